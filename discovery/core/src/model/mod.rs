@@ -1,0 +1,30 @@
+//! Istio's nouns: what every registry speaks and every generator reads.
+
+pub mod config;
+pub mod endpoint;
+pub mod event;
+pub mod names;
+pub mod protocol;
+pub mod proxy;
+pub mod service;
+pub mod workload;
+
+pub use config::{ConfigKey, ConfigMeta, ConfigObject, ConfigSpec, Kind, ServiceEntry, WorkloadEntry};
+pub use endpoint::{Endpoint, EndpointAddress, Health, Locality, TlsMode};
+pub use event::{Change, SourceEvent, SourceId};
+pub use names::{ClusterName, Direction, Hostname, Namespace};
+pub use protocol::Protocol;
+pub use proxy::Proxy;
+pub use service::{ExportTo, Location, Registry, Resolution, Service, ServicePort, TargetPort, Vip};
+pub use workload::{Workload, WorkloadKind};
+
+/// Kubernetes labels, shared by everything that carries the same set.
+pub type Labels = std::sync::Arc<std::collections::BTreeMap<String, String>>;
+
+/// Whether `labels` has every pair of `selector`. An empty selector selects everything.
+pub fn selects(
+    selector: &std::collections::BTreeMap<String, String>,
+    labels: &std::collections::BTreeMap<String, String>,
+) -> bool {
+    selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+}

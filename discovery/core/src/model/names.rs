@@ -1,0 +1,177 @@
+//! Names with a type each, and the only places that know their spelling.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// The name as written.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl From<&str> for $name {
+            fn from(text: &str) -> Self {
+                Self(text.into())
+            }
+        }
+
+        impl From<String> for $name {
+            fn from(text: String) -> Self {
+                Self(text.into())
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&self.0, f)
+            }
+        }
+
+        impl std::borrow::Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+    };
+}
+
+name! {
+    /// A fully qualified host name, `reviews.default.svc.cluster.local`; may start with `*`.
+    Hostname
+}
+
+name! {
+    /// A Kubernetes namespace.
+    Namespace
+}
+
+impl Hostname {
+    /// Whether the name stands for many: `*.example.com` or `*`.
+    pub fn is_wildcard(&self) -> bool {
+        self.0.starts_with('*')
+    }
+}
+
+/// Which way traffic of a cluster goes, seen from the proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Direction {
+    /// Into the workload beside the proxy.
+    Inbound,
+    /// Away from it.
+    Outbound,
+}
+
+impl Direction {
+    /// As cluster names spell it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Inbound => "inbound",
+            Self::Outbound => "outbound",
+        }
+    }
+}
+
+/// The name of an Envoy cluster in Istio's spelling: `outbound|9080|v1|reviews.default.svc.cluster.local`,
+/// `inbound|8080||`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClusterName {
+    /// Which way.
+    pub direction: Direction,
+    /// Service port outbound, target port inbound.
+    pub port: u16,
+    /// Empty when the cluster is of the whole service.
+    pub subset: String,
+    /// Empty for inbound clusters.
+    pub host: String,
+}
+
+/// Why a string is not a cluster name of ours.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not <direction>|<port>|<subset>|<host>")]
+pub struct NotAClusterName(String);
+
+impl ClusterName {
+    /// `outbound|<port>||<host>`.
+    pub fn outbound(port: u16, host: &Hostname) -> Self {
+        Self { direction: Direction::Outbound, port, subset: String::new(), host: host.to_string() }
+    }
+
+    /// `inbound|<target port>||`.
+    pub fn inbound(target_port: u16) -> Self {
+        Self { direction: Direction::Inbound, port: target_port, subset: String::new(), host: String::new() }
+    }
+}
+
+impl fmt::Display for ClusterName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}|{}|{}|{}", self.direction.as_str(), self.port, self.subset, self.host)
+    }
+}
+
+impl FromStr for ClusterName {
+    type Err = NotAClusterName;
+
+    fn from_str(text: &str) -> Result<Self, NotAClusterName> {
+        let fail = || NotAClusterName(text.to_owned());
+        let parts: Vec<&str> = text.split('|').collect();
+        let [direction, port, subset, host] = parts.as_slice() else { return Err(fail()) };
+        let direction = match *direction {
+            "inbound" => Direction::Inbound,
+            "outbound" => Direction::Outbound,
+            _ => return Err(fail()),
+        };
+        let port = port.parse().map_err(|_| fail())?;
+        Ok(Self { direction, port, subset: (*subset).to_owned(), host: (*host).to_owned() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cluster_names_survive_the_round_trip() {
+        for text in [
+            "outbound|9080|v1|reviews.default.svc.cluster.local",
+            "outbound|80||*.example.com",
+            "inbound|8080||",
+        ] {
+            assert_eq!(text.parse::<ClusterName>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_cluster_name_is_refused() {
+        for text in [
+            "",
+            "BlackHoleCluster",
+            "outbound|x||h",
+            "outbound|70000||h",
+            "sideways|80||h",
+            "outbound|80|h",
+            "outbound|80||h|",
+        ] {
+            assert!(text.parse::<ClusterName>().is_err(), "{text}");
+        }
+    }
+}
