@@ -3,16 +3,21 @@
 //! Maps are persistent: a snapshot is built from the world in the time of a few pointer copies, shares what did not
 //! change with the one before, and stays as it is while streams still read it.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use imbl::OrdMap;
+use imbl::{OrdMap, OrdSet};
 use pilot_proto::mesh::MeshConfig;
+use serde::Deserialize;
 
-use crate::model::{Endpoint, Hostname, Namespace, Proxy, Service, ServicePort, Workload};
+use crate::model::{
+    Endpoint, EndpointAddress, Hostname, Namespace, Proxy, Service, ServicePort, TargetPort, Workload,
+    WorkloadKind, selects,
+};
+use crate::world::World;
 
-/// Host and namespace: what names a service. (Two namespaces may declare the same host.)
-pub type ServiceKey = (Hostname, Namespace);
+pub use crate::world::ServiceKey;
 
 /// The mesh as it was at one moment.
 #[derive(Clone, Debug, Default)]
@@ -25,12 +30,14 @@ pub struct PushContext {
     pub domain_suffix: Arc<str>,
     /// Every service.
     pub services: OrdMap<ServiceKey, Arc<Service>>,
+    /// Host names by namespace.
+    pub in_namespace: OrdMap<Namespace, OrdSet<Hostname>>,
     /// Endpoints of every service, all ports and all sources together, sorted.
     pub endpoints: OrdMap<ServiceKey, Arc<[Endpoint]>>,
     /// Pods and `WorkloadEntry`s by address.
     pub workloads: OrdMap<IpAddr, Arc<Workload>>,
     /// Services that have an endpoint at this address.
-    pub served_at: OrdMap<IpAddr, imbl::OrdSet<ServiceKey>>,
+    pub served_at: OrdMap<IpAddr, OrdSet<ServiceKey>>,
 }
 
 /// One port of one of a proxy's own services, and where it leads in the workload.
@@ -44,7 +51,24 @@ pub struct ServiceTarget {
     pub target_port: u16,
 }
 
+// === impl PushContext ===
+
 impl PushContext {
+    /// The snapshot after `self` (that of an empty world is `PushContext::default()`).
+    #[must_use]
+    pub fn next(&self, world: &World) -> Self {
+        Self {
+            version: self.version + 1,
+            mesh: world.mesh().clone(),
+            domain_suffix: world.domain_suffix().clone(),
+            services: world.services().clone(),
+            in_namespace: world.in_namespace().clone(),
+            endpoints: world.endpoints().clone(),
+            workloads: world.at_address().clone(),
+            served_at: world.served_at().clone(),
+        }
+    }
+
     /// The service that a host means in a namespace.
     pub fn service(&self, host: &Hostname, namespace: &Namespace) -> Option<&Arc<Service>> {
         self.services.get(&(host.clone(), namespace.clone()))
@@ -56,8 +80,102 @@ impl PushContext {
         self.endpoints.get(&key).cloned().unwrap_or_default()
     }
 
-    /// The services that the workload beside the proxy serves, oldest first.
-    pub fn service_targets(&self, _proxy: &Proxy) -> Vec<ServiceTarget> {
-        Vec::new()
+    /// The services that the workload beside the proxy serves, oldest first: those that select its pod or
+    /// `WorkloadEntry`, those that have an endpoint at its address, and when there is neither, those that select
+    /// the labels the proxy claims (a pod that no source has told of yet).
+    pub fn service_targets(&self, proxy: &Proxy) -> Vec<ServiceTarget> {
+        let mut targets = Vec::new();
+        for ip in &proxy.ips {
+            if let Some(workload) = self.workloads.get(ip) {
+                targets.extend(self.selecting(
+                    &workload.namespace,
+                    &workload.labels,
+                    &workload.ports,
+                    workload.kind,
+                ));
+            }
+            targets.extend(self.serving_at(*ip));
+        }
+        if targets.is_empty() && !proxy.metadata.labels.is_empty() {
+            let ports = claimed_ports(proxy);
+            targets = self.selecting(&proxy.namespace, &proxy.metadata.labels, &ports, WorkloadKind::Pod);
+        }
+        // Oldest first: the first service on a target port decides what is spoken there.
+        targets.sort_by(|a, b| order(a).cmp(&order(b)));
+        targets.dedup();
+        targets
     }
+
+    /// Services of the namespace that select these labels.
+    fn selecting(
+        &self,
+        namespace: &Namespace,
+        labels: &BTreeMap<String, String>,
+        ports: &BTreeMap<String, u16>,
+        kind: WorkloadKind,
+    ) -> Vec<ServiceTarget> {
+        let hosts = self.in_namespace.get(namespace).into_iter().flatten();
+        let services = hosts.filter_map(|host| self.service(host, namespace));
+        let mut targets = Vec::new();
+        for service in
+            services.filter(|service| !service.selector.is_empty() && selects(&service.selector, labels))
+        {
+            for port in &service.ports {
+                let declared = match kind {
+                    WorkloadKind::WorkloadEntry => ports.get(&*port.name).copied(),
+                    WorkloadKind::Pod => None,
+                };
+                let target_port = declared.or_else(|| match &port.target {
+                    TargetPort::Number(number) => Some(*number),
+                    TargetPort::Name(name) => ports.get(name).copied(),
+                });
+                targets.extend(target_port.map(|target_port| ServiceTarget {
+                    service: service.clone(),
+                    port: port.clone(),
+                    target_port,
+                }));
+            }
+        }
+        targets
+    }
+
+    /// Services that have an endpoint at this address.
+    fn serving_at(&self, ip: IpAddr) -> Vec<ServiceTarget> {
+        let mut targets = Vec::new();
+        for key in self.served_at.get(&ip).into_iter().flatten() {
+            let Some(service) = self.services.get(key) else { continue };
+            let endpoints = self.endpoints.get(key).into_iter().flat_map(|endpoints| endpoints.iter());
+            for endpoint in endpoints.filter(|endpoint| endpoint.address == EndpointAddress::Ip(ip)) {
+                let port = service.ports.iter().find(|port| port.name == endpoint.port_name);
+                targets.extend(port.map(|port| ServiceTarget {
+                    service: service.clone(),
+                    port: port.clone(),
+                    target_port: endpoint.port,
+                }));
+            }
+        }
+        targets
+    }
+}
+
+fn order(target: &ServiceTarget) -> (i64, &Hostname, &Namespace, u16, u16) {
+    let service = &target.service;
+    (service.created, &service.hostname, &service.namespace, target.port.port, target.target_port)
+}
+
+/// `POD_PORTS`: container ports by name, as the downward API gives them. What does not parse tells nothing.
+fn claimed_ports(proxy: &Proxy) -> BTreeMap<String, u16> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct ContainerPort {
+        #[serde(default)]
+        name: String,
+        container_port: u16,
+    }
+    let ports = proxy
+        .metadata
+        .pod_ports
+        .as_deref()
+        .and_then(|text| serde_json::from_str::<Vec<ContainerPort>>(text).ok());
+    ports.into_iter().flatten().map(|port| (port.name, port.container_port)).collect()
 }

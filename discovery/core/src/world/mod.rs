@@ -1,1 +1,449 @@
-//! Placeholder.
+//! The one mutable value: everything every source said, resolved into services and endpoints.
+//!
+//! ```text
+//! SourceEvent ──▶ apply ──▶ registries' own services and endpoints ──┐
+//!                   │                                               ├─▶ winners, merged endpoints, indexes ──▶ Changes
+//!                   └─────▶ ServiceEntry × WorkloadEntry × pods ────┘        (persistent maps)
+//! ```
+//!
+//! `apply` is synchronous and pure, and touches what the event touches: a workload is matched against the selectors of
+//! its own namespace, nothing is rebuilt whole. Values are never changed in place; snapshots share them.
+//!
+//! Does not know who is connected or what a change means to them: that is `push`.
+
+mod changes;
+mod entries;
+mod lineage;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use imbl::{OrdMap, OrdSet};
+use pilot_proto::mesh::MeshConfig;
+
+pub use changes::Changes;
+use lineage::Lineage;
+
+use crate::model::{
+    Change, ConfigObject, ConfigSpec, Endpoint, EndpointAddress, Hostname, Kind, Namespace, Registry,
+    Resolution, Service, SourceEvent, SourceId, Workload, WorkloadKind,
+};
+
+/// Host and namespace: what names a service. (Two namespaces may declare the same host.)
+pub type ServiceKey = (Hostname, Namespace);
+
+/// Who said it. Orders ties between equals.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Origin {
+    /// A registry, directly.
+    Registry(SourceId),
+    /// The `ServiceEntry` with this name in the service's namespace.
+    Entry(Arc<str>),
+    /// `WorkloadEntry`s that a Kubernetes service selects.
+    SelectedWorkloads,
+}
+
+type ConfigName = (Kind, Namespace, Arc<str>);
+type WorkloadName = (WorkloadKind, Namespace, Arc<str>);
+
+/// Everything every source said.
+#[derive(Clone, Debug, Default)]
+pub struct World {
+    mesh: Arc<MeshConfig>,
+    domain_suffix: Arc<str>,
+    lineages: BTreeMap<SourceId, Lineage>,
+
+    // As declared.
+    declared_services: BTreeMap<ServiceKey, BTreeMap<Origin, Arc<Service>>>,
+    declared_endpoints: BTreeMap<ServiceKey, BTreeMap<Origin, Arc<[Endpoint]>>>,
+    declared_configs: BTreeMap<ConfigName, BTreeMap<SourceId, Arc<ConfigObject>>>,
+    declared_workloads: BTreeMap<WorkloadName, BTreeMap<SourceId, Arc<Workload>>>,
+
+    // As resolved; shared with snapshots.
+    services: OrdMap<ServiceKey, Arc<Service>>,
+    in_namespace: OrdMap<Namespace, OrdSet<Hostname>>,
+    endpoints: OrdMap<ServiceKey, Arc<[Endpoint]>>,
+    served_at: OrdMap<IpAddr, OrdSet<ServiceKey>>,
+    configs: OrdMap<ConfigName, Arc<ConfigObject>>,
+    workloads: OrdMap<WorkloadName, Arc<Workload>>,
+    at_address: OrdMap<IpAddr, Arc<Workload>>,
+    workloads_in: BTreeMap<Namespace, BTreeSet<WorkloadName>>,
+    /// `ServiceEntry`s with a selector, by namespace.
+    entries_in: BTreeMap<Namespace, BTreeSet<Arc<str>>>,
+    /// What each `ServiceEntry` declares.
+    hosts_of_entry: BTreeMap<(Namespace, Arc<str>), Vec<Hostname>>,
+}
+
+// === impl World ===
+
+impl World {
+    /// An empty world that waits for these sources.
+    pub fn new(domain_suffix: &str, sources: impl IntoIterator<Item = SourceId>) -> Self {
+        Self {
+            domain_suffix: domain_suffix.into(),
+            lineages: sources.into_iter().map(|source| (source, Lineage::default())).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Whether every source has told all it sees at least once.
+    pub fn is_synced(&self) -> bool {
+        self.lineages.values().all(Lineage::is_synced)
+    }
+
+    /// The sources that have not.
+    pub fn waiting_for(&self) -> Vec<&SourceId> {
+        self.lineages.iter().filter(|(_, lineage)| !lineage.is_synced()).map(|(source, _)| source).collect()
+    }
+
+    /// Takes one statement of a source.
+    pub fn apply(&mut self, source: &SourceId, event: SourceEvent) -> Changes {
+        let mut changes = Changes::default();
+        match event {
+            SourceEvent::Resync => self.lineages.entry(source.clone()).or_default().resync(),
+            SourceEvent::Synced => {
+                for item in self.lineages.entry(source.clone()).or_default().synced() {
+                    self.change(source, item.gone(), &mut changes);
+                }
+            }
+            SourceEvent::Change(change) => {
+                self.lineages.entry(source.clone()).or_default().note(&change);
+                self.change(source, change, &mut changes);
+            }
+        }
+        changes
+    }
+
+    /// Takes a new mesh configuration. An equal one changes nothing.
+    pub fn set_mesh(&mut self, mesh: Arc<MeshConfig>) -> Changes {
+        let mut changes = Changes::default();
+        if *self.mesh != *mesh {
+            let trust_domain_moved = self.mesh.trust_domain != mesh.trust_domain;
+            self.mesh = mesh;
+            changes.mesh();
+            if trust_domain_moved {
+                // Identities of WorkloadEntrys are spelt with it.
+                for (kind, namespace, name) in self.configs.keys().cloned().collect::<Vec<_>>() {
+                    self.config_changed(kind, &namespace, &name, &mut changes);
+                }
+            }
+        }
+        changes
+    }
+
+    /// Mesh-wide settings.
+    pub fn mesh(&self) -> &Arc<MeshConfig> {
+        &self.mesh
+    }
+
+    /// `cluster.local`
+    pub fn domain_suffix(&self) -> &Arc<str> {
+        &self.domain_suffix
+    }
+
+    /// Every service, as resolved between its declarations.
+    pub fn services(&self) -> &OrdMap<ServiceKey, Arc<Service>> {
+        &self.services
+    }
+
+    /// Host names by namespace.
+    pub fn in_namespace(&self) -> &OrdMap<Namespace, OrdSet<Hostname>> {
+        &self.in_namespace
+    }
+
+    /// Endpoints of every service, all ports and all sources together, sorted.
+    pub fn endpoints(&self) -> &OrdMap<ServiceKey, Arc<[Endpoint]>> {
+        &self.endpoints
+    }
+
+    /// Services that have an endpoint at an address.
+    pub fn served_at(&self) -> &OrdMap<IpAddr, OrdSet<ServiceKey>> {
+        &self.served_at
+    }
+
+    /// Pods and `WorkloadEntry`s by address.
+    pub fn at_address(&self) -> &OrdMap<IpAddr, Arc<Workload>> {
+        &self.at_address
+    }
+
+    /// Every configuration object.
+    pub fn configs(&self) -> &OrdMap<(Kind, Namespace, Arc<str>), Arc<ConfigObject>> {
+        &self.configs
+    }
+
+    /// What each source has for a service, for `/debug/endpointShardz`.
+    pub fn shards(&self, key: &ServiceKey) -> impl Iterator<Item = (String, &Arc<[Endpoint]>)> {
+        self.declared_endpoints.get(key).into_iter().flatten().map(|(origin, endpoints)| {
+            let name = match origin {
+                Origin::Registry(source) => source.to_string(),
+                Origin::Entry(entry) => format!("ServiceEntry/{entry}"),
+                Origin::SelectedWorkloads => "WorkloadEntry".to_owned(),
+            };
+            (name, endpoints)
+        })
+    }
+
+    fn change(&mut self, source: &SourceId, change: Change, changes: &mut Changes) {
+        let registry = Origin::Registry(source.clone());
+        match change {
+            Change::Service(service) => {
+                let key = (service.hostname.clone(), service.namespace.clone());
+                self.declare_service(key, registry, Some(service), changes);
+            }
+            Change::ServiceGone(namespace, host) => {
+                self.declare_service((host, namespace), registry, None, changes)
+            }
+            Change::Endpoints(namespace, host, endpoints) => {
+                self.declare_endpoints((host, namespace), registry, endpoints, changes);
+            }
+            Change::Workload(workload) => {
+                let name = (workload.kind, workload.namespace.clone(), workload.name.clone());
+                self.declared_workloads.entry(name.clone()).or_default().insert(source.clone(), workload);
+                self.resolve_workload(&name, changes);
+            }
+            Change::WorkloadGone(kind, namespace, name) => {
+                let name = (kind, namespace, name);
+                forget(&mut self.declared_workloads, &name, source);
+                self.resolve_workload(&name, changes);
+            }
+            Change::Config(object) => {
+                let name = (object.spec.kind(), object.meta.namespace.clone(), object.meta.name.clone());
+                self.declared_configs.entry(name.clone()).or_default().insert(source.clone(), object);
+                self.resolve_config(&name, changes);
+            }
+            Change::ConfigGone(kind, namespace, name) => {
+                let name = (kind, namespace, name);
+                forget(&mut self.declared_configs, &name, source);
+                self.resolve_config(&name, changes);
+            }
+        }
+    }
+
+    fn declare_service(
+        &mut self,
+        key: ServiceKey,
+        origin: Origin,
+        service: Option<Arc<Service>>,
+        changes: &mut Changes,
+    ) {
+        match service {
+            Some(service) => {
+                self.declared_services.entry(key.clone()).or_default().insert(origin, service);
+            }
+            None => forget(&mut self.declared_services, &key, &origin),
+        }
+        // Kubernetes wins for a host it knows, then the oldest, then the first by name.
+        let winner = self.declared_services.get(&key).and_then(|declared| {
+            declared
+                .iter()
+                .min_by_key(|(origin, service)| {
+                    (service.registry != Registry::Kubernetes, service.created, *origin)
+                })
+                .map(|(_, service)| service.clone())
+        });
+        if self.services.get(&key) == winner.as_ref() {
+            return;
+        }
+        changes.service(&key);
+        let (host, namespace) = &key;
+        match winner {
+            Some(service) => {
+                self.in_namespace.entry(namespace.clone()).or_default().insert(host.clone());
+                self.services.insert(key.clone(), service);
+            }
+            None => {
+                self.services.remove(&key);
+                if let Some(hosts) = self.in_namespace.get_mut(namespace) {
+                    hosts.remove(host);
+                    if hosts.is_empty() {
+                        self.in_namespace.remove(namespace);
+                    }
+                }
+            }
+        }
+        self.select_workload_entries(&key, changes);
+        self.name_affected_proxies(&key, changes);
+    }
+
+    fn declare_endpoints(
+        &mut self,
+        key: ServiceKey,
+        origin: Origin,
+        endpoints: Vec<Endpoint>,
+        changes: &mut Changes,
+    ) {
+        if endpoints.is_empty() {
+            forget(&mut self.declared_endpoints, &key, &origin);
+        } else {
+            self.declared_endpoints.entry(key.clone()).or_default().insert(origin, endpoints.into());
+        }
+        let mut merged: Vec<Endpoint> = self
+            .declared_endpoints
+            .get(&key)
+            .into_iter()
+            .flatten()
+            .flat_map(|(_, endpoints)| endpoints.iter().cloned())
+            .collect();
+        merged.sort();
+        merged.dedup();
+        let before = self.endpoints.get(&key).cloned().unwrap_or_default();
+        if *before == *merged {
+            return;
+        }
+        changes.endpoints(&key, self.services.get(&key).map(|service| &service.resolution), &before, &merged);
+        self.index_addresses(&key, &before, &merged, changes);
+        if merged.is_empty() {
+            self.endpoints.remove(&key);
+        } else {
+            self.endpoints.insert(key, merged.into());
+        }
+    }
+
+    /// Keeps `served_at`. An address that a service came to or left is a proxy whose own services changed.
+    fn index_addresses(
+        &mut self,
+        key: &ServiceKey,
+        before: &[Endpoint],
+        after: &[Endpoint],
+        changes: &mut Changes,
+    ) {
+        let places = |endpoints: &[Endpoint]| -> BTreeSet<(IpAddr, Arc<str>, u16)> {
+            endpoints
+                .iter()
+                .filter_map(|endpoint| match endpoint.address {
+                    EndpointAddress::Ip(ip) => Some((ip, endpoint.port_name.clone(), endpoint.port)),
+                    _ => None,
+                })
+                .collect()
+        };
+        let (before, after) = (places(before), places(after));
+        let touched: BTreeSet<IpAddr> = before.symmetric_difference(&after).map(|(ip, ..)| *ip).collect();
+        let serving: BTreeSet<IpAddr> = after.iter().map(|(ip, ..)| *ip).collect();
+        for ip in touched {
+            changes.proxy(ip);
+            if serving.contains(&ip) {
+                self.served_at.entry(ip).or_default().insert(key.clone());
+            } else if let Some(keys) = self.served_at.get_mut(&ip) {
+                keys.remove(key);
+                if keys.is_empty() {
+                    self.served_at.remove(&ip);
+                }
+            }
+        }
+    }
+
+    /// A service that changed changes what its own proxies listen to.
+    fn name_affected_proxies(&self, key: &ServiceKey, changes: &mut Changes) {
+        for endpoint in self.endpoints.get(key).into_iter().flat_map(|endpoints| endpoints.iter()) {
+            if let EndpointAddress::Ip(ip) = endpoint.address {
+                changes.proxy(ip);
+            }
+        }
+    }
+
+    fn resolve_workload(&mut self, name: &WorkloadName, changes: &mut Changes) {
+        let now = self.declared_workloads.get(name).and_then(|declared| declared.values().next().cloned());
+        self.workload_changed(name, now, changes);
+    }
+
+    fn workload_changed(&mut self, name: &WorkloadName, now: Option<Arc<Workload>>, changes: &mut Changes) {
+        let before = self.workloads.get(name).cloned();
+        if before == now {
+            return;
+        }
+        let (_, namespace, _) = name;
+        for workload in before.iter() {
+            for ip in addresses(workload) {
+                changes.proxy(ip);
+                // Another workload may have taken the address over since.
+                if self.at_address.get(&ip).is_some_and(|other| other == workload) {
+                    self.at_address.remove(&ip);
+                }
+            }
+        }
+        match &now {
+            Some(workload) => {
+                for ip in addresses(workload) {
+                    changes.proxy(ip);
+                    self.at_address.insert(ip, workload.clone());
+                }
+                self.workloads_in.entry(namespace.clone()).or_default().insert(name.clone());
+                self.workloads.insert(name.clone(), workload.clone());
+            }
+            None => {
+                self.workloads.remove(name);
+                if let Some(names) = self.workloads_in.get_mut(namespace) {
+                    names.remove(name);
+                    if names.is_empty() {
+                        self.workloads_in.remove(namespace);
+                    }
+                }
+            }
+        }
+        self.reselect(namespace, &[before, now], changes);
+    }
+
+    fn resolve_config(&mut self, name: &ConfigName, changes: &mut Changes) {
+        let now = self.declared_configs.get(name).and_then(|declared| declared.values().next().cloned());
+        if self.configs.get(name) == now.as_ref() {
+            return;
+        }
+        match now {
+            Some(object) => self.configs.insert(name.clone(), object),
+            None => self.configs.remove(name),
+        };
+        let (kind, namespace, name) = name;
+        self.config_changed(*kind, namespace, name, changes);
+    }
+
+    fn config_changed(&mut self, kind: Kind, namespace: &Namespace, name: &Arc<str>, changes: &mut Changes) {
+        let object = self.configs.get(&(kind, namespace.clone(), name.clone())).cloned();
+        match kind {
+            Kind::ServiceEntry => self.entry_changed(namespace, name, object.as_deref(), changes),
+            Kind::WorkloadEntry => {
+                changes.workload_entry(namespace, name);
+                let workload = object.as_deref().and_then(|object| match &object.spec {
+                    ConfigSpec::WorkloadEntry(entry) => {
+                        Some(Arc::new(entries::workload(&object.meta, entry, &self.mesh.trust_domain)))
+                    }
+                    ConfigSpec::ServiceEntry(_) => None,
+                });
+                let name = (WorkloadKind::WorkloadEntry, namespace.clone(), name.clone());
+                self.workload_changed(&name, workload, changes);
+            }
+            // Not kinds of configuration objects.
+            Kind::Endpoints | Kind::MeshConfig | Kind::Proxy => {}
+        }
+    }
+}
+
+/// Whether proxies learn the endpoints of such a service from anything but EDS, so that a change of endpoints
+/// is a change of the service to them.
+pub(crate) fn endpoints_are_config(resolution: &Resolution) -> bool {
+    match resolution {
+        // Inline in the cluster.
+        Resolution::Dns | Resolution::DnsRoundRobin => true,
+        // One listener for each endpoint of a headless service.
+        Resolution::Passthrough => true,
+        Resolution::ClientSideLb | Resolution::Alias(_) => false,
+    }
+}
+
+fn addresses(workload: &Workload) -> impl Iterator<Item = IpAddr> {
+    workload.addresses.iter().filter_map(|address| match address {
+        EndpointAddress::Ip(ip) => Some(*ip),
+        _ => None,
+    })
+}
+
+fn forget<K: Ord + Clone, O: Ord, V>(map: &mut BTreeMap<K, BTreeMap<O, V>>, key: &K, origin: &O) {
+    if let Some(declared) = map.get_mut(key) {
+        declared.remove(origin);
+        if declared.is_empty() {
+            map.remove(key);
+        }
+    }
+}

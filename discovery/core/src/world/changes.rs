@@ -1,0 +1,72 @@
+//! What an event changed: the keys that pushes are decided by.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::{ServiceKey, endpoints_are_config};
+use crate::model::{ConfigKey, Endpoint, Health, Kind, Namespace, Resolution};
+
+/// What an event changed. Empty: nothing that anybody could notice.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Everything that changed.
+    pub keys: BTreeSet<ConfigKey>,
+    /// An endpoint that took traffic takes none any more: worth telling without waiting for more changes.
+    pub endpoint_removed: bool,
+}
+
+// === impl Changes ===
+
+impl Changes {
+    /// Whether nothing changed.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// Adds what another event changed.
+    pub fn merge(&mut self, other: Self) {
+        self.keys.extend(other.keys);
+        self.endpoint_removed |= other.endpoint_removed;
+    }
+
+    pub(super) fn service(&mut self, (host, namespace): &ServiceKey) {
+        self.add(Kind::ServiceEntry, namespace.clone(), host.as_str().into());
+    }
+
+    pub(super) fn endpoints(
+        &mut self,
+        (host, namespace): &ServiceKey,
+        resolution: Option<&Resolution>,
+        before: &[Endpoint],
+        after: &[Endpoint],
+    ) {
+        let kind =
+            if resolution.is_some_and(endpoints_are_config) { Kind::ServiceEntry } else { Kind::Endpoints };
+        self.add(kind, namespace.clone(), host.as_str().into());
+        let place =
+            |endpoint: &Endpoint| (endpoint.address.clone(), endpoint.port, endpoint.port_name.clone());
+        let serving: BTreeSet<_> =
+            after.iter().filter(|endpoint| endpoint.health == Health::Healthy).map(place).collect();
+        self.endpoint_removed |= before
+            .iter()
+            .filter(|endpoint| endpoint.health == Health::Healthy)
+            .any(|endpoint| !serving.contains(&place(endpoint)));
+    }
+
+    pub(super) fn workload_entry(&mut self, namespace: &Namespace, name: &Arc<str>) {
+        self.add(Kind::WorkloadEntry, namespace.clone(), name.clone());
+    }
+
+    pub(super) fn mesh(&mut self) {
+        self.add(Kind::MeshConfig, "".into(), "mesh".into());
+    }
+
+    pub(super) fn proxy(&mut self, ip: IpAddr) {
+        self.add(Kind::Proxy, "".into(), ip.to_string().into());
+    }
+
+    fn add(&mut self, kind: Kind, namespace: Namespace, name: Arc<str>) {
+        self.keys.insert(ConfigKey { kind, namespace, name });
+    }
+}

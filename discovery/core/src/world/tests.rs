@@ -1,0 +1,353 @@
+//! What the world makes of what sources say.
+
+use proptest::prelude::*;
+
+use super::lineage::Item;
+use super::*;
+use crate::model::config::{ServiceEntryPort, ServiceEntryResolution, WorkloadSelector};
+use crate::model::{
+    ConfigMeta, Health, Labels, Locality, Location, Protocol, ServiceEntry, ServicePort, TargetPort, TlsMode,
+    Vip, WorkloadEntry,
+};
+use crate::push::PushContext;
+
+fn source(name: &str) -> SourceId {
+    SourceId(name.into())
+}
+
+fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+fn service(host: &str, created: i64) -> Arc<Service> {
+    Arc::new(Service {
+        hostname: host.into(),
+        namespace: "default".into(),
+        name: host.into(),
+        registry: Registry::Kubernetes,
+        ports: vec![ServicePort {
+            name: "http".into(),
+            port: 80,
+            protocol: Protocol::Http,
+            target: TargetPort::Number(8080),
+        }],
+        addresses: vec![Vip::host([10, 0, 0, 1].into())],
+        resolution: Resolution::ClientSideLb,
+        location: Location::MeshInternal,
+        export_to: vec![],
+        labels: BTreeMap::new(),
+        selector: labels(&[("app", "a")]),
+        service_accounts: vec![],
+        created,
+        node_local: false,
+    })
+}
+
+fn endpoint(last: u8) -> Endpoint {
+    Endpoint {
+        address: EndpointAddress::Ip([10, 1, 0, last].into()),
+        port: 8080,
+        port_name: "http".into(),
+        labels: Labels::default(),
+        service_account: "".into(),
+        network: "".into(),
+        locality: Locality::default(),
+        weight: 1,
+        health: Health::Healthy,
+        tls_mode: TlsMode::Disabled,
+        namespace: "default".into(),
+        workload: "".into(),
+        node: "".into(),
+    }
+}
+
+fn meta(name: &str, object_labels: &[(&str, &str)]) -> ConfigMeta {
+    ConfigMeta {
+        namespace: "default".into(),
+        name: name.into(),
+        labels: labels(object_labels),
+        annotations: BTreeMap::new(),
+        created: 0,
+    }
+}
+
+fn entry(host: &str, resolution: ServiceEntryResolution) -> ServiceEntry {
+    let port = ServiceEntryPort { number: 80, protocol: "HTTP".into(), name: "http".into(), target_port: 0 };
+    ServiceEntry { hosts: vec![host.into()], ports: vec![port], resolution, ..ServiceEntry::default() }
+}
+
+fn config(name: &str, spec: ConfigSpec) -> Change {
+    Change::Config(Arc::new(ConfigObject { meta: meta(name, &[]), spec }))
+}
+
+fn machine(name: &str, ip: &str, app: &str) -> Change {
+    let entry =
+        WorkloadEntry { address: ip.into(), labels: labels(&[("app", app)]), ..WorkloadEntry::default() };
+    config(name, ConfigSpec::WorkloadEntry(entry))
+}
+
+fn pod(name: &str, last: u8, app: &str) -> Change {
+    Change::Workload(Arc::new(Workload {
+        kind: WorkloadKind::Pod,
+        namespace: "default".into(),
+        name: name.into(),
+        addresses: vec![EndpointAddress::Ip([10, 1, 0, last].into())],
+        labels: labels(&[("app", app)]).into(),
+        ports: BTreeMap::from([("web".into(), 9090)]),
+        service_account: "".into(),
+        network: "".into(),
+        locality: Locality::default(),
+        weight: 1,
+        health: Health::Healthy,
+        tls_mode: TlsMode::Disabled,
+        node: "".into(),
+    }))
+}
+
+struct Story {
+    world: World,
+    file: SourceId,
+}
+
+impl Story {
+    fn new() -> Self {
+        Self { world: World::new("cluster.local", [source("file")]), file: source("file") }
+    }
+
+    fn says(&mut self, change: Change) -> Changes {
+        self.world.apply(&self.file.clone(), SourceEvent::Change(change))
+    }
+
+    fn keys(&mut self, change: Change) -> Vec<String> {
+        self.says(change).keys.iter().map(ToString::to_string).collect()
+    }
+
+    fn endpoints(&self, host: &str) -> Vec<String> {
+        let key = (host.into(), "default".into());
+        let endpoints = self.world.endpoints().get(&key).cloned().unwrap_or_default();
+        endpoints.iter().map(|endpoint| format!("{}:{}", endpoint.address, endpoint.port)).collect()
+    }
+}
+
+#[test]
+fn what_is_said_twice_changes_nothing() {
+    let mut story = Story::new();
+    assert_eq!(story.keys(Change::Service(service("a", 1))), ["ServiceEntry/default/a"]);
+    assert!(story.keys(Change::Service(service("a", 1))).is_empty());
+    let endpoints = Change::Endpoints("default".into(), "a".into(), vec![endpoint(1)]);
+    assert_eq!(story.keys(endpoints.clone()), ["Endpoints/default/a", "Proxy//10.1.0.1"]);
+    assert!(story.keys(endpoints).is_empty());
+}
+
+#[test]
+fn an_endpoint_that_goes_is_urgent_and_one_that_comes_is_not() {
+    let mut story = Story::new();
+    let set = |endpoints: &[u8]| {
+        Change::Endpoints(
+            "default".into(),
+            "a".into(),
+            endpoints.iter().map(|last| endpoint(*last)).collect(),
+        )
+    };
+    assert!(!story.says(set(&[1])).endpoint_removed);
+    assert!(!story.says(set(&[1, 2])).endpoint_removed);
+    assert!(story.says(set(&[2])).endpoint_removed);
+    let unhealthy = Endpoint { health: Health::Unhealthy, ..endpoint(2) };
+    assert!(story.says(Change::Endpoints("default".into(), "a".into(), vec![unhealthy])).endpoint_removed);
+}
+
+#[test]
+fn what_a_resync_does_not_mention_is_gone_and_only_at_its_end() {
+    let mut story = Story::new();
+    story.says(Change::Service(service("a", 1)));
+    story.says(Change::Service(service("b", 1)));
+    let file = story.file.clone();
+    assert!(!story.world.is_synced());
+    assert!(story.world.apply(&file, SourceEvent::Resync).is_empty());
+    story.says(Change::Service(service("b", 1)));
+    assert_eq!(story.world.services().len(), 2, "nothing is dropped while the source is away");
+    let changes = story.world.apply(&file, SourceEvent::Synced);
+    assert_eq!(changes.keys.iter().map(ToString::to_string).collect::<Vec<_>>(), ["ServiceEntry/default/a"]);
+    assert!(story.world.is_synced());
+}
+
+#[test]
+fn a_resync_of_one_source_leaves_the_other_alone() {
+    let mut story = Story::new();
+    let other = source("other");
+    story.world.apply(&other, SourceEvent::Change(Change::Service(service("a", 1))));
+    let file = story.file.clone();
+    story.world.apply(&file, SourceEvent::Resync);
+    story.world.apply(&file, SourceEvent::Synced);
+    assert_eq!(story.world.services().len(), 1);
+}
+
+#[test]
+fn kubernetes_wins_a_host_and_then_the_oldest() {
+    let mut story = Story::new();
+    story.says(config("se", ConfigSpec::ServiceEntry(entry("a", ServiceEntryResolution::Static))));
+    let key = ("a".into(), "default".into());
+    assert_eq!(story.world.services()[&key].registry, Registry::External);
+    story.says(Change::Service(service("a", 9)));
+    assert_eq!(story.world.services()[&key].registry, Registry::Kubernetes);
+    story.world.apply(&source("other"), SourceEvent::Change(Change::Service(service("a", 3))));
+    assert_eq!(story.world.services()[&key].created, 3);
+    story.says(Change::ServiceGone("default".into(), "a".into()));
+    assert_eq!(story.world.services()[&key].created, 3);
+}
+
+#[test]
+fn a_service_entry_serves_from_what_it_lists() {
+    let mut story = Story::new();
+    let listed = |address: &str, port: u32| WorkloadEntry {
+        address: address.into(),
+        ports: BTreeMap::from([("http".into(), port)]),
+        ..WorkloadEntry::default()
+    };
+    let mut spec = entry("x.com", ServiceEntryResolution::Static);
+    spec.endpoints = vec![
+        listed("1.1.1.1", 81),
+        WorkloadEntry { address: "1.1.1.2".into(), ..WorkloadEntry::default() },
+        listed("unix:///s", 5),
+    ];
+    story.says(config("se", ConfigSpec::ServiceEntry(spec)));
+    assert_eq!(story.endpoints("x.com"), ["1.1.1.1:81", "1.1.1.2:80", "unix:///s:0"]);
+}
+
+#[test]
+fn dns_without_endpoints_is_the_host_itself() {
+    let mut story = Story::new();
+    let keys =
+        story.keys(config("se", ConfigSpec::ServiceEntry(entry("x.com", ServiceEntryResolution::Dns))));
+    assert_eq!(story.endpoints("x.com"), ["x.com:80"]);
+    assert_eq!(
+        keys,
+        ["ServiceEntry/default/x.com"],
+        "endpoints inside a cluster are a change of the cluster"
+    );
+}
+
+#[test]
+fn a_service_entry_selects_pods_and_machines_of_its_namespace() {
+    let mut story = Story::new();
+    let mut spec = entry("x.com", ServiceEntryResolution::Static);
+    spec.workload_selector = Some(WorkloadSelector { labels: labels(&[("app", "x")]) });
+    story.says(config("se", ConfigSpec::ServiceEntry(spec)));
+    story.says(pod("p", 1, "x"));
+    story.says(pod("q", 2, "y"));
+    story.says(machine("m", "10.9.0.1", "x"));
+    assert_eq!(story.endpoints("x.com"), ["10.1.0.1:80", "10.9.0.1:80"]);
+    story.says(pod("p", 1, "y"));
+    story.says(pod("q", 2, "x"));
+    assert_eq!(story.endpoints("x.com"), ["10.1.0.2:80", "10.9.0.1:80"]);
+    story.says(Change::ConfigGone(Kind::WorkloadEntry, "default".into(), "m".into()));
+    assert_eq!(story.endpoints("x.com"), ["10.1.0.2:80"]);
+    story.says(Change::ConfigGone(Kind::ServiceEntry, "default".into(), "se".into()));
+    assert!(story.endpoints("x.com").is_empty() && story.world.services().is_empty());
+}
+
+#[test]
+fn a_kubernetes_service_selects_machines() {
+    let mut story = Story::new();
+    story.says(machine("m", "10.9.0.1", "a"));
+    story.says(Change::Service(service("a", 1)));
+    assert_eq!(story.endpoints("a"), ["10.9.0.1:8080"]);
+    story.says(machine("m", "10.9.0.2", "a"));
+    assert_eq!(story.endpoints("a"), ["10.9.0.2:8080"]);
+    story.says(Change::ServiceGone("default".into(), "a".into()));
+    assert!(story.endpoints("a").is_empty());
+}
+
+#[test]
+fn a_proxy_knows_its_services_by_pod_by_address_and_by_its_own_word() {
+    use pilot_proto::node::{NodeId, NodeMetadata, NodeType};
+    let mut proxy = crate::model::Proxy {
+        id: NodeId {
+            node_type: NodeType::Sidecar,
+            ip: "10.1.0.1".into(),
+            id: "p.default".into(),
+            dns_domain: "default.svc".into(),
+        },
+        ips: vec![[10, 1, 0, 1].into()],
+        namespace: "default".into(),
+        metadata: NodeMetadata::default(),
+        locality: Locality::default(),
+    };
+    let mut story = Story::new();
+    story.says(Change::Service(service("a", 1)));
+    let targets = |story: &Story, proxy: &crate::model::Proxy| -> Vec<(String, u16)> {
+        let targets = PushContext::default().next(&story.world).service_targets(proxy);
+        targets.iter().map(|target| (target.service.hostname.to_string(), target.target_port)).collect()
+    };
+    assert!(targets(&story, &proxy).is_empty());
+    proxy.metadata.labels = labels(&[("app", "a")]);
+    assert_eq!(targets(&story, &proxy), [("a".into(), 8080)], "by its own word");
+    proxy.metadata.labels.clear();
+    story.says(Change::Endpoints("default".into(), "a".into(), vec![Endpoint { port: 7070, ..endpoint(1) }]));
+    assert_eq!(targets(&story, &proxy), [("a".into(), 7070)], "by address");
+    let mut named = (*service("b", 0)).clone();
+    named.ports[0].target = TargetPort::Name("web".into());
+    story.says(Change::Service(Arc::new(named)));
+    story.says(pod("p", 1, "a"));
+    assert_eq!(
+        targets(&story, &proxy),
+        [("b".into(), 9090), ("a".into(), 7070), ("a".into(), 8080)],
+        "by pod, oldest first"
+    );
+}
+
+/// A small universe of statements, so that random series collide.
+fn statement() -> impl Strategy<Value = Change> {
+    let host = prop_oneof![Just("a"), Just("b")];
+    let app = prop_oneof![Just("a"), Just("x")];
+    prop_oneof![
+        (host.clone(), 0..3_i64).prop_map(|(host, created)| Change::Service(service(host, created))),
+        host.clone().prop_map(|host| Change::ServiceGone("default".into(), host.into())),
+        (host, prop::collection::vec(1..4_u8, 0..3)).prop_map(|(host, last)| {
+            Change::Endpoints("default".into(), host.into(), last.into_iter().map(endpoint).collect())
+        }),
+        (1..3_u8, app.clone()).prop_map(|(last, app)| pod(&format!("p{last}"), last, app)),
+        (1..3_u8).prop_map(|last| Change::WorkloadGone(
+            WorkloadKind::Pod,
+            "default".into(),
+            format!("p{last}").into()
+        )),
+        (1..3_u8, app.clone()).prop_map(|(last, app)| machine(
+            &format!("m{last}"),
+            &format!("10.9.0.{last}"),
+            app
+        )),
+        (1..3_u8).prop_map(|last| Change::ConfigGone(
+            Kind::WorkloadEntry,
+            "default".into(),
+            format!("m{last}").into()
+        )),
+        (prop_oneof![Just("a"), Just("x.com")], app).prop_map(|(host, app)| {
+            let mut spec = entry(host, ServiceEntryResolution::Static);
+            spec.workload_selector = Some(WorkloadSelector { labels: labels(&[("app", app)]) });
+            config("se", ConfigSpec::ServiceEntry(spec))
+        }),
+        Just(Change::ConfigGone(Kind::ServiceEntry, "default".into(), "se".into())),
+    ]
+}
+
+proptest! {
+    /// However the world came to be, it is the one that the final statements alone would make.
+    #[test]
+    fn any_history_ends_like_a_fresh_start(history in prop::collection::vec(statement(), 0..40)) {
+        let mut story = Story::new();
+        let mut last: BTreeMap<Item, Change> = BTreeMap::new();
+        for change in history {
+            last.insert(Item::of(&change).0, change.clone());
+            story.says(change);
+        }
+        let mut fresh = Story::new();
+        for change in last.into_values() {
+            fresh.says(change);
+        }
+        prop_assert_eq!(story.world.services(), fresh.world.services());
+        prop_assert_eq!(story.world.endpoints(), fresh.world.endpoints());
+        prop_assert_eq!(story.world.served_at(), fresh.world.served_at());
+        prop_assert_eq!(story.world.in_namespace(), fresh.world.in_namespace());
+    }
+}
