@@ -46,8 +46,8 @@ impl World {
         for host in self.hosts_of_entry.remove(&id).unwrap_or_default() {
             if !services.iter().any(|service| service.hostname == host) {
                 let key = (host, namespace.clone());
-                self.declare_endpoints(key.clone(), origin.clone(), Vec::new(), changes);
-                self.declare_service(key, origin.clone(), None, changes);
+                self.declare_endpoints(&key, origin.clone(), Vec::new(), changes);
+                self.declare_service(&key, origin.clone(), None, changes);
             }
         }
         if !services.is_empty() {
@@ -55,7 +55,7 @@ impl World {
         }
         for service in services {
             let key = (service.hostname.clone(), namespace.clone());
-            self.declare_service(key, origin.clone(), Some(service), changes);
+            self.declare_service(&key, origin.clone(), Some(service), changes);
         }
         if let Some((meta, entry)) = entry {
             self.declare_entry_endpoints(meta, entry, changes);
@@ -74,7 +74,7 @@ impl World {
         for host in &entry.hosts {
             let endpoints = endpoints(host, entry, &workloads, &meta.namespace);
             let key = (Hostname::from(host.as_str()), meta.namespace.clone());
-            self.declare_endpoints(key, Origin::Entry(meta.name.clone()), endpoints, changes);
+            self.declare_endpoints(&key, Origin::Entry(meta.name.clone()), endpoints, changes);
         }
     }
 
@@ -146,7 +146,7 @@ impl World {
             .get(key)
             .is_some_and(|declared| declared.contains_key(&Origin::SelectedWorkloads));
         if known || !endpoints.is_empty() {
-            self.declare_endpoints(key.clone(), Origin::SelectedWorkloads, endpoints, changes);
+            self.declare_endpoints(key, Origin::SelectedWorkloads, endpoints, changes);
         }
     }
 

@@ -191,13 +191,13 @@ impl World {
         match change {
             Change::Service(service) => {
                 let key = (service.hostname.clone(), service.namespace.clone());
-                self.declare_service(key, registry, Some(service), changes);
+                self.declare_service(&key, registry, Some(service), changes);
             }
             Change::ServiceGone(namespace, host) => {
-                self.declare_service((host, namespace), registry, None, changes)
+                self.declare_service(&(host, namespace), registry, None, changes);
             }
             Change::Endpoints(namespace, host, endpoints) => {
-                self.declare_endpoints((host, namespace), registry, endpoints, changes);
+                self.declare_endpoints(&(host, namespace), registry, endpoints, changes);
             }
             Change::Workload(workload) => {
                 let name = (workload.kind, workload.namespace.clone(), workload.name.clone());
@@ -224,7 +224,7 @@ impl World {
 
     fn declare_service(
         &mut self,
-        key: ServiceKey,
+        key: &ServiceKey,
         origin: Origin,
         service: Option<Arc<Service>>,
         changes: &mut Changes,
@@ -233,10 +233,10 @@ impl World {
             Some(service) => {
                 self.declared_services.entry(key.clone()).or_default().insert(origin, service);
             }
-            None => forget(&mut self.declared_services, &key, &origin),
+            None => forget(&mut self.declared_services, key, &origin),
         }
         // Kubernetes wins for a host it knows, then the oldest, then the first by name.
-        let winner = self.declared_services.get(&key).and_then(|declared| {
+        let winner = self.declared_services.get(key).and_then(|declared| {
             declared
                 .iter()
                 .min_by_key(|(origin, service)| {
@@ -244,18 +244,18 @@ impl World {
                 })
                 .map(|(_, service)| service.clone())
         });
-        if self.services.get(&key) == winner.as_ref() {
+        if self.services.get(key) == winner.as_ref() {
             return;
         }
-        changes.service(&key);
-        let (host, namespace) = &key;
+        changes.service(key);
+        let (host, namespace) = key;
         match winner {
             Some(service) => {
                 self.in_namespace.entry(namespace.clone()).or_default().insert(host.clone());
                 self.services.insert(key.clone(), service);
             }
             None => {
-                self.services.remove(&key);
+                self.services.remove(key);
                 if let Some(hosts) = self.in_namespace.get_mut(namespace) {
                     hosts.remove(host);
                     if hosts.is_empty() {
@@ -264,41 +264,41 @@ impl World {
                 }
             }
         }
-        self.select_workload_entries(&key, changes);
-        self.name_affected_proxies(&key, changes);
+        self.select_workload_entries(key, changes);
+        self.name_affected_proxies(key, changes);
     }
 
     fn declare_endpoints(
         &mut self,
-        key: ServiceKey,
+        key: &ServiceKey,
         origin: Origin,
         endpoints: Vec<Endpoint>,
         changes: &mut Changes,
     ) {
         if endpoints.is_empty() {
-            forget(&mut self.declared_endpoints, &key, &origin);
+            forget(&mut self.declared_endpoints, key, &origin);
         } else {
             self.declared_endpoints.entry(key.clone()).or_default().insert(origin, endpoints.into());
         }
         let mut merged: Vec<Endpoint> = self
             .declared_endpoints
-            .get(&key)
+            .get(key)
             .into_iter()
             .flatten()
             .flat_map(|(_, endpoints)| endpoints.iter().cloned())
             .collect();
         merged.sort();
         merged.dedup();
-        let before = self.endpoints.get(&key).cloned().unwrap_or_default();
+        let before = self.endpoints.get(key).cloned().unwrap_or_default();
         if *before == *merged {
             return;
         }
-        changes.endpoints(&key, self.services.get(&key).map(|service| &service.resolution), &before, &merged);
-        self.index_addresses(&key, &before, &merged, changes);
+        changes.endpoints(key, self.services.get(key).map(|service| &service.resolution), &before, &merged);
+        self.index_addresses(key, &before, &merged, changes);
         if merged.is_empty() {
-            self.endpoints.remove(&key);
+            self.endpoints.remove(key);
         } else {
-            self.endpoints.insert(key, merged.into());
+            self.endpoints.insert(key.clone(), merged.into());
         }
     }
 
@@ -355,7 +355,7 @@ impl World {
             return;
         }
         let (_, namespace, _) = name;
-        for workload in before.iter() {
+        if let Some(workload) = &before {
             for ip in addresses(workload) {
                 changes.proxy(ip);
                 // Another workload may have taken the address over since.
@@ -424,10 +424,8 @@ impl World {
 /// is a change of the service to them.
 pub(crate) fn endpoints_are_config(resolution: &Resolution) -> bool {
     match resolution {
-        // Inline in the cluster.
-        Resolution::Dns | Resolution::DnsRoundRobin => true,
-        // One listener for each endpoint of a headless service.
-        Resolution::Passthrough => true,
+        // Inline in the cluster; or one listener for each endpoint of a headless service.
+        Resolution::Dns | Resolution::DnsRoundRobin | Resolution::Passthrough => true,
         Resolution::ClientSideLb | Resolution::Alias(_) => false,
     }
 }
