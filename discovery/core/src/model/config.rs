@@ -95,7 +95,7 @@ impl ConfigSpec {
 }
 
 /// `ServiceEntry.spec`. <https://istio.io/latest/docs/reference/config/networking/service-entry/>
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct ServiceEntry {
     /// Host names; may be wildcards when the resolution is `NONE`.
@@ -122,7 +122,7 @@ pub struct ServiceEntry {
 }
 
 /// One port of a `ServiceEntry`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct ServiceEntryPort {
     /// What clients connect to.
@@ -137,7 +137,7 @@ pub struct ServiceEntryPort {
 }
 
 /// Inside the mesh or not.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum ServiceEntryLocation {
     /// Outside (the default of the API).
@@ -148,7 +148,7 @@ pub enum ServiceEntryLocation {
 }
 
 /// How endpoints are found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum ServiceEntryResolution {
     /// The application has resolved the name.
@@ -163,7 +163,7 @@ pub enum ServiceEntryResolution {
 }
 
 /// Selects workloads by labels.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct WorkloadSelector {
     /// All of them must be there.
@@ -172,7 +172,7 @@ pub struct WorkloadSelector {
 
 /// `WorkloadEntry.spec`, and an element of `ServiceEntry.endpoints`.
 /// <https://istio.io/latest/docs/reference/config/networking/workload-entry/>
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct WorkloadEntry {
     /// IP, host name (DNS resolution) or `unix:///path`.

@@ -12,7 +12,7 @@ use pilot_proto::mesh::MeshConfig;
 use serde::Deserialize;
 
 use crate::model::{
-    Endpoint, EndpointAddress, Hostname, Namespace, Proxy, Service, ServicePort, TargetPort, Workload,
+    ConfigObject, Endpoint, EndpointAddress, Hostname, Kind, Namespace, Proxy, Service, ServicePort, TargetPort, Workload,
     WorkloadKind, selects,
 };
 use crate::world::World;
@@ -38,6 +38,8 @@ pub struct PushContext {
     pub workloads: OrdMap<IpAddr, Arc<Workload>>,
     /// Services that have an endpoint at this address.
     pub served_at: OrdMap<IpAddr, OrdSet<ServiceKey>>,
+    /// Every configuration object.
+    pub configs: OrdMap<(Kind, Namespace, Arc<str>), Arc<ConfigObject>>,
 }
 
 /// One port of one of a proxy's own services, and where it leads in the workload.
@@ -66,6 +68,7 @@ impl PushContext {
             endpoints: world.endpoints().clone(),
             workloads: world.at_address().clone(),
             served_at: world.served_at().clone(),
+            configs: world.configs().clone(),
         }
     }
 
