@@ -12,8 +12,8 @@ use pilot_proto::mesh::MeshConfig;
 use serde::Deserialize;
 
 use crate::model::{
-    ConfigObject, Endpoint, EndpointAddress, Hostname, Kind, Namespace, Proxy, Service, ServicePort, TargetPort, Workload,
-    WorkloadKind, selects,
+    ConfigObject, Endpoint, EndpointAddress, Hostname, Kind, Namespace, Proxy, Service, ServicePort,
+    TargetPort, Workload, WorkloadKind, selects,
 };
 use crate::world::World;
 

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{ServiceKey, endpoints_are_config};
+use super::ServiceKey;
+use super::resolve::endpoints_are_config;
 use crate::model::{ConfigKey, Endpoint, Health, Kind, Namespace, Resolution};
 
 /// What an event changed. Empty: nothing that anybody could notice.

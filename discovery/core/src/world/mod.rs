@@ -14,6 +14,7 @@
 mod changes;
 mod entries;
 mod lineage;
+mod resolve;
 #[cfg(test)]
 mod tests;
 
@@ -28,8 +29,8 @@ pub use changes::Changes;
 use lineage::Lineage;
 
 use crate::model::{
-    Change, ConfigObject, ConfigSpec, Endpoint, EndpointAddress, Hostname, Kind, Namespace, Registry,
-    Resolution, Service, SourceEvent, SourceId, Workload, WorkloadKind,
+    Change, ConfigObject, ConfigSpec, Endpoint, EndpointAddress, Hostname, Kind, Namespace, Service,
+    SourceEvent, SourceId, Workload, WorkloadKind,
 };
 
 /// Host and namespace: what names a service. (Two namespaces may declare the same host.)
@@ -222,128 +223,6 @@ impl World {
         }
     }
 
-    fn declare_service(
-        &mut self,
-        key: &ServiceKey,
-        origin: Origin,
-        service: Option<Arc<Service>>,
-        changes: &mut Changes,
-    ) {
-        match service {
-            Some(service) => {
-                self.declared_services.entry(key.clone()).or_default().insert(origin, service);
-            }
-            None => forget(&mut self.declared_services, key, &origin),
-        }
-        // Kubernetes wins for a host it knows, then the oldest, then the first by name.
-        let winner = self.declared_services.get(key).and_then(|declared| {
-            declared
-                .iter()
-                .min_by_key(|(origin, service)| {
-                    (service.registry != Registry::Kubernetes, service.created, *origin)
-                })
-                .map(|(_, service)| service.clone())
-        });
-        if self.services.get(key) == winner.as_ref() {
-            return;
-        }
-        changes.service(key);
-        let (host, namespace) = key;
-        match winner {
-            Some(service) => {
-                self.in_namespace.entry(namespace.clone()).or_default().insert(host.clone());
-                self.services.insert(key.clone(), service);
-            }
-            None => {
-                self.services.remove(key);
-                if let Some(hosts) = self.in_namespace.get_mut(namespace) {
-                    hosts.remove(host);
-                    if hosts.is_empty() {
-                        self.in_namespace.remove(namespace);
-                    }
-                }
-            }
-        }
-        self.select_workload_entries(key, changes);
-        self.name_affected_proxies(key, changes);
-    }
-
-    fn declare_endpoints(
-        &mut self,
-        key: &ServiceKey,
-        origin: Origin,
-        endpoints: Vec<Endpoint>,
-        changes: &mut Changes,
-    ) {
-        if endpoints.is_empty() {
-            forget(&mut self.declared_endpoints, key, &origin);
-        } else {
-            self.declared_endpoints.entry(key.clone()).or_default().insert(origin, endpoints.into());
-        }
-        let mut merged: Vec<Endpoint> = self
-            .declared_endpoints
-            .get(key)
-            .into_iter()
-            .flatten()
-            .flat_map(|(_, endpoints)| endpoints.iter().cloned())
-            .collect();
-        merged.sort();
-        merged.dedup();
-        let before = self.endpoints.get(key).cloned().unwrap_or_default();
-        if *before == *merged {
-            return;
-        }
-        changes.endpoints(key, self.services.get(key).map(|service| &service.resolution), &before, &merged);
-        self.index_addresses(key, &before, &merged, changes);
-        if merged.is_empty() {
-            self.endpoints.remove(key);
-        } else {
-            self.endpoints.insert(key.clone(), merged.into());
-        }
-    }
-
-    /// Keeps `served_at`. An address that a service came to or left is a proxy whose own services changed.
-    fn index_addresses(
-        &mut self,
-        key: &ServiceKey,
-        before: &[Endpoint],
-        after: &[Endpoint],
-        changes: &mut Changes,
-    ) {
-        let places = |endpoints: &[Endpoint]| -> BTreeSet<(IpAddr, Arc<str>, u16)> {
-            endpoints
-                .iter()
-                .filter_map(|endpoint| match endpoint.address {
-                    EndpointAddress::Ip(ip) => Some((ip, endpoint.port_name.clone(), endpoint.port)),
-                    _ => None,
-                })
-                .collect()
-        };
-        let (before, after) = (places(before), places(after));
-        let touched: BTreeSet<IpAddr> = before.symmetric_difference(&after).map(|(ip, ..)| *ip).collect();
-        let serving: BTreeSet<IpAddr> = after.iter().map(|(ip, ..)| *ip).collect();
-        for ip in touched {
-            changes.proxy(ip);
-            if serving.contains(&ip) {
-                self.served_at.entry(ip).or_default().insert(key.clone());
-            } else if let Some(keys) = self.served_at.get_mut(&ip) {
-                keys.remove(key);
-                if keys.is_empty() {
-                    self.served_at.remove(&ip);
-                }
-            }
-        }
-    }
-
-    /// A service that changed changes what its own proxies listen to.
-    fn name_affected_proxies(&self, key: &ServiceKey, changes: &mut Changes) {
-        for endpoint in self.endpoints.get(key).into_iter().flat_map(|endpoints| endpoints.iter()) {
-            if let EndpointAddress::Ip(ip) = endpoint.address {
-                changes.proxy(ip);
-            }
-        }
-    }
-
     fn resolve_workload(&mut self, name: &WorkloadName, changes: &mut Changes) {
         let now = self.declared_workloads.get(name).and_then(|declared| declared.values().next().cloned());
         self.workload_changed(name, now, changes);
@@ -417,16 +296,6 @@ impl World {
             // Not kinds of configuration objects.
             Kind::Endpoints | Kind::MeshConfig | Kind::Proxy => {}
         }
-    }
-}
-
-/// Whether proxies learn the endpoints of such a service from anything but EDS, so that a change of endpoints
-/// is a change of the service to them.
-pub(crate) fn endpoints_are_config(resolution: &Resolution) -> bool {
-    match resolution {
-        // Inline in the cluster; or one listener for each endpoint of a headless service.
-        Resolution::Dns | Resolution::DnsRoundRobin | Resolution::Passthrough => true,
-        Resolution::ClientSideLb | Resolution::Alias(_) => false,
     }
 }
 

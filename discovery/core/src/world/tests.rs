@@ -6,8 +6,8 @@ use super::lineage::Item;
 use super::*;
 use crate::model::config::{ServiceEntryPort, ServiceEntryResolution, WorkloadSelector};
 use crate::model::{
-    ConfigMeta, Health, Labels, Locality, Location, Protocol, ServiceEntry, ServicePort, TargetPort, TlsMode,
-    Vip, WorkloadEntry,
+    ConfigMeta, Health, Labels, Locality, Location, Protocol, Registry, Resolution, ServiceEntry,
+    ServicePort, TargetPort, TlsMode, Vip, WorkloadEntry,
 };
 use crate::push::PushContext;
 

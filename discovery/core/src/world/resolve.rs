@@ -1,0 +1,144 @@
+//! Between declarations: which one of a service counts, what all its endpoints are, and who has to know.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::{Changes, Origin, ServiceKey, World, forget};
+use crate::model::{Endpoint, EndpointAddress, Registry, Resolution, Service};
+
+// === impl World ===
+
+impl World {
+    pub(super) fn declare_service(
+        &mut self,
+        key: &ServiceKey,
+        origin: Origin,
+        service: Option<Arc<Service>>,
+        changes: &mut Changes,
+    ) {
+        match service {
+            Some(service) => {
+                self.declared_services.entry(key.clone()).or_default().insert(origin, service);
+            }
+            None => forget(&mut self.declared_services, key, &origin),
+        }
+        // Kubernetes wins for a host it knows, then the oldest, then the first by name.
+        let winner = self.declared_services.get(key).and_then(|declared| {
+            declared
+                .iter()
+                .min_by_key(|(origin, service)| {
+                    (service.registry != Registry::Kubernetes, service.created, *origin)
+                })
+                .map(|(_, service)| service.clone())
+        });
+        if self.services.get(key) == winner.as_ref() {
+            return;
+        }
+        changes.service(key);
+        let (host, namespace) = key;
+        match winner {
+            Some(service) => {
+                self.in_namespace.entry(namespace.clone()).or_default().insert(host.clone());
+                self.services.insert(key.clone(), service);
+            }
+            None => {
+                self.services.remove(key);
+                if let Some(hosts) = self.in_namespace.get_mut(namespace) {
+                    hosts.remove(host);
+                    if hosts.is_empty() {
+                        self.in_namespace.remove(namespace);
+                    }
+                }
+            }
+        }
+        self.select_workload_entries(key, changes);
+        self.name_affected_proxies(key, changes);
+    }
+
+    pub(super) fn declare_endpoints(
+        &mut self,
+        key: &ServiceKey,
+        origin: Origin,
+        endpoints: Vec<Endpoint>,
+        changes: &mut Changes,
+    ) {
+        if endpoints.is_empty() {
+            forget(&mut self.declared_endpoints, key, &origin);
+        } else {
+            self.declared_endpoints.entry(key.clone()).or_default().insert(origin, endpoints.into());
+        }
+        let mut merged: Vec<Endpoint> = self
+            .declared_endpoints
+            .get(key)
+            .into_iter()
+            .flatten()
+            .flat_map(|(_, endpoints)| endpoints.iter().cloned())
+            .collect();
+        merged.sort();
+        merged.dedup();
+        let before = self.endpoints.get(key).cloned().unwrap_or_default();
+        if *before == *merged {
+            return;
+        }
+        changes.endpoints(key, self.services.get(key).map(|service| &service.resolution), &before, &merged);
+        self.index_addresses(key, &before, &merged, changes);
+        if merged.is_empty() {
+            self.endpoints.remove(key);
+        } else {
+            self.endpoints.insert(key.clone(), merged.into());
+        }
+    }
+
+    /// Keeps `served_at`. An address that a service came to or left is a proxy whose own services changed.
+    fn index_addresses(
+        &mut self,
+        key: &ServiceKey,
+        before: &[Endpoint],
+        after: &[Endpoint],
+        changes: &mut Changes,
+    ) {
+        let places = |endpoints: &[Endpoint]| -> BTreeSet<(IpAddr, Arc<str>, u16)> {
+            endpoints
+                .iter()
+                .filter_map(|endpoint| match endpoint.address {
+                    EndpointAddress::Ip(ip) => Some((ip, endpoint.port_name.clone(), endpoint.port)),
+                    _ => None,
+                })
+                .collect()
+        };
+        let (before, after) = (places(before), places(after));
+        let touched: BTreeSet<IpAddr> = before.symmetric_difference(&after).map(|(ip, ..)| *ip).collect();
+        let serving: BTreeSet<IpAddr> = after.iter().map(|(ip, ..)| *ip).collect();
+        for ip in touched {
+            changes.proxy(ip);
+            if serving.contains(&ip) {
+                self.served_at.entry(ip).or_default().insert(key.clone());
+            } else if let Some(keys) = self.served_at.get_mut(&ip) {
+                keys.remove(key);
+                if keys.is_empty() {
+                    self.served_at.remove(&ip);
+                }
+            }
+        }
+    }
+
+    /// A service that changed changes what its own proxies listen to.
+    fn name_affected_proxies(&self, key: &ServiceKey, changes: &mut Changes) {
+        for endpoint in self.endpoints.get(key).into_iter().flat_map(|endpoints| endpoints.iter()) {
+            if let EndpointAddress::Ip(ip) = endpoint.address {
+                changes.proxy(ip);
+            }
+        }
+    }
+}
+
+/// Whether proxies learn the endpoints of such a service from anything but EDS, so that a change of endpoints
+/// is a change of the service to them.
+pub(super) fn endpoints_are_config(resolution: &Resolution) -> bool {
+    match resolution {
+        // Inline in the cluster; or one listener for each endpoint of a headless service.
+        Resolution::Dns | Resolution::DnsRoundRobin | Resolution::Passthrough => true,
+        Resolution::ClientSideLb | Resolution::Alias(_) => false,
+    }
+}
