@@ -1,1 +1,63 @@
-//! Placeholder.
+//! From what a proxy may see to what it is told: pure functions of their inputs.
+//!
+//! Every generator takes one struct that can be compared and hashed, and that struct is also its cache key. What a
+//! generator does not receive it cannot depend on, so a cached answer is right by construction. Equal inputs make
+//! equal bytes.
+//!
+//! ```text
+//! Scope, Proxy, endpoints ─▶ {Plan, Cluster, Listener, Route, Assignment}Inputs ─▶ message
+//! ```
+//!
+//! What cannot be used is data, see [`Rejected`].
+
+pub mod cluster;
+mod domains;
+pub mod endpoint;
+pub mod filter;
+pub mod grpc;
+pub mod http;
+pub mod inbound;
+pub mod listener;
+pub mod outbound;
+mod proto;
+mod report;
+pub mod route;
+
+use std::net::IpAddr;
+
+pub use report::{Reason, Rejected, Report};
+
+use crate::model::Proxy;
+
+/// Address families a proxy has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Families {
+    /// IPv4 only.
+    V4,
+    /// IPv6 only.
+    V6,
+    /// Both.
+    Both,
+}
+
+// === impl Families ===
+
+impl Families {
+    /// Those of a proxy.
+    pub fn of(proxy: &Proxy) -> Self {
+        match (proxy.has_ipv4(), proxy.has_ipv6()) {
+            (true, true) => Self::Both,
+            (false, true) => Self::V6,
+            (_, false) => Self::V4,
+        }
+    }
+
+    /// Whether an address is of one of them.
+    pub const fn contain(self, ip: IpAddr) -> bool {
+        match self {
+            Self::V4 => ip.is_ipv4(),
+            Self::V6 => ip.is_ipv6(),
+            Self::Both => true,
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! What a proxy gets: the resources of a type, generated or remembered, encoded once.
+
+mod envoy;
+mod grpc;
+mod memo;
+mod settings;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use pilot_proto::ResourceType;
+use prost::{Message, Name};
+
+pub use memo::Stats;
+
+use crate::generate::cluster::ClusterInputs;
+use crate::generate::endpoint::AssignmentInputs;
+use crate::generate::grpc::GrpcListener;
+use crate::generate::listener::ListenerInputs;
+use crate::generate::outbound::PlanInputs;
+use crate::generate::route::RouteInputs;
+use crate::generate::{Reason, Rejected, Report};
+use crate::model::{Hostname, Proxy, Resource};
+use crate::push::PushContext;
+use crate::scope::Scope;
+use envoy::ClusterSet;
+use memo::Memo;
+
+/// What was generated lately, shared by all streams.
+#[derive(Debug)]
+pub struct Cache {
+    clusters: Memo<ClusterInputs, Made>,
+    cluster_sets: Memo<ClusterSet, Arc<Set>>,
+    assignments: Memo<AssignmentInputs, Made>,
+    listeners: Memo<Arc<ListenerInputs>, Made>,
+    plans: Memo<PlanInputs, Arc<Set>>,
+    routes: Memo<RouteInputs, Made>,
+    grpc_listeners: Memo<GrpcListener, Made>,
+}
+
+/// The resources of one type for one proxy.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Generated {
+    /// By name.
+    pub resources: BTreeMap<Arc<str>, Resource>,
+    /// What is missing and why.
+    pub report: Report,
+}
+
+/// One generated resource, if it could be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Made {
+    resource: Option<Resource>,
+    rejected: Arc<[Rejected]>,
+}
+
+/// What all proxies of a class have in common.
+#[derive(Debug, PartialEq, Eq)]
+struct Set {
+    resources: Vec<Member>,
+    rejected: Vec<Rejected>,
+}
+
+/// A resource of a set; not for the proxy at `unless`.
+#[derive(Debug, PartialEq, Eq)]
+struct Member {
+    resource: Resource,
+    unless: Option<IpAddr>,
+}
+
+/// The resources of a type for a proxy.
+///
+/// Clusters and listeners: those with these names, all when `names` is `None`. Endpoints and routes: exactly those
+/// that are asked for. An unknown cluster has no endpoints, and that is an answer; an unknown route is none.
+pub fn resources(
+    cache: &Cache,
+    push: &PushContext,
+    scope: &Arc<Scope>,
+    proxy: &Proxy,
+    kind: ResourceType,
+    names: Option<&BTreeSet<Arc<str>>>,
+) -> Generated {
+    let view = View { cache, push, scope, proxy };
+    let asked = || names.into_iter().flatten();
+    match (kind, proxy.is_proxyless()) {
+        (ResourceType::Cluster, false) => view.clusters().only(names),
+        (ResourceType::Listener, false) => view.listeners().only(names),
+        (ResourceType::Route, false) => view.routes(asked()),
+        (ResourceType::Cluster, true) => view.grpc_clusters(names),
+        (ResourceType::Listener, true) => view.grpc_listeners(names),
+        (ResourceType::Route, true) => view.grpc_routes(asked()),
+        (ResourceType::Endpoint, _) => view.endpoints(asked()),
+        (ResourceType::Secret | ResourceType::Extension, _) => Generated::default(),
+    }
+}
+
+/// What one answer is made of.
+#[derive(Clone, Copy)]
+struct View<'a> {
+    cache: &'a Cache,
+    push: &'a PushContext,
+    scope: &'a Arc<Scope>,
+    proxy: &'a Proxy,
+}
+
+// === impl Cache ===
+
+impl Cache {
+    /// Remembers about `entries` resources of each type.
+    pub fn new(entries: usize) -> Self {
+        // A set is of a whole class of proxies.
+        let sets = entries.div_ceil(100);
+        Self {
+            clusters: Memo::new(entries),
+            cluster_sets: Memo::new(sets),
+            assignments: Memo::new(entries),
+            listeners: Memo::new(entries),
+            plans: Memo::new(sets),
+            routes: Memo::new(entries),
+            grpc_listeners: Memo::new(entries),
+        }
+    }
+
+    /// How the cache does, by type.
+    pub fn stats(&self) -> BTreeMap<ResourceType, Stats> {
+        BTreeMap::from([
+            (ResourceType::Cluster, self.clusters.stats()),
+            (ResourceType::Endpoint, self.assignments.stats()),
+            (ResourceType::Listener, self.listeners.stats()),
+            (ResourceType::Route, self.routes.stats()),
+        ])
+    }
+}
+
+impl Default for Cache {
+    /// As many entries as Istio's.
+    fn default() -> Self {
+        Self::new(60_000)
+    }
+}
+
+// === impl Generated ===
+
+impl Generated {
+    fn take(&mut self, made: &Made) {
+        self.report.absorb(&made.rejected);
+        if let Some(resource) = &made.resource {
+            self.resources.insert(resource.name.clone(), resource.clone());
+        }
+    }
+
+    fn take_set(&mut self, set: &Set, own: Option<IpAddr>) {
+        self.report.absorb(&set.rejected);
+        let meant = set.resources.iter().filter(|member| member.unless.is_none() || member.unless != own);
+        self.resources.extend(meant.map(|member| (member.resource.name.clone(), member.resource.clone())));
+    }
+
+    fn only(mut self, names: Option<&BTreeSet<Arc<str>>>) -> Self {
+        if let Some(names) = names {
+            self.resources.retain(|name, _| names.contains(name));
+        }
+        self
+    }
+}
+
+// === impl Made ===
+
+impl Made {
+    /// Runs a generator. A defect in one costs its resource, not the proxy all the others.
+    fn run<M: Message + Name>(name: &str, generator: impl FnOnce() -> (Option<M>, Vec<Rejected>)) -> Self {
+        let (message, rejected) = catch_unwind(AssertUnwindSafe(generator)).unwrap_or_else(|_| {
+            let service = Hostname::from("");
+            (None, vec![Rejected { subject: name.to_owned(), service, reason: Reason::Panicked }])
+        });
+        Self { resource: message.map(|message| encode(name, &message)), rejected: rejected.into() }
+    }
+}
+
+fn encode<M: Message + Name>(name: &str, message: &M) -> Resource {
+    let body = pilot_proto::any(message).encode_to_vec();
+    let version = format!("{:032x}", fingerprint(&body));
+    Resource { name: name.into(), version: version.into(), body: body.into() }
+}
+
+/// FNV-1a, 128 bits: the same on every replica and in every build, so a proxy that changes replicas keeps what it
+/// has. <http://www.isthe.com/chongo/tech/comp/fnv/>
+fn fingerprint(bytes: &[u8]) -> u128 {
+    const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
+    const BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
+    bytes.iter().fold(BASIS, |hash, byte| (hash ^ u128::from(*byte)).wrapping_mul(PRIME))
+}

@@ -1,0 +1,59 @@
+//! What generators need to know of a proxy, and nothing else of it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use pilot_proto::mesh::MeshConfig;
+use pilot_proto::node::InterceptionMode;
+use serde_json::Value;
+
+use crate::generate::Families;
+use crate::generate::filter::FilterSettings;
+use crate::generate::listener::Source;
+use crate::generate::outbound::{Capture, ListenerSettings, LowPorts};
+use crate::model::Proxy;
+use crate::push::ServiceTarget;
+
+/// What the listeners of a proxy depend on.
+pub(super) fn listeners(mesh: &MeshConfig, proxy: &Proxy, targets: &[ServiceTarget]) -> ListenerSettings {
+    let unprivileged = proxy.metadata.unprivileged_pod.is_some_and(|flag| flag.0);
+    let capture = match proxy.interception() {
+        InterceptionMode::Redirect => Capture::Redirected(Source::Proxy),
+        InterceptionMode::Tproxy => Capture::Redirected(Source::Client),
+        InterceptionMode::None => Capture::Bound {
+            low_ports: if unprivileged { LowPorts::Forbidden } else { LowPorts::Free },
+            workload: targets.iter().map(|target| target.target_port).collect(),
+        },
+    };
+    ListenerSettings {
+        families: Families::of(proxy),
+        capture,
+        reserved: reserved(mesh, proxy),
+        unknown: mesh.outbound_traffic_policy.mode,
+        detection_timeout: mesh.protocol_detection_timeout,
+        filters: Arc::new(FilterSettings::of(mesh, proxy)),
+    }
+}
+
+/// Where the proxy serves applications that are told to use one.
+pub(super) fn http_proxy_port(mesh: &MeshConfig, proxy: &Proxy) -> Option<u16> {
+    let own = proxy.metadata.http_proxy_port.as_deref().and_then(|port| port.parse().ok());
+    own.or(Some(mesh.proxy_http_port)).filter(|port| *port != 0)
+}
+
+/// Ports that Envoy's own listeners, its admin interface and the agent beside it take.
+fn reserved(mesh: &MeshConfig, proxy: &Proxy) -> BTreeSet<u16> {
+    let configured = |key: &str, default: u16| {
+        let of = |config: Option<&Value>| config?.get(key)?.as_u64()?.try_into().ok();
+        of(proxy.metadata.proxy_config.as_ref()).or_else(|| of(Some(&mesh.default_config))).unwrap_or(default)
+    };
+    let fixed = [
+        mesh.proxy_listen_port,
+        mesh.proxy_inbound_listen_port,
+        proxy.metadata.envoy_status_port.unwrap_or(15021),
+        proxy.metadata.envoy_prometheus_port.unwrap_or(15090),
+        configured("proxyAdminPort", 15000),
+        configured("statusPort", 15020),
+    ];
+    fixed.into_iter().chain(http_proxy_port(mesh, proxy)).filter(|port| *port != 0).collect()
+}

@@ -1,0 +1,154 @@
+//! The HTTP connection manager: how requests are read, what filters they pass, where routes come from.
+
+use std::time::Duration;
+
+use pilot_proto::envoy::config::core::v3::{
+    Http1ProtocolOptions, Http2ProtocolOptions, HttpProtocolOptions, TrafficDirection,
+};
+use pilot_proto::envoy::config::listener::v3::Filter;
+use pilot_proto::envoy::extensions::filters::http::{
+    cors::v3::Cors, fault::v3::HttpFault, grpc_stats::v3::FilterConfig as GrpcStats,
+    grpc_stats::v3::filter_config, grpc_web::v3::GrpcWeb, router::v3::Router,
+};
+use pilot_proto::envoy::extensions::filters::network::http_connection_manager::v3::{
+    HttpConnectionManager, HttpFilter, Rds, RequestIdExtension,
+    http_connection_manager::{
+        ForwardClientCertDetails, RouteSpecifier, SetCurrentClientCertDetails, UpgradeConfig,
+    },
+    http_filter,
+};
+use pilot_proto::envoy::extensions::request_id::uuid::v3::UuidRequestIdConfig;
+use pilot_proto::google::protobuf::BoolValue;
+use prost::{Message, Name};
+
+use super::filter::{FilterSettings, Http10, Logged, network_filter};
+use super::proto::{ads, any, duration, no, yes};
+use super::route::{InboundRoute, inbound_route};
+use crate::model::Protocol;
+
+/// HTTP of one filter chain.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct HttpChain {
+    /// Begins the names of its statistics.
+    pub stat_prefix: String,
+    /// Where routes come from.
+    pub routes: Routes,
+    /// What the port says it speaks.
+    pub protocol: Protocol,
+    /// How clients name what they want.
+    pub requests: Requests,
+}
+
+/// Where routes come from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Routes {
+    /// RDS, under this name.
+    Discovered(String),
+    /// Everything goes to the workload.
+    Inbound(InboundRoute),
+}
+
+/// How clients name what they want.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Requests {
+    /// By path.
+    ToOrigin,
+    /// By absolute URL: the client knows that it speaks to a proxy.
+    ToProxy,
+}
+
+/// The filter that serves an HTTP chain.
+pub(super) fn connection_manager(chain: &HttpChain, settings: &FilterSettings) -> Filter {
+    let (direction, route_specifier) = match &chain.routes {
+        Routes::Discovered(name) => (
+            TrafficDirection::Outbound,
+            RouteSpecifier::Rds(Rds { config_source: ads(), route_config_name: name.clone() }),
+        ),
+        Routes::Inbound(route) => {
+            (TrafficDirection::Inbound, RouteSpecifier::RouteConfig(inbound_route(route)))
+        }
+    };
+    let inbound = direction == TrafficDirection::Inbound;
+    let http1 = Http1ProtocolOptions {
+        allow_absolute_url: (chain.requests == Requests::ToProxy).then_some(BoolValue { value: true }),
+        accept_http_10: settings.http10 == Http10::Accepted,
+        ..Http1ProtocolOptions::default()
+    };
+    let manager = HttpConnectionManager {
+        stat_prefix: chain.stat_prefix.clone(),
+        route_specifier: Some(route_specifier),
+        http_filters: http_filters(chain.protocol),
+        access_log: settings.access_log(Logged::Every),
+        server_name: "istio-envoy".into(),
+        common_http_protocol_options: settings.idle_timeout.map(|idle| HttpProtocolOptions {
+            idle_timeout: duration(idle),
+            ..HttpProtocolOptions::default()
+        }),
+        http_protocol_options: Some(http1).filter(|options| *options != Http1ProtocolOptions::default()),
+        http2_protocol_options: (inbound && chain.protocol.is_http2()).then(Http2ProtocolOptions::default),
+        // Long polls and streams are idle by design; who wants a limit sets a timeout on the route.
+        stream_idle_timeout: duration(Duration::ZERO),
+        use_remote_address: no(),
+        proxy_100_continue: true,
+        upgrade_configs: vec![UpgradeConfig { upgrade_type: "websocket".into(), ..UpgradeConfig::default() }],
+        normalize_path: yes(),
+        request_id_extension: Some(RequestIdExtension {
+            typed_config: any(&UuidRequestIdConfig {
+                use_request_id_for_trace_sampling: yes(),
+                ..UuidRequestIdConfig::default()
+            }),
+        }),
+        forward_client_cert_details: if inbound {
+            ForwardClientCertDetails::AppendForward.into()
+        } else {
+            ForwardClientCertDetails::Sanitize.into()
+        },
+        set_current_client_cert_details: inbound.then(|| SetCurrentClientCertDetails {
+            subject: yes(),
+            dns: true,
+            uri: true,
+            ..SetCurrentClientCertDetails::default()
+        }),
+        ..HttpConnectionManager::default()
+    };
+    network_filter("envoy.filters.network.http_connection_manager", &manager)
+}
+
+/// Fault and CORS do nothing by themselves: routes switch them on.
+fn http_filters(protocol: Protocol) -> Vec<HttpFilter> {
+    let stats = GrpcStats {
+        emit_filter_state: true,
+        per_method_stat_specifier: Some(filter_config::PerMethodStatSpecifier::StatsForAllMethods(
+            BoolValue { value: false },
+        )),
+        ..GrpcStats::default()
+    };
+    let web = match protocol {
+        Protocol::GrpcWeb => Some(http_filter("envoy.filters.http.grpc_web", &GrpcWeb::default())),
+        _ => None,
+    };
+    web.into_iter()
+        .chain([
+            http_filter("envoy.filters.http.grpc_stats", &stats),
+            fault(),
+            http_filter("envoy.filters.http.cors", &Cors::default()),
+            router(),
+        ])
+        .collect()
+}
+
+pub(super) fn fault() -> HttpFilter {
+    http_filter("envoy.filters.http.fault", &HttpFault::default())
+}
+
+pub(super) fn router() -> HttpFilter {
+    http_filter("envoy.filters.http.router", &Router::default())
+}
+
+fn http_filter<M: Message + Name>(name: &str, config: &M) -> HttpFilter {
+    HttpFilter {
+        name: name.to_owned(),
+        config_type: any(config).map(http_filter::ConfigType::TypedConfig),
+        ..HttpFilter::default()
+    }
+}

@@ -1,0 +1,279 @@
+//! LDS: a listener from the filter chains that were planned for it.
+//!
+//! Decides how chains become Envoy's: which listener filters must look at a connection first, and which chain is
+//! the default. What chains there are is decided in `outbound` and `inbound`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pilot_proto::envoy::config::core::v3::TrafficDirection;
+use pilot_proto::envoy::config::listener::v3::{
+    FilterChain, FilterChainMatch, Listener, ListenerFilter, ListenerFilterChainMatchPredicate,
+    listener_filter, listener_filter_chain_match_predicate as predicate,
+};
+use pilot_proto::envoy::extensions::filters::listener::{
+    http_inspector::v3::HttpInspector, original_dst::v3::OriginalDst, original_src::v3::OriginalSrc,
+    tls_inspector::v3::TlsInspector,
+};
+use pilot_proto::envoy::r#type::v3::Int32Range;
+use prost::{Message, Name};
+
+use super::filter::{FilterSettings, Logged};
+use super::http::{HttpChain, connection_manager};
+use super::proto::{address, any, cidr, duration, no, number, yes};
+use crate::model::{Protocol, Vip};
+
+/// Everything a listener depends on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ListenerInputs {
+    /// Its name.
+    pub name: String,
+    /// Where it listens.
+    pub address: String,
+    /// Where it listens.
+    pub port: u16,
+    /// How connections reach it.
+    pub role: ListenerRole,
+    /// In the order in which they are tried; no two of them match the same.
+    pub chains: Vec<Chain>,
+    /// How long it waits to find out what a connection speaks; zero: as long as it takes.
+    pub detection_timeout: Duration,
+    /// What its filters say alike.
+    pub filters: Arc<FilterSettings>,
+}
+
+/// How connections reach a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ListenerRole {
+    /// The virtual outbound listener hands over what was meant for this address.
+    Outbound,
+    /// Clients connect to it themselves.
+    Bound,
+    /// iptables redirects everything outbound here.
+    VirtualOutbound(Source),
+    /// iptables redirects everything inbound here.
+    VirtualInbound(Source),
+}
+
+/// Which source address the other side sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// The proxy's (iptables REDIRECT).
+    Proxy,
+    /// The client's (TPROXY).
+    Client,
+}
+
+/// A filter chain.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Chain {
+    /// Its name; empty for chains of one service.
+    pub name: String,
+    /// Which connections it takes.
+    pub matches: ChainMatch,
+    /// What it does with them.
+    pub then: Then,
+}
+
+/// Which connections a chain takes. Two chains with equal matches cannot be in one listener.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ChainMatch {
+    /// Going to this port; 0: any.
+    pub port: u16,
+    /// Going to one of these networks; sorted, masked. Empty: any.
+    pub networks: Vec<Vip>,
+    /// TLS for one of these names; sorted. Empty: any.
+    pub server_names: Vec<String>,
+    /// Speaking this.
+    pub speaks: Speaks,
+}
+
+/// What a connection speaks, as the listener filters find out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Speaks {
+    /// Anything.
+    #[default]
+    Anything,
+    /// HTTP in plaintext.
+    PlainHttp,
+    /// Anything in plaintext.
+    Plain,
+}
+
+/// What a chain does with a connection.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Then {
+    /// Reads requests.
+    Http(HttpChain),
+    /// Passes bytes on.
+    Tcp {
+        /// To this cluster.
+        cluster: String,
+        /// What they are said to be.
+        protocol: Protocol,
+    },
+}
+
+/// A listener.
+pub fn listener(inputs: &ListenerInputs) -> Listener {
+    let base = Listener {
+        name: inputs.name.clone(),
+        address: address(&inputs.address, inputs.port),
+        listener_filters_timeout: duration(inputs.detection_timeout),
+        continue_on_listener_filters_timeout: true,
+        traffic_direction: TrafficDirection::Outbound.into(),
+        ..Listener::default()
+    };
+    match inputs.role {
+        ListenerRole::Outbound => {
+            Listener { bind_to_port: no(), ..with_default(inspected(base, inputs), inputs) }
+        }
+        ListenerRole::Bound => with_default(inspected(base, inputs), inputs),
+        ListenerRole::VirtualOutbound(source) => Listener {
+            use_original_dst: yes(),
+            transparent: transparent(source),
+            filter_chains: chains(inputs),
+            access_log: inputs.filters.access_log(Logged::Unmatched),
+            listener_filters_timeout: None,
+            continue_on_listener_filters_timeout: false,
+            ..base
+        },
+        ListenerRole::VirtualInbound(source) => Listener {
+            transparent: transparent(source),
+            listener_filters: inbound_filters(&inputs.chains, source),
+            filter_chains: chains(inputs),
+            access_log: inputs.filters.access_log(Logged::Unmatched),
+            traffic_direction: TrafficDirection::Inbound.into(),
+            ..base
+        },
+    }
+}
+
+fn transparent(source: Source) -> Option<pilot_proto::google::protobuf::BoolValue> {
+    match source {
+        Source::Proxy => None,
+        Source::Client => yes(),
+    }
+}
+
+fn chains(inputs: &ListenerInputs) -> Vec<FilterChain> {
+    inputs.chains.iter().map(|chain| filter_chain(chain, &inputs.filters)).collect()
+}
+
+/// Listener filters for what the chains ask about. Sniffing HTTP is the only thing that can wait for a client
+/// that says nothing, so only it has a time limit.
+fn inspected(listener: Listener, inputs: &ListenerInputs) -> Listener {
+    let tls = inputs.chains.iter().any(|chain| !chain.matches.server_names.is_empty());
+    let http = inputs.chains.iter().any(|chain| chain.matches.speaks == Speaks::PlainHttp);
+    let timeout = if http { inputs.detection_timeout } else { Duration::ZERO };
+    Listener {
+        listener_filters: tls.then(tls_inspector).into_iter().chain(http.then(http_inspector)).collect(),
+        listener_filters_timeout: duration(timeout),
+        ..listener
+    }
+}
+
+/// A chain that takes everything becomes the default. As one of many it would lose connections: Envoy picks by
+/// the most specific criterion first and does not come back when a later one fails.
+fn with_default(listener: Listener, inputs: &ListenerInputs) -> Listener {
+    let (all, some): (Vec<&Chain>, Vec<&Chain>) =
+        inputs.chains.iter().partition(|chain| chain.matches == ChainMatch::default());
+    let build = |chain: &Chain| filter_chain(chain, &inputs.filters);
+    let filter_chains: Vec<FilterChain> = some.into_iter().map(build).collect();
+    let default = all.first().map(|chain| build(chain));
+    match default {
+        Some(only) if filter_chains.is_empty() => Listener { filter_chains: vec![only], ..listener },
+        default_filter_chain => Listener { filter_chains, default_filter_chain, ..listener },
+    }
+}
+
+fn filter_chain(chain: &Chain, filters: &FilterSettings) -> FilterChain {
+    FilterChain {
+        name: chain.name.clone(),
+        filter_chain_match: Some(chain.matches.to_proto())
+            .filter(|matches| *matches != FilterChainMatch::default()),
+        filters: match &chain.then {
+            Then::Http(http) => vec![connection_manager(http, filters)],
+            Then::Tcp { cluster, protocol } => filters.tcp(cluster, *protocol),
+        },
+        ..FilterChain::default()
+    }
+}
+
+// === impl ChainMatch ===
+
+impl ChainMatch {
+    fn to_proto(&self) -> FilterChainMatch {
+        let (transport, protocols): (_, &[&str]) = match self.speaks {
+            Speaks::Anything => ("", &[]),
+            Speaks::PlainHttp => ("raw_buffer", &["http/1.1", "h2c"]),
+            Speaks::Plain => ("raw_buffer", &[]),
+        };
+        FilterChainMatch {
+            destination_port: Some(self.port).filter(|port| *port != 0).and_then(|port| number(port.into())),
+            prefix_ranges: self.networks.iter().map(|network| cidr(*network)).collect(),
+            server_names: self.server_names.clone(),
+            transport_protocol: transport.to_owned(),
+            application_protocols: protocols.iter().map(|&protocol| protocol.to_owned()).collect(),
+            ..FilterChainMatch::default()
+        }
+    }
+}
+
+// === listener filters ===
+
+fn inbound_filters(chains: &[Chain], source: Source) -> Vec<ListenerFilter> {
+    let mut filters = vec![listener_filter("envoy.filters.listener.original_dst", &OriginalDst {})];
+    if source == Source::Client {
+        // The mark by which iptables rules know the proxy's own connections.
+        let keep = OriginalSrc { mark: 1337, ..OriginalSrc::default() };
+        filters.push(listener_filter("envoy.filters.listener.original_src", &keep));
+    }
+    let mut sniffed: BTreeMap<u16, bool> = BTreeMap::new();
+    for chain in chains {
+        *sniffed.entry(chain.matches.port).or_default() |= chain.matches.speaks == Speaks::PlainHttp;
+    }
+    if sniffed.values().any(|sniffed| *sniffed) {
+        // A server that speaks first would wait for ever for a client that is being sniffed.
+        let declared = sniffed.iter().filter(|(_, sniffed)| !**sniffed).map(|(port, _)| *port).collect();
+        filters.push(ListenerFilter { filter_disabled: going_to(declared), ..http_inspector() });
+    }
+    filters
+}
+
+/// Connections to one of these ports.
+fn going_to(ports: Vec<u16>) -> Option<ListenerFilterChainMatchPredicate> {
+    let mut rules: Vec<ListenerFilterChainMatchPredicate> = ports
+        .into_iter()
+        .map(|port| {
+            let start = i32::from(port);
+            let range = predicate::Rule::DestinationPortRange(Int32Range { start, end: start + 1 });
+            ListenerFilterChainMatchPredicate { rule: Some(range) }
+        })
+        .collect();
+    match rules.len() {
+        // Envoy refuses a set of one.
+        0 | 1 => rules.pop(),
+        _ => Some(ListenerFilterChainMatchPredicate {
+            rule: Some(predicate::Rule::OrMatch(predicate::MatchSet { rules })),
+        }),
+    }
+}
+
+fn tls_inspector() -> ListenerFilter {
+    let small = TlsInspector { initial_read_buffer_size: number(512), ..TlsInspector::default() };
+    listener_filter("envoy.filters.listener.tls_inspector", &small)
+}
+
+fn http_inspector() -> ListenerFilter {
+    listener_filter("envoy.filters.listener.http_inspector", &HttpInspector::default())
+}
+
+fn listener_filter<M: Message + Name>(name: &str, config: &M) -> ListenerFilter {
+    ListenerFilter {
+        name: name.to_owned(),
+        config_type: any(config).map(listener_filter::ConfigType::TypedConfig),
+        ..ListenerFilter::default()
+    }
+}

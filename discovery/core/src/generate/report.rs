@@ -1,0 +1,121 @@
+//! What could not be generated, and why. One thing that cannot be used never silences the rest.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::model::Hostname;
+
+/// What a generation has to tell besides what it made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Everything that was left out.
+    pub rejected: Vec<Rejected>,
+}
+
+/// One thing that was left out.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Rejected {
+    /// Name of the listener, cluster, route or endpoint that is missing or incomplete.
+    pub subject: String,
+    /// The service it was for.
+    pub service: Hostname,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// Why something was left out.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// Another, older service already answers there and nothing in a connection tells the two apart.
+    SameMatch {
+        /// Who has it.
+        existing: Hostname,
+    },
+    /// A protocol whose server speaks first shares the port with another protocol: one of them would hang.
+    ServerFirst {
+        /// Who has it.
+        existing: Hostname,
+    },
+    /// Two services on one port of the workload say different protocols; the older one is believed.
+    InboundProtocol {
+        /// Who is believed.
+        existing: Hostname,
+    },
+    /// The proxy itself listens there.
+    ReservedPort,
+    /// The proxy may not bind ports below 1024.
+    PrivilegedPort,
+    /// Without interception the workload itself listens there.
+    WorkloadPort,
+    /// A DNS cluster without an address to resolve.
+    NoEndpoints,
+    /// An endpoint's address is a host name, which only DNS clusters can resolve.
+    HostnameEndpoint,
+    /// Another, older service already has this domain on this port.
+    DuplicateDomain,
+    /// The generator failed; a defect of ours.
+    Panicked,
+}
+
+// === impl Report ===
+
+impl Report {
+    /// Takes over what another report tells.
+    pub fn absorb(&mut self, rejected: &[Rejected]) {
+        self.rejected.extend_from_slice(rejected);
+    }
+
+    /// How often each of Istio's metrics counts.
+    pub fn counters(&self) -> BTreeMap<&'static str, u64> {
+        let mut counters = BTreeMap::new();
+        for metric in self.rejected.iter().filter_map(|rejected| rejected.reason.metric()) {
+            *counters.entry(metric).or_default() += 1;
+        }
+        counters
+    }
+}
+
+// === impl Reason ===
+
+impl Reason {
+    /// The metric of Istio's that counts this.
+    pub const fn metric(&self) -> Option<&'static str> {
+        match self {
+            Self::SameMatch { .. } => Some("pilot_conflict_outbound_listener_tcp_over_current_tcp"),
+            Self::InboundProtocol { .. } => Some("pilot_conflict_inbound_listener"),
+            Self::NoEndpoints => Some("pilot_dns_cluster_without_endpoints"),
+            Self::DuplicateDomain => Some("pilot_vservice_dup_domain"),
+            Self::ServerFirst { .. }
+            | Self::ReservedPort
+            | Self::PrivilegedPort
+            | Self::WorkloadPort
+            | Self::HostnameEndpoint
+            | Self::Panicked => None,
+        }
+    }
+}
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}: {}", self.subject, self.service, self.reason)
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SameMatch { existing } => write!(f, "{existing} is older and answers the same connections"),
+            Self::ServerFirst { existing } => {
+                write!(f, "shares the port with {existing}, and a server-first protocol cannot be sniffed")
+            }
+            Self::InboundProtocol { existing } => write!(f, "{existing} is older and says another protocol"),
+            Self::ReservedPort => f.write_str("the proxy itself listens there"),
+            Self::PrivilegedPort => f.write_str("the proxy may not bind ports below 1024"),
+            Self::WorkloadPort => f.write_str("the workload itself listens there"),
+            Self::NoEndpoints => f.write_str("there is no address to resolve"),
+            Self::HostnameEndpoint => f.write_str("a host name is no address outside a DNS service"),
+            Self::DuplicateDomain => f.write_str("an older service has this domain"),
+            Self::Panicked => f.write_str("the generator failed"),
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! What one class of proxies may see: which services, and which of several declarations of a host counts.
+//!
+//! A scope is computed once per snapshot and shared by every proxy of the class. It knows neither addresses of a
+//! proxy nor endpoints: those are inputs of single generators.
+
+mod shared;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use pilot_proto::node::NodeType;
+
+pub use shared::Shared;
+
+use crate::model::{ExportTo, Hostname, Namespace, Protocol, Proxy, Registry, Resolution, Service};
+use crate::push::PushContext;
+
+/// Proxies with the same key see the same.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ScopeKey {
+    /// Namespace of their configuration.
+    pub namespace: Namespace,
+    /// What kind of proxies.
+    pub node_type: NodeType,
+}
+
+/// The mesh as one class of proxies sees it.
+#[derive(Debug)]
+pub struct Scope {
+    key: ScopeKey,
+    services: Arc<[Visible]>,
+    by_host: BTreeMap<Hostname, Visible>,
+    by_port: BTreeMap<u16, Arc<[Visible]>>,
+}
+
+/// A service, with the other names it goes by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Visible {
+    /// The service.
+    pub service: Shared<Service>,
+    /// Hosts that are only other names for it (Kubernetes `ExternalName`), sorted.
+    pub aliases: Arc<[Hostname]>,
+}
+
+// === impl ScopeKey ===
+
+impl ScopeKey {
+    /// The class of a proxy.
+    pub fn of(proxy: &Proxy) -> Self {
+        Self { namespace: proxy.namespace.clone(), node_type: proxy.node_type() }
+    }
+}
+
+// === impl Scope ===
+
+impl Scope {
+    /// What proxies with this key see in a snapshot.
+    pub fn of(push: &PushContext, key: ScopeKey) -> Arc<Self> {
+        let mesh_default: Vec<ExportTo> =
+            push.mesh.default_service_export_to.iter().map(|text| ExportTo::parse(text)).collect();
+        let mut declared: Vec<&Arc<Service>> = push
+            .services
+            .values()
+            .filter(|service| {
+                let list = if service.export_to.is_empty() { &mesh_default } else { &service.export_to };
+                ExportTo::allows(list, &service.namespace, &key.namespace)
+            })
+            .collect();
+        declared.sort_by_key(|service| preference(service, &key.namespace));
+
+        let mut hosts = BTreeSet::new();
+        let mut winners: Vec<&Arc<Service>> =
+            declared.into_iter().filter(|service| hosts.insert(&service.hostname)).collect();
+        winners.sort_by_key(|service| (service.created, &service.hostname));
+
+        let mut aliases = aliases(&winners);
+        let services: Arc<[Visible]> = winners
+            .into_iter()
+            .filter(|service| !matches!(service.resolution, Resolution::Alias(_)))
+            .map(|service| Visible {
+                service: service.clone().into(),
+                aliases: aliases.remove(&service.hostname).unwrap_or_default().into(),
+            })
+            .collect();
+        let by_host = services.iter().map(|seen| (seen.service.hostname.clone(), seen.clone())).collect();
+        Arc::new(Self { key, by_host, by_port: by_port(&services), services })
+    }
+
+    /// Which class of proxies this is for.
+    pub const fn key(&self) -> &ScopeKey {
+        &self.key
+    }
+
+    /// Every visible service that has clusters of its own, oldest first.
+    pub const fn services(&self) -> &Arc<[Visible]> {
+        &self.services
+    }
+
+    /// The service that a host means here.
+    pub fn by_host(&self, host: &str) -> Option<&Visible> {
+        self.by_host.get(host)
+    }
+
+    /// Services with a port of this number that can be proxied, oldest first.
+    pub fn on_port(&self, port: u16) -> Option<&Arc<[Visible]>> {
+        self.by_port.get(&port)
+    }
+}
+
+/// Of several declarations of one host the least counts: own namespace, then Kubernetes, then the oldest.
+fn preference<'a>(service: &'a Service, own: &Namespace) -> (bool, bool, i64, &'a Namespace) {
+    let elsewhere = service.namespace != *own;
+    (elsewhere, service.registry != Registry::Kubernetes, service.created, &service.namespace)
+}
+
+/// The other names of each service. Aliases of aliases are followed; names that lead in a circle mean nothing,
+/// as they do in DNS.
+fn aliases(services: &[&Arc<Service>]) -> BTreeMap<Hostname, Vec<Hostname>> {
+    let links: BTreeMap<&Hostname, &Hostname> = services
+        .iter()
+        .filter_map(|service| match &service.resolution {
+            Resolution::Alias(target) => Some((&service.hostname, target)),
+            _ => None,
+        })
+        .collect();
+    let mut resolved: BTreeMap<Hostname, Vec<Hostname>> = BTreeMap::new();
+    for (alias, first) in &links {
+        let mut passed = BTreeSet::from([*alias]);
+        let mut target = *first;
+        while let Some(next) = links.get(target)
+            && passed.insert(target)
+        {
+            target = next;
+        }
+        if !links.contains_key(target) {
+            resolved.entry(target.clone()).or_default().push((*alias).clone());
+        }
+    }
+    resolved
+}
+
+fn by_port(services: &[Visible]) -> BTreeMap<u16, Arc<[Visible]>> {
+    let mut by_port: BTreeMap<u16, Vec<Visible>> = BTreeMap::new();
+    for seen in services {
+        let ports: BTreeSet<u16> = seen
+            .service
+            .ports
+            .iter()
+            .filter(|port| port.protocol != Protocol::Udp)
+            .map(|port| port.port)
+            .collect();
+        for port in ports {
+            by_port.entry(port).or_default().push(seen.clone());
+        }
+    }
+    by_port.into_iter().map(|(port, services)| (port, services.into())).collect()
+}
