@@ -6,6 +6,7 @@ pub mod event;
 pub mod names;
 pub mod protocol;
 pub mod proxy;
+pub mod resource;
 pub mod service;
 pub mod workload;
 
@@ -15,6 +16,7 @@ pub use event::{Change, SourceEvent, SourceId};
 pub use names::{ClusterName, Direction, Hostname, Namespace};
 pub use protocol::Protocol;
 pub use proxy::Proxy;
+pub use resource::Resource;
 pub use service::{ExportTo, Location, Registry, Resolution, Service, ServicePort, TargetPort, Vip};
 pub use workload::{Workload, WorkloadKind};
 
