@@ -1,1 +1,39 @@
-//! Placeholder.
+//! The xDS protocol as a pure state machine: what one Envoy asked for, was told, and said to it.
+//!
+//! ```text
+//!   DiscoveryRequest ──────▶ sotw ─┐            ┌─▶ Verdict      (counts and logs are the caller's)
+//!                                  ├─▶ Stream ──┼─▶ next_due     (what to generate, in push order)
+//!   DeltaDiscoveryRequest ─▶ delta ┘            └─▶ Response     (head of its own, shared bodies)
+//! ```
+//!
+//! One stream core, two codecs. The caller's loop is the same for both: hand in a request or mark the kinds that a
+//! push touches, then, while [`Stream::next_due`] names a kind, generate what is [`Stream::wanted`] of it, let
+//! [`Stream::respond`] find what is news to this client, and write the bytes.
+//!
+//! Nothing here knows what a resource means, with one exception that the protocol makes: a cluster that is sent anew
+//! waits for its endpoints, which have the cluster's name.
+//! <https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol>
+
+mod delta;
+mod response;
+mod sotw;
+mod stream;
+mod subscription;
+mod watch;
+
+#[cfg(test)]
+mod tests;
+
+pub use response::{Blocks, Codec, Nonce, Response};
+pub use stream::{Status, Stream, Verdict, Wanted, Why};
+pub use watch::Delivery;
+
+use std::sync::Arc;
+
+use imbl::OrdMap;
+
+use crate::model::Resource;
+
+/// Resources of one type by name. Persistent: a snapshot that differs in one resource shares the rest, and what
+/// differs between two of them is found without visiting what they share.
+pub type ResourceMap = OrdMap<Arc<str>, Resource>;

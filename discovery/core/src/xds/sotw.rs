@@ -1,0 +1,96 @@
+//! State of the world: each request lists all names, and a response to clusters or listeners lists all resources.
+//!
+//! The verdicts in order; the first that fits decides:
+//!
+//! 1. an error: rejected, never answered;
+//! 2. no names where silence is not a wildcard: unsubscribed;
+//! 3. no nonce, or nothing was sent yet: a new watch, answered in full;
+//! 4. the nonce of another response: stale, ignored (the client repeats itself when it answers the last one);
+//! 5. names changed: new ones are answered;
+//! 6. otherwise: accepted.
+
+use std::sync::Arc;
+
+use pilot_proto::ResourceType;
+use pilot_proto::envoy::service::discovery::v3::DiscoveryRequest;
+
+use super::ResourceMap;
+use super::stream::{Stream, Verdict};
+use super::watch::{News, Receipt, Watch};
+use crate::model::Resource;
+
+impl Stream {
+    /// What a `DiscoveryRequest` means, given what this stream last sent.
+    pub fn on_sotw_request(&mut self, request: &DiscoveryRequest) -> Verdict {
+        let Some(kind) = ResourceType::from_type_url(&request.type_url) else {
+            return Verdict::Unknown { type_url: request.type_url.clone() };
+        };
+        if let Some(error) = &request.error_detail {
+            if self.nack(kind, &request.response_nonce, &error.message) == Some(Receipt::Current) {
+                // The response is not sent again, but the names are those that the client has now.
+                self.rename(kind, &request.resource_names);
+            }
+            return Verdict::Nack { kind, message: error.message.clone() };
+        }
+        if request.resource_names.is_empty() && !kind.is_wildcard() {
+            self.forget(kind);
+            return Verdict::Unsubscribe { kind };
+        }
+        let answered = self.watch_mut(kind).filter(|watch| watch.nonce_sent.is_some());
+        match answered.map(|watch| watch.ack(&request.response_nonce)) {
+            None | Some(Receipt::Spontaneous) => self.begin(kind, &request.resource_names),
+            Some(Receipt::Stale) => Verdict::Stale { kind },
+            Some(Receipt::Current) => self.rename(kind, &request.resource_names),
+        }
+    }
+
+    fn begin(&mut self, kind: ResourceType, names: &[String]) -> Verdict {
+        let mut watch = Watch::new(kind);
+        if let Some(before) = self.watch(kind) {
+            watch.subscription = before.subscription.anew();
+        }
+        let change = watch.subscription.replace(names);
+        watch.owe_everything();
+        self.insert(kind, watch);
+        // After a reconnect Envoy asks for endpoints first, then for clusters, and the clusters that come then
+        // wait for endpoints that Envoy does not ask for again. https://github.com/envoyproxy/envoy/issues/13009
+        if kind == ResourceType::Cluster {
+            self.owe_everything(ResourceType::Endpoint);
+        }
+        Verdict::on_change(kind, change)
+    }
+
+    fn rename(&mut self, kind: ResourceType, names: &[String]) -> Verdict {
+        let proxyless = self.is_proxyless();
+        let Some(watch) = self.watch_mut(kind) else { return Verdict::Ack { kind } };
+        let change = watch.subscription.replace(names);
+        if change.is_empty() {
+            return Verdict::Ack { kind };
+        }
+        if kind.is_wildcard() || (proxyless && !change.added.is_empty()) {
+            watch.owe_everything();
+        } else {
+            watch.owe_change(&change);
+        }
+        self.note_owed(kind);
+        Verdict::on_change(kind, change)
+    }
+}
+
+/// What a response carries; nothing when none is needed.
+pub(super) fn content(
+    kind: ResourceType,
+    watch: &Watch,
+    news: &News,
+    offered: &ResourceMap,
+) -> Option<(Vec<Resource>, Vec<Arc<str>>)> {
+    let resources = match (kind.is_wildcard(), news.is_empty()) {
+        (true, true) if !watch.must_answer() => return None,
+        // What is missing from this list is gone.
+        (true, _) => watch.selected(offered),
+        // What is missing from this list is unchanged.
+        (false, _) if news.changed.is_empty() => return None,
+        (false, _) => news.changed.clone(),
+    };
+    Some((resources, Vec::new()))
+}
