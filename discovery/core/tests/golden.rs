@@ -29,7 +29,7 @@ fn check(case: &str, push: &PushContext, proxy: &Proxy) {
         .filter(|cluster| cluster["type"] == "EDS")
         .map(|cluster| Arc::from(cluster["name"].as_str().unwrap()))
         .collect();
-    let rds = route_names(&Value::Array(listeners.clone()));
+    let rds = texts(&Value::Array(listeners.clone()), "route_config_name");
     let files = BTreeMap::from([
         ("clusters", clusters),
         ("endpoints", dump(push, proxy, ResourceType::Endpoint, Some(&eds))),
@@ -58,20 +58,6 @@ fn dump(
             pilot_proto::json::encoded_to_value(message, &any.value).unwrap()
         })
         .collect()
-}
-
-fn route_names(value: &Value) -> BTreeSet<Arc<str>> {
-    match value {
-        Value::Object(fields) => fields
-            .iter()
-            .flat_map(|(key, value)| match value.as_str() {
-                Some(name) if key == "route_config_name" => BTreeSet::from([Arc::from(name)]),
-                _ => route_names(value),
-            })
-            .collect(),
-        Value::Array(values) => values.iter().flat_map(route_names).collect(),
-        _ => BTreeSet::new(),
-    }
 }
 
 fn expect(file: &str, found: &[Value]) {
