@@ -197,8 +197,8 @@ fn inbound(
     }
 }
 
-/// As long as Envoy takes a duration to be.
-const LONGEST: Duration = Duration::from_secs(9_223_372_036);
+/// The longest whole number of seconds that Envoy takes: its clock counts nanoseconds in 63 bits.
+const LONGEST: Duration = Duration::from_secs(9_223_372_035);
 
 fn passthrough(name: &str) -> Cluster {
     let options = HttpProtocolOptions {

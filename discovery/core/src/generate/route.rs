@@ -88,7 +88,8 @@ pub fn route(inputs: &RouteInputs) -> (RouteConfiguration, Vec<Rejected>) {
         // A route may arrive before its cluster; Envoy answers 503 meanwhile instead of refusing the whole table.
         validate_clusters: no(),
         max_direct_response_body_size_bytes: number(1024 * 1024),
-        ignore_port_in_host_matching: true,
+        // At a proxy port only the port tells services of one host apart.
+        ignore_port_in_host_matching: inputs.hosts != Hosts::All,
         ..RouteConfiguration::default()
     };
     (made, rejected)
