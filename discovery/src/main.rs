@@ -1,2 +1,3 @@
 //! Placeholder.
+mod source;
 fn main() {}

@@ -1,0 +1,142 @@
+//! What is wrong with the files, and what was read: for logs, debug pages and metrics.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use crate::source::kubernetes::ObjectKind;
+
+/// One thing that cannot be used as it is written. What was there before serves on.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Problem {
+    /// Where.
+    pub(crate) file: PathBuf,
+    /// The line it begins on, from 1; 0: the whole file.
+    pub(crate) line: usize,
+    /// Which document of the file, from 1; 0: the whole file.
+    pub(crate) document: usize,
+    /// Which item of a `List`, from 0.
+    pub(crate) item: Option<usize>,
+    /// Whose it is, `Service default/reviews`, when that can be told.
+    pub(crate) object: Option<String>,
+    /// Which field, `spec.ports[0].port`; empty: none in particular.
+    pub(crate) field: String,
+    /// What is wrong with it.
+    pub(crate) message: String,
+}
+
+/// What has become of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It is new.
+    Added,
+    /// It is different.
+    Updated,
+    /// It is gone.
+    Deleted,
+}
+
+/// Shared between the source, which writes, and whoever wants to know.
+#[derive(Debug, Default)]
+pub(crate) struct FileStatus {
+    problems: Mutex<Vec<Problem>>,
+    rejected: AtomicU64,
+    events: [[AtomicU64; 3]; ObjectKind::ALL.len()],
+}
+
+// === impl FileStatus ===
+
+impl FileStatus {
+    /// Everything that is wrong now.
+    pub(crate) fn problems(&self) -> Vec<Problem> {
+        self.problems.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How many problems there have been (`pilot_total_rejected_configs`).
+    pub(crate) fn rejected(&self) -> u64 {
+        self.rejected.load(Ordering::Relaxed)
+    }
+
+    /// How many objects of each kind were added, updated, deleted (`pilot_k8s_reg_events`).
+    pub(crate) fn events(&self) -> impl Iterator<Item = (ObjectKind, Fate, u64)> {
+        ObjectKind::ALL.into_iter().zip(&self.events).flat_map(|(kind, counters)| {
+            let counters = Fate::ALL.into_iter().zip(counters);
+            counters.map(move |(fate, count)| (kind, fate, count.load(Ordering::Relaxed)))
+        })
+    }
+
+    pub(super) fn count(&self, kind: ObjectKind, fate: Fate) {
+        let counters = ObjectKind::ALL.into_iter().zip(&self.events).find(|(known, _)| *known == kind);
+        let counter = counters
+            .and_then(|(_, counters)| Fate::ALL.into_iter().zip(counters).find(|(known, _)| *known == fate));
+        if let Some((_, counter)) = counter {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes in all problems there are now; returns those that are new and those that are no more.
+    pub(super) fn set_problems(&self, problems: Vec<Problem>) -> (Vec<Problem>, Vec<Problem>) {
+        let mut known = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
+        let new: Vec<_> = problems.iter().filter(|problem| !known.contains(problem)).cloned().collect();
+        let solved = known.iter().filter(|problem| !problems.contains(problem)).cloned().collect();
+        *known = problems;
+        self.rejected.fetch_add(new.len() as u64, Ordering::Relaxed);
+        (new, solved)
+    }
+}
+
+// === impl Fate ===
+
+impl Fate {
+    const ALL: [Self; 3] = [Self::Added, Self::Updated, Self::Deleted];
+
+    /// As Istio's metrics spell it.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Added => "add",
+            Self::Updated => "update",
+            Self::Deleted => "delete",
+        }
+    }
+}
+
+// === impl Problem ===
+
+impl Problem {
+    /// Something that is wrong with a whole file or directory.
+    pub(super) fn of_file(file: &Path, message: String) -> Self {
+        Self {
+            file: file.to_owned(),
+            line: 0,
+            document: 0,
+            item: None,
+            object: None,
+            field: String::new(),
+            message,
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    /// `mesh/web.yaml:12: document 2: Service default/web: spec.ports[0].port: 70000 is no port: 1 to 65535`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.file.display())?;
+        if self.line > 0 {
+            write!(f, ":{}", self.line)?;
+        }
+        if self.document > 0 {
+            write!(f, ": document {}", self.document)?;
+        }
+        if let Some(item) = self.item {
+            write!(f, ": items[{item}]")?;
+        }
+        if let Some(object) = &self.object {
+            write!(f, ": {object}")?;
+        }
+        if !self.field.is_empty() {
+            write!(f, ": {}", self.field)?;
+        }
+        write!(f, ": {}", self.message)
+    }
+}

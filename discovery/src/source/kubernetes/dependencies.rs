@@ -1,0 +1,90 @@
+//! Who has to be rebuilt when something changes: what was looked up while building it is what it depends on,
+//! including what was looked up and not found.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::objects::NamespacedName;
+
+/// Something that is built from others.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Subject {
+    /// A pod's workload.
+    Workload(NamespacedName),
+    /// A service and its endpoints.
+    Service(NamespacedName),
+}
+
+/// Something that was looked up.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Fact {
+    /// The pod of this name.
+    Pod(NamespacedName),
+    /// The pod that has this address.
+    PodAt(IpAddr),
+    /// The node of this name.
+    Node(Arc<str>),
+    /// The network that the system namespace declares.
+    SystemNetwork,
+}
+
+/// Both directions of "depends on".
+#[derive(Debug, Default)]
+pub(super) struct Dependencies {
+    facts: HashMap<Subject, BTreeSet<Fact>>,
+    subjects: HashMap<Fact, BTreeSet<Subject>>,
+}
+
+// === impl Dependencies ===
+
+impl Dependencies {
+    /// The subject now depends on these facts and no others.
+    pub(super) fn set(&mut self, subject: &Subject, facts: BTreeSet<Fact>) {
+        let before = if facts.is_empty() {
+            self.facts.remove(subject).unwrap_or_default()
+        } else {
+            self.facts.insert(subject.clone(), facts.clone()).unwrap_or_default()
+        };
+        for fact in before.difference(&facts) {
+            if let Some(subjects) = self.subjects.get_mut(fact) {
+                subjects.remove(subject);
+                if subjects.is_empty() {
+                    self.subjects.remove(fact);
+                }
+            }
+        }
+        for fact in facts.difference(&before) {
+            self.subjects.entry(fact.clone()).or_default().insert(subject.clone());
+        }
+    }
+
+    /// Who depends on the fact.
+    pub(super) fn on(&self, fact: &Fact) -> impl Iterator<Item = &Subject> {
+        self.subjects.get(fact).into_iter().flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_looked_up_any_more_is_forgotten() {
+        let service =
+            |name: &str| Subject::Service(NamespacedName { namespace: "default".into(), name: name.into() });
+        let (a, b, node) = (service("a"), service("b"), Fact::Node("n1".into()));
+        let mut dependencies = Dependencies::default();
+        dependencies.set(&a, BTreeSet::from([node.clone(), Fact::SystemNetwork]));
+        dependencies.set(&b, BTreeSet::from([node.clone()]));
+        assert_eq!(dependencies.on(&node).collect::<Vec<_>>(), [&a, &b]);
+
+        dependencies.set(&a, BTreeSet::from([Fact::SystemNetwork]));
+        assert_eq!(dependencies.on(&node).collect::<Vec<_>>(), [&b]);
+        assert_eq!(dependencies.on(&Fact::SystemNetwork).collect::<Vec<_>>(), [&a]);
+
+        dependencies.set(&a, BTreeSet::new());
+        dependencies.set(&b, BTreeSet::new());
+        assert!(dependencies.facts.is_empty() && dependencies.subjects.is_empty());
+    }
+}

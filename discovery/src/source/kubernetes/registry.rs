@@ -1,0 +1,341 @@
+//! Kubernetes objects in, statements about services, endpoints and workloads out, as few as possible.
+//!
+//! The view is a function of the objects and not of the order in which they came: an event marks who is concerned
+//! (`dependencies`), those are built again (`convert`), and what comes out different is said. The registry does
+//! not know where objects come from, and resolves nothing that needs another source: `ServiceEntry`, aliases
+//! and named target ports are the world's.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use pilot_core::model::{
+    Change, ConfigObject, Endpoint, Hostname, Kind, Service as ModelService, Workload, WorkloadKind,
+};
+
+use super::convert::{self, Surroundings};
+use super::dependencies::{Dependencies, Fact, Subject};
+use super::objects::{
+    EndpointSlice, Endpoints, NamespacedName, Node, Object, ObjectKey, ObjectKind, Pod, Service,
+};
+
+/// What the registry is told about its surroundings.
+#[derive(Clone, Debug)]
+pub(crate) struct RegistryOptions {
+    /// `cluster.local` in `reviews.default.svc.cluster.local`.
+    pub(crate) domain_suffix: String,
+    /// First part of every identity.
+    pub(crate) trust_domain: String,
+    /// Which cluster the objects are of; empty when there is but one.
+    pub(crate) cluster_id: String,
+    /// The namespace whose `topology.istio.io/network` label counts for all.
+    pub(crate) system_namespace: String,
+    /// What to do with an endpoint whose pod has not been seen.
+    pub(crate) pending_pods: PendingPods,
+}
+
+/// What becomes of an endpoint that names a pod that is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PendingPods {
+    /// It waits: the pod is on its way, and identity and labels come with it.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "what an API server's watch wants; files have no order")
+    )]
+    Hold,
+    /// It serves: files need not declare pods.
+    Pass,
+}
+
+/// One object as it now is, or its end.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum ObjectEvent {
+    /// It is now this.
+    Upsert(Object),
+    /// It is gone.
+    Delete(ObjectKey),
+}
+
+/// All objects, and what was said about them.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    options: RegistryOptions,
+    services: HashMap<NamespacedName, Service>,
+    endpoints: HashMap<NamespacedName, Endpoints>,
+    /// By the service they belong to, then by their own name.
+    slices: HashMap<NamespacedName, BTreeMap<Arc<str>, EndpointSlice>>,
+    service_of_slice: HashMap<NamespacedName, NamespacedName>,
+    pods: HashMap<NamespacedName, Pod>,
+    pods_by_ip: HashMap<IpAddr, BTreeSet<NamespacedName>>,
+    nodes: HashMap<Arc<str>, Node>,
+    system_network: Arc<str>,
+    dependencies: Dependencies,
+    said: Said,
+}
+
+/// What listeners believe.
+#[derive(Debug, Default)]
+struct Said {
+    services: BTreeMap<NamespacedName, Arc<ModelService>>,
+    endpoints: BTreeMap<NamespacedName, Vec<Endpoint>>,
+    workloads: BTreeMap<NamespacedName, Arc<Workload>>,
+    configs: BTreeMap<ObjectKey, Arc<ConfigObject>>,
+}
+
+const SERVICE_NAME: &str = "kubernetes.io/service-name";
+
+// === impl Registry ===
+
+impl Registry {
+    /// A registry that has seen nothing.
+    pub(crate) fn new(options: RegistryOptions) -> Self {
+        Self {
+            options,
+            services: HashMap::new(),
+            endpoints: HashMap::new(),
+            slices: HashMap::new(),
+            service_of_slice: HashMap::new(),
+            pods: HashMap::new(),
+            pods_by_ip: HashMap::new(),
+            nodes: HashMap::new(),
+            system_network: "".into(),
+            dependencies: Dependencies::default(),
+            said: Said::default(),
+        }
+    }
+
+    /// Takes events in and tells what is different now. However many of the events concern a service, it is
+    /// built once.
+    pub(crate) fn apply(&mut self, events: impl IntoIterator<Item = ObjectEvent>) -> Vec<Change> {
+        let mut concerned = BTreeSet::new();
+        let mut changes = Vec::new();
+        for event in events {
+            match event {
+                ObjectEvent::Upsert(Object::Config(object)) => self.config(object, &mut changes),
+                ObjectEvent::Delete(key) if kind_of_config(key.kind).is_some() => {
+                    self.config_gone(key, &mut changes);
+                }
+                ObjectEvent::Upsert(object) => {
+                    let key = object.key();
+                    self.collect_concerned(&key, &mut concerned);
+                    self.insert(object);
+                    self.collect_concerned(&key, &mut concerned);
+                }
+                ObjectEvent::Delete(key) => {
+                    self.collect_concerned(&key, &mut concerned);
+                    self.remove(&key);
+                }
+            }
+        }
+        for subject in concerned {
+            match &subject {
+                Subject::Workload(name) => self.rebuild_workload(&subject, name, &mut changes),
+                Subject::Service(name) => self.rebuild_service(&subject, name, &mut changes),
+            }
+        }
+        changes
+    }
+
+    /// Everything that is or should be built from the object as it is known now.
+    fn collect_concerned(&self, key: &ObjectKey, concerned: &mut BTreeSet<Subject>) {
+        let name = &key.name;
+        let mut facts = Vec::new();
+        match key.kind {
+            ObjectKind::Service | ObjectKind::Endpoints => {
+                concerned.insert(Subject::Service(name.clone()));
+            }
+            ObjectKind::EndpointSlice => {
+                concerned.extend(self.service_of_slice.get(name).cloned().map(Subject::Service));
+            }
+            ObjectKind::Pod => {
+                concerned.insert(Subject::Workload(name.clone()));
+                facts.push(Fact::Pod(name.clone()));
+                facts.extend(self.pods.get(name).into_iter().flat_map(Pod::ips).map(Fact::PodAt));
+            }
+            ObjectKind::Node => facts.push(Fact::Node(name.name.clone())),
+            ObjectKind::Namespace if *name.name == *self.options.system_namespace => {
+                facts.push(Fact::SystemNetwork);
+            }
+            ObjectKind::Namespace | ObjectKind::ServiceEntry | ObjectKind::WorkloadEntry => {}
+        }
+        concerned.extend(facts.iter().flat_map(|fact| self.dependencies.on(fact)).cloned());
+    }
+
+    fn insert(&mut self, object: Object) {
+        let key = object.key();
+        match object {
+            Object::Service(service) => drop(self.services.insert(key.name, service)),
+            Object::Endpoints(endpoints) => drop(self.endpoints.insert(key.name, endpoints)),
+            Object::Node(node) => drop(self.nodes.insert(key.name.name, node)),
+            Object::EndpointSlice(slice) => {
+                // It may belong to another service than before.
+                self.remove(&key);
+                let Some(service) = slice.metadata.label(SERVICE_NAME) else { return };
+                let service = NamespacedName { namespace: key.name.namespace.clone(), name: service.into() };
+                self.slices.entry(service.clone()).or_default().insert(key.name.name.clone(), slice);
+                self.service_of_slice.insert(key.name, service);
+            }
+            Object::Pod(pod) => {
+                self.remove(&key);
+                for ip in pod.ips() {
+                    self.pods_by_ip.entry(ip).or_default().insert(key.name.clone());
+                }
+                self.pods.insert(key.name, pod);
+            }
+            // Other namespaces decide nothing yet.
+            Object::Namespace(namespace) if *key.name.name == *self.options.system_namespace => {
+                self.system_network = namespace.metadata.label(convert::NETWORK).unwrap_or_default().into();
+            }
+            Object::Namespace(_) | Object::Config(_) => {}
+        }
+    }
+
+    fn remove(&mut self, key: &ObjectKey) {
+        let name = &key.name;
+        match key.kind {
+            ObjectKind::Service => drop(self.services.remove(name)),
+            ObjectKind::Endpoints => drop(self.endpoints.remove(name)),
+            ObjectKind::Node => drop(self.nodes.remove(&name.name)),
+            ObjectKind::EndpointSlice => {
+                let Some(service) = self.service_of_slice.remove(name) else { return };
+                if let Some(slices) = self.slices.get_mut(&service) {
+                    slices.remove(&name.name);
+                    if slices.is_empty() {
+                        self.slices.remove(&service);
+                    }
+                }
+            }
+            ObjectKind::Pod => {
+                for ip in self.pods.remove(name).iter().flat_map(Pod::ips) {
+                    if let Some(pods) = self.pods_by_ip.get_mut(&ip) {
+                        pods.remove(name);
+                        if pods.is_empty() {
+                            self.pods_by_ip.remove(&ip);
+                        }
+                    }
+                }
+            }
+            ObjectKind::Namespace if *name.name == *self.options.system_namespace => {
+                self.system_network = "".into();
+            }
+            ObjectKind::Namespace | ObjectKind::ServiceEntry | ObjectKind::WorkloadEntry => {}
+        }
+    }
+
+    // --- what is said
+
+    fn rebuild_service(&mut self, subject: &Subject, name: &NamespacedName, changes: &mut Vec<Change>) {
+        let hostname = convert::hostname(name, &self.options);
+        let Some(service) = self.services.get(name) else {
+            self.dependencies.set(subject, BTreeSet::new());
+            self.say_endpoints(name, &hostname, Vec::new(), changes);
+            if let Some(service) = self.said.services.remove(name) {
+                changes.push(Change::ServiceGone(service.namespace.clone(), hostname));
+            }
+            return;
+        };
+        let slices = self.slices.get(name).into_iter().flat_map(BTreeMap::values);
+        let legacy = self.endpoints.get(name);
+        let (endpoints, facts) = convert::endpoints(service, slices, legacy, self);
+        let service = convert::service(service, &self.options);
+        self.dependencies.set(subject, facts);
+        if self.said.services.get(name).is_none_or(|said| **said != service) {
+            let service = Arc::new(service);
+            self.said.services.insert(name.clone(), service.clone());
+            changes.push(Change::Service(service));
+        }
+        self.say_endpoints(name, &hostname, endpoints, changes);
+    }
+
+    fn say_endpoints(
+        &mut self,
+        name: &NamespacedName,
+        hostname: &Hostname,
+        endpoints: Vec<Endpoint>,
+        changes: &mut Vec<Change>,
+    ) {
+        let said = self.said.endpoints.get(name).map(Vec::as_slice).unwrap_or_default();
+        if said == endpoints {
+            return;
+        }
+        if endpoints.is_empty() {
+            self.said.endpoints.remove(name);
+        } else {
+            self.said.endpoints.insert(name.clone(), endpoints.clone());
+        }
+        changes.push(Change::Endpoints((*name.namespace).into(), hostname.clone(), endpoints));
+    }
+
+    fn rebuild_workload(&mut self, subject: &Subject, name: &NamespacedName, changes: &mut Vec<Change>) {
+        let built = self.pods.get(name).and_then(|pod| convert::workload(pod, self));
+        let Some((workload, facts)) = built else {
+            self.dependencies.set(subject, BTreeSet::new());
+            if let Some(workload) = self.said.workloads.remove(name) {
+                let gone = Change::WorkloadGone(
+                    WorkloadKind::Pod,
+                    workload.namespace.clone(),
+                    workload.name.clone(),
+                );
+                changes.push(gone);
+            }
+            return;
+        };
+        self.dependencies.set(subject, facts);
+        if self.said.workloads.get(name).is_none_or(|said| **said != workload) {
+            let workload = Arc::new(workload);
+            self.said.workloads.insert(name.clone(), workload.clone());
+            changes.push(Change::Workload(workload));
+        }
+    }
+
+    fn config(&mut self, object: ConfigObject, changes: &mut Vec<Change>) {
+        let key = Object::Config(object.clone()).key();
+        if self.said.configs.get(&key).is_none_or(|said| **said != object) {
+            let object = Arc::new(object);
+            self.said.configs.insert(key, object.clone());
+            changes.push(Change::Config(object));
+        }
+    }
+
+    fn config_gone(&mut self, key: ObjectKey, changes: &mut Vec<Change>) {
+        if let (Some(kind), Some(_)) = (kind_of_config(key.kind), self.said.configs.remove(&key)) {
+            changes.push(Change::ConfigGone(kind, (*key.name.namespace).into(), key.name.name));
+        }
+    }
+}
+
+impl Surroundings for Registry {
+    fn options(&self) -> &RegistryOptions {
+        &self.options
+    }
+
+    fn pod(&self, name: &NamespacedName) -> Option<&Pod> {
+        self.pods.get(name)
+    }
+
+    /// Pods on the host's network share its address: when several have it, none is meant.
+    fn pod_at(&self, namespace: &str, ip: IpAddr) -> Option<&Pod> {
+        let mut names = self.pods_by_ip.get(&ip)?.iter().filter(|name| *name.namespace == *namespace);
+        let name = names.next()?;
+        if names.next().is_some() { None } else { self.pods.get(name) }
+    }
+
+    fn node(&self, name: &str) -> Option<&Node> {
+        self.nodes.get(name)
+    }
+
+    fn system_network(&self) -> &Arc<str> {
+        &self.system_network
+    }
+}
+
+const fn kind_of_config(kind: ObjectKind) -> Option<Kind> {
+    match kind {
+        ObjectKind::ServiceEntry => Some(Kind::ServiceEntry),
+        ObjectKind::WorkloadEntry => Some(Kind::WorkloadEntry),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;
