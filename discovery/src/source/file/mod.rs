@@ -10,7 +10,7 @@
 //! [`FileStatus`] and changes nothing else: its last good version serves on. An object ends when its file is
 //! deleted or, whole and readable, no longer has it.
 
-mod documents;
+pub(crate) mod documents;
 mod notices;
 mod observer;
 mod settle;
