@@ -80,7 +80,8 @@ pub fn version(envoy: &Path) -> Result<String> {
     let output =
         Command::new(envoy).arg("--version").output().with_context(|| format!("run {}", envoy.display()))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    text.split('/').nth(1).map(str::to_owned).with_context(|| format!("{} says {text:?}", envoy.display()))
+    let version = text.split_once("version:").and_then(|(_, build)| build.split('/').nth(1));
+    version.map(str::to_owned).with_context(|| format!("{} says {text:?}", envoy.display()))
 }
 
 #[cfg(test)]
