@@ -5,6 +5,7 @@
 //!     mesh        discovery and agent on a folder of YAML, each with ports of its own
 //!       programs · envoy · python      what is run, and where it comes from
 //!       process · net · wait           how it is run: one child, one port, one deadline
+//!     scene       two services, their endpoints, load on both
 //!     manifest    the YAML that users write
 //!     upstream    what answers;  load    what asks, and counts every failure
 //!     ads         a client of xDS that does as it is told
@@ -22,6 +23,7 @@ pub mod net;
 pub mod process;
 pub mod programs;
 pub mod python;
+pub mod scene;
 pub mod tidy;
 pub mod upstream;
 pub mod wait;

@@ -118,6 +118,18 @@ pub struct Report {
 }
 
 impl Report {
+    /// Several reports as one, in order of time.
+    pub fn merge(reports: impl IntoIterator<Item = Self>) -> Self {
+        let mut all = Self::default();
+        for report in reports {
+            all.answers.extend(report.answers);
+            all.failures.extend(report.failures);
+        }
+        all.answers.sort_by_key(|answer| answer.at);
+        all.failures.sort_by_key(|failure| failure.at);
+        all
+    }
+
     /// Answers by endpoint.
     pub fn by_endpoint(&self) -> BTreeMap<&str, usize> {
         let mut counts = BTreeMap::new();

@@ -78,13 +78,40 @@ fn only_in(entry: &Entry) -> Vec<String> {
     used.map(|(_, _, why)| format!("{}: {why}", entry.path)).collect()
 }
 
-/// Whoever looks for a module finds its folder in the README.
+/// Whoever looks for a module finds its folder in the README, by its path or in the row of the folder above it; and whatever
+/// the README names is there.
 fn code_map(entries: &[Entry]) -> Vec<String> {
     let readme = entries.iter().find(|entry| entry.path == "README.md").map_or("", |entry| &entry.text);
     let modules = entries.iter().filter(|entry| entry.is_rust() && entry.path.contains("/src/"));
     let folders: BTreeSet<&str> = modules.filter_map(|entry| Some(entry.path.rsplit_once('/')?.0)).collect();
-    let missing = folders.into_iter().filter(|folder| !readme.contains(&format!("{folder}/")));
-    missing.map(|folder| format!("README.md: the code map does not name {folder}/")).collect()
+    let in_row_above = |folder: &str| {
+        folder.rsplit_once('/').is_some_and(|(above, name)| {
+            let (above, name) = (format!("| `{above}/`"), format!("`{name}/"));
+            readme.lines().any(|line| line.starts_with(&above) && line.contains(&name))
+        })
+    };
+    let missing =
+        folders.iter().filter(|folder| !readme.contains(&format!("{folder}/")) && !in_row_above(folder));
+    let mut faults: Vec<String> =
+        missing.map(|folder| format!("README.md: the code map does not name {folder}/")).collect();
+    let rows = readme.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let stale = rows.flat_map(alternatives).filter(|path| {
+        !entries.iter().any(|entry| {
+            entry.path == *path || (path.ends_with('/') && entry.path.starts_with(path.as_str()))
+        })
+    });
+    faults.extend(stale.map(|path| format!("README.md: the code map names {path}, which is not there")));
+    faults
+}
+
+/// `a/{b,c}.rs` is `a/b.rs` and `a/c.rs`.
+fn alternatives(path: &str) -> Vec<String> {
+    let Some((head, (middle, tail))) =
+        path.split_once('{').and_then(|(head, rest)| Some((head, rest.split_once('}')?)))
+    else {
+        return vec![path.to_owned()];
+    };
+    middle.split(',').map(|one| format!("{head}{one}{tail}")).collect()
 }
 
 /// A nearer `.clippy.toml` replaces the root's, so the core's repeats every ban.
