@@ -4,7 +4,7 @@
 //! `ps` nor `nsenter`.
 
 use std::fs::{self, File};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -26,7 +26,8 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `command` with nothing of our environment but the little every program needs. Its output goes to `<name>.log` in
+    /// Starts `command` in a process group of its own (a Ctrl-C is ours to hear first), with nothing of our environment but the
+    /// little every program needs. Its output goes to `<name>.log` in
     /// `folder`, after what is there already.
     pub fn spawn(name: &str, command: &mut Command, folder: &Path) -> Result<Self> {
         let log = folder.join(format!("{name}.log"));
@@ -37,7 +38,7 @@ impl Process {
             .env_clear()
             .envs(INHERITED.into_iter().filter_map(|key| Some((key, std::env::var_os(key)?))))
             .envs(given);
-        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+        command.process_group(0).stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         let child =
             command.spawn().with_context(|| format!("start {}", command.get_program().to_string_lossy()))?;
         Ok(Self { name: name.to_owned(), child, log })

@@ -23,8 +23,8 @@ fn address(interception: Interception, kind: u8, i: u8) -> String {
 /// `rounds` times each kind of service there is.
 fn mixed(interception: Interception, rounds: u8) -> Result<Vec<Value>> {
     // Services of a kind share a port where their protocol lets them, as most do in life.
-    let [http, grpc, tcp, headless, entry] =
-        [free_port()?, free_port()?, free_port()?, free_port()?, free_port()?];
+    let [http, grpc, tcp, headless] = [free_port()?, free_port()?, free_port()?, free_port()?];
+    let [http_entry, tcp_entry] = [free_port()?, free_port()?];
     let mut objects = Vec::new();
     for i in 1..=rounds {
         let at = |kind| address(interception, kind, i);

@@ -77,9 +77,12 @@ async fn demo(then: Then) -> Result<()> {
     );
 
     let dir = tempfile::tempdir()?;
-    let held = tokio::select! {
-        held = steps(then, dir.path()) => held,
-        ended = interrupted() => ended.and_then(|()| bail!("interrupted")),
+    let held = match then {
+        Then::Keep => steps(then, dir.path()).await,
+        Then::Stop => tokio::select! {
+            held = steps(then, dir.path()) => held,
+            ended = interrupted() => ended.and_then(|()| bail!("interrupted")),
+        },
     };
     if held.is_err() {
         let kept = dir.keep();
@@ -124,20 +127,18 @@ async fn steps(then: Then, dir: &std::path::Path) -> Result<()> {
     ensure!(both, "an endpoint did not answer: {}", reason(&report));
 
     move_traffic(&scene, &folder, &load).await?;
-    if then == Then::Keep {
-        keep(&scene, &folder, &discovery, &sidecar).await?;
-    }
     accepted(&discovery, &sidecar).await?;
+    if then == Then::Keep {
+        lossless(&load.stop().await?)?;
+        return keep(&scene, &folder, &discovery, &sidecar).await;
+    }
     stop(&scene, &load, &mut sidecar).await?;
-    let report = load.stop().await?;
-    seen(
-        "failed",
-        &format!(
-            "{} of {} requests over the whole run",
-            report.failures.len(),
-            report.answers.len() + report.failures.len()
-        ),
-    );
+    lossless(&load.stop().await?)
+}
+
+fn lossless(report: &Report) -> Result<()> {
+    let (failed, answered) = (report.failures.len(), report.answers.len());
+    seen("failed", &format!("{failed} of {} requests over the whole run", failed + answered));
     report.faultless()
 }
 
