@@ -15,7 +15,8 @@ use pilot_tests::programs::programs;
 use pilot_tests::scene::{Mix, Scene};
 use pilot_tests::wait::eventually;
 use pilot_tests::{envoy, process};
-use tokio::signal::unix::{SignalKind, signal};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 /// A write must have moved the traffic by then, debounce included.
 const MOVED: Duration = Duration::from_secs(1);
@@ -220,11 +221,16 @@ async fn keep(scene: &Scene, folder: &Folder, discovery: &Discovery, sidecar: &S
 
 /// Waits for Ctrl-C or SIGTERM.
 async fn interrupted() -> Result<()> {
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    tokio::select! {
-        _ = interrupt.recv() => Ok(()),
-        _ = terminate.recv() => Ok(()),
-    }
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let (hears, heard) = tokio::sync::oneshot::channel();
+    // Not of the runtime's threads: a runtime waits for those when it ends.
+    std::thread::spawn(move || {
+        if signals.forever().next().is_some() {
+            // Nobody waits when the demo has ended by itself.
+            hears.send(()).ok();
+        }
+    });
+    heard.await.context("wait for signals")
 }
 
 fn counted(report: &Report) -> String {
