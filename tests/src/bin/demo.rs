@@ -222,15 +222,15 @@ async fn keep(scene: &Scene, folder: &Folder, discovery: &Discovery, sidecar: &S
 /// Waits for Ctrl-C or SIGTERM.
 async fn interrupted() -> Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
-    let (hears, heard) = tokio::sync::oneshot::channel();
+    let (tell, told) = tokio::sync::oneshot::channel();
     // Not of the runtime's threads: a runtime waits for those when it ends.
     std::thread::spawn(move || {
         if signals.forever().next().is_some() {
             // Nobody waits when the demo has ended by itself.
-            hears.send(()).ok();
+            tell.send(()).ok();
         }
     });
-    heard.await.context("wait for signals")
+    told.await.context("wait for signals")
 }
 
 fn counted(report: &Report) -> String {

@@ -27,6 +27,11 @@ impl Entry {
         self.has_extension("rs")
     }
 
+    /// Whether it is nothing but tests: unit tests in a file of their own, or a whole test program.
+    fn is_test(&self) -> bool {
+        self.path.ends_with("/tests.rs") || self.path.contains("/tests/")
+    }
+
     fn has_extension(&self, extension: &str) -> bool {
         Path::new(&self.path).extension().is_some_and(|found| found == extension)
     }

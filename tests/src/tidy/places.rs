@@ -48,6 +48,10 @@ fn top(entries: &[Entry]) -> Vec<String> {
 
 fn length(entry: &Entry) -> Option<String> {
     let lines = entry.text.lines().count();
+    // A table of cases is as long as its cases are many.
+    if entry.is_test() {
+        return None;
+    }
     let excused = LONG.iter().any(|(path, _)| *path == entry.path);
     match (lines > LINES, excused) {
         (true, false) => Some(format!("{}: {lines} lines, and no reason why it is not split", entry.path)),
@@ -58,15 +62,15 @@ fn length(entry: &Entry) -> Option<String> {
 
 /// Unit tests say in their names what they are about; everything else says it in its first line.
 fn header(entry: &Entry) -> Option<String> {
-    let tests = entry.path.ends_with("/tests.rs") && !entry.path.starts_with("tests/");
-    (!tests && !entry.text.starts_with("//!")).then(|| {
-        format!("{}: does not say in its first line what it decides and what it does not know", entry.path)
-    })
+    if entry.text.starts_with("//!") || (entry.is_test() && entry.path.contains("/src/")) {
+        return None;
+    }
+    Some(format!("{}: does not say in its first line what it decides and what it does not know", entry.path))
 }
 
 fn only_in(entry: &Entry) -> Vec<String> {
-    // The harness starts programs; build scripts speak with cargo by environment.
-    if entry.path.starts_with("tests/") || entry.path.ends_with("/build.rs") {
+    // The harness starts programs; build scripts and tests speak with cargo and its user by environment.
+    if entry.path.starts_with("tests/") || entry.is_test() || entry.path.ends_with("/build.rs") {
         return Vec::new();
     }
     let code = source::code(&entry.text);
@@ -82,7 +86,8 @@ fn only_in(entry: &Entry) -> Vec<String> {
 /// the README names is there.
 fn code_map(entries: &[Entry]) -> Vec<String> {
     let readme = entries.iter().find(|entry| entry.path == "README.md").map_or("", |entry| &entry.text);
-    let modules = entries.iter().filter(|entry| entry.is_rust() && entry.path.contains("/src/"));
+    let modules =
+        entries.iter().filter(|entry| entry.is_rust() && !entry.is_test() && entry.path.contains("/src/"));
     let folders: BTreeSet<&str> = modules.filter_map(|entry| Some(entry.path.rsplit_once('/')?.0)).collect();
     let in_row_above = |folder: &str| {
         folder.rsplit_once('/').is_some_and(|(above, name)| {
