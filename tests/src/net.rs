@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
+use http::Method;
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::TokioIo;
 use nix::fcntl::{Flock, FlockArg};
@@ -71,11 +72,32 @@ pub fn loopback(last: u8) -> IpAddr {
 
 /// Status and body of `GET path`.
 pub async fn get(address: SocketAddr, path: &str) -> Result<(u16, String)> {
-    let what = || format!("GET http://{address}{path}");
+    ask(Method::GET, address, path).await
+}
+
+/// The body of `GET path`, which must answer 200.
+pub async fn get_ok(address: SocketAddr, path: &str) -> Result<String> {
+    let (status, body) = get(address, path).await?;
+    ensure!(status == 200, "GET http://{address}{path}: {status} {}", body.trim());
+    Ok(body)
+}
+
+/// The body of `POST path`, which must answer 200.
+pub async fn post_ok(address: SocketAddr, path: &str) -> Result<String> {
+    let (status, body) = ask(Method::POST, address, path).await?;
+    ensure!(status == 200, "POST http://{address}{path}: {status} {}", body.trim());
+    Ok(body)
+}
+
+async fn ask(method: Method, address: SocketAddr, path: &str) -> Result<(u16, String)> {
+    let told = format!("{method} http://{address}{path}");
+    let what = || told.clone();
     let exchange = async {
         let stream = TcpStream::connect(address).await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        let request = http::Request::get(path)
+        let request = http::Request::builder()
+            .method(method)
+            .uri(path)
             .header(http::header::HOST, address.to_string())
             .body(Empty::<Bytes>::new())?;
         let exchange = async {
@@ -90,13 +112,6 @@ pub async fn get(address: SocketAddr, path: &str) -> Result<(u16, String)> {
         }
     };
     tokio::time::timeout(ANSWER, exchange).await.with_context(what)?.with_context(what)
-}
-
-/// The body of `GET path`, which must answer 200.
-pub async fn get_ok(address: SocketAddr, path: &str) -> Result<String> {
-    let (status, body) = get(address, path).await?;
-    ensure!(status == 200, "GET http://{address}{path}: {status} {}", body.trim());
-    Ok(body)
 }
 
 #[cfg(test)]
