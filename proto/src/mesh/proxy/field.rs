@@ -44,6 +44,7 @@ pub(super) mod duration {
 
     use crate::duration::text;
 
+    #[expect(clippy::ref_option, reason = "the signature that serde calls")]
     pub(in super::super) fn serialize<S: Serializer>(
         duration: &Option<Duration>,
         serializer: S,
