@@ -1,2 +1,3 @@
-//! Placeholder.
+//! `pilot-agent`: entrypoint of the sidecar container.
+
 fn main() {}

@@ -1,0 +1,4 @@
+//! The agent as a library, so that tests and fuzz targets reach its parts; `main.rs` is the program.
+
+pub mod cli;
+pub mod config;
