@@ -80,6 +80,16 @@ impl Faults {
         self.0.iter()
     }
 
+    /// How many there are so far.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Adds those of a check that made sense.
+    pub fn extend(&mut self, others: Self) {
+        self.0.extend(others.0);
+    }
+
     /// The exit code of the worst of them.
     pub fn exit_code(&self) -> u8 {
         self.0.iter().map(|fault| fault.kind).min().map_or(0, FaultKind::exit_code)

@@ -30,6 +30,7 @@ use address::IpFamily;
 use env::{Environment, Switch, Variables};
 pub use envoy::Envoy;
 use fault::Faults;
+use files::Pod;
 pub use files::Root;
 pub use interfaces::Interfaces;
 use level::{LogFormat, LogLevels};
@@ -131,22 +132,19 @@ impl Config {
         variables.envoy_prometheus_port =
             overrides.prometheus_port.unwrap_or(variables.envoy_prometheus_port);
         let pod = root.pod(&mut faults);
-        let mut proxy = proxy::read((flags, &variables, &pod, root), &mut faults, &mut warnings);
+        let read = proxy::read((flags, &variables, &pod, root), &mut faults, &mut warnings);
+        // What defaults get wrong is no mistake of a user whose ProxyConfig could not be read.
+        let (mut proxy, mut consequent) =
+            (read.clone().unwrap_or_else(ProxyConfig::defaults), Faults::default());
         if proxy.custom_config_file.is_empty() && !flags.template_file.is_empty() {
             proxy.proxy_bootstrap_template_path.clone_from(&flags.template_file);
         }
 
-        let addresses = if overrides.instance_ips.is_empty() {
-            let excluded = pod.annotations.get("traffic.sidecar.istio.io/excludeInterfaces");
-            let excluded: Vec<_> =
-                excluded.map(|names| names.split(',').map(str::trim).collect()).unwrap_or_default();
-            interfaces.proxy_addresses(variables.instance_ip, &excluded)
-        } else {
-            overrides.instance_ips.iter().map(ToString::to_string).collect()
-        };
+        let addresses = addresses(overrides, &variables, &pod, interfaces);
         let family = IpFamily::of(&addresses, variables.dual_stack());
         let pilot_san = pilot_san(&proxy, &variables, overrides);
-        let xds = XdsTransport::decide(overrides.xds, (&proxy, &variables, root), &pilot_san, &mut faults);
+        let xds =
+            XdsTransport::decide(overrides.xds, (&proxy, &variables, root), &pilot_san, &mut consequent);
         let facts = Facts {
             id: overrides.node_id.clone().unwrap_or_else(|| node_id(flags, &variables, &addresses)),
             addresses,
@@ -160,15 +158,13 @@ impl Config {
         let node = Node::collect(facts, environment, &mut faults);
         let envoy = Envoy::read((flags, &proxy, &variables, root), &mut faults);
         if purpose == Purpose::Run {
-            envoy.check_binary(&mut faults);
+            envoy.check_binary(&mut consequent);
         }
-        let levels = log.levels.parse().unwrap_or_else(|error| {
-            faults.usage("--log_output_level", error);
-            LogLevels::default()
-        });
-        let format = if log.as_json { LogFormat::Json } else { LogFormat::Text };
+        if read.is_some() {
+            faults.extend(consequent);
+        }
         let drain = Drain::of(&proxy, &variables, flags.termination_grace_period);
-        let log = Log { levels, format, target: log.target };
+        let log = Log::of(log, &mut faults);
         faults.unless_any(Self { node, proxy, variables, family, xds, envoy, drain, log, warnings })
     }
 
@@ -182,6 +178,28 @@ impl Config {
     pub fn bootstrap_file(&self, epoch: u32) -> PathBuf {
         Path::new(&self.proxy.config_path).join(format!("envoy-rev{epoch}.json"))
     }
+}
+
+/// The proxy's addresses, its own first.
+fn addresses(
+    overrides: &Overrides,
+    variables: &Variables,
+    pod: &Pod,
+    interfaces: &Interfaces,
+) -> Vec<String> {
+    if !overrides.instance_ips.is_empty() {
+        let mut given: Vec<String> = Vec::new();
+        for ip in overrides.instance_ips.iter().map(ToString::to_string) {
+            if !given.contains(&ip) {
+                given.push(ip);
+            }
+        }
+        return given;
+    }
+    let excluded = pod.annotations.get("traffic.sidecar.istio.io/excludeInterfaces");
+    let excluded: Vec<_> =
+        excluded.map(|names| names.split(',').map(str::trim).collect()).unwrap_or_default();
+    interfaces.proxy_addresses(variables.instance_ip, &excluded)
 }
 
 fn node_id(flags: &ProxyFlags, variables: &Variables, addresses: &[String]) -> NodeId {
@@ -209,6 +227,19 @@ fn pilot_san(proxy: &ProxyConfig, variables: &Variables, overrides: &Overrides) 
     let host = proxy.discovery_address.rsplit_once(':').map_or("", |(host, _)| host);
     let host = if host == "localhost" { "istiod.istio-system.svc" } else { host };
     vec![variables.istiod_san.clone().unwrap_or_else(|| host.to_owned())]
+}
+
+// === impl Log ===
+
+impl Log {
+    fn of(flags: &LogFlags, faults: &mut Faults) -> Self {
+        let levels = flags.levels.parse().unwrap_or_else(|error| {
+            faults.usage("--log_output_level", error);
+            LogLevels::default()
+        });
+        let format = if flags.as_json { LogFormat::Json } else { LogFormat::Text };
+        Self { levels, format, target: flags.target }
+    }
 }
 
 // === impl Drain ===

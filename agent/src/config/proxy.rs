@@ -17,12 +17,13 @@ const CONFIG: &str = "proxy.istio.io/config";
 const DISCOVERY_ADDRESS: &str = "sidecar.istio.io/discoveryAddress";
 const STATUS_PORT: &str = "status.sidecar.istio.io/port";
 
-/// Merges and checks. Mistakes go to `faults`; what is odd but works, to `warnings`.
+/// Merges and checks; `None` after a mistake. Mistakes go to `faults`; what is odd but works, to `warnings`.
 pub(super) fn read(
     (flags, variables, pod, root): (&ProxyFlags, &Variables, &Pod, &Root),
     faults: &mut Faults,
     warnings: &mut Vec<String>,
-) -> ProxyConfig {
+) -> Option<ProxyConfig> {
+    let before = faults.count();
     let layers = [
         mesh_file(&flags.mesh_config, root, faults),
         yaml_layer("PROXY_CONFIG", &variables.proxy_config, faults),
@@ -54,8 +55,11 @@ pub(super) fn read(
         }
     }
     check(&config, faults);
+    if faults.count() > before {
+        return None;
+    }
     resolve_statsd(&mut config, warnings);
-    config
+    Some(config)
 }
 
 fn mesh_file(path: &str, root: &Root, faults: &mut Faults) -> Layer {
