@@ -72,7 +72,8 @@ pub(super) fn towards_collector(tls: &ClientTls, sni: &str, alpn: Alpn, node: &N
 /// the next connection on.
 pub(super) fn towards_control_plane(tls: &XdsTls, address: &HostPort) -> Value {
     let watched = |file: &str| {
-        let folder = Path::new(file).parent().unwrap_or(Path::new("."));
+        let folder = Path::new(file).parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new("."));
         json!({"path": folder.display().to_string()})
     };
     let mut validation = json!({"match_typed_subject_alt_names": tls.names.iter().map(|name| {

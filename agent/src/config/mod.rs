@@ -15,6 +15,10 @@ mod interfaces;
 pub mod level;
 pub mod node;
 mod proxy;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 pub mod xds;
 mod yaml;
 
