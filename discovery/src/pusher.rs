@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use pilot_core::model::{Kind, SourceEvent, SourceId};
+use pilot_core::push::debounce::Params;
 use pilot_core::push::{Debounce, PushContext, PushRequest, Reason, Urgency};
 use pilot_core::world::{Changes, World};
 use pilot_proto::mesh::MeshConfig;
@@ -35,6 +36,7 @@ impl Pusher {
     /// A pusher of an empty world.
     pub(crate) fn new(
         mut world: World,
+        debounce: Params,
         events: mpsc::Receiver<(SourceId, SourceEvent)>,
         mut mesh: watch::Receiver<Arc<MeshConfig>>,
         snapshots: watch::Sender<Arc<PushContext>>,
@@ -42,7 +44,7 @@ impl Pusher {
     ) -> Self {
         // What the mesh is at the start is no change.
         drop(world.set_mesh(mesh.borrow_and_update().clone()));
-        Self { world, debounce: Debounce::default(), events, mesh, snapshots, shared }
+        Self { world, debounce: Debounce::new(debounce), events, mesh, snapshots, shared }
     }
 
     /// Runs until the sources are gone or the server stops.

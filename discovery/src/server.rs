@@ -124,7 +124,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         system_namespace: config.namespace.clone(),
     };
     spawn(&mut tasks, "file source", file::run(settings, event_tx, files));
-    let pusher = Pusher::new(world, event_rx, mesh, snapshot_tx, shared.clone());
+    let pusher = Pusher::new(world, config.debounce, event_rx, mesh, snapshot_tx, shared.clone());
     spawn(&mut tasks, "pusher", pusher.run());
     spawn(&mut tasks, "dispatcher", ads::dispatch(shared.clone()));
     if let Some(listener) = http {

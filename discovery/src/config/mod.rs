@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use args::DiscoveryArgs;
+use pilot_core::push::debounce::Params;
 use pilot_proto::duration;
 
 use crate::logging::Logging;
@@ -32,6 +33,8 @@ pub(crate) struct Config {
     pub(crate) monitoring: Option<Listen>,
     /// gRPC keepalive.
     pub(crate) keepalive: Keepalive,
+    /// How long changes are gathered before a push.
+    pub(crate) debounce: Params,
     /// From SIGTERM to the end, at most.
     pub(crate) shutdown: Duration,
     /// Levels and format.
@@ -101,6 +104,16 @@ impl Config {
                 text => Some(span("--keepaliveMaxServerConnectionAge", text)),
             },
         };
+        let debounce = Params {
+            after: span(
+                "PILOT_DEBOUNCE_AFTER",
+                &environment(&["PILOT_DEBOUNCE_AFTER"]).unwrap_or("100ms".to_owned()),
+            ),
+            max: span(
+                "PILOT_DEBOUNCE_MAX",
+                &environment(&["PILOT_DEBOUNCE_MAX"]).unwrap_or("10s".to_owned()),
+            ),
+        };
         let shutdown = span("--shutdownDuration", &args.shutdown_duration);
         let logging = Logging::parse(&args.log_output_level, args.log_as_json).unwrap_or_else(|why| {
             faults.push(format!("--log_output_level: {why}"));
@@ -121,6 +134,7 @@ impl Config {
             http,
             monitoring,
             keepalive,
+            debounce,
             shutdown,
             logging,
             instance: environment(&["POD_NAME", "HOSTNAME"]).unwrap_or_else(|| "pilot-discovery".to_owned()),
