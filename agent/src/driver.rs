@@ -59,29 +59,22 @@ pub struct Settings {
     pub binary: PathBuf,
     /// Its command line, for this epoch and this bootstrap file.
     pub arguments: Arguments,
-    /// Its bootstrap.
-    pub bootstrap: Bootstrap,
+    /// Its bootstrap, as JSON.
+    pub bootstrap: String,
+    /// What the bootstrap refers to, by path. Secrets.
+    pub files: Vec<(PathBuf, String)>,
     /// Where bootstrap files are written.
     pub folder: PathBuf,
     /// Where Envoy's admin listens.
     pub admin: SocketAddr,
-    /// Where the status server is to listen.
-    pub status: SocketAddr,
+    /// Where the status server is to listen; `None`: there is none.
+    pub status: Option<SocketAddr>,
     /// What readiness waits for.
     pub expected: Expected,
 }
 
 /// Renders Envoy's command line for an epoch and the bootstrap file it is to read.
 pub type Arguments = Box<dyn Fn(Epoch, &Path) -> Vec<OsString> + Send>;
-
-/// A rendered bootstrap.
-#[derive(Clone, Debug)]
-pub struct Bootstrap {
-    /// Its text.
-    pub bytes: Vec<u8>,
-    /// `json` or `yaml`: Envoy goes by the name.
-    pub suffix: String,
-}
 
 /// The agent at work.
 struct Driver {
@@ -128,10 +121,18 @@ impl Driver {
     async fn start(settings: Settings, sink: Sink) -> anyhow::Result<(Self, Vec<Effect>)> {
         let counters = Arc::new(Counters::since(Instant::now()));
         let signals = Signals::catch().context("catch signals")?;
-        let address = settings.status;
-        let listener =
-            status::bind(address).await.with_context(|| format!("listen on {address} for status"))?;
-        let revisions = Revisions::open(&settings.folder, &settings.bootstrap.suffix)?;
+        let listener = match settings.status {
+            Some(address) => {
+                let bound = status::bind(address).await;
+                Some(bound.with_context(|| format!("listen on {address} for status"))?)
+            }
+            None => None,
+        };
+        let revisions = Revisions::open(&settings.folder)?;
+        for (path, contents) in &settings.files {
+            let written = revision::write(path, contents.as_bytes());
+            written.with_context(|| format!("write {}", path.display()))?;
+        }
         let children = Children::new().context("start the spawner thread")?;
 
         let (supervisor, effects) = Supervisor::boot(settings.policy);
@@ -152,7 +153,9 @@ impl Driver {
             observer.run().await;
             "observer"
         });
-        tasks.spawn(async { match status.run(listener).await {} });
+        if let Some(listener) = listener {
+            tasks.spawn(async { match status.run(listener).await {} });
+        }
 
         let driver = Self {
             settings,
@@ -297,7 +300,7 @@ impl Driver {
 
     async fn spawn(&mut self, epoch: Epoch) {
         let launch = self.supervisor.phase().launch;
-        let path = match self.revisions.write(epoch, &self.settings.bootstrap.bytes) {
+        let path = match self.revisions.write(epoch, self.settings.bootstrap.as_bytes()) {
             Ok(path) => path,
             Err(error) => {
                 error!(%error, path = %self.revisions.path(epoch).display(), "cannot write Envoy's bootstrap");
@@ -336,13 +339,17 @@ impl Driver {
         if timeout(LAST_WORDS, drained).await.is_err() {
             debug!("somebody still holds Envoy's stdout or stderr");
         }
-        if let Err(error) = self.revisions.clear() {
+        let own = self.settings.files.iter().map(|(path, _)| revision::remove(path));
+        if let Some(error) = own.chain([self.revisions.clear()]).find_map(Result::err) {
             warn!(%error, "cannot remove Envoy's bootstrap");
         }
-        match (self.fault.take(), self.last_words.get()) {
-            (Some(fault), _) => return Err(fault),
-            (None, Some(last)) if code != 0 => error!(code, "Envoy gave up; its last words: {last}"),
-            (None, _) => info!(code, "leaving"),
+        if let Some(fault) = self.fault.take() {
+            return Err(fault);
+        }
+        match self.last_words.get() {
+            // From 128 on it is a signal, and Envoy had no say.
+            Some(last) if (1..128).contains(&code) => error!(code, "Envoy gave up; its last words: {last}"),
+            _ => info!(code, "leaving"),
         }
         Ok(code)
     }

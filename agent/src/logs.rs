@@ -5,13 +5,15 @@
 //! Whole lines travel, so that Envoy's and ours do not tear each other apart.
 //! Deliberately knows no levels and no formats.
 
+pub mod subscriber;
+
 use std::{
     io::{self, Write},
     os::fd::OwnedFd,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
-        mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
+        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
     thread,
     time::Duration,
@@ -49,10 +51,26 @@ enum Message {
     Flush(SyncSender<()>),
 }
 
-/// One log line on its way, as `tracing` writes it.
+/// Whether a log has gone out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flushed {
+    /// To the last line.
+    Everything,
+    /// Its reader is too slow, or stuck.
+    NotEverything,
+}
+
+/// Where the agent's own log goes.
+#[derive(Clone, Debug)]
+pub struct OwnLog {
+    sink: Sink,
+    to: Stream,
+}
+
+/// One line of it on its way, as `tracing` writes it.
 #[derive(Debug)]
 pub struct Line<'a> {
-    sink: &'a Sink,
+    log: &'a OwnLog,
     bytes: Vec<u8>,
 }
 
@@ -152,20 +170,29 @@ impl Sink {
     }
 
     /// Waits until everything queued so far is written, but no longer than this. Blocks: for the end only.
-    pub fn flush(&self, limit: Duration) -> Result<(), RecvTimeoutError> {
+    pub fn flush(&self, limit: Duration) -> Flushed {
         let (done, answer) = sync_channel(1);
-        match self.queue.try_send(Message::Flush(done)) {
-            Ok(()) => answer.recv_timeout(limit),
-            Err(_) => Err(RecvTimeoutError::Timeout),
+        match self.queue.try_send(Message::Flush(done)).map(|()| answer.recv_timeout(limit)) {
+            Ok(Ok(())) => Flushed::Everything,
+            Ok(Err(_)) | Err(_) => Flushed::NotEverything,
         }
     }
 }
 
-impl<'a> MakeWriter<'a> for Sink {
+// === impl OwnLog ===
+
+impl OwnLog {
+    /// Lines of the agent's own, to this stream.
+    pub fn new(sink: Sink, to: Stream) -> Self {
+        Self { sink, to }
+    }
+}
+
+impl<'a> MakeWriter<'a> for OwnLog {
     type Writer = Line<'a>;
 
     fn make_writer(&'a self) -> Line<'a> {
-        Line { sink: self, bytes: Vec::with_capacity(256) }
+        Line { log: self, bytes: Vec::with_capacity(256) }
     }
 }
 
@@ -194,7 +221,7 @@ impl Write for Line<'_> {
 impl Drop for Line<'_> {
     fn drop(&mut self) {
         if !self.bytes.is_empty() {
-            self.sink.write(Stream::Stderr, std::mem::take(&mut self.bytes));
+            self.log.sink.write(self.log.to, std::mem::take(&mut self.bytes));
         }
     }
 }
@@ -260,7 +287,7 @@ mod tests {
         let (release, stuck) = channel::<()>();
         let (written, seen) = channel();
         let sink = Sink::start_with(move |stream, chunk| {
-            drop(stuck.recv());
+            stuck.recv().unwrap_or_default();
             written.send((stream, chunk.to_vec())).unwrap();
         })
         .unwrap();
@@ -271,7 +298,7 @@ mod tests {
             sink.write(Stream::Stderr, b"line\n".to_vec());
         }
         assert!((5..=6).contains(&sink.dropped()), "{}", sink.dropped());
-        assert_eq!(sink.flush(Duration::from_millis(1)), Err(RecvTimeoutError::Timeout));
+        assert_eq!(sink.flush(Duration::from_millis(1)), Flushed::NotEverything);
 
         drop(release);
         assert_eq!(seen.recv().unwrap(), (Stream::Stderr, b"line\n".to_vec()));
@@ -282,8 +309,8 @@ mod tests {
         let (written, seen) = channel();
         let sink = Sink::start_with(move |_, chunk| written.send(chunk.to_vec()).unwrap()).unwrap();
         sink.write(Stream::Stdout, b"access\n".to_vec());
-        write!(sink.make_writer(), "agent {}", 1).unwrap();
-        sink.flush(Duration::from_secs(5)).unwrap();
+        write!(OwnLog::new(sink.clone(), Stream::Stderr).make_writer(), "agent {}", 1).unwrap();
+        assert_eq!(sink.flush(Duration::from_secs(5)), Flushed::Everything);
         assert_eq!(seen.try_iter().collect::<Vec<_>>(), [b"access\n".to_vec(), b"agent 1".to_vec()]);
     }
 }

@@ -20,38 +20,51 @@ const PREFIX: &str = "envoy-rev";
 #[derive(Debug)]
 pub(super) struct Revisions {
     folder: PathBuf,
-    suffix: String,
+}
+
+/// Writes a file that nobody else may read, whole or not at all.
+pub(super) fn write(path: &Path, contents: &[u8]) -> io::Result<()> {
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".tmp");
+    let partial = PathBuf::from(partial);
+    remove(&partial)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial)?;
+    file.write_all(contents)?;
+    fs::rename(&partial, path)
+}
+
+/// Removes a file, if there is one.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
 }
 
 // === impl Revisions ===
 
 impl Revisions {
-    /// Makes the folder if there is none, and removes what an earlier agent left in it. `suffix` is how
-    /// Envoy tells JSON from YAML.
-    pub(super) fn open(folder: &Path, suffix: &str) -> anyhow::Result<Self> {
+    /// Makes the folder if there is none, and removes what an earlier agent left in it.
+    pub(super) fn open(folder: &Path) -> anyhow::Result<Self> {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(folder)
             .with_context(|| format!("create the configuration folder {}", folder.display()))?;
-        let revisions = Self { folder: folder.to_owned(), suffix: suffix.to_owned() };
+        let revisions = Self { folder: folder.to_owned() };
         revisions.clear().with_context(|| format!("remove stale bootstraps from {}", folder.display()))?;
         Ok(revisions)
     }
 
     /// The file of this epoch, and the name Envoy is to know it by.
     pub(super) fn path(&self, epoch: Epoch) -> PathBuf {
-        self.folder.join(format!("{PREFIX}{epoch}.{}", self.suffix))
+        self.folder.join(format!("{PREFIX}{epoch}.json"))
     }
 
     /// Writes the file of this epoch.
     pub(super) fn write(&self, epoch: Epoch, bootstrap: &[u8]) -> io::Result<PathBuf> {
         let path = self.path(epoch);
-        let partial = self.folder.join(format!("{PREFIX}{epoch}.{}.tmp", self.suffix));
-        remove(&partial)?;
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial)?;
-        file.write_all(bootstrap)?;
-        fs::rename(&partial, &path)?;
+        write(&path, bootstrap)?;
         Ok(path)
     }
 
@@ -67,21 +80,11 @@ impl Revisions {
     }
 }
 
-/// `envoy-rev<digits>.json`, `.yaml`, and either with `.tmp`.
+/// `envoy-rev<digits>.json`, perhaps with `.tmp`.
 fn is_ours(name: &str) -> bool {
     let name = name.strip_suffix(".tmp").unwrap_or(name);
-    name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('.')).is_some_and(|(epoch, suffix)| {
-        !epoch.is_empty()
-            && epoch.bytes().all(|byte| byte.is_ascii_digit())
-            && ["json", "yaml"].contains(&suffix)
-    })
-}
-
-fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
+    let epoch = name.strip_prefix(PREFIX).and_then(|rest| rest.strip_suffix(".json"));
+    epoch.is_some_and(|epoch| !epoch.is_empty() && epoch.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 #[cfg(test)]
@@ -107,7 +110,7 @@ mod tests {
     fn a_bootstrap_is_ours_alone_to_read() {
         let home = tempfile::tempdir().unwrap();
         let folder = home.path().join("etc/istio/proxy");
-        let revisions = Revisions::open(&folder, "json").unwrap();
+        let revisions = Revisions::open(&folder).unwrap();
         let path = revisions.write(Epoch::FIRST, b"{}").unwrap();
         assert_eq!(path, folder.join("envoy-rev0.json"));
         assert_eq!((mode(&folder), mode(&path)), (0o700, 0o600));
@@ -119,18 +122,17 @@ mod tests {
     #[test]
     fn what_a_killed_agent_left_goes_and_everything_else_stays() {
         let home = tempfile::tempdir().unwrap();
-        let others =
-            ["XDS", "envoy-rev.json.bak", "envoy-rev1x.json", "envoy-revision.json", "grpc-bootstrap.json"];
-        for name in others.iter().chain(&["envoy-rev0.json", "envoy-rev12.yaml", "envoy-rev0.json.tmp"]) {
+        let others = ["XDS", "envoy-rev.json", "envoy-rev0.yaml", "envoy-rev1x.json", "grpc-bootstrap.json"];
+        for name in others.iter().chain(&["envoy-rev0.json", "envoy-rev12.json", "envoy-rev0.json.tmp"]) {
             fs::write(home.path().join(name), "").unwrap();
         }
-        Revisions::open(home.path(), "json").unwrap();
+        Revisions::open(home.path()).unwrap();
         assert_eq!(names(home.path()), others);
     }
 
     #[test]
     fn a_folder_that_cannot_be_says_which() {
-        let error = Revisions::open(Path::new("/proc/nowhere"), "json").unwrap_err();
+        let error = Revisions::open(Path::new("/proc/nowhere")).unwrap_err();
         assert_eq!(error.to_string(), "create the configuration folder /proc/nowhere");
     }
 }

@@ -161,7 +161,7 @@ impl Page {
 
     fn line(&mut self, line: std::fmt::Arguments<'_>) {
         // Writing to a String cannot fail.
-        drop(writeln!(self.0, "{line}"));
+        writeln!(self.0, "{line}").unwrap_or_default();
     }
 }
 

@@ -141,6 +141,8 @@ pub enum Effect {
 pub struct Policy {
     /// How long Envoy may drain.
     pub drain: DrainPolicy,
+    /// Whom `POST /drain` tells to leave.
+    pub withdraw: DrainScope,
     /// How often and how fast Envoy is started again.
     pub restart: RestartPolicy,
     /// Between SIGTERM and SIGKILL. Envoy needs 10 ms, and longer only when its log pipe is stuck.
@@ -268,9 +270,7 @@ impl Supervisor {
             (S::Stopping { sent: Sig::Kill, .. }, E::Due(Timer::ReapDue)) => exit(Status::KILLED.code()),
 
             // Out of service, still serving. An Envoy not yet LIVE is withdrawn once it is.
-            (S::Running { .. }, E::Withdraw) => {
-                (self.state, self.withdraw(now).map(|()| F::Drain(DrainScope::Inbound)).into_iter().collect())
-            }
+            (S::Running { .. }, E::Withdraw) => (self.state, self.withdraw(now).into_iter().collect()),
             (S::Starting { .. } | S::BackingOff, E::Withdraw) => {
                 self.withdraw(now);
                 (self.state, vec![])
@@ -321,7 +321,7 @@ impl Supervisor {
         self.proven = Proven::Yes;
         let effects = match self.offer {
             Offer::Offered => vec![],
-            Offer::Withdrawn { .. } => vec![Effect::Drain(DrainScope::Inbound)],
+            Offer::Withdrawn { .. } => vec![Effect::Drain(self.policy.withdraw)],
         };
         (State::Running { epoch, since: now, admin: Admin::Answers }, effects)
     }
@@ -364,12 +364,12 @@ impl Supervisor {
     }
 
     /// Nobody is asked twice: `None` when already withdrawn.
-    fn withdraw(&mut self, now: Instant) -> Option<()> {
+    fn withdraw(&mut self, now: Instant) -> Option<Effect> {
         match self.offer {
             Offer::Withdrawn { .. } => None,
             Offer::Offered => {
                 self.offer = Offer::Withdrawn { since: now };
-                Some(())
+                Some(Effect::Drain(self.policy.withdraw))
             }
         }
     }
@@ -401,6 +401,7 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             drain: DrainPolicy::default(),
+            withdraw: DrainScope::Inbound,
             restart: RestartPolicy::default(),
             kill_grace: Duration::from_secs(2),
             reap_grace: Duration::from_secs(1),
