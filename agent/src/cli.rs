@@ -118,8 +118,8 @@ pub struct ProxyFlags {
     #[arg(long = "outlierLogPath", default_value = "", hide_default_value = true)]
     pub outlier_log_path: String,
     /// The pod's terminationGracePeriodSeconds: Envoy has ended before it is over
-    #[arg(long = "terminationGracePeriod", default_value = "30s", value_parser = duration::parse)]
-    pub termination_grace_period: Duration,
+    #[arg(long = "terminationGracePeriod", value_parser = duration::parse)]
+    pub termination_grace_period: Option<Duration>,
     /// Accepted for Istio's templates, without effect
     #[arg(long = "stsPort", hide = true)]
     pub sts_port: Option<u16>,

@@ -16,7 +16,7 @@ fn main() -> ExitCode {
         Err(error) => return refuse(&error),
     };
     match run(cli) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code.into(),
         Err(failure) => {
             for line in failure.lines() {
                 eprintln!("pilot-agent: {line}");
@@ -38,27 +38,18 @@ fn refuse(error: &clap::Error) -> ExitCode {
     if error.use_stderr() { FaultKind::Usage.exit_code().into() } else { ExitCode::SUCCESS }
 }
 
-fn run(cli: Cli) -> Result<(), Failure> {
+fn run(cli: Cli) -> Result<u8, Failure> {
     match cli.command {
-        Command::Proxy(flags) => {
-            let (config, rendered) = proxy::prepare(&flags, &cli.log)?;
-            warn(config.warnings.iter().chain(&rendered.warnings));
-            // === seam: run proxy ===
-            Err(anyhow::anyhow!(
-                "the supervisor is not wired in: {} is not started",
-                config.envoy.binary.display()
-            )
-            .into())
-        }
+        Command::Proxy(flags) => return proxy::run(&flags, &cli.log),
         Command::Bootstrap(flags) => {
             warn(bootstrap::run(&flags, &cli.log)?.iter());
-            Ok(())
         }
-        Command::Request(flags) => request::run(&flags),
-        Command::Wait(flags) => wait::run(&flags),
-        Command::Version(flags) => version::run(&flags),
-        Command::Completion { shell } => command::completion(shell),
+        Command::Request(flags) => request::run(&flags)?,
+        Command::Wait(flags) => wait::run(&flags)?,
+        Command::Version(flags) => version::run(&flags)?,
+        Command::Completion { shell } => command::completion(shell)?,
     }
+    Ok(0)
 }
 
 /// Warnings of a command that has no log: beside its output, not in it.

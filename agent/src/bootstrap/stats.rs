@@ -48,6 +48,8 @@ const PREFIXES: [&str; 5] = ["cluster_manager", "listener_manager", "server", "c
 const SUFFIXES: [&str; 4] = ["rbac.allowed", "rbac.denied", "shadow_allowed", "shadow_denied"];
 /// A drain that ends with the last connection reads this.
 const ACTIVE_CONNECTIONS: &str = "downstream_cx_active";
+/// Every drain reads these: it ends when no request is active and none begins. A few per listener.
+const ACTIVITY: &str = r"(http|listener)\..*\.downstream_(cx|rq)_(active|total)";
 /// `stat_prefix` of a virtual service's route.
 const ROUTES: &str = r"vhost\..*\.route\..*";
 
@@ -140,7 +142,8 @@ fn patterns(config: &Config, discovery: Discovery) -> Vec<Value> {
     }
     let prefixes = wanted("sidecar.istio.io/statsInclusionPrefixes", matcher.inclusion_prefixes, &PREFIXES);
     let suffixes = wanted("sidecar.istio.io/statsInclusionSuffixes", matcher.inclusion_suffixes, &suffixes);
-    let regexes = wanted("sidecar.istio.io/statsInclusionRegexps", matcher.inclusion_regexps, &[ROUTES]);
+    let regexes =
+        wanted("sidecar.istio.io/statsInclusionRegexps", matcher.inclusion_regexps, &[ROUTES, ACTIVITY]);
 
     let prefix = |prefix: &str| json!({"prefix": prefix});
     let mut patterns = vec![prefix("reporter=")];

@@ -66,7 +66,7 @@ pub struct Variables {
     /// Port of the merged metrics with mutual TLS; 0: none.
     pub secure_merged_metrics_port: u16,
     /// Shortest drain when a drain may end with the last connection.
-    pub minimum_drain: Duration,
+    pub minimum_drain: Option<Duration>,
     /// Whether `istio.workload` is discovered; unset: if HBONE is on.
     pub peer_metadata_discovery: Option<bool>,
     /// `fips-140-2`, `fips-140-3` or nothing.
@@ -164,11 +164,8 @@ impl Variables {
             [port("ENVOY_STATUS_PORT", 15021), port("ENVOY_PROMETHEUS_PORT", 15090)];
         let [secure_metrics_port, secure_merged_metrics_port] =
             [port("ENVOY_SECURE_METRICS_PORT", 0), port("ENVOY_SECURE_MERGED_METRICS_PORT", 0)];
-        let minimum_drain = env.get("MINIMUM_DRAIN_DURATION").map_or(Duration::from_secs(5), |text| {
-            duration::parse(text).unwrap_or_else(|error| {
-                faults.configuration("MINIMUM_DRAIN_DURATION", error);
-                Duration::ZERO
-            })
+        let minimum_drain = env.get("MINIMUM_DRAIN_DURATION").and_then(|text| {
+            duration::parse(text).map_err(|error| faults.configuration("MINIMUM_DRAIN_DURATION", error)).ok()
         });
         Self {
             instance_ip: env.parse("INSTANCE_IP", "an IP address", faults),
@@ -224,7 +221,7 @@ mod tests {
         assert_eq!(faults, Faults::default());
         assert_eq!((variables.envoy_status_port, variables.envoy_prometheus_port), (15021, 15090));
         assert_eq!((variables.secure_metrics_port, variables.cpu_limit), (0, 0));
-        assert_eq!(variables.minimum_drain, Duration::from_secs(5));
+        assert_eq!(variables.minimum_drain, None);
         assert_eq!(variables.workload_identity_socket, "socket");
         assert_eq!(variables.peer_metadata_discovery, None);
         let on = [Switch::SkipDeprecatedLogs, Switch::DeltaXds, Switch::StripFragment];
@@ -245,7 +242,7 @@ mod tests {
         assert_eq!(faults, Faults::default());
         assert_eq!(variables.instance_ip, Some("fd00::1".parse().unwrap()));
         assert_eq!((variables.cpu_limit, variables.envoy_status_port), (2, 1));
-        assert_eq!(variables.minimum_drain, Duration::from_mins(1));
+        assert_eq!(variables.minimum_drain, Some(Duration::from_mins(1)));
         assert!(!variables.is_on(Switch::DeltaXds));
         assert_eq!(variables.dual_stack(), DualStack::On);
         assert_eq!(variables.peer_metadata_discovery, Some(false));

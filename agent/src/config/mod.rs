@@ -7,6 +7,7 @@
 pub mod address;
 mod cluster;
 mod downward;
+mod drain;
 pub mod env;
 mod envoy;
 pub mod fault;
@@ -24,13 +25,14 @@ mod yaml;
 
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use pilot_proto::mesh::proxy::{AuthenticationPolicy, ProxyConfig};
 use pilot_proto::node::NodeId;
 
 use crate::cli::{LogFlags, LogTarget, Overrides, ProxyFlags};
 use address::IpFamily;
+pub use drain::Drain;
+use drain::{Mode, Wanted};
 use env::{Environment, Switch, Variables};
 pub use envoy::Envoy;
 use fault::Faults;
@@ -56,35 +58,12 @@ pub struct Config {
     pub xds: XdsTransport,
     /// What Envoy is started with.
     pub envoy: Envoy,
-    /// How long Envoy may take to end, from SIGTERM to SIGKILL.
+    /// How Envoy's end is bounded.
     pub drain: Drain,
     /// The agent's log.
     pub log: Log,
     /// What is odd but works: one line each, for the log.
     pub warnings: Vec<String>,
-}
-
-/// How long Envoy may take to end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Drain {
-    /// From the start of the drain to the end of Envoy.
-    pub termination: Duration,
-    /// When the drain ends before that.
-    pub early_end: EarlyEnd,
-    /// The pod's `terminationGracePeriodSeconds`: after it the kubelet kills us.
-    pub grace: Duration,
-}
-
-/// When a drain ends before its time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EarlyEnd {
-    /// Never.
-    Never,
-    /// With the last connection, but not before so long.
-    OnZeroConnections {
-        /// Shortest drain.
-        after: Duration,
-    },
 }
 
 /// The agent's log.
@@ -167,7 +146,17 @@ impl Config {
         if read.is_some() {
             faults.extend(consequent);
         }
-        let drain = Drain::of(&proxy, &variables, flags.termination_grace_period);
+        let mode = if variables.is_on(Switch::ExitOnZeroActiveConnections) {
+            Mode::ZeroConnections
+        } else {
+            Mode::FixedTime
+        };
+        let drain = Drain::of(Wanted {
+            grace: flags.termination_grace_period,
+            termination: proxy.termination_drain_duration,
+            minimum: variables.minimum_drain,
+            mode,
+        });
         let log = Log::of(log, &mut faults);
         faults.unless_any(Self { node, proxy, variables, family, xds, envoy, drain, log, warnings })
     }
@@ -243,18 +232,5 @@ impl Log {
         });
         let format = if flags.as_json { LogFormat::Json } else { LogFormat::Text };
         Self { levels, format, target: flags.target }
-    }
-}
-
-// === impl Drain ===
-
-impl Drain {
-    fn of(proxy: &ProxyConfig, variables: &Variables, grace: Duration) -> Self {
-        let early_end = if variables.is_on(Switch::ExitOnZeroActiveConnections) {
-            EarlyEnd::OnZeroConnections { after: variables.minimum_drain }
-        } else {
-            EarlyEnd::Never
-        };
-        Self { termination: proxy.termination_drain_duration.unwrap_or_default(), early_end, grace }
     }
 }

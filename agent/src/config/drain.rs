@@ -1,0 +1,113 @@
+//! One budget for the end: how long Envoy may drain, and how long it may then take to leave.
+//!
+//! Istio has three settings that do not know of each other; here is what each of them means in one
+//! deadline. A drain always ends as soon as there is no more traffic; these are its bounds.
+
+use std::time::Duration;
+
+/// Istio's, and that of its templates.
+const TERMINATION: Duration = Duration::from_secs(5);
+
+/// Istio's default of `MINIMUM_DRAIN_DURATION`.
+const MINIMUM: Duration = Duration::from_secs(5);
+
+/// Kubernetes' default of `terminationGracePeriodSeconds`.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// What is left of the grace period when the drain has to end: two thirds of it for SIGTERM, the rest for
+/// SIGKILL and our own end. Never more than a quarter of the period.
+const MARGIN: Duration = Duration::from_secs(3);
+
+/// How Envoy's end is bounded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drain {
+    /// No shorter than this: what load balancers need to hear that we are gone.
+    pub minimum: Duration,
+    /// No longer than this.
+    pub deadline: Duration,
+    /// Between SIGTERM and SIGKILL.
+    pub kill_grace: Duration,
+}
+
+/// What the user said; `None` where nothing.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    /// `--terminationGracePeriod`: a promise about the platform, so it outranks the others.
+    pub(super) grace: Option<Duration>,
+    /// `terminationDrainDuration`.
+    pub(super) termination: Option<Duration>,
+    /// `MINIMUM_DRAIN_DURATION`.
+    pub(super) minimum: Option<Duration>,
+    /// `EXIT_ON_ZERO_ACTIVE_CONNECTIONS`.
+    pub(super) mode: Mode,
+}
+
+/// Whether Istio would wait for zero connections, and if so until the kubelet's SIGKILL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    FixedTime,
+    ZeroConnections,
+}
+
+// === impl Drain ===
+
+impl Drain {
+    pub(super) fn of(wanted: Wanted) -> Self {
+        let grace = match (wanted.grace, wanted.mode) {
+            (Some(grace), _) => Some(grace),
+            (None, Mode::ZeroConnections) => Some(GRACE),
+            (None, Mode::FixedTime) => None,
+        };
+        let margin = grace.map_or(MARGIN, |grace| MARGIN.min(grace / 4));
+        let deadline = match grace {
+            Some(grace) => grace.saturating_sub(margin),
+            None => wanted.termination.unwrap_or(TERMINATION),
+        };
+        let minimum = match wanted.mode {
+            Mode::FixedTime => wanted.minimum.unwrap_or(Duration::ZERO),
+            Mode::ZeroConnections => wanted.minimum.unwrap_or(MINIMUM),
+        };
+        Self { minimum: minimum.min(deadline), deadline, kill_grace: margin * 2 / 3 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(wanted: Wanted, (minimum, deadline, kill_grace): (u64, u64, u64)) {
+        let [minimum, deadline, kill_grace] = [minimum, deadline, kill_grace].map(Duration::from_millis);
+        assert_eq!(Drain::of(wanted), Drain { minimum, deadline, kill_grace }, "{wanted:?}");
+    }
+
+    const NOTHING: Wanted = Wanted { grace: None, termination: None, minimum: None, mode: Mode::FixedTime };
+    const ZERO: Wanted = Wanted { mode: Mode::ZeroConnections, ..NOTHING };
+
+    #[test]
+    fn the_deadline_is_istios_drain_time_unless_the_grace_period_is_known() {
+        check(NOTHING, (0, 5_000, 2_000));
+        check(Wanted { termination: Some(Duration::from_mins(1)), ..NOTHING }, (0, 60_000, 2_000));
+        let grace = Some(Duration::from_mins(1));
+        check(Wanted { grace, termination: Some(Duration::from_secs(5)), ..NOTHING }, (0, 57_000, 2_000));
+    }
+
+    #[test]
+    fn waiting_for_zero_connections_ends_before_the_kubelet_ends_it() {
+        check(ZERO, (5_000, 27_000, 2_000));
+        check(Wanted { grace: Some(Duration::from_mins(1)), ..ZERO }, (5_000, 57_000, 2_000));
+        check(Wanted { minimum: Some(Duration::from_secs(10)), ..ZERO }, (10_000, 27_000, 2_000));
+    }
+
+    #[test]
+    fn a_minimum_of_the_users_own_counts_either_way_but_never_beyond_the_deadline() {
+        let minimum = Some(Duration::from_secs(2));
+        check(Wanted { minimum, ..NOTHING }, (2_000, 5_000, 2_000));
+        check(Wanted { minimum: Some(Duration::from_mins(1)), ..NOTHING }, (5_000, 5_000, 2_000));
+    }
+
+    #[test]
+    fn a_short_grace_period_is_shared_out() {
+        check(Wanted { grace: Some(Duration::from_secs(6)), ..NOTHING }, (0, 4_500, 1_000));
+        check(Wanted { grace: Some(Duration::ZERO), ..NOTHING }, (0, 0, 0));
+    }
+}

@@ -1,0 +1,138 @@
+//! The bootstrap files: `envoy-rev<N>.json`, one per epoch, in the agent's configuration folder.
+//!
+//! They may hold secrets, so nobody else reads them; they appear whole or not at all; and none is left
+//! behind, neither by us nor by an agent before us that was killed.
+
+use std::{
+    fs::{self, DirBuilder, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context;
+
+use crate::supervisor::Epoch;
+
+const PREFIX: &str = "envoy-rev";
+
+/// The folder.
+#[derive(Debug)]
+pub(super) struct Revisions {
+    folder: PathBuf,
+}
+
+/// Writes a file that nobody else may read, whole or not at all.
+pub(super) fn write(path: &Path, contents: &[u8]) -> io::Result<()> {
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".tmp");
+    let partial = PathBuf::from(partial);
+    remove(&partial)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial)?;
+    file.write_all(contents)?;
+    fs::rename(&partial, path)
+}
+
+/// Removes a file, if there is one.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+// === impl Revisions ===
+
+impl Revisions {
+    /// Makes the folder if there is none, and removes what an earlier agent left in it.
+    pub(super) fn open(folder: &Path) -> anyhow::Result<Self> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .with_context(|| format!("create the configuration folder {}", folder.display()))?;
+        let revisions = Self { folder: folder.to_owned() };
+        revisions.clear().with_context(|| format!("remove stale bootstraps from {}", folder.display()))?;
+        Ok(revisions)
+    }
+
+    /// The file of this epoch, and the name Envoy is to know it by.
+    pub(super) fn path(&self, epoch: Epoch) -> PathBuf {
+        self.folder.join(format!("{PREFIX}{epoch}.json"))
+    }
+
+    /// Writes the file of this epoch.
+    pub(super) fn write(&self, epoch: Epoch, bootstrap: &[u8]) -> io::Result<PathBuf> {
+        let path = self.path(epoch);
+        write(&path, bootstrap)?;
+        Ok(path)
+    }
+
+    /// Removes every file of ours, and nobody else's.
+    pub(super) fn clear(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.folder)? {
+            let entry = entry?;
+            if entry.file_name().to_str().is_some_and(is_ours) {
+                remove(&entry.path())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `envoy-rev<digits>.json`, perhaps with `.tmp`.
+fn is_ours(name: &str) -> bool {
+    let name = name.strip_suffix(".tmp").unwrap_or(name);
+    let epoch = name.strip_prefix(PREFIX).and_then(|rest| rest.strip_suffix(".json"));
+    epoch.is_some_and(|epoch| !epoch.is_empty() && epoch.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<_> = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn a_bootstrap_is_ours_alone_to_read() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = home.path().join("etc/istio/proxy");
+        let revisions = Revisions::open(&folder).unwrap();
+        let path = revisions.write(Epoch::FIRST, b"{}").unwrap();
+        assert_eq!(path, folder.join("envoy-rev0.json"));
+        assert_eq!((mode(&folder), mode(&path)), (0o700, 0o600));
+        revisions.write(Epoch::FIRST, b"{\"node\":{}}").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"{\"node\":{}}");
+        assert_eq!(names(&folder), ["envoy-rev0.json"]);
+    }
+
+    #[test]
+    fn what_a_killed_agent_left_goes_and_everything_else_stays() {
+        let home = tempfile::tempdir().unwrap();
+        let others = ["XDS", "envoy-rev.json", "envoy-rev0.yaml", "envoy-rev1x.json", "grpc-bootstrap.json"];
+        for name in others.iter().chain(&["envoy-rev0.json", "envoy-rev12.json", "envoy-rev0.json.tmp"]) {
+            fs::write(home.path().join(name), "").unwrap();
+        }
+        Revisions::open(home.path()).unwrap();
+        assert_eq!(names(home.path()), others);
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_says_which() {
+        let error = Revisions::open(Path::new("/proc/nowhere")).unwrap_err();
+        assert_eq!(error.to_string(), "create the configuration folder /proc/nowhere");
+    }
+}

@@ -1,0 +1,82 @@
+//! Against an admin of our own on loopback, which answers as told.
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
+
+use super::*;
+
+/// One connection's worth of admin: what it was asked, and what `ask` made of the answer.
+fn with_admin<T>(answer: &str, ask: impl AsyncFnOnce(EnvoyAdmin) -> T) -> (String, T) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let admin = EnvoyAdmin::at(listener.local_addr().unwrap());
+        let serve = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut asked = vec![0; 1024];
+            let read = stream.read(&mut asked).await.unwrap();
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            asked.truncate(read);
+            let line = String::from_utf8(asked).unwrap().lines().next().unwrap().to_owned();
+            (line, stream)
+        };
+        let ((line, _open), answer) = tokio::join!(serve, ask(admin));
+        (line, answer)
+    })
+}
+
+fn http(status: &str, body: &str) -> String {
+    format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+}
+
+#[test]
+fn ready_is_live_or_not() {
+    let ask = async |admin: EnvoyAdmin| admin.ready().await.ok();
+    assert_eq!(
+        with_admin(&http("200 OK", "LIVE\n"), ask),
+        ("GET /ready HTTP/1.1".into(), Some(Liveness::Live))
+    );
+    assert_eq!(
+        with_admin(&http("503 Service Unavailable", "INITIALIZING\n"), ask).1,
+        Some(Liveness::NotLive)
+    );
+    assert_eq!(with_admin(&http("404 Not Found", ""), ask).1, None);
+}
+
+#[test]
+fn only_our_own_epoch_of_our_own_bootstrap_is_live() {
+    let check = |state: &str, options: &str, expected| {
+        let body = format!(r#"{{"state":"{state}","command_line_options":{options}}}"#);
+        let ask = async |admin: EnvoyAdmin| {
+            admin.identify(Epoch::FIRST, Path::new("/etc/envoy-rev0.json")).await.ok()
+        };
+        assert_eq!(with_admin(&http("200 OK", &body), ask).1, expected, "{body}");
+    };
+    let ours = r#"{"config_path":"/etc/envoy-rev0.json","restart_epoch":0}"#;
+    check("LIVE", ours, Some(Identity::Live));
+    check("INITIALIZING", ours, Some(Identity::NotLive));
+    check("LIVE", r#"{"config_path":"/etc/envoy-rev0.json","restart_epoch":1}"#, Some(Identity::Stranger));
+    check("LIVE", r#"{"config_path":"/etc/other.json"}"#, Some(Identity::Stranger));
+    check("LIVE", "3", None);
+}
+
+#[test]
+fn a_drain_refuses_nobody() {
+    let inbound =
+        with_admin(&http("200 OK", "OK\n"), async |admin| admin.drain(DrainScope::Inbound).await.is_ok());
+    assert_eq!(inbound, ("POST /drain_listeners?inboundonly&graceful&skip_exit HTTP/1.1".into(), true));
+    let all = with_admin(&http("200 OK", "OK\n"), async |admin| admin.drain(DrainScope::All).await.is_ok());
+    assert_eq!(all, ("POST /drain_listeners?graceful&skip_exit HTTP/1.1".into(), true));
+}
+
+#[test]
+fn whoever_does_not_answer_is_given_up_in_time() {
+    let patience = Duration::from_millis(20);
+    let cut_short = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nLI";
+    for answer in ["", "HTTP/1.1 200 OK\r\n", cut_short] {
+        let ask = async |admin: EnvoyAdmin| admin.ask(Method::GET, "/ready", patience).await;
+        assert!(matches!(with_admin(answer, ask).1, Err(AdminError::Silent(_))), "{answer:?}");
+    }
+}

@@ -1,0 +1,283 @@
+//! Starts Envoys, signals them, and waits for every child there is. The only place that does.
+//!
+//! * One thread spawns, and lives as long as the agent: Linux ties `PR_SET_PDEATHSIG` to the *thread* that
+//!   forked, so an Envoy started from a thread pool is told to leave when its idle thread expires.
+//! * One reaper waits: as PID 1 the agent inherits every orphan of the container, and two waiters would
+//!   steal each other's statuses. Reaping and signalling happen on the same thread, so a pid in the table
+//!   is ours until the table forgets it: the kernel cannot have handed it to somebody else.
+//!
+//! It deliberately knows no reason: whom to start and whom to kill is the supervisor's business.
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    io,
+    os::unix::process::CommandExt,
+    path::PathBuf,
+    process::{ChildStderr, ChildStdout, Stdio},
+    sync::mpsc,
+    thread,
+};
+
+use nix::{
+    errno::Errno,
+    sys::{
+        prctl,
+        resource::{Resource, getrlimit, setrlimit},
+        signal::{SigHandler, SigSet, Signal, kill, killpg, signal},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    },
+    unistd::{Pid, getpid, getppid},
+};
+use tokio::sync::oneshot;
+
+use crate::supervisor::{EnvoySignal, Epoch, SpawnFailure, Status};
+
+/// What is to be executed.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// The binary.
+    pub path: PathBuf,
+    /// Its arguments, without its name.
+    pub arguments: Vec<OsString>,
+}
+
+/// What an Envoy writes. Both must be read to the end, or Envoy stops when they are full.
+#[derive(Debug)]
+pub struct Output {
+    /// Access logs, if they go to `/dev/stdout`.
+    pub stdout: ChildStdout,
+    /// Everything else.
+    pub stderr: ChildStderr,
+}
+
+/// The Envoys alive, and the thread that starts them.
+#[derive(Debug)]
+pub struct Children {
+    spawner: mpsc::Sender<Order>,
+    pids: BTreeMap<Epoch, Pid>,
+    orphans: u64,
+}
+
+#[derive(Debug)]
+struct Order {
+    program: Program,
+    reply: oneshot::Sender<io::Result<Spawned>>,
+}
+
+#[derive(Debug)]
+struct Spawned {
+    pid: Pid,
+    output: Output,
+}
+
+/// Raises the soft limit of open files to the hard one, for us and for every Envoy we start.
+pub fn raise_open_files() -> nix::Result<u64> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if soft < hard {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    }
+    Ok(hard)
+}
+
+// === impl Children ===
+
+impl Children {
+    /// No children yet, and a thread to start them.
+    pub fn new() -> io::Result<Self> {
+        let (spawner, orders) = mpsc::channel();
+        let run = move || spawn_on_order(&orders);
+        thread::Builder::new().name("spawner".into()).stack_size(64 * 1024).spawn(run)?;
+        Ok(Self { spawner, pids: BTreeMap::new(), orphans: 0 })
+    }
+
+    /// Starts an Envoy. Must not be cancelled, and nothing may be reaped meanwhile: std itself waits for
+    /// a child whose exec failed, and panics when somebody else already has.
+    pub async fn spawn(&mut self, epoch: Epoch, program: Program) -> io::Result<(Pid, Output)> {
+        let (reply, answer) = oneshot::channel();
+        let gone = || io::Error::other("the spawner thread is gone");
+        self.spawner.send(Order { program, reply }).map_err(|_| gone())?;
+        let Spawned { pid, output } = answer.await.map_err(|_| gone())??;
+        self.pids.insert(epoch, pid);
+        Ok((pid, output))
+    }
+
+    /// Sends a signal to an Envoy; to one that is gone already, nothing.
+    pub fn signal(&self, epoch: Epoch, what: EnvoySignal) -> nix::Result<()> {
+        let Some(&pid) = self.pids.get(&epoch) else { return Ok(()) };
+        let sent = match what {
+            EnvoySignal::Terminate => kill(pid, Signal::SIGTERM),
+            EnvoySignal::ReopenLogs => kill(pid, Signal::SIGUSR1),
+            EnvoySignal::Kill => killpg(pid, Signal::SIGKILL),
+        };
+        match sent {
+            Err(Errno::ESRCH) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Waits for every child that has ended: our Envoys are returned, orphans only counted.
+    pub fn reap(&mut self) -> Vec<(Epoch, Status)> {
+        let mut ended = Vec::new();
+        loop {
+            let (pid, status) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::Exited(pid, code)) => (pid, Status::Exited(low_byte(code))),
+                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, Status::Signaled(low_byte(signal as i32))),
+                Err(Errno::EINTR) => continue,
+                // Nobody else has ended, or there are no children at all.
+                Ok(_) | Err(_) => return ended,
+            };
+            match self.pids.iter().find(|&(_, &known)| known == pid).map(|(&epoch, _)| epoch) {
+                Some(epoch) => {
+                    self.pids.remove(&epoch);
+                    ended.push((epoch, status));
+                }
+                None => self.orphans = self.orphans.saturating_add(1),
+            }
+        }
+    }
+
+    /// How many strangers' children have been reaped.
+    pub fn orphans(&self) -> u64 {
+        self.orphans
+    }
+}
+
+/// What the kernel's answer to a failed start means.
+pub fn failure(error: &io::Error) -> SpawnFailure {
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::ENOENT | Errno::ENOTDIR) => SpawnFailure::NotFound,
+        Some(Errno::EACCES | Errno::EPERM | Errno::ENOEXEC | Errno::EISDIR) => SpawnFailure::NotExecutable,
+        _ => SpawnFailure::Transient,
+    }
+}
+
+/// Exit codes and signals fit a byte; the kernel says so, its types do not.
+fn low_byte(number: i32) -> u8 {
+    u8::try_from(number).unwrap_or(u8::MAX)
+}
+
+fn spawn_on_order(orders: &mpsc::Receiver<Order>) {
+    for Order { program, reply } in orders {
+        // Nobody waits for the answer only when the agent is about to end, and Envoy ends with it.
+        drop(reply.send(spawn(&program)));
+    }
+}
+
+#[expect(clippy::disallowed_types, reason = "this is the file that may")]
+fn spawn(program: &Program) -> io::Result<Spawned> {
+    let mut command = std::process::Command::new(&program.path);
+    command.args(&program.arguments);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // A terminal's Ctrl-C is for us alone, or Envoy would be gone before it has drained.
+    command.process_group(0);
+    start_clean(&mut command);
+
+    let mut child = command.spawn()?;
+    let pid = Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?);
+    match (child.stdout.take(), child.stderr.take()) {
+        (Some(stdout), Some(stderr)) => Ok(Spawned { pid, output: Output { stdout, stderr } }),
+        _ => Err(io::Error::other("a child without the pipes it was given")),
+    }
+}
+
+/// A child inherits blocked and ignored signals over exec, and std leaves it at that: an Envoy started
+/// with SIGTERM blocked can only be killed. And it must not outlive us, holding our ports.
+#[expect(unsafe_code, reason = "between fork and exec there is no safe way to run code")]
+#[expect(clippy::disallowed_types, reason = "this is the file that may")]
+fn start_clean(command: &mut std::process::Command) {
+    let agent = getpid();
+    let before_exec = move || {
+        for number in Signal::iterator().filter(|s| !matches!(s, Signal::SIGKILL | Signal::SIGSTOP)) {
+            // SAFETY: only the default disposition is installed, so no handler can run.
+            unsafe { signal(number, SigHandler::SigDfl) }?;
+        }
+        SigSet::empty().thread_set_mask()?;
+        prctl::set_pdeathsig(Signal::SIGTERM)?;
+        // The agent may have died between fork and here: then nobody is left to send the signal.
+        if getppid() == agent { Ok(()) } else { Err(Errno::ESRCH.into()) }
+    };
+    // SAFETY: the closure calls nothing but async-signal-safe system calls and allocates nothing.
+    unsafe { command.pre_exec(before_exec) };
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::Read,
+        time::{Duration, Instant},
+    };
+
+    use super::*;
+
+    /// A shell in Envoy's place.
+    fn shell(script: &str) -> Program {
+        Program { path: "/bin/sh".into(), arguments: vec!["-c".into(), script.into()] }
+    }
+
+    fn run<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+    }
+
+    /// Reaps until somebody of ours has ended.
+    fn wait(children: &mut Children) -> Vec<(Epoch, Status)> {
+        for _ in 0..500 {
+            let ended = children.reap();
+            if !ended.is_empty() {
+                return ended;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        panic!("nobody ended in five seconds");
+    }
+
+    // One test, because `waitpid(-1)` is the whole process's.
+    #[test]
+    fn children_are_started_clean_signalled_and_all_reaped() {
+        // Even when we ourselves block SIGTERM (and ignore SIGPIPE, as all of Rust does), a child does not.
+        let mut blocked = SigSet::empty();
+        blocked.add(Signal::SIGTERM);
+        blocked.thread_block().unwrap();
+        let mut children = Children::new().unwrap();
+        let (_, mut output) =
+            run(children.spawn(Epoch::FIRST, shell("grep -E '^Sig(Blk|Ign)' /proc/self/status; exit 7")))
+                .unwrap();
+        let mut said = String::new();
+        output.stdout.read_to_string(&mut said).unwrap();
+        // Signals 32 and up belong to libc and to nobody.
+        let named: Vec<_> = said.lines().filter_map(|line| line.split_once("00000000")).collect();
+        assert!(
+            matches!(*named, [("SigBlk:\t", "00000000"), ("SigIgn:\t", "00000000" | "80000000")]),
+            "{said}"
+        );
+        assert_eq!(wait(&mut children), [(Epoch::FIRST, Status::Exited(7))]);
+
+        // SIGKILL reaches the whole group.
+        let (_, mut output) = run(children.spawn(Epoch::FIRST, shell("sleep 60 & echo up; wait"))).unwrap();
+        let mut up = [0; 3];
+        output.stdout.read_exact(&mut up).unwrap();
+        children.signal(Epoch::FIRST, EnvoySignal::Kill).unwrap();
+        assert_eq!(wait(&mut children), [(Epoch::FIRST, Status::Signaled(9))]);
+        let asked = Instant::now();
+        output.stdout.read_to_end(&mut Vec::new()).unwrap();
+        assert!(asked.elapsed() < Duration::from_secs(30), "the sleep outlived its group, holding the pipe");
+        assert_eq!(children.signal(Epoch::FIRST, EnvoySignal::Terminate), Ok(()), "to the dead, nothing");
+
+        // A stranger's child is reaped, counted and nobody's news.
+        let stranger = spawn(&shell("exit 3")).unwrap();
+        while kill(stranger.pid, None).is_ok() {
+            assert_eq!(children.reap(), []);
+            thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(children.orphans(), 1);
+
+        // What cannot start says why.
+        let mut why = |path: &str| {
+            let program = Program { path: path.into(), arguments: vec![] };
+            failure(&run(children.spawn(Epoch::FIRST, program)).unwrap_err())
+        };
+        assert_eq!(why("/nonexistent/envoy"), SpawnFailure::NotFound);
+        assert_eq!(why("/etc/passwd"), SpawnFailure::NotExecutable);
+        assert_eq!(failure(&Errno::EAGAIN.into()), SpawnFailure::Transient);
+    }
+}

@@ -1,0 +1,73 @@
+//! Turns the signals the agent gets into values the driver can wait for.
+//!
+//! Deliberately knows nothing of what they mean. Two equal signals within one turn of the driver count
+//! once, as they do in the kernel.
+
+use std::{collections::VecDeque, io, os::unix::net::UnixStream as Pipe};
+
+use signal_hook::{
+    consts::signal::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1},
+    iterator::{backend::SignalDelivery, exfiltrator::SignalOnly},
+};
+use tokio::{io::Interest, net::UnixStream};
+
+/// A signal the agent has a use for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caught {
+    /// SIGTERM or SIGINT.
+    Terminate,
+    /// SIGCHLD: somebody is to be reaped.
+    Child,
+    /// SIGUSR1.
+    ReopenLogs,
+    /// SIGHUP.
+    Hangup,
+    /// SIGQUIT.
+    Dump,
+}
+
+/// The signals, in the order they are noticed.
+#[derive(Debug)]
+pub struct Signals {
+    delivery: SignalDelivery<UnixStream, SignalOnly>,
+    noticed: VecDeque<Caught>,
+}
+
+// === impl Signals ===
+
+impl Signals {
+    /// Catches from now on. Must come before the first child, or its end may go unnoticed.
+    pub fn catch() -> io::Result<Self> {
+        let (read, write) = Pipe::pair()?;
+        read.set_nonblocking(true)?;
+        let read = UnixStream::from_std(read)?;
+        let wanted = [SIGTERM, SIGINT, SIGCHLD, SIGUSR1, SIGHUP, SIGQUIT];
+        let delivery = SignalDelivery::with_pipe(read, write, SignalOnly, wanted)?;
+        Ok(Self { delivery, noticed: VecDeque::new() })
+    }
+
+    /// The next signal. May be cancelled; nothing is lost.
+    pub async fn next(&mut self) -> io::Result<Caught> {
+        loop {
+            if let Some(caught) = self.noticed.pop_front() {
+                return Ok(caught);
+            }
+            self.delivery.get_read().readable().await?;
+            // Tokio's readiness is cleared first: what arrives from here on makes an edge of its own.
+            let cleared = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+            drop(self.delivery.get_read().try_io(Interest::READABLE, cleared));
+            self.noticed.extend(self.delivery.pending().filter_map(meaning));
+        }
+    }
+}
+
+fn meaning(signal: i32) -> Option<Caught> {
+    match signal {
+        SIGTERM | SIGINT => Some(Caught::Terminate),
+        SIGCHLD => Some(Caught::Child),
+        SIGUSR1 => Some(Caught::ReopenLogs),
+        SIGHUP => Some(Caught::Hangup),
+        SIGQUIT => Some(Caught::Dump),
+        _ => None,
+    }
+}

@@ -1,0 +1,202 @@
+//! Decides whether this sidecar is ready, and says why it is not.
+//!
+//! Ready means: Envoy is LIVE with its own epoch, its workers run, and clusters and listeners have arrived.
+//! What has arrived stays, so Envoy is asked only until it has; a crashed Envoy is asked anew.
+
+use std::{
+    fmt,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use crate::{
+    envoy_admin::{ConfigUpdates, EnvoyAdmin},
+    supervisor::{Offer, Phase, Stage},
+};
+
+/// Which configuration the bootstrap makes Envoy ask the control plane for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// Clusters and listeners, as every bootstrap of ours does.
+    ClustersAndListeners,
+    /// None: a bootstrap of the user's own that is complete by itself.
+    Nothing,
+}
+
+/// Why this sidecar is not ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unready {
+    Starting,
+    NoConfig(ConfigUpdates),
+    NoWorkers,
+    Silent,
+    Crashed,
+    Withdrawn,
+    Terminating,
+}
+
+/// What is known about readiness.
+#[derive(Debug)]
+pub(super) struct Readiness {
+    expected: Expected,
+    /// The launch whose configuration has arrived. Launches count from one.
+    complete: AtomicU32,
+    last: Mutex<Option<Unready>>,
+}
+
+// === impl Readiness ===
+
+impl Readiness {
+    pub(super) fn new(expected: Expected) -> Self {
+        Self { expected, complete: AtomicU32::new(0), last: Mutex::default() }
+    }
+
+    pub(super) async fn of(&self, phase: Phase, admin: &EnvoyAdmin) -> Result<(), Unready> {
+        in_phase(phase)?;
+        if self.complete.load(Ordering::Relaxed) == phase.launch {
+            return Ok(());
+        }
+        let updates = match admin.config_updates().await {
+            Ok(updates) => updates,
+            Err(_) if phase.stage == Stage::Starting => return Err(Unready::Starting),
+            Err(_) => return Err(Unready::Silent),
+        };
+        complete(phase.stage, self.expected, updates)?;
+        self.complete.store(phase.launch, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Whether this reason is another kind than the one before.
+    pub(super) fn is_news(&self, unready: &Unready) -> bool {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.replace(*unready) != Some(*unready)
+    }
+}
+
+/// What the phase alone decides; an Envoy on its way up is asked what it waits for.
+fn in_phase(phase: Phase) -> Result<(), Unready> {
+    match (phase.stage, phase.offer) {
+        (Stage::Draining | Stage::Stopping | Stage::Exited, _) => Err(Unready::Terminating),
+        (_, Offer::Withdrawn { .. }) => Err(Unready::Withdrawn),
+        (Stage::Silent, Offer::Offered) => Err(Unready::Silent),
+        (Stage::BackingOff, Offer::Offered) => Err(Unready::Crashed),
+        (Stage::Starting | Stage::Running, Offer::Offered) => Ok(()),
+    }
+}
+
+fn complete(stage: Stage, expected: Expected, updates: ConfigUpdates) -> Result<(), Unready> {
+    let both = updates.clusters.accepted > 0 && updates.listeners.accepted > 0;
+    match expected {
+        Expected::ClustersAndListeners if !both => Err(Unready::NoConfig(updates)),
+        _ if stage == Stage::Starting => Err(Unready::Starting),
+        _ if updates.workers_started == 0 => Err(Unready::NoWorkers),
+        _ => Ok(()),
+    }
+}
+
+impl fmt::Display for Unready {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Starting => f.write_str("Envoy is starting"),
+            Self::NoConfig(ConfigUpdates { clusters, listeners, .. }) => {
+                let (got, refused) =
+                    (clusters.accepted + listeners.accepted, clusters.rejected + listeners.rejected);
+                f.write_str(match (got, refused) {
+                    (0, 0) => "no configuration from the control plane yet (is it running, and reachable?)",
+                    (_, 0) => "configuration from the control plane is not complete yet",
+                    _ => "Envoy refused configuration from the control plane",
+                })?;
+                write!(
+                    f,
+                    ": clusters {} accepted, {} rejected; listeners {} accepted, {} rejected",
+                    clusters.accepted, clusters.rejected, listeners.accepted, listeners.rejected
+                )
+            }
+            Self::NoWorkers => f.write_str("Envoy's workers have not started"),
+            Self::Silent => f.write_str("Envoy's admin does not answer"),
+            Self::Crashed => f.write_str("Envoy has crashed and waits to be started again"),
+            Self::Withdrawn => f.write_str("taken out of service by /drain"),
+            Self::Terminating => f.write_str("terminating"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    fn updates(clusters: (u64, u64), listeners: (u64, u64), workers_started: u64) -> ConfigUpdates {
+        let mut updates = ConfigUpdates { workers_started, ..ConfigUpdates::default() };
+        (updates.clusters.accepted, updates.clusters.rejected) = clusters;
+        (updates.listeners.accepted, updates.listeners.rejected) = listeners;
+        updates
+    }
+
+    #[test]
+    fn only_an_envoy_on_its_way_or_there_can_be_ready() {
+        let check = |stage, offer, expected| {
+            let phase = Phase { launch: 1, epoch: None, stage, offer };
+            assert_eq!(in_phase(phase).err(), expected, "{phase:?}");
+        };
+        let withdrawn = Offer::Withdrawn { since: Instant::now() };
+        check(Stage::Starting, Offer::Offered, None);
+        check(Stage::Running, Offer::Offered, None);
+        check(Stage::Running, withdrawn, Some(Unready::Withdrawn));
+        check(Stage::Silent, Offer::Offered, Some(Unready::Silent));
+        check(Stage::BackingOff, Offer::Offered, Some(Unready::Crashed));
+        check(Stage::Draining, Offer::Offered, Some(Unready::Terminating));
+        check(Stage::Draining, withdrawn, Some(Unready::Terminating));
+        check(Stage::Stopping, Offer::Offered, Some(Unready::Terminating));
+    }
+
+    #[test]
+    fn ready_takes_clusters_and_listeners_and_workers() {
+        use Expected::{ClustersAndListeners as Both, Nothing};
+        let check = |stage, expected, updates, reason: &str| {
+            let seen = complete(stage, expected, updates);
+            let seen = seen.map_or_else(|unready| unready.to_string(), |()| "ready".into());
+            assert_eq!(seen, reason, "{stage} {expected:?} {updates:?}");
+        };
+        check(Stage::Running, Both, updates((1, 0), (1, 0), 1), "ready");
+        check(Stage::Running, Both, updates((1, 3), (1, 2), 1), "ready");
+        check(Stage::Running, Both, updates((1, 0), (1, 0), 0), "Envoy's workers have not started");
+        check(Stage::Starting, Both, updates((1, 0), (1, 0), 1), "Envoy is starting");
+        check(
+            Stage::Starting,
+            Both,
+            updates((0, 0), (0, 0), 0),
+            "no configuration from the control plane yet (is it running, and reachable?): \
+             clusters 0 accepted, 0 rejected; listeners 0 accepted, 0 rejected",
+        );
+        check(
+            Stage::Starting,
+            Both,
+            updates((1, 0), (0, 0), 0),
+            "configuration from the control plane is not complete yet: \
+             clusters 1 accepted, 0 rejected; listeners 0 accepted, 0 rejected",
+        );
+        check(
+            Stage::Running,
+            Both,
+            updates((1, 0), (0, 2), 1),
+            "Envoy refused configuration from the control plane: \
+             clusters 1 accepted, 0 rejected; listeners 0 accepted, 2 rejected",
+        );
+        check(Stage::Running, Nothing, updates((0, 0), (0, 0), 1), "ready");
+        check(Stage::Running, Nothing, updates((0, 0), (0, 0), 0), "Envoy's workers have not started");
+    }
+
+    #[test]
+    fn a_reason_is_news_once() {
+        let readiness = Readiness::new(Expected::Nothing);
+        let seen: Vec<_> = [Unready::Starting, Unready::Starting, Unready::Crashed, Unready::Starting]
+            .iter()
+            .map(|unready| readiness.is_news(unready))
+            .collect();
+        assert_eq!(seen, [true, false, true, true]);
+    }
+}
