@@ -65,7 +65,7 @@ fn service() -> impl Strategy<Value = Declared> {
             let base = base.resolution(resolution).created(created);
             let base = ports.into_iter().fold(base, |it, (name, number)| it.port(name, number));
             let base = vips.into_iter().fold(base, Declared::vip);
-            endpoints.into_iter().fold(base, |it, address| it.on(address))
+            endpoints.into_iter().fold(base, Declared::on)
         })
 }
 
