@@ -1,3 +1,67 @@
-//! Placeholder.
+//! `pilot-discovery`: the control plane Envoy is pointed at.
+//!
+//! Parse, build, run, exit. What is where: see the code map in README.md.
+
+mod ads;
+mod config;
+mod debug;
+mod http;
+mod logging;
+mod mesh;
+mod metrics;
+mod pusher;
+mod server;
 mod source;
-fn main() {}
+mod version;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+use config::args::{Cli, Command};
+
+/// `sysexits.h`: the command line cannot be used.
+const EX_USAGE: u8 = 64;
+/// `sysexits.h`: the configuration cannot be used.
+const EX_CONFIG: u8 = 78;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // --help and --version are not errors.
+            let code = if error.use_stderr() { EX_USAGE } else { 0 };
+            return match error.print() {
+                Ok(()) => ExitCode::from(code),
+                Err(_) => ExitCode::FAILURE,
+            };
+        }
+    };
+    match cli.command {
+        Command::Discovery(args) => discovery(&args),
+        Command::Version(args) => version::print(&args),
+        Command::Completion { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "pilot-discovery", &mut std::io::stdout());
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+fn discovery(args: &config::args::DiscoveryArgs) -> ExitCode {
+    let config = match config::Config::check(args) {
+        Ok(config) => config,
+        Err(faults) => {
+            for fault in &faults {
+                eprintln!("pilot-discovery: {fault}");
+            }
+            return ExitCode::from(EX_CONFIG);
+        }
+    };
+    logging::start(&config.logging);
+    match server::run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

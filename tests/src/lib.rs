@@ -1,1 +1,29 @@
-//! Placeholder.
+//! Whole programs on real sockets with a real Envoy.
+//!
+//! ```text
+//! demo · tests/*.rs
+//!     mesh        discovery and agent on a folder of YAML, each with ports of its own
+//!       programs · envoy · python      what is run, and where it comes from
+//!       process · net · wait           how it is run: one child, one port, one deadline
+//!     scene       two services, their endpoints, load on both
+//!     manifest    the YAML that users write
+//!     upstream    what answers;  load    what asks, and counts every failure
+//!     ads         a client of xDS that does as it is told
+//!     tidy        the rules of the house
+//! ```
+//!
+//! A part that is missing fails a test with one line that says how to get it; nothing is skipped in silence.
+
+pub mod ads;
+pub mod envoy;
+pub mod load;
+pub mod manifest;
+pub mod mesh;
+pub mod net;
+pub mod process;
+pub mod programs;
+pub mod python;
+pub mod scene;
+pub mod tidy;
+pub mod upstream;
+pub mod wait;

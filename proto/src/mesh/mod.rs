@@ -1,6 +1,8 @@
 //! `MeshConfig` and `ProxyConfig` with Istio's field names, defaults and merge rules.
 //! <https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/>
 
+pub mod proxy;
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};

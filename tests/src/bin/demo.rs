@@ -1,2 +1,244 @@
-//! Placeholder.
-fn main() {}
+//! `cargo demo`: the main job, end to end, on this machine, with a real Envoy; one line for each step with what was seen.
+//!
+//! The exit code is 0 only if every step held. `cargo demo -- --keep` leaves everything running and prints what to try.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::sys::signal::Signal;
+use pilot_tests::load::Report;
+use pilot_tests::manifest::Folder;
+use pilot_tests::mesh::{Discovery, Mesh, Options, Place, Sidecar};
+use pilot_tests::process::{told, tree};
+use pilot_tests::programs::programs;
+use pilot_tests::scene::{Mix, Scene};
+use pilot_tests::wait::eventually;
+use pilot_tests::{envoy, process};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+/// A write must have moved the traffic by then, debounce included.
+const MOVED: Duration = Duration::from_secs(1);
+
+/// How long load flows before and after a change.
+const FLOW: Duration = Duration::from_secs(1);
+
+/// How long we wait for what should take a moment.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Then {
+    Stop,
+    Keep,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let then = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        [] => Then::Stop,
+        ["--keep"] => Then::Keep,
+        _ => {
+            eprintln!("usage: cargo demo [-- --keep]");
+            return ExitCode::from(64);
+        }
+    };
+    match demo(then).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("  FAILED  {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints what a step saw.
+fn seen(step: &str, what: &str) {
+    let mut lines = what.lines();
+    println!("{step:>10}  {}", lines.next().unwrap_or_default());
+    for line in lines {
+        println!("{:>10}  {line}", "");
+    }
+}
+
+async fn demo(then: Then) -> Result<()> {
+    let envoy = envoy::envoy()?;
+    seen("envoy", &format!("{} at {}", envoy::version(envoy)?, envoy.display()));
+    let built = Instant::now();
+    let programs = programs()?;
+    seen(
+        "build",
+        &format!(
+            "{} and {} in {:.1?}",
+            programs.agent.display(),
+            programs.discovery.display(),
+            built.elapsed()
+        ),
+    );
+
+    let dir = tempfile::tempdir()?;
+    let held = match then {
+        Then::Keep => steps(then, dir.path()).await,
+        Then::Stop => tokio::select! {
+            held = steps(then, dir.path()) => held,
+            ended = interrupted() => ended.and_then(|()| bail!("interrupted")),
+        },
+    };
+    if held.is_err() {
+        let kept = dir.keep();
+        seen("logs", &format!("{0}/discovery.log and {0}/agent.log", kept.display()));
+    }
+    held
+}
+
+async fn steps(then: Then, dir: &std::path::Path) -> Result<()> {
+    let scene = Scene::start(&["a", "b", "c"]).await?;
+    let folder = Folder::create(dir.join("config"))?;
+    folder.write(Mesh::FILE, &scene.objects(&["a", "b"])?)?;
+    seen(
+        "yaml",
+        &format!(
+            "services web (HTTP) and db (TCP) on endpoints a and b: {}",
+            folder.file(Mesh::FILE).display()
+        ),
+    );
+
+    let started = Instant::now();
+    let discovery = Discovery::start(dir, &folder).await?;
+    seen("discovery", &format!("ready after {:.0?}, ADS at {}", started.elapsed(), discovery.grpc));
+
+    let started = Instant::now();
+    let options = Options { place: Place::PidOne, ..Options::new()? };
+    let mut sidecar = Sidecar::start(dir, discovery.grpc, &options)?;
+    sidecar.ready().await?;
+    seen(
+        "agent",
+        &format!("ready after {:.0?}, its process tree:\n{}", started.elapsed(), tree_of(&sidecar)?),
+    );
+
+    let load = scene.load()?;
+    tokio::time::sleep(FLOW).await;
+    let report = load.report();
+    let both = ["a", "b"].iter().all(|name| report.by_endpoint().contains_key(name));
+    seen(
+        "requests",
+        &format!("{} answered {}", counted(&report), "(HTTP/1.1 kept and new connections, HTTP/2, TCP)"),
+    );
+    ensure!(both, "an endpoint did not answer: {}", reason(&report));
+
+    move_traffic(&scene, &folder, &load).await?;
+    accepted(&discovery, &sidecar).await?;
+    if then == Then::Keep {
+        lossless(&load.stop().await?)?;
+        return keep(&scene, &folder, &discovery, &sidecar).await;
+    }
+    stop(&scene, &load, &mut sidecar).await?;
+    lossless(&load.stop().await?)
+}
+
+fn lossless(report: &Report) -> Result<()> {
+    let (failed, answered) = (report.failures.len(), report.answers.len());
+    seen("failed", &format!("{failed} of {} requests over the whole run", failed + answered));
+    report.faultless()
+}
+
+/// The agent must be PID 1 of its namespace, and Envoy its child.
+fn tree_of(sidecar: &Sidecar) -> Result<String> {
+    let agent = process::Seen::read(sidecar.agent()?).context("the agent is gone")?;
+    ensure!(agent.inner == 1, "pilot-agent is process {} of its namespace, not 1", agent.inner);
+    sidecar.envoy()?;
+    tree(agent.pid)
+}
+
+async fn move_traffic(scene: &Scene, folder: &Folder, load: &Mix) -> Result<()> {
+    folder.write(Mesh::FILE, &scene.objects(&["a", "c"])?)?;
+    let written = Instant::now();
+    let waited = eventually(PATIENCE, "every kind of request moves from b to c", async || {
+        ensure!(load.reports().iter().all(|report| report.first("c", written).is_some()), "c did not answer");
+        Ok(())
+    });
+    waited.await?;
+    tokio::time::sleep(FLOW).await;
+    let reports = load.reports();
+    let after = |at: Option<Instant>| at.map_or(Duration::ZERO, |at| at.saturating_duration_since(written));
+    let first = reports.iter().map(|report| after(report.first("c", written))).max().unwrap_or_default();
+    let last = reports.iter().map(|report| after(report.last("b"))).max().unwrap_or_default();
+    let moved = first.max(last);
+    seen(
+        "yaml edit",
+        &format!(
+            "b -> c: traffic moved {moved:.0?} after the write (c answers all after {first:.0?}, b the last time after {last:.0?})"
+        ),
+    );
+    ensure!(moved < MOVED, "traffic took {moved:.0?} to move, more than {MOVED:?}");
+    Ok(())
+}
+
+async fn accepted(discovery: &Discovery, sidecar: &Sidecar) -> Result<()> {
+    sidecar.no_rejection().await?;
+    discovery.no_rejection().await?;
+    let updates = sidecar.stats("(cds|lds).update_success$").await?;
+    seen("accepted", &format!("no update_rejected in Envoy's counters; {updates:?}"));
+    Ok(())
+}
+
+async fn stop(scene: &Scene, load: &Mix, sidecar: &mut Sidecar) -> Result<()> {
+    let asked = Instant::now();
+    sidecar.signal(Signal::SIGTERM)?;
+    let waited = eventually(PATIENCE, "readiness is off", async || {
+        ensure!(!sidecar.is_ready().await, "the agent says that it is ready");
+        Ok(())
+    });
+    waited.await?;
+    let off = asked.elapsed();
+    load.move_behind(scene);
+    let status = sidecar.exit().await?;
+    seen(
+        "stop",
+        &format!(
+            "SIGTERM under load: not ready after {off:.0?}, then clients go elsewhere; {} after {:.1?}",
+            told(status),
+            asked.elapsed()
+        ),
+    );
+    ensure!(status.code() == Some(0), "the agent ended with {}", told(status));
+    Ok(())
+}
+
+async fn keep(scene: &Scene, folder: &Folder, discovery: &Discovery, sidecar: &Sidecar) -> Result<()> {
+    let tries = [
+        format!("curl -H 'host: web' http://{}/         a request through the sidecar", scene.web()),
+        format!("edit {}         and ask again", folder.file(Mesh::FILE).display()),
+        format!("curl http://{}/healthz/ready         the agent", sidecar.status),
+        format!("curl http://{}/clusters         Envoy's admin", sidecar.admin),
+        format!("curl http://{}/debug/syncz         the control plane", discovery.http),
+        format!("curl http://{}/metrics", discovery.monitoring),
+    ];
+    seen("kept", &format!("running until Ctrl-C; try\n{}", tries.join("\n")));
+    interrupted().await
+}
+
+/// Waits for Ctrl-C or SIGTERM.
+async fn interrupted() -> Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let (tell, told) = tokio::sync::oneshot::channel();
+    // Not of the runtime's threads: a runtime waits for those when it ends.
+    std::thread::spawn(move || {
+        if signals.forever().next().is_some() {
+            // Nobody waits when the demo has ended by itself.
+            tell.send(()).ok();
+        }
+    });
+    told.await.context("wait for signals")
+}
+
+fn counted(report: &Report) -> String {
+    let counts: Vec<String> =
+        report.by_endpoint().iter().map(|(name, count)| format!("{name} {count}")).collect();
+    format!("{} requests: {}", report.answers.len(), counts.join(", "))
+}
+
+fn reason(report: &Report) -> String {
+    report.failures.first().map_or_else(|| counted(report), |failure| failure.reason.clone())
+}

@@ -17,8 +17,9 @@ use std::sync::Arc;
 use pilot_proto::ResourceType;
 use pilot_proto::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 
-use super::stream::{Stream, Verdict};
+use super::stream::Stream;
 use super::subscription::WILDCARD;
+use super::verdict::Verdict;
 use super::watch::{News, Receipt, Watch};
 use crate::model::Resource;
 

@@ -15,17 +15,20 @@
 //! <https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol>
 
 mod delta;
+mod receipts;
 mod response;
 mod sotw;
 mod stream;
 mod subscription;
+mod verdict;
 mod watch;
 
 #[cfg(test)]
 mod tests;
 
 pub use response::{Blocks, Codec, Nonce, Response};
-pub use stream::{Status, Stream, Verdict, Wanted, Why};
+pub use stream::Stream;
+pub use verdict::{Status, Verdict, Wanted, Why};
 pub use watch::Delivery;
 
 use std::sync::Arc;

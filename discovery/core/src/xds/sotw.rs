@@ -15,7 +15,8 @@ use pilot_proto::ResourceType;
 use pilot_proto::envoy::service::discovery::v3::DiscoveryRequest;
 
 use super::ResourceMap;
-use super::stream::{Stream, Verdict};
+use super::stream::Stream;
+use super::verdict::Verdict;
 use super::watch::{News, Receipt, Watch};
 use crate::model::Resource;
 

@@ -2,12 +2,13 @@
 //!
 //! Knows versions and nonces; does not know which variant of the protocol carries them.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use imbl::ordmap::DiffItem;
 use pilot_proto::ResourceType;
 
+use super::receipts::Receipts;
 use super::response::{Nonce, Response};
 use super::subscription::{Change, Subscription, WILDCARD};
 use super::{Codec, ResourceMap};
@@ -36,20 +37,12 @@ pub(super) struct Watch {
     /// that was told the same.
     told: ResourceMap,
     owed: Owed,
-    /// Names of each response that was rejected. A client drops a rejected response as a whole, so the good
-    /// ones in it are owed as soon as a bad one of it changes; before that, they would be rejected again.
-    rejected: Vec<BTreeSet<Arc<str>>>,
-    /// What each response told news of that the client has not answered, the last one last. More than one only
-    /// when the caller stopped waiting.
-    unanswered: VecDeque<(Nonce, BTreeSet<Arc<str>>)>,
+    receipts: Receipts,
     pub(super) delivery: Delivery,
     pub(super) nonce_sent: Option<Nonce>,
     pub(super) nonce_acked: Option<Nonce>,
     pub(super) last_error: Option<Arc<str>>,
 }
-
-/// How many unanswered responses are remembered of a client that answers none.
-const REMEMBERED: usize = 8;
 
 /// What is sent even if it has not changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,8 +80,7 @@ impl Watch {
             subscription: Subscription::new(kind),
             told: ResourceMap::new(),
             owed: Owed::nothing(),
-            rejected: Vec::new(),
-            unanswered: VecDeque::new(),
+            receipts: Receipts::default(),
             delivery: Delivery::NotSent,
             nonce_sent: None,
             nonce_acked: None,
@@ -120,15 +112,8 @@ impl Watch {
             self.nonce_acked.clone_from(&self.nonce_sent);
             self.last_error = None;
         }
-        self.answered(nonce);
+        self.receipts.accept(nonce);
         receipt
-    }
-
-    /// What the response told news of that the client now answers. A stream keeps its order, so whatever was
-    /// sent before it is answered too.
-    fn answered(&mut self, nonce: &str) -> Option<BTreeSet<Arc<str>>> {
-        let at = self.unanswered.iter().position(|(sent, _)| sent.as_str() == nonce)?;
-        self.unanswered.drain(..=at).next_back().map(|(_, names)| names)
     }
 
     /// The client rejected a response; which one it was.
@@ -138,33 +123,15 @@ impl Watch {
         if receipt == Receipt::Current {
             self.delivery = Delivery::Nacked;
         }
-        if let Some(names) = self.answered(nonce) {
-            self.set_rejected(names);
-        }
+        let owed = self.receipts.reject(nonce);
+        self.owe(owed);
+        self.release();
         receipt
     }
 
-    fn set_rejected(&mut self, names: BTreeSet<Arc<str>>) {
-        let superseded = |name: &Arc<str>| self.unanswered.iter().any(|(_, later)| later.contains(name));
-        if names.iter().any(superseded) {
-            let rest: Vec<Arc<str>> = names.into_iter().filter(|name| !superseded(name)).collect();
-            self.owe(rest);
-        } else {
-            self.rejected.push(names);
-        }
-        self.release();
-    }
-
-    /// A rejected response that has lost a name is another one: what remains of it is worth another try.
     fn release(&mut self) {
-        let Self { subscription, rejected, owed, .. } = self;
-        rejected.retain(|group| {
-            let whole = group.iter().all(|name| subscription.includes(name));
-            if let (false, Owed::Names(owed)) = (whole, &mut *owed) {
-                owed.extend(group.iter().cloned());
-            }
-            whole
-        });
+        let owed = self.receipts.release(|name| self.subscription.includes(name));
+        self.owe(owed);
     }
 
     /// These will be sent even if they have not changed.
@@ -248,11 +215,7 @@ impl Watch {
                 names.extend(self.selected(offered).into_iter().map(|resource| resource.name));
             }
         }
-        for group in &self.rejected {
-            if !group.is_disjoint(&names) {
-                names.extend(group.iter().filter(wanted).cloned());
-            }
-        }
+        names.extend(self.receipts.rejected_with(&names));
         let mut news = News::default();
         for name in names {
             match offered.get(&name) {
@@ -280,15 +243,7 @@ impl Watch {
             return;
         }
         let names = response.resources.iter().map(|resource| &resource.name).chain(&response.removed);
-        let names: BTreeSet<Arc<str>> = names.cloned().collect();
-        for group in &mut self.rejected {
-            group.retain(|name| !names.contains(name));
-        }
-        self.rejected.retain(|group| !group.is_empty());
-        if self.unanswered.len() >= REMEMBERED {
-            self.unanswered.pop_front();
-        }
-        self.unanswered.push_back((response.nonce.clone(), names));
+        self.receipts.sent(response.nonce.clone(), names.cloned().collect());
     }
 }
 

@@ -85,6 +85,18 @@ fn yaml() -> Options {
     }
 }
 
+/// The one document of a text; null when it says nothing.
+pub(crate) fn single(text: &str) -> Result<Value, String> {
+    let documents = split(text);
+    match documents.as_slice() {
+        [] => Ok(Value::Null),
+        [document] => {
+            parse(document).map_err(|fault| format!("line {}: {}", document.line + fault.line, fault.message))
+        }
+        [_, second, ..] => Err(format!("line {}: a second document begins", second.line)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::fmt::Write;

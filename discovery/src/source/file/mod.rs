@@ -10,7 +10,7 @@
 //! [`FileStatus`] and changes nothing else: its last good version serves on. An object ends when its file is
 //! deleted or, whole and readable, no longer has it.
 
-mod documents;
+pub(crate) mod documents;
 mod notices;
 mod observer;
 mod settle;
@@ -28,7 +28,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
 
 use self::observer::{Observation, Observer};
-pub(crate) use self::status::{Fate, FileStatus, Problem};
+pub(crate) use self::status::{FileStatus, Problem};
 use self::store::{Foreign, Store};
 use self::tree::Root;
 use super::kubernetes::{ObjectEvent, PendingPods, Registry, RegistryOptions};

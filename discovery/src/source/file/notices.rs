@@ -47,7 +47,7 @@ pub(super) struct Notices {
     watcher: Option<RecommendedWatcher>,
     sight: Sight,
     /// The inode that is watched under each path, and whether the current look has asked for it.
-    watched: HashMap<PathBuf, ((u64, u64), Asked)>,
+    directories: HashMap<PathBuf, ((u64, u64), Asked)>,
     receiver: Receiver<Notice>,
     lost: Arc<AtomicBool>,
     stopped: Arc<AtomicBool>,
@@ -108,8 +108,8 @@ impl Notices {
                 (None, Sight::Partial)
             }
         };
-        let watched = HashMap::new();
-        (Self { watcher, sight, watched, receiver, lost, stopped, writing: HashMap::new() }, stop)
+        let (directories, writing) = (HashMap::new(), HashMap::new());
+        (Self { watcher, sight, directories, receiver, lost, stopped, writing }, stop)
     }
 
     /// Asks for notices of the entries of a directory.
@@ -118,14 +118,14 @@ impl Notices {
         // What is not there is not watched; its parent is.
         let Ok(metadata) = fs::metadata(directory) else { return };
         let inode = (metadata.dev(), metadata.ino());
-        match self.watched.get_mut(directory) {
-            Some((watched, asked)) if *watched == inode => return *asked = Asked::InThisLook,
+        match self.directories.get_mut(directory) {
+            Some((known, asked)) if *known == inode => return *asked = Asked::InThisLook,
             // Another directory has taken its place; the watch went with the old one or not at all.
             Some(_) => drop(watcher.unwatch(directory)),
             None => {}
         }
         match watcher.watch(directory, RecursiveMode::NonRecursive) {
-            Ok(()) => drop(self.watched.insert(directory.to_owned(), (inode, Asked::InThisLook))),
+            Ok(()) => drop(self.directories.insert(directory.to_owned(), (inode, Asked::InThisLook))),
             Err(error) if self.sight == Sight::Full => {
                 warn!(%error, every = ?POLL, "not every directory can be watched; looking at the files instead");
                 self.sight = Sight::Partial;
@@ -137,7 +137,7 @@ impl Notices {
     /// Ends a look: directories that it did not ask for are of no interest any more.
     pub(super) fn end_look(&mut self) {
         let Some(watcher) = &mut self.watcher else { return };
-        self.watched.retain(|directory, (_, asked)| {
+        self.directories.retain(|directory, (_, asked)| {
             let keep = *asked == Asked::InThisLook;
             *asked = Asked::Before;
             if !keep {
@@ -206,7 +206,9 @@ impl Notices {
                 hints.renamed.insert(path);
             }
             Notice::Touched(path) => drop(hints.touched.insert(path)),
-            Notice::DirectoryGone(path) => self.watched.retain(|watched, _| !watched.starts_with(&path)),
+            Notice::DirectoryGone(path) => {
+                self.directories.retain(|directory, _| !directory.starts_with(&path));
+            }
             Notice::Lost => hints.everything = true,
             Notice::Stop => {}
         }
@@ -238,4 +240,76 @@ fn notices(event: notify::Result<Event>) -> Vec<Notice> {
         _ => Notice::Touched,
     };
     event.paths.into_iter().map(what).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEADLINE: Duration = Duration::from_secs(20);
+
+    fn wait(notices: &mut Notices) -> Hints {
+        match notices.wait(Instant::now() + DEADLINE, |_| true) {
+            Woken::By(hints) => hints,
+            Woken::Stopped => panic!("nobody has stopped it"),
+        }
+    }
+
+    #[test]
+    fn more_notices_than_can_wait_mean_everything() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut notices, _stop) = Notices::new();
+        notices.watch(directory.path());
+        for number in 0..WAITING_NOTICES {
+            fs::write(directory.path().join(number.to_string()), "x").unwrap();
+        }
+        // Each file gave several notices; what did not fit says so at the latest with the last that did.
+        let mut hints = wait(&mut notices);
+        while !hints.everything {
+            hints = wait(&mut notices);
+        }
+    }
+
+    #[test]
+    fn what_is_being_written_is_known_until_it_is_closed() {
+        use std::io::Write;
+
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("f");
+        let mut file = fs::File::create(&path).unwrap();
+        let (mut notices, _stop) = Notices::new();
+        notices.watch(directory.path());
+        file.write_all(b"half").unwrap();
+        assert!(wait(&mut notices).writing.contains(&path));
+        drop(file);
+        let hints = wait(&mut notices);
+        assert_eq!((hints.writing.contains(&path), hints.touched.contains(&path)), (false, true));
+    }
+
+    #[test]
+    fn a_directory_that_was_replaced_is_watched_again() {
+        let parent = tempfile::tempdir().unwrap();
+        let directory = parent.path().join("d");
+        let (mut notices, _stop) = Notices::new();
+        for round in ["f", "g", "h"] {
+            fs::create_dir(&directory).unwrap();
+            notices.watch(parent.path());
+            notices.watch(&directory);
+            notices.end_look();
+            let path = directory.join(round);
+            fs::write(&path, "x").unwrap();
+            while !wait(&mut notices).touched.contains(&path) {}
+            fs::remove_dir_all(&directory).unwrap();
+            while notices.directories.contains_key(&directory) {
+                wait(&mut notices);
+            }
+        }
+    }
+
+    #[test]
+    fn a_dropped_handle_ends_the_wait() {
+        let (mut notices, stop) = Notices::new();
+        drop(stop);
+        assert_eq!(notices.wait(Instant::now() + DEADLINE, |_| true), Woken::Stopped);
+    }
 }

@@ -18,8 +18,9 @@ use std::time::{Duration, Instant};
 /// waits for an edit to take effect.
 pub(super) const SETTLE: Duration = Duration::from_millis(30);
 
-/// How long somebody who has the file open may pause before we stop waiting for the end.
-pub(super) const WRITER_PATIENCE: Duration = Duration::from_secs(1);
+/// How long somebody who has the file open may pause before we stop waiting for the end. Who writes by hand
+/// (`cat > f.yaml`) pauses long; who never closes is the exception.
+pub(super) const WRITER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What tells one state of a file from another without reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

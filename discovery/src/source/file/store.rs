@@ -271,7 +271,7 @@ impl Store {
             Some((_, object)) => (*object != claim.object).then_some(Fate::Updated),
         };
         held.served = Some((holder.clone(), claim.object.clone()));
-        Some((fate?, ObjectEvent::Upsert((*claim.object).clone())))
+        Some((fate?, ObjectEvent::Upsert(Box::new((*claim.object).clone()))))
     }
 }
 

@@ -1,1 +1,379 @@
+//! Real files, real notices. Every wait has a deadline; what must not happen is looked for in everything that
+//! was said until something that came later has happened.
 
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::time::Duration;
+
+use pilot_core::model::{Change, Hostname};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::*;
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A running source, and what a listener believes of it.
+struct Running {
+    directory: TempDir,
+    events: mpsc::Receiver<(SourceId, SourceEvent)>,
+    status: Arc<FileStatus>,
+    task: JoinHandle<anyhow::Result<()>>,
+    services: BTreeMap<Hostname, Arc<pilot_core::model::Service>>,
+    endpoints: BTreeMap<Hostname, Vec<String>>,
+    /// Services that ended, and those whose endpoints all ended.
+    losses: Vec<Hostname>,
+}
+
+impl Running {
+    /// A source of a directory `conf` in a directory of its own, that has sent everything.
+    async fn start(files: &[(&str, &str)]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join("conf")).unwrap();
+        for (name, text) in files {
+            fs::write(directory.path().join("conf").join(name), text).unwrap();
+        }
+        Self::on(directory).await
+    }
+
+    async fn on(directory: TempDir) -> Self {
+        let (sender, events) = mpsc::channel(16);
+        let status = Arc::new(FileStatus::default());
+        let task = tokio::spawn(run(config(&directory.path().join("conf")), sender, status.clone()));
+        let mut running = Self {
+            directory,
+            events,
+            status,
+            task,
+            services: BTreeMap::new(),
+            endpoints: BTreeMap::new(),
+            losses: Vec::new(),
+        };
+        assert_eq!(running.hear().await, SourceEvent::Resync);
+        while running.hear().await != SourceEvent::Synced {}
+        running
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join("conf").join(name)
+    }
+
+    async fn hear(&mut self) -> SourceEvent {
+        let (_, event) = timeout(DEADLINE, self.events.recv()).await.expect("news in time").unwrap();
+        match event.clone() {
+            SourceEvent::Change(Change::Service(service)) => {
+                self.services.insert(service.hostname.clone(), service);
+            }
+            SourceEvent::Change(Change::ServiceGone(_, host)) => {
+                self.services.remove(&host);
+                self.losses.push(host);
+            }
+            SourceEvent::Change(Change::Endpoints(_, host, list)) => {
+                if list.is_empty() {
+                    self.losses.push(host.clone());
+                }
+                self.endpoints.insert(host, list.iter().map(|at| at.address.to_string()).collect());
+            }
+            _ => {}
+        }
+        event
+    }
+
+    /// Listens until the service is at these addresses.
+    async fn until(&mut self, service: &str, addresses: &[&str]) {
+        let host = Hostname::from(format!("{service}.default.svc.cluster.local"));
+        while self.endpoints.get(&host).map(|at| at.iter().map(String::as_str).collect::<Vec<_>>())
+            != Some(addresses.to_vec())
+        {
+            self.hear().await;
+        }
+    }
+
+    async fn until_gone(&mut self, service: &str) {
+        let host = Hostname::from(format!("{service}.default.svc.cluster.local"));
+        while self.services.contains_key(&host) {
+            self.hear().await;
+        }
+    }
+
+    /// Waits until as many things are wrong.
+    async fn until_problems(&self, count: usize) -> Vec<String> {
+        let counted = async {
+            while self.status.problems().len() != count {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(DEADLINE, counted).await.expect("problems in time");
+        self.status.problems().iter().map(ToString::to_string).collect()
+    }
+}
+
+fn config(directory: &Path) -> FileSourceConfig {
+    FileSourceConfig {
+        directory: directory.to_owned(),
+        domain_suffix: "cluster.local".into(),
+        trust_domain: "cluster.local".into(),
+        cluster_id: "Kubernetes".into(),
+        system_namespace: "istio-system".into(),
+    }
+}
+
+/// A service at one address.
+fn service(name: &str, address: &str) -> String {
+    format!(
+        "apiVersion: v1
+kind: Service
+metadata: {{name: {name}}}
+spec: {{ports: [{{name: http, port: 80}}]}}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {{name: {name}-1, labels: {{kubernetes.io/service-name: {name}}}}}
+addressType: IPv4
+ports: [{{name: http, port: 8080}}]
+endpoints: [{{addresses: [{address}]}}]
+"
+    )
+}
+
+fn two(address: &str) -> String {
+    format!("{}---\n{}", service("a", address), service("b", address))
+}
+
+#[tokio::test]
+async fn what_is_there_at_start_is_told_before_synced() {
+    let directory = tempfile::tempdir().unwrap();
+    let conf = directory.path().join("conf");
+    fs::create_dir_all(conf.join("deep/er")).unwrap();
+    fs::create_dir_all(conf.join(".git")).unwrap();
+    for (name, text) in [
+        ("a.yaml", service("a", "10.0.0.1")),
+        ("deep/er/b.yml", service("b", "10.0.0.2")),
+        ("c.json", r#"{"apiVersion":"v1","kind":"Service","metadata":{"name":"c"}}"#.into()),
+        ("README.md", service("no", "10.0.0.9")),
+        (".hidden.yaml", service("no", "10.0.0.9")),
+        (".git/x.yaml", service("no", "10.0.0.9")),
+        ("bad.yaml", "a: [".into()),
+    ] {
+        fs::write(conf.join(name), text).unwrap();
+    }
+    let running = Running::on(directory).await;
+    let hosts: Vec<_> =
+        running.services.keys().map(|host| host.as_str().split('.').next().unwrap()).collect();
+    assert_eq!(hosts, ["a", "b", "c"]);
+    assert_eq!(running.status.problems().len(), 1);
+    let added: u64 = running.status.events().map(|(_, _, count)| count).sum();
+    assert_eq!((added, running.status.rejected()), (5, 1));
+}
+
+#[tokio::test]
+async fn a_missing_directory_is_an_error_at_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let (sender, _events) = mpsc::channel(1);
+    let error = run(config(&directory.path().join("nowhere")), sender, Arc::default()).await.unwrap_err();
+    let text = format!("{error:#}");
+    assert!(text.contains("nowhere") && text.contains("No such file"), "{text}");
+}
+
+#[tokio::test]
+async fn it_ends_when_nobody_listens() {
+    let running = Running::start(&[]).await;
+    drop(running.events);
+    timeout(DEADLINE, running.task).await.expect("an end in time").unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn an_edit_in_place_is_seen() {
+    let mut running = Running::start(&[("f.yaml", &two("10.0.0.1"))]).await;
+    fs::write(running.path("f.yaml"), two("10.0.0.2")).unwrap();
+    running.until("b", &["10.0.0.2"]).await;
+    running.until("a", &["10.0.0.2"]).await;
+    assert_eq!(running.losses, []);
+}
+
+#[tokio::test]
+async fn an_atomic_rename_is_seen() {
+    let mut running = Running::start(&[("f.yaml", &two("10.0.0.1"))]).await;
+    // As `sed -i` and most tools do it.
+    fs::write(running.path("sedA1b2"), two("10.0.0.2")).unwrap();
+    fs::rename(running.path("sedA1b2"), running.path("f.yaml")).unwrap();
+    running.until("a", &["10.0.0.2"]).await;
+    running.until("b", &["10.0.0.2"]).await;
+    assert_eq!(running.losses, []);
+}
+
+#[tokio::test]
+async fn an_editor_that_moves_the_old_file_away_loses_nothing() {
+    let mut running = Running::start(&[("f.yaml", &two("10.0.0.1"))]).await;
+    for round in 2..6 {
+        let address = format!("10.0.0.{round}");
+        // As vim does it.
+        fs::write(running.path("4913"), "").unwrap();
+        fs::remove_file(running.path("4913")).unwrap();
+        fs::rename(running.path("f.yaml"), running.path("f.yaml~")).unwrap();
+        fs::write(running.path("f.yaml"), two(&address)).unwrap();
+        fs::remove_file(running.path("f.yaml~")).unwrap();
+        running.until("a", &[&address]).await;
+        running.until("b", &[&address]).await;
+    }
+    assert_eq!(running.losses, []);
+}
+
+#[tokio::test]
+async fn a_mounted_config_map_changes_as_a_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    let conf = directory.path().join("conf");
+    let version = |name: &str, address: &str| {
+        fs::create_dir_all(conf.join(name).join("sub")).unwrap();
+        fs::write(conf.join(name).join("a.yaml"), service("a", address)).unwrap();
+        fs::write(conf.join(name).join("sub/b.yaml"), service("b", address)).unwrap();
+    };
+    version("..2026_01", "10.0.0.1");
+    symlink("..2026_01", conf.join("..data")).unwrap();
+    symlink("..data/a.yaml", conf.join("a.yaml")).unwrap();
+    symlink("..data/sub", conf.join("sub")).unwrap();
+    let mut running = Running::on(directory).await;
+    running.until("a", &["10.0.0.1"]).await;
+    running.until("b", &["10.0.0.1"]).await;
+
+    for round in 2..5 {
+        let address = format!("10.0.0.{round}");
+        let name = format!("..2026_0{round}");
+        version(&name, &address);
+        symlink(&name, conf.join("..data_tmp")).unwrap();
+        fs::rename(conf.join("..data_tmp"), conf.join("..data")).unwrap();
+        fs::remove_dir_all(conf.join(format!("..2026_0{}", round - 1))).unwrap();
+        running.until("a", &[&address]).await;
+        running.until("b", &[&address]).await;
+    }
+    assert_eq!((running.losses, running.status.problems()), (vec![], vec![]));
+}
+
+#[tokio::test]
+async fn a_slow_writer_is_never_read_halfway() {
+    let mut running = Running::start(&[("f.yaml", &two("10.0.0.1")), ("other.yaml", "")]).await;
+    let path = running.path("f.yaml");
+    let text = two("10.0.0.2");
+    let writer = std::thread::spawn(move || {
+        let mut file = OpenOptions::new().write(true).truncate(true).open(path).unwrap();
+        // Every beginning is on disk for longer than anything needs to settle.
+        for part in text.as_bytes().chunks(text.len() / 8) {
+            file.write_all(part).unwrap();
+            std::thread::sleep(settle::SETTLE * 2);
+        }
+    });
+    running.until("a", &["10.0.0.2"]).await;
+    running.until("b", &["10.0.0.2"]).await;
+    writer.join().unwrap();
+    assert_eq!(running.losses, []);
+    // No half of it was ever a problem, either.
+    assert_eq!(running.status.rejected(), 0);
+}
+
+#[tokio::test]
+async fn a_file_that_stays_cut_off_loses_nothing() {
+    let whole = two("10.0.0.1");
+    let mut running = Running::start(&[("f.yaml", &whole)]).await;
+    for length in [0, whole.len() / 3, whole.len() * 2 / 3] {
+        fs::write(running.path("f.yaml"), &whole[..length]).unwrap();
+        running.until_problems(1).await;
+        fs::write(running.path("f.yaml"), &whole).unwrap();
+        running.until_problems(0).await;
+    }
+    fs::write(running.path("f.yaml"), two("10.0.0.2")).unwrap();
+    running.until("b", &["10.0.0.2"]).await;
+    assert_eq!(running.losses, []);
+}
+
+#[tokio::test]
+async fn a_bad_document_is_reported_once_and_serves_on() {
+    let mut running = Running::start(&[("f.yaml", &two("10.0.0.1"))]).await;
+    fs::write(running.path("f.yaml"), two("10.0.0.1").replacen("10.0.0.1", "10.0.0", 1)).unwrap();
+    let problems = running.until_problems(1).await;
+    let expected = "EndpointSlice default/a-1: endpoints[0].addresses[0]: \"10.0.0\" is no IPv4 address";
+    assert!(problems[0].ends_with(expected) && problems[0].contains("f.yaml:5: document 2:"), "{problems:?}");
+    // Other news, and the same problem still.
+    fs::write(running.path("g.yaml"), service("c", "10.0.0.3")).unwrap();
+    running.until("c", &["10.0.0.3"]).await;
+    assert_eq!((running.status.rejected(), running.status.problems().len()), (1, 1));
+    fs::write(running.path("f.yaml"), two("10.0.0.2")).unwrap();
+    running.until("a", &["10.0.0.2"]).await;
+    assert_eq!((running.losses, running.status.problems()), (vec![], vec![]));
+}
+
+#[tokio::test]
+async fn a_deleted_file_takes_its_objects_along() {
+    let mut running =
+        Running::start(&[("a.yaml", &service("a", "10.0.0.1")), ("b.yaml", &service("b", "10.0.0.1"))]).await;
+    fs::remove_file(running.path("a.yaml")).unwrap();
+    running.until_gone("a").await;
+    assert!(!running.losses.contains(&"b.default.svc.cluster.local".into()));
+}
+
+#[tokio::test]
+async fn an_object_that_moves_to_another_file_is_there_all_the_time() {
+    let mut running = Running::start(&[("a.yaml", &service("a", "10.0.0.1"))]).await;
+    fs::rename(running.path("a.yaml"), running.path("z.yaml")).unwrap();
+    fs::create_dir(running.path("new")).unwrap();
+    fs::rename(running.path("z.yaml"), running.path("new/a.yaml")).unwrap();
+    fs::write(running.path("new/a.yaml"), service("a", "10.0.0.2")).unwrap();
+    running.until("a", &["10.0.0.2"]).await;
+    assert_eq!((running.losses, running.status.problems()), (vec![], vec![]));
+}
+
+#[tokio::test]
+async fn a_directory_that_is_replaced_is_followed() {
+    let mut running = Running::start(&[("f.yaml", &two("10.0.0.1"))]).await;
+    let conf = running.path("");
+    for round in 2..5 {
+        let address = format!("10.0.0.{round}");
+        fs::remove_dir_all(&conf).unwrap();
+        let problems = running.until_problems(1).await;
+        assert!(problems[0].contains("No such file"), "{problems:?}");
+        fs::create_dir(&conf).unwrap();
+        fs::write(running.path("f.yaml"), two(&address)).unwrap();
+        running.until("a", &[&address]).await;
+        running.until("b", &[&address]).await;
+        running.until_problems(0).await;
+    }
+    assert_eq!(running.losses, []);
+    // What the new directory does not have is gone now.
+    fs::rename(&conf, running.directory.path().join("away")).unwrap();
+    fs::create_dir(&conf).unwrap();
+    fs::write(running.path("f.yaml"), service("a", "10.0.0.9")).unwrap();
+    running.until("a", &["10.0.0.9"]).await;
+    running.until_gone("b").await;
+}
+
+#[tokio::test]
+async fn a_watched_file_has_its_last_content() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("mesh");
+    let mut content = watch::watch_file(&path).unwrap();
+    let text = |text: &str| watch::FileContent::Text(text.into());
+    assert_eq!(*content.borrow(), watch::FileContent::Missing);
+    let mut becomes = async |expected: &str| {
+        let becomes = content.wait_for(|content| *content == text(expected));
+        timeout(DEADLINE, becomes).await.expect("content in time").unwrap();
+    };
+    fs::write(&path, "one").unwrap();
+    becomes("one").await;
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(directory.path().join("..1")).unwrap();
+    fs::write(directory.path().join("..1/mesh"), "two").unwrap();
+    symlink("..1", directory.path().join("..data")).unwrap();
+    symlink("..data/mesh", &path).unwrap();
+    becomes("two").await;
+    fs::create_dir(directory.path().join("..2")).unwrap();
+    fs::write(directory.path().join("..2/mesh"), "three").unwrap();
+    symlink("..2", directory.path().join("..data_tmp")).unwrap();
+    fs::rename(directory.path().join("..data_tmp"), directory.path().join("..data")).unwrap();
+    becomes("three").await;
+    // Through the links, in place.
+    fs::write(&path, "four").unwrap();
+    becomes("four").await;
+}

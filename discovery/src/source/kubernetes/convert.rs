@@ -285,7 +285,7 @@ fn container_ports(pod: &Pod) -> BTreeMap<String, u16> {
     let mut ports = BTreeMap::new();
     for port in pod.spec.containers.iter().chain(sidecars).flat_map(|container| &container.ports) {
         if !port.name.is_empty() && port.protocol == Transport::Tcp {
-            ports.entry(port.name.clone()).or_insert(port.container_port);
+            ports.entry(port.name.clone()).or_insert(port.number);
         }
     }
     ports

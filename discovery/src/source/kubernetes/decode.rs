@@ -188,8 +188,16 @@ fn classify(api_version: &str, kind: &str) -> Class {
     let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
     let read = ObjectKind::ALL.into_iter().find(|known| known.as_str() == kind);
     match (group, read) {
-        ("", Some(kind @ (ObjectKind::Namespace | ObjectKind::Node | ObjectKind::Pod)))
-        | ("", Some(kind @ (ObjectKind::Service | ObjectKind::Endpoints))) => {
+        (
+            "",
+            Some(
+                kind @ (ObjectKind::Namespace
+                | ObjectKind::Node
+                | ObjectKind::Pod
+                | ObjectKind::Service
+                | ObjectKind::Endpoints),
+            ),
+        ) => {
             if version == "v1" {
                 Class::Read(kind)
             } else {

@@ -41,11 +41,7 @@ pub(super) struct Dependencies {
 impl Dependencies {
     /// The subject now depends on these facts and no others.
     pub(super) fn set(&mut self, subject: &Subject, facts: BTreeSet<Fact>) {
-        let before = if facts.is_empty() {
-            self.facts.remove(subject).unwrap_or_default()
-        } else {
-            self.facts.insert(subject.clone(), facts.clone()).unwrap_or_default()
-        };
+        let before = self.facts.remove(subject).unwrap_or_default();
         for fact in before.difference(&facts) {
             if let Some(subjects) = self.subjects.get_mut(fact) {
                 subjects.remove(subject);
@@ -56,6 +52,9 @@ impl Dependencies {
         }
         for fact in facts.difference(&before) {
             self.subjects.entry(fact.clone()).or_default().insert(subject.clone());
+        }
+        if !facts.is_empty() {
+            self.facts.insert(subject.clone(), facts);
         }
     }
 

@@ -9,5 +9,5 @@ pub(crate) mod registry;
 mod validate;
 
 pub(crate) use decode::{Decoded, Fault, decode};
-pub(crate) use objects::{NamespacedName, Object, ObjectKey, ObjectKind};
+pub(crate) use objects::{Object, ObjectKey, ObjectKind};
 pub(crate) use registry::{ObjectEvent, PendingPods, Registry, RegistryOptions};

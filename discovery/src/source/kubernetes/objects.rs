@@ -252,8 +252,8 @@ pub(crate) struct ContainerPort {
     #[serde(default)]
     pub(crate) name: String,
     /// Where it listens.
-    #[serde(deserialize_with = "port_number")]
-    pub(crate) container_port: u16,
+    #[serde(rename = "containerPort", deserialize_with = "port_number")]
+    pub(crate) number: u16,
     /// What is spoken above it.
     #[serde(default)]
     pub(crate) protocol: Transport,

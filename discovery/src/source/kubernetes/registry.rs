@@ -38,10 +38,6 @@ pub(crate) struct RegistryOptions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PendingPods {
     /// It waits: the pod is on its way, and identity and labels come with it.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "what an API server's watch wants; files have no order")
-    )]
     Hold,
     /// It serves: files need not declare pods.
     Pass,
@@ -51,7 +47,7 @@ pub(crate) enum PendingPods {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum ObjectEvent {
     /// It is now this.
-    Upsert(Object),
+    Upsert(Box<Object>),
     /// It is gone.
     Delete(ObjectKey),
 }
@@ -111,15 +107,19 @@ impl Registry {
         let mut changes = Vec::new();
         for event in events {
             match event {
-                ObjectEvent::Upsert(Object::Config(object)) => self.config(object, &mut changes),
                 ObjectEvent::Delete(key) if kind_of_config(key.kind).is_some() => {
                     self.config_gone(key, &mut changes);
                 }
                 ObjectEvent::Upsert(object) => {
                     let key = object.key();
-                    self.collect_concerned(&key, &mut concerned);
-                    self.insert(object);
-                    self.collect_concerned(&key, &mut concerned);
+                    match *object {
+                        Object::Config(object) => self.config(key, object, &mut changes),
+                        object => {
+                            self.collect_concerned(&key, &mut concerned);
+                            self.insert(key.clone(), object);
+                            self.collect_concerned(&key, &mut concerned);
+                        }
+                    }
                 }
                 ObjectEvent::Delete(key) => {
                     self.collect_concerned(&key, &mut concerned);
@@ -161,8 +161,7 @@ impl Registry {
         concerned.extend(facts.iter().flat_map(|fact| self.dependencies.on(fact)).cloned());
     }
 
-    fn insert(&mut self, object: Object) {
-        let key = object.key();
+    fn insert(&mut self, key: ObjectKey, object: Object) {
         match object {
             Object::Service(service) => drop(self.services.insert(key.name, service)),
             Object::Endpoints(endpoints) => drop(self.endpoints.insert(key.name, endpoints)),
@@ -288,8 +287,7 @@ impl Registry {
         }
     }
 
-    fn config(&mut self, object: ConfigObject, changes: &mut Vec<Change>) {
-        let key = Object::Config(object.clone()).key();
+    fn config(&mut self, key: ObjectKey, object: ConfigObject, changes: &mut Vec<Change>) {
         if self.said.configs.get(&key).is_none_or(|said| **said != object) {
             let object = Arc::new(object);
             self.said.configs.insert(key, object.clone());

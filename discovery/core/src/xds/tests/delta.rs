@@ -110,6 +110,34 @@ fn a_removal_that_was_rejected_is_told_again_with_what_was_rejected_beside_it() 
 }
 
 #[test]
+fn the_good_ones_of_a_rejected_response_come_back_when_the_client_lets_go_of_the_bad_one() {
+    let mut server = Server::new(Codec::Delta).with(Endpoint, "bad=1 good=1");
+    server.subscribe(Endpoint, &["bad", "good"], &[]);
+    let nonce = server.nonce(Endpoint);
+    let nack = DeltaDiscoveryRequest {
+        error_detail: Some(error("no")),
+        ..delta_request(Endpoint, &nonce, &[], &[])
+    };
+    assert_eq!(server.delta(&nack).1, NOTHING);
+    assert_eq!(server.subscribe(Endpoint, &[], &["bad"]).1, ["eds good=1"]);
+}
+
+#[test]
+fn a_rejection_that_comes_late_brings_back_what_was_not_sent_since() {
+    let mut server = Server::new(Codec::Delta).with(Endpoint, "bad=1 good=1");
+    server.subscribe(Endpoint, &["bad", "good"], &[]);
+    let first = server.nonce(Endpoint);
+    server.stream.waive(Endpoint);
+    assert_eq!(server.now(&[(Endpoint, "bad=2 good=1")]), ["eds bad=2"]);
+    let nack = DeltaDiscoveryRequest {
+        error_detail: Some(error("no")),
+        ..delta_request(Endpoint, &first, &[], &[])
+    };
+    assert_eq!(server.delta(&nack).1, NOTHING, "the second is under way");
+    assert_eq!(server.ack(Endpoint).1, ["eds good=1"]);
+}
+
+#[test]
 fn names_are_honoured_even_in_stale_requests_and_rejections() {
     let mut server = Server::new(Codec::Delta).with(Endpoint, "a=1 b=1 c=1");
     server.subscribe(Endpoint, &["a"], &[]);

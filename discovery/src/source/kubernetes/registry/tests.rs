@@ -31,9 +31,13 @@ fn objects(yaml: &str) -> Vec<Object> {
         .collect()
 }
 
+fn upsert(object: Object) -> ObjectEvent {
+    ObjectEvent::Upsert(Box::new(object))
+}
+
 impl Registry {
     fn upsert(&mut self, yaml: &str) -> Vec<Change> {
-        self.apply(objects(yaml).into_iter().map(ObjectEvent::Upsert))
+        self.apply(objects(yaml).into_iter().map(upsert))
     }
 
     fn delete(&mut self, yaml: &str) -> Vec<Change> {
@@ -66,19 +70,19 @@ fn said(changes: &[Change]) -> String {
 }
 
 fn endpoints(changes: &[Change]) -> Vec<Endpoint> {
-    let lists = changes.iter().filter_map(|change| match change {
+    let mut lists = changes.iter().rev().filter_map(|change| match change {
         Change::Endpoints(_, _, endpoints) => Some(endpoints.clone()),
         _ => None,
     });
-    lists.last().unwrap()
+    lists.next().unwrap()
 }
 
 fn workload(changes: &[Change]) -> Workload {
-    let workloads = changes.iter().filter_map(|change| match change {
+    let mut workloads = changes.iter().rev().filter_map(|change| match change {
         Change::Workload(workload) => Some((**workload).clone()),
         _ => None,
     });
-    workloads.last().unwrap()
+    workloads.next().unwrap()
 }
 
 const SERVICE: &str = "{apiVersion: v1, kind: Service, metadata: {name: web}, spec: {clusterIP: 10.0.0.1, ports: [{name: http, port: 80}]}}";
@@ -375,9 +379,8 @@ fn any_object() -> impl Strategy<Value = Object> {
 }
 
 fn any_event() -> impl Strategy<Value = ObjectEvent> {
-    (any_object(), prop::bool::weighted(0.7)).prop_map(|(object, stays)| {
-        if stays { ObjectEvent::Upsert(object) } else { ObjectEvent::Delete(object.key()) }
-    })
+    (any_object(), prop::bool::weighted(0.7))
+        .prop_map(|(object, stays)| if stays { upsert(object) } else { ObjectEvent::Delete(object.key()) })
 }
 
 /// What a listener holds that believes every change.
@@ -425,7 +428,7 @@ proptest! {
         let mut objects = BTreeMap::new();
         for event in &events {
             match event {
-                ObjectEvent::Upsert(object) => drop(objects.insert(object.key(), object.clone())),
+                ObjectEvent::Upsert(object) => drop(objects.insert(object.key(), (**object).clone())),
                 ObjectEvent::Delete(key) => drop(objects.remove(key)),
             }
         }
@@ -440,7 +443,7 @@ proptest! {
 
         let mut fresh = Registry::new(options);
         let mut expected = Listener::default();
-        for change in fresh.apply(objects.into_values().rev().map(ObjectEvent::Upsert)) {
+        for change in fresh.apply(objects.into_values().rev().map(upsert)) {
             expected.hear(change)?;
         }
         prop_assert_eq!(listener, expected);

@@ -1,0 +1,102 @@
+//! Envoy's command line. Pure: which epoch it is, and whether it is a hot restart, are arguments.
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::config::env::Switch;
+
+/// Istio's default before it gave up hot restarts, and Envoy's rule: longer than the drain.
+const PARENT_SHUTDOWN: Duration = Duration::from_mins(1);
+/// Access logs reach the file within a second, or with 64 KiB.
+const FLUSH: Duration = Duration::from_secs(1);
+
+/// What is peculiar to one start of Envoy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Launch<'a> {
+    /// The bootstrap's file.
+    pub bootstrap: &'a Path,
+    /// How many Envoys there were before.
+    pub epoch: u32,
+    /// Whether it talks to its predecessor.
+    pub hot_restart: HotRestart<'a>,
+}
+
+/// Whether an Envoy takes sockets over from its predecessor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HotRestart<'a> {
+    /// It does not.
+    Off,
+    /// It does, through sockets that only Envoys of this agent may use.
+    On {
+        /// Distinguishes agents on one machine.
+        base_id: u32,
+        /// `@name` or a path; Envoy appends role, base id and epoch.
+        socket_path: &'a Path,
+    },
+}
+
+/// The arguments, without the binary.
+pub fn argv(config: &Config, launch: Launch<'_>) -> Vec<OsString> {
+    let (proxy, envoy) = (&config.proxy, &config.envoy);
+    let drain = proxy.drain_duration.unwrap_or_default().as_secs();
+    // A parent that goes before its drain is over breaks the connections it drains.
+    let parent = proxy.parent_shutdown_duration.unwrap_or(PARENT_SHUTDOWN).as_secs().max(drain + 1);
+    let flush = proxy.file_flush_interval.unwrap_or(FLUSH);
+
+    let mut argv = Argv::default();
+    argv.with("-c", launch.bootstrap);
+    argv.number("--restart-epoch", launch.epoch);
+    argv.number("--drain-time-s", drain);
+    argv.with("--drain-strategy", "immediate");
+    argv.number("--parent-shutdown-time-s", parent);
+    argv.with("--local-address-ip-version", config.family.local_address_version());
+    argv.number("--file-flush-interval-msec", flush.as_millis());
+    if proxy.file_flush_min_size_kb > 0 {
+        argv.number("--file-flush-min-size-kb", proxy.file_flush_min_size_kb);
+    }
+    argv.flag("--allow-unknown-static-fields");
+    match launch.hot_restart {
+        HotRestart::Off => argv.flag("--disable-hot-restart"),
+        HotRestart::On { base_id, socket_path } => {
+            argv.number("--base-id", base_id);
+            argv.with("--socket-path", socket_path);
+            argv.with("--socket-mode", "600");
+        }
+    }
+    argv.with("-l", &envoy.levels.level);
+    if !envoy.levels.components.is_empty() {
+        argv.with("--component-log-level", envoy.levels.components.join(","));
+    }
+    if config.variables.is_on(Switch::SkipDeprecatedLogs) {
+        argv.flag("--skip-deprecated-logs");
+    }
+    if config.variables.is_on(Switch::CoreDump) {
+        argv.flag("--enable-core-dump");
+    }
+    if let Some(overlay) = &envoy.overlay {
+        argv.with("--config-yaml", overlay);
+    }
+    if let Some(threads) = envoy.concurrency {
+        argv.number("--concurrency", threads.get());
+    }
+    argv.0
+}
+
+#[derive(Default)]
+struct Argv(Vec<OsString>);
+
+impl Argv {
+    fn flag(&mut self, name: &str) {
+        self.0.push(name.into());
+    }
+
+    fn with(&mut self, name: &str, value: impl AsRef<OsStr>) {
+        self.0.extend([name.into(), value.as_ref().to_owned()]);
+    }
+
+    fn number(&mut self, name: &str, value: impl Into<u128>) {
+        self.with(name, value.into().to_string());
+    }
+}

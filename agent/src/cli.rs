@@ -1,0 +1,256 @@
+//! The command line, in Istio's spelling. What a value means is checked in [`crate::config`].
+//!
+//! Istio's agent ignores flags it does not know; ours refuses them: a misspelt flag is a setting lost.
+
+use std::net::IpAddr;
+use std::num::NonZeroU16;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use pilot_proto::duration;
+use pilot_proto::node::{NodeId, NodeType};
+
+use crate::config::xds::XdsChoice;
+
+/// Entrypoint of the sidecar container: renders Envoy's bootstrap, runs Envoy, drains it.
+#[derive(Debug, Parser)]
+#[command(name = "pilot-agent")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// The agent's log.
+    #[command(flatten)]
+    pub log: LogFlags,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run Envoy
+    Proxy(ProxyFlags),
+    /// Print the bootstrap that `proxy` would give Envoy
+    Bootstrap(BootstrapFlags),
+    /// Make a request to Envoy's admin, or to the agent
+    Request(RequestFlags),
+    /// Wait until Envoy is ready
+    Wait(WaitFlags),
+    /// Print the version
+    Version(VersionFlags),
+    /// Print a completion script for a shell
+    Completion {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Flags of the agent's own log.
+#[derive(Clone, Debug, Args)]
+pub struct LogFlags {
+    /// Levels of the agent's log, as default:info,scope:debug
+    #[arg(
+        long = "log_output_level",
+        global = true,
+        default_value = "default:info",
+        hide_default_value = true
+    )]
+    pub levels: String,
+    /// Write the agent's and Envoy's log as JSON
+    #[arg(
+        long = "log_as_json", global = true, default_value_t = false, value_name = "BOOL",
+        num_args = 0..=1, require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set
+    )]
+    pub as_json: bool,
+    /// Where the agent's log goes
+    #[arg(long = "log_target", global = true, value_enum, default_value_t = LogTarget::Stdout)]
+    pub target: LogTarget,
+}
+
+/// Where the agent's log goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogTarget {
+    /// Standard output.
+    #[default]
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// What the proxy is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Role {
+    /// Beside an application
+    #[default]
+    Sidecar,
+    /// A gateway
+    Router,
+}
+
+/// Flags of `proxy`.
+#[derive(Clone, Debug, Args)]
+pub struct ProxyFlags {
+    /// What the proxy is
+    #[arg(value_enum, default_value_t = Role::Sidecar)]
+    pub role: Role,
+    /// DNS domain of the proxy; if not given, `$POD_NAMESPACE.svc.cluster.local`
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub domain: String,
+    /// File of the mesh's configuration; `PROXY_CONFIG` and the annotation proxy.istio.io/config outrank it
+    #[arg(long = "meshConfig", default_value = "./etc/istio/config/mesh")]
+    pub mesh_config: String,
+    /// Envoy's log level, perhaps by component: warning,misc:error
+    #[arg(long = "proxyLogLevel", default_value = "warning")]
+    pub proxy_log_level: String,
+    /// Envoy's log levels by component; deprecated, --proxyLogLevel can say it
+    #[arg(long = "proxyComponentLogLevel", default_value = "", hide_default_value = true)]
+    pub proxy_component_log_level: String,
+    /// Envoy's worker threads; 0: as ProxyConfig says, or one per core
+    #[arg(long, default_value_t = 0)]
+    pub concurrency: u32,
+    /// A bootstrap to use instead of the rendered one
+    #[arg(long = "templateFile", default_value = "", hide_default_value = true)]
+    pub template_file: String,
+    /// Service name of a proxy whose ProxyConfig has none; deprecated
+    #[arg(long = "serviceCluster", default_value = "istio-proxy")]
+    pub service_cluster: String,
+    /// File that outlier events are logged to
+    #[arg(long = "outlierLogPath", default_value = "", hide_default_value = true)]
+    pub outlier_log_path: String,
+    /// The pod's terminationGracePeriodSeconds: Envoy has ended before it is over
+    #[arg(long = "terminationGracePeriod", default_value = "30s", value_parser = duration::parse)]
+    pub termination_grace_period: Duration,
+    /// Accepted for Istio's templates, without effect
+    #[arg(long = "stsPort", hide = true)]
+    pub sts_port: Option<u16>,
+    /// Accepted for Istio's templates, without effect
+    #[arg(long = "tokenManagerPlugin", hide = true)]
+    pub token_manager_plugin: Option<String>,
+    /// Accepted for Istio's templates, without effect
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub profiling: Option<bool>,
+}
+
+/// Flags of `bootstrap`.
+#[derive(Clone, Debug, Args)]
+pub struct BootstrapFlags {
+    /// As for `proxy`.
+    #[command(flatten)]
+    pub proxy: ProxyFlags,
+    /// What is given instead of found out.
+    #[command(flatten)]
+    pub overrides: Overrides,
+    /// File to write, or - for standard output
+    #[arg(long, default_value = "-")]
+    pub out: PathBuf,
+}
+
+/// What is given to `bootstrap` instead of found out, so that its output depends on nothing else.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Overrides {
+    /// The node's id: sidecar~10.1.1.1~pod.ns~ns.svc.cluster.local
+    #[arg(long)]
+    pub node_id: Option<NodeId>,
+    /// Address of the proxy; several times for several
+    #[arg(long = "instance-ip", value_delimiter = ',')]
+    pub instance_ips: Vec<IpAddr>,
+    /// Name the control plane must prove; several times for several
+    #[arg(long = "pilot-san", value_delimiter = ',')]
+    pub pilot_sans: Vec<String>,
+    /// Port of Envoy's health listener
+    #[arg(long)]
+    pub envoy_status_port: Option<u16>,
+    /// Port of Envoy's Prometheus listener
+    #[arg(long)]
+    pub prometheus_port: Option<u16>,
+    /// Version of the agent
+    #[arg(long)]
+    pub version: Option<String>,
+    /// How Envoy reaches the control plane
+    #[arg(long, value_enum, default_value_t)]
+    pub xds: XdsChoice,
+}
+
+/// Flags of `request`.
+#[derive(Clone, Debug, Args)]
+pub struct RequestFlags {
+    /// Port on this host: Envoy's admin, or the agent's
+    #[arg(long, default_value = "15000")]
+    pub debug_port: NonZeroU16,
+    /// GET, POST, ...
+    pub method: String,
+    /// With or without a leading slash
+    pub path: String,
+    /// What is sent
+    #[arg(default_value = "", hide_default_value = true)]
+    pub body: String,
+}
+
+/// Flags of `wait`.
+#[derive(Clone, Debug, Args)]
+pub struct WaitFlags {
+    /// How long to wait in all
+    #[arg(long = "timeoutSeconds", default_value_t = 60)]
+    pub timeout_seconds: u32,
+    /// How long to wait for one answer
+    #[arg(long = "requestTimeoutMillis", default_value_t = 500)]
+    pub request_timeout_millis: u32,
+    /// How long to wait between two requests
+    #[arg(long = "periodMillis", default_value_t = 500)]
+    pub period_millis: u32,
+    /// What answers 200 when Envoy is ready
+    #[arg(long, default_value = "http://localhost:15021/healthz/ready")]
+    pub url: http::Uri,
+}
+
+/// Flags of `version`.
+#[derive(Clone, Debug, Args)]
+pub struct VersionFlags {
+    /// The version and nothing else
+    #[arg(short, long)]
+    pub short: bool,
+    /// For programs
+    #[arg(short, long, value_enum)]
+    pub output: Option<VersionFormat>,
+}
+
+/// How `version` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum VersionFormat {
+    /// An object
+    Json,
+    /// The same
+    Yaml,
+}
+
+// === impl Role ===
+
+impl Role {
+    /// As node ids have it.
+    pub const fn node_type(self) -> NodeType {
+        match self {
+            Self::Sidecar => NodeType::Sidecar,
+            Self::Router => NodeType::Router,
+        }
+    }
+}
+
+// === impl ProxyFlags ===
+
+impl ProxyFlags {
+    /// A warning for each flag given that has no effect here.
+    pub fn without_effect(&self) -> Vec<String> {
+        [
+            (self.sts_port.is_some_and(|port| port != 0), "--stsPort"),
+            (
+                self.token_manager_plugin.as_ref().is_some_and(|plugin| !plugin.is_empty()),
+                "--tokenManagerPlugin",
+            ),
+            (self.profiling == Some(true), "--profiling"),
+        ]
+        .into_iter()
+        .filter(|(given, _)| *given)
+        .map(|(_, flag)| format!("{flag} has no effect"))
+        .collect()
+    }
+}

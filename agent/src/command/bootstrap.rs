@@ -1,0 +1,33 @@
+//! `bootstrap`: prints what `proxy` would give Envoy, and starts nothing.
+
+use std::io::Write as _;
+use std::path::Path;
+
+use anyhow::Context as _;
+
+use super::Failure;
+use crate::bootstrap;
+use crate::cli::{BootstrapFlags, LogFlags};
+use crate::config::env::Environment;
+use crate::config::{Config, Inputs, Interfaces, Purpose, Root};
+
+/// Renders and prints, or writes; gives the warnings.
+pub fn run(flags: &BootstrapFlags, log: &LogFlags) -> Result<Vec<String>, Failure> {
+    let inputs = Inputs {
+        flags: &flags.proxy,
+        log,
+        overrides: &flags.overrides,
+        environment: &Environment::of_process(),
+        root: &Root::new("."),
+        interfaces: &Interfaces::of_machine(),
+    };
+    let config = Config::load(inputs, Purpose::Show)?;
+    let rendered = bootstrap::render(&config);
+    if flags.out == Path::new("-") {
+        std::io::stdout().write_all(rendered.json.as_bytes())?;
+    } else {
+        std::fs::write(&flags.out, &rendered.json)
+            .with_context(|| format!("write {}", flags.out.display()))?;
+    }
+    Ok([config.warnings, rendered.warnings].concat())
+}

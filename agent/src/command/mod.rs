@@ -1,0 +1,69 @@
+//! The subcommands. Each does one thing and says how it went; the exit code is made in `main.rs`.
+
+pub mod bootstrap;
+mod http;
+pub mod proxy;
+pub mod request;
+pub mod version;
+pub mod wait;
+
+use std::io::{self, Write as _};
+
+use clap::CommandFactory as _;
+use clap_complete::Shell;
+
+use crate::cli::Cli;
+use crate::config::fault::Faults;
+
+/// Why a subcommand did not do its thing.
+#[derive(Debug)]
+pub enum Failure {
+    /// What the user gave us is wrong.
+    Faults(Faults),
+    /// Something else went wrong.
+    Error(anyhow::Error),
+}
+
+impl From<Faults> for Failure {
+    fn from(faults: Faults) -> Self {
+        Self::Faults(faults)
+    }
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Error(error.into())
+    }
+}
+
+impl Failure {
+    /// The process's exit code.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Faults(faults) => faults.exit_code(),
+            Self::Error(_) => 1,
+        }
+    }
+
+    /// One line for each thing that went wrong.
+    pub fn lines(&self) -> Vec<String> {
+        match self {
+            Self::Faults(faults) => faults.iter().map(ToString::to_string).collect(),
+            Self::Error(error) => vec![format!("{error:#}")],
+        }
+    }
+}
+
+/// Prints a completion script.
+pub fn completion(shell: Shell) -> Result<(), Failure> {
+    // Into memory first: the generator panics on a closed pipe.
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "pilot-agent", &mut script);
+    Ok(io::stdout().write_all(&script)?)
+}
+
+/// A runtime for a command that makes a few requests.
+fn block_on<T>(work: impl Future<Output = T>) -> io::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(work))
+}

@@ -1,0 +1,119 @@
+//! What is wrong with what the user gave us, all of it at once, and the exit code that says so.
+
+use std::fmt;
+
+/// What kind of mistake it is. Ordered by what the exit code tells first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FaultKind {
+    /// A flag: `EX_USAGE`.
+    Usage,
+    /// A file, a variable or an annotation: `EX_CONFIG`.
+    Configuration,
+    /// The Envoy binary is not there, as a shell says it.
+    NoBinary,
+    /// The Envoy binary cannot be executed, as a shell says it.
+    NotExecutable,
+}
+
+impl FaultKind {
+    /// The process's exit code.
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Self::Usage => 64,
+            Self::Configuration => 78,
+            Self::NoBinary => 127,
+            Self::NotExecutable => 126,
+        }
+    }
+}
+
+/// One mistake: where, in which field, and what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// What kind.
+    pub kind: FaultKind,
+    /// A flag, a variable, a file, an annotation.
+    pub place: String,
+    /// What is wrong; begins with the field where there is one.
+    pub problem: String,
+}
+
+/// Every mistake, in the order they were found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Faults(Vec<Fault>);
+
+// === impl Fault ===
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // One mistake is one line, whatever a parser put into its message.
+        let problem = self.problem.split_whitespace().collect::<Vec<_>>().join(" ");
+        write!(f, "{}: {problem}", self.place)
+    }
+}
+
+// === impl Faults ===
+
+impl Faults {
+    /// Notes a mistake in configuration.
+    pub fn configuration(&mut self, place: impl Into<String>, problem: impl fmt::Display) {
+        self.add(FaultKind::Configuration, place, problem);
+    }
+
+    /// Notes a mistake in a flag.
+    pub fn usage(&mut self, flag: impl Into<String>, problem: impl fmt::Display) {
+        self.add(FaultKind::Usage, flag, problem);
+    }
+
+    /// Notes a mistake.
+    pub fn add(&mut self, kind: FaultKind, place: impl Into<String>, problem: impl fmt::Display) {
+        self.0.push(Fault { kind, place: place.into(), problem: problem.to_string() });
+    }
+
+    /// The value if there was no mistake on the way to it.
+    pub fn unless_any<T>(self, value: T) -> Result<T, Self> {
+        if self.0.is_empty() { Ok(value) } else { Err(self) }
+    }
+
+    /// Every mistake.
+    pub fn iter(&self) -> impl Iterator<Item = &Fault> {
+        self.0.iter()
+    }
+
+    /// How many there are so far.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Adds those of a check that made sense.
+    pub fn extend(&mut self, others: Self) {
+        self.0.extend(others.0);
+    }
+
+    /// The exit code of the worst of them.
+    pub fn exit_code(&self) -> u8 {
+        self.0.iter().map(|fault| fault.kind).min().map_or(0, FaultKind::exit_code)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistake_is_one_line_and_the_worst_decides_the_code() {
+        let mut faults = Faults::default();
+        faults.add(FaultKind::NoBinary, "binaryPath", "/no/envoy does not exist");
+        assert_eq!(faults.exit_code(), 127);
+        faults.configuration("PROXY_CONFIG", "line 3:\n   bad");
+        assert_eq!(faults.exit_code(), 78);
+        faults.usage("--proxyLogLevel", "no");
+        assert_eq!(faults.exit_code(), 64);
+        let lines: Vec<_> = faults.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            lines,
+            ["binaryPath: /no/envoy does not exist", "PROXY_CONFIG: line 3: bad", "--proxyLogLevel: no"]
+        );
+        assert!(faults.unless_any(()).is_err());
+    }
+}

@@ -1,0 +1,260 @@
+//! What the user gave us, checked: raw flags, variables and files go in, a [`Config`] comes out, or every
+//! mistake at once.
+//!
+//! The environment and the files around the agent are read here and nowhere else. What Envoy is to be told
+//! is [`crate::bootstrap`]'s matter.
+
+pub mod address;
+mod cluster;
+mod downward;
+pub mod env;
+mod envoy;
+pub mod fault;
+mod files;
+mod interfaces;
+pub mod level;
+pub mod node;
+mod proxy;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+pub mod xds;
+mod yaml;
+
+use std::num::NonZeroU16;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use pilot_proto::mesh::proxy::{AuthenticationPolicy, ProxyConfig};
+use pilot_proto::node::NodeId;
+
+use crate::cli::{LogFlags, LogTarget, Overrides, ProxyFlags};
+use address::IpFamily;
+use env::{Environment, Switch, Variables};
+pub use envoy::Envoy;
+use fault::Faults;
+use files::Pod;
+pub use files::Root;
+pub use interfaces::Interfaces;
+use level::{LogFormat, LogLevels};
+use node::{Facts, Node};
+use xds::XdsTransport;
+
+/// Everything the agent needs to know, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Who this proxy is.
+    pub node: Node,
+    /// The effective `ProxyConfig`.
+    pub proxy: ProxyConfig,
+    /// The environment's part.
+    pub variables: Variables,
+    /// Which IP family the proxy speaks.
+    pub family: IpFamily,
+    /// How Envoy reaches the control plane.
+    pub xds: XdsTransport,
+    /// What Envoy is started with.
+    pub envoy: Envoy,
+    /// How long Envoy may take to end, from SIGTERM to SIGKILL.
+    pub drain: Drain,
+    /// The agent's log.
+    pub log: Log,
+    /// What is odd but works: one line each, for the log.
+    pub warnings: Vec<String>,
+}
+
+/// How long Envoy may take to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drain {
+    /// From the start of the drain to the end of Envoy.
+    pub termination: Duration,
+    /// When the drain ends before that.
+    pub early_end: EarlyEnd,
+    /// The pod's `terminationGracePeriodSeconds`: after it the kubelet kills us.
+    pub grace: Duration,
+}
+
+/// When a drain ends before its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EarlyEnd {
+    /// Never.
+    Never,
+    /// With the last connection, but not before so long.
+    OnZeroConnections {
+        /// Shortest drain.
+        after: Duration,
+    },
+}
+
+/// The agent's log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// By scope.
+    pub levels: LogLevels,
+    /// Also Envoy's.
+    pub format: LogFormat,
+    /// Where it goes.
+    pub target: LogTarget,
+}
+
+/// What the configuration is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To run Envoy: its binary must be there.
+    Run,
+    /// To show what would be run.
+    Show,
+}
+
+/// Everything a configuration is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Inputs<'a> {
+    /// Flags of `proxy`.
+    pub flags: &'a ProxyFlags,
+    /// Flags of the log.
+    pub log: &'a LogFlags,
+    /// What `bootstrap` puts in the place of what the agent would find out.
+    pub overrides: &'a Overrides,
+    /// The environment.
+    pub environment: &'a Environment,
+    /// Where relative paths begin.
+    pub root: &'a Root,
+    /// Addresses of the machine.
+    pub interfaces: &'a Interfaces,
+}
+
+// === impl Config ===
+
+impl Config {
+    /// Checks everything; the error is every mistake, not the first.
+    pub fn load(inputs: Inputs<'_>, purpose: Purpose) -> Result<Self, Faults> {
+        let Inputs { flags, log, overrides, environment, root, interfaces } = inputs;
+        let (mut faults, mut warnings) = (Faults::default(), flags.without_effect());
+        let mut variables = Variables::read(environment, &mut faults);
+        variables.envoy_status_port = overrides.envoy_status_port.unwrap_or(variables.envoy_status_port);
+        variables.envoy_prometheus_port =
+            overrides.prometheus_port.unwrap_or(variables.envoy_prometheus_port);
+        let pod = root.pod(&mut faults);
+        let read = proxy::read((flags, &variables, &pod, root), &mut faults, &mut warnings);
+        // What defaults get wrong is no mistake of a user whose ProxyConfig could not be read.
+        let (mut proxy, mut consequent) =
+            (read.clone().unwrap_or_else(ProxyConfig::defaults), Faults::default());
+        if proxy.custom_config_file.is_empty() && !flags.template_file.is_empty() {
+            proxy.proxy_bootstrap_template_path.clone_from(&flags.template_file);
+        }
+
+        let addresses = addresses(overrides, &variables, &pod, interfaces);
+        let family = IpFamily::of(&addresses, variables.dual_stack());
+        let pilot_san = pilot_san(&proxy, &variables, overrides);
+        let xds =
+            XdsTransport::decide(overrides.xds, (&proxy, &variables, root), &pilot_san, &mut consequent);
+        let facts = Facts {
+            id: overrides.node_id.clone().unwrap_or_else(|| node_id(flags, &variables, &addresses)),
+            addresses,
+            pilot_san,
+            outlier_log_path: &flags.outlier_log_path,
+            version: overrides.version.as_deref().unwrap_or(env!("CARGO_PKG_VERSION")),
+            proxy: &proxy,
+            variables: &variables,
+            pod: &pod,
+        };
+        let node = Node::collect(facts, environment, &mut faults);
+        let envoy = Envoy::read((flags, &proxy, &variables, root), &mut faults);
+        if purpose == Purpose::Run {
+            envoy.check_binary(&mut consequent);
+        }
+        if read.is_some() {
+            faults.extend(consequent);
+        }
+        let drain = Drain::of(&proxy, &variables, flags.termination_grace_period);
+        let log = Log::of(log, &mut faults);
+        faults.unless_any(Self { node, proxy, variables, family, xds, envoy, drain, log, warnings })
+    }
+
+    /// Port of the agent's status server; `None`: it is off.
+    pub fn status_port(&self) -> Option<NonZeroU16> {
+        NonZeroU16::new(self.proxy.status_port)
+    }
+
+    /// Where the rendered bootstrap of an epoch goes. Each epoch has its own: a hot restart that fails must
+    /// not have changed the file its predecessor was started from.
+    pub fn bootstrap_file(&self, epoch: u32) -> PathBuf {
+        Path::new(&self.proxy.config_path).join(format!("envoy-rev{epoch}.json"))
+    }
+}
+
+/// The proxy's addresses, its own first.
+fn addresses(
+    overrides: &Overrides,
+    variables: &Variables,
+    pod: &Pod,
+    interfaces: &Interfaces,
+) -> Vec<String> {
+    if !overrides.instance_ips.is_empty() {
+        let mut given: Vec<String> = Vec::new();
+        for ip in overrides.instance_ips.iter().map(ToString::to_string) {
+            if !given.contains(&ip) {
+                given.push(ip);
+            }
+        }
+        return given;
+    }
+    let excluded = pod.annotations.get("traffic.sidecar.istio.io/excludeInterfaces");
+    let excluded: Vec<_> =
+        excluded.map(|names| names.split(',').map(str::trim).collect()).unwrap_or_default();
+    interfaces.proxy_addresses(variables.instance_ip, &excluded)
+}
+
+fn node_id(flags: &ProxyFlags, variables: &Variables, addresses: &[String]) -> NodeId {
+    let Variables { pod_name, pod_namespace, .. } = variables;
+    NodeId {
+        node_type: flags.role.node_type(),
+        ip: addresses.first().cloned().unwrap_or_default(),
+        id: format!("{pod_name}.{pod_namespace}"),
+        dns_domain: if flags.domain.is_empty() {
+            format!("{pod_namespace}.svc.cluster.local")
+        } else {
+            flags.domain.clone()
+        },
+    }
+}
+
+/// Names the control plane must prove. One reached through a forwarded port proves its usual name.
+fn pilot_san(proxy: &ProxyConfig, variables: &Variables, overrides: &Overrides) -> Vec<String> {
+    if !overrides.pilot_sans.is_empty() {
+        return overrides.pilot_sans.clone();
+    }
+    if proxy.control_plane_auth_policy == AuthenticationPolicy::None {
+        return Vec::new();
+    }
+    let host = proxy.discovery_address.rsplit_once(':').map_or("", |(host, _)| host);
+    let host = if host == "localhost" { "istiod.istio-system.svc" } else { host };
+    vec![variables.istiod_san.clone().unwrap_or_else(|| host.to_owned())]
+}
+
+// === impl Log ===
+
+impl Log {
+    fn of(flags: &LogFlags, faults: &mut Faults) -> Self {
+        let levels = flags.levels.parse().unwrap_or_else(|error| {
+            faults.usage("--log_output_level", error);
+            LogLevels::default()
+        });
+        let format = if flags.as_json { LogFormat::Json } else { LogFormat::Text };
+        Self { levels, format, target: flags.target }
+    }
+}
+
+// === impl Drain ===
+
+impl Drain {
+    fn of(proxy: &ProxyConfig, variables: &Variables, grace: Duration) -> Self {
+        let early_end = if variables.is_on(Switch::ExitOnZeroActiveConnections) {
+            EarlyEnd::OnZeroConnections { after: variables.minimum_drain }
+        } else {
+            EarlyEnd::Never
+        };
+        Self { termination: proxy.termination_drain_duration.unwrap_or_default(), early_end, grace }
+    }
+}

@@ -1,0 +1,31 @@
+//! A folder that plays the root of a container, and the configuration that comes of it.
+
+use std::path::Path;
+
+use clap::Parser as _;
+
+use super::env::Environment;
+use super::fault::Faults;
+use super::{Config, Inputs, Interfaces, Purpose, Root};
+use crate::cli::{Cli, Command};
+
+/// What the agent would make of these flags of `bootstrap`, this environment and this folder.
+pub(crate) fn load(
+    flags: &[&str],
+    environment: &Environment,
+    root: &Path,
+    purpose: Purpose,
+) -> Result<Config, Faults> {
+    let arguments = ["pilot-agent", "bootstrap"].iter().chain(flags);
+    let cli = Cli::try_parse_from(arguments).unwrap();
+    let Command::Bootstrap(flags) = cli.command else { unreachable!("bootstrap was asked for") };
+    let inputs = Inputs {
+        flags: &flags.proxy,
+        log: &cli.log,
+        overrides: &flags.overrides,
+        environment,
+        root: &Root::new(root),
+        interfaces: &Interfaces::from([("eth0", &["10.9.9.9".parse().unwrap()][..])]),
+    };
+    Config::load(inputs, purpose)
+}

@@ -1,0 +1,6 @@
+//! The agent as a library, so that tests and fuzz targets reach its parts; `main.rs` is the program.
+
+pub mod bootstrap;
+pub mod cli;
+pub mod command;
+pub mod config;

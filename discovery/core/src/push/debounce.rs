@@ -1,0 +1,224 @@
+//! When a push starts: after a moment of quiet, but not later than a limit, and one at a time.
+//!
+//! ```text
+//!   changes      x x  x x             x                !  (urgent)
+//!                        |-- after --|→ push           → push at once
+//!                x x x x x x x x x x x x x x x x
+//!                |------------ max ------------|→ push
+//! ```
+//!
+//! Pure: instants come in as arguments, and the caller sleeps until [`Debounce::due`].
+
+use std::time::{Duration, Instant};
+
+use super::PushRequest;
+
+/// How long changes are gathered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Params {
+    /// So long nothing may have changed. `PILOT_DEBOUNCE_AFTER`.
+    pub after: Duration,
+    /// No change waits longer than this. `PILOT_DEBOUNCE_MAX`.
+    pub max: Duration,
+}
+
+/// Whether a change can wait for others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Urgency {
+    /// It can.
+    Normal,
+    /// It cannot: an endpoint is gone, and proxies send requests to it until they hear of that. The first urgent
+    /// change starts a push at once; those that follow on its heels are gathered.
+    Urgent,
+}
+
+/// Changes that wait for a push.
+#[derive(Debug)]
+pub struct Debounce {
+    params: Params,
+    waiting: Option<Waiting>,
+    /// When the last push started.
+    last_push: Option<Instant>,
+    build: Build,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    request: PushRequest,
+    first: Instant,
+    last: Instant,
+    /// The first urgent change.
+    urgent: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Build {
+    Idle,
+    Running,
+}
+
+// === impl Params ===
+
+impl Default for Params {
+    fn default() -> Self {
+        Self { after: Duration::from_millis(100), max: Duration::from_secs(10) }
+    }
+}
+
+// === impl Debounce ===
+
+impl Debounce {
+    /// Nothing waits.
+    pub const fn new(params: Params) -> Self {
+        Self { params, waiting: None, last_push: None, build: Build::Idle }
+    }
+
+    /// Something changed. A request that says nothing is no change.
+    pub fn on_change(&mut self, now: Instant, mut request: PushRequest, urgency: Urgency) {
+        if request.is_empty() {
+            return;
+        }
+        request.start.get_or_insert(now);
+        let urgent = (urgency == Urgency::Urgent).then_some(now);
+        match &mut self.waiting {
+            None => self.waiting = Some(Waiting { request, first: now, last: now, urgent }),
+            Some(waiting) => {
+                waiting.request.merge(&request);
+                waiting.last = now;
+                waiting.urgent = waiting.urgent.or(urgent);
+            }
+        }
+    }
+
+    /// When [`Debounce::take`] will have something; nothing while nothing waits or a build is running.
+    pub fn due(&self) -> Option<Instant> {
+        let Params { after, max } = self.params;
+        let waiting = self.waiting.as_ref().filter(|_| self.build == Build::Idle)?;
+        let quiet = (waiting.last + after).min(waiting.first + max);
+        let rested = |urgent: Instant| self.last_push.map_or(urgent, |last| urgent.max(last + after));
+        Some(waiting.urgent.map(rested).map_or(quiet, |urgent| urgent.min(quiet)))
+    }
+
+    /// What is due now. The build has begun; the next one waits for [`Debounce::done`].
+    pub fn take(&mut self, now: Instant) -> Option<PushRequest> {
+        self.due().filter(|due| *due <= now)?;
+        self.last_push = Some(now);
+        self.build = Build::Running;
+        self.waiting.take().map(|waiting| waiting.request)
+    }
+
+    /// The build that began with the last [`Debounce::take`] is over.
+    pub fn done(&mut self) {
+        self.build = Build::Idle;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::{ConfigKey, Kind};
+    use crate::push::Reason;
+
+    fn change(name: &str) -> PushRequest {
+        let key = ConfigKey { kind: Kind::Endpoints, namespace: "default".into(), name: name.into() };
+        PushRequest::of([key], Reason::Endpoint)
+    }
+
+    /// Changes at these milliseconds; pushes happen at those, builds take no time.
+    fn check(changes: &[(u64, Urgency)], expected: &[u64]) {
+        let start = Instant::now();
+        let at = |millis: u64| start + Duration::from_millis(millis);
+        let mut debounce = Debounce::new(Params::default());
+        let mut pushes = Vec::new();
+        let mut run_until = |debounce: &mut Debounce, until: Instant| {
+            while let Some(due) = debounce.due().filter(|due| *due < until) {
+                assert!(debounce.take(due).is_some());
+                pushes.push(u64::try_from((due - start).as_millis()).unwrap());
+                debounce.done();
+            }
+        };
+        for (millis, urgency) in changes {
+            run_until(&mut debounce, at(*millis));
+            debounce.on_change(at(*millis), change("a"), *urgency);
+        }
+        run_until(&mut debounce, at(3_600_000));
+        assert_eq!(pushes, expected);
+    }
+
+    #[test]
+    fn a_push_waits_for_quiet() {
+        use Urgency::Normal;
+        check(&[(0, Normal)], &[100]);
+        check(&[(0, Normal), (50, Normal), (140, Normal)], &[240]);
+        check(&[(0, Normal), (101, Normal)], &[100, 201]);
+    }
+
+    #[test]
+    fn without_quiet_a_push_waits_ten_seconds() {
+        let storm: Vec<(u64, Urgency)> = (0..240).map(|tick| (tick * 50, Urgency::Normal)).collect();
+        check(&storm, &[10_000, 12_050]);
+    }
+
+    #[test]
+    fn an_urgent_change_does_not_wait_unless_it_follows_another() {
+        use Urgency::{Normal, Urgent};
+        check(&[(0, Urgent)], &[0]);
+        check(&[(0, Normal), (30, Urgent)], &[30]);
+        // Every endpoint of a service goes, one after the other: the first at once, the rest in steps.
+        check(&[(0, Urgent), (10, Urgent), (90, Urgent), (150, Urgent)], &[0, 100, 200]);
+        check(&[(0, Urgent), (500, Urgent)], &[0, 500]);
+    }
+
+    #[test]
+    fn one_build_at_a_time_and_then_at_once() {
+        let start = Instant::now();
+        let at = |millis: u64| start + Duration::from_millis(millis);
+        let mut debounce = Debounce::new(Params::default());
+        assert_eq!((debounce.due(), debounce.take(at(0))), (None, None));
+        debounce.on_change(at(0), change("a"), Urgency::Normal);
+        assert_eq!(debounce.take(at(99)), None);
+        let first = debounce.take(at(100)).unwrap();
+        assert_eq!((first.start, first.updated), (Some(at(0)), change("a").updated));
+        debounce.on_change(at(110), change("b"), Urgency::Urgent);
+        debounce.on_change(at(120), change("c"), Urgency::Normal);
+        assert_eq!((debounce.due(), debounce.take(at(5_000))), (None, None));
+        debounce.done();
+        let second = debounce.take(at(5_000)).unwrap();
+        assert_eq!((second.start, second.updated.len()), (Some(at(110)), 2));
+    }
+
+    #[test]
+    fn a_request_that_says_nothing_is_no_change() {
+        let mut debounce = Debounce::new(Params::default());
+        debounce.on_change(Instant::now(), PushRequest::default(), Urgency::Urgent);
+        assert_eq!(debounce.due(), None);
+    }
+
+    proptest! {
+        #[test]
+        fn every_change_is_pushed_once_and_in_time(gaps in prop::collection::vec((0_u64..300, any::<bool>()), 1..60)) {
+            let start = Instant::now();
+            let mut debounce = Debounce::new(Params::default());
+            let mut now = start;
+            let mut pushed = Vec::new();
+            let mut take_until = |debounce: &mut Debounce, until: Instant| {
+                while let Some(due) = debounce.due().filter(|due| *due <= until) {
+                    let request = debounce.take(due).unwrap();
+                    assert!(due - request.start.unwrap() <= Params::default().max);
+                    pushed.extend(request.updated);
+                    debounce.done();
+                }
+            };
+            for (number, (gap, urgent)) in gaps.iter().enumerate() {
+                now += Duration::from_millis(*gap);
+                take_until(&mut debounce, now);
+                let urgency = if *urgent { Urgency::Urgent } else { Urgency::Normal };
+                debounce.on_change(now, change(&number.to_string()), urgency);
+            }
+            take_until(&mut debounce, now + Params::default().after);
+            prop_assert_eq!(pushed.len(), gaps.len());
+        }
+    }
+}

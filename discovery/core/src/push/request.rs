@@ -1,0 +1,201 @@
+//! What a push is about: which things changed, why, and since when.
+//!
+//! Requests merge: while a push waits, what comes after it joins it. Decides nothing about who is pushed to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Instant;
+
+use crate::model::{ConfigKey, Kind};
+
+/// Why something is pushed, as Istio's metrics spell it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// Endpoints of a service changed.
+    Endpoint,
+    /// Endpoints of a headless service changed, which listeners are made from.
+    HeadlessEndpoint,
+    /// A configuration object changed.
+    Config,
+    /// A service changed.
+    Service,
+    /// One proxy's own workload changed.
+    Proxy,
+    /// Mesh-wide settings changed.
+    Global,
+    /// Ambient configuration changed.
+    Ambient,
+    /// Nobody said.
+    Unknown,
+    /// Someone asked for it on a debug page.
+    Debug,
+    /// A secret changed.
+    Secret,
+    /// The networks of the mesh changed.
+    Networks,
+    /// The proxy asked.
+    ProxyRequest,
+    /// The proxy asked for something that depends on this.
+    DependentResource,
+    /// A namespace changed.
+    Namespace,
+    /// A cluster came or went.
+    Cluster,
+    /// The tags of the revision changed.
+    Tag,
+}
+
+/// What is to be pushed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PushRequest {
+    /// Whether everything is generated anew for everyone, whatever `updated` says.
+    pub forced: bool,
+    /// What changed.
+    pub updated: BTreeSet<ConfigKey>,
+    /// How often each reason was given; nothing is counted twice and nothing is dropped.
+    pub reasons: BTreeMap<Reason, u32>,
+    /// When the oldest change in it happened: convergence is measured from here.
+    pub start: Option<Instant>,
+}
+
+// === impl Reason ===
+
+impl Reason {
+    /// As metrics and logs spell it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Endpoint => "endpoint",
+            Self::HeadlessEndpoint => "headlessendpoint",
+            Self::Config => "config",
+            Self::Service => "service",
+            Self::Proxy => "proxy",
+            Self::Global => "global",
+            Self::Ambient => "ambient",
+            Self::Unknown => "unknown",
+            Self::Debug => "debug",
+            Self::Secret => "secret",
+            Self::Networks => "networks",
+            Self::ProxyRequest => "proxyrequest",
+            // Misspelt in Istio, and on its users' dashboards.
+            Self::DependentResource => "depdendentresource",
+            Self::Namespace => "namespace",
+            Self::Cluster => "cluster",
+            Self::Tag => "tag",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+// === impl PushRequest ===
+
+impl PushRequest {
+    /// These changed, for this reason.
+    pub fn of(updated: impl IntoIterator<Item = ConfigKey>, reason: Reason) -> Self {
+        let (updated, reasons) = (updated.into_iter().collect(), BTreeMap::from([(reason, 1)]));
+        Self { updated, reasons, ..Self::default() }
+    }
+
+    /// Everything for everyone, for this reason.
+    pub fn forced(reason: Reason) -> Self {
+        Self { forced: true, ..Self::of([], reason) }
+    }
+
+    /// Takes in another request. The oldest start stays.
+    pub fn merge(&mut self, other: &Self) {
+        self.forced |= other.forced;
+        self.updated.extend(other.updated.iter().cloned());
+        for (reason, count) in &other.reasons {
+            let sum = self.reasons.entry(*reason).or_default();
+            *sum = sum.saturating_add(*count);
+        }
+        self.start = match (self.start, other.start) {
+            (Some(ours), Some(theirs)) => Some(ours.min(theirs)),
+            (ours, theirs) => ours.or(theirs),
+        };
+    }
+
+    /// Whether there is nothing to push.
+    pub fn is_empty(&self) -> bool {
+        !self.forced && self.updated.is_empty()
+    }
+
+    /// Whether only endpoints changed: then no proxy's state needs to be computed anew.
+    pub fn is_endpoints_only(&self) -> bool {
+        !self.forced && !self.updated.is_empty() && self.updated.iter().all(|key| key.kind == Kind::Endpoints)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn key(kind: Kind, name: &str) -> ConfigKey {
+        ConfigKey { kind, namespace: "default".into(), name: name.into() }
+    }
+
+    #[test]
+    fn requests_merge_to_everything_both_said() {
+        let early = Instant::now();
+        let late = early + Duration::from_secs(1);
+        let one = PushRequest {
+            start: Some(late),
+            ..PushRequest::of([key(Kind::Endpoints, "a"), key(Kind::Endpoints, "b")], Reason::Endpoint)
+        };
+        let other = PushRequest {
+            forced: true,
+            start: Some(early),
+            ..PushRequest::of([key(Kind::Endpoints, "b"), key(Kind::ServiceEntry, "c")], Reason::Endpoint)
+        };
+        let (mut merged, mut reversed) = (one.clone(), other.clone());
+        merged.merge(&other);
+        reversed.merge(&one);
+        assert_eq!(merged, reversed);
+        assert_eq!(
+            merged,
+            PushRequest {
+                forced: true,
+                updated: [key(Kind::Endpoints, "a"), key(Kind::Endpoints, "b"), key(Kind::ServiceEntry, "c")]
+                    .into(),
+                reasons: [(Reason::Endpoint, 2)].into(),
+                start: Some(early),
+            }
+        );
+    }
+
+    #[test]
+    fn a_start_survives_a_request_without_one() {
+        let start = Some(Instant::now());
+        let timed = PushRequest { start, ..PushRequest::forced(Reason::Debug) };
+        let (mut merged, mut reversed) = (timed.clone(), PushRequest::default());
+        merged.merge(&PushRequest::default());
+        reversed.merge(&timed);
+        assert_eq!((merged.start, reversed.start), (start, start));
+    }
+
+    #[test]
+    fn only_endpoints_are_endpoints_only() {
+        let endpoints = PushRequest::of([key(Kind::Endpoints, "a")], Reason::Endpoint);
+        let service =
+            PushRequest::of([key(Kind::Endpoints, "a"), key(Kind::ServiceEntry, "a")], Reason::Service);
+        for (request, endpoints_only, empty) in [
+            (endpoints.clone(), true, false),
+            (service, false, false),
+            (PushRequest { forced: true, ..endpoints }, false, false),
+            (PushRequest::forced(Reason::Global), false, false),
+            (PushRequest::default(), false, true),
+        ] {
+            assert_eq!(
+                (request.is_endpoints_only(), request.is_empty()),
+                (endpoints_only, empty),
+                "{request:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,411 @@
+//! One Envoy stream: one task that reads requests, takes its turn in a push, and writes what is due.
+//!
+//! Choose (`select!`), decide (`pilot_core::xds::Stream`), act (generate, frame, send). The stream decides what is
+//! due; this task only remembers which of it has to be generated anew, so that a change of one endpoint generates one
+//! assignment and not a thousand.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pilot_core::model::{ClusterName, Hostname, Kind, Proxy};
+use pilot_core::push::impact::touched;
+use pilot_core::push::{PushContext, PushRequest};
+use pilot_core::xds::{Codec, ResourceMap, Response, Stream, Verdict, Wanted, Why};
+use pilot_proto::ResourceType;
+use pilot_proto::envoy::config::core::v3::Node;
+use pilot_proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
+use tokio::sync::mpsc;
+use tonic::{Status, Streaming};
+use tracing::{debug, info, warn};
+
+use super::hub::{Client, Turn};
+use super::wire::{Outgoing, frame};
+use crate::metrics::by_type;
+use crate::server::Shared;
+
+/// How long the next response of a type waits for the answer to the last one. A proxy that takes longer is late, not
+/// lost: it is told what is true then.
+const ANSWER: Duration = Duration::from_secs(30);
+
+/// How long a client may take to introduce itself.
+const INTRODUCTION: Duration = Duration::from_secs(30);
+
+/// The requests of a stream, in either variant.
+pub(super) enum Requests {
+    Sotw(Streaming<DiscoveryRequest>),
+    Delta(Streaming<DeltaDiscoveryRequest>),
+}
+
+enum Request {
+    Sotw(DiscoveryRequest),
+    Delta(DeltaDiscoveryRequest),
+}
+
+/// Which resources of a type have to be generated before the type is offered to the stream again. The rest is what
+/// the stream was last told.
+enum Stale {
+    All,
+    Names(BTreeSet<Arc<str>>),
+}
+
+struct Connection {
+    shared: Arc<Shared>,
+    outbox: mpsc::Sender<Outgoing>,
+    client: Arc<Client>,
+    turns: mpsc::Receiver<Turn>,
+    stream: Stream,
+    snapshot: Arc<PushContext>,
+    stale: BTreeMap<ResourceType, Stale>,
+    /// When a response was sent that is not answered yet.
+    unanswered: BTreeMap<ResourceType, Instant>,
+    /// Error codes of rejections that stand in the metrics.
+    rejections: BTreeMap<ResourceType, i32>,
+}
+
+/// Starts the task of a stream.
+pub(super) fn spawn(
+    shared: Arc<Shared>,
+    mut requests: Requests,
+    outbox: mpsc::Sender<Outgoing>,
+    peer: Option<SocketAddr>,
+) {
+    tokio::spawn(async move {
+        let end = match introduce(&shared, &mut requests).await {
+            Ok((first, proxy)) => {
+                let (client, turns) = shared.hub.join(Arc::new(proxy), peer, requests.spelling());
+                info!(node = %client.id, codec = client.codec, peer = ?client.peer, "new connection");
+                let version =
+                    client.proxy.metadata.istio_version.clone().unwrap_or_else(|| "unknown".to_owned());
+                shared.metrics.connected(&version, 1);
+                let mut connection =
+                    Connection::new(shared.clone(), outbox.clone(), client, turns, requests.codec());
+                let end = connection.run(first, &mut requests).await;
+                connection.close();
+                shared.metrics.connected(&version, -1);
+                end
+            }
+            Err(end) => end,
+        };
+        // The client may be gone already: then there is nobody to tell.
+        drop(outbox.send(Outgoing::End(end)).await);
+    });
+}
+
+/// The first request, which must say who the client is.
+async fn introduce(shared: &Shared, requests: &mut Requests) -> Result<(Request, Proxy), Status> {
+    let first = tokio::select! {
+        () = shared.draining.cancelled() => return Err(Status::unavailable("shutting down")),
+        first = tokio::time::timeout(INTRODUCTION, requests.next()) => first,
+    };
+    let first = first.map_err(|_| Status::deadline_exceeded("no request came"))??;
+    let first = first.ok_or_else(|| Status::ok(""))?;
+    let node = first.node().filter(|node| !node.id.is_empty());
+    let node = node.ok_or_else(|| Status::invalid_argument("missing node information"))?;
+    let proxy = Proxy::from_node(node).map_err(|error| {
+        warn!(node = %node.id, %error, "refused");
+        Status::invalid_argument(error.to_string())
+    })?;
+    Ok((first, proxy))
+}
+
+// === impl Requests ===
+
+impl Requests {
+    async fn next(&mut self) -> Result<Option<Request>, Status> {
+        match self {
+            Self::Sotw(stream) => Ok(stream.message().await?.map(Request::Sotw)),
+            Self::Delta(stream) => Ok(stream.message().await?.map(Request::Delta)),
+        }
+    }
+
+    const fn codec(&self) -> Codec {
+        match self {
+            Self::Sotw(_) => Codec::Sotw,
+            Self::Delta(_) => Codec::Delta,
+        }
+    }
+
+    const fn spelling(&self) -> &'static str {
+        match self {
+            Self::Sotw(_) => "GRPC",
+            Self::Delta(_) => "DELTA_GRPC",
+        }
+    }
+}
+
+impl Request {
+    const fn node(&self) -> Option<&Node> {
+        match self {
+            Self::Sotw(request) => request.node.as_ref(),
+            Self::Delta(request) => request.node.as_ref(),
+        }
+    }
+
+    fn error_code(&self) -> i32 {
+        match self {
+            Self::Sotw(request) => request.error_detail.as_ref(),
+            Self::Delta(request) => request.error_detail.as_ref(),
+        }
+        .map_or(0, |detail| detail.code)
+    }
+}
+
+// === impl Connection ===
+
+impl Connection {
+    fn new(
+        shared: Arc<Shared>,
+        outbox: mpsc::Sender<Outgoing>,
+        client: Arc<Client>,
+        turns: mpsc::Receiver<Turn>,
+        codec: Codec,
+    ) -> Self {
+        let stream = Stream::new(codec, shared.instance.as_str().into());
+        let stream = if client.proxy.is_proxyless() { stream.proxyless() } else { stream };
+        let snapshot = shared.snapshot();
+        Self {
+            shared,
+            outbox,
+            client,
+            turns,
+            stream,
+            snapshot,
+            stale: BTreeMap::new(),
+            unanswered: BTreeMap::new(),
+            rejections: BTreeMap::new(),
+        }
+    }
+
+    /// Serves the stream; returns how it ends.
+    async fn run(&mut self, first: Request, requests: &mut Requests) -> Status {
+        self.on_request(&first);
+        let draining = self.shared.draining.clone();
+        loop {
+            if let Err(end) = self.send_due().await {
+                return end;
+            }
+            let late = self.unanswered.values().min().map(|sent| *sent + ANSWER);
+            tokio::select! {
+                biased;
+                request = requests.next() => match request {
+                    Ok(Some(request)) => self.on_request(&request),
+                    Ok(None) => return Status::ok(""),
+                    Err(status) => {
+                        debug!(node = %self.client.id, %status, "stream has broken");
+                        return status;
+                    }
+                },
+                Some(turn) = self.turns.recv() => {
+                    if let Err(end) = self.on_turn(turn).await {
+                        return end;
+                    }
+                }
+                () = at(late) => self.waive(),
+                () = draining.cancelled() => return Status::unavailable("shutting down"),
+            }
+        }
+    }
+
+    fn on_request(&mut self, request: &Request) {
+        let verdict = match request {
+            Request::Sotw(request) => self.stream.on_sotw_request(request),
+            Request::Delta(request) => self.stream.on_delta_request(request),
+        };
+        let (node, metrics) = (&self.client.proxy.id, &self.shared.metrics);
+        let kind = match verdict {
+            Verdict::Subscribe { kind, added } => {
+                debug!(node = %self.client.id, %kind, names = added.len(), "subscribe");
+                // The snapshot may be newer than the one that the rest was generated from; only the news is.
+                self.snapshot = self.shared.snapshot();
+                self.mark(kind, added);
+                kind
+            }
+            Verdict::Unsubscribe { kind } | Verdict::Ack { kind } => {
+                if let Some(code) = self.rejections.remove(&kind) {
+                    metrics.accepted(kind.short(), &node.to_string(), code);
+                }
+                kind
+            }
+            Verdict::Nack { kind, message } => {
+                warn!(node = %self.client.id, %kind, %message, "proxy rejects configuration");
+                let code = request.error_code();
+                metrics.rejected(kind.short(), &node.to_string(), code);
+                self.rejections.insert(kind, code);
+                kind
+            }
+            Verdict::Stale { kind } => {
+                debug!(node = %self.client.id, %kind, "request with an outdated nonce");
+                metrics.expired_nonces.get_or_create(&by_type(kind.short())).inc();
+                kind
+            }
+            Verdict::Unknown { type_url } => {
+                info!(node = %self.client.id, %type_url, "not a type of ours: no answer");
+                return;
+            }
+        };
+        if !self.stream.is_waiting(kind) {
+            self.unanswered.remove(&kind);
+        }
+        self.client.note(kind, self.stream.status(kind));
+    }
+
+    async fn on_turn(&mut self, turn: Turn) -> Result<(), Status> {
+        self.shared.metrics.queue_time.observe(turn.queued.elapsed().as_secs_f64());
+        self.snapshot = self.shared.snapshot();
+        let kinds = touched(&turn.request, self.client.proxy.node_type());
+        for kind in &kinds {
+            self.mark_changed(*kind, &turn.request);
+        }
+        self.stream.push(kinds);
+        let sent = self.send_due().await;
+        self.shared.hub.done(self.client.number);
+        if let Some(start) = turn.request.start {
+            self.shared.metrics.convergence_time.observe(start.elapsed().as_secs_f64());
+        }
+        sent
+    }
+
+    /// What a push makes stale of a type. Endpoints know which: those of the services that changed.
+    fn mark_changed(&mut self, kind: ResourceType, request: &PushRequest) {
+        match (kind, self.stream.wanted(kind)) {
+            (ResourceType::Endpoint, Wanted::Names(names)) if request.is_endpoints_only() => {
+                let changed: BTreeSet<&str> = request
+                    .updated
+                    .iter()
+                    .filter(|key| key.kind == Kind::Endpoints)
+                    .map(|key| &*key.name)
+                    .collect();
+                let stale =
+                    names.iter().filter(|name| changed.contains(host_of(name).as_str())).cloned().collect();
+                self.mark(kind, stale);
+            }
+            _ => {
+                self.stale.insert(kind, Stale::All);
+            }
+        }
+    }
+
+    fn mark(&mut self, kind: ResourceType, names: Vec<Arc<str>>) {
+        if kind.is_wildcard() && !self.client.proxy.is_proxyless() {
+            self.stale.insert(kind, Stale::All);
+            return;
+        }
+        match self.stale.entry(kind).or_insert_with(|| Stale::Names(BTreeSet::new())) {
+            Stale::All => {}
+            Stale::Names(known) => known.extend(names),
+        }
+    }
+
+    /// Generates and sends everything that is due.
+    async fn send_due(&mut self) -> Result<(), Status> {
+        while let Some(kind) = self.stream.next_due() {
+            let started = Instant::now();
+            let offered = self.offer(kind).await?;
+            let version = self.shared.generation.version(&self.snapshot);
+            let response = self.stream.respond(kind, &version, &offered, Why::IfChanged);
+            if let Some(response) = response {
+                let generated = started.elapsed();
+                self.shared
+                    .metrics
+                    .push_time
+                    .get_or_create(&by_type(kind.short()))
+                    .observe(generated.as_secs_f64());
+                self.send(&response).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// All that the client could want of a type: what it was told, with everything stale generated anew.
+    async fn offer(&mut self, kind: ResourceType) -> Result<ResourceMap, Status> {
+        let told = self.stream.told(kind).cloned().unwrap_or_default();
+        let wanted = match self.stream.wanted(kind) {
+            Wanted::Nothing => return Ok(told),
+            Wanted::All => None,
+            Wanted::Names(names) => Some(names.clone()),
+        };
+        let (mut offered, names) = match (self.stale.remove(&kind), wanted) {
+            (Some(Stale::Names(stale)), Some(_)) => {
+                let offered = stale.iter().fold(told, |told, name| told.without(name));
+                (offered, Some(stale))
+            }
+            (None, Some(_)) => return Ok(told),
+            (Some(Stale::All), wanted) => (ResourceMap::new(), wanted),
+            (_, None) => (ResourceMap::new(), None),
+        };
+        let generation = &self.shared.generation;
+        let generated =
+            generation.generate(self.snapshot.clone(), self.client.proxy.clone(), kind, names).await?;
+        self.client.report(kind, generated.report.rejected);
+        for (name, resource) in generated.resources {
+            offered.insert(name, resource);
+        }
+        Ok(offered)
+    }
+
+    async fn send(&mut self, response: &Response) -> Result<(), Status> {
+        let kind = response.kind;
+        let bytes = frame(&response.encode())?;
+        let (size, started) = (bytes.len(), Instant::now());
+        if self.outbox.send(Outgoing::Message(bytes)).await.is_err() {
+            return Err(Status::cancelled("the client is gone"));
+        }
+        let metrics = &self.shared.metrics;
+        metrics.send_time.observe(started.elapsed().as_secs_f64());
+        metrics.pushes.get_or_create(&by_type(kind.short())).inc();
+        #[expect(clippy::cast_precision_loss, reason = "a histogram of sizes; 2^53 bytes are out of reach")]
+        metrics.config_size.get_or_create(&by_type(kind.short())).observe(size as f64);
+        debug!(
+            node = %self.client.id,
+            %kind,
+            resources = response.resources.len(),
+            removed = response.removed.len(),
+            size,
+            nonce = response.nonce.as_str(),
+            "sent"
+        );
+        self.unanswered.insert(kind, Instant::now());
+        self.client.note(kind, self.stream.status(kind));
+        self.client.sent(kind);
+        Ok(())
+    }
+
+    /// Waits no longer for answers that are late.
+    fn waive(&mut self) {
+        let now = Instant::now();
+        let late: Vec<ResourceType> = self
+            .unanswered
+            .iter()
+            .filter(|(_, sent)| **sent + ANSWER <= now)
+            .map(|(kind, _)| *kind)
+            .collect();
+        for kind in late {
+            warn!(node = %self.client.id, %kind, after = ?ANSWER, "no answer; not waiting for it any longer");
+            self.unanswered.remove(&kind);
+            self.stream.waive(kind);
+        }
+    }
+
+    fn close(&self) {
+        self.shared.hub.leave(self.client.number);
+        for (kind, code) in &self.rejections {
+            self.shared.metrics.accepted(kind.short(), &self.client.proxy.id.to_string(), *code);
+        }
+        info!(node = %self.client.id, "connection has ended");
+    }
+}
+
+/// The host of a cluster's endpoints; nothing that any service is called for a name that is not ours.
+fn host_of(name: &str) -> Hostname {
+    name.parse::<ClusterName>().map_or_else(|_| "".into(), |name| name.host.into())
+}
+
+/// Waits for a moment, or for ever.
+async fn at(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due.into()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,235 @@
+//! Who is connected, and whose turn it is to be pushed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime};
+
+use pilot_core::generate::Rejected;
+use pilot_core::model::{Kind, Proxy};
+use pilot_core::push::{PushQueue, PushRequest};
+use pilot_core::xds::{Status, Wanted};
+use pilot_proto::ResourceType;
+use tokio::sync::{Notify, mpsc};
+
+use crate::server::Shared;
+
+/// What one type looks like from outside, for the debug pages.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TypeStatus {
+    /// What was asked for by name; `None`: everything.
+    pub(crate) names: Option<BTreeSet<Arc<str>>>,
+    /// Nonce of the last response.
+    pub(crate) nonce_sent: String,
+    /// Nonce of the last response that was accepted.
+    pub(crate) nonce_acked: String,
+    /// Why the proxy rejected a response, until it accepts one.
+    pub(crate) last_error: String,
+    /// When the last response was sent.
+    pub(crate) sent: Option<SystemTime>,
+    /// What could not be generated.
+    pub(crate) rejected: Vec<Rejected>,
+}
+
+/// One connected proxy.
+pub(crate) struct Client {
+    /// Counts the connections of this instance.
+    pub(crate) number: u64,
+    /// Istio's connection id, `<pod>.<namespace>-<number>`.
+    pub(crate) id: String,
+    /// Who it is.
+    pub(crate) proxy: Arc<Proxy>,
+    /// Where it connects from.
+    pub(crate) peer: Option<SocketAddr>,
+    /// Since when.
+    pub(crate) connected: SystemTime,
+    /// `SotW` or delta, as the debug pages spell it.
+    pub(crate) codec: &'static str,
+    pushes: mpsc::Sender<Turn>,
+    types: Mutex<BTreeMap<ResourceType, TypeStatus>>,
+}
+
+/// A push whose turn it is.
+pub(crate) struct Turn {
+    /// What changed.
+    pub(crate) request: Arc<PushRequest>,
+    /// When the first of what is merged in it was queued.
+    pub(crate) queued: Instant,
+}
+
+/// Everybody who is connected.
+#[derive(Default)]
+pub(crate) struct Hub {
+    counter: AtomicU64,
+    clients: Mutex<BTreeMap<u64, Arc<Client>>>,
+    queue: Mutex<Queue>,
+    waiting: Notify,
+}
+
+/// Whose turn it is, and since when they wait.
+#[derive(Default)]
+struct Queue {
+    turns: PushQueue<u64>,
+    since: BTreeMap<u64, Instant>,
+}
+
+/// A lock whose holder panicked still holds a usable value: nothing here is changed in two steps.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+// === impl Hub ===
+
+impl Hub {
+    /// Adds a proxy. From here on it misses no push; its own turn comes by the receiver.
+    pub(crate) fn join(
+        &self,
+        proxy: Arc<Proxy>,
+        peer: Option<SocketAddr>,
+        codec: &'static str,
+    ) -> (Arc<Client>, mpsc::Receiver<Turn>) {
+        let number = self.counter.fetch_add(1, Ordering::Relaxed) + 1;
+        // One turn at most is under way: the queue keeps the next until this one is done.
+        let (pushes, turns) = mpsc::channel(1);
+        let client = Arc::new(Client {
+            number,
+            id: format!("{}-{number}", proxy.id.id),
+            proxy,
+            peer,
+            connected: SystemTime::now(),
+            codec,
+            pushes,
+            types: Mutex::default(),
+        });
+        lock(&self.clients).insert(number, client.clone());
+        (client, turns)
+    }
+
+    /// Removes a proxy.
+    pub(crate) fn leave(&self, number: u64) {
+        lock(&self.clients).remove(&number);
+        let mut queue = lock(&self.queue);
+        queue.turns.remove(&number);
+        queue.since.remove(&number);
+    }
+
+    /// Everybody, in the order in which they came.
+    pub(crate) fn clients(&self) -> Vec<Arc<Client>> {
+        lock(&self.clients).values().cloned().collect()
+    }
+
+    /// What could not be generated, and for whom.
+    pub(crate) fn rejected(&self) -> Vec<(Arc<Client>, Rejected)> {
+        let of = |client: Arc<Client>| {
+            let rejected: Vec<Rejected> =
+                client.types().into_values().flat_map(|known| known.rejected).collect();
+            rejected.into_iter().map(move |rejected| (client.clone(), rejected))
+        };
+        self.clients().into_iter().flat_map(of).collect()
+    }
+
+    /// Queues a push for everybody it may concern; returns how many.
+    pub(crate) fn push(&self, request: &Arc<PushRequest>, now: Instant) -> usize {
+        let concerned: Vec<u64> = {
+            let clients = lock(&self.clients);
+            clients.values().filter(|client| client.concerned(request)).map(|client| client.number).collect()
+        };
+        let mut queue = lock(&self.queue);
+        for number in &concerned {
+            queue.turns.enqueue(*number, request);
+            queue.since.entry(*number).or_insert(now);
+        }
+        drop(queue);
+        self.waiting.notify_one();
+        concerned.len()
+    }
+
+    /// A connection has sent what its turn brought.
+    pub(crate) fn done(&self, number: u64) {
+        lock(&self.queue).turns.done(&number);
+        self.waiting.notify_one();
+    }
+
+    async fn next(&self) -> (u64, Turn) {
+        loop {
+            if let Some(next) = lock(&self.queue).next() {
+                return next;
+            }
+            self.waiting.notified().await;
+        }
+    }
+}
+
+/// Hands turns to connections until the server stops. How many generate at once is decided where they generate.
+pub(crate) async fn dispatch(shared: Arc<Shared>) -> anyhow::Result<()> {
+    let stop = shared.stop.clone();
+    loop {
+        let (number, turn) = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            next = shared.hub.next() => next,
+        };
+        let client = lock(&shared.hub.clients).get(&number).cloned();
+        // Gone meanwhile: `leave` has cleared its place in the queue, or will.
+        if let Some(client) = client
+            && client.pushes.try_send(turn).is_err()
+        {
+            shared.hub.done(number);
+        }
+    }
+}
+
+// === impl Queue ===
+
+impl Queue {
+    fn next(&mut self) -> Option<(u64, Turn)> {
+        let (number, request) = self.turns.dequeue()?;
+        let queued = self.since.remove(&number).unwrap_or_else(Instant::now);
+        Some((number, Turn { request, queued }))
+    }
+}
+
+// === impl Client ===
+
+impl Client {
+    /// Whether a push may change anything for this proxy. A change of one proxy's own workload is that proxy's alone.
+    fn concerned(&self, request: &PushRequest) -> bool {
+        request.forced
+            || request.updated.iter().any(|key| {
+                key.kind != Kind::Proxy || self.proxy.ips.iter().any(|ip| *key.name == *ip.to_string())
+            })
+    }
+
+    /// What every type looks like.
+    pub(crate) fn types(&self) -> BTreeMap<ResourceType, TypeStatus> {
+        lock(&self.types).clone()
+    }
+
+    /// Where a type stands after a request or a response; nothing: it is not watched any more.
+    pub(crate) fn note(&self, kind: ResourceType, status: Option<Status<'_>>) {
+        let mut types = lock(&self.types);
+        let Some(status) = status else {
+            types.remove(&kind);
+            return;
+        };
+        let known = types.entry(kind).or_default();
+        known.names = match status.wanted {
+            Wanted::All => None,
+            Wanted::Names(names) => Some(names.clone()),
+            Wanted::Nothing => Some(BTreeSet::new()),
+        };
+        known.nonce_sent = status.nonce_sent.map_or_else(String::new, |nonce| nonce.as_str().to_owned());
+        known.nonce_acked = status.nonce_acked.map_or_else(String::new, |nonce| nonce.as_str().to_owned());
+        status.last_error.unwrap_or_default().clone_into(&mut known.last_error);
+    }
+
+    /// A response was sent.
+    pub(crate) fn sent(&self, kind: ResourceType) {
+        lock(&self.types).entry(kind).or_default().sent = Some(SystemTime::now());
+    }
+
+    /// What could not be generated of a type.
+    pub(crate) fn report(&self, kind: ResourceType, rejected: Vec<Rejected>) {
+        lock(&self.types).entry(kind).or_default().rejected = rejected;
+    }
+}

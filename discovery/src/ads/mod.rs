@@ -1,0 +1,17 @@
+//! The aggregated discovery service: one task for each Envoy stream.
+//!
+//! ```text
+//!  Envoy ══HTTP/2══ wire (gRPC frames) ══ connection (one task) ──▶ pilot_core::xds::Stream
+//!                                              ▲                         │ what is due
+//!                          hub ── push queue ──┘                         ▼
+//!                                                     generation: scope, cache, pool of threads
+//! ```
+
+mod connection;
+mod generation;
+mod hub;
+mod wire;
+
+pub(crate) use generation::Generation;
+pub(crate) use hub::{Client, Hub, dispatch};
+pub(crate) use wire::Ads;

@@ -1,0 +1,167 @@
+//! Pages about the world: services, endpoints, configuration objects, and what could not be used of them.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use axum::response::Response;
+use pilot_core::model::{
+    ConfigObject, ConfigSpec, Endpoint, ExportTo, Health, Location, Resolution, Service,
+};
+use serde_json::Map;
+
+use super::{Arc, Shared, State, Value, json, page, time};
+
+/// `/debug/registryz`: every service.
+pub(super) async fn registryz(State(shared): State<Arc<Shared>>) -> Response {
+    page(&shared.snapshot().services.values().map(|service| service_json(service)).collect())
+}
+
+fn service_json(service: &Service) -> Value {
+    let ports: Vec<Value> = service
+        .ports
+        .iter()
+        .map(|port| json!({"name": port.name, "port": port.port, "protocol": port.protocol.as_str()}))
+        .collect();
+    let vips: Vec<String> = service.addresses.iter().map(ToString::to_string).collect();
+    let export_to: BTreeMap<String, Value> = service
+        .export_to
+        .iter()
+        .map(|target| match target {
+            ExportTo::Public => "*".to_owned(),
+            ExportTo::Private => ".".to_owned(),
+            ExportTo::Nobody => "~".to_owned(),
+            ExportTo::To(namespace) => namespace.to_string(),
+        })
+        .map(|target| (target, json!({})))
+        .collect();
+    // Istio prints the numbers of its enum.
+    let resolution = match service.resolution {
+        Resolution::ClientSideLb => 0,
+        Resolution::Dns => 1,
+        Resolution::Passthrough => 2,
+        Resolution::DnsRoundRobin => 3,
+        Resolution::Alias(_) => 4,
+    };
+    json!({
+        "Attributes": {
+            "ServiceRegistry": service.registry.as_str(),
+            "Name": service.name,
+            "Namespace": service.namespace,
+            "Labels": service.labels,
+            "ExportTo": export_to,
+            "LabelSelectors": service.selector,
+        },
+        "ports": ports,
+        "creationTime": created(service.created),
+        "hostname": service.hostname,
+        "clusterVIPs": {"Addresses": vips},
+        "defaultAddress": vips.first().map_or("0.0.0.0", String::as_str),
+        "Resolution": resolution,
+        "MeshExternal": service.location == Location::MeshExternal,
+    })
+}
+
+fn created(seconds: i64) -> Option<String> {
+    let seconds = u64::try_from(seconds).ok().filter(|seconds| *seconds > 0)?;
+    Some(time(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)))
+}
+
+/// `/debug/endpointz`: the endpoints of every port of every service.
+pub(super) async fn endpointz(State(shared): State<Arc<Shared>>) -> Response {
+    let snapshot = shared.snapshot();
+    let mut ports = Vec::new();
+    for service in snapshot.services.values() {
+        let endpoints = snapshot.endpoints_of(service);
+        for port in &service.ports {
+            let served: Vec<Value> = endpoints
+                .iter()
+                .filter(|endpoint| endpoint.port_name == port.name)
+                .map(endpoint_json)
+                .collect();
+            ports.push(json!({"svc": format!("{}:{}", service.hostname, port.name), "ep": served}));
+        }
+    }
+    page(&json!(ports))
+}
+
+fn endpoint_json(endpoint: &Endpoint) -> Value {
+    // Istio prints the numbers of its enum, from 1.
+    let health = match endpoint.health {
+        Health::Healthy => 1,
+        Health::Unhealthy => 2,
+        Health::Draining => 3,
+        Health::Terminating => 4,
+    };
+    json!({
+        "Addresses": [endpoint.address.to_string()],
+        "EndpointPort": endpoint.port,
+        "ServicePortName": endpoint.port_name,
+        "Labels": *endpoint.labels,
+        "ServiceAccount": endpoint.service_account,
+        "Network": endpoint.network,
+        "Locality": {"Label": endpoint.locality.to_string()},
+        "LbWeight": endpoint.weight,
+        "HealthStatus": health,
+        "TLSMode": endpoint.tls_mode.as_str(),
+        "Namespace": endpoint.namespace,
+        "WorkloadName": endpoint.workload,
+        "NodeName": endpoint.node,
+    })
+}
+
+/// `/debug/configz`: every configuration object, as `kubectl` would show it.
+pub(super) async fn configz(State(shared): State<Arc<Shared>>) -> Response {
+    page(&shared.snapshot().configs.values().map(|object| config_json(object)).collect())
+}
+
+fn config_json(object: &ConfigObject) -> Value {
+    let spec = match &object.spec {
+        ConfigSpec::ServiceEntry(entry) => json!(entry),
+        ConfigSpec::WorkloadEntry(entry) => json!(entry),
+    };
+    let meta = &object.meta;
+    let metadata = json!({
+        "name": meta.name, "namespace": meta.namespace, "labels": meta.labels, "annotations": meta.annotations,
+        "creationTimestamp": created(meta.created),
+    });
+    json!({
+        "apiVersion": "networking.istio.io/v1",
+        "kind": object.spec.kind().as_str(),
+        "metadata": without_defaults(metadata),
+        "spec": without_defaults(spec),
+    })
+}
+
+/// Drops what was not written: protobuf's JSON leaves out defaults.
+fn without_defaults(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let fields = fields.into_iter().map(|(key, value)| (key, without_defaults(value)));
+            Value::Object(fields.filter(|(_, value)| !is_default(value)).collect::<Map<_, _>>())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(without_defaults).collect()),
+        other => other,
+    }
+}
+
+fn is_default(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(value) => !value,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+    }
+}
+
+/// `/debug/mesh`: the mesh configuration.
+pub(super) async fn mesh(State(shared): State<Arc<Shared>>) -> Response {
+    page(&json!(*shared.snapshot().mesh))
+}
+
+/// `/debug/rejectedz`: objects that could not be used, and why. (Ours: Istio tells by webhook and status only.)
+pub(super) async fn rejectedz(State(shared): State<Arc<Shared>>) -> Response {
+    let problems: Vec<String> = shared.files.problems().iter().map(ToString::to_string).collect();
+    page(&json!(problems))
+}

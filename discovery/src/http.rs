@@ -1,0 +1,63 @@
+//! The two HTTP servers: `--httpAddr` (`/ready`, `/debug`) and `--monitoringAddr` (`/metrics`, `/version`, `/debug`).
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use tokio::net::TcpListener;
+
+use crate::config::Listen;
+use crate::debug;
+use crate::server::Shared;
+use crate::version::VERSION;
+
+/// Opens the first address that the machine has. `:8080` is all addresses of both families where there are both.
+pub(crate) async fn bind(listen: &Listen) -> anyhow::Result<TcpListener> {
+    let mut last = None;
+    for address in &listen.addresses {
+        match TcpListener::bind(address).await {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last = Some((address, error)),
+        }
+    }
+    let (address, error) = last.context("no address to listen on")?;
+    Err(error).with_context(|| format!("listen on {} {address}", listen.flag))
+}
+
+/// What `--httpAddr` serves.
+pub(crate) fn http(shared: Arc<Shared>) -> Router {
+    Router::new().route("/ready", get(ready)).merge(debug::routes()).with_state(shared)
+}
+
+/// What `--monitoringAddr` serves.
+pub(crate) fn monitoring(shared: Arc<Shared>) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/version", get(|| async { VERSION }))
+        .route("/ready", get(ready))
+        .merge(debug::routes())
+        .with_state(shared)
+}
+
+/// Serves until `shared` says stop.
+pub(crate) async fn serve(listener: TcpListener, router: Router, shared: Arc<Shared>) -> anyhow::Result<()> {
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    let stop = shared.stop.clone();
+    axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await.context("serve HTTP")
+}
+
+async fn ready(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
+    match shared.not_ready() {
+        None => (StatusCode::OK, "ready\n".to_owned()),
+        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
+    }
+}
+
+async fn metrics(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], shared.metrics.page(&shared))
+}

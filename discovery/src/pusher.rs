@@ -1,0 +1,154 @@
+//! The one task that owns the world: event → apply → debounce → snapshot → who is told.
+//!
+//! Nobody else writes the world, and only snapshots leave here. Until every source has told all it sees there is no
+//! snapshot and the control plane is not ready.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use pilot_core::model::{Kind, SourceEvent, SourceId};
+use pilot_core::push::{Debounce, PushContext, PushRequest, Reason, Urgency};
+use pilot_core::world::{Changes, World};
+use pilot_proto::mesh::MeshConfig;
+use tokio::sync::{mpsc, watch};
+use tracing::{debug, info};
+
+use crate::metrics::by_type;
+use crate::server::Shared;
+
+/// How many events are taken at once: enough to swallow a burst, few enough to look at the clock in between.
+const BATCH: usize = 256;
+
+/// What the task works with.
+pub(crate) struct Pusher {
+    world: World,
+    debounce: Debounce,
+    events: mpsc::Receiver<(SourceId, SourceEvent)>,
+    mesh: watch::Receiver<Arc<MeshConfig>>,
+    snapshots: watch::Sender<Arc<PushContext>>,
+    shared: Arc<Shared>,
+}
+
+// === impl Pusher ===
+
+impl Pusher {
+    /// A pusher of an empty world.
+    pub(crate) fn new(
+        mut world: World,
+        events: mpsc::Receiver<(SourceId, SourceEvent)>,
+        mut mesh: watch::Receiver<Arc<MeshConfig>>,
+        snapshots: watch::Sender<Arc<PushContext>>,
+        shared: Arc<Shared>,
+    ) -> Self {
+        // What the mesh is at the start is no change.
+        drop(world.set_mesh(mesh.borrow_and_update().clone()));
+        Self { world, debounce: Debounce::default(), events, mesh, snapshots, shared }
+    }
+
+    /// Runs until the sources are gone or the server stops.
+    pub(crate) async fn run(mut self) -> anyhow::Result<()> {
+        let stop = self.shared.stop.clone();
+        let mut batch = Vec::with_capacity(BATCH);
+        loop {
+            let due = self.debounce.due().filter(|_| self.world.is_synced());
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(()),
+                () = at(due) => self.push(),
+                taken = self.events.recv_many(&mut batch, BATCH) => {
+                    anyhow::ensure!(taken > 0, "every source has ended");
+                    let was_synced = self.world.is_synced();
+                    for (source, event) in batch.drain(..) {
+                        self.event(&source, event);
+                    }
+                    if self.world.is_synced() && !was_synced {
+                        self.first_snapshot();
+                    }
+                }
+                news = self.mesh.changed() => {
+                    anyhow::ensure!(news.is_ok(), "the mesh configuration is watched no more");
+                    let mesh = self.mesh.borrow_and_update().clone();
+                    let changes = self.world.set_mesh(mesh);
+                    self.collect(&changes);
+                }
+            }
+        }
+    }
+
+    fn event(&mut self, source: &SourceId, event: SourceEvent) {
+        if event == SourceEvent::Synced {
+            debug!(%source, "source has told all it sees");
+        }
+        let changes = self.world.apply(source, event);
+        self.collect(&changes);
+    }
+
+    fn collect(&mut self, changes: &Changes) {
+        if changes.is_empty() {
+            return;
+        }
+        let mut request = PushRequest { updated: changes.keys.clone(), ..PushRequest::default() };
+        for key in &changes.keys {
+            let (reason, update) = match key.kind {
+                Kind::ServiceEntry => (Reason::Service, "svc"),
+                Kind::Endpoints => (Reason::Endpoint, "eds"),
+                Kind::WorkloadEntry => (Reason::Config, "config"),
+                Kind::MeshConfig => (Reason::Global, "config"),
+                Kind::Proxy => (Reason::Proxy, "proxy"),
+            };
+            *request.reasons.entry(reason).or_default() += 1;
+            self.shared.metrics.inbound_updates.get_or_create(&by_type(update)).inc();
+        }
+        let urgency = if changes.endpoint_removed { Urgency::Urgent } else { Urgency::Normal };
+        self.debounce.on_change(Instant::now(), request, urgency);
+    }
+
+    fn first_snapshot(&mut self) {
+        let collected = self.debounce.take(Instant::now());
+        self.build();
+        let services = self.world.services().len();
+        info!(
+            services,
+            changes = collected.map_or(0, |request| request.updated.len()),
+            "all sources have synced"
+        );
+        self.shared.synced();
+    }
+
+    fn push(&mut self) {
+        let now = Instant::now();
+        let Some(request) = self.debounce.take(now) else { return };
+        let collected = request.start.map(|start| now.duration_since(start)).unwrap_or_default();
+        self.shared.metrics.debounce_time.observe(collected.as_secs_f64());
+        for reason in request.reasons.keys() {
+            self.shared.metrics.push_triggers.get_or_create(&by_type(reason.as_str())).inc();
+        }
+        self.build();
+        let (updated, first) = (request.updated.len(), request.updated.first().map(ToString::to_string));
+        let proxies = self.shared.hub.push(&Arc::new(request), now);
+        self.debounce.done();
+        info!(
+            updated,
+            first = first.unwrap_or_default(),
+            debounce_ms = collected.as_millis(),
+            proxies,
+            "push"
+        );
+    }
+
+    fn build(&mut self) {
+        let started = Instant::now();
+        let next = Arc::new(self.snapshots.borrow().next(&self.world));
+        self.shared.metrics.services.set(i64::try_from(next.services.len()).unwrap_or(i64::MAX));
+        self.snapshots.send_replace(next);
+        self.shared.metrics.context_init.observe(started.elapsed().as_secs_f64());
+    }
+}
+
+/// Waits for a moment, or for ever.
+async fn at(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due.into()).await,
+        None => std::future::pending().await,
+    }
+}

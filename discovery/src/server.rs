@@ -1,0 +1,239 @@
+//! The composition root: builds the parts, runs them as named tasks, and stops them in order.
+//!
+//! ```text
+//!  running ──SIGTERM──▶ draining: not ready, GOAWAY, streams finish what is due ──all gone, or time is up──▶ stopped
+//! ```
+//!
+//! A task that ends early ends the process with its reason: a control plane without one of its parts is worse than
+//! none, because nobody notices.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use pilot_core::model::SourceId;
+use pilot_core::push::PushContext;
+use pilot_core::world::World;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::ads::{self, Ads, Generation, Hub};
+use crate::config::{Config, Keepalive};
+use crate::metrics::Metrics;
+use crate::pusher::Pusher;
+use crate::source::file::{self, FileSourceConfig, FileStatus};
+use crate::{http, mesh};
+
+/// Events a source may be ahead of the pusher; when full, the source waits.
+const EVENTS: usize = 1024;
+
+/// How long a stream may outlive the GOAWAY that its connection got for its age.
+const MAX_AGE_GRACE: Duration = Duration::from_secs(10);
+
+/// What every part may read.
+pub(crate) struct Shared {
+    /// Who is connected.
+    pub(crate) hub: Hub,
+    /// What is counted.
+    pub(crate) metrics: Metrics,
+    /// What makes resources.
+    pub(crate) generation: Generation,
+    /// What the file registry read, and what it could not use.
+    pub(crate) files: Arc<FileStatus>,
+    /// The mesh as it is now.
+    pub(crate) snapshots: watch::Receiver<Arc<PushContext>>,
+    /// Name of this instance.
+    pub(crate) instance: String,
+    /// Streams are asked to end.
+    pub(crate) draining: CancellationToken,
+    /// Everything else is asked to end.
+    pub(crate) stop: CancellationToken,
+    synced: AtomicBool,
+}
+
+// === impl Shared ===
+
+impl Shared {
+    /// Why this instance takes no proxies, if it does not.
+    pub(crate) fn not_ready(&self) -> Option<&'static str> {
+        if self.draining.is_cancelled() {
+            Some("shutting down")
+        } else if !self.synced.load(Ordering::Acquire) {
+            Some("sources have not synced")
+        } else {
+            None
+        }
+    }
+
+    /// The first snapshot is there.
+    pub(crate) fn synced(&self) {
+        self.synced.store(true, Ordering::Release);
+    }
+
+    /// The mesh as it is now.
+    pub(crate) fn snapshot(&self) -> Arc<PushContext> {
+        self.snapshots.borrow().clone()
+    }
+}
+
+/// Runs the control plane until a signal ends it.
+pub(crate) fn run(config: Config) -> anyhow::Result<()> {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
+    let result = runtime.block_on(serve(config));
+    // Threads that generate or read files end by themselves; nobody waits for what they make.
+    runtime.shutdown_background();
+    result
+}
+
+type Tasks = JoinSet<(&'static str, anyhow::Result<()>)>;
+
+async fn serve(config: Config) -> anyhow::Result<()> {
+    let signals = signals()?;
+    let grpc = bind(config.grpc.as_ref()).await?;
+    let http = bind(config.http.as_ref()).await?;
+    let monitoring = bind(config.monitoring.as_ref()).await?;
+
+    let mesh = mesh::watch(&config.mesh_file)?;
+    let world = World::new(&config.domain, [SourceId("File".into())]);
+    let (snapshot_tx, snapshots) = watch::channel(Arc::new(PushContext::default()));
+    let files = Arc::new(FileStatus::default());
+    let shared = Arc::new(Shared {
+        hub: Hub::default(),
+        metrics: Metrics::new(),
+        generation: Generation::default(),
+        files: files.clone(),
+        snapshots,
+        instance: config.instance.clone(),
+        draining: CancellationToken::new(),
+        stop: CancellationToken::new(),
+        synced: AtomicBool::new(false),
+    });
+
+    let mut tasks = Tasks::new();
+    let (event_tx, event_rx) = mpsc::channel(EVENTS);
+    let settings = FileSourceConfig {
+        directory: config.registry.clone(),
+        domain_suffix: config.domain.clone(),
+        trust_domain: mesh.borrow().trust_domain.clone(),
+        cluster_id: config.cluster_id.clone(),
+        system_namespace: config.namespace.clone(),
+    };
+    spawn(&mut tasks, "file source", file::run(settings, event_tx, files));
+    let pusher = Pusher::new(world, event_rx, mesh, snapshot_tx, shared.clone());
+    spawn(&mut tasks, "pusher", pusher.run());
+    spawn(&mut tasks, "dispatcher", ads::dispatch(shared.clone()));
+    if let Some(listener) = http {
+        spawn(&mut tasks, "HTTP server", http::serve(listener, http::http(shared.clone()), shared.clone()));
+    }
+    if let Some(listener) = monitoring {
+        let router = http::monitoring(shared.clone());
+        spawn(&mut tasks, "monitoring server", http::serve(listener, router, shared.clone()));
+    }
+    let mut streams = Tasks::new();
+    if let Some(listener) = grpc {
+        spawn(&mut streams, "gRPC server", grpc_server(listener, config.keepalive, shared.clone()));
+    }
+
+    let cause = tokio::select! {
+        signal = signals => Ok(signal),
+        ended = tasks.join_next() => Err(early(ended)),
+        ended = streams.join_next(), if !streams.is_empty() => Err(early(ended)),
+    };
+    match &cause {
+        Ok(signal) => info!(signal, "shutting down"),
+        Err(error) => error!("{error:#}"),
+    }
+    let all = async {
+        shared.draining.cancel();
+        while streams.join_next().await.is_some() {}
+        shared.stop.cancel();
+        // The file source has nothing to finish.
+        tasks.abort_all();
+        while tasks.join_next().await.is_some() {}
+    };
+    if tokio::time::timeout(config.shutdown, all).await.is_err() {
+        warn!(after = ?config.shutdown, "not everything has ended in time");
+    }
+    cause.map(|_| ())
+}
+
+fn spawn(
+    tasks: &mut Tasks,
+    name: &'static str,
+    task: impl Future<Output = anyhow::Result<()>> + Send + 'static,
+) {
+    tasks.spawn(async move { (name, task.await) });
+}
+
+/// What a task that ended before its time says about it.
+fn early(ended: Option<Result<(&'static str, anyhow::Result<()>), tokio::task::JoinError>>) -> anyhow::Error {
+    match ended {
+        Some(Ok((name, Err(error)))) => error.context(format!("{name} has failed")),
+        Some(Ok((name, Ok(())))) => anyhow::anyhow!("{name} has ended"),
+        Some(Err(error)) => anyhow::Error::new(error).context("a task has failed"),
+        None => anyhow::anyhow!("no task is left"),
+    }
+}
+
+async fn bind(listen: Option<&crate::config::Listen>) -> anyhow::Result<Option<tokio::net::TcpListener>> {
+    match listen {
+        None => Ok(None),
+        Some(listen) => {
+            let listener = http::bind(listen).await?;
+            info!(flag = listen.flag, address = %listener.local_addr().context("local address")?, "listening");
+            Ok(Some(listener))
+        }
+    }
+}
+
+async fn grpc_server(
+    listener: tokio::net::TcpListener,
+    keepalive: Keepalive,
+    shared: Arc<Shared>,
+) -> anyhow::Result<()> {
+    // Requests are small and answers are large: what limits a client is its own window.
+    let mut builder = tonic::transport::Server::builder()
+        .tcp_nodelay(true)
+        .http2_keepalive_interval(Some(keepalive.interval))
+        .http2_keepalive_timeout(Some(keepalive.timeout))
+        .initial_stream_window_size(1 << 20)
+        .initial_connection_window_size(1 << 20);
+    if let Some(age) = keepalive.max_age {
+        builder = builder.max_connection_age(age).max_connection_age_grace(MAX_AGE_GRACE);
+    }
+    let draining = shared.draining.clone();
+    builder
+        .add_service(Ads::new(shared))
+        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), draining.cancelled_owned())
+        .await
+        .context("serve gRPC")
+}
+
+/// The signal that ends the process, when it comes. Signals are taken by a thread of their own.
+fn signals() -> anyhow::Result<impl Future<Output = &'static str>> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT]).context("take signals")?;
+    let (tx, mut rx) = mpsc::channel(1);
+    std::thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || {
+            for signal in signals.forever() {
+                if tx.try_send(if signal == SIGTERM { "SIGTERM" } else { "SIGINT" }).is_err() {
+                    // The process is ending already.
+                    return;
+                }
+            }
+        })
+        .context("start the signal thread")?;
+    Ok(async move {
+        match rx.recv().await {
+            Some(signal) => signal,
+            None => std::future::pending().await,
+        }
+    })
+}

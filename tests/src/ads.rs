@@ -1,0 +1,214 @@
+//! A client of xDS that does as it is told: asks for what a test says, acknowledges or refuses when a test says so, and
+//! keeps everything it was sent.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use futures_util::Stream;
+use pilot_proto::ResourceType;
+use pilot_proto::envoy::config::core::v3::Node;
+use pilot_proto::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
+use pilot_proto::envoy::service::discovery::v3::{
+    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
+};
+use pilot_proto::google::rpc::Status;
+use tokio::sync::mpsc;
+use tonic::Streaming;
+use tonic::transport::{Channel, Endpoint};
+
+/// How long a response may take before a test has waited in vain.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// `INVALID_ARGUMENT`: what Envoy refuses with.
+const INVALID_ARGUMENT: i32 = 3;
+
+/// One ADS stream: requests of one kind go out, responses of another come in.
+pub struct Ads<Request, Response> {
+    node: Option<Node>,
+    requests: mpsc::Sender<Request>,
+    responses: Streaming<Response>,
+    /// Every response so far, in order.
+    pub seen: Vec<Response>,
+}
+
+/// State of the world: each response has all resources of its type.
+pub type Sotw = Ads<DiscoveryRequest, DiscoveryResponse>;
+
+/// Incremental: each response has what changed.
+pub type Delta = Ads<DeltaDiscoveryRequest, DeltaDiscoveryResponse>;
+
+/// The node of a sidecar in the namespace `default`.
+pub fn sidecar(pod: &str) -> Node {
+    Node { id: format!("sidecar~127.0.0.1~{pod}.default~default.svc.cluster.local"), ..Node::default() }
+}
+
+/// What all streams share, whatever they carry.
+struct Wire<Request, Response> {
+    requests: mpsc::Sender<Request>,
+    responses: Streaming<Response>,
+}
+
+impl<Request: Send + 'static, Response> Ads<Request, Response> {
+    fn over(wire: Wire<Request, Response>, node: Node) -> Self {
+        Self { node: Some(node), requests: wire.requests, responses: wire.responses, seen: Vec::new() }
+    }
+
+    async fn send(&self, request: Request) -> Result<()> {
+        self.requests.send(request).await.ok().context("the stream is closed")
+    }
+}
+
+impl<Request, Response: Clone> Ads<Request, Response> {
+    /// The next response, which must come.
+    pub async fn next(&mut self) -> Result<Response> {
+        match self.next_within(PATIENCE).await? {
+            Some(response) => Ok(response),
+            None => bail!("no response within {PATIENCE:?}"),
+        }
+    }
+
+    /// The next response, or none when the server keeps still for so long.
+    pub async fn next_within(&mut self, within: Duration) -> Result<Option<Response>> {
+        let Ok(message) = tokio::time::timeout(within, self.responses.message()).await else {
+            return Ok(None);
+        };
+        let response = message.context("the stream broke")?.context("the server ended the stream")?;
+        self.seen.push(response.clone());
+        Ok(Some(response))
+    }
+}
+
+/// The requests as a stream that tonic can send.
+fn outgoing<T: Send + 'static>() -> (mpsc::Sender<T>, impl Stream<Item = T> + Send + 'static) {
+    let (sender, mut receiver) = mpsc::channel(64);
+    (sender, futures_util::stream::poll_fn(move |context| receiver.poll_recv(context)))
+}
+
+async fn connect(to: SocketAddr) -> Result<AggregatedDiscoveryServiceClient<Channel>> {
+    let endpoint = Endpoint::from_shared(format!("http://{to}"))?.connect_timeout(PATIENCE);
+    let channel = endpoint.connect().await.with_context(|| format!("connect to {to}"))?;
+    Ok(AggregatedDiscoveryServiceClient::new(channel).max_decoding_message_size(usize::MAX))
+}
+
+fn refusal(message: &str) -> Status {
+    Status { code: INVALID_ARGUMENT, message: message.to_owned(), ..Status::default() }
+}
+
+// === impl Sotw ===
+
+impl Sotw {
+    /// Opens a stream as this node, which is sent with the first request.
+    pub async fn open(to: SocketAddr, node: Node) -> Result<Self> {
+        let (requests, stream) = outgoing();
+        let responses = connect(to).await?.stream_aggregated_resources(stream).await?.into_inner();
+        Ok(Self::over(Wire { requests, responses }, node))
+    }
+
+    /// Asks for resources by name, or for all of them with no name at all.
+    pub async fn subscribe(&mut self, kind: ResourceType, names: &[&str]) -> Result<()> {
+        let resource_names = names.iter().map(ToString::to_string).collect();
+        let node = self.node.take();
+        self.send(DiscoveryRequest {
+            node,
+            resource_names,
+            type_url: kind.type_url().to_owned(),
+            ..Default::default()
+        })
+        .await
+    }
+
+    /// Accepts a response, still wanting these names.
+    pub async fn ack(&mut self, response: &DiscoveryResponse, names: &[&str]) -> Result<()> {
+        self.send(DiscoveryRequest {
+            version_info: response.version_info.clone(),
+            response_nonce: response.nonce.clone(),
+            type_url: response.type_url.clone(),
+            resource_names: names.iter().map(ToString::to_string).collect(),
+            ..Default::default()
+        })
+        .await
+    }
+
+    /// Refuses a response: `version` is the last one that was accepted.
+    pub async fn nack(
+        &mut self,
+        response: &DiscoveryResponse,
+        version: &str,
+        names: &[&str],
+        why: &str,
+    ) -> Result<()> {
+        self.send(DiscoveryRequest {
+            version_info: version.to_owned(),
+            response_nonce: response.nonce.clone(),
+            type_url: response.type_url.clone(),
+            resource_names: names.iter().map(ToString::to_string).collect(),
+            error_detail: Some(refusal(why)),
+            ..Default::default()
+        })
+        .await
+    }
+}
+
+// === impl Delta ===
+
+impl Delta {
+    /// Opens a stream as this node, which is sent with the first request.
+    pub async fn open(to: SocketAddr, node: Node) -> Result<Self> {
+        let (requests, stream) = outgoing();
+        let responses = connect(to).await?.delta_aggregated_resources(stream).await?.into_inner();
+        Ok(Self::over(Wire { requests, responses }, node))
+    }
+
+    /// Adds and drops names. `*` is all of them.
+    pub async fn subscribe(&mut self, kind: ResourceType, add: &[&str], drop: &[&str]) -> Result<()> {
+        self.resume(kind, add, drop, &[]).await
+    }
+
+    /// The same, telling which resources and versions are known from an earlier stream.
+    pub async fn resume(
+        &mut self,
+        kind: ResourceType,
+        add: &[&str],
+        drop: &[&str],
+        known: &[(&str, &str)],
+    ) -> Result<()> {
+        let node = self.node.take();
+        self.send(DeltaDiscoveryRequest {
+            node,
+            type_url: kind.type_url().to_owned(),
+            resource_names_subscribe: add.iter().map(ToString::to_string).collect(),
+            resource_names_unsubscribe: drop.iter().map(ToString::to_string).collect(),
+            initial_resource_versions: known
+                .iter()
+                .map(|(name, version)| ((*name).into(), (*version).into()))
+                .collect(),
+            ..Default::default()
+        })
+        .await
+    }
+
+    /// Accepts a response.
+    pub async fn ack(&mut self, response: &DeltaDiscoveryResponse) -> Result<()> {
+        self.answer(response, None).await
+    }
+
+    /// Refuses a response.
+    pub async fn nack(&mut self, response: &DeltaDiscoveryResponse, why: &str) -> Result<()> {
+        self.answer(response, Some(refusal(why))).await
+    }
+
+    async fn answer(
+        &mut self,
+        response: &DeltaDiscoveryResponse,
+        error_detail: Option<Status>,
+    ) -> Result<()> {
+        self.send(DeltaDiscoveryRequest {
+            type_url: response.type_url.clone(),
+            response_nonce: response.nonce.clone(),
+            error_detail,
+            ..Default::default()
+        })
+        .await
+    }
+}

@@ -1,0 +1,367 @@
+//! Discovery and agent on a folder of YAML, on loopback, each with ports of its own.
+//!
+//! ```text
+//! load ──▶ Envoy ──▶ upstreams           Sidecar: pilot-agent, its Envoy, in a PID namespace if asked
+//!            ▲ ADS
+//!        pilot-discovery ◀── Folder      Discovery: can be stopped and started again on the same ports
+//! ```
+//!
+//! Interception mode `NONE` is the rule: listeners bind their ports, so a request needs no iptables. Everything that a run
+//! leaves lies in one temporary folder.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::{self, Signal};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+
+use crate::manifest::Folder;
+use crate::net::{free_port, get, get_ok, local};
+use crate::process::{Process, Seen, children};
+use crate::programs::{Programs, programs};
+use crate::wait::eventually;
+
+/// How long a program may take to get ready on a busy machine.
+pub const START: Duration = Duration::from_secs(20);
+
+/// How long a program may take to end.
+pub const END: Duration = Duration::from_secs(20);
+
+// === Discovery ===
+
+/// A running `pilot-discovery`.
+pub struct Discovery {
+    process: Option<Process>,
+    dir: PathBuf,
+    folder: Folder,
+    /// ADS.
+    pub grpc: SocketAddr,
+    /// `/ready` and `/debug`.
+    pub http: SocketAddr,
+    /// `/metrics` and `/version`.
+    pub monitoring: SocketAddr,
+}
+
+impl Discovery {
+    /// Starts it on a folder; it is ready when this returns. Its log and its mesh file go to `dir`.
+    pub async fn start(dir: &Path, folder: &Folder) -> Result<Self> {
+        let mesh = json!({"proxyListenPort": free_port()?, "proxyInboundListenPort": free_port()?});
+        fs::write(dir.join("mesh.yaml"), serde_saphyr::to_string(&mesh)?)?;
+        let mut discovery = Self {
+            process: None,
+            dir: dir.to_owned(),
+            folder: folder.clone(),
+            grpc: local(free_port()?),
+            http: local(free_port()?),
+            monitoring: local(free_port()?),
+        };
+        discovery.start_again().await?;
+        Ok(discovery)
+    }
+
+    /// Starts it once more, on the same ports and the same folder.
+    pub async fn start_again(&mut self) -> Result<()> {
+        let Programs { discovery, .. } = programs()?;
+        let mut command = Command::new(discovery);
+        command.args(["discovery", "--registries", "File", "--configDir"]).arg(self.folder.path());
+        command.args(["--grpcAddr", &self.grpc.to_string(), "--httpAddr", &self.http.to_string()]);
+        command.args(["--monitoringAddr", &self.monitoring.to_string()]);
+        command.arg("--meshConfig").arg(self.dir.join("mesh.yaml")).current_dir(&self.dir);
+        let mut process = Process::spawn("discovery", &mut command, &self.dir)?;
+        let ready = eventually(START, "pilot-discovery is ready", async || {
+            if process.check().is_err() {
+                return Ok(());
+            }
+            get_ok(self.http, "/ready").await.map(drop)
+        });
+        ready.await.with_context(|| process.tail(30))?;
+        process.check()?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Ends it with SIGTERM.
+    pub async fn stop(&mut self) -> Result<ExitStatus> {
+        let mut process = self.process.take().context("pilot-discovery does not run")?;
+        process.signal(Signal::SIGTERM)?;
+        process.exit(END).await
+    }
+
+    /// What it logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.join("discovery.log")).unwrap_or_default()
+    }
+
+    /// An error if a proxy ever refused what it was sent.
+    pub async fn no_rejection(&self) -> Result<()> {
+        let metrics = get_ok(self.monitoring, "/metrics").await?;
+        let rejects = metrics.lines().filter(|line| {
+            let name = line.split(['{', ' ']).next().unwrap_or_default();
+            name.starts_with("pilot_") && name.contains("reject") && name != "pilot_total_rejected_configs"
+        });
+        let nonzero: Vec<&str> = rejects.filter(|line| !line.ends_with(" 0")).collect();
+        ensure!(nonzero.is_empty(), "pilot-discovery was refused: {nonzero:?}");
+        Ok(())
+    }
+}
+
+// === Sidecar ===
+
+/// How connections reach the proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interception {
+    /// Listeners bind their ports.
+    None,
+    /// One listener stands for all; iptables would lead to it.
+    Redirect,
+}
+
+/// Where the agent runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Among the other processes.
+    Beside,
+    /// As PID 1 of a namespace, as in a container.
+    PidOne,
+}
+
+/// What a sidecar is started with.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How connections reach the proxy.
+    pub interception: Interception,
+    /// Where the agent runs.
+    pub place: Place,
+    /// The Envoy it runs.
+    pub envoy: PathBuf,
+    /// How long its drain lasts at most.
+    pub drain: Duration,
+}
+
+impl Options {
+    /// Interception `NONE`, beside us, the real Envoy, a short drain.
+    pub fn new() -> Result<Self> {
+        let envoy = crate::envoy::envoy()?.to_owned();
+        Ok(Self {
+            interception: Interception::None,
+            place: Place::Beside,
+            envoy,
+            drain: Duration::from_secs(2),
+        })
+    }
+}
+
+/// A running `pilot-agent` and its Envoy.
+pub struct Sidecar {
+    process: Process,
+    place: Place,
+    /// The agent's `/healthz/ready`.
+    pub status: SocketAddr,
+    /// Envoy's admin.
+    pub admin: SocketAddr,
+    /// Envoy's own ready listener (15021).
+    pub health: SocketAddr,
+}
+
+impl Sidecar {
+    /// Starts an agent for the control plane at `discovery`. It need not be ready when this returns.
+    pub fn start(dir: &Path, discovery: SocketAddr, options: &Options) -> Result<Self> {
+        let (status, admin, health) = (local(free_port()?), local(free_port()?), local(free_port()?));
+        let mut command = match options.place {
+            Place::Beside => Command::new(&programs()?.agent),
+            Place::PidOne => pid_namespace(&programs()?.agent)?,
+        };
+        command.args(["proxy", "sidecar"]).current_dir(dir);
+        let config = proxy_config(discovery, status, admin, options);
+        command.env("PROXY_CONFIG", serde_saphyr::to_string(&config)?);
+        command.envs(environment(options.interception, health)?);
+        let process = Process::spawn("agent", &mut command, dir)?;
+        Ok(Self { process, place: options.place, status, admin, health })
+    }
+
+    /// Waits until it says that it is ready.
+    pub async fn ready(&mut self) -> Result<()> {
+        let ready = eventually(START, "pilot-agent is ready", async || {
+            if self.process.check().is_err() {
+                return Ok(());
+            }
+            get_ok(self.status, "/healthz/ready").await.map(drop)
+        });
+        ready.await.with_context(|| self.process.tail(30))?;
+        self.process.check()
+    }
+
+    /// The agent's process id as we see it; in a namespace of its own it is 1.
+    pub fn agent(&self) -> Result<Pid> {
+        match self.place {
+            Place::Beside => Ok(self.process.pid()),
+            Place::PidOne => {
+                Ok(children(self.process.pid())?.first().context("unshare has no child yet")?.pid)
+            }
+        }
+    }
+
+    /// The Envoy it runs, if it is alive.
+    pub fn envoy(&self) -> Result<Seen> {
+        let found =
+            children(self.agent()?)?.into_iter().find(|child| child.name == "envoy" && child.state != 'Z');
+        found.context("the agent has no Envoy")
+    }
+
+    /// What agent and Envoy logged.
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
+    /// Sends the agent a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        signal::kill(self.agent()?, signal).with_context(|| format!("send {signal} to the agent"))
+    }
+
+    /// Waits for the agent's end.
+    pub async fn exit(&mut self) -> Result<ExitStatus> {
+        self.process.exit(END).await.with_context(|| self.process.tail(30))
+    }
+
+    /// Whether the agent answers that it is ready; an agent that is gone is not.
+    pub async fn is_ready(&self) -> bool {
+        get(self.status, "/healthz/ready").await.is_ok_and(|(status, _)| status == 200)
+    }
+
+    /// Envoy's counters and gauges whose name matches.
+    pub async fn stats(&self, pattern: &str) -> Result<BTreeMap<String, u64>> {
+        let text = get_ok(self.admin, &format!("/stats?filter={pattern}")).await?;
+        let stat = |line: &str| {
+            line.rsplit_once(": ").and_then(|(name, value)| Some((name.into(), value.parse().ok()?)))
+        };
+        Ok(text.lines().filter_map(stat).collect())
+    }
+
+    /// An error if Envoy ever refused what it was sent, by its counters and by what it keeps of refused configuration.
+    pub async fn no_rejection(&self) -> Result<()> {
+        let rejected = self.stats("update_rejected").await?;
+        for counter in ["cluster_manager.cds.update_rejected", "listener_manager.lds.update_rejected"] {
+            ensure!(rejected.contains_key(counter), "Envoy keeps no {counter}: {rejected:?}");
+        }
+        let nonzero: Vec<_> = rejected.iter().filter(|(_, count)| **count > 0).collect();
+        let dump: Value = serde_json::from_str(&get_ok(self.admin, "/config_dump").await?)?;
+        let refused = find(&dump, "error_state");
+        ensure!(nonzero.is_empty() && refused.is_empty(), "Envoy refused: {nonzero:?} {refused:?}");
+        Ok(())
+    }
+
+    /// An error while something that Envoy was sent is not in use yet.
+    pub async fn settled(&self) -> Result<()> {
+        let stats = self.stats("warming").await?;
+        let warming: Vec<_> = stats.iter().filter(|(_, count)| **count > 0).collect();
+        ensure!(warming.is_empty(), "still warming: {warming:?}");
+        Ok(())
+    }
+}
+
+/// Everything under this key, at any depth.
+fn find<'a>(value: &'a Value, key: &str) -> Vec<&'a Value> {
+    match value {
+        Value::Object(map) => {
+            map.get(key).into_iter().chain(map.values().flat_map(|value| find(value, key))).collect()
+        }
+        Value::Array(list) => list.iter().flat_map(|value| find(value, key)).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn proxy_config(discovery: SocketAddr, status: SocketAddr, admin: SocketAddr, options: &Options) -> Value {
+    json!({
+        "discoveryAddress": discovery.to_string(),
+        "statusPort": status.port(),
+        "proxyAdminPort": admin.port(),
+        "configPath": "./etc/istio/proxy",
+        "binaryPath": options.envoy,
+        "concurrency": 1,
+        "terminationDrainDuration": format!("{}ms", options.drain.as_millis()),
+        // Envoy keeps the counters that tests look at.
+        "proxyStatsMatcher": {"inclusionRegexps": [".*"]},
+    })
+}
+
+fn environment(interception: Interception, health: SocketAddr) -> Result<[(&'static str, String); 6]> {
+    let mode = match interception {
+        Interception::None => "NONE",
+        Interception::Redirect => "REDIRECT",
+    };
+    Ok([
+        ("ISTIO_META_INTERCEPTION_MODE", mode.into()),
+        ("ENVOY_STATUS_PORT", health.port().to_string()),
+        ("ENVOY_PROMETHEUS_PORT", free_port()?.to_string()),
+        ("INSTANCE_IP", "127.0.0.1".into()),
+        ("POD_NAME", "client".into()),
+        ("POD_NAMESPACE", "default".into()),
+    ])
+}
+
+/// A command that runs `program` as PID 1 of its own namespace, and kills it when it is killed itself.
+pub fn pid_namespace(program: &Path) -> Result<Command> {
+    let own = ["--pid", "--fork", "--mount-proc", "--kill-child"];
+    let as_user = ["--user", "--map-root-user"];
+    let works = |prefix: &[&str]| {
+        let mut probe = Command::new("unshare");
+        probe.args(prefix).args(own).arg("true").stdin(Stdio::null()).stderr(Stdio::null());
+        probe.status().is_ok_and(|status| status.success())
+    };
+    let prefix: &[&str] = if works(&[]) { &[] } else { &as_user };
+    ensure!(
+        prefix.is_empty() || works(prefix),
+        "no PID namespace to be had: `unshare --pid --fork --mount-proc` needs util-linux and root or user namespaces (in docker: --privileged)"
+    );
+    let mut command = Command::new("unshare");
+    command.args(prefix).args(own).arg(program);
+    Ok(command)
+}
+
+// === Mesh ===
+
+/// A control plane and a sidecar. Fields are dropped from the top: the sidecar ends first, the folder goes last.
+pub struct Mesh {
+    /// The sidecar.
+    pub sidecar: Sidecar,
+    /// The control plane.
+    pub discovery: Discovery,
+    /// What the control plane reads.
+    pub folder: Folder,
+    /// Where everything lies.
+    pub dir: tempfile::TempDir,
+}
+
+impl Mesh {
+    /// Starts both on a folder with one file, [`Mesh::FILE`], and waits until the sidecar is ready.
+    pub async fn start(objects: &[Value], options: &Options) -> Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let folder = Folder::create(dir.path().join("config"))?;
+        folder.write(Self::FILE, objects)?;
+        let discovery = Discovery::start(dir.path(), &folder).await?;
+        let mut sidecar = Sidecar::start(dir.path(), discovery.grpc, options)?;
+        sidecar.ready().await?;
+        Ok(Self { sidecar, discovery, folder, dir })
+    }
+
+    /// The file with the objects it was started with.
+    pub const FILE: &str = "objects.yaml";
+
+    /// Replaces the objects.
+    pub fn write(&self, objects: &[Value]) -> Result<()> {
+        self.folder.write(Self::FILE, objects)
+    }
+
+    /// What every test ends with: nobody refused anything, and both still run.
+    pub async fn is_sound(&mut self) -> Result<()> {
+        self.sidecar.process.check()?;
+        self.sidecar.no_rejection().await?;
+        self.discovery.no_rejection().await
+    }
+}

@@ -1,0 +1,134 @@
+//! Ports nobody else has, and one HTTP request.
+//!
+//! A port is taken below the kernel's ephemeral range, so that no outgoing connection can land on it between
+//! our look and the program's bind, and stays locked by a file until this process ends, so that tests that run
+//! beside each other, also in other processes, never meet.
+
+use std::fs::{self, File};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
+use http::Method;
+use http_body_util::{BodyExt, Empty};
+use hyper_util::rt::TokioIo;
+use nix::fcntl::{Flock, FlockArg};
+use tokio::net::TcpStream;
+
+/// Below every default ephemeral range (Linux: 32768), above what a developer is likely to run.
+const PORTS: Range<u16> = 20000..30000;
+
+/// How long one answer of an admin or debug port may take.
+const ANSWER: Duration = Duration::from_secs(5);
+
+struct Taken {
+    next: u16,
+    locks: Vec<Flock<File>>,
+}
+
+static TAKEN: Mutex<Taken> = Mutex::new(Taken { next: 0, locks: Vec::new() });
+
+/// A TCP port that is free on every address, and stays ours until the process ends.
+pub fn free_port() -> Result<u16> {
+    let folder = lock_folder()?;
+    let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let size = PORTS.end - PORTS.start;
+    if taken.next == 0 {
+        // Processes start at different places, so that they seldom try the same port.
+        taken.next = u16::try_from(std::process::id() % u32::from(size / 50)).unwrap_or(0) * 50;
+    }
+    for _ in 0..size {
+        let port = PORTS.start + taken.next % size;
+        taken.next = (taken.next + 1) % size;
+        let file = File::create(folder.join(port.to_string())).context("create the lock of a port")?;
+        let Ok(lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else { continue };
+        if TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok() {
+            taken.locks.push(lock);
+            return Ok(port);
+        }
+    }
+    anyhow::bail!("no free port in {PORTS:?}")
+}
+
+fn lock_folder() -> Result<PathBuf> {
+    let folder = std::env::temp_dir().join(format!("pilot-tests-ports-{}", nix::unistd::getuid()));
+    fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+    Ok(folder)
+}
+
+/// `127.0.0.1:port`
+pub fn local(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
+}
+
+/// One more address of this machine: `127.0.0.last`. All of 127/8 is bound to the loopback device.
+pub fn loopback(last: u8) -> IpAddr {
+    Ipv4Addr::new(127, 0, 0, last).into()
+}
+
+/// Status and body of `GET path`.
+pub async fn get(address: SocketAddr, path: &str) -> Result<(u16, String)> {
+    ask(Method::GET, address, path).await
+}
+
+/// The body of `GET path`, which must answer 200.
+pub async fn get_ok(address: SocketAddr, path: &str) -> Result<String> {
+    let (status, body) = get(address, path).await?;
+    ensure!(status == 200, "GET http://{address}{path}: {status} {}", body.trim());
+    Ok(body)
+}
+
+/// The body of `POST path`, which must answer 200.
+pub async fn post_ok(address: SocketAddr, path: &str) -> Result<String> {
+    let (status, body) = ask(Method::POST, address, path).await?;
+    ensure!(status == 200, "POST http://{address}{path}: {status} {}", body.trim());
+    Ok(body)
+}
+
+async fn ask(method: Method, address: SocketAddr, path: &str) -> Result<(u16, String)> {
+    let told = format!("{method} http://{address}{path}");
+    let what = || told.clone();
+    let exchange = async {
+        let stream = TcpStream::connect(address).await?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        let request = http::Request::builder()
+            .method(method)
+            .uri(path)
+            .header(http::header::HOST, address.to_string())
+            .body(Empty::<Bytes>::new())?;
+        let exchange = async {
+            let response = sender.send_request(request).await?;
+            let status = response.status().as_u16();
+            let body = response.into_body().collect().await?.to_bytes();
+            anyhow::Ok((status, String::from_utf8_lossy(&body).into_owned()))
+        };
+        tokio::select! {
+            answer = exchange => answer,
+            Err(error) = connection => Err(error.into()),
+        }
+    };
+    tokio::time::timeout(ANSWER, exchange).await.with_context(what)?.with_context(what)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn ports_are_distinct_across_threads_and_free() {
+        let threads: Vec<_> = (0..4)
+            .map(|_| std::thread::spawn(|| (0..20).map(|_| free_port().unwrap()).collect::<Vec<_>>()))
+            .collect();
+        let ports: Vec<u16> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+        assert_eq!(ports.iter().collect::<BTreeSet<_>>().len(), 80);
+        for port in ports {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap();
+        }
+    }
+}

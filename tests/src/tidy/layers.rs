@@ -1,0 +1,55 @@
+//! Inside the core, each layer knows only those before it: `model ← world ← push ← scope ← generate ← cache`, and `xds`
+//! knows none of them but the resource it carries. Tests may look from above.
+
+use super::{Entry, source};
+
+const CORE: &str = "discovery/core/src/";
+const LAYERS: [&str; 6] = ["model", "world", "push", "scope", "generate", "cache"];
+
+pub(super) fn faults(entries: &[Entry]) -> Vec<String> {
+    let mut faults = Vec::new();
+    for entry in entries.iter().filter(|entry| entry.is_rust() && !entry.is_test()) {
+        let Some(below) = entry.path.strip_prefix(CORE).filter(|below| *below != "lib.rs") else { continue };
+        let module = below.split(['/', '.']).next().unwrap_or_default();
+        if !LAYERS.contains(&module) && module != "xds" {
+            faults.push(format!("{}: `{module}` has no place among the layers of the core", entry.path));
+            continue;
+        }
+        for path in named(below, &source::code(&entry.text)) {
+            if !allows(module, &path) {
+                faults.push(format!("{}: `{module}` may not know `{path}`", entry.path));
+            }
+        }
+    }
+    faults.dedup();
+    faults
+}
+
+fn allows(module: &str, path: &str) -> bool {
+    let named = path.split("::").next().unwrap_or_default();
+    if named == module {
+        return true;
+    }
+    let place = |name: &str| LAYERS.iter().position(|layer| *layer == name);
+    match (place(module), place(named)) {
+        (Some(mine), Some(theirs)) => theirs < mine,
+        (Some(_), None) => named != "xds",
+        (None, Some(_)) => path == "model::Resource",
+        (None, None) => true,
+    }
+}
+
+/// The paths from the crate's root that a file names, by `crate::` or by climbing to the root with `super::`.
+fn named(below: &str, code: &str) -> Vec<String> {
+    let mut found = source::paths(code, "crate");
+    let depth = below.trim_end_matches("/mod.rs").matches('/').count() + 1;
+    for path in source::paths(code, "super") {
+        let climbed = path.split("::").take_while(|part| *part == "super").count();
+        let rest: Vec<&str> = path.split("::").skip(climbed).collect();
+        let climbs_to_root = climbed + 1 >= depth;
+        if climbs_to_root && rest.first().is_some_and(|first| *first == "xds" || LAYERS.contains(first)) {
+            found.push(rest.join("::"));
+        }
+    }
+    found
+}

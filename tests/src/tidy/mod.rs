@@ -1,0 +1,72 @@
+//! The rules of the house, as functions over a folder: what is wrong with it, one line each.
+//!
+//! They hold what the compiler and clippy cannot: who may know whom, where things lie, and that whoever looks for a thing finds it. They read
+//! text, not types: a rule that needs types belongs to clippy (`.clippy.toml`).
+
+mod crates;
+mod layers;
+mod places;
+mod source;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+/// A file of the repository.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Its path below the root, with `/`.
+    pub path: String,
+    /// Its text; empty for what is not text.
+    pub text: String,
+}
+
+impl Entry {
+    fn is_rust(&self) -> bool {
+        self.has_extension("rs")
+    }
+
+    /// Whether it is nothing but tests: unit tests in a file of their own, or a whole test program.
+    fn is_test(&self) -> bool {
+        self.path.ends_with("/tests.rs") || self.path.contains("/tests/")
+    }
+
+    fn has_extension(&self, extension: &str) -> bool {
+        Path::new(&self.path).extension().is_some_and(|found| found == extension)
+    }
+}
+
+/// Everything that is wrong with the house at `root`.
+pub fn faults(root: &Path) -> Result<Vec<String>> {
+    let entries = entries(root)?;
+    let mut faults = crates::faults(root)?;
+    faults.extend(layers::faults(&entries));
+    faults.extend(places::faults(&entries));
+    faults.sort();
+    Ok(faults)
+}
+
+/// Every file that is ours: not what git or cargo keep there.
+pub fn entries(root: &Path) -> Result<Vec<Entry>> {
+    let mut found = Vec::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).with_context(|| format!("read {}", folder.display()))? {
+            let path = entry?.path();
+            let below = path.strip_prefix(root)?.to_string_lossy().into_owned();
+            match below.as_str() {
+                ".git" | "target" => {}
+                _ if path.is_dir() => folders.push(path),
+                _ => found.push(Entry { path: below, text: read(&path)? }),
+            }
+        }
+    }
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(found)
+}
+
+fn read(path: &PathBuf) -> Result<String> {
+    let bytes = fs::read(path).with_context(|| format!("read {}", path.display()))?;
+    Ok(String::from_utf8(bytes).unwrap_or_default())
+}

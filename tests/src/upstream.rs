@@ -1,0 +1,181 @@
+//! What answers behind the proxy: echo servers in our own process that say which endpoint they are.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+
+/// The response header that names the endpoint.
+pub const ENDPOINT: &str = "x-endpoint";
+
+/// An endpoint. Dropping it cuts its connections; [`Upstream::stop`] lets them finish.
+pub struct Upstream {
+    name: Arc<str>,
+    address: SocketAddr,
+    counts: Arc<Counts>,
+    stop: watch::Sender<bool>,
+    server: JoinHandle<()>,
+}
+
+#[derive(Default)]
+struct Counts {
+    connections: AtomicU64,
+    requests: AtomicU64,
+}
+
+#[derive(Clone, Copy)]
+enum Speaks {
+    Http,
+    Lines,
+}
+
+impl Upstream {
+    /// Speaks HTTP/1.1 and HTTP/2 with prior knowledge. Answers `<name> <method> <path> <host>` after as many milliseconds as a
+    /// path of the form `/delay/<ms>` asks for.
+    pub async fn http(name: &str, address: SocketAddr) -> Result<Self> {
+        Self::start(name, address, Speaks::Http).await
+    }
+
+    /// Answers each line with its own name before it.
+    pub async fn tcp(name: &str, address: SocketAddr) -> Result<Self> {
+        Self::start(name, address, Speaks::Lines).await
+    }
+
+    async fn start(name: &str, address: SocketAddr, speaks: Speaks) -> Result<Self> {
+        let listener =
+            TcpListener::bind(address).await.with_context(|| format!("endpoint {name} at {address}"))?;
+        let name: Arc<str> = name.into();
+        let counts = Arc::new(Counts::default());
+        let (stop, stopped) = watch::channel(false);
+        let server = tokio::spawn(accept(listener, speaks, Arc::clone(&name), Arc::clone(&counts), stopped));
+        Ok(Self { name, address, counts, stop, server })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How many connections it took.
+    pub fn connections(&self) -> u64 {
+        self.counts.connections.load(Ordering::Relaxed)
+    }
+
+    /// How many requests it answered.
+    pub fn requests(&self) -> u64 {
+        self.counts.requests.load(Ordering::Relaxed)
+    }
+
+    /// Takes no more connections and waits until those it has are done.
+    pub async fn stop(mut self, within: Duration) -> Result<()> {
+        self.stop.send_replace(true);
+        let name = Arc::clone(&self.name);
+        tokio::time::timeout(within, &mut self.server).await.with_context(|| format!("{name} stops"))??;
+        Ok(())
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+async fn accept(
+    listener: TcpListener,
+    speaks: Speaks,
+    name: Arc<str>,
+    counts: Arc<Counts>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut connections = JoinSet::new();
+    loop {
+        let stream = tokio::select! {
+            accepted = listener.accept() => accepted.map(|(stream, _)| stream),
+            _ = stop.wait_for(|stop| *stop) => break,
+            Some(_) = connections.join_next() => continue,
+        };
+        // A connection that was reset before we took it is no connection.
+        let Ok(stream) = stream else { continue };
+        counts.connections.fetch_add(1, Ordering::Relaxed);
+        let (name, counts, stop) = (Arc::clone(&name), Arc::clone(&counts), stop.clone());
+        match speaks {
+            Speaks::Http => connections.spawn(serve_http(stream, name, counts, stop)),
+            Speaks::Lines => connections.spawn(serve_lines(stream, name, counts, stop)),
+        };
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+async fn serve_http(stream: TcpStream, name: Arc<str>, counts: Arc<Counts>, mut stop: watch::Receiver<bool>) {
+    let service = service_fn(move |request| answer(request, Arc::clone(&name), Arc::clone(&counts)));
+    let builder = auto::Builder::new(TokioExecutor::new());
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    // How a connection ends is the client's business; what it lost is counted where it was asked.
+    tokio::select! {
+        _ = &mut connection => return,
+        _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
+    }
+    drop(connection.await);
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    name: Arc<str>,
+    counts: Arc<Counts>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let path = request.uri().path();
+    if let Some(wait) = path.strip_prefix("/delay/").and_then(|ms| ms.parse().ok()) {
+        tokio::time::sleep(Duration::from_millis(wait)).await;
+    }
+    counts.requests.fetch_add(1, Ordering::Relaxed);
+    let host = request.headers().get(http::header::HOST).and_then(|host| host.to_str().ok());
+    let host = host.or_else(|| request.uri().host()).unwrap_or("-");
+    let mut response = Response::new(Full::from(format!("{name} {} {path} {host}\n", request.method())));
+    if let Ok(value) = name.parse() {
+        response.headers_mut().insert(ENDPOINT, value);
+    }
+    Ok(response)
+}
+
+async fn serve_lines(
+    mut stream: TcpStream,
+    name: Arc<str>,
+    counts: Arc<Counts>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let (read, mut write) = stream.split();
+    let mut lines = BufReader::new(read).lines();
+    loop {
+        let line = tokio::select! {
+            line = lines.next_line() => line,
+            _ = stop.wait_for(|stop| *stop) => return,
+        };
+        let Ok(Some(line)) = line else { return };
+        counts.requests.fetch_add(1, Ordering::Relaxed);
+        if write.write_all(format!("{name} {line}\n").as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! Waiting for something that is about to be true, with a deadline and the reason why it is not.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+/// How often we look again.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Tries until `attempt` succeeds. When the time is up, its last error says what was still wrong.
+pub async fn eventually<T>(
+    within: Duration,
+    what: &str,
+    mut attempt: impl AsyncFnMut() -> Result<T>,
+) -> Result<T> {
+    let deadline = Instant::now() + within;
+    loop {
+        let error = match tokio::time::timeout(within, attempt()).await {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(error)) => error,
+            Err(_) => anyhow::anyhow!("one attempt alone took all the time"),
+        };
+        if Instant::now() >= deadline {
+            return Err(error).with_context(|| format!("{what}: not within {within:?}"));
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::bail;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_first_success_ends_the_wait() {
+        let mut tries = 0;
+        let value = eventually(Duration::from_secs(5), "three tries", async || {
+            tries += 1;
+            if tries < 3 {
+                bail!("only {tries}");
+            }
+            Ok(tries)
+        });
+        assert_eq!(value.await.unwrap(), 3);
+    }
+
+    #[tokio::test]
+    async fn the_deadline_tells_what_was_still_wrong() {
+        let never = eventually::<()>(Duration::from_millis(30), "the door opens", async || bail!("locked"));
+        assert_eq!(format!("{:#}", never.await.unwrap_err()), "the door opens: not within 30ms: locked");
+        let stuck = eventually::<()>(Duration::from_millis(30), "the door opens", std::future::pending);
+        assert!(format!("{:#}", stuck.await.unwrap_err()).contains("took all the time"));
+    }
+}

@@ -1,0 +1,150 @@
+//! The instruments measure: with a real Envoy and neither of our programs, load that should lose nothing loses nothing, and
+//! load that must lose requests says so.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+use pilot_tests::envoy::envoy;
+use pilot_tests::mesh::{END, START, pid_namespace};
+use pilot_tests::net::{free_port, get_ok, local, post_ok};
+use pilot_tests::process::{Process, Seen, children};
+use pilot_tests::scene::Scene;
+use pilot_tests::wait::eventually;
+use serde_json::{Value, json};
+
+/// An Envoy between the load and the first endpoint of a scene.
+struct Plain {
+    envoy: Process,
+    admin: SocketAddr,
+}
+
+impl Plain {
+    async fn start(dir: &Path, scene: &Scene) -> Result<Self> {
+        let admin = local(free_port()?);
+        fs::write(dir.join("envoy.json"), bootstrap(admin, scene)?.to_string())?;
+        let mut command = Command::new(envoy()?);
+        command.args([
+            "--concurrency",
+            "1",
+            "--disable-hot-restart",
+            "--drain-strategy",
+            "immediate",
+            "-l",
+            "error",
+        ]);
+        let envoy = Process::spawn("envoy", command.arg("-c").arg(dir.join("envoy.json")), dir)?;
+        eventually(START, "Envoy is ready", async || get_ok(admin, "/ready").await).await?;
+        Ok(Self { envoy, admin })
+    }
+}
+
+fn address(address: SocketAddr) -> Value {
+    json!({"socket_address": {"address": address.ip(), "port_value": address.port()}})
+}
+
+fn bootstrap(admin: SocketAddr, scene: &Scene) -> Result<Value> {
+    let filter = |kind: &str, config: Value| {
+        let mut typed = json!({"@type": format!("type.googleapis.com/envoy.extensions.filters.network.{kind}"), "stat_prefix": "x"});
+        if let (Some(typed), Some(config)) = (typed.as_object_mut(), config.as_object()) {
+            typed.extend(config.clone());
+        }
+        json!([{"filters": [{"name": "x", "typed_config": typed}]}])
+    };
+    let router = json!({"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"});
+    let http = json!({
+        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "web"}}]}]},
+        "http_filters": [{"name": "router", "typed_config": router}],
+    });
+    let listener = |name: &str, at: SocketAddr, chains: Value| json!({"name": name, "address": address(at), "filter_chains": chains});
+    let cluster = |name: &str, to: SocketAddr| json!({"name": name, "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address(to)}}]}]}});
+    Ok(json!({
+        "admin": {"address": address(admin)},
+        "static_resources": {
+            "listeners": [
+                listener("web", scene.web(), filter("http_connection_manager.v3.HttpConnectionManager", http)),
+                listener("db", scene.db()?, filter("tcp_proxy.v3.TcpProxy", json!({"cluster": "db"}))),
+            ],
+            "clusters": [cluster("web", scene.behind()), cluster("db", scene.behind_db())],
+        },
+    }))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn load_that_moves_before_envoy_ends_loses_nothing() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let scene = Scene::start(&["a"]).await?;
+    let mut plain = Plain::start(dir.path(), &scene).await?;
+    let load = scene.load()?;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    ensure!(load.reports().iter().all(|report| report.answers.len() > 10), "too few answers to tell");
+    load.move_behind(&scene);
+    // Requests under way when the load moved are answered by now, or have failed for another reason.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    plain.envoy.signal(Signal::SIGTERM)?;
+    ensure!(plain.envoy.exit(END).await?.success(), "{}", plain.envoy.log());
+    load.stop().await?.faultless()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_envoy_asks_to_close_is_closed_without_loss() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let scene = Scene::start(&["a"]).await?;
+    let plain = Plain::start(dir.path(), &scene).await?;
+    let load = scene.load()?;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let before = connections(plain.admin).await?;
+    // Answers carry `connection: close` and GOAWAY from now on; Envoy goes on accepting.
+    post_ok(plain.admin, "/healthcheck/fail").await?;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let after = connections(plain.admin).await?;
+    ensure!(after > before + 20, "clients kept their connections: {before}, then {after}");
+    load.stop().await?.faultless()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_envoy_costs_requests_and_the_report_says_why() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let scene = Scene::start(&["a"]).await?;
+    let plain = Plain::start(dir.path(), &scene).await?;
+    let load = scene.load()?;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    drop(plain);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    for report in load.reports() {
+        let told = report.faultless().err().context("a class lost nothing, which cannot be")?.to_string();
+        ensure!(told.contains("connect: Connection refused"), "{told}");
+    }
+    load.stop().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_in_a_pid_namespace_is_1_there_and_dies_with_its_owner() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let mut command = pid_namespace(Path::new("sleep"))?;
+    let owner = Process::spawn("sleep", command.arg("60"), dir.path())?;
+    let inside = eventually(START, "sleep runs", async || {
+        let child = children(owner.pid())?.into_iter().next().context("no child yet")?;
+        ensure!(child.name == "sleep", "it is {child:?}");
+        Ok(child)
+    });
+    let inside = inside.await?;
+    ensure!(inside.inner == 1, "{inside:?}");
+    drop(owner);
+    let gone = eventually(END, "it is gone", async || {
+        ensure!(Seen::read(inside.pid).is_none(), "it is there");
+        Ok(())
+    });
+    gone.await
+}
+
+/// HTTP connections Envoy took on its `web` listener so far.
+async fn connections(admin: SocketAddr) -> Result<u64> {
+    let stats = get_ok(admin, "/stats?filter=^http.x.downstream_cx_total$").await?;
+    stats.trim().rsplit(' ').next().and_then(|count| count.parse().ok()).with_context(|| stats.clone())
+}
