@@ -2,6 +2,14 @@
 //!
 //! Messages are spelt as Envoy's `/config_dump` spells them.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "helpers of tests fail as tests do"
+)]
+
 mod fixture;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,5 +1,13 @@
 //! What holds for every mesh.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "helpers of tests fail as tests do"
+)]
+
 mod fixture;
 
 use std::collections::BTreeSet;
@@ -30,7 +38,18 @@ fn service() -> impl Strategy<Value = Declared> {
     (
         select(vec!["a.default", "b.default", "c.default", "a.shop", "x.example.com", "*.example.com"]),
         vec(port, 1..3),
-        vec(select(vec!["10.0.0.1", "10.0.0.2", "fd00::1", "172.16.0.0/12", "0.0.0.0"]), 0..3),
+        vec(
+            select(vec![
+                "10.0.0.1",
+                "10.0.0.2",
+                "fd00::1",
+                "172.16.0.0/12",
+                "172.17.0.0/12",
+                "10.0.0.0/8",
+                "0.0.0.0",
+            ]),
+            0..3,
+        ),
         vec(select(vec!["10.1.0.1", "10.1.0.2", "fd00:1::1", "host.example.com", "unix:///run/x"]), 0..3),
         select(vec![
             Resolution::ClientSideLb,
@@ -46,7 +65,7 @@ fn service() -> impl Strategy<Value = Declared> {
             let base = base.resolution(resolution).created(created);
             let base = ports.into_iter().fold(base, |it, (name, number)| it.port(name, number));
             let base = vips.into_iter().fold(base, Declared::vip);
-            endpoints.into_iter().fold(base, |it, address| it.on(address))
+            endpoints.into_iter().fold(base, Declared::on)
         })
 }
 
@@ -80,6 +99,23 @@ fn askable(push: &PushContext, proxy: &Proxy, kind: ResourceType) -> Option<BTre
         _ => return None,
     };
     Some(asked)
+}
+
+/// A chain's match as Envoy compares it: one for each network and each name.
+fn each_match(chain: &lds::FilterChain) -> Vec<lds::FilterChainMatch> {
+    let all = chain.filter_chain_match.clone().unwrap_or_default();
+    let split = |count: usize| (0..count.max(1)).collect::<Vec<_>>();
+    let one = |network: usize, name: usize| lds::FilterChainMatch {
+        prefix_ranges: all.prefix_ranges.get(network).cloned().into_iter().collect(),
+        server_names: all.server_names.get(name).cloned().into_iter().collect(),
+        ..all.clone()
+    };
+    let names = split(all.server_names.len());
+    let networks = split(all.prefix_ranges.len()).into_iter();
+    networks
+        .flat_map(|network| names.iter().map(move |name| (network, *name)))
+        .map(|(a, b)| one(a, b))
+        .collect()
 }
 
 proptest! {
@@ -146,9 +182,9 @@ proptest! {
         for (name, listener) in &listeners {
             prop_assert_eq!(name, &listener.name);
             let mut matches = Vec::new();
-            for chain in &listener.filter_chains {
-                prop_assert!(!matches.contains(&&chain.filter_chain_match), "{} matches twice", name);
-                matches.push(&chain.filter_chain_match);
+            for one in listener.filter_chains.iter().flat_map(each_match) {
+                prop_assert!(!matches.contains(&one), "{} matches twice: {:?}", name, one);
+                matches.push(one);
             }
         }
         let asked = askable(&push, &proxy, Route).unwrap();

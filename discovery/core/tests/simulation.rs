@@ -2,6 +2,14 @@
 //!
 //! A story is one line: who calls what, and where the call ends: `<listener> [<virtual host>] <cluster>`.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "helpers of tests fail as tests do"
+)]
+
 mod fixture;
 
 use std::net::IpAddr;
@@ -87,7 +95,7 @@ impl<'a> Told<'a> {
                 let answer = generate(self.push, self.proxy, Route, Some(&asked));
                 decoded(&answer).remove(&rds.route_config_name).expect("routes that a listener names exist")
             }
-            other => panic!("{other:?}"),
+            scoped @ RouteSpecifier::ScopedRoutes(_) => panic!("{scoped:?}"),
         };
         let Some(found) = virtual_host(&routes, host) else { return format!("{} 404", listener.name) };
         let action = found.routes.first().and_then(|route| route.action.clone()).unwrap();
@@ -159,6 +167,9 @@ impl<'a> Told<'a> {
 
 // === Envoy's rules ===
 
+/// Whether a chain matches by one criterion, and how specifically.
+type Matches<'a> = Box<dyn Fn(&lds::FilterChainMatch) -> Option<usize> + 'a>;
+
 /// Criteria in Envoy's order; after each only the most specific matches remain, and no way leads back.
 fn pick(listener: &lds::Listener, ip: IpAddr, port: u16, says: Says<'_>) -> Option<lds::FilterChain> {
     let inspects = |name: &str| {
@@ -175,8 +186,6 @@ fn pick(listener: &lds::Listener, ip: IpAddr, port: u16, says: Says<'_>) -> Opti
         Says::Http(_) if inspects("http_inspector") => "http/1.1",
         _ => "",
     };
-    type Matches<'a> = Box<dyn Fn(&lds::FilterChainMatch) -> Option<usize> + 'a>;
-    // `None`: does not match; otherwise how specifically.
     let criteria: [Matches<'_>; 5] = [
         Box::new(|m| match &m.destination_port {
             None => Some(0),
@@ -367,7 +376,7 @@ fn from_another_namespace_short_names_mean_other_services() {
     let proxy = sidecar("10.1.0.4", "shop");
     let told = Told::new(&push, &proxy);
     let check = |host, expected| {
-        assert_eq!(told.call(Way::Out, "10.9.9.9:9080", Says::Http(host)), expected, "{host}")
+        assert_eq!(told.call(Way::Out, "10.9.9.9:9080", Says::Http(host)), expected, "{host}");
     };
     check(
         "reviews",

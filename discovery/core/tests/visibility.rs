@@ -1,5 +1,13 @@
 //! What a class of proxies sees: visibility, several declarations of one host, other names.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "helpers of tests fail as tests do"
+)]
+
 mod fixture;
 
 use std::sync::Arc;

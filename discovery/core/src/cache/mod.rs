@@ -1,5 +1,6 @@
 //! What a proxy gets: the resources of a type, generated or remembered, encoded once.
 
+mod clusters;
 mod envoy;
 mod grpc;
 mod memo;
@@ -25,7 +26,7 @@ use crate::generate::{Reason, Rejected, Report};
 use crate::model::{Hostname, Proxy, Resource};
 use crate::push::PushContext;
 use crate::scope::Scope;
-use envoy::ClusterSet;
+use clusters::ClusterSet;
 use memo::Memo;
 
 /// What was generated lately, shared by all streams.

@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn a_host_is_shortened_as_resolvers_complete_it() {
         let check = |host, domain, expected: &[&str]| {
-            assert_eq!(shortened(host, domain), expected, "{host} {domain}")
+            assert_eq!(shortened(host, domain), expected, "{host} {domain}");
         };
         check(
             "reviews.default.svc.cluster.local",

@@ -204,6 +204,28 @@ fn filter_chain(chain: &Chain, filters: &FilterSettings) -> FilterChain {
 // === impl ChainMatch ===
 
 impl ChainMatch {
+    /// What this takes besides what `other` takes; `None` when that is nothing.
+    ///
+    /// A match without a network or a name does not count: Envoy prefers the more specific one.
+    pub(super) fn without(&self, other: &Self) -> Option<Self> {
+        let apart = |mine: bool, theirs: bool, shared: bool| mine != theirs || (mine && !shared);
+        let shares_network = self.networks.iter().any(|network| other.networks.contains(network));
+        let shares_name = self.server_names.iter().any(|name| other.server_names.contains(name));
+        if (self.port, self.speaks) != (other.port, other.speaks)
+            || apart(!self.networks.is_empty(), !other.networks.is_empty(), shares_network)
+            || apart(!self.server_names.is_empty(), !other.server_names.is_empty(), shares_name)
+        {
+            return Some(self.clone());
+        }
+        let mut left = self.clone();
+        if shares_network {
+            left.networks.retain(|network| !other.networks.contains(network));
+            return (!left.networks.is_empty()).then_some(left);
+        }
+        left.server_names.retain(|name| !other.server_names.contains(name));
+        (!left.server_names.is_empty()).then_some(left)
+    }
+
     fn to_proto(&self) -> FilterChainMatch {
         let (transport, protocols): (_, &[&str]) = match self.speaks {
             Speaks::Anything => ("", &[]),
@@ -275,5 +297,40 @@ fn listener_filter<M: Message + Name>(name: &str, config: &M) -> ListenerFilter 
         name: name.to_owned(),
         config_type: any(config).map(listener_filter::ConfigType::TypedConfig),
         ..ListenerFilter::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_match_keeps_what_no_other_one_takes() {
+        let networks = |list: &[&str]| ChainMatch {
+            networks: list.iter().map(|text| Vip::parse(text).unwrap()).collect(),
+            ..ChainMatch::default()
+        };
+        let named = |list: &[&str]| ChainMatch {
+            server_names: list.iter().map(|&name| name.to_owned()).collect(),
+            ..ChainMatch::default()
+        };
+        let speaking = |speaks| ChainMatch { speaks, ..ChainMatch::default() };
+        let anything = ChainMatch::default();
+        for (mine, theirs, left) in [
+            (anything.clone(), anything.clone(), None),
+            (speaking(Speaks::PlainHttp), anything.clone(), Some(speaking(Speaks::PlainHttp))),
+            (networks(&["10.0.0.0/8"]), anything.clone(), Some(networks(&["10.0.0.0/8"]))),
+            (networks(&["10.0.0.0/8"]), networks(&["10.1.0.0/16"]), Some(networks(&["10.0.0.0/8"]))),
+            (networks(&["10.0.0.0/8"]), networks(&["10.0.0.0/8"]), None),
+            (
+                networks(&["10.0.0.0/8", "11.0.0.0/8"]),
+                networks(&["10.0.0.0/8"]),
+                Some(networks(&["11.0.0.0/8"])),
+            ),
+            (named(&["a", "b"]), named(&["b", "c"]), Some(named(&["a"]))),
+            (named(&["a"]), networks(&["10.0.0.0/8"]), Some(named(&["a"]))),
+        ] {
+            assert_eq!(mine.without(&theirs), left, "{mine:?} without {theirs:?}");
+        }
     }
 }

@@ -23,7 +23,7 @@ mod proto;
 mod report;
 pub mod route;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 pub use report::{Reason, Rejected, Report};
 
@@ -58,6 +58,22 @@ impl Families {
             Self::V4 => ip.is_ipv4(),
             Self::V6 => ip.is_ipv6(),
             Self::Both => true,
+        }
+    }
+
+    /// The address that stands for all of them in the first family.
+    pub const fn wildcard(self) -> IpAddr {
+        match self {
+            Self::V4 | Self::Both => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            Self::V6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        }
+    }
+
+    /// The loopback address of the first family.
+    pub const fn loopback(self) -> IpAddr {
+        match self {
+            Self::V4 | Self::Both => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            Self::V6 => IpAddr::V6(Ipv6Addr::LOCALHOST),
         }
     }
 }

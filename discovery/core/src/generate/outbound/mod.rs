@@ -13,25 +13,26 @@
 //! With interception, HTTP of all services meets on the wildcard address and is told apart by host; everything
 //! else listens on the service's own address. Without interception (`NONE`) everything meets on loopback.
 
+mod chain;
+mod place;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use pilot_proto::mesh::{MeshConfig, OutboundTrafficMode};
 
-use super::cluster::{BLACK_HOLE, PASSTHROUGH};
+use super::cluster::BLACK_HOLE;
 use super::filter::FilterSettings;
 use super::http::{HttpChain, Requests, Routes};
-use super::listener::{Chain, ChainMatch, ListenerInputs, ListenerRole, Source, Speaks, Then};
-use super::proto::masked;
+use super::listener::{Chain, ChainMatch, ListenerInputs, ListenerRole, Source, Then};
 use super::route::HTTP_PROXY;
 use super::{Families, Reason, Rejected};
-use crate::model::{
-    ClusterName, Endpoint, EndpointAddress, Hostname, Protocol, Registry, Resolution, Service, ServicePort,
-    Vip,
-};
+use crate::model::{Endpoint, Hostname, Protocol, Resolution, Service, ServicePort};
 use crate::scope::{Scope, Shared, Visible};
+use chain::{Reading, fallback, http_chain, tcp_chain};
+use place::{Place, Whose, places, unusable};
 
 /// Everything a plan depends on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -180,103 +181,17 @@ enum Spoken {
     Sniffed,
 }
 
-/// How a port is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reading {
-    Http,
-    Tcp,
-    Either,
-}
-
-/// Where a listener of a service stands.
-struct Place {
-    ip: IpAddr,
-    networks: Vec<Vip>,
-    whose: Whose,
-}
-
-/// Who uses an address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Whose {
-    /// Every service.
-    Everyones,
-    /// This service alone.
-    Services,
-    /// This service's endpoint alone.
-    Members,
-}
-
 // === impl Plan ===
 
 impl Plan<'_> {
     fn add(&mut self, seen: &Visible, port: &ServicePort, endpoints: &[Endpoint]) {
         let Some(reading) = Reading::of(port.protocol) else { return };
-        for place in self.places(&seen.service, port, reading, endpoints) {
-            if let Some(reason) = self.unusable(&place, port.port) {
+        for place in places(self.settings, &seen.service, port, reading, endpoints) {
+            if let Some(reason) = unusable(self.settings, &place, port.port) {
                 self.reject(&place, seen, port, reason);
                 continue;
             }
             self.merge(seen, port, reading, &place);
-        }
-    }
-
-    fn places(
-        &self,
-        service: &Service,
-        port: &ServicePort,
-        reading: Reading,
-        endpoints: &[Endpoint],
-    ) -> Vec<Place> {
-        let families = self.settings.families;
-        if matches!(self.settings.capture, Capture::Bound { .. }) {
-            return vec![Place::everyones(families.loopback())];
-        }
-        if reading == Reading::Http {
-            return vec![Place::everyones(families.wildcard())];
-        }
-        let mut declared = service.addresses.iter().filter(|vip| !vip.ip.is_unspecified()).peekable();
-        if declared.peek().is_none() {
-            // A plain ServiceEntry without addresses: the application has resolved the name, to anything.
-            let anywhere = service.registry != Registry::Kubernetes
-                && service.selector.is_empty()
-                && !endpoints.iter().any(|endpoint| endpoint.port_name == port.name);
-            if !listens_on_members(service) || anywhere {
-                return vec![Place::everyones(families.wildcard())];
-            }
-            return members(endpoints, port, families);
-        }
-        // What a ServiceEntry declares need not be routable, so it is matched whatever the proxy's families.
-        let usable = |vip: &&Vip| service.registry == Registry::External || families.contain(vip.ip);
-        let (hosts, networks): (Vec<Vip>, Vec<Vip>) =
-            declared.filter(usable).copied().partition(|vip| vip.is_host());
-        let networks: BTreeSet<Vip> =
-            networks.into_iter().map(|vip| Vip { ip: masked(vip), prefix: vip.prefix }).collect();
-        let mut places: Vec<Place> = hosts
-            .into_iter()
-            .map(|vip| Place { ip: vip.ip, networks: Vec::new(), whose: Whose::Services })
-            .collect();
-        if !networks.is_empty() {
-            let networks = networks.into_iter().collect();
-            places.push(Place { networks, ..Place::everyones(families.wildcard()) });
-        }
-        places
-    }
-
-    fn unusable(&self, place: &Place, port: u16) -> Option<Reason> {
-        match &self.settings.capture {
-            Capture::Redirected(_) => (place.ip.is_unspecified() && self.settings.reserved.contains(&port))
-                .then_some(Reason::ReservedPort),
-            Capture::Bound { low_ports, workload } => {
-                if self.settings.reserved.contains(&port) {
-                    Some(Reason::ReservedPort)
-                } else if *low_ports == LowPorts::Forbidden && port < 1024 {
-                    Some(Reason::PrivilegedPort)
-                } else if workload.contains(&port) {
-                    Some(Reason::WorkloadPort)
-                } else {
-                    None
-                }
-            }
         }
     }
 
@@ -307,14 +222,7 @@ impl Plan<'_> {
         } else if reading != Reading::Tcp {
             entry.spoken = Spoken::Sniffed;
         }
-        let mut lost = Vec::new();
-        for chain in chains {
-            match entry.chains.iter().find(|(other, _)| other.matches == chain.matches) {
-                None => entry.chains.push((chain, host.clone())),
-                Some((_, owner)) if owner == host => (),
-                Some((_, owner)) => lost.push(Reason::SameMatch { existing: owner.clone() }),
-            }
-        }
+        let lost: Vec<Reason> = chains.into_iter().filter_map(|chain| entry.push(chain, host)).collect();
         for reason in lost {
             self.reject(place, seen, port, reason);
         }
@@ -360,72 +268,6 @@ impl Plan<'_> {
     }
 }
 
-/// Where what no service wants goes.
-fn fallback(settings: &ListenerSettings) -> Chain {
-    let cluster = match settings.unknown {
-        OutboundTrafficMode::AllowAny => PASSTHROUGH,
-        OutboundTrafficMode::RegistryOnly => BLACK_HOLE,
-    };
-    Chain {
-        name: "PassthroughFilterChain".into(),
-        matches: ChainMatch::default(),
-        then: Then::Tcp { cluster: cluster.into(), protocol: Protocol::Tcp },
-    }
-}
-
-fn members(endpoints: &[Endpoint], port: &ServicePort, families: Families) -> Vec<Place> {
-    let ips: BTreeSet<IpAddr> = endpoints
-        .iter()
-        .filter(|endpoint| endpoint.port_name == port.name)
-        .filter_map(|endpoint| match endpoint.address {
-            EndpointAddress::Ip(ip) => Some(ip),
-            EndpointAddress::Unix(_) | EndpointAddress::Dns(_) => None,
-        })
-        .filter(|ip| families.contain(*ip))
-        .collect();
-    ips.into_iter().map(|ip| Place { ip, networks: Vec::new(), whose: Whose::Members }).collect()
-}
-
-fn tcp_chain(seen: &Visible, port: &ServicePort, place: &Place) -> Chain {
-    let host = &seen.service.hostname;
-    let tls = matches!(port.protocol, Protocol::Https | Protocol::Tls);
-    // On an address that others use too, the name a TLS client asks for tells whom it wants.
-    let mut server_names: Vec<String> = match place.whose {
-        Whose::Everyones if tls => {
-            std::iter::once(host).chain(seen.aliases.iter()).map(ToString::to_string).collect()
-        }
-        _ => Vec::new(),
-    };
-    server_names.retain(|name| name != "*");
-    server_names.sort();
-    Chain {
-        name: String::new(),
-        matches: ChainMatch { networks: place.networks.clone(), server_names, ..ChainMatch::default() },
-        then: Then::Tcp {
-            cluster: ClusterName::outbound(port.port, host).to_string(),
-            protocol: port.protocol,
-        },
-    }
-}
-
-fn http_chain(listener: &str, seen: &Visible, port: &ServicePort, place: &Place) -> Chain {
-    let routes = match place.whose {
-        Whose::Everyones => port.port.to_string(),
-        Whose::Services | Whose::Members => format!("{}:{}", seen.service.hostname, port.port),
-    };
-    Chain {
-        name: String::new(),
-        matches: ChainMatch { speaks: Speaks::PlainHttp, ..ChainMatch::default() },
-        then: Then::Http(HttpChain {
-            stat_prefix: format!("outbound_{listener};"),
-            routes: Routes::Discovered(routes),
-            // Only gRPC-Web changes how requests are read, and all services of the listener are read alike.
-            protocol: if port.protocol == Protocol::GrpcWeb { Protocol::GrpcWeb } else { Protocol::Http },
-            requests: Requests::ToOrigin,
-        }),
-    }
-}
-
 // === impl Entry ===
 
 impl Entry {
@@ -436,6 +278,22 @@ impl Entry {
             Spoken::Tcp(existing) => (first(existing) || first(incoming)) && existing != incoming,
             Spoken::Sniffed => first(incoming),
         }
+    }
+
+    /// Adds a chain for the connections that no other one takes. Envoy refuses a listener in which two chains take
+    /// the same.
+    fn push(&mut self, mut chain: Chain, owner: &Hostname) -> Option<Reason> {
+        let mut lost = None;
+        for (other, existing) in &self.chains {
+            let left = chain.matches.without(&other.matches);
+            if left.as_ref() != Some(&chain.matches) && existing != owner {
+                lost = Some(Reason::SameMatch { existing: existing.clone() });
+            }
+            let Some(left) = left else { return lost };
+            chain.matches = left;
+        }
+        self.chains.push((chain, owner.clone()));
+        lost
     }
 
     /// Whether there is an HTTP chain already; if `chain` reads gRPC-Web, it does from now on.
@@ -450,51 +308,5 @@ impl Entry {
             }
         }
         false
-    }
-}
-
-// === impl Reading ===
-
-impl Reading {
-    fn of(protocol: Protocol) -> Option<Self> {
-        match protocol {
-            Protocol::Udp => None,
-            Protocol::Auto => Some(Self::Either),
-            Protocol::Hbone => Some(Self::Http),
-            protocol if protocol.is_http() => Some(Self::Http),
-            _ => Some(Self::Tcp),
-        }
-    }
-}
-
-// === impl Place ===
-
-impl Place {
-    const fn everyones(ip: IpAddr) -> Self {
-        Self { ip, networks: Vec::new(), whose: Whose::Everyones }
-    }
-
-    fn listener(&self, port: u16) -> String {
-        format!("{}_{port}", self.ip)
-    }
-}
-
-// === impl Families ===
-
-impl Families {
-    /// The address that stands for all of them in the first family.
-    pub const fn wildcard(self) -> IpAddr {
-        match self {
-            Self::V4 | Self::Both => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            Self::V6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        }
-    }
-
-    /// The loopback address of the first family.
-    pub const fn loopback(self) -> IpAddr {
-        match self {
-            Self::V4 | Self::Both => IpAddr::V4(Ipv4Addr::LOCALHOST),
-            Self::V6 => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        }
     }
 }
