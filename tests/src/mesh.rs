@@ -279,6 +279,8 @@ fn find<'a>(value: &'a Value, key: &str) -> Vec<&'a Value> {
 fn proxy_config(discovery: SocketAddr, status: SocketAddr, admin: SocketAddr, options: &Options) -> Value {
     json!({
         "discoveryAddress": discovery.to_string(),
+        // Plaintext, though the port is not 15010.
+        "controlPlaneAuthPolicy": "NONE",
         "statusPort": status.port(),
         "proxyAdminPort": admin.port(),
         "configPath": "./etc/istio/proxy",

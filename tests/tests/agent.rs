@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use pilot_tests::envoy::envoy;
 use pilot_tests::mesh::{END, Mesh, Options, Place};
-use pilot_tests::net::{free_port, local};
+use pilot_tests::net::free_port;
 use pilot_tests::process::{Process, Seen, children, told};
 use pilot_tests::programs::programs;
 use pilot_tests::scene::Scene;
@@ -112,7 +112,7 @@ struct Refused {
 async fn bad_input_is_refused_in_one_clear_line() -> Result<()> {
     let good = |more: &str| -> Result<String> {
         Ok(format!(
-            "{{discoveryAddress: \"127.0.0.1:{}\", binaryPath: {}, proxyAdminPort: {}{more}}}",
+            "{{discoveryAddress: \"127.0.0.1:{}\", controlPlaneAuthPolicy: NONE, binaryPath: {}, proxyAdminPort: {}{more}}}",
             free_port()?,
             envoy()?.display(),
             free_port()?,
@@ -184,7 +184,7 @@ async fn envoy_validates_the_bootstrap() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let mut command = Command::new(&programs()?.agent);
     command.arg("bootstrap").current_dir(dir.path());
-    command.env("PROXY_CONFIG", format!("{{discoveryAddress: \"{}\", concurrency: 2}}", local(free_port()?)));
+    command.env("PROXY_CONFIG", "{discoveryAddress: \"127.0.0.1:15010\", concurrency: 2}");
     command.env("INSTANCE_IP", "127.0.0.1").env("POD_NAME", "client").env("POD_NAMESPACE", "default");
     let output = command.output()?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
