@@ -6,7 +6,7 @@
 
 use serde_json::Value;
 use serde_saphyr::options::DuplicateKeyPolicy;
-use serde_saphyr::{Options, budget, options};
+use serde_saphyr::{Options, alias_limits, budget, options};
 
 /// One document of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub(super) struct SyntaxFault {
 const MAX_DEPTH: usize = 64;
 /// Scalars and collections of one document: some 50,000 endpoints in one list.
 const MAX_NODES: usize = 2_000_000;
+/// What aliases may add to a document. Manifests hardly use them; bombs do.
+const MAX_ALIASED: usize = 100_000;
 
 /// Cuts a file at its `---` lines. Documents of comments and blank lines alone are left out.
 ///
@@ -68,7 +70,10 @@ pub(super) fn split(text: &str) -> Vec<Document<'_>> {
 pub(super) fn parse(document: &Document<'_>) -> Result<Value, SyntaxFault> {
     serde_saphyr::from_str_with_options(document.text, yaml()).map_err(|error| {
         let line = error.location().map_or(1, |location| usize::try_from(location.line()).unwrap_or(1));
-        SyntaxFault { line: line.saturating_sub(1), message: error.without_snippet().to_string() }
+        let message = error.without_snippet().to_string();
+        // The parser counts lines from the document's first.
+        let what = message.split_once(" at line ").map_or(&*message, |(what, _)| what);
+        SyntaxFault { line: line.saturating_sub(1), message: what.to_owned() }
     })
 }
 
@@ -78,7 +83,9 @@ fn yaml() -> Options {
             max_depth: MAX_DEPTH,
             max_nodes: MAX_NODES,
             max_events: MAX_NODES * 4,
+            max_recorded_anchor_events: MAX_ALIASED,
         },
+        alias_limits: alias_limits! { max_total_replayed_events: MAX_ALIASED },
         duplicate_keys: DuplicateKeyPolicy::Error,
         legacy_octal_numbers: true,
         with_snippet: false,

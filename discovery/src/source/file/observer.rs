@@ -62,7 +62,7 @@ const RETRY: Duration = Duration::from_millis(250);
 /// How long the first observation waits for files that somebody is writing.
 const FIRST_PATIENCE: Duration = Duration::from_secs(2);
 /// Between two looks, this many times what the last one took.
-const REST: u32 = 4;
+const REST: u32 = 2;
 
 // === impl Observer ===
 

@@ -3,7 +3,7 @@
 //! ```text
 //!            seen different, or touched                    quiet for SETTLE and closed
 //!  believed ────────────────────────────▶ in doubt ──────────────────────────────────▶ believed again
-//!                                            │  ▲                                      (read it, or it is gone)
+//!                                            │  ▲        (away for ABSENCE)            (read it, or it is gone)
 //!                                            └──┘ still changing, or open for writing
 //! ```
 //!
@@ -17,6 +17,10 @@ use std::time::{Duration, Instant};
 /// How long a file must have been the same. Longer than the pauses within one write, far shorter than anybody
 /// waits for an edit to take effect.
 pub(super) const SETTLE: Duration = Duration::from_millis(30);
+
+/// How long a file must have been away. Editors take a file away before they put the new one in its place, and a
+/// deletion is less urgent than the loss of a service would be.
+const ABSENCE: Duration = Duration::from_millis(300);
 
 /// How long somebody who has the file open may pause before we stop waiting for the end. Who writes by hand
 /// (`cat > f.yaml`) pauses long; who never closes is the exception.
@@ -96,13 +100,13 @@ impl Settle {
         let missing = missing.filter(|path| !unreadable.iter().any(|above| path.starts_with(above)));
         for path in missing.cloned().collect::<Vec<_>>() {
             match self.files.get(&path) {
-                Some(Track::InDoubt { seen: None, since }) if now >= *since + SETTLE => {
+                Some(Track::InDoubt { seen: None, since }) if now >= *since + ABSENCE => {
                     self.files.remove(&path);
                     beliefs.push(Belief::Gone(path));
                 }
-                Some(Track::InDoubt { seen: None, since }) => look_again(*since + SETTLE),
+                Some(Track::InDoubt { seen: None, since }) => look_again(*since + ABSENCE),
                 _ => {
-                    look_again(now + SETTLE);
+                    look_again(now + ABSENCE);
                     self.files.insert(path.clone(), Track::InDoubt { seen: None, since: now });
                     beliefs.push(Belief::Vanishing(path));
                 }

@@ -215,6 +215,7 @@ async fn an_editor_that_moves_the_old_file_away_loses_nothing() {
         fs::write(running.path("4913"), "").unwrap();
         fs::remove_file(running.path("4913")).unwrap();
         fs::rename(running.path("f.yaml"), running.path("f.yaml~")).unwrap();
+        std::thread::sleep(settle::SETTLE);
         fs::write(running.path("f.yaml"), two(&address)).unwrap();
         fs::remove_file(running.path("f.yaml~")).unwrap();
         running.until("a", &[&address]).await;
