@@ -97,9 +97,9 @@ fn each_case_renders_its_golden_bootstrap() {
         check(&case.join("bootstrap.json"), &rendered.json);
         let launch =
             Launch { bootstrap: Path::new("envoy-rev0.json"), epoch: 0, hot_restart: HotRestart::Off };
-        let lines: String =
-            argv(&config, launch).iter().map(|argument| format!("{}\n", argument.display())).collect();
-        check(&case.join("argv"), &lines);
+        let lines: Vec<_> =
+            argv(&config, launch).iter().map(|argument| argument.display().to_string()).collect();
+        check(&case.join("argv"), &(lines.join("\n") + "\n"));
 
         let json = untyped(serde_json::from_str(&rendered.json).unwrap());
         pilot_proto::json::from_value::<Bootstrap>(&json)
