@@ -11,7 +11,7 @@ use super::env::Environment;
 use super::fault::Faults;
 use super::level::{Level, LogFormat};
 use super::testing::load;
-use super::{Config, EarlyEnd, Purpose};
+use super::{Config, Purpose};
 
 /// A `ProxyConfig` that needs no files.
 const PLAINTEXT: (&str, &str) = ("PROXY_CONFIG", "discoveryAddress: istiod:15010");
@@ -108,15 +108,18 @@ fn threads_follow_the_flag_then_proxy_config_then_the_cpu_limit() {
 }
 
 #[test]
-fn an_early_end_of_the_drain_must_be_asked_for() {
-    let drain = read(&[], &[PLAINTEXT]).unwrap().drain;
-    assert_eq!((drain.termination, drain.grace), (Duration::from_secs(5), Duration::from_secs(30)));
-    assert_eq!(drain.early_end, EarlyEnd::Never);
-    let variables =
-        [PLAINTEXT, ("EXIT_ON_ZERO_ACTIVE_CONNECTIONS", "true"), ("MINIMUM_DRAIN_DURATION", "1s")];
-    let drain = read(&["--terminationGracePeriod", "1m"], &variables).unwrap().drain;
-    assert_eq!(drain.early_end, EarlyEnd::OnZeroConnections { after: Duration::from_secs(1) });
-    assert_eq!(drain.grace, Duration::from_mins(1));
+fn every_setting_of_the_drain_reaches_its_bounds() {
+    let check = |flags: &[&str], variables: &[(&str, &str)], bounds: (u64, u64)| {
+        let drain = read(flags, variables).unwrap().drain;
+        assert_eq!((drain.minimum.as_secs(), drain.deadline.as_secs()), bounds, "{flags:?} {variables:?}");
+    };
+    check(&[], &[PLAINTEXT], (0, 5));
+    check(&["--terminationGracePeriod", "1m"], &[PLAINTEXT], (0, 57));
+    let minimum = ("MINIMUM_DRAIN_DURATION", "1s");
+    check(&[], &[PLAINTEXT, minimum], (1, 5));
+    let zero = ("EXIT_ON_ZERO_ACTIVE_CONNECTIONS", "true");
+    check(&[], &[PLAINTEXT, zero], (5, 27));
+    check(&["--terminationGracePeriod", "1m"], &[PLAINTEXT, zero, minimum], (1, 57));
 }
 
 #[test]
