@@ -114,6 +114,7 @@ impl Debounce {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "an Instant to count from; there is no other way to make one")]
 mod tests {
     use proptest::prelude::*;
 

@@ -45,13 +45,16 @@ impl Stream {
 
     fn first(&mut self, kind: ResourceType, request: &DeltaDiscoveryRequest) -> Verdict {
         let mut watch = Watch::new(kind);
-        let change =
+        let mut change =
             watch.subscription.change(&request.resource_names_subscribe, &request.resource_names_unsubscribe);
         for (name, version) in &request.initial_resource_versions {
             let name: Arc<str> = name.as_str().into();
             watch.holds(name.clone(), version);
             // What a client holds of a type without wildcard it also wants.
             if !kind.is_wildcard() && !request.resource_names_unsubscribe.iter().any(|gone| **gone == *name) {
+                if !watch.subscription.includes(&name) {
+                    change.added.push(name.clone());
+                }
                 watch.subscription.keep(name);
             }
         }

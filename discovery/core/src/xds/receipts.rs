@@ -73,3 +73,49 @@ impl Receipts {
         self.unanswered.drain(..=at).next_back().map(|(_, names)| names)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(names: &str) -> Names {
+        names.split_whitespace().map(Arc::from).collect()
+    }
+
+    /// Responses `v-1`, `v-2`, ... with news of these names.
+    fn sent(responses: &[&str]) -> Receipts {
+        let mut receipts = Receipts::default();
+        for (count, news) in (1..).zip(responses) {
+            receipts.sent(Nonce::new("v", count), names(news));
+        }
+        receipts
+    }
+
+    #[test]
+    fn an_answer_is_an_answer_to_all_before() {
+        let mut receipts = sent(&["a b", "c", "d"]);
+        receipts.accept("v-2");
+        assert_eq!(receipts.reject("v-1"), names(""));
+        assert_eq!(receipts.rejected_with(&names("a")), names(""));
+        receipts.reject("v-3");
+        assert_eq!(receipts.rejected_with(&names("d")), names("d"));
+    }
+
+    #[test]
+    fn what_was_rejected_is_kept_until_a_name_of_it_is_sent_or_dropped() {
+        let mut receipts = sent(&["a b", "c d"]);
+        receipts.reject("v-1");
+        receipts.reject("v-2");
+        assert_eq!(receipts.rejected_with(&names("b x")), names("a b"));
+        receipts.sent(Nonce::new("v", 3), names("a b"));
+        assert_eq!(receipts.rejected_with(&names("b")), names(""));
+        assert_eq!(receipts.release(|name| name != "c"), names("c d"));
+        assert_eq!(receipts.rejected_with(&names("d")), names(""));
+    }
+
+    #[test]
+    fn a_client_that_never_answers_is_not_remembered_for_ever() {
+        let receipts = sent(&["a"; 100]);
+        assert_eq!(receipts.unanswered.len(), REMEMBERED);
+    }
+}

@@ -70,7 +70,8 @@ impl Stream {
     }
 
     /// What the client was last told about; may have more than it asked for. Whoever generates only what changed
-    /// puts it into a copy of this and offers that.
+    /// puts it into a copy of this and offers that. What a client named in its first request as held from an
+    /// earlier stream has no body here until it was offered once.
     pub fn told(&self, kind: ResourceType) -> Option<&ResourceMap> {
         self.watch(kind).map(Watch::told)
     }

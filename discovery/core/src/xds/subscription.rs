@@ -223,10 +223,12 @@ mod tests {
 
     #[test]
     fn a_delta_client_can_begin_with_nothing() {
-        let mut subscription = Subscription::new(ResourceType::Cluster);
-        subscription.change(&owned(&["*"]), &owned(&["*"]));
-        assert!(subscription.is_empty());
-        subscription.change(&[], &[]);
-        assert!(subscription.is_empty());
+        for first in [&["*"][..], &[]] {
+            let mut subscription = Subscription::new(ResourceType::Cluster);
+            subscription.change(&owned(first), &owned(&["*"]));
+            assert!(subscription.is_empty());
+            subscription.change(&[], &[]);
+            assert!(subscription.is_empty());
+        }
     }
 }

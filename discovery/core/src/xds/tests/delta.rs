@@ -65,7 +65,7 @@ fn what_a_client_holds_of_a_type_without_wildcard_it_also_wants() {
     let mut server = Server::new(Codec::Delta).with(Endpoint, "a=2 b=2");
     let mut request = reconnect_with(Endpoint, &[], &[("a", "1"), ("b", "1")]);
     request.resource_names_unsubscribe = owned(&["b"]);
-    assert_eq!(server.delta(&request).1, ["eds a=2"]);
+    assert_eq!(server.delta(&request), (subscribed(Endpoint, &["a"]), vec!["eds a=2".into()]));
     assert_eq!(server.stream.wanted(Endpoint), Wanted::Names(&arcs(&["a"]).into_iter().collect()));
 }
 
