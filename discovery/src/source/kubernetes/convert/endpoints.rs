@@ -1,0 +1,115 @@
+//! Who serves a service: slices, or `Endpoints`, in the model.
+
+use std::collections::BTreeSet;
+
+use pilot_core::model::{Endpoint, EndpointAddress, Health};
+
+use super::{Lookup, Surroundings};
+use crate::source::kubernetes::dependencies::Fact;
+use crate::source::kubernetes::objects::{
+    AddressType, EndpointConditions, EndpointSlice, Endpoints, Service, ServiceType,
+};
+
+/// Either of them on a service: endpoints that shut down keep the sessions they have.
+const PERSISTENT_SESSION: [&str; 2] = ["istio.io/persistent-session", "istio.io/persistent-session-header"];
+
+/// Everything that serves a service, in order and without repetition, and what that depends on.
+///
+/// Slices win over `Endpoints` of the same service, which the control plane of Kubernetes mirrors into slices.
+pub(in crate::source::kubernetes) fn endpoints<'a>(
+    service: &Service,
+    slices: impl Iterator<Item = &'a EndpointSlice>,
+    legacy: Option<&Endpoints>,
+    surroundings: &impl Surroundings,
+) -> (Vec<Endpoint>, BTreeSet<Fact>) {
+    let mut facts = BTreeSet::new();
+    let mut lookup = Lookup { surroundings, facts: &mut facts };
+    let mut found = Vec::new();
+    let mut slices = slices.peekable();
+    if service.spec.kind == ServiceType::ExternalName {
+        // Another name for a host that has its own endpoints.
+    } else if slices.peek().is_some() {
+        slices.for_each(|slice| of_slice(service, slice, &mut lookup, &mut found));
+    } else if let Some(legacy) = legacy {
+        of_endpoints(service, legacy, &mut lookup, &mut found);
+    }
+    // While an endpoint moves from one slice to another it may be in both; the healthier statement stands.
+    found.sort_by(|a, b| (place(a), a.health).cmp(&(place(b), b.health)).then_with(|| a.cmp(b)));
+    found.dedup_by(|later, earlier| place(later) == place(earlier));
+    (found, facts)
+}
+
+fn place(endpoint: &Endpoint) -> (&EndpointAddress, u16, &str) {
+    (&endpoint.address, endpoint.port, &endpoint.port_name)
+}
+
+fn of_slice(
+    service: &Service,
+    slice: &EndpointSlice,
+    lookup: &mut Lookup<'_, impl Surroundings>,
+    found: &mut Vec<Endpoint>,
+) {
+    if slice.address_type == AddressType::Fqdn {
+        return;
+    }
+    for endpoint in &slice.endpoints {
+        let health = health(service, endpoint.conditions);
+        for ip in endpoint.addresses.iter().filter_map(|address| address.parse().ok()) {
+            let Some(base) = lookup.endpoint(
+                &slice.metadata.namespace,
+                ip,
+                endpoint.target_ref.as_ref(),
+                endpoint.node_name.as_ref(),
+            ) else {
+                continue;
+            };
+            found.extend(slice.ports.iter().filter_map(|port| {
+                Some(Endpoint { port: port.port?, port_name: port.name.clone(), health, ..base.clone() })
+            }));
+        }
+    }
+}
+
+fn of_endpoints(
+    service: &Service,
+    endpoints: &Endpoints,
+    lookup: &mut Lookup<'_, impl Surroundings>,
+    found: &mut Vec<Endpoint>,
+) {
+    for subset in &endpoints.subsets {
+        let ready = subset.addresses.iter().map(|address| (address, Some(true)));
+        let not_ready = subset.not_ready_addresses.iter().map(|address| (address, Some(false)));
+        for (address, ready) in ready.chain(not_ready) {
+            let health = health(service, EndpointConditions { ready, ..EndpointConditions::default() });
+            let Some(base) = lookup.endpoint(
+                &endpoints.metadata.namespace,
+                address.ip,
+                address.target_ref.as_ref(),
+                address.node_name.as_ref(),
+            ) else {
+                continue;
+            };
+            found.extend(subset.ports.iter().map(|port| Endpoint {
+                port: port.port,
+                port_name: port.name.clone(),
+                health,
+                ..base.clone()
+            }));
+        }
+    }
+}
+
+/// Absent conditions mean what the API says they mean: ready, serving as `ready`, not terminating.
+fn health(service: &Service, conditions: EndpointConditions) -> Health {
+    let ready = conditions.ready.unwrap_or(true);
+    let serving = conditions.serving.unwrap_or(ready);
+    let terminating = conditions.terminating.unwrap_or(false);
+    let keeps_sessions = PERSISTENT_SESSION.iter().any(|label| service.metadata.label(label).is_some());
+    match (ready, serving, terminating) {
+        (true, _, _) => Health::Healthy,
+        (false, true, true) if keeps_sessions => Health::Draining,
+        (false, _, true) => Health::Terminating,
+        (false, _, false) if service.spec.publish_not_ready_addresses => Health::Healthy,
+        (false, _, false) => Health::Unhealthy,
+    }
+}
