@@ -2,10 +2,10 @@
 //!
 //! ```text
 //! web   HTTP   127.0.0.1:<port>   ──▶  endpoint 1 at 127.0.0.2, endpoint 2 at 127.0.0.3, ...
-//! db    TCP    127.0.1.1:<port>   ──▶  the same addresses, another port
+//! db    TCP    127.0.0.1:<port>   ──▶  the same addresses, another port
 //! ```
 //!
-//! The sidecar binds an HTTP service on every address and a TCP service on its cluster IP; all of them are addresses of this machine.
+//! Without interception the sidecar serves every service on loopback, on the service's port.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -16,9 +16,6 @@ use crate::load::{Class, Load, Report, Running};
 use crate::manifest::{Port, endpoint_slice, service};
 use crate::net::{free_port, local, loopback};
 use crate::upstream::Upstream;
-
-/// The cluster IP of `db`.
-const DB: &str = "127.0.1.1";
 
 /// The services and what stands behind them.
 pub struct Scene {
@@ -50,9 +47,9 @@ impl Scene {
         };
         let addresses: Vec<IpAddr> = serving.iter().map(address).collect::<Result<_>>()?;
         Ok(vec![
-            service("web", "127.0.1.2", &[self.web]),
+            service("web", "10.0.0.1", &[self.web]),
             endpoint_slice("web", &[self.web], &addresses),
-            service("db", DB, &[self.db]),
+            service("db", "10.0.0.2", &[self.db]),
             endpoint_slice("db", &[self.db], &addresses),
         ])
     }
@@ -63,8 +60,8 @@ impl Scene {
     }
 
     /// Where the sidecar serves `db`.
-    pub fn db(&self) -> Result<SocketAddr> {
-        Ok(SocketAddr::new(DB.parse()?, self.db.port))
+    pub fn db(&self) -> SocketAddr {
+        local(self.db.port)
     }
 
     /// The first endpoint of `web` without a sidecar before it.
@@ -83,10 +80,10 @@ impl Scene {
     }
 
     /// Load of every class on both services.
-    pub fn load(&self) -> Result<Mix> {
+    pub fn load(&self) -> Mix {
         let http =
             [Class::KeepAlive, Class::New, Class::Http2].map(|class| Load::new(class, self.web(), "web"));
-        Ok(Mix { http: http.map(Load::start).into(), tcp: Load::new(Class::Tcp, self.db()?, "db").start() })
+        Mix { http: http.map(Load::start).into(), tcp: Load::new(Class::Tcp, self.db(), "db").start() }
     }
 }
 

@@ -12,22 +12,14 @@ use serde_json::Value;
 /// How long Envoy may take to use all it was sent.
 const IN_USE: Duration = Duration::from_secs(30);
 
-/// Addresses of services: with `NONE`, Envoy binds them, so they must be this machine's.
-fn address(interception: Interception, kind: u8, i: u8) -> String {
-    match interception {
-        Interception::None => format!("127.{kind}.0.{i}"),
-        Interception::Redirect => format!("10.{kind}.0.{i}"),
-    }
-}
-
 /// `rounds` times each kind of service there is.
-fn mixed(interception: Interception, rounds: u8) -> Result<Vec<Value>> {
+fn mixed(rounds: u8) -> Result<Vec<Value>> {
     // Services of a kind share a port where their protocol lets them, as most do in life.
     let [http, grpc, tcp, headless] = [free_port()?, free_port()?, free_port()?, free_port()?];
     let [http_entry, tcp_entry] = [free_port()?, free_port()?];
     let mut objects = Vec::new();
     for i in 1..=rounds {
-        let at = |kind| address(interception, kind, i);
+        let at = |kind: u8| format!("10.{kind}.0.{i}");
         let endpoint = |kind: u8| [[10, 200, kind, i].into()];
         let mut serve = |name: String, ip: &str, ports: &[Port], kind| {
             objects.push(service(&name, ip, ports));
@@ -85,9 +77,8 @@ async fn accepted(objects: &[Value], interception: Interception) -> Result<u64> 
 async fn one_service() -> Result<()> {
     for interception in [Interception::None, Interception::Redirect] {
         let ports = [Port::new("http", free_port()?, 8080)];
-        let ip = address(interception, 11, 1);
         let objects =
-            [service("web", &ip, &ports), endpoint_slice("web", &ports, &[[10, 200, 11, 1].into()])];
+            [service("web", "10.11.0.1", &ports), endpoint_slice("web", &ports, &[[10, 200, 11, 1].into()])];
         accepted(&objects, interception).await?;
     }
     Ok(())
@@ -96,7 +87,7 @@ async fn one_service() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_mixed_services() -> Result<()> {
     for interception in [Interception::None, Interception::Redirect] {
-        let clusters = accepted(&mixed(interception, 20)?, interception).await?;
+        let clusters = accepted(&mixed(20)?, interception).await?;
         // Each of the 200 has at least one, but the 20 that are another name for a host may share theirs.
         ensure!(clusters >= 200, "{interception:?}: Envoy has {clusters} clusters only");
     }

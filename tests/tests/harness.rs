@@ -67,7 +67,7 @@ fn bootstrap(admin: SocketAddr, scene: &Scene) -> Result<Value> {
         "static_resources": {
             "listeners": [
                 listener("web", scene.web(), filter("http_connection_manager.v3.HttpConnectionManager", http)),
-                listener("db", scene.db()?, filter("tcp_proxy.v3.TcpProxy", json!({"cluster": "db"}))),
+                listener("db", scene.db(), filter("tcp_proxy.v3.TcpProxy", json!({"cluster": "db"}))),
             ],
             "clusters": [cluster("web", scene.behind()), cluster("db", scene.behind_db())],
         },
@@ -79,7 +79,7 @@ async fn load_that_moves_before_envoy_ends_loses_nothing() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let scene = Scene::start(&["a"]).await?;
     let mut plain = Plain::start(dir.path(), &scene).await?;
-    let load = scene.load()?;
+    let load = scene.load();
     tokio::time::sleep(Duration::from_millis(500)).await;
     ensure!(load.reports().iter().all(|report| report.answers.len() > 10), "too few answers to tell");
     load.move_behind(&scene);
@@ -95,7 +95,7 @@ async fn a_connection_that_envoy_asks_to_close_is_closed_without_loss() -> Resul
     let dir = tempfile::tempdir()?;
     let scene = Scene::start(&["a"]).await?;
     let plain = Plain::start(dir.path(), &scene).await?;
-    let load = scene.load()?;
+    let load = scene.load();
     tokio::time::sleep(Duration::from_millis(300)).await;
     let before = connections(plain.admin).await?;
     // Answers carry `connection: close` and GOAWAY from now on; Envoy goes on accepting.
@@ -111,7 +111,7 @@ async fn a_killed_envoy_costs_requests_and_the_report_says_why() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let scene = Scene::start(&["a"]).await?;
     let plain = Plain::start(dir.path(), &scene).await?;
-    let load = scene.load()?;
+    let load = scene.load();
     tokio::time::sleep(Duration::from_millis(300)).await;
     drop(plain);
     tokio::time::sleep(Duration::from_millis(300)).await;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use pilot_tests::load::{Class, Load, Report};
 use pilot_tests::manifest::{Port, endpoint_slice, service};
 use pilot_tests::mesh::{Mesh, Options};
@@ -47,7 +47,7 @@ fn faultless(report: &Report) -> Result<()> {
 async fn requests_of_every_kind_reach_every_endpoint() -> Result<()> {
     let scene = Scene::start(&["a", "b"]).await?;
     let mut mesh = Mesh::start(&scene.objects(&["a", "b"])?, &Options::new()?).await?;
-    let load = scene.load()?;
+    let load = scene.load();
     served_by(&load, &["a", "b"]).await?;
     faultless(&load.stop().await?)?;
     mesh.is_sound().await
@@ -57,7 +57,7 @@ async fn requests_of_every_kind_reach_every_endpoint() -> Result<()> {
 async fn endpoints_come_and_go_without_a_failed_request() -> Result<()> {
     let scene = Scene::start(&["a", "b", "c"]).await?;
     let mut mesh = Mesh::start(&scene.objects(&["a"])?, &Options::new()?).await?;
-    let load = scene.load()?;
+    let load = scene.load();
     for serving in [&["a"][..], &["a", "b"], &["b", "c"], &["c"], &["a", "b", "c"]] {
         mesh.write(&scene.objects(serving)?)?;
         served_by(&load, serving).await?;
@@ -70,13 +70,13 @@ async fn endpoints_come_and_go_without_a_failed_request() -> Result<()> {
 async fn services_come_and_go_while_others_are_served() -> Result<()> {
     let scene = Scene::start(&["a"]).await?;
     let mut mesh = Mesh::start(&scene.objects(&["a"])?, &Options::new()?).await?;
-    let load = scene.load()?;
+    let load = scene.load();
 
     let port = [Port::new("http-late", free_port()?, free_port()?)];
     let _late = Upstream::http("late", (loopback(9), port[0].target).into()).await?;
     let ask = || get_ok(local(port[0].port), "/");
     ensure!(ask().await.is_err(), "nobody declared the port yet");
-    let objects = [service("late", "127.0.1.3", &port), endpoint_slice("late", &port, &[loopback(9)])];
+    let objects = [service("late", "10.0.0.3", &port), endpoint_slice("late", &port, &[loopback(9)])];
     for _ in 0..2 {
         mesh.folder.write("late.yaml", &objects)?;
         // The new service has one name only, which is not the address that `get_ok` asks for.
@@ -102,7 +102,7 @@ async fn services_come_and_go_while_others_are_served() -> Result<()> {
 async fn traffic_flows_while_the_control_plane_is_away() -> Result<()> {
     let scene = Scene::start(&["a", "b"]).await?;
     let mut mesh = Mesh::start(&scene.objects(&["a"])?, &Options::new()?).await?;
-    let load = scene.load()?;
+    let load = scene.load();
     served_by(&load, &["a"]).await?;
 
     let status = mesh.discovery.stop().await?;
@@ -120,16 +120,24 @@ async fn traffic_flows_while_the_control_plane_is_away() -> Result<()> {
 async fn broken_yaml_changes_nothing_and_is_told() -> Result<()> {
     let scene = Scene::start(&["a", "b"]).await?;
     let mut mesh = Mesh::start(&scene.objects(&["a"])?, &Options::new()?).await?;
-    let load = scene.load()?;
+    let load = scene.load();
     served_by(&load, &["a"]).await?;
     let good = std::fs::read_to_string(mesh.folder.file(Mesh::FILE))?;
 
-    let half = good.len() / 2;
+    // Cut inside a string: half in the last document, half in one before others.
+    let cut = |at: Option<usize>| at.and_then(|at| good.get(..at + 4)).unwrap_or_default();
     let wrong_type = good.replacen("ports:", "ports: many\nwas:", 1);
-    for broken in [good.get(..half).unwrap_or_default(), "\u{0}", "][", &wrong_type] {
-        mesh.folder.write_text(Mesh::FILE, broken)?;
+    let broken = [
+        ("cut in the last document", cut(good.rfind("\"127"))),
+        ("cut in an earlier document", cut(good.find("\"127"))),
+        ("not text", "\u{0}"),
+        ("not YAML", "]["),
+        ("a field of the wrong type", &wrong_type),
+    ];
+    for (what, text) in broken {
+        mesh.folder.write_text(Mesh::FILE, text)?;
         tokio::time::sleep(WHILE).await;
-        served_by(&load, &["a"]).await?;
+        served_by(&load, &["a"]).await.context(what)?;
     }
     ensure!(
         mesh.discovery.log().contains(Mesh::FILE),
