@@ -11,11 +11,13 @@
 //! `select!` only picks, so that whatever it drops loses nothing; one line is logged per decision, here.
 //! It deliberately decides nothing about Envoy.
 
+mod journal;
 mod observer;
 mod revision;
+mod timers;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
     ffi::OsString,
     fmt,
     net::SocketAddr,
@@ -28,13 +30,15 @@ use anyhow::{Context, anyhow};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
-    time::{sleep_until, timeout},
+    time::timeout,
 };
 use tracing::{debug, error, info, warn};
 
 use self::{
+    journal::Chain,
     observer::{Observer, Sight},
     revision::Revisions,
+    timers::Timers,
 };
 use crate::{
     envoy_admin::EnvoyAdmin,
@@ -42,7 +46,7 @@ use crate::{
     process::{self, Children, Program},
     signals::{Caught, Signals},
     status::{self, Counters, Expected, StatusServer},
-    supervisor::{Effect, EnvoySignal, Epoch, Event, Phase, Policy, Stage, Status, Supervisor, Timer},
+    supervisor::{Effect, EnvoySignal, Epoch, Event, Phase, Policy, Stage, Supervisor, Timer},
 };
 
 /// Sights and requests wait for one turn of the loop; whoever finds no room waits or is refused.
@@ -250,7 +254,7 @@ impl Driver {
         let effects = self.supervisor.on_event(event, Instant::now());
         let after = self.supervisor.phase();
         if before != after {
-            log(event, before, after);
+            journal::log(event, before, after);
             self.time_drain(after.stage);
             self.phases.send_replace(after);
         }
@@ -363,63 +367,5 @@ impl fmt::Debug for Driver {
             .field("timers", &self.timers)
             .field("log_lines_dropped", &self.sink.dropped())
             .finish_non_exhaustive()
-    }
-}
-
-/// One line per decision.
-fn log(event: Event, before: Phase, after: Phase) {
-    let (from, to, launch) = (before.stage.as_str(), after.stage.as_str(), after.launch);
-    match event {
-        Event::Died(epoch, status)
-            if !matches!(status, Status::Exited(0)) && before.stage != Stage::Stopping =>
-        {
-            warn!(%epoch, %status, from, to, launch, "Envoy died");
-        }
-        Event::Died(epoch, status) => info!(%epoch, %status, from, to, launch, "Envoy ended"),
-        Event::Live(epoch) => info!(%epoch, from, to, launch, "Envoy is LIVE"),
-        Event::AdminSilent => warn!(from, to, launch, "Envoy's admin has stopped answering"),
-        _ => info!(?event, from, to, launch, "phase changed"),
-    }
-}
-
-/// An error with its causes in one line.
-struct Chain<'a>(&'a dyn std::error::Error);
-
-impl fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
-    }
-}
-
-/// When to wake the supervisor: at most once per timer.
-#[derive(Debug, Default)]
-struct Timers(BTreeMap<Timer, Instant>);
-
-// === impl Timers ===
-
-impl Timers {
-    fn arm(&mut self, timer: Timer, at: Instant) {
-        self.0.insert(timer, at);
-    }
-
-    fn disarm(&mut self, timer: Timer) {
-        self.0.remove(&timer);
-    }
-
-    /// The next one due. May be cancelled: it stays armed until disarmed.
-    async fn next(&self) -> Timer {
-        match self.0.iter().min_by_key(|&(_, at)| at) {
-            Some((&timer, &at)) => {
-                sleep_until(at.into()).await;
-                timer
-            }
-            None => std::future::pending().await,
-        }
     }
 }

@@ -14,127 +14,28 @@
 //! cannot fail. What it wants done it returns as [`Effect`]s, which the driver performs in order.
 
 mod drain;
+mod epoch;
+mod event;
 mod phase;
 mod restart;
+mod status;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    fmt,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 pub use self::{
     drain::{Activity, DrainPolicy},
+    epoch::Epoch,
+    event::{DrainScope, Effect, EnvoySignal, Event, Timer},
     phase::{Offer, Phase, Stage},
     restart::RestartPolicy,
+    status::{SpawnFailure, Status},
 };
 use self::{
     drain::{Drain, Traffic},
     restart::{Budget, Respawn},
 };
-
-/// Envoy's restart epoch: 0 for an Envoy with no living predecessor, one more for each that takes over
-/// from a living one. Only [`Epoch::FIRST`] makes one, so epochs cannot skip.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Epoch(u32);
-
-/// How an Envoy ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
-    /// By itself, with this code.
-    Exited(u8),
-    /// By this signal.
-    Signaled(u8),
-}
-
-/// Why an Envoy could not even be started.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SpawnFailure {
-    /// There is no such program.
-    NotFound,
-    /// It is there and cannot be executed.
-    NotExecutable,
-    /// The system is short of something (processes, memory) or the file is being written.
-    Transient,
-}
-
-/// What the agent sends to an Envoy. Nothing else ever: Envoy eats SIGHUP and dies of SIGQUIT and SIGUSR2.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EnvoySignal {
-    /// SIGTERM: Envoy flushes its access logs and leaves at once.
-    Terminate,
-    /// SIGKILL, to its whole process group.
-    Kill,
-    /// SIGUSR1: Envoy opens its access logs anew.
-    ReopenLogs,
-}
-
-/// Which listeners tell their clients to leave. No drain refuses a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DrainScope {
-    /// Those with `traffic_direction: INBOUND`: the application next to us is still at work.
-    Inbound,
-    /// All of them: a local client's idle connection would otherwise be cut in its next request.
-    All,
-}
-
-/// A moment the supervisor asks to be woken at. There is one of each: arming it again moves it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Timer {
-    /// The back-off is over.
-    Respawn,
-    /// Envoy's admin has been silent for too long.
-    Hung,
-    /// The drain may take no longer.
-    DrainDeadline,
-    /// SIGTERM has had its time.
-    KillDue,
-    /// SIGKILL has had its time.
-    ReapDue,
-}
-
-/// What happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// The Envoy of this epoch answers as LIVE, with its own epoch.
-    Live(Epoch),
-    /// The Envoy of this epoch was reaped.
-    Died(Epoch, Status),
-    /// The Envoy of this epoch could not be started.
-    SpawnFailed(Epoch, SpawnFailure),
-    /// Envoy's admin, which has answered before, no longer does.
-    AdminSilent,
-    /// It does again.
-    AdminBack,
-    /// SIGTERM or SIGINT. Every further one is a step more forceful.
-    Terminate,
-    /// Stop now, without a drain: `POST /quitquitquit`.
-    Quit,
-    /// Leave the service but go on serving: `POST /drain`, the `preStop` hook of a native sidecar.
-    Withdraw,
-    /// SIGUSR1.
-    ReopenLogs,
-    /// What Envoy is busy with; `None` when its statistics do not tell.
-    Activity(Option<Activity>),
-    /// A timer is due.
-    Due(Timer),
-}
-
-/// What the driver is to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// Start an Envoy.
-    Spawn(Epoch),
-    /// Ask Envoy to drain, over its admin.
-    Drain(DrainScope),
-    /// Send a signal.
-    Signal(Epoch, EnvoySignal),
-    /// Wake the supervisor later.
-    Arm(Timer, Duration),
-    /// End the agent with this code. The last effect there is.
-    Exit(u8),
-}
 
 /// Every duration that is a matter of taste.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -406,70 +307,6 @@ impl Default for Policy {
             kill_grace: Duration::from_secs(2),
             reap_grace: Duration::from_secs(1),
             hung_after: Duration::from_secs(30),
-        }
-    }
-}
-
-// === impl Epoch ===
-
-impl Epoch {
-    /// The epoch of an Envoy that takes over from nobody.
-    pub const FIRST: Self = Self(0);
-
-    /// The number as Envoy wants it on its command line.
-    pub fn get(self) -> u32 {
-        self.0
-    }
-}
-
-impl fmt::Display for Epoch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-// === impl Status ===
-
-impl Status {
-    const SIGTERM: u8 = 15;
-    const KILLED: Self = Self::Signaled(9);
-
-    /// The code a shell would show: Envoy's own, or 128 and the signal.
-    pub fn code(self) -> u8 {
-        match self {
-            Self::Exited(code) => code,
-            Self::Signaled(signal) => signal.saturating_add(128),
-        }
-    }
-
-    /// The same, knowing what we had sent: in its first 100 ms Envoy has no handler for our SIGTERM
-    /// and dies of it, which is as clean as a start that never was.
-    fn code_after(self, sent: EnvoySignal) -> u8 {
-        match (self, sent) {
-            (Self::Signaled(Self::SIGTERM), EnvoySignal::Terminate) => 0,
-            _ => self.code(),
-        }
-    }
-}
-
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Exited(code) => write!(f, "exit code {code}"),
-            Self::Signaled(signal) => write!(f, "signal {signal}"),
-        }
-    }
-}
-
-// === impl SpawnFailure ===
-
-impl SpawnFailure {
-    /// The codes a shell uses for the same.
-    fn code(self) -> u8 {
-        match self {
-            Self::NotFound => 127,
-            Self::NotExecutable => 126,
-            Self::Transient => 1,
         }
     }
 }

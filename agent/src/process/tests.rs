@@ -1,0 +1,75 @@
+//! With a shell in Envoy's place.
+
+use std::{
+    io::Read,
+    time::{Duration, Instant},
+};
+
+use super::*;
+
+fn shell(script: &str) -> Program {
+    Program { path: "/bin/sh".into(), arguments: vec!["-c".into(), script.into()] }
+}
+
+fn run<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}
+
+/// Reaps until somebody of ours has ended.
+fn wait(children: &mut Children) -> Vec<(Epoch, Status)> {
+    for _ in 0..500 {
+        let ended = children.reap();
+        if !ended.is_empty() {
+            return ended;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    panic!("nobody ended in five seconds");
+}
+
+// One test, because `waitpid(-1)` is the whole process's.
+#[test]
+fn children_are_started_clean_signalled_and_all_reaped() {
+    // Even when we ourselves block SIGTERM (and ignore SIGPIPE, as all of Rust does), a child does not.
+    let mut blocked = SigSet::empty();
+    blocked.add(Signal::SIGTERM);
+    blocked.thread_block().unwrap();
+    let mut children = Children::new().unwrap();
+    let (_, mut output) =
+        run(children.spawn(Epoch::FIRST, shell("grep -E '^Sig(Blk|Ign)' /proc/self/status; exit 7")))
+            .unwrap();
+    let mut said = String::new();
+    output.stdout.read_to_string(&mut said).unwrap();
+    // Signals 32 and up belong to libc and to nobody.
+    let named: Vec<_> = said.lines().filter_map(|line| line.split_once("00000000")).collect();
+    assert!(matches!(*named, [("SigBlk:\t", "00000000"), ("SigIgn:\t", "00000000" | "80000000")]), "{said}");
+    assert_eq!(wait(&mut children), [(Epoch::FIRST, Status::Exited(7))]);
+
+    // SIGKILL reaches the whole group.
+    let (_, mut output) = run(children.spawn(Epoch::FIRST, shell("sleep 60 & echo up; wait"))).unwrap();
+    let mut up = [0; 3];
+    output.stdout.read_exact(&mut up).unwrap();
+    children.signal(Epoch::FIRST, EnvoySignal::Kill).unwrap();
+    assert_eq!(wait(&mut children), [(Epoch::FIRST, Status::Signaled(9))]);
+    let asked = Instant::now();
+    output.stdout.read_to_end(&mut Vec::new()).unwrap();
+    assert!(asked.elapsed() < Duration::from_secs(30), "the sleep outlived its group, holding the pipe");
+    assert_eq!(children.signal(Epoch::FIRST, EnvoySignal::Terminate), Ok(()), "to the dead, nothing");
+
+    // A stranger's child is reaped, counted and nobody's news.
+    let stranger = spawn(&shell("exit 3")).unwrap();
+    while kill(stranger.pid, None).is_ok() {
+        assert_eq!(children.reap(), []);
+        thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(children.orphans(), 1);
+
+    // What cannot start says why.
+    let mut why = |path: &str| {
+        let program = Program { path: path.into(), arguments: vec![] };
+        failure(&run(children.spawn(Epoch::FIRST, program)).unwrap_err())
+    };
+    assert_eq!(why("/nonexistent/envoy"), SpawnFailure::NotFound);
+    assert_eq!(why("/etc/passwd"), SpawnFailure::NotExecutable);
+    assert_eq!(failure(&Errno::EAGAIN.into()), SpawnFailure::Transient);
+}
