@@ -41,7 +41,6 @@ pub(crate) enum Fate {
 #[derive(Debug, Default)]
 pub(crate) struct FileStatus {
     problems: Mutex<Vec<Problem>>,
-    rejected: AtomicU64,
     events: [[AtomicU64; 3]; ObjectKind::ALL.len()],
 }
 
@@ -51,11 +50,6 @@ impl FileStatus {
     /// Everything that is wrong now.
     pub(crate) fn problems(&self) -> Vec<Problem> {
         self.problems.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// How many problems there have been (`pilot_total_rejected_configs`).
-    pub(crate) fn rejected(&self) -> u64 {
-        self.rejected.load(Ordering::Relaxed)
     }
 
     /// How many objects of each kind were added, updated, deleted (`pilot_k8s_reg_events`).
@@ -81,7 +75,6 @@ impl FileStatus {
         let new: Vec<_> = problems.iter().filter(|problem| !known.contains(problem)).cloned().collect();
         let solved = known.iter().filter(|problem| !problems.contains(problem)).cloned().collect();
         *known = problems;
-        self.rejected.fetch_add(new.len() as u64, Ordering::Relaxed);
         (new, solved)
     }
 }
@@ -138,5 +131,22 @@ impl fmt::Display for Problem {
             write!(f, ": {}", self.field)?;
         }
         write!(f, ": {}", self.message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_is_told_when_it_comes_and_when_it_goes() {
+        let status = FileStatus::default();
+        let problem = |message: &str| Problem::of_file(Path::new("f"), message.to_owned());
+        let (a, b) = (problem("a"), problem("b"));
+        assert_eq!(status.set_problems(vec![a.clone()]), (vec![a.clone()], vec![]));
+        assert_eq!(status.set_problems(vec![a.clone(), b.clone()]), (vec![b.clone()], vec![]));
+        assert_eq!(status.set_problems(vec![a.clone(), b.clone()]), (vec![], vec![]));
+        assert_eq!(status.set_problems(vec![b.clone()]), (vec![], vec![a]));
+        assert_eq!(status.problems(), [b]);
     }
 }

@@ -167,7 +167,7 @@ async fn what_is_there_at_start_is_told_before_synced() {
     assert_eq!(hosts, ["a", "b", "c"]);
     assert_eq!(running.status.problems().len(), 1);
     let added: u64 = running.status.events().map(|(_, _, count)| count).sum();
-    assert_eq!((added, running.status.rejected()), (5, 1));
+    assert_eq!(added, 5);
 }
 
 #[tokio::test]
@@ -259,20 +259,20 @@ async fn a_slow_writer_is_never_read_halfway() {
     let mut running = Running::start(&[("f.yaml", &two("10.0.0.1")), ("other.yaml", "")]).await;
     let path = running.path("f.yaml");
     let text = two("10.0.0.2");
+    let status = running.status.clone();
     let writer = std::thread::spawn(move || {
         let mut file = OpenOptions::new().write(true).truncate(true).open(path).unwrap();
         // Every beginning is on disk for longer than anything needs to settle.
         for part in text.as_bytes().chunks(text.len() / 8) {
             file.write_all(part).unwrap();
             std::thread::sleep(settle::SETTLE * 2);
+            assert_eq!(status.problems(), [], "half a file was read");
         }
     });
     running.until("a", &["10.0.0.2"]).await;
     running.until("b", &["10.0.0.2"]).await;
     writer.join().unwrap();
     assert_eq!(running.losses, []);
-    // No half of it was ever a problem, either.
-    assert_eq!(running.status.rejected(), 0);
 }
 
 #[tokio::test]
@@ -291,7 +291,7 @@ async fn a_file_that_stays_cut_off_loses_nothing() {
 }
 
 #[tokio::test]
-async fn a_bad_document_is_reported_once_and_serves_on() {
+async fn a_bad_document_is_reported_and_serves_on() {
     let mut running = Running::start(&[("f.yaml", &two("10.0.0.1"))]).await;
     fs::write(running.path("f.yaml"), two("10.0.0.1").replacen("10.0.0.1", "10.0.0", 1)).unwrap();
     let problems = running.until_problems(1).await;
@@ -300,7 +300,7 @@ async fn a_bad_document_is_reported_once_and_serves_on() {
     // Other news, and the same problem still.
     fs::write(running.path("g.yaml"), service("c", "10.0.0.3")).unwrap();
     running.until("c", &["10.0.0.3"]).await;
-    assert_eq!((running.status.rejected(), running.status.problems().len()), (1, 1));
+    assert_eq!(running.status.problems().len(), 1);
     fs::write(running.path("f.yaml"), two("10.0.0.2")).unwrap();
     running.until("a", &["10.0.0.2"]).await;
     assert_eq!((running.losses, running.status.problems()), (vec![], vec![]));
