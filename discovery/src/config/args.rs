@@ -54,7 +54,7 @@ pub(crate) struct DiscoveryArgs {
     /// DNS domain suffix of the mesh.
     #[arg(long, default_value = "cluster.local")]
     pub(crate) domain: String,
-    /// Namespace of the control plane [default: $POD_NAMESPACE, or istio-system].
+    /// Namespace of the control plane [default: that of the pod, or istio-system].
     #[arg(short, long)]
     pub(crate) namespace: Option<String>,
     /// Name of the cluster this control plane runs in.

@@ -67,7 +67,7 @@ impl World {
             None => listed(meta, entry, &self.mesh.trust_domain),
             Some(selector) => self
                 .workloads_of(&meta.namespace)
-                .filter(|workload| selects(&selector.labels, &workload.labels))
+                .filter(|workload| serves(workload) && selects(&selector.labels, &workload.labels))
                 .cloned()
                 .collect(),
         };
@@ -153,6 +153,12 @@ impl World {
     fn workloads_of(&self, namespace: &Namespace) -> impl Iterator<Item = &Arc<Workload>> {
         self.workloads_in.get(namespace).into_iter().flatten().filter_map(|name| self.workloads.get(name))
     }
+}
+
+/// Whether a selector may pick the workload. A pod that is not ready is not there yet, or not any more (as in Istio,
+/// where it leaves the registry); of a declared machine nobody tells whether it is.
+fn serves(workload: &Workload) -> bool {
+    workload.kind == WorkloadKind::WorkloadEntry || workload.health == Health::Healthy
 }
 
 /// The services a `ServiceEntry` declares, one for each host.

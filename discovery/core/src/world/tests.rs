@@ -247,6 +247,23 @@ fn a_service_entry_selects_pods_and_machines_of_its_namespace() {
 }
 
 #[test]
+fn a_pod_that_is_not_ready_is_not_selected() {
+    let mut story = Story::new();
+    let mut spec = entry("x.com", ServiceEntryResolution::Static);
+    spec.workload_selector = Some(WorkloadSelector { labels: labels(&[("app", "x")]) });
+    story.says(config("se", ConfigSpec::ServiceEntry(spec)));
+    let Change::Workload(ready) = pod("p", 1, "x") else {
+        unreachable!("pod() says that a workload is there")
+    };
+    for (health, expected) in
+        [(Health::Unhealthy, &[][..]), (Health::Healthy, &["10.1.0.1:80"]), (Health::Terminating, &[])]
+    {
+        story.says(Change::Workload(Arc::new(Workload { health, ..(*ready).clone() })));
+        assert_eq!(story.endpoints("x.com"), expected, "{health:?}");
+    }
+}
+
+#[test]
 fn a_kubernetes_service_selects_machines() {
     let mut story = Story::new();
     story.says(machine("m", "10.9.0.1", "a"));
