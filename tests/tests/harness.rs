@@ -26,7 +26,7 @@ struct Plain {
 impl Plain {
     async fn start(dir: &Path, scene: &Scene) -> Result<Self> {
         let admin = local(free_port()?);
-        fs::write(dir.join("envoy.json"), bootstrap(admin, scene)?.to_string())?;
+        fs::write(dir.join("envoy.json"), bootstrap(admin, scene).to_string())?;
         let mut command = Command::new(envoy()?);
         command.args([
             "--concurrency",
@@ -47,7 +47,7 @@ fn address(address: SocketAddr) -> Value {
     json!({"socket_address": {"address": address.ip(), "port_value": address.port()}})
 }
 
-fn bootstrap(admin: SocketAddr, scene: &Scene) -> Result<Value> {
+fn bootstrap(admin: SocketAddr, scene: &Scene) -> Value {
     let filter = |kind: &str, config: Value| {
         let mut typed = json!({"@type": format!("type.googleapis.com/envoy.extensions.filters.network.{kind}"), "stat_prefix": "x"});
         if let (Some(typed), Some(config)) = (typed.as_object_mut(), config.as_object()) {
@@ -62,7 +62,7 @@ fn bootstrap(admin: SocketAddr, scene: &Scene) -> Result<Value> {
     });
     let listener = |name: &str, at: SocketAddr, chains: Value| json!({"name": name, "address": address(at), "filter_chains": chains});
     let cluster = |name: &str, to: SocketAddr| json!({"name": name, "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address(to)}}]}]}});
-    Ok(json!({
+    json!({
         "admin": {"address": address(admin)},
         "static_resources": {
             "listeners": [
@@ -71,7 +71,7 @@ fn bootstrap(admin: SocketAddr, scene: &Scene) -> Result<Value> {
             ],
             "clusters": [cluster("web", scene.behind()), cluster("db", scene.behind_db())],
         },
-    }))
+    })
 }
 
 #[tokio::test(flavor = "multi_thread")]
