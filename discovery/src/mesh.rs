@@ -40,7 +40,7 @@ async fn follow(
                 }
             }
             Err(why) => {
-                warn!(path = %path.display(), %why, "mesh configuration cannot be used; the last one holds")
+                warn!(path = %path.display(), %why, "mesh configuration cannot be used; the last one holds");
             }
         }
     }

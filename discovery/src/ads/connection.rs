@@ -9,18 +9,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pilot_core::model::{ClusterName, Hostname, Kind, Proxy};
+use pilot_core::model::{ClusterName, Hostname, Kind};
 use pilot_core::push::impact::touched;
 use pilot_core::push::{PushContext, PushRequest};
 use pilot_core::xds::{Codec, ResourceMap, Response, Stream, Verdict, Wanted, Why};
 use pilot_proto::ResourceType;
-use pilot_proto::envoy::config::core::v3::Node;
-use pilot_proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
 use tokio::sync::mpsc;
-use tonic::{Status, Streaming};
+use tonic::Status;
 use tracing::{debug, info, warn};
 
 use super::hub::{Client, Turn};
+use super::request::{Request, Requests, introduce};
 use super::wire::{Outgoing, frame};
 use crate::metrics::by_type;
 use crate::server::Shared;
@@ -28,20 +27,6 @@ use crate::server::Shared;
 /// How long the next response of a type waits for the answer to the last one. A proxy that takes longer is late, not
 /// lost: it is told what is true then.
 const ANSWER: Duration = Duration::from_secs(30);
-
-/// How long a client may take to introduce itself.
-const INTRODUCTION: Duration = Duration::from_secs(30);
-
-/// The requests of a stream, in either variant.
-pub(super) enum Requests {
-    Sotw(Streaming<DiscoveryRequest>),
-    Delta(Streaming<DeltaDiscoveryRequest>),
-}
-
-enum Request {
-    Sotw(DiscoveryRequest),
-    Delta(DeltaDiscoveryRequest),
-}
 
 /// Which resources of a type have to be generated before the type is offered to the stream again. The rest is what
 /// the stream was last told.
@@ -91,65 +76,6 @@ pub(super) fn spawn(
         // The client may be gone already: then there is nobody to tell.
         drop(outbox.send(Outgoing::End(end)).await);
     });
-}
-
-/// The first request, which must say who the client is.
-async fn introduce(shared: &Shared, requests: &mut Requests) -> Result<(Request, Proxy), Status> {
-    let first = tokio::select! {
-        () = shared.draining.cancelled() => return Err(Status::unavailable("shutting down")),
-        first = tokio::time::timeout(INTRODUCTION, requests.next()) => first,
-    };
-    let first = first.map_err(|_| Status::deadline_exceeded("no request came"))??;
-    let first = first.ok_or_else(|| Status::ok(""))?;
-    let node = first.node().filter(|node| !node.id.is_empty());
-    let node = node.ok_or_else(|| Status::invalid_argument("missing node information"))?;
-    let proxy = Proxy::from_node(node).map_err(|error| {
-        warn!(node = %node.id, %error, "refused");
-        Status::invalid_argument(error.to_string())
-    })?;
-    Ok((first, proxy))
-}
-
-// === impl Requests ===
-
-impl Requests {
-    async fn next(&mut self) -> Result<Option<Request>, Status> {
-        match self {
-            Self::Sotw(stream) => Ok(stream.message().await?.map(Request::Sotw)),
-            Self::Delta(stream) => Ok(stream.message().await?.map(Request::Delta)),
-        }
-    }
-
-    const fn codec(&self) -> Codec {
-        match self {
-            Self::Sotw(_) => Codec::Sotw,
-            Self::Delta(_) => Codec::Delta,
-        }
-    }
-
-    const fn spelling(&self) -> &'static str {
-        match self {
-            Self::Sotw(_) => "GRPC",
-            Self::Delta(_) => "DELTA_GRPC",
-        }
-    }
-}
-
-impl Request {
-    const fn node(&self) -> Option<&Node> {
-        match self {
-            Self::Sotw(request) => request.node.as_ref(),
-            Self::Delta(request) => request.node.as_ref(),
-        }
-    }
-
-    fn error_code(&self) -> i32 {
-        match self {
-            Self::Sotw(request) => request.error_detail.as_ref(),
-            Self::Delta(request) => request.error_detail.as_ref(),
-        }
-        .map_or(0, |detail| detail.code)
-    }
 }
 
 // === impl Connection ===

@@ -10,6 +10,7 @@
 mod connection;
 mod generation;
 mod hub;
+mod request;
 mod wire;
 
 pub(crate) use generation::Generation;

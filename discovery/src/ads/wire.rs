@@ -22,7 +22,8 @@ use tonic::transport::server::TcpConnectInfo;
 use tonic::{Code, Status, Streaming};
 use tonic_prost::ProstCodec;
 
-use super::connection::{self, Requests};
+use super::connection;
+use super::request::Requests;
 use crate::server::Shared;
 
 const SOTW: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources";
