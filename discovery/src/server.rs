@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::ads::{self, Ads, Generation, Hub};
 use crate::config::{Config, Keepalive};
@@ -146,7 +146,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     };
     match &cause {
         Ok(signal) => info!(signal, "shutting down"),
-        Err(error) => error!("{error:#}"),
+        // The reason is the last line of the log: `main` tells it.
+        Err(_) => warn!("a part has ended; shutting down"),
     }
     let all = async {
         shared.draining.cancel();

@@ -1,6 +1,9 @@
 //! Messages of Istio's own, derived by hand: Envoy's API does not carry them, and a few fields are not
 //! worth a `.proto` file.
 
+use prost_types::field_descriptor_proto::{Label, Type};
+use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorProto};
+
 use crate::google::protobuf::Struct;
 
 /// `udpa.type.v1.TypedStruct`: a configuration whose message the sender need not know.
@@ -25,5 +28,32 @@ impl prost::Name for TypedStruct {
 
     fn type_url() -> String {
         "type.googleapis.com/udpa.type.v1.TypedStruct".into()
+    }
+}
+
+/// The descriptor of [`TypedStruct`], for JSON.
+pub(crate) fn typed_struct() -> FileDescriptorProto {
+    let field = |name: &str, number, kind: Type, type_name: Option<&str>| FieldDescriptorProto {
+        name: Some(name.to_owned()),
+        number: Some(number),
+        label: Some(Label::Optional.into()),
+        r#type: Some(kind.into()),
+        type_name: type_name.map(str::to_owned),
+        ..FieldDescriptorProto::default()
+    };
+    FileDescriptorProto {
+        name: Some("udpa/type/v1/typed_struct.proto".into()),
+        package: Some("udpa.type.v1".into()),
+        syntax: Some("proto3".into()),
+        dependency: vec!["google/protobuf/struct.proto".into()],
+        message_type: vec![DescriptorProto {
+            name: Some("TypedStruct".into()),
+            field: vec![
+                field("type_url", 1, Type::String, None),
+                field("value", 2, Type::Message, Some(".google.protobuf.Struct")),
+            ],
+            ..DescriptorProto::default()
+        }],
+        ..FileDescriptorProto::default()
     }
 }

@@ -10,6 +10,8 @@ use prost::{Message, Name};
 use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 use serde::de::DeserializeSeed as _;
 
+use crate::istio;
+
 static DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
 /// Why a message could not be turned into JSON or back.
@@ -42,7 +44,10 @@ pub fn pool() -> &'static DescriptorPool {
     POOL.get_or_init(|| {
         // The bytes are a build product of ours: that they decode is proved by a test, and an empty
         // pool makes every call fail with `UnknownMessage` instead of ending the process.
-        DescriptorPool::decode(DESCRIPTORS).unwrap_or_default()
+        let mut pool = DescriptorPool::decode(DESCRIPTORS).unwrap_or_default();
+        let extended = pool.add_file_descriptor_proto(istio::typed_struct());
+        debug_assert!(extended.is_ok(), "{extended:?}");
+        pool
     })
 }
 
@@ -98,6 +103,19 @@ mod tests {
         }]}]}]}});
         let bootstrap: Bootstrap = from_value(&value).unwrap();
         assert_eq!(to_value(&bootstrap).unwrap(), value);
+    }
+
+    #[test]
+    fn istios_own_message_is_expanded_too() {
+        use crate::istio::TypedStruct;
+        let value = json!({"type_url": "istio.workload.BootstrapExtension", "value": {"a": [1.0, "b"]}});
+        let typed: TypedStruct = from_value(&value).unwrap();
+        assert_eq!(typed.type_url, "istio.workload.BootstrapExtension");
+        assert_eq!(to_value(&typed).unwrap(), value);
+        let bootstrap = json!({"bootstrap_extensions": [{"name": "x", "typed_config": {
+            "@type": "type.googleapis.com/udpa.type.v1.TypedStruct", "type_url": "y", "value": {"a": "b"},
+        }}]});
+        assert_eq!(to_value(&from_value::<Bootstrap>(&bootstrap).unwrap()).unwrap(), bootstrap);
     }
 
     #[test]

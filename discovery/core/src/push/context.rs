@@ -161,9 +161,10 @@ impl PushContext {
     }
 }
 
-fn order(target: &ServiceTarget) -> (i64, &Hostname, &Namespace, u16, u16) {
-    let service = &target.service;
-    (service.created, &service.hostname, &service.namespace, target.port.port, target.target_port)
+/// Total, so that the order of declarations decides nothing.
+fn order(target: &ServiceTarget) -> (i64, &Hostname, &Namespace, u16, u16, &str) {
+    let (service, port) = (&target.service, &target.port);
+    (service.created, &service.hostname, &service.namespace, port.port, target.target_port, &port.name)
 }
 
 /// `POD_PORTS`: container ports by name, as the downward API gives them. What does not parse tells nothing.

@@ -1,0 +1,275 @@
+//! The control plane alone: what it says on the wire, on its pages, and when it ends.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use pilot_proto::ResourceType::{Cluster, Endpoint};
+use pilot_proto::envoy::service::discovery::v3::{DeltaDiscoveryResponse, DiscoveryResponse};
+use pilot_tests::ads::{Delta, Sotw, sidecar};
+use pilot_tests::manifest::{Folder, Port, endpoint_slice, service, service_entry};
+use pilot_tests::mesh::{Discovery, END};
+use pilot_tests::net::{free_port, get, get_ok, local, loopback};
+use pilot_tests::process::Process;
+use pilot_tests::programs::programs;
+use pilot_tests::wait::eventually;
+use prost::Message as _;
+use serde_json::Value;
+
+/// What is not sent within this is not sent. Ten times the debounce.
+const STILL: Duration = Duration::from_secs(1);
+
+const WEB: &str = "outbound|80||web.default.svc.cluster.local";
+const LATE: &str = "outbound|81||late.default.svc.cluster.local";
+
+struct Plane {
+    discovery: Discovery,
+    folder: Folder,
+    _dir: tempfile::TempDir,
+}
+
+async fn plane() -> Result<Plane> {
+    let dir = tempfile::tempdir()?;
+    let folder = Folder::create(dir.path().join("config"))?;
+    let ports = [Port::new("http", 80, 8080)];
+    folder.write(
+        "web.yaml",
+        &[service("web", "10.0.0.1", &ports), endpoint_slice("web", &ports, &[loopback(2)])],
+    )?;
+    let discovery = Discovery::start(dir.path(), &folder).await?;
+    Ok(Plane { discovery, folder, _dir: dir })
+}
+
+impl Plane {
+    fn add_late(&self) -> Result<()> {
+        self.folder.write("late.yaml", &[service("late", "10.0.0.2", &[Port::new("http", 81, 8081)])])
+    }
+}
+
+/// Names of the clusters of a response.
+fn sotw_names(response: &DiscoveryResponse) -> Result<BTreeSet<String>> {
+    let decode = |any: &pilot_proto::google::protobuf::Any| -> Result<String> {
+        Ok(pilot_proto::envoy::config::cluster::v3::Cluster::decode(any.value.clone())?.name)
+    };
+    response.resources.iter().map(decode).collect()
+}
+
+fn delta_names(response: &DeltaDiscoveryResponse) -> BTreeSet<&str> {
+    response.resources.iter().map(|resource| resource.name.as_str()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sotw_is_told_everything_again_when_a_service_comes() -> Result<()> {
+    let plane = plane().await?;
+    let mut client = Sotw::open(plane.discovery.grpc, sidecar("sotw")).await?;
+    client.subscribe(Cluster, &[]).await?;
+    let first = client.next().await?;
+    ensure!(sotw_names(&first)?.contains(WEB), "{:?}", sotw_names(&first)?);
+    client.ack(&first, &[]).await?;
+    ensure!(client.next_within(STILL).await?.is_none(), "an ACK was answered");
+
+    plane.add_late()?;
+    let second = client.next().await?;
+    let names = sotw_names(&second)?;
+    ensure!(names.contains(WEB) && names.contains(LATE), "{names:?}");
+    ensure!(second.nonce != first.nonce && second.version_info != first.version_info, "{second:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn delta_is_told_what_changed_and_what_went() -> Result<()> {
+    let plane = plane().await?;
+    let mut client = Delta::open(plane.discovery.grpc, sidecar("delta")).await?;
+    client.subscribe(Cluster, &["*"], &[]).await?;
+    let first = client.next().await?;
+    ensure!(delta_names(&first).contains(WEB), "{:?}", delta_names(&first));
+    client.ack(&first).await?;
+
+    plane.add_late()?;
+    let second = client.next().await?;
+    ensure!(delta_names(&second) == BTreeSet::from([LATE]), "{:?}", delta_names(&second));
+    client.ack(&second).await?;
+
+    plane.folder.remove("late.yaml")?;
+    let third = client.next().await?;
+    ensure!(third.resources.is_empty() && third.removed_resources == [LATE], "{third:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delta_client_that_reconnects_is_told_only_what_it_does_not_know() -> Result<()> {
+    let plane = plane().await?;
+    let mut client = Delta::open(plane.discovery.grpc, sidecar("again")).await?;
+    client.subscribe(Cluster, &["*"], &[]).await?;
+    let known = client.next().await?.resources;
+    drop(client);
+
+    plane.add_late()?;
+    let pushed = eventually(Duration::from_secs(10), "the new service is known", async || {
+        let services = get_ok(plane.discovery.http, "/debug/registryz").await?;
+        ensure!(services.contains("late.default"), "not yet");
+        Ok(())
+    });
+    pushed.await?;
+    let versions: Vec<(&str, &str)> =
+        known.iter().map(|resource| (resource.name.as_str(), resource.version.as_str())).collect();
+    let mut client = Delta::open(plane.discovery.grpc, sidecar("again")).await?;
+    client.resume(Cluster, &["*"], &[], &versions).await?;
+    let news = client.next().await?;
+    ensure!(delta_names(&news) == BTreeSet::from([LATE]), "{:?}", delta_names(&news));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rejection_is_counted_shown_and_not_answered_with_the_same() -> Result<()> {
+    let plane = plane().await?;
+    let mut client = Sotw::open(plane.discovery.grpc, sidecar("fussy")).await?;
+    client.subscribe(Cluster, &[]).await?;
+    let first = client.next().await?;
+    client.nack(&first, "", &[], "not to my taste").await?;
+    ensure!(client.next_within(STILL).await?.is_none(), "a NACK was answered");
+
+    let metrics = get_ok(plane.discovery.monitoring, "/metrics").await?;
+    ensure!(metrics.contains("pilot_total_xds_rejects{type=\"cds\"} 1\n"), "{metrics}");
+    ensure!(
+        metrics.lines().any(|line| line.starts_with("pilot_xds_cds_reject{") && line.ends_with(" 1")),
+        "{metrics}"
+    );
+    let syncz: Value = serde_json::from_str(&get_ok(plane.discovery.http, "/debug/syncz").await?)?;
+    let shown = &syncz[0]["resources"][Cluster.type_url()]["lastError"];
+    ensure!(shown.as_str().is_some_and(|why| why.contains("not to my taste")), "{syncz}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_endpoint_changed_is_one_assignment_sent() -> Result<()> {
+    let plane = plane().await?;
+    plane.add_late()?;
+    let mut client = Sotw::open(plane.discovery.grpc, sidecar("eds")).await?;
+    client.subscribe(Endpoint, &[WEB, LATE]).await?;
+    let mut sent = client.next().await?;
+    ensure!(sent.resources.len() == 2, "{sent:?}");
+    client.ack(&sent, &[WEB, LATE]).await?;
+    // The service may have come after the subscription: then its (empty) assignment is what it was.
+    let ports = [Port::new("http", 80, 8080)];
+    let web = |last| [service("web", "10.0.0.1", &ports), endpoint_slice("web", &ports, &[loopback(last)])];
+    plane.folder.write("web.yaml", &web(3))?;
+    sent = client.next().await?;
+    ensure!(sent.resources.len() == 1, "{sent:?}");
+    let body = String::from_utf8_lossy(&sent.resources[0].value).into_owned();
+    ensure!(body.contains(WEB) && body.contains("127.0.0.3") && !body.contains("127.0.0.2"), "{body:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_without_a_name_is_refused() -> Result<()> {
+    let plane = plane().await?;
+    for (id, why) in
+        [("", "missing node information"), ("nonsense", "four parts"), ("sidecar~~a.b~c", "no valid IP")]
+    {
+        let node = pilot_proto::envoy::config::core::v3::Node { id: id.to_owned(), ..Default::default() };
+        let mut client = Sotw::open(plane.discovery.grpc, node).await?;
+        client.subscribe(Cluster, &[]).await?;
+        let error = client.next().await.err().context("it was served")?;
+        ensure!(format!("{error:#}").contains(why), "{id:?}: {error:#}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_debug_page_is_json_and_tells_of_the_world() -> Result<()> {
+    let plane = plane().await?;
+    let entry = service_entry(
+        "outside",
+        "outside.example.com",
+        "STATIC",
+        &[Port::new("http", 82, 82)],
+        &["127.0.0.9"],
+    );
+    plane.folder.write("entry.yaml", &[entry])?;
+    let mut client = Sotw::open(plane.discovery.grpc, sidecar("looker")).await?;
+    client.subscribe(Cluster, &[]).await?;
+    let first = client.next().await?;
+    client.ack(&first, &[]).await?;
+    let pushed = eventually(Duration::from_secs(10), "the entry is known", async || {
+        let services = get_ok(plane.discovery.http, "/debug/registryz").await?;
+        ensure!(services.contains("outside.example.com"), "not yet");
+        Ok(())
+    });
+    pushed.await?;
+
+    let pages: Vec<String> = serde_json::from_str(&get_ok(plane.discovery.http, "/debug/list").await?)?;
+    for page in &pages {
+        for address in [plane.discovery.http, plane.discovery.monitoring] {
+            let text = get_ok(address, &format!("/debug/{page}?proxyID=looker.default")).await?;
+            serde_json::from_str::<Value>(&text).with_context(|| format!("/debug/{page}: {text}"))?;
+        }
+    }
+    for (page, word) in [
+        ("adsz", "looker.default-1"),
+        ("syncz", "looker.default"),
+        ("registryz", "web.default.svc.cluster.local"),
+        ("endpointz", "127.0.0.9"),
+        ("configz", "outside.example.com"),
+        ("config_dump?proxyID=looker.default", "type.googleapis.com/envoy.admin.v3.ClustersConfigDump"),
+    ] {
+        let text = get_ok(plane.discovery.http, &format!("/debug/{page}")).await?;
+        ensure!(text.contains(word), "/debug/{page} does not tell of {word}: {text}");
+    }
+    let (status, _) = get(plane.discovery.http, "/debug/config_dump?proxyID=nobody.default").await?;
+    ensure!(status == 404, "{status}");
+    let (status, _) = get(plane.discovery.http, "/debug/config_dump").await?;
+    ensure!(status == 400, "{status}");
+    ensure!(get_ok(plane.discovery.monitoring, "/version").await? == env!("CARGO_PKG_VERSION"), "/version");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_ends_streams_and_the_process_in_order() -> Result<()> {
+    let mut plane = plane().await?;
+    let mut client = Sotw::open(plane.discovery.grpc, sidecar("left")).await?;
+    client.subscribe(Cluster, &[]).await?;
+    client.next().await?;
+    let status = plane.discovery.stop().await?;
+    ensure!(status.code() == Some(0), "it ended with {status}");
+    let error = client.next().await.err().context("the stream lives on")?;
+    ensure!(format!("{error:#}").contains("shutting down"), "{error:#}");
+    ensure!(plane.discovery.log().contains("shutting down"), "{}", plane.discovery.log());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_started_says_why_in_a_line() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let config = dir.path().join("config");
+    std::fs::create_dir(&config)?;
+    std::fs::write(dir.path().join("bad-mesh.yaml"), "connectTimeout: soon")?;
+    let holder = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let taken = holder.local_addr()?.to_string();
+    let (config, free) = (config.display().to_string(), local(free_port()?).to_string());
+    let base = ["--configDir", &config, "--httpAddr", "", "--monitoringAddr", "", "--grpcAddr"];
+    let cases: [(&[&str], i32, &str); 6] = [
+        (&["--nope"], 64, "--nope"),
+        (&[&base[..], &[&free, "--keepaliveInterval", "soon"]].concat(), 78, "--keepaliveInterval"),
+        (&["--registries", "Zookeeper", "--configDir", &config], 78, "--registries"),
+        (
+            &["--configDir", "/nowhere", "--httpAddr", "", "--monitoringAddr", "", "--grpcAddr", &free],
+            1,
+            "/nowhere",
+        ),
+        (&[&base[..], &[&taken]].concat(), 1, "--grpcAddr"),
+        (&[&base[..], &[&free, "--meshConfig", "bad-mesh.yaml"]].concat(), 1, "soon"),
+    ];
+    for (number, (flags, code, word)) in cases.into_iter().enumerate() {
+        let mut command = Command::new(&programs()?.discovery);
+        command.arg("discovery").args(flags).current_dir(dir.path());
+        let mut process = Process::spawn(&format!("refused-{number}"), &mut command, dir.path())?;
+        let status = process.exit(END).await?;
+        let told = process.log();
+        ensure!(status.code() == Some(code), "{flags:?}: {status}: {told}");
+        let lines = told.lines().filter(|line| line.contains(word)).count();
+        ensure!(lines == 1, "{flags:?}: not one line tells of {word}: {told}");
+    }
+    Ok(())
+}
