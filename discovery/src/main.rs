@@ -27,14 +27,15 @@ const EX_CONFIG: u8 = 78;
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            // --help and --version are not errors.
-            let code = if error.use_stderr() { EX_USAGE } else { 0 };
-            return match error.print() {
-                Ok(()) => ExitCode::from(code),
-                Err(_) => ExitCode::FAILURE,
-            };
+        Err(error) if error.use_stderr() => {
+            // One line, like every other mistake; what would be right is for --help to say.
+            let text = error.to_string();
+            let mistake = text.lines().next().unwrap_or_default();
+            eprintln!("pilot-discovery: {}", mistake.trim_start_matches("error: "));
+            return ExitCode::from(EX_USAGE);
         }
+        // --help and --version.
+        Err(answer) => return if answer.print().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE },
     };
     match cli.command {
         Command::Discovery(args) => discovery(&args),

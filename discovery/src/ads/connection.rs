@@ -253,6 +253,7 @@ impl Connection {
             Wanted::Names(names) => Some(names.clone()),
         };
         let (mut offered, names) = match (self.stale.remove(&kind), wanted) {
+            (Some(Stale::Names(stale)), Some(_)) if stale.is_empty() => return Ok(told),
             (Some(Stale::Names(stale)), Some(_)) => {
                 let offered = stale.iter().fold(told, |told, name| told.without(name));
                 (offered, Some(stale))

@@ -129,15 +129,23 @@ impl Hub {
         self.clients().into_iter().flat_map(of).collect()
     }
 
-    /// Queues a push for everybody it may concern; returns how many.
+    /// Queues a push for everybody it may concern; returns how many. A change of one proxy's own workload is told to
+    /// that proxy alone: to all others the rest of the request may be a change of a few endpoints, and cost as little.
     pub(crate) fn push(&self, request: &Arc<PushRequest>, now: Instant) -> usize {
-        let concerned: Vec<u64> = {
+        let mut rest = PushRequest::clone(request);
+        rest.updated.retain(|key| key.kind != Kind::Proxy);
+        let rest = Arc::new(rest);
+        let concerned: Vec<(u64, &Arc<PushRequest>)> = {
             let clients = lock(&self.clients);
-            clients.values().filter(|client| client.concerned(request)).map(|client| client.number).collect()
+            let turn = |client: &Arc<Client>| {
+                let told = if client.is_named(request) { request } else { &rest };
+                (!told.is_empty()).then_some((client.number, told))
+            };
+            clients.values().filter_map(turn).collect()
         };
         let mut queue = lock(&self.queue);
-        for number in &concerned {
-            queue.turns.enqueue(*number, request);
+        for (number, told) in &concerned {
+            queue.turns.enqueue(*number, told);
             queue.since.entry(*number).or_insert(now);
         }
         drop(queue);
@@ -192,12 +200,10 @@ impl Queue {
 // === impl Client ===
 
 impl Client {
-    /// Whether a push may change anything for this proxy. A change of one proxy's own workload is that proxy's alone.
-    fn concerned(&self, request: &PushRequest) -> bool {
-        request.forced
-            || request.updated.iter().any(|key| {
-                key.kind != Kind::Proxy || self.proxy.ips.iter().any(|ip| *key.name == *ip.to_string())
-            })
+    /// Whether a push names this proxy itself.
+    fn is_named(&self, request: &PushRequest) -> bool {
+        let mut proxies = request.updated.iter().filter(|key| key.kind == Kind::Proxy);
+        proxies.any(|key| self.proxy.ips.iter().any(|ip| *key.name == *ip.to_string()))
     }
 
     /// What every type looks like.
@@ -231,5 +237,78 @@ impl Client {
     /// What could not be generated of a type.
     pub(crate) fn report(&self, kind: ResourceType, rejected: Vec<Rejected>) {
         lock(&self.types).entry(kind).or_default().rejected = rejected;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pilot_core::model::{ConfigKey, Locality};
+    use pilot_core::push::Reason;
+    use pilot_proto::node::{NodeId, NodeMetadata, NodeType};
+
+    use super::*;
+
+    fn proxy(last: u8) -> Arc<Proxy> {
+        let ip = [10, 0, 0, last].into();
+        let id = format!("p{last}.default");
+        let (node_type, dns_domain) = (NodeType::Sidecar, "default.svc.cluster.local".to_owned());
+        Arc::new(Proxy {
+            id: NodeId { node_type, ip: "10.0.0.1".into(), id, dns_domain },
+            ips: vec![ip],
+            namespace: "default".into(),
+            metadata: NodeMetadata::default(),
+            locality: Locality::default(),
+        })
+    }
+
+    fn key(kind: Kind, name: &str) -> ConfigKey {
+        ConfigKey { kind, namespace: "".into(), name: name.into() }
+    }
+
+    fn turns(hub: &Hub) -> Vec<(u64, usize)> {
+        let mut queue = lock(&hub.queue);
+        std::iter::from_fn(|| queue.next())
+            .map(|(number, turn)| (number, turn.request.updated.len()))
+            .collect()
+    }
+
+    #[test]
+    fn a_proxy_is_told_of_its_own_workload_and_not_of_others() {
+        let hub = Hub::default();
+        let (one, _one) = hub.join(proxy(1), None, "GRPC");
+        let (two, _two) = hub.join(proxy(2), None, "GRPC");
+        let push = |keys: &[ConfigKey]| {
+            let request = PushRequest::of(keys.iter().cloned(), Reason::Endpoint);
+            let count = hub.push(&Arc::new(request), Instant::now());
+            let turns = turns(&hub);
+            assert_eq!(count, turns.len());
+            hub.done(one.number);
+            hub.done(two.number);
+            turns
+        };
+        let (endpoints, workload) = (key(Kind::Endpoints, "a"), key(Kind::Proxy, "10.0.0.2"));
+        assert_eq!(push(&[endpoints.clone(), workload.clone()]), [(one.number, 1), (two.number, 2)]);
+        assert_eq!(push(&[workload]), [(two.number, 1)]);
+        hub.leave(two.number);
+        assert_eq!(push(&[endpoints]), [(one.number, 1)]);
+    }
+
+    #[test]
+    fn pushes_that_come_while_one_is_under_way_are_one() {
+        let hub = Hub::default();
+        let (client, _turns) = hub.join(proxy(1), None, "GRPC");
+        let push = |name: &str| {
+            hub.push(
+                &Arc::new(PushRequest::of([key(Kind::ServiceEntry, name)], Reason::Service)),
+                Instant::now(),
+            )
+        };
+        push("a");
+        assert_eq!(turns(&hub), [(client.number, 1)]);
+        push("b");
+        push("c");
+        assert_eq!(turns(&hub), [], "one turn at a time");
+        hub.done(client.number);
+        assert_eq!(turns(&hub), [(client.number, 2)]);
     }
 }
