@@ -31,9 +31,6 @@ use crate::{http, mesh};
 /// Events a source may be ahead of the pusher; when full, the source waits.
 const EVENTS: usize = 1024;
 
-/// How long a stream may outlive the GOAWAY that its connection got for its age.
-const MAX_AGE_GRACE: Duration = Duration::from_secs(10);
-
 /// What every part may read.
 pub(crate) struct Shared {
     /// Who is connected.
@@ -48,6 +45,8 @@ pub(crate) struct Shared {
     pub(crate) snapshots: watch::Receiver<Arc<PushContext>>,
     /// Name of this instance.
     pub(crate) instance: String,
+    /// How long a connection lives before it is asked to reconnect; `None`: for ever.
+    pub(crate) max_age: Option<Duration>,
     /// Streams are asked to end.
     pub(crate) draining: CancellationToken,
     /// Everything else is asked to end.
@@ -109,6 +108,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         files: files.clone(),
         snapshots,
         instance: config.instance.clone(),
+        max_age: config.keepalive.max_age,
         draining: CancellationToken::new(),
         stop: CancellationToken::new(),
         synced: AtomicBool::new(false),
@@ -205,7 +205,9 @@ async fn grpc_server(
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(1 << 20);
     if let Some(age) = keepalive.max_age {
-        builder = builder.max_connection_age(age).max_connection_age_grace(MAX_AGE_GRACE);
+        // A GOAWAY, after which our streams end by themselves. With a grace time tonic 0.14 sends no GOAWAY and cuts
+        // the connection at its end.
+        builder = builder.max_connection_age(age);
     }
     let draining = shared.draining.clone();
     builder

@@ -40,6 +40,7 @@ pub struct Discovery {
     process: Option<Process>,
     dir: PathBuf,
     folder: Folder,
+    flags: Vec<String>,
     /// ADS.
     pub grpc: SocketAddr,
     /// `/ready` and `/debug`.
@@ -51,12 +52,18 @@ pub struct Discovery {
 impl Discovery {
     /// Starts it on a folder; it is ready when this returns. Its log and its mesh file go to `dir`.
     pub async fn start(dir: &Path, folder: &Folder) -> Result<Self> {
+        Self::start_with(dir, folder, &[]).await
+    }
+
+    /// The same, with flags besides.
+    pub async fn start_with(dir: &Path, folder: &Folder, flags: &[&str]) -> Result<Self> {
         let mesh = json!({"proxyListenPort": free_port()?, "proxyInboundListenPort": free_port()?});
         fs::write(dir.join("mesh.yaml"), serde_saphyr::to_string(&mesh)?)?;
         let mut discovery = Self {
             process: None,
             dir: dir.to_owned(),
             folder: folder.clone(),
+            flags: flags.iter().map(ToString::to_string).collect(),
             grpc: local(free_port()?),
             http: local(free_port()?),
             monitoring: local(free_port()?),
@@ -72,7 +79,7 @@ impl Discovery {
         command.args(["discovery", "--registries", "File", "--configDir"]).arg(self.folder.path());
         command.args(["--grpcAddr", &self.grpc.to_string(), "--httpAddr", &self.http.to_string()]);
         command.args(["--monitoringAddr", &self.monitoring.to_string()]);
-        command.arg("--meshConfig").arg(self.dir.join("mesh.yaml")).current_dir(&self.dir);
+        command.arg("--meshConfig").arg(self.dir.join("mesh.yaml")).args(&self.flags).current_dir(&self.dir);
         let mut process = Process::spawn("discovery", &mut command, &self.dir)?;
         let ready = eventually(START, "pilot-discovery is ready", async || {
             if process.check().is_err() {

@@ -30,6 +30,10 @@ struct Plane {
 }
 
 async fn plane() -> Result<Plane> {
+    plane_with(&[]).await
+}
+
+async fn plane_with(flags: &[&str]) -> Result<Plane> {
     let dir = tempfile::tempdir()?;
     let folder = Folder::create(dir.path().join("config"))?;
     let ports = [Port::new("http", 80, 8080)];
@@ -37,7 +41,7 @@ async fn plane() -> Result<Plane> {
         "web.yaml",
         &[service("web", "10.0.0.1", &ports), endpoint_slice("web", &ports, &[loopback(2)])],
     )?;
-    let discovery = Discovery::start(dir.path(), &folder).await?;
+    let discovery = Discovery::start_with(dir.path(), &folder, flags).await?;
     Ok(Plane { discovery, folder, _dir: dir })
 }
 
@@ -236,6 +240,20 @@ async fn sigterm_ends_streams_and_the_process_in_order() -> Result<()> {
     let error = client.next().await.err().context("the stream lives on")?;
     ensure!(format!("{error:#}").contains("shutting down"), "{error:#}");
     ensure!(plane.discovery.log().contains("shutting down"), "{}", plane.discovery.log());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_of_age_ends_and_the_next_is_served() -> Result<()> {
+    let plane = plane_with(&["--keepaliveMaxServerConnectionAge", "1s"]).await?;
+    for _ in 0..2 {
+        let mut client = Sotw::open(plane.discovery.grpc, sidecar("aged")).await?;
+        client.subscribe(Cluster, &[]).await?;
+        let first = client.next().await?;
+        client.ack(&first, &[]).await?;
+        let error = client.next().await.err().context("something was sent")?;
+        ensure!(format!("{error:#}").contains("the server ended the stream"), "{error:#}");
+    }
     Ok(())
 }
 

@@ -108,6 +108,7 @@ impl Connection {
     async fn run(&mut self, first: Request, requests: &mut Requests) -> Status {
         self.on_request(&first);
         let draining = self.shared.draining.clone();
+        let old = self.shared.max_age.map(|age| Instant::now() + lifetime(age, self.client.number));
         loop {
             if let Err(end) = self.send_due().await {
                 return end;
@@ -129,6 +130,8 @@ impl Connection {
                     }
                 }
                 () = at(late) => self.waive(),
+                // The connection got its GOAWAY before: the client opens another one, maybe to another replica.
+                () = at(old) => return Status::ok(""),
                 () = draining.cancelled() => return Status::unavailable("shutting down"),
             }
         }
@@ -329,10 +332,37 @@ fn host_of(name: &str) -> Hostname {
     name.parse::<ClusterName>().map_or_else(|_| "".into(), |name| name.host.into())
 }
 
+/// How long a stream lives: a little longer than its connection may, and up to a tenth more, not the same for all, so
+/// that proxies that came together do not come again together.
+fn lifetime(max_age: Duration, number: u64) -> Duration {
+    /// 2^64 over the golden ratio: multiples of it are spread evenly.
+    const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
+    let tenth = max_age / 10;
+    let part = u32::try_from(number.wrapping_mul(SPREAD) >> 48).unwrap_or_default();
+    max_age + Duration::from_millis(10) + tenth * part / (1 << 16)
+}
+
 /// Waits for a moment, or for ever.
 async fn at(due: Option<Instant>) {
     match due {
         Some(due) => tokio::time::sleep_until(due.into()).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn streams_outlive_the_goaway_by_different_parts_of_a_tenth() {
+        let age = Duration::from_mins(30);
+        let lives: BTreeSet<Duration> = (1..=100).map(|number| lifetime(age, number)).collect();
+        assert_eq!(lives.len(), 100);
+        assert!(lives.iter().all(|life| *life > age && *life <= age + age / 10 + Duration::from_millis(10)));
+        let (first, last) = (lives.first().copied().unwrap(), lives.last().copied().unwrap());
+        assert!(last > first + age / 11, "{first:?} to {last:?}");
     }
 }
