@@ -26,7 +26,7 @@ const LATE: &str = "outbound|81||late.default.svc.cluster.local";
 struct Plane {
     discovery: Discovery,
     folder: Folder,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 async fn plane() -> Result<Plane> {
@@ -42,7 +42,7 @@ async fn plane_with(flags: &[&str]) -> Result<Plane> {
         &[service("web", "10.0.0.1", &ports), endpoint_slice("web", &ports, &[loopback(2)])],
     )?;
     let discovery = Discovery::start_with(dir.path(), &folder, flags).await?;
-    Ok(Plane { discovery, folder, _dir: dir })
+    Ok(Plane { discovery, folder, dir })
 }
 
 impl Plane {
@@ -57,6 +57,18 @@ fn sotw_names(response: &DiscoveryResponse) -> Result<BTreeSet<String>> {
         Ok(pilot_proto::envoy::config::cluster::v3::Cluster::decode(any.value.clone())?.name)
     };
     response.resources.iter().map(decode).collect()
+}
+
+/// Seconds that a connection to the service may take to be made.
+fn timeout_of_web(response: &DiscoveryResponse) -> Result<Option<i64>> {
+    use pilot_proto::envoy::config::cluster::v3;
+    for any in &response.resources {
+        let cluster = v3::Cluster::decode(any.value.clone())?;
+        if cluster.name == WEB {
+            return Ok(cluster.connect_timeout.map(|timeout| timeout.seconds));
+        }
+    }
+    Ok(None)
 }
 
 fn delta_names(response: &DeltaDiscoveryResponse) -> BTreeSet<&str> {
@@ -240,6 +252,31 @@ async fn sigterm_ends_streams_and_the_process_in_order() -> Result<()> {
     let error = client.next().await.err().context("the stream lives on")?;
     ensure!(format!("{error:#}").contains("shutting down"), "{error:#}");
     ensure!(plane.discovery.log().contains("shutting down"), "{}", plane.discovery.log());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_mesh_file_is_pushed_and_a_bad_one_is_not() -> Result<()> {
+    let plane = plane().await?;
+    let mut client = Sotw::open(plane.discovery.grpc, sidecar("meshed")).await?;
+    client.subscribe(Cluster, &[]).await?;
+    let first = client.next().await?;
+    ensure!(timeout_of_web(&first)? == Some(10), "Istio's default: {:?}", timeout_of_web(&first)?);
+    client.ack(&first, &[]).await?;
+
+    let file = plane.dir.path().join("mesh.yaml");
+    std::fs::write(&file, "connectTimeout: 7s")?;
+    let second = client.next().await?;
+    ensure!(timeout_of_web(&second)? == Some(7), "{:?}", timeout_of_web(&second)?);
+    client.ack(&second, &[]).await?;
+
+    std::fs::write(&file, "connectTimeout: soon")?;
+    let told = eventually(Duration::from_secs(10), "the log tells of it", async || {
+        ensure!(plane.discovery.log().contains("\"soon\" is not a duration"), "{}", plane.discovery.log());
+        Ok(())
+    });
+    told.await?;
+    ensure!(client.next_within(STILL).await?.is_none(), "a bad mesh file was pushed");
     Ok(())
 }
 

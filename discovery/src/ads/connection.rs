@@ -114,8 +114,8 @@ impl Connection {
                 return end;
             }
             let late = self.unanswered.values().min().map(|sent| *sent + ANSWER);
+            // In no order: neither a client that asks without end nor a mesh that changes without end starves the other.
             tokio::select! {
-                biased;
                 request = requests.next() => match request {
                     Ok(Some(request)) => self.on_request(&request),
                     Ok(None) => return Status::ok(""),
