@@ -2,7 +2,7 @@
 //!
 //! `Default` is protobuf's empty message; [`ProxyConfig::defaults`] is what Istio starts from. The JSON a
 //! `ProxyConfig` prints is protobuf's: fields that are zero are left out, so that what is printed is read
-//! back as it was. Where a value came from, and which value wins, is [`layer`]'s matter; whether an
+//! back as it was. Where a value came from, and which value wins, is `layer`'s matter; whether an
 //! address can be reached or a file exists is not decided here.
 //! <https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#ProxyConfig>
 

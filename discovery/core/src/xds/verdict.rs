@@ -9,7 +9,7 @@ use super::response::Nonce;
 use super::subscription::Change;
 use super::watch::Delivery;
 
-/// What one request means. Whatever the verdict, [`Stream::next_due`] says what to answer.
+/// What one request means. Whatever the verdict, [`Stream::next_due`](super::Stream::next_due) says what to answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The client wants these (`*`: everything), for the first time or once more.
