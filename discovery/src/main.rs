@@ -9,6 +9,7 @@ mod http;
 mod logging;
 mod mesh;
 mod metrics;
+mod moment;
 mod pusher;
 mod server;
 mod source;

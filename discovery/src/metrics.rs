@@ -245,13 +245,10 @@ impl Metrics {
             let labels = RegistryEvent { r#type: kind.as_str().to_owned(), event: fate.as_str().to_owned() };
             self.registry_events.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
         }
+        let rejected = shared.hub.rejected();
         for (metric, gauge) in &self.conflicts {
-            let rejected = shared.hub.rejected();
-            let subjects: BTreeSet<String> = rejected
-                .into_iter()
-                .filter(|(_, rejected)| rejected.reason.metric() == Some(metric))
-                .map(|(_, rejected)| rejected.subject)
-                .collect();
+            let named = rejected.iter().filter(|(_, rejected)| rejected.reason.metric() == Some(metric));
+            let subjects: BTreeSet<&str> = named.map(|(_, rejected)| rejected.subject.as_str()).collect();
             gauge.set(i64::try_from(subjects.len()).unwrap_or(i64::MAX));
         }
         self.text()

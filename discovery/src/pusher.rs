@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{debug, info};
 
 use crate::metrics::by_type;
+use crate::moment::at;
 use crate::server::Shared;
 
 /// How many events are taken at once: enough to swallow a burst, few enough to look at the clock in between.
@@ -144,13 +145,5 @@ impl Pusher {
         self.shared.metrics.services.set(i64::try_from(next.services.len()).unwrap_or(i64::MAX));
         self.snapshots.send_replace(next);
         self.shared.metrics.context_init.observe(started.elapsed().as_secs_f64());
-    }
-}
-
-/// Waits for a moment, or for ever.
-async fn at(due: Option<Instant>) {
-    match due {
-        Some(due) => tokio::time::sleep_until(due.into()).await,
-        None => std::future::pending().await,
     }
 }

@@ -22,6 +22,7 @@ use super::hub::{Client, Turn};
 use super::request::{Request, Requests, introduce};
 use super::wire::{Outgoing, frame};
 use crate::metrics::by_type;
+use crate::moment::at;
 use crate::server::Shared;
 
 /// How long the next response of a type waits for the answer to the last one. A proxy that takes longer is late, not
@@ -340,14 +341,6 @@ fn lifetime(max_age: Duration, number: u64) -> Duration {
     let tenth = max_age / 10;
     let part = u32::try_from(number.wrapping_mul(SPREAD) >> 48).unwrap_or_default();
     max_age + Duration::from_millis(10) + tenth * part / (1 << 16)
-}
-
-/// Waits for a moment, or for ever.
-async fn at(due: Option<Instant>) {
-    match due {
-        Some(due) => tokio::time::sleep_until(due.into()).await,
-        None => std::future::pending().await,
-    }
 }
 
 #[cfg(test)]

@@ -46,11 +46,6 @@ impl Locality {
         let mut next = || parts.next().unwrap_or_default();
         Self { region: next(), zone: next(), sub_zone: next() }
     }
-
-    /// Whether nothing is known.
-    pub fn is_empty(&self) -> bool {
-        self.region.is_empty() && self.zone.is_empty() && self.sub_zone.is_empty()
-    }
 }
 
 impl fmt::Display for Locality {

@@ -101,11 +101,6 @@ impl Protocol {
         matches!(self, Self::Http2 | Self::Grpc | Self::GrpcWeb)
     }
 
-    /// Bytes are passed on; TLS may be looked at but not opened.
-    pub const fn is_tcp(self) -> bool {
-        matches!(self, Self::Tcp | Self::Https | Self::Tls | Self::Mongo | Self::Redis | Self::MySql)
-    }
-
     /// As Istio's debug pages spell it.
     pub const fn as_str(self) -> &'static str {
         match self {

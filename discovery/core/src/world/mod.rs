@@ -95,11 +95,6 @@ impl World {
         self.lineages.values().all(Lineage::is_synced)
     }
 
-    /// The sources that have not.
-    pub fn waiting_for(&self) -> Vec<&SourceId> {
-        self.lineages.iter().filter(|(_, lineage)| !lineage.is_synced()).map(|(source, _)| source).collect()
-    }
-
     /// Takes one statement of a source.
     pub fn apply(&mut self, source: &SourceId, event: SourceEvent) -> Changes {
         let mut changes = Changes::default();
@@ -173,18 +168,6 @@ impl World {
     /// Every configuration object.
     pub fn configs(&self) -> &OrdMap<(Kind, Namespace, Arc<str>), Arc<ConfigObject>> {
         &self.configs
-    }
-
-    /// What each source has for a service, for `/debug/endpointShardz`.
-    pub fn shards(&self, key: &ServiceKey) -> impl Iterator<Item = (String, &Arc<[Endpoint]>)> {
-        self.declared_endpoints.get(key).into_iter().flatten().map(|(origin, endpoints)| {
-            let name = match origin {
-                Origin::Registry(source) => source.to_string(),
-                Origin::Entry(entry) => format!("ServiceEntry/{entry}"),
-                Origin::SelectedWorkloads => "WorkloadEntry".to_owned(),
-            };
-            (name, endpoints)
-        })
     }
 
     fn change(&mut self, source: &SourceId, change: Change, changes: &mut Changes) {
