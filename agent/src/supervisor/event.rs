@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Activity, Epoch, SpawnFailure, Status};
+use super::{Activity, Bond, Generation, Launch, Revision, SpawnFailure, Status};
 
 /// What the agent sends to an Envoy. Nothing else ever: Envoy eats SIGHUP and dies of SIGQUIT and SIGUSR2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,12 +25,24 @@ pub enum DrainScope {
 }
 
 /// A moment the supervisor asks to be woken at. There is one of each: arming it again moves it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Timer {
-    /// The back-off is over.
+    /// The back-off after a crash is over.
     Respawn,
+    /// The back-off after a failed hand-over is over.
+    Retry,
+    /// The new Envoy of a hand-over has had its time to become LIVE.
+    Live,
+    /// The old Envoy of a hand-over has had its time to finish.
+    Leave,
+    /// And its SIGTERM has had its.
+    LeaveKill,
     /// Envoy's admin has been silent for too long.
     Hung,
+    /// Load balancers have had their head start.
+    PreDrain,
+    /// What still keeps the drain of the inside waiting has waited long enough for a word of ours.
+    DrainAll,
     /// The drain may take no longer.
     DrainDeadline,
     /// SIGTERM has had its time.
@@ -39,19 +51,34 @@ pub enum Timer {
     ReapDue,
 }
 
+/// What `envoy --mode validate` and a comparison of hot-restart versions say of a desired state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It can be started, and taken over to in this way.
+    Usable(Bond),
+    /// Envoy refuses it. Asking again would give the same answer.
+    Refused,
+}
+
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// The Envoy of this epoch answers as LIVE, with its own epoch.
-    Live(Epoch),
-    /// The Envoy of this epoch was reaped.
-    Died(Epoch, Status),
-    /// The Envoy of this epoch could not be started.
-    SpawnFailed(Epoch, SpawnFailure),
-    /// Envoy's admin, which has answered before, no longer does.
-    AdminSilent,
+    /// This Envoy answers as LIVE, with its own epoch.
+    Live(Launch),
+    /// This Envoy was reaped.
+    Died(Launch, Status),
+    /// This Envoy could not be started.
+    SpawnFailed(Launch, SpawnFailure),
+    /// The admin of this Envoy, which has answered before, no longer does.
+    AdminSilent(Launch),
     /// It does again.
-    AdminBack,
+    AdminBack(Launch),
+    /// This is what Envoy is to be from now on.
+    Desired(Revision),
+    /// What became of a validation.
+    Validated(Revision, Verdict),
+    /// This old Envoy of a hand-over has nothing left to do.
+    Vacant(Launch),
     /// SIGTERM or SIGINT. Every further one is a step more forceful.
     Terminate,
     /// Stop now, without a drain: `POST /quitquitquit`.
@@ -60,21 +87,40 @@ pub enum Event {
     Withdraw,
     /// SIGUSR1.
     ReopenLogs,
-    /// What Envoy is busy with; `None` when its statistics do not tell.
-    Activity(Option<Activity>),
+    /// What this Envoy is busy with; `None` when its statistics do not tell.
+    Activity(Launch, Option<Activity>),
     /// A timer is due.
     Due(Timer),
+}
+
+/// Whether a new Envoy takes over from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// Nobody is alive to take over from. Listening sockets of the last one may still be held.
+    Cold,
+    /// From this one, which lives.
+    After(Launch, Bond),
 }
 
 /// What the driver is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
+    /// Find out whether Envoy would take this, and answer with [`Event::Validated`].
+    Validate(Revision),
     /// Start an Envoy.
-    Spawn(Epoch),
-    /// Ask Envoy to drain, over its admin.
-    Drain(DrainScope),
+    Spawn(Generation, Start),
+    /// The new one is LIVE: this old one is to finish what it has and take nothing new.
+    Retire(Launch, Bond),
+    /// An Envoy of a tied hand-over has died before it was LIVE: undo what it did to its predecessor.
+    Repair(Generation),
+    /// The old Envoy of a tied hand-over has died too early: answer its successor in its place.
+    StandIn(Generation),
+    /// Ask this Envoy to drain.
+    Drain(Launch, DrainScope),
+    /// No Envoy will come after this: let go of every listening socket that is held for one.
+    LetGo,
     /// Send a signal.
-    Signal(Epoch, EnvoySignal),
+    Signal(Launch, EnvoySignal),
     /// Wake the supervisor later.
     Arm(Timer, Duration),
     /// End the agent with this code. The last effect there is.

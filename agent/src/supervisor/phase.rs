@@ -1,22 +1,29 @@
 //! What the rest of the agent may know of Envoy's life: published by the driver, read by the status
-//! server, the metrics and the observer.
+//! server, the metrics and the observers.
 
 use std::{fmt, time::Instant};
 
-use super::Epoch;
+use super::{Bond, Generation, Launch};
 
 /// One moment of Envoy's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Phase {
-    /// The how manieth Envoy this is since the agent started. What was seen of one says nothing about
-    /// the next, though both have epoch 0.
-    pub launch: u32,
-    /// Its epoch, if there is an Envoy.
-    pub epoch: Option<Epoch>,
-    /// Where in its life it is.
+    /// How many Envoys have been started.
+    pub launches: u32,
+    /// The Envoy that serves, or is to be the first that does.
+    pub owner: Option<Generation>,
+    /// The one that is about to take over from it.
+    pub rising: Option<Generation>,
+    /// The one it has taken over from, and how.
+    pub leaving: Option<(Generation, Bond)>,
+    /// Where in its life the owner is.
     pub stage: Stage,
     /// Whether we want new work for it.
     pub offer: Offer,
+    /// How things stand with the desired state.
+    pub pursuit: Pursuit,
+    /// Restarts after a crash that are left.
+    pub restarts_left: u32,
 }
 
 /// Where in its life Envoy is.
@@ -30,6 +37,8 @@ pub enum Stage {
     Silent,
     /// Dead; the next one waits for its turn.
     BackingOff,
+    /// Terminating, and serving as if nothing were, until load balancers have heard of it.
+    PreDrain,
     /// Finishing what it has.
     Draining,
     /// Told to go.
@@ -50,15 +59,71 @@ pub enum Offer {
     },
 }
 
+/// How things stand with the desired state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pursuit {
+    /// It runs, or is the next to be started.
+    Settled,
+    /// It is being validated.
+    Validating,
+    /// It waits for the last hand-over to end, or for its next try.
+    Waiting,
+    /// A new Envoy is about to take over.
+    HandingOver,
+    /// Envoy refuses it, or has failed with it too often. What ran before runs on.
+    GivenUp,
+}
+
+/// What an Envoy is to the agent right now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// On its way to LIVE.
+    Rising,
+    /// The one that serves.
+    Serving,
+    /// The one that serves, for the last time.
+    Draining,
+    /// Has handed over, and finishes what it has.
+    Leaving(Bond),
+    /// Nothing any more.
+    Gone,
+}
+
+// === impl Phase ===
+
+impl Phase {
+    /// The role of this Envoy.
+    pub fn role(&self, launch: Launch) -> Role {
+        let is = |generation: Option<Generation>| generation.is_some_and(|g| g.launch == launch);
+        match self.leaving {
+            Some((old, bond)) if old.launch == launch => return Role::Leaving(bond),
+            _ => {}
+        }
+        match self.stage {
+            Stage::Starting if is(self.owner) => Role::Rising,
+            Stage::Running | Stage::Silent | Stage::PreDrain if is(self.owner) => Role::Serving,
+            Stage::Draining if is(self.owner) => Role::Draining,
+            _ if is(self.rising) => Role::Rising,
+            _ => Role::Gone,
+        }
+    }
+
+    /// Every Envoy there is.
+    pub fn generations(&self) -> impl Iterator<Item = Generation> {
+        [self.leaving.map(|(old, _)| old), self.owner, self.rising].into_iter().flatten()
+    }
+}
+
 // === impl Stage ===
 
 impl Stage {
     /// All of them, in the order of life.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Starting,
         Self::Running,
         Self::Silent,
         Self::BackingOff,
+        Self::PreDrain,
         Self::Draining,
         Self::Stopping,
         Self::Exited,
@@ -71,6 +136,7 @@ impl Stage {
             Self::Running => "running",
             Self::Silent => "silent",
             Self::BackingOff => "backing-off",
+            Self::PreDrain => "pre-drain",
             Self::Draining => "draining",
             Self::Stopping => "stopping",
             Self::Exited => "exited",
@@ -81,5 +147,20 @@ impl Stage {
 impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+// === impl Pursuit ===
+
+impl Pursuit {
+    /// The word for logs and the lifecycle API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Settled => "settled",
+            Self::Validating => "validating",
+            Self::Waiting => "waiting",
+            Self::HandingOver => "handing-over",
+            Self::GivenUp => "given-up",
+        }
     }
 }

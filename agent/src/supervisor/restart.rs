@@ -17,6 +17,17 @@ pub struct RestartPolicy {
     pub cap: Duration,
     /// An Envoy LIVE for this long has earned the whole budget again.
     pub stable_after: Duration,
+    /// Whether the first try after a failure waits.
+    pub first: First,
+}
+
+/// When to try again after the first failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum First {
+    /// At once: somebody is waiting, and most failures come alone.
+    AtOnce,
+    /// After the first delay: nobody is worse off meanwhile.
+    Delayed,
 }
 
 #[derive(Clone, Debug)]
@@ -43,8 +54,20 @@ impl Default for RestartPolicy {
             base: Duration::from_millis(200),
             cap: Duration::from_secs(30),
             stable_after: Duration::from_mins(10),
+            first: First::AtOnce,
         }
     }
+}
+
+impl RestartPolicy {
+    /// Istio's way since 1.4: when Envoy ends, so does the agent.
+    pub const NEVER: Self = Self {
+        budget: 0,
+        base: Duration::ZERO,
+        cap: Duration::ZERO,
+        stable_after: Duration::MAX,
+        first: First::AtOnce,
+    };
 }
 
 // === impl Budget ===
@@ -52,6 +75,11 @@ impl Default for RestartPolicy {
 impl Budget {
     pub(super) fn full(policy: RestartPolicy) -> Self {
         Self { policy, spent: 0 }
+    }
+
+    /// Tries that are left.
+    pub(super) fn left(&self) -> u32 {
+        self.policy.budget.saturating_sub(self.spent)
     }
 
     /// One more crash, of an Envoy that had been LIVE for `lived`.
@@ -62,7 +90,10 @@ impl Budget {
         if self.spent >= self.policy.budget {
             return Respawn::Never;
         }
-        let doublings = self.spent.checked_sub(1);
+        let doublings = match self.policy.first {
+            First::AtOnce => self.spent.checked_sub(1),
+            First::Delayed => Some(self.spent),
+        };
         self.spent += 1;
         match doublings {
             None => Respawn::Now,
@@ -102,6 +133,20 @@ mod tests {
                 Respawn::Never,
             ]
         );
+    }
+
+    #[test]
+    fn a_first_try_that_may_wait_does() {
+        let policy = RestartPolicy { first: First::Delayed, budget: 2, ..RestartPolicy::default() };
+        let mut budget = Budget::full(policy);
+        assert_eq!(budget.spend(Duration::ZERO), Respawn::After(Duration::from_millis(200)));
+        assert_eq!(budget.spend(Duration::ZERO), Respawn::After(Duration::from_millis(400)));
+        assert_eq!((budget.left(), budget.spend(Duration::ZERO)), (0, Respawn::Never));
+    }
+
+    #[test]
+    fn a_policy_of_never_is_spent_from_the_start() {
+        assert_eq!(Budget::full(RestartPolicy::NEVER).spend(Duration::ZERO), Respawn::Never);
     }
 
     #[test]

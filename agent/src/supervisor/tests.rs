@@ -1,19 +1,81 @@
-//! Envoy's life as stories, and what holds for any order of events.
+//! Envoy's life as stories.
 
-use std::collections::BTreeSet;
+use super::{Event as E, *};
 
-use proptest::prelude::*;
-
-use super::*;
-
-const E0: Epoch = Epoch::FIRST;
-const LIVE: Event = Event::Live(E0);
 const SEGFAULT: Status = Status::Signaled(11);
+const CLEAN: Status = Status::Exited(0);
+
+fn nth(launch: u32) -> Launch {
+    Launch::nth(launch)
+}
+
+fn live(launch: u32) -> Event {
+    E::Live(nth(launch))
+}
+
+fn died(launch: u32, status: Status) -> Event {
+    E::Died(nth(launch), status)
+}
+
+fn due(timer: Timer) -> Event {
+    E::Due(timer)
+}
+
+/// The revision that was wanted so many times after the first.
+fn revision(after: u32) -> Revision {
+    (0..after).fold(Revision::FIRST, |revision, _| revision.next())
+}
+
+fn desired(after: u32) -> Event {
+    E::Desired(revision(after))
+}
+
+fn usable(after: u32, bond: Bond) -> Event {
+    E::Validated(revision(after), Verdict::Usable(bond))
+}
+
+fn idle(launch: u32) -> Event {
+    E::Activity(nth(launch), Some(Activity { active: 0, begun: 3 }))
+}
+
+fn generation(launch: u32, epoch: u32, after: u32) -> Generation {
+    let epoch = (0..epoch).fold(Epoch::FIRST, |epoch, _| epoch.next());
+    Generation { launch: nth(launch), epoch, revision: revision(after) }
+}
+
+/// A start from nobody.
+fn cold(launch: u32, after: u32) -> Effect {
+    Effect::Spawn(generation(launch, 0, after), Start::Cold)
+}
+
+fn signal(launch: u32, signal: EnvoySignal) -> Effect {
+    Effect::Signal(nth(launch), signal)
+}
+
+fn term_and_wait(launch: u32) -> [Effect; 3] {
+    let grace = Effect::Arm(Timer::KillDue, Policy::default().kill_grace);
+    [Effect::LetGo, signal(launch, EnvoySignal::Terminate), grace]
+}
+
+fn kill_and_wait(launch: u32) -> [Effect; 3] {
+    let grace = Effect::Arm(Timer::ReapDue, Policy::default().reap_grace);
+    [Effect::LetGo, signal(launch, EnvoySignal::Kill), grace]
+}
+
+fn hung() -> Effect {
+    Effect::Arm(Timer::Hung, Policy::default().hung_after)
+}
+
+/// No minimum, so that silence alone ends a drain.
+fn policy() -> Policy {
+    let default = Policy::default();
+    Policy { drain: DrainPolicy { minimum: Minimum::Fixed(Duration::ZERO), ..default.drain }, ..default }
+}
 
 /// Plays the events a millisecond apart; the supervisor after all of them and the last one's effects.
-fn play(events: &[Event]) -> (Supervisor, Vec<Effect>) {
+fn play(policy: Policy, events: &[Event]) -> (Supervisor, Vec<Effect>) {
     let start = Instant::now();
-    let (mut supervisor, mut effects) = Supervisor::boot(Policy::default());
+    let (mut supervisor, mut effects) = Supervisor::boot(policy);
     for (event, millis) in events.iter().zip(1..) {
         effects = supervisor.on_event(*event, start + Duration::from_millis(millis));
     }
@@ -21,305 +83,393 @@ fn play(events: &[Event]) -> (Supervisor, Vec<Effect>) {
 }
 
 fn check(events: &[Event], stage: Stage, effects: &[Effect]) {
-    let (supervisor, seen) = play(events);
+    let (supervisor, seen) = play(policy(), events);
     assert_eq!((supervisor.phase().stage, seen.as_slice()), (stage, effects), "after {events:?}");
 }
 
-fn died(status: Status) -> Event {
-    Event::Died(E0, status)
-}
-
-fn term_and_wait() -> [Effect; 2] {
-    [Effect::Signal(E0, EnvoySignal::Terminate), Effect::Arm(Timer::KillDue, Policy::default().kill_grace)]
-}
-
-fn kill_and_wait() -> [Effect; 2] {
-    [Effect::Signal(E0, EnvoySignal::Kill), Effect::Arm(Timer::ReapDue, Policy::default().reap_grace)]
-}
-
-fn idle() -> Event {
-    Event::Activity(Some(Activity { active: 0, begun: 3 }))
-}
+// === Start and crash ===
 
 #[test]
 fn envoy_is_started_at_once_and_runs_when_live_with_its_own_epoch() {
-    check(&[], Stage::Starting, &[Effect::Spawn(E0)]);
-    check(&[Event::Live(Epoch::SECOND)], Stage::Starting, &[]);
-    check(&[LIVE], Stage::Running, &[]);
+    check(&[], Stage::Starting, &[cold(1, 0)]);
+    check(&[live(2)], Stage::Starting, &[]);
+    check(&[live(1)], Stage::Running, &[]);
 }
 
 #[test]
 fn a_crash_is_answered_at_once_and_the_next_after_a_delay() {
-    check(&[LIVE, died(SEGFAULT)], Stage::Starting, &[Effect::Spawn(E0)]);
+    check(&[live(1), died(1, SEGFAULT)], Stage::Starting, &[cold(2, 0)]);
     let again = Effect::Arm(Timer::Respawn, Duration::from_millis(200));
-    check(&[LIVE, died(SEGFAULT), died(SEGFAULT)], Stage::BackingOff, &[again]);
-    let due = [LIVE, died(SEGFAULT), died(SEGFAULT), Event::Due(Timer::Respawn)];
-    check(&due, Stage::Starting, &[Effect::Spawn(E0)]);
-    assert_eq!(play(&due).0.phase().launch, 3);
+    check(&[live(1), died(1, SEGFAULT), died(2, SEGFAULT)], Stage::BackingOff, &[again]);
+    let events = [live(1), died(1, SEGFAULT), died(2, SEGFAULT), due(Timer::Respawn)];
+    check(&events, Stage::Starting, &[cold(3, 0)]);
 }
 
 #[test]
 fn a_spent_budget_ends_the_agent_with_envoys_own_status() {
-    let mut events = vec![LIVE];
-    for _ in 0..10 {
-        events.extend([died(SEGFAULT), Event::Due(Timer::Respawn)]);
+    let mut events = vec![live(1)];
+    for launch in 1..=10 {
+        events.extend([died(launch, SEGFAULT), due(Timer::Respawn)]);
     }
-    assert_eq!(play(&events).0.phase().stage, Stage::Starting);
-    events.push(died(SEGFAULT));
+    assert_eq!(play(policy(), &events).0.phase().stage, Stage::Starting);
+    assert_eq!(play(policy(), &events).0.phase().restarts_left, 0);
+    events.push(died(11, SEGFAULT));
     check(&events, Stage::Exited, &[Effect::Exit(139)]);
 }
 
 #[test]
+fn a_policy_of_never_ends_with_the_first_crash() {
+    let never = Policy { restart: RestartPolicy::NEVER, ..policy() };
+    assert_eq!(play(never, &[live(1), died(1, Status::KILLED)]).1, [Effect::Exit(137)]);
+    // A successor on its way is not waited for.
+    let during = [live(1), desired(1), usable(1, Bond::Loose), died(1, SEGFAULT)];
+    let (supervisor, effects) = play(never, &during);
+    assert_eq!((supervisor.phase().stage, effects.as_slice()), (Stage::Stopping, &kill_and_wait(2)[..]));
+    let gone = [during.as_slice(), &[died(2, Status::KILLED)]].concat();
+    assert_eq!(play(never, &gone).1, [Effect::Exit(139)]);
+}
+
+#[test]
 fn an_envoy_that_refuses_its_bootstrap_is_not_asked_twice() {
-    check(&[died(Status::Exited(1))], Stage::Exited, &[Effect::Exit(1)]);
+    check(&[died(1, Status::Exited(1))], Stage::Exited, &[Effect::Exit(1)]);
     // Out of memory is no verdict about the bootstrap.
-    check(&[died(Status::Signaled(9))], Stage::Starting, &[Effect::Spawn(E0)]);
+    check(&[died(1, Status::Signaled(9))], Stage::Starting, &[cold(2, 0)]);
     // And one that has read it before will read it again.
-    check(
-        &[LIVE, died(SEGFAULT), died(Status::Exited(1))],
-        Stage::BackingOff,
-        &play(&[LIVE, died(SEGFAULT), died(SEGFAULT)]).1,
-    );
+    let again = Effect::Arm(Timer::Respawn, Duration::from_millis(200));
+    check(&[live(1), died(1, SEGFAULT), died(2, Status::Exited(1))], Stage::BackingOff, &[again]);
 }
 
 #[test]
 fn an_envoy_asked_to_leave_by_others_takes_the_agent_along() {
-    check(&[LIVE, died(Status::Exited(0))], Stage::Exited, &[Effect::Exit(0)]);
+    check(&[live(1), died(1, CLEAN)], Stage::Exited, &[Effect::Exit(0)]);
 }
 
 #[test]
 fn a_missing_binary_is_final_and_a_busy_system_is_not() {
-    let failed = |why| Event::SpawnFailed(E0, why);
-    check(&[failed(SpawnFailure::NotFound)], Stage::Exited, &[Effect::Exit(127)]);
-    check(&[failed(SpawnFailure::NotExecutable)], Stage::Exited, &[Effect::Exit(126)]);
-    check(&[failed(SpawnFailure::Transient)], Stage::Starting, &[Effect::Spawn(E0)]);
+    let failed = |launch, why| E::SpawnFailed(nth(launch), why);
+    check(&[failed(1, SpawnFailure::NotFound)], Stage::Exited, &[Effect::Exit(127)]);
+    check(&[failed(1, SpawnFailure::NotExecutable)], Stage::Exited, &[Effect::Exit(126)]);
+    check(&[failed(1, SpawnFailure::Transient)], Stage::Starting, &[cold(2, 0)]);
     // While the binary is being replaced there is none.
-    check(
-        &[LIVE, died(SEGFAULT), failed(SpawnFailure::NotFound)],
-        Stage::BackingOff,
-        &[Effect::Arm(Timer::Respawn, Duration::from_millis(200))],
-    );
-}
-
-#[test]
-fn sigterm_drains_and_leaves_once_traffic_has_ceased() {
-    let deadline = Effect::Arm(Timer::DrainDeadline, Policy::default().drain.deadline);
-    check(&[LIVE, Event::Terminate], Stage::Draining, &[Effect::Drain(DrainScope::All), deadline]);
-
-    let (mut supervisor, _) = play(&[LIVE, Event::Terminate, idle()]);
-    let later = Instant::now() + Duration::from_secs(1);
-    assert_eq!(supervisor.on_event(idle(), later), term_and_wait());
-    assert_eq!(supervisor.on_event(died(Status::Exited(0)), later), [Effect::Exit(0)]);
-}
-
-#[test]
-fn each_further_sigterm_is_one_step_more_forceful() {
-    check(&[LIVE, Event::Terminate, Event::Terminate], Stage::Stopping, &term_and_wait());
-    check(&[LIVE, Event::Terminate, Event::Terminate, Event::Terminate], Stage::Stopping, &kill_and_wait());
-    check(
-        &[LIVE, Event::Terminate, Event::Terminate, Event::Terminate, Event::Terminate],
-        Stage::Stopping,
-        &[],
-    );
-}
-
-#[test]
-fn the_deadline_ends_a_drain_that_traffic_does_not() {
-    let busy = Event::Activity(Some(Activity { active: 1, begun: 1 }));
-    check(
-        &[LIVE, Event::Terminate, busy, Event::Due(Timer::DrainDeadline)],
-        Stage::Stopping,
-        &term_and_wait(),
-    );
-}
-
-#[test]
-fn an_envoy_deaf_to_sigterm_is_killed_and_one_deaf_to_that_is_left() {
-    let deaf = [LIVE, Event::Quit, Event::Due(Timer::KillDue)];
-    check(&deaf, Stage::Stopping, &kill_and_wait());
-    check(&[deaf.as_slice(), &[died(Status::Signaled(9))]].concat(), Stage::Exited, &[Effect::Exit(137)]);
-    check(&[deaf.as_slice(), &[Event::Due(Timer::ReapDue)]].concat(), Stage::Exited, &[Effect::Exit(137)]);
-}
-
-#[test]
-fn envoys_death_ends_a_drain_with_its_own_status() {
-    check(&[LIVE, Event::Terminate, died(Status::Exited(0))], Stage::Exited, &[Effect::Exit(0)]);
-    check(&[LIVE, Event::Terminate, died(SEGFAULT)], Stage::Exited, &[Effect::Exit(139)]);
-}
-
-#[test]
-fn what_is_not_live_is_stopped_without_a_drain() {
-    check(&[Event::Terminate], Stage::Stopping, &term_and_wait());
-    check(&[LIVE, Event::Quit], Stage::Stopping, &term_and_wait());
-    check(&[LIVE, died(SEGFAULT), died(SEGFAULT), Event::Terminate], Stage::Exited, &[Effect::Exit(0)]);
-}
-
-#[test]
-fn dying_of_our_own_sigterm_is_clean() {
-    check(&[Event::Terminate, died(Status::Signaled(15))], Stage::Exited, &[Effect::Exit(0)]);
-    check(&[Event::Terminate, died(SEGFAULT)], Stage::Exited, &[Effect::Exit(139)]);
-    // Somebody else's SIGTERM is not ours.
-    check(&[LIVE, died(Status::Signaled(15))], Stage::Starting, &[Effect::Spawn(E0)]);
-}
-
-#[test]
-fn a_withdrawn_envoy_serves_on_and_stays_withdrawn_through_a_crash() {
-    let drain = [Effect::Drain(DrainScope::Inbound)];
-    check(&[LIVE, Event::Withdraw], Stage::Running, &drain);
-    check(&[LIVE, Event::Withdraw, Event::Withdraw], Stage::Running, &[]);
-    check(&[Event::Withdraw, LIVE], Stage::Running, &drain);
-    check(&[LIVE, Event::Withdraw, died(SEGFAULT), LIVE], Stage::Running, &drain);
-}
-
-#[test]
-fn the_minimum_drain_counts_from_the_withdrawal() {
-    let minimum = Duration::from_secs(5);
-    let drain = DrainPolicy { minimum, ..DrainPolicy::default() };
-    let (mut supervisor, _) = Supervisor::boot(Policy { drain, ..Policy::default() });
-    let start = Instant::now();
-    supervisor.on_event(LIVE, start);
-    supervisor.on_event(Event::Withdraw, start);
-    supervisor.on_event(Event::Terminate, start + minimum);
-    supervisor.on_event(idle(), start + minimum);
-    assert_eq!(supervisor.on_event(idle(), start + minimum + drain.quiet), term_and_wait());
+    let again = Effect::Arm(Timer::Respawn, Duration::from_millis(200));
+    let events = [live(1), died(1, SEGFAULT), failed(2, SpawnFailure::NotFound)];
+    check(&events, Stage::BackingOff, &[again]);
 }
 
 #[test]
 fn a_silent_envoy_is_killed_in_the_end_unless_it_comes_back() {
-    let hung = Effect::Arm(Timer::Hung, Policy::default().hung_after);
-    check(&[LIVE, Event::AdminSilent], Stage::Silent, &[hung]);
-    let due = Event::Due(Timer::Hung);
-    check(&[LIVE, Event::AdminSilent, due], Stage::Silent, &[Effect::Signal(E0, EnvoySignal::Kill), hung]);
-    check(&[LIVE, Event::AdminSilent, Event::AdminBack], Stage::Running, &[]);
-    check(&[LIVE, Event::AdminSilent, Event::AdminBack, due], Stage::Running, &[]);
-    check(&[Event::AdminSilent, due], Stage::Starting, &[Effect::Signal(E0, EnvoySignal::Kill), hung]);
+    let (silent, back) = (E::AdminSilent(nth(1)), E::AdminBack(nth(1)));
+    let kill = signal(1, EnvoySignal::Kill);
+    check(&[live(1), silent], Stage::Silent, &[hung()]);
+    check(&[live(1), silent, due(Timer::Hung)], Stage::Silent, &[kill, hung()]);
+    check(&[live(1), silent, back], Stage::Running, &[]);
+    check(&[live(1), silent, back, due(Timer::Hung)], Stage::Running, &[]);
+    check(&[silent, due(Timer::Hung)], Stage::Starting, &[kill, hung()]);
 }
 
 #[test]
 fn logs_are_reopened_only_by_an_envoy_that_has_the_handler() {
-    let reopen = [Effect::Signal(E0, EnvoySignal::ReopenLogs)];
-    check(&[Event::ReopenLogs], Stage::Starting, &[]);
-    check(&[LIVE, Event::ReopenLogs], Stage::Running, &reopen);
-    check(&[LIVE, Event::Terminate, Event::ReopenLogs], Stage::Draining, &reopen);
-    check(&[LIVE, Event::Quit, Event::ReopenLogs], Stage::Stopping, &[]);
+    let reopen = [signal(1, EnvoySignal::ReopenLogs)];
+    check(&[E::ReopenLogs], Stage::Starting, &[]);
+    check(&[live(1), E::ReopenLogs], Stage::Running, &reopen);
+    check(&[live(1), E::Terminate, E::ReopenLogs], Stage::Draining, &reopen);
+    check(&[live(1), E::Quit, E::ReopenLogs], Stage::Stopping, &[]);
 }
 
-/// The world outside: which Envoys live, which of them are LIVE, and which timers are armed.
-#[derive(Default)]
-struct World {
-    alive: BTreeSet<Epoch>,
-    live: BTreeSet<Epoch>,
-    armed: BTreeSet<Timer>,
-    exits: u32,
+// === Hand-over ===
+
+/// Up to the moment the second Envoy has been started above the first.
+fn rising(bond: Bond) -> Vec<Event> {
+    vec![live(1), desired(1), usable(1, bond)]
 }
 
-impl World {
-    fn perform(&mut self, effects: &[Effect]) {
-        for (position, effect) in effects.iter().enumerate() {
-            assert_eq!(self.exits, 0, "{effect:?} after the end");
-            match *effect {
-                Effect::Spawn(epoch) => {
-                    assert!(self.alive.insert(epoch), "two Envoys of epoch {epoch}");
-                    let precedes = |old: &Epoch| old.get() + 1 == epoch.get();
-                    assert!(epoch == E0 || self.live.iter().any(precedes), "{epoch} skips");
-                }
-                Effect::Signal(epoch, signal) => {
-                    assert!(self.alive.contains(&epoch), "{signal:?} to the dead");
-                    let initializing = !self.live.contains(&epoch);
-                    if initializing && signal == EnvoySignal::Terminate {
-                        assert_eq!(self.alive.len(), 1, "its SIGTERM would end its parent too");
-                    }
-                    assert!(!(initializing && signal == EnvoySignal::ReopenLogs), "SIGUSR1 would end it");
-                }
-                Effect::Drain(_) => assert!(!self.live.is_empty(), "nobody to drain"),
-                Effect::Arm(timer, _) => {
-                    self.armed.insert(timer);
-                }
-                Effect::Exit(_) => {
-                    self.exits += 1;
-                    assert_eq!(position + 1, effects.len(), "Exit is the last effect");
-                }
-            }
-        }
-    }
-
-    /// Whether the driver could see this event now, and what of the world it changes.
-    fn admits(&mut self, event: Event) -> bool {
-        match event {
-            Event::Live(epoch) => self.alive.contains(&epoch) && self.live.insert(epoch),
-            Event::Died(epoch, _) => {
-                self.live.remove(&epoch);
-                self.alive.remove(&epoch)
-            }
-            // A failure to start is reported before anything else of that Envoy.
-            Event::SpawnFailed(epoch, _) => !self.live.contains(&epoch) && self.alive.remove(&epoch),
-            Event::Due(timer) => self.armed.remove(&timer),
-            _ => true,
-        }
-    }
+/// And up to the moment it serves.
+fn handed_over(bond: Bond) -> Vec<Event> {
+    [rising(bond), vec![live(2)]].concat()
 }
 
-fn any_event() -> impl Strategy<Value = Event> {
-    let status =
-        prop_oneof![Just(Status::Exited(0)), Just(Status::Exited(1)), Just(SEGFAULT), Just(Status::KILLED)];
-    let failure = prop_oneof![Just(SpawnFailure::NotFound), Just(SpawnFailure::Transient)];
-    let timer = prop_oneof![
-        Just(Timer::Respawn),
-        Just(Timer::Hung),
-        Just(Timer::DrainDeadline),
-        Just(Timer::KillDue),
-        Just(Timer::ReapDue)
-    ];
-    let activity = (0_u64..2, 0_u64..3).prop_map(|(active, begun)| Activity { active, begun });
-    prop_oneof![
-        4 => Just(LIVE),
-        3 => status.prop_map(died),
-        1 => failure.prop_map(|why| Event::SpawnFailed(E0, why)),
-        1 => Just(Event::AdminSilent),
-        1 => Just(Event::AdminBack),
-        1 => Just(Event::Terminate),
-        1 => Just(Event::Quit),
-        1 => Just(Event::Withdraw),
-        1 => Just(Event::ReopenLogs),
-        2 => proptest::option::of(activity).prop_map(Event::Activity),
-        4 => timer.prop_map(Event::Due),
+fn then(events: Vec<Event>, more: &[Event]) -> Vec<Event> {
+    [events.as_slice(), more].concat()
+}
+
+fn after(launch: u32, epoch: u32, rev: u32, parent: u32, bond: Bond) -> [Effect; 2] {
+    [
+        Effect::Spawn(generation(launch, epoch, rev), Start::After(nth(parent), bond)),
+        Effect::Arm(Timer::Live, Policy::default().hand_over.live_within),
     ]
 }
 
-proptest! {
-    #[test]
-    fn whatever_happens_the_contract_holds(events in proptest::collection::vec((any_event(), 0_u64..400), 0..120)) {
-        let mut now = Instant::now();
-        let (mut supervisor, effects) = Supervisor::boot(Policy::default());
-        let mut world = World::default();
-        world.perform(&effects);
-        for (event, millis) in events {
-            now += Duration::from_millis(millis);
-            if world.admits(event) {
-                world.perform(&supervisor.on_event(event, now));
-            }
-            let exited = supervisor.phase().stage == Stage::Exited;
-            prop_assert_eq!(exited, world.exits == 1);
-        }
+#[test]
+fn what_is_wanted_is_validated_and_then_takes_over() {
+    check(&[live(1), desired(1)], Stage::Running, &[Effect::Validate(revision(1))]);
+    check(&rising(Bond::Loose), Stage::Running, &after(2, 1, 1, 1, Bond::Loose));
+    let leave = Effect::Arm(Timer::Leave, Policy::default().hand_over.leave_within);
+    check(&handed_over(Bond::Loose), Stage::Running, &[Effect::Retire(nth(1), Bond::Loose), leave]);
+    let (supervisor, _) = play(policy(), &handed_over(Bond::Loose));
+    let phase = supervisor.phase();
+    assert_eq!(phase.owner, Some(generation(2, 1, 1)));
+    assert_eq!(phase.leaving, Some((generation(1, 0, 0), Bond::Loose)));
+    assert_eq!((phase.role(nth(1)), phase.role(nth(2))), (Role::Leaving(Bond::Loose), Role::Serving));
+}
 
-        // From wherever that led: SIGTERM, then nothing but timers, ends the agent.
-        world.perform(&supervisor.on_event(Event::Terminate, now));
-        for _ in 0..4 {
-            let Some(timer) = armed_for(&supervisor) else { break };
-            prop_assert!(world.admits(Event::Due(timer)), "{:?} waits for a timer nobody armed", supervisor.phase());
-            world.perform(&supervisor.on_event(Event::Due(timer), now));
-        }
-        prop_assert_eq!(supervisor.phase().stage, Stage::Exited);
-        prop_assert_eq!(world.exits, 1);
+#[test]
+fn what_envoy_refuses_is_given_up_and_the_next_is_tried() {
+    let refused = [live(1), desired(1), E::Validated(revision(1), Verdict::Refused)];
+    check(&refused, Stage::Running, &[]);
+    assert_eq!(play(policy(), &refused).0.phase().pursuit, Pursuit::GivenUp);
+    check(&then(refused.to_vec(), &[desired(2)]), Stage::Running, &[Effect::Validate(revision(2))]);
+    // Back to what runs: there is nothing to do.
+    check(&then(refused.to_vec(), &[desired(0)]), Stage::Running, &[]);
+    assert_eq!(play(policy(), &then(refused.to_vec(), &[desired(0)])).0.phase().pursuit, Pursuit::Settled);
+}
+
+#[test]
+fn of_many_changes_the_last_one_counts_and_two_generations_are_the_most() {
+    // Wanted while another is on its way: it is validated, and waits.
+    let waiting = then(rising(Bond::Loose), &[desired(2), desired(3), usable(2, Bond::Loose)]);
+    check(&waiting, Stage::Running, &[Effect::Validate(revision(3))]);
+    let known = then(waiting, &[usable(3, Bond::Loose), live(2)]);
+    assert_eq!(play(policy(), &known).0.phase().pursuit, Pursuit::Waiting);
+    // The old one has to be gone first.
+    check(&then(known, &[died(1, CLEAN)]), Stage::Running, &after(3, 2, 3, 2, Bond::Loose));
+}
+
+#[test]
+fn a_new_envoy_that_dies_changes_nothing_and_its_number_is_used_again() {
+    let retry = Effect::Arm(Timer::Retry, Duration::from_millis(200));
+    let loose = then(rising(Bond::Loose), &[died(2, SEGFAULT)]);
+    check(&loose, Stage::Running, &[retry]);
+    check(&then(loose, &[due(Timer::Retry)]), Stage::Running, &after(3, 1, 1, 1, Bond::Loose));
+    // Envoy's own protocol has left a mark.
+    let tied = then(rising(Bond::Tied), &[died(2, Status::Exited(1))]);
+    check(&tied, Stage::Running, &[Effect::Repair(generation(2, 1, 1)), retry]);
+}
+
+#[test]
+fn a_new_envoy_that_is_not_live_in_time_is_killed_and_never_told_to_leave() {
+    let late = then(rising(Bond::Tied), &[due(Timer::Live)]);
+    check(&late, Stage::Running, &[signal(2, EnvoySignal::Kill)]);
+    let retry = Effect::Arm(Timer::Retry, Duration::from_millis(200));
+    let repair = Effect::Repair(generation(2, 1, 1));
+    check(&then(late, &[died(2, Status::KILLED)]), Stage::Running, &[repair, retry]);
+}
+
+#[test]
+fn what_fails_too_often_is_given_up_and_the_old_serves_on() {
+    let mut events = rising(Bond::Loose);
+    for launch in 2..=11 {
+        events.extend([died(launch, SEGFAULT), due(Timer::Retry)]);
+    }
+    events.push(died(12, SEGFAULT));
+    let (supervisor, effects) = play(policy(), &events);
+    assert_eq!((supervisor.phase().stage, supervisor.phase().pursuit), (Stage::Running, Pursuit::GivenUp));
+    assert_eq!(effects, []);
+    // A failure of what was wanted before is no reason to wait with what is wanted now.
+    let mended = then(rising(Bond::Loose), &[died(2, SEGFAULT), desired(2), usable(2, Bond::Loose)]);
+    check(&mended, Stage::Running, &after(3, 1, 2, 1, Bond::Loose));
+}
+
+#[test]
+fn a_crash_during_a_hand_over_leaves_it_to_the_new_one_if_that_can_be() {
+    // It holds the sockets already.
+    let loose = then(rising(Bond::Loose), &[died(1, SEGFAULT)]);
+    check(&loose, Stage::Starting, &[]);
+    check(&then(loose, &[live(2)]), Stage::Running, &[]);
+    // It waits for the dead.
+    let tied = then(rising(Bond::Tied), &[died(1, SEGFAULT)]);
+    check(&tied, Stage::BackingOff, &[signal(2, EnvoySignal::Kill)]);
+    check(&then(tied, &[died(2, Status::KILLED)]), Stage::Starting, &[cold(3, 1)]);
+}
+
+#[test]
+fn a_crash_after_a_hand_over_is_answered_with_the_same_number_while_the_old_one_lives() {
+    let again = |bond| [Effect::Spawn(generation(3, 1, 1), Start::After(nth(1), bond))];
+    for bond in [Bond::Loose, Bond::Tied] {
+        check(&then(handed_over(bond), &[died(2, SEGFAULT)]), Stage::Starting, &again(bond));
+        let gone = then(handed_over(bond), &[died(1, CLEAN), died(2, SEGFAULT)]);
+        check(&gone, Stage::Starting, &[cold(3, 1)]);
     }
 }
 
-/// The timer that a stopping supervisor waits for.
-fn armed_for(supervisor: &Supervisor) -> Option<Timer> {
-    match supervisor.state {
-        State::Draining { .. } => Some(Timer::DrainDeadline),
-        State::Stopping { sent: EnvoySignal::Kill, .. } => Some(Timer::ReapDue),
-        State::Stopping { .. } => Some(Timer::KillDue),
-        _ => None,
-    }
+#[test]
+fn the_old_one_leaves_when_it_is_empty_or_has_had_its_time() {
+    let grace = Effect::Arm(Timer::LeaveKill, Policy::default().kill_grace);
+    let told = [signal(1, EnvoySignal::Terminate), grace];
+    let vacant = then(handed_over(Bond::Loose), &[E::Vacant(nth(1))]);
+    check(&vacant, Stage::Running, &told);
+    check(&then(vacant.clone(), &[E::Vacant(nth(1))]), Stage::Running, &[]);
+    check(&then(vacant, &[due(Timer::LeaveKill)]), Stage::Running, &[signal(1, EnvoySignal::Kill)]);
+    check(&then(handed_over(Bond::Loose), &[due(Timer::Leave)]), Stage::Running, &told);
+    // A tied one goes when its successor says so; two seconds later it has not heard it.
+    let overdue = then(handed_over(Bond::Tied), &[due(Timer::Leave)]);
+    check(&overdue, Stage::Running, &[signal(1, EnvoySignal::Kill)]);
+}
+
+#[test]
+fn somebody_answers_for_a_tied_old_one_that_dies_before_its_time() {
+    let stand_in = [Effect::StandIn(generation(1, 0, 0))];
+    check(&then(handed_over(Bond::Tied), &[died(1, SEGFAULT)]), Stage::Running, &stand_in);
+    check(&then(handed_over(Bond::Loose), &[died(1, SEGFAULT)]), Stage::Running, &[]);
+
+    let (mut supervisor, _) = play(policy(), &handed_over(Bond::Tied));
+    let in_time = Instant::now() + Policy::default().hand_over.leave_within;
+    assert_eq!(supervisor.clone().on_event(died(1, CLEAN), in_time), []);
+    assert_eq!(supervisor.on_event(died(1, SEGFAULT), in_time), stand_in);
+}
+
+#[test]
+fn an_admin_closed_by_a_successor_that_failed_is_not_silence() {
+    let silent = E::AdminSilent(nth(1));
+    check(&then(rising(Bond::Tied), &[silent]), Stage::Running, &[]);
+    // It has to be brought back, and only a successor can, though nothing new is wanted.
+    let failed = then(rising(Bond::Tied), &[silent, died(2, SEGFAULT), desired(0)]);
+    check(&failed, Stage::Running, &after(3, 1, 0, 1, Bond::Tied));
+    // Of a loose one nothing closes the admin.
+    check(&then(rising(Bond::Loose), &[silent]), Stage::Silent, &[hung()]);
+}
+
+#[test]
+fn where_nothing_is_handed_over_nothing_is_validated() {
+    let hand_over = HandOverPolicy { allowed: Allowed::No, ..HandOverPolicy::default() };
+    let (supervisor, effects) = play(Policy { hand_over, ..policy() }, &[live(1), desired(1)]);
+    assert_eq!((supervisor.phase().pursuit, effects.as_slice()), (Pursuit::Waiting, &[][..]));
+}
+
+// === The end ===
+
+fn deadline() -> Effect {
+    Effect::Arm(Timer::DrainDeadline, Policy::default().drain.deadline)
+}
+
+fn inside_first(launch: u32) -> [Effect; 3] {
+    let outside = Effect::Arm(Timer::DrainAll, Duration::from_secs(4));
+    [deadline(), Effect::Drain(nth(launch), DrainScope::Inbound), outside]
+}
+
+#[test]
+fn sigterm_drains_the_inside_then_all_and_leaves_once_traffic_has_ceased() {
+    check(&[live(1), E::Terminate], Stage::Draining, &inside_first(1));
+    let (mut supervisor, _) = play(policy(), &[live(1), E::Terminate, idle(1)]);
+    let later = Instant::now() + Duration::from_secs(1);
+    assert_eq!(supervisor.on_event(idle(1), later), [Effect::Drain(nth(1), DrainScope::All)]);
+    assert_eq!(supervisor.on_event(idle(1), later), term_and_wait(1));
+    assert_eq!(supervisor.on_event(died(1, CLEAN), later), [Effect::Exit(0)]);
+}
+
+#[test]
+fn what_keeps_the_inside_busy_does_not_keep_the_application_from_hearing() {
+    let told = [live(1), E::Terminate, due(Timer::DrainAll)];
+    check(&told, Stage::Draining, &[Effect::Drain(nth(1), DrainScope::All)]);
+}
+
+#[test]
+fn a_gateway_has_no_inside() {
+    let gateway = Policy { withdraw: DrainScope::All, ..policy() };
+    let effects = play(gateway, &[live(1), E::Terminate]).1;
+    assert_eq!(effects, [deadline(), Effect::Drain(nth(1), DrainScope::All)]);
+}
+
+#[test]
+fn load_balancers_get_their_head_start_before_anybody_is_told() {
+    let head_start = Duration::from_secs(2);
+    let policy = Policy { drain: DrainPolicy { head_start, ..policy().drain }, ..policy() };
+    let play = |events: &[Event]| {
+        let (supervisor, effects) = play(policy, events);
+        (supervisor.phase().stage, effects)
+    };
+    let wait = vec![deadline(), Effect::Arm(Timer::PreDrain, head_start)];
+    assert_eq!(play(&[live(1), E::Terminate]), (Stage::PreDrain, wait));
+    let begun = play(&[live(1), E::Terminate, due(Timer::PreDrain)]);
+    assert_eq!((begun.0, begun.1[0]), (Stage::Draining, Effect::Drain(nth(1), DrainScope::Inbound)));
+    // A second signal has no patience.
+    assert_eq!(play(&[live(1), E::Terminate, E::Terminate]).1, term_and_wait(1));
+}
+
+#[test]
+fn each_further_sigterm_is_one_step_more_forceful() {
+    let t = E::Terminate;
+    check(&[live(1), t, t], Stage::Stopping, &term_and_wait(1));
+    check(&[live(1), t, t, t], Stage::Stopping, &kill_and_wait(1));
+    check(&[live(1), t, t, t, t], Stage::Stopping, &[]);
+}
+
+#[test]
+fn the_deadline_ends_a_drain_that_traffic_does_not() {
+    let busy = E::Activity(nth(1), Some(Activity { active: 1, begun: 1 }));
+    check(&[live(1), E::Terminate, busy, due(Timer::DrainDeadline)], Stage::Stopping, &term_and_wait(1));
+}
+
+#[test]
+fn an_envoy_deaf_to_sigterm_is_killed_and_one_deaf_to_that_is_left() {
+    let deaf = vec![live(1), E::Quit, due(Timer::KillDue)];
+    check(&deaf, Stage::Stopping, &kill_and_wait(1));
+    check(&then(deaf.clone(), &[died(1, Status::Signaled(9))]), Stage::Exited, &[Effect::Exit(137)]);
+    check(&then(deaf, &[due(Timer::ReapDue)]), Stage::Exited, &[Effect::Exit(137)]);
+}
+
+#[test]
+fn envoys_death_ends_a_drain_with_its_own_status() {
+    check(&[live(1), E::Terminate, died(1, CLEAN)], Stage::Exited, &[Effect::Exit(0)]);
+    check(&[live(1), E::Terminate, died(1, SEGFAULT)], Stage::Exited, &[Effect::Exit(139)]);
+}
+
+#[test]
+fn what_is_not_live_is_stopped_without_a_drain() {
+    check(&[E::Terminate], Stage::Stopping, &term_and_wait(1));
+    check(&[live(1), E::Quit], Stage::Stopping, &term_and_wait(1));
+    let backing_off = [live(1), died(1, SEGFAULT), died(2, SEGFAULT), E::Terminate];
+    check(&backing_off, Stage::Exited, &[deadline(), Effect::Exit(0)]);
+}
+
+#[test]
+fn dying_of_our_own_sigterm_is_clean() {
+    check(&[E::Terminate, died(1, Status::Signaled(15))], Stage::Exited, &[Effect::Exit(0)]);
+    check(&[E::Terminate, died(1, SEGFAULT)], Stage::Exited, &[Effect::Exit(139)]);
+    // Somebody else's SIGTERM is not ours.
+    check(&[live(1), died(1, Status::Signaled(15))], Stage::Starting, &[cold(2, 0)]);
+}
+
+#[test]
+fn sigterm_during_a_hand_over_kills_the_new_one_and_drains_the_one_that_serves() {
+    let ended = then(rising(Bond::Tied), &[E::Terminate]);
+    let effects: Vec<_> = [signal(2, EnvoySignal::Kill)].into_iter().chain(inside_first(1)).collect();
+    check(&ended, Stage::Draining, &effects);
+    check(&then(ended, &[died(2, Status::KILLED)]), Stage::Draining, &[]);
+}
+
+#[test]
+fn sigterm_after_a_hand_over_waits_for_the_old_one_too() {
+    let (mut supervisor, _) = play(policy(), &then(handed_over(Bond::Loose), &[E::Terminate, idle(2)]));
+    let later = Instant::now() + Duration::from_secs(1);
+    assert_eq!(supervisor.on_event(idle(2), later), [Effect::Drain(nth(2), DrainScope::All)]);
+    assert_eq!(supervisor.on_event(idle(2), later), []);
+    let vacant = supervisor.on_event(E::Vacant(nth(1)), later);
+    assert_eq!(vacant[0], signal(1, EnvoySignal::Terminate));
+    assert!(vacant.contains(&signal(2, EnvoySignal::Terminate)));
+    assert_eq!(supervisor.on_event(died(2, CLEAN), later), []);
+    assert_eq!(supervisor.on_event(died(1, CLEAN), later), [Effect::Exit(0)]);
+}
+
+#[test]
+fn a_withdrawn_envoy_serves_on_and_stays_withdrawn_through_a_crash_and_a_hand_over() {
+    let drain = |launch| [Effect::Drain(nth(launch), DrainScope::Inbound)];
+    check(&[live(1), E::Withdraw], Stage::Running, &drain(1));
+    check(&[live(1), E::Withdraw, E::Withdraw], Stage::Running, &[]);
+    check(&[E::Withdraw, live(1)], Stage::Running, &drain(1));
+    check(&[live(1), E::Withdraw, died(1, SEGFAULT), live(2)], Stage::Running, &drain(2));
+    let over = play(policy(), &then(rising(Bond::Loose), &[E::Withdraw, live(2)])).1;
+    assert_eq!(over.last(), drain(2).first());
+}
+
+#[test]
+fn the_minimum_drain_counts_from_the_withdrawal() {
+    let five = Duration::from_secs(5);
+    let drain = DrainPolicy { minimum: Minimum::Fixed(five), ..DrainPolicy::default() };
+    let (mut supervisor, _) = Supervisor::boot(Policy { drain, withdraw: DrainScope::All, ..policy() });
+    let start = Instant::now();
+    supervisor.on_event(live(1), start);
+    supervisor.on_event(E::Withdraw, start);
+    supervisor.on_event(E::Terminate, start + five);
+    supervisor.on_event(idle(1), start + five);
+    assert_eq!(supervisor.on_event(idle(1), start + five + drain.quiet), term_and_wait(1));
 }

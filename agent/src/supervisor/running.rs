@@ -1,0 +1,277 @@
+//! While somebody serves: what is wanted is handed over to, and a hand-over that fails changes nothing.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    Allowed, Bond, Budget, Effect, Ending, EnvoySignal, Event, Generation, Heir, Leave, Next, Old, Respawn,
+    Revision, Start, State, Status, Supervisor, Timer, Verdict, Wait, hand_over::Change,
+};
+
+/// An old Envoy is asked to go by its successor at the agreed time; this much later it has not heard it.
+const OVERDUE: Duration = Duration::from_secs(2);
+
+/// One that serves, and at most one more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Running {
+    pub(super) one: Generation,
+    pub(super) admin: Admin,
+    pub(super) change: Change,
+    pub(super) old: Option<Old>,
+    pub(super) since: Instant,
+    pub(super) last_try: LastTry,
+}
+
+/// What the admin of the one that serves is known to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Admin {
+    Answers,
+    Silent,
+    /// Closed at the request of a successor that failed, as Envoy's own protocol has it. Silence means
+    /// nothing then, and only a successor brings an admin back.
+    Lost,
+}
+
+/// How the last tied hand-over ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LastTry {
+    Clean,
+    /// The successor may have closed the admin, and may have told the one that serves to leave.
+    Tampered,
+}
+
+// === impl Running ===
+
+impl Running {
+    pub(super) fn new(one: Generation, old: Option<Old>, since: Instant) -> Self {
+        let (admin, change) = (Admin::Answers, Change::Settled);
+        Self { one, admin, change, old, since, last_try: LastTry::Clean }
+    }
+}
+
+// === impl Supervisor ===
+
+impl Supervisor {
+    pub(super) fn running(&mut self, running: Running, event: Event, now: Instant) -> Next {
+        use {Change as C, Event as E};
+        let Running { one, admin, change, old, .. } = running;
+        let stay = |running, effects| (State::Running(running), effects);
+        match (change, event) {
+            // A hand-over.
+            (C::Rising { new, bond }, E::Live(live)) if live == new.launch => self.handed_over(running, new, bond, now),
+            (
+                C::Rising { new, bond } | C::Aborting { new, bond },
+                E::Died(gone, _) | E::SpawnFailed(gone, _),
+            ) if gone == new.launch => self.not_handed_over(running, new, bond),
+            (C::Rising { new, bond }, E::Due(Timer::Live)) => {
+                let kill = Effect::Signal(new.launch, EnvoySignal::Kill);
+                stay(Running { change: C::Aborting { new, bond }, ..running }, vec![kill])
+            }
+            (C::Waiting, E::Due(Timer::Retry)) => stay(Running { change: C::Settled, ..running }, vec![]),
+
+            // The one before it finishes what it has.
+            (_, event) if old.is_some_and(|old| old.concerns(event)) => {
+                let (old, effects) = match old {
+                    Some(old) => self.leaving(old, event, Heir::Live, now),
+                    None => (None, vec![]),
+                };
+                stay(Running { old, ..running }, effects)
+            }
+
+            // It ends without being asked to.
+            (change, E::Died(died, status)) if died == one.launch => {
+                let lived = now.saturating_duration_since(running.since);
+                let tampered = running.last_try == LastTry::Tampered;
+                match change {
+                    C::Rising { new, bond } => self.crashed_during(status, lived, (new, bond), now),
+                    C::Aborting { new, .. } => self.crashed_during(status, lived, (new, Bond::Tied), now),
+                    // Told to leave by a successor that has failed: nobody asked us.
+                    _ if tampered => self.back_off(status.code(), lived, old, now),
+                    _ => self.crashed(status, lived, old, now),
+                }
+            }
+
+            // It answers nobody. That of a tied successor has closed its admin is no silence.
+            (change, E::AdminSilent(silent)) if silent == one.launch && admin == Admin::Answers => {
+                let closed = matches!(change, C::Rising { bond: Bond::Tied, .. } | C::Aborting { bond: Bond::Tied, .. });
+                if closed || running.last_try == LastTry::Tampered {
+                    stay(Running { admin: Admin::Lost, ..running }, vec![])
+                } else {
+                    stay(Running { admin: Admin::Silent, ..running }, vec![self.hung()])
+                }
+            }
+            (_, E::AdminBack(back)) if back == one.launch => {
+                stay(Running { admin: Admin::Answers, last_try: LastTry::Clean, ..running }, vec![])
+            }
+            (_, E::Due(Timer::Hung)) if admin == Admin::Silent => {
+                stay(running, vec![Effect::Signal(one.launch, EnvoySignal::Kill), self.hung()])
+            }
+
+            // The way down. A successor that is not LIVE is not waited for.
+            (C::Rising { new, .. } | C::Aborting { new, .. }, E::Terminate) => {
+                self.end(Ending::new(Some(one), old, now).with_doomed(new), now)
+            }
+            (C::Settled | C::Waiting, E::Terminate) => self.end(Ending::new(Some(one), old, now), now),
+            (C::Rising { new, .. } | C::Aborting { new, .. }, E::Quit) => {
+                self.ended(Ending::new(Some(one), old, now).with_doomed(new).stop(&self.policy))
+            }
+            (C::Settled | C::Waiting, E::Quit) => {
+                self.ended(Ending::new(Some(one), old, now).stop(&self.policy))
+            }
+
+            // Out of service, still serving.
+            (_, E::Withdraw) => {
+                let scope = self.withdraw(now);
+                stay(running, scope.map(|scope| Effect::Drain(one.launch, scope)).into_iter().collect())
+            }
+            // Before it is LIVE, Envoy may have no handler yet, and SIGUSR1 would end it.
+            (_, E::ReopenLogs) => {
+                let both = [Some(one.launch), old.map(|old| old.generation.launch)].into_iter().flatten();
+                stay(running, both.map(|launch| Effect::Signal(launch, EnvoySignal::ReopenLogs)).collect())
+            }
+
+            // Late news of an Envoy we let go, a timer nobody awaits any more.
+            _ => stay(running, vec![]),
+        }
+    }
+
+    /// The new one is LIVE by its own word: it serves now, and the one before leaves.
+    fn handed_over(&mut self, running: Running, new: Generation, bond: Bond, now: Instant) -> Next {
+        let old = Old { generation: running.one, bond, since: now, leave: Leave::Busy };
+        let leave_within = self.policy.hand_over.leave_within;
+        let bound = match bond {
+            Bond::Tied => leave_within.saturating_add(OVERDUE),
+            Bond::Loose => leave_within,
+        };
+        self.attempts = Budget::full(self.policy.hand_over.retry);
+        let mut effects = vec![Effect::Retire(running.one.launch, bond), Effect::Arm(Timer::Leave, bound)];
+        let (next, more) = self.live(new, Some(old), now);
+        effects.extend(more);
+        (next, effects)
+    }
+
+    /// The new one never was LIVE. Its number is still free, and what serves goes on serving.
+    fn not_handed_over(&mut self, running: Running, new: Generation, bond: Bond) -> Next {
+        let mut effects = vec![];
+        let mut last_try = running.last_try;
+        if bond == Bond::Tied {
+            effects.push(Effect::Repair(new));
+            last_try = LastTry::Tampered;
+        }
+        let (change, delay) = match self.attempts.spend(Duration::ZERO) {
+            Respawn::Now => (Change::Settled, None),
+            Respawn::After(delay) => (Change::Waiting, Some(delay)),
+            // What was only to bring the admin back is tried for ever; a state that is wanted is not.
+            Respawn::Never if new.revision == running.one.revision => {
+                (Change::Waiting, Some(self.policy.hand_over.retry.cap))
+            }
+            Respawn::Never => {
+                self.wish.refused = Some(new.revision);
+                self.attempts = Budget::full(self.policy.hand_over.retry);
+                (Change::Settled, None)
+            }
+        };
+        effects.extend(delay.map(|delay| Effect::Arm(Timer::Retry, delay)));
+        (State::Running(Running { change, last_try, ..running }), effects)
+    }
+
+    /// The one that serves has died while another is on its way. A loose one becomes the next at once; a tied
+    /// one would wait for the dead, and a fresh start is sooner LIVE than it.
+    fn crashed_during(
+        &mut self,
+        status: Status,
+        lived: Duration,
+        (new, bond): (Generation, Bond),
+        now: Instant,
+    ) -> Next {
+        let kill = Effect::Signal(new.launch, EnvoySignal::Kill);
+        match (self.budget.spend(lived), bond) {
+            (Respawn::Never, _) => {
+                let ending = Ending::new(None, None, now).with_doomed(new).with_code(status.code());
+                self.ended(ending.kill(&self.policy))
+            }
+            (_, Bond::Loose) => (State::Starting { new, admin: Admin::Answers, old: None }, vec![]),
+            (_, Bond::Tied) => (State::BackingOff { wait: Wait::Reaping(new), old: None }, vec![kill]),
+        }
+    }
+
+    /// The next step of one that leaves.
+    pub(super) fn leaving(
+        &self,
+        old: Old,
+        event: Event,
+        heir: Heir,
+        now: Instant,
+    ) -> (Option<Old>, Vec<Effect>) {
+        let Old { generation, bond, leave, .. } = old;
+        let (launch, told) = (generation.launch, Some(Old { leave: Leave::Told, ..old }));
+        let tell = || {
+            let grace = Effect::Arm(Timer::LeaveKill, self.policy.kill_grace);
+            vec![Effect::Signal(launch, EnvoySignal::Terminate), grace]
+        };
+        match (event, leave, bond) {
+            (Event::Died(_, status), _, _) => {
+                let missed = heir != Heir::None && old.is_missed(status, self.policy.hand_over, now);
+                (None, missed.then_some(Effect::StandIn(generation)).into_iter().collect())
+            }
+            // In its stead somebody answers its successor; but not while that one still asks for sockets.
+            (Event::Vacant(_), Leave::Busy, Bond::Tied) if heir != Heir::Live => (Some(old), vec![]),
+            (Event::Vacant(_), Leave::Busy, _) | (Event::Due(Timer::Leave), Leave::Busy, Bond::Loose) => {
+                (told, tell())
+            }
+            (Event::Due(Timer::Leave), Leave::Busy, Bond::Tied)
+            | (Event::Due(Timer::LeaveKill), Leave::Told, _) => {
+                (told, vec![Effect::Signal(launch, EnvoySignal::Kill)])
+            }
+            _ => (Some(old), vec![]),
+        }
+    }
+
+    pub(super) fn validated(&mut self, revision: Revision, verdict: Verdict) {
+        if self.wish.under_validation != Some(revision) {
+            return;
+        }
+        self.wish.under_validation = None;
+        match verdict {
+            Verdict::Usable(bond) => self.wish.usable = Some((revision, bond)),
+            Verdict::Refused => self.wish.refused = Some(revision),
+        }
+    }
+
+    /// One step towards what is wanted, if there is one to be taken now.
+    pub(super) fn pursue(&mut self, effects: &mut Vec<Effect>) {
+        if self.policy.hand_over.allowed == Allowed::No {
+            return;
+        }
+        let desired = self.wish.desired;
+        let in_use = match self.state {
+            State::Ending(_) | State::Exited => return,
+            State::Starting { new, .. } => Some(new.revision),
+            State::Running(_) | State::BackingOff { .. } => self.proven,
+        };
+        if in_use != Some(desired)
+            && self.wish.bond().is_none()
+            && !self.wish.is_refused()
+            && self.wish.under_validation.is_none()
+        {
+            self.wish.under_validation = Some(desired);
+            effects.push(Effect::Validate(desired));
+        }
+        let State::Running(running @ Running { one, change: Change::Settled, old: None, .. }) = self.state else {
+            return;
+        };
+        let Some((revision, bond)) = self.successor(&running) else { return };
+        self.launch = self.launch.next();
+        let new = Generation { launch: self.launch, epoch: one.epoch.next(), revision };
+        self.state = State::Running(Running { change: Change::Rising { new, bond }, ..running });
+        effects.push(Effect::Spawn(new, Start::After(one.launch, bond)));
+        effects.push(Effect::Arm(Timer::Live, self.policy.hand_over.live_within));
+    }
+
+    fn successor(&self, running: &Running) -> Option<(Revision, Bond)> {
+        let desired = self.wish.desired;
+        if desired != running.one.revision && !self.wish.is_refused() {
+            return self.wish.bond().map(|bond| (desired, bond));
+        }
+        (running.admin == Admin::Lost).then_some((running.one.revision, Bond::Tied))
+    }
+}
