@@ -6,6 +6,7 @@ pub mod command;
 pub mod config;
 pub mod driver;
 pub mod envoy_admin;
+pub mod hot_restart;
 pub mod logs;
 pub mod process;
 pub mod signals;
