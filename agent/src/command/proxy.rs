@@ -26,7 +26,7 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 /// Runs Envoy; the exit code of it all.
 pub fn run(flags: &ProxyFlags, log: &LogFlags) -> Result<u8, Failure> {
     let (config, rendered) = prepare(flags, log)?;
-    let sink = Sink::start().context("start the log thread")?;
+    let sink = Sink::start(config.log.format).context("start the log thread")?;
     subscriber::subscribe(&config.log, &sink)?;
     for warning in config.warnings.iter().chain(&rendered.warnings) {
         warn!("{warning}");
