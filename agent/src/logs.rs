@@ -33,7 +33,7 @@ use std::{
 pub use self::{
     last_words::LastWords,
     pipe::{drain_access, drain_log},
-    record::Record,
+    record::{Record, Shown},
 };
 use crate::config::level::LogFormat;
 

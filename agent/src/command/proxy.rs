@@ -11,6 +11,7 @@ use tracing::{info, warn};
 use super::{Failure, block_on};
 use crate::bootstrap::argv::{HotRestart, Launch, argv};
 use crate::bootstrap::{self, Rendered};
+use crate::cgroup::Limits;
 use crate::cli::{LogFlags, Overrides, ProxyFlags, Role};
 use crate::config::env::Environment;
 use crate::config::{Config, Inputs, Interfaces, Purpose, Root};
@@ -51,6 +52,7 @@ fn prepare(flags: &ProxyFlags, log: &LogFlags) -> Result<(Config, Rendered), Fai
         environment: &Environment::of_process(),
         root: &Root::new("."),
         interfaces: &Interfaces::of_machine(),
+        limits: &Limits::of_process(),
     };
     let config = Config::load(inputs, Purpose::Run)?;
     let rendered = bootstrap::render(&config);

@@ -37,7 +37,7 @@ pub struct Record<'a> {
 struct Json<'a>(&'a str);
 
 /// A text that is harmless on a terminal.
-struct Shown<'a>(&'a str);
+pub struct Shown<'a>(pub &'a str);
 
 /// A value that ends where its reader thinks it does.
 struct Value<'a>(&'a str);
