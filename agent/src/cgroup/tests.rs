@@ -162,6 +162,18 @@ fn a_kill_for_want_of_memory_is_counted() {
     }
 }
 
+#[tokio::test]
+async fn a_count_may_be_late() {
+    let events = "sys/fs/cgroup/memory.events";
+    let root = machine(&[("proc/self/cgroup", "0::/"), ("proc/self/mountinfo", V2), (events, "oom_kill 0")]);
+    let cgroup = Cgroup::below(root.path());
+    let before = OomCount::of(&cgroup);
+    assert_eq!(before.verdict(&cgroup).await, Oom::NotOom);
+    // It has looked once when the count moves.
+    let late = async { fs::write(root.path().join(events), "oom_kill 1").unwrap() };
+    assert_eq!(tokio::join!(biased; before.verdict(&cgroup), late).0, Oom::Oom);
+}
+
 #[test]
 fn this_machine_can_be_read() {
     let limits = Limits::of_process();

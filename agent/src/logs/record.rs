@@ -18,6 +18,9 @@ use tracing::Level;
 
 use crate::config::level::LogFormat;
 
+/// What every line has, as JSON. A field of the same name gets an underscore.
+const KEYS: [&str; 4] = ["level", "time", "scope", "msg"];
+
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
@@ -75,7 +78,9 @@ impl Record<'_> {
         let (scope, message) = (Json(&self.scope), Json(&self.message));
         write!(line, r#"{{"level":"{level}","time":"{time}","scope":"{scope}","msg":"{message}""#)?;
         for (key, value) in &self.fields {
-            write!(line, r#","{}":"{}""#, Json(key), Json(value))?;
+            // An object with the same key twice is read by everybody in their own way.
+            let after = if KEYS.contains(key) { "_" } else { "" };
+            write!(line, r#","{}{after}":"{}""#, Json(key), Json(value))?;
         }
         line.write_str("}\n")
     }
@@ -184,6 +189,15 @@ mod tests {
             "{\"level\":\"warn\",\"time\":\"2026-11-23T02:33:22.579055Z\",\"scope\":\"envoy main\",\
              \"msg\":\"caught ENVOY_SIGTERM\",\"epoch\":\"0\",\"value\":\"a b\"}\n"
         );
+    }
+
+    #[test]
+    fn a_field_does_not_take_the_place_of_what_every_line_has() {
+        let fields = KEYS.map(|key| (key, key.into())).into();
+        let json = Record { fields, ..record("said", "") }.render(LogFormat::Json);
+        let read: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!((read["msg"].as_str(), read["scope"].as_str()), (Some("said"), Some("envoy main")));
+        assert_eq!((read["msg_"].as_str(), read["scope_"].as_str()), (Some("msg"), Some("scope")));
     }
 
     #[test]
