@@ -3,7 +3,7 @@
 //! Istio's agent ignores flags it does not know; ours refuses them: a misspelt flag is a setting lost.
 
 use std::net::IpAddr;
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU64};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use pilot_proto::duration;
 use pilot_proto::node::{NodeId, NodeType};
 
+use crate::cgroup::Limits;
 use crate::config::xds::XdsChoice;
 
 /// Entrypoint of the sidecar container: renders Envoy's bootstrap, runs Envoy, drains it.
@@ -146,7 +147,7 @@ pub struct BootstrapFlags {
 }
 
 /// What is given to `bootstrap` instead of found out, so that its output depends on nothing else.
-#[derive(Clone, Debug, Default, Args)]
+#[derive(Clone, Debug, Default, PartialEq, Args)]
 pub struct Overrides {
     /// The node's id: sidecar~10.1.1.1~pod.ns~ns.svc.cluster.local
     #[arg(long)]
@@ -166,6 +167,9 @@ pub struct Overrides {
     /// Version of the agent
     #[arg(long)]
     pub version: Option<String>,
+    /// Memory limit of the container in bytes; 0: none. If not given, the one there is, unless anything else is given
+    #[arg(long)]
+    pub memory_limit: Option<u64>,
     /// How Envoy reaches the control plane
     #[arg(long, value_enum, default_value_t)]
     pub xds: XdsChoice,
@@ -232,6 +236,15 @@ impl Role {
             Self::Sidecar => NodeType::Sidecar,
             Self::Router => NodeType::Router,
         }
+    }
+}
+
+// === impl Overrides ===
+
+impl Overrides {
+    /// The container's memory in bytes. Whoever gives anything describes another container than this one.
+    pub fn memory_limit(&self, limits: &Limits) -> Option<NonZeroU64> {
+        if *self == Self::default() { limits.memory } else { self.memory_limit.and_then(NonZeroU64::new) }
     }
 }
 

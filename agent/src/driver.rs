@@ -19,7 +19,7 @@ mod timers;
 use std::{
     collections::VecDeque,
     ffi::OsString,
-    fmt,
+    fmt, io,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -42,7 +42,7 @@ use self::{
 };
 use crate::{
     envoy_admin::EnvoyAdmin,
-    logs::{self, LastWords, Sink, Stream},
+    logs::{self, LastWords, Sink, envoy::Origin},
     process::{self, Children, Program},
     signals::{Caught, Signals},
     status::{self, Counters, Expected, StatusServer},
@@ -318,8 +318,10 @@ impl Driver {
                 info!(%epoch, launch, %pid, "started Envoy");
                 while self.pumps.try_join_next().is_some() {}
                 self.last_words = LastWords::default();
-                self.pump(output.stdout.into(), Stream::Stdout);
-                self.pump(output.stderr.into(), Stream::Stderr);
+                let (sink, last) = (self.sink.clone(), self.last_words.clone());
+                let origin = Origin { epoch, pid };
+                self.pump(logs::drain_log(output.stderr.into(), origin, sink.clone(), last));
+                self.pump(logs::drain_access(output.stdout.into(), sink));
             }
             Err(error) => {
                 error!(%error, %epoch, binary = %self.settings.binary.display(), "cannot start Envoy");
@@ -328,8 +330,7 @@ impl Driver {
         }
     }
 
-    fn pump(&mut self, pipe: std::os::fd::OwnedFd, to: Stream) {
-        let drain = logs::drain(pipe, to, self.sink.clone(), self.last_words.clone());
+    fn pump(&mut self, drain: impl Future<Output = io::Result<()>> + Send + 'static) {
         self.pumps.spawn(async {
             if let Err(error) = drain.await {
                 error!(%error, "cannot read what Envoy writes");
@@ -350,7 +351,7 @@ impl Driver {
         if let Some(fault) = self.fault.take() {
             return Err(fault);
         }
-        match self.last_words.get() {
+        match self.last_words.reason() {
             // From 128 on it is a signal, and Envoy had no say.
             Some(last) if (1..128).contains(&code) => error!(code, "Envoy gave up; its last words: {last}"),
             _ => info!(code, "leaving"),

@@ -1,6 +1,7 @@
 //! The agent as a library, so that tests and fuzz targets reach its parts; `main.rs` is the program.
 
 pub mod bootstrap;
+pub mod cgroup;
 pub mod cli;
 pub mod command;
 pub mod config;
@@ -9,6 +10,7 @@ pub mod envoy_admin;
 pub mod hot_restart;
 pub mod logs;
 pub mod process;
+pub mod report;
 pub mod signals;
 pub mod status;
 pub mod supervisor;

@@ -1,32 +1,47 @@
-//! Brings what Envoy writes, and what the agent logs, to the container's own stdout and stderr.
+//! Brings what Envoy writes, and what the agent logs, to the container's own stdout and stderr, all of the log
+//! in one form.
+//!
+//! ```text
+//!   Envoy's stderr ─▶ pieces ─▶ envoy::Reader ─┐
+//!                                              ├─ Record ─▶ text or JSON ─┐
+//!   tracing, ours  ─▶ subscriber ──────────────┘                          ├─▶ Sink ─▶ one thread ─▶ stdout, stderr
+//!   Envoy's stdout (access logs) ─────────────────────────────────────────┘
+//! ```
 //!
 //! An unread pipe stops Envoy, and a full terminal or log driver must stop nobody: so both pipes are read
 //! whatever happens, one thread writes, and when its queue is full lines are dropped and counted.
 //! Whole lines travel, so that Envoy's and ours do not tear each other apart.
-//! Deliberately knows no levels and no formats.
 
+pub mod envoy;
+mod last_words;
+mod pieces;
+mod pipe;
+mod record;
 pub mod subscriber;
 
 use std::{
     io::{self, Write},
-    os::fd::OwnedFd,
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
     thread,
     time::Duration,
 };
 
-use tokio::{io::AsyncReadExt, net::unix::pipe};
-use tracing_subscriber::fmt::MakeWriter;
+pub use self::{
+    last_words::LastWords,
+    pipe::{drain_access, drain_log},
+    record::{Record, Shown},
+};
+use crate::config::level::LogFormat;
 
 /// Chunks that may wait for a slow reader: Envoy's whole start at level debug fits.
 const QUEUE: usize = 512;
 
-/// A chunk is at most this long, and so is a line before it is torn.
-const CHUNK: usize = 8 * 1024;
+/// Bytes that may wait, so that a stuck reader does not cost us our memory.
+const WAITING: usize = 2 * 1024 * 1024;
 
 /// Where a line goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +56,8 @@ pub enum Stream {
 #[derive(Clone, Debug)]
 pub struct Sink {
     queue: SyncSender<Message>,
+    format: LogFormat,
+    waiting: Arc<AtomicUsize>,
     dropped: Arc<AtomicU64>,
 }
 
@@ -60,83 +77,12 @@ pub enum Flushed {
     NotEverything,
 }
 
-/// Where the agent's own log goes.
-#[derive(Clone, Debug)]
-pub struct OwnLog {
-    sink: Sink,
-    to: Stream,
-}
-
-/// One line of it on its way, as `tracing` writes it.
-#[derive(Debug)]
-pub struct Line<'a> {
-    log: &'a OwnLog,
-    bytes: Vec<u8>,
-}
-
-/// The last line an Envoy wrote to stderr: why it gave up, if it did.
-#[derive(Clone, Debug, Default)]
-pub struct LastWords(Arc<Mutex<Vec<u8>>>);
-
-/// Reads one pipe of an Envoy to its end.
-pub async fn drain(pipe: OwnedFd, to: Stream, sink: Sink, last: LastWords) -> io::Result<()> {
-    let mut pipe = pipe::Receiver::from_owned_fd(pipe)?;
-    let mut lines = Lines::default();
-    loop {
-        lines.pending.reserve(CHUNK);
-        let read = pipe.read_buf(&mut lines.pending).await?;
-        let ready = if read == 0 { lines.rest() } else { lines.complete() };
-        if let Some(chunk) = ready {
-            if to == Stream::Stderr {
-                last.note(&chunk);
-            }
-            sink.write(to, chunk);
-        }
-        if read == 0 {
-            return Ok(());
-        }
-    }
-}
-
-/// Bytes that do not end a line yet.
-#[derive(Debug, Default)]
-struct Lines {
-    pending: Vec<u8>,
-}
-
-// === impl Lines ===
-
-impl Lines {
-    /// All whole lines so far; a line longer than a chunk goes in pieces.
-    fn complete(&mut self) -> Option<Vec<u8>> {
-        let end = match self.pending.iter().rposition(|&byte| byte == b'\n') {
-            Some(newline) => newline + 1,
-            None if self.pending.len() >= CHUNK => self.pending.len(),
-            None => return None,
-        };
-        let rest = self.pending.split_off(end);
-        Some(std::mem::replace(&mut self.pending, rest))
-    }
-
-    /// What is left at the end, made a line.
-    fn rest(&mut self) -> Option<Vec<u8>> {
-        let mut rest = std::mem::take(&mut self.pending);
-        if rest.is_empty() {
-            return None;
-        }
-        if !rest.ends_with(b"\n") {
-            rest.push(b'\n');
-        }
-        Some(rest)
-    }
-}
-
 // === impl Sink ===
 
 impl Sink {
-    /// A sink whose thread writes to our own stdout and stderr.
-    pub fn start() -> io::Result<Self> {
-        Self::start_with(|stream, chunk| {
+    /// A sink whose thread writes to our own stdout and stderr. The log is of this format.
+    pub fn start(format: LogFormat) -> io::Result<Self> {
+        Self::start_with(format, |stream, chunk| {
             // With nowhere left to write to there is nobody left to tell.
             let written = match stream {
                 Stream::Stdout => io::stdout().write_all(chunk).and_then(|()| io::stdout().flush()),
@@ -146,22 +92,37 @@ impl Sink {
         })
     }
 
-    fn start_with(write: impl FnMut(Stream, &[u8]) + Send + 'static) -> io::Result<Self> {
+    fn start_with(format: LogFormat, write: impl FnMut(Stream, &[u8]) + Send + 'static) -> io::Result<Self> {
         let (queue, messages) = sync_channel(QUEUE);
-        let run = move || write_all(&messages, write);
+        let waiting = Arc::<AtomicUsize>::default();
+        let written = Arc::clone(&waiting);
+        let run = move || write_all(&messages, &written, write);
         thread::Builder::new().name("log".into()).stack_size(64 * 1024).spawn(run)?;
-        Ok(Self { queue, dropped: Arc::default() })
+        Ok(Self { queue, format, waiting, dropped: Arc::default() })
+    }
+
+    /// The form of every line of the log.
+    pub fn format(&self) -> LogFormat {
+        self.format
     }
 
     /// Queues a chunk, or drops it when the reader is too slow.
     pub fn write(&self, to: Stream, chunk: Vec<u8>) {
-        if let Err(
+        let length = chunk.len();
+        if self.waiting.fetch_add(length, Ordering::Relaxed) + length > WAITING {
+            self.lose(&chunk);
+        } else if let Err(
             TrySendError::Full(Message::Chunk(_, lost)) | TrySendError::Disconnected(Message::Chunk(_, lost)),
         ) = self.queue.try_send(Message::Chunk(to, chunk))
         {
-            let lines = lost.split_inclusive(|&byte| byte == b'\n').count();
-            self.dropped.fetch_add(u64::try_from(lines).unwrap_or(u64::MAX), Ordering::Relaxed);
+            self.lose(&lost);
         }
+    }
+
+    fn lose(&self, chunk: &[u8]) {
+        self.waiting.fetch_sub(chunk.len(), Ordering::Relaxed);
+        let lines = chunk.split_inclusive(|&byte| byte == b'\n').count();
+        self.dropped.fetch_add(u64::try_from(lines).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// How many lines nobody was there to take.
@@ -179,68 +140,14 @@ impl Sink {
     }
 }
 
-// === impl OwnLog ===
-
-impl OwnLog {
-    /// Lines of the agent's own, to this stream.
-    pub fn new(sink: Sink, to: Stream) -> Self {
-        Self { sink, to }
-    }
-}
-
-impl<'a> MakeWriter<'a> for OwnLog {
-    type Writer = Line<'a>;
-
-    fn make_writer(&'a self) -> Line<'a> {
-        Line { log: self, bytes: Vec::with_capacity(256) }
-    }
-}
-
-fn write_all(messages: &Receiver<Message>, mut write: impl FnMut(Stream, &[u8])) {
+fn write_all(messages: &Receiver<Message>, waiting: &AtomicUsize, mut write: impl FnMut(Stream, &[u8])) {
     for message in messages {
         match message {
-            Message::Chunk(stream, chunk) => write(stream, &chunk),
+            Message::Chunk(stream, chunk) => {
+                write(stream, &chunk);
+                waiting.fetch_sub(chunk.len(), Ordering::Relaxed);
+            }
             Message::Flush(done) => drop(done.try_send(())),
-        }
-    }
-}
-
-// === impl Line ===
-
-impl Write for Line<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.bytes.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Drop for Line<'_> {
-    fn drop(&mut self) {
-        if !self.bytes.is_empty() {
-            self.log.sink.write(self.log.to, std::mem::take(&mut self.bytes));
-        }
-    }
-}
-
-// === impl LastWords ===
-
-impl LastWords {
-    /// The line, if there ever was one.
-    pub fn get(&self) -> Option<String> {
-        let line = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        (!line.is_empty()).then(|| String::from_utf8_lossy(&line).into_owned())
-    }
-
-    fn note(&self, chunk: &[u8]) {
-        let last = chunk.split(|&byte| byte == b'\n').rfind(|line| !line.trim_ascii().is_empty());
-        if let Some(line) = last {
-            let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            noted.clear();
-            noted.extend_from_slice(line.trim_ascii());
         }
     }
 }

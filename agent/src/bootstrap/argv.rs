@@ -4,8 +4,9 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::time::Duration;
 
-use crate::config::Config;
 use crate::config::env::Switch;
+use crate::config::{Config, LogForm};
+use crate::logs::envoy::FORMAT;
 
 /// Istio's default before it gave up hot restarts, and Envoy's rule: longer than the drain.
 const PARENT_SHUTDOWN: Duration = Duration::from_mins(1);
@@ -69,6 +70,10 @@ pub fn argv(config: &Config, launch: Launch<'_>) -> Vec<OsString> {
     if !envoy.levels.components.is_empty() {
         argv.with("--component-log-level", envoy.levels.components.join(","));
     }
+    match envoy.log_form {
+        LogForm::Agents => argv.with("--log-format", FORMAT),
+        LogForm::Users => {}
+    }
     if config.variables.is_on(Switch::SkipDeprecatedLogs) {
         argv.flag("--skip-deprecated-logs");
     }
@@ -78,9 +83,7 @@ pub fn argv(config: &Config, launch: Launch<'_>) -> Vec<OsString> {
     if let Some(overlay) = &envoy.overlay {
         argv.with("--config-yaml", overlay);
     }
-    if let Some(threads) = envoy.concurrency {
-        argv.number("--concurrency", threads.get());
-    }
+    argv.number("--concurrency", envoy.concurrency.threads.get());
     argv.0
 }
 

@@ -8,6 +8,7 @@ pub mod argv;
 mod clusters;
 mod collectors;
 mod listeners;
+mod overload;
 mod runtime;
 mod stats;
 #[cfg(test)]
@@ -21,7 +22,6 @@ use serde_json::{Map, Value, json};
 
 use crate::config::Config;
 use crate::config::env::Switch;
-use crate::config::level::LogFormat;
 use crate::config::node::Node;
 
 /// A bootstrap and what belongs to it.
@@ -47,7 +47,6 @@ pub struct SideFile {
 /// The top level, in Istio's order.
 #[derive(Serialize)]
 struct TopLevel {
-    application_log_config: Value,
     node: Value,
     layered_runtime: Value,
     bootstrap_extensions: Vec<Value>,
@@ -97,7 +96,6 @@ pub fn render(config: &Config) -> Rendered {
         clusters.push(clusters::local());
     }
     let bootstrap = TopLevel {
-        application_log_config: application_log(config.log.format),
         node: node(&config.node),
         layered_runtime: runtime::layers(&config.proxy, &config.variables),
         bootstrap_extensions: extensions(discovery),
@@ -107,7 +105,7 @@ pub fn render(config: &Config) -> Rendered {
         admin: admin(config),
         dynamic_resources: dynamic_resources(config),
         static_resources: StaticResources { clusters, listeners: listeners::render(config) },
-        overload_manager: overload_manager(config),
+        overload_manager: overload::render(config),
         tracing: collectors.tracing,
         stats_sinks: collectors.sinks,
         cluster_manager: cluster_manager(&config.node, &mut warnings),
@@ -122,16 +120,6 @@ pub fn render(config: &Config) -> Rendered {
 fn discovery(config: &Config) -> Discovery {
     let wanted = config.node.metadata.metadata_discovery.is_some_and(|wanted| wanted.0);
     if wanted && config.variables.is_on(Switch::DeltaXds) { Discovery::Workloads } else { Discovery::Off }
-}
-
-fn application_log(format: LogFormat) -> Value {
-    json!({"log_format": match format {
-        LogFormat::Text => json!({"text_format": "%Y-%m-%dT%T.%fZ\t%l\tenvoy %n %g:%#\t%v\tthread=%t"}),
-        LogFormat::Json => json!({"json_format": {
-            "time": "%Y-%m-%dT%T.%fZ", "level": "%l", "scope": "envoy %n", "msg": "%j", "caller": "%g:%#",
-            "thread": "%t",
-        }}),
-    }})
 }
 
 fn node(node: &Node) -> Value {
@@ -196,26 +184,6 @@ fn dynamic_resources(config: &Config) -> Value {
             "grpc_services": [{"envoy_grpc": {"cluster_name": "xds-grpc"}}],
         },
     })
-}
-
-/// The limit on downstream connections, from the newest of three ways to set it down to none.
-fn overload_manager(config: &Config) -> Value {
-    let proxy = &config.proxy;
-    let settings = proxy.connection_settings.as_ref();
-    let limit = settings.and_then(|settings| settings.global_downstream_connection_limit);
-    let number = |text: Option<&String>| text.and_then(|text| text.parse::<i32>().ok());
-    let limit = limit
-        .filter(|limit| *limit > 0)
-        .or_else(|| number(proxy.proxy_metadata.get("ISTIO_META_GLOBAL_DOWNSTREAM_MAX_CONNECTIONS")))
-        .or_else(|| number(proxy.runtime_values.get("overload.global_downstream_max_connections")))
-        .unwrap_or(i32::MAX);
-    json!({"resource_monitors": [{
-        "name": "envoy.resource_monitors.global_downstream_max_connections",
-        "typed_config": {
-            "@type": "type.googleapis.com/envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
-            "max_active_downstream_connections": limit,
-        },
-    }]})
 }
 
 fn cluster_manager(node: &Node, warnings: &mut Vec<String>) -> Option<Value> {

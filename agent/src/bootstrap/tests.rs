@@ -114,7 +114,6 @@ fn the_top_level_is_in_istios_order() {
     assert_eq!(
         top,
         [
-            "application_log_config",
             "node",
             "layered_runtime",
             "bootstrap_extensions",

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 
 use super::Failure;
 use crate::bootstrap;
+use crate::cgroup::Limits;
 use crate::cli::{BootstrapFlags, LogFlags};
 use crate::config::env::Environment;
 use crate::config::{Config, Inputs, Interfaces, Purpose, Root};
@@ -20,6 +21,7 @@ pub fn run(flags: &BootstrapFlags, log: &LogFlags) -> Result<Vec<String>, Failur
         environment: &Environment::of_process(),
         root: &Root::new("."),
         interfaces: &Interfaces::of_machine(),
+        limits: &Limits::of_process(),
     };
     let config = Config::load(inputs, Purpose::Show)?;
     let rendered = bootstrap::render(&config);

@@ -11,6 +11,7 @@ use tracing::{info, warn};
 use super::{Failure, block_on};
 use crate::bootstrap::argv::{HotRestart, Launch, argv};
 use crate::bootstrap::{self, Rendered};
+use crate::cgroup::Limits;
 use crate::cli::{LogFlags, Overrides, ProxyFlags, Role};
 use crate::config::env::Environment;
 use crate::config::{Config, Inputs, Interfaces, Purpose, Root};
@@ -26,7 +27,7 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 /// Runs Envoy; the exit code of it all.
 pub fn run(flags: &ProxyFlags, log: &LogFlags) -> Result<u8, Failure> {
     let (config, rendered) = prepare(flags, log)?;
-    let sink = Sink::start().context("start the log thread")?;
+    let sink = Sink::start(config.log.format).context("start the log thread")?;
     subscriber::subscribe(&config.log, &sink)?;
     for warning in config.warnings.iter().chain(&rendered.warnings) {
         warn!("{warning}");
@@ -51,6 +52,7 @@ fn prepare(flags: &ProxyFlags, log: &LogFlags) -> Result<(Config, Rendered), Fai
         environment: &Environment::of_process(),
         root: &Root::new("."),
         interfaces: &Interfaces::of_machine(),
+        limits: &Limits::of_process(),
     };
     let config = Config::load(inputs, Purpose::Run)?;
     let rendered = bootstrap::render(&config);

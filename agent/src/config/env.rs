@@ -79,6 +79,8 @@ pub struct Variables {
     pub xds_root_ca: Option<String>,
     /// Where the DNS proxy listens.
     pub dns_proxy_address: Option<String>,
+    /// File that Kubernetes reads the container's last message from, if it is there.
+    pub termination_log: String,
     on: BTreeSet<Switch>,
 }
 
@@ -190,6 +192,10 @@ impl Variables {
             istiod_san: env.text("ISTIOD_SAN"),
             xds_root_ca: env.text("XDS_ROOT_CA"),
             dns_proxy_address: env.text("DNS_PROXY_ADDR"),
+            // Named after `terminationMessagePath`, for pods that have set it.
+            termination_log: env
+                .text("TERMINATION_MESSAGE_PATH")
+                .unwrap_or_else(|| "/dev/termination-log".into()),
             on,
         }
     }
@@ -222,6 +228,7 @@ mod tests {
         assert_eq!((variables.envoy_status_port, variables.envoy_prometheus_port), (15021, 15090));
         assert_eq!((variables.secure_metrics_port, variables.cpu_limit), (0, 0));
         assert_eq!(variables.minimum_drain, None);
+        assert_eq!(variables.termination_log, "/dev/termination-log");
         assert_eq!(variables.workload_identity_socket, "socket");
         assert_eq!(variables.peer_metadata_discovery, None);
         let on = [Switch::SkipDeprecatedLogs, Switch::DeltaXds, Switch::StripFragment];

@@ -1,7 +1,7 @@
 //! What Envoy is started with besides its bootstrap: the binary, its flags' values, and the files that users
 //! put in the place of, or over, the bootstrap we render.
 
-use std::num::NonZeroU32;
+use std::num::NonZeroU64;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
@@ -12,6 +12,7 @@ use super::env::Variables;
 use super::fault::{FaultKind, Faults};
 use super::files::Root;
 use super::level::EnvoyLevels;
+use super::sizing::Concurrency;
 use super::yaml;
 use crate::cli::ProxyFlags;
 
@@ -22,12 +23,26 @@ pub struct Envoy {
     pub binary: PathBuf,
     /// Its log levels.
     pub levels: EnvoyLevels,
-    /// Worker threads; `None`: one per core.
-    pub concurrency: Option<NonZeroU32>,
+    /// Worker threads.
+    pub concurrency: Concurrency,
+    /// Bytes its heap is to stay below; `None`: nobody limits it, or the user has an overload manager of their own.
+    pub max_heap: Option<NonZeroU64>,
+    /// The form of its log lines.
+    pub log_form: LogForm,
     /// A bootstrap that replaces the rendered one.
     pub custom_bootstrap: Option<Value>,
     /// What `--config-yaml` lays over the bootstrap, as JSON.
     pub overlay: Option<String>,
+}
+
+/// Who says what Envoy's log lines look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogForm {
+    /// We: they are read back, and go out in the form of our own.
+    Agents,
+    /// `application_log_config.log_format` in a bootstrap of the user's. Envoy does not start if we say it too; each
+    /// line goes out as one that is not understood.
+    Users,
 }
 
 // === impl Envoy ===
@@ -35,6 +50,7 @@ pub struct Envoy {
 impl Envoy {
     pub(super) fn read(
         (flags, proxy, variables, root): (&ProxyFlags, &ProxyConfig, &Variables, &Root),
+        (concurrency, max_heap): (Concurrency, Option<NonZeroU64>),
         faults: &mut Faults,
     ) -> Self {
         let levels = EnvoyLevels::parse(&flags.proxy_log_level, &flags.proxy_component_log_level);
@@ -46,15 +62,27 @@ impl Envoy {
         let mut custom =
             custom.chain([proxy.custom_config_file.as_str(), proxy.proxy_bootstrap_template_path.as_str()]);
         let custom = custom.find(|path| !path.is_empty());
+        let custom_bootstrap = custom.and_then(|path| custom_bootstrap(path, root, faults));
+        let overlay = variables.bootstrap_override.as_deref();
+        let overlay = overlay.and_then(|path| overlay_of(path, variables, root, faults));
+        let users = [&custom_bootstrap, &overlay];
+        let users = |path: &[[&str; 2]]| users.into_iter().flatten().any(|value| has(value, path));
         Self {
             binary: root.join(&proxy.binary_path),
             levels,
-            concurrency: proxy.concurrency.and_then(NonZeroU32::new),
-            custom_bootstrap: custom.and_then(|path| custom_bootstrap(path, root, faults)),
-            overlay: variables
-                .bootstrap_override
-                .as_deref()
-                .and_then(|path| overlay(path, variables, root, faults)),
+            concurrency,
+            // Envoy refuses to have the same monitor twice, and `--config-yaml` adds to lists.
+            max_heap: max_heap.filter(|_| !users(&[["overload_manager", "overloadManager"]])),
+            log_form: if users(&[
+                ["application_log_config", "applicationLogConfig"],
+                ["log_format", "logFormat"],
+            ]) {
+                LogForm::Users
+            } else {
+                LogForm::Agents
+            },
+            custom_bootstrap,
+            overlay: overlay.as_ref().map(Value::to_string),
         }
     }
 
@@ -93,7 +121,7 @@ fn custom_bootstrap(path: &str, root: &Root, faults: &mut Faults) -> Option<Valu
 }
 
 /// What `--config-yaml` lays over the bootstrap, with the node's address filled in.
-fn overlay(path: &str, variables: &Variables, root: &Root, faults: &mut Faults) -> Option<String> {
+fn overlay_of(path: &str, variables: &Variables, root: &Root, faults: &mut Faults) -> Option<Value> {
     const HOST_IP: &str = "$(HOST_IP)";
     let text = root.required(path, faults)?;
     let host_ip = variables.host_ip.as_deref().unwrap_or_default();
@@ -105,10 +133,18 @@ fn overlay(path: &str, variables: &Variables, root: &Root, faults: &mut Faults) 
         text.replace(HOST_IP, host_ip)
     };
     match yaml::read(&text) {
-        Ok(value) => Some(value.to_string()),
+        Ok(value) => Some(value),
         Err(problem) => {
             faults.configuration(path, problem);
             None
         }
+    }
+}
+
+/// Whether there is something at this path, whose every part may be spelt in two ways.
+fn has(value: &Value, path: &[[&str; 2]]) -> bool {
+    match path {
+        [] => !value.is_null(),
+        [names, rest @ ..] => names.iter().filter_map(|name| value.get(name)).any(|value| has(value, rest)),
     }
 }

@@ -1,6 +1,7 @@
 //! Log levels: Envoy's as `warning,misc:error`, ours as Istio's `default:info,xds:debug`.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::str::FromStr;
 
 /// Envoy's log levels, checked, in Envoy's spelling.
@@ -125,7 +126,24 @@ impl FromStr for LogLevels {
     }
 }
 
+impl fmt::Display for LogLevels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "default:{}", self.default.as_str())?;
+        self.scopes.iter().try_for_each(|(scope, level)| write!(f, ",{scope}:{}", level.as_str()))
+    }
+}
+
 impl Level {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+        }
+    }
+
     fn parse(text: &str) -> Option<Self> {
         Some(match text {
             "none" => Self::None,
@@ -174,6 +192,7 @@ mod tests {
         let read: LogLevels = "default:warn,xds:debug,grpc:none".parse().unwrap();
         assert_eq!(read.default, Level::Warn);
         assert_eq!(read.scopes, BTreeMap::from([("grpc".into(), Level::None), ("xds".into(), Level::Debug)]));
+        assert_eq!(read.to_string(), "default:warn,grpc:none,xds:debug");
         assert_eq!("debug".parse::<LogLevels>().unwrap().default, Level::Debug);
         assert_eq!("".parse::<LogLevels>().unwrap(), LogLevels::default());
         for text in ["loud", "default:loud", "xds:", ":info", "xds:debug:x"] {

@@ -16,6 +16,7 @@ mod interfaces;
 pub mod level;
 pub mod node;
 mod proxy;
+pub mod sizing;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -29,18 +30,20 @@ use std::path::{Path, PathBuf};
 use pilot_proto::mesh::proxy::{AuthenticationPolicy, ProxyConfig};
 use pilot_proto::node::NodeId;
 
+use crate::cgroup::Limits;
 use crate::cli::{LogFlags, LogTarget, Overrides, ProxyFlags};
 use address::IpFamily;
 pub use drain::Drain;
 use drain::{Mode, Wanted};
 use env::{Environment, Switch, Variables};
-pub use envoy::Envoy;
+pub use envoy::{Envoy, LogForm};
 use fault::Faults;
 use files::Pod;
 pub use files::Root;
 pub use interfaces::Interfaces;
 use level::{LogFormat, LogLevels};
 use node::{Facts, Node};
+use sizing::{Concurrency, ConcurrencySource};
 use xds::XdsTransport;
 
 /// Everything the agent needs to know, checked.
@@ -101,6 +104,9 @@ pub struct Inputs<'a> {
     pub root: &'a Root,
     /// Addresses of the machine.
     pub interfaces: &'a Interfaces,
+    /// How much of the machine is ours. Taken once: whoever loads again gives the same, so that Envoy's threads
+    /// stay as many over a hot restart.
+    pub limits: &'a Limits,
 }
 
 // === impl Config ===
@@ -108,7 +114,7 @@ pub struct Inputs<'a> {
 impl Config {
     /// Checks everything; the error is every mistake, not the first.
     pub fn load(inputs: Inputs<'_>, purpose: Purpose) -> Result<Self, Faults> {
-        let Inputs { flags, log, overrides, environment, root, interfaces } = inputs;
+        let Inputs { flags, log, overrides, environment, root, interfaces, limits } = inputs;
         let (mut faults, mut warnings) = (Faults::default(), flags.without_effect());
         let mut variables = Variables::read(environment, &mut faults);
         variables.envoy_status_port = overrides.envoy_status_port.unwrap_or(variables.envoy_status_port);
@@ -122,6 +128,14 @@ impl Config {
         if proxy.custom_config_file.is_empty() && !flags.template_file.is_empty() {
             proxy.proxy_bootstrap_template_path.clone_from(&flags.template_file);
         }
+
+        let concurrency = Concurrency::decide(flags.concurrency, proxy.concurrency, &variables, limits);
+        match concurrency.source {
+            // Node metadata tells what was said, not what was found.
+            ConcurrencySource::Quota | ConcurrencySource::Cores => {}
+            _ => proxy.concurrency = Some(concurrency.threads.get()),
+        }
+        let max_heap = sizing::max_heap(overrides.memory_limit(limits), &mut warnings);
 
         let addresses = addresses(overrides, &variables, &pod, interfaces);
         let family = IpFamily::of(&addresses, variables.dual_stack());
@@ -139,7 +153,7 @@ impl Config {
             pod: &pod,
         };
         let node = Node::collect(facts, environment, &mut faults);
-        let envoy = Envoy::read((flags, &proxy, &variables, root), &mut faults);
+        let envoy = Envoy::read((flags, &proxy, &variables, root), (concurrency, max_heap), &mut faults);
         if purpose == Purpose::Run {
             envoy.check_binary(&mut consequent);
         }

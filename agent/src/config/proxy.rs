@@ -39,9 +39,6 @@ pub(super) fn read(
     warnings
         .extend(config.unknown.keys().map(|name| format!("ProxyConfig: unknown field {name} is ignored")));
 
-    let limit = Some(variables.cpu_limit).filter(|limit| *limit > 0);
-    let flag = Some(flags.concurrency).filter(|threads| *threads > 0);
-    config.concurrency = flag.or(config.concurrency).or(limit);
     if config.service_cluster.as_deref() == Some("") {
         config.service_cluster = Some(flags.service_cluster.clone());
     }

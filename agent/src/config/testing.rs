@@ -1,5 +1,6 @@
 //! A folder that plays the root of a container, and the configuration that comes of it.
 
+use std::num::NonZeroU32;
 use std::path::Path;
 
 use clap::Parser as _;
@@ -7,6 +8,7 @@ use clap::Parser as _;
 use super::env::Environment;
 use super::fault::Faults;
 use super::{Config, Inputs, Interfaces, Purpose, Root};
+use crate::cgroup::Limits;
 use crate::cli::{Cli, Command};
 
 /// What the agent would make of these flags of `bootstrap`, this environment and this folder.
@@ -25,6 +27,7 @@ pub(crate) fn load(
         overrides: &flags.overrides,
         environment,
         root: &Root::new(root),
+        limits: &Limits { cores: NonZeroU32::MIN, quota: None, memory: None },
         interfaces: &Interfaces::from([("eth0", &["10.9.9.9".parse().unwrap()][..])]),
     };
     Config::load(inputs, purpose)

@@ -1,4 +1,5 @@
 use std::fs;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
@@ -11,7 +12,9 @@ use super::env::Environment;
 use super::fault::Faults;
 use super::level::{Level, LogFormat};
 use super::testing::load;
-use super::{Config, Purpose};
+use super::{Config, LogForm, Purpose};
+use crate::cgroup::Limits;
+use crate::cli::Overrides;
 
 /// A `ProxyConfig` that needs no files.
 const PLAINTEXT: (&str, &str) = ("PROXY_CONFIG", "discoveryAddress: istiod:15010");
@@ -73,7 +76,7 @@ fn a_pod_is_read_from_its_environment_and_its_mounts() {
     assert_eq!(config.proxy.drain_duration, Some(Duration::from_secs(9)));
     assert_eq!(config.proxy.discovery_address, "other:15010");
     assert_eq!(config.status_port(), None);
-    assert_eq!(config.envoy.concurrency.map(u32::from), Some(3));
+    assert_eq!(config.envoy.concurrency.threads.get(), 3);
     assert_eq!(config.node.id.to_string(), "sidecar~10.1.1.1~reviews-1.bookinfo~bookinfo.svc.example");
     assert_eq!(config.node.cluster, "reviews.bookinfo");
     let locality = &config.node.locality;
@@ -90,20 +93,63 @@ fn a_pod_is_read_from_its_environment_and_its_mounts() {
 }
 
 #[test]
-fn threads_follow_the_flag_then_proxy_config_then_the_cpu_limit() {
-    for (flag, proxy_config, limit, threads) in [
-        ("0", "", "", None),
-        ("0", "", "2", Some(2)),
-        ("0", "concurrency: 0", "2", None),
-        ("0", "concurrency: 5", "2", Some(5)),
-        ("7", "concurrency: 5", "2", Some(7)),
-        ("7", "", "", Some(7)),
+fn threads_are_always_told_and_node_metadata_says_what_the_user_did() {
+    for (flag, proxy_config, limit, threads, told) in [
+        ("0", "", "", 1, None),
+        ("0", "", "2", 2, Some(2)),
+        ("0", "concurrency: 0", "2", 1, Some(0)),
+        ("0", "concurrency: 5", "2", 5, Some(5)),
+        ("7", "concurrency: 5", "2", 7, Some(7)),
     ] {
         let proxy_config = format!("discoveryAddress: 'istiod:15010'\n{proxy_config}");
         let variables = [("PROXY_CONFIG", proxy_config.as_str()), ("ISTIO_CPU_LIMIT", limit)];
         let config = read(&["--concurrency", flag], &variables).unwrap();
-        assert_eq!(config.envoy.concurrency.map(u32::from), threads, "{flag} {proxy_config} {limit}");
-        assert_eq!(config.proxy.concurrency.filter(|threads| *threads > 0), threads);
+        let said = (config.envoy.concurrency.threads.get(), config.proxy.concurrency);
+        assert_eq!(said, (threads, told), "{flag} {proxy_config} {limit}");
+    }
+}
+
+#[test]
+fn the_heap_is_limited_unless_the_user_does_it() {
+    let root = tempfile::tempdir().unwrap();
+    write(root.path(), "own.yaml", "overloadManager: {refreshInterval: 1s}");
+    write(root.path(), "other.yaml", "admin: {}");
+    let heap = |flags: &[&str], overlay| {
+        let variables = environment(&[PLAINTEXT, ("ISTIO_BOOTSTRAP_OVERRIDE", overlay)]);
+        load(flags, &variables, root.path(), Purpose::Show).unwrap().envoy.max_heap.map(u64::from)
+    };
+    let limit = ["--memory-limit", "134217728"];
+    assert_eq!(heap(&limit, "other.yaml"), Some(88 << 20));
+    assert_eq!(heap(&limit, "own.yaml"), None);
+    assert_eq!(heap(&[], "other.yaml"), None);
+}
+
+#[test]
+fn a_machine_is_asked_only_by_who_describes_no_other() {
+    let limits = Limits { cores: NonZeroU32::MIN, quota: None, memory: NonZeroU64::new(5) };
+    for (overrides, memory) in [
+        (Overrides::default(), NonZeroU64::new(5)),
+        (Overrides { memory_limit: Some(7), ..Overrides::default() }, NonZeroU64::new(7)),
+        (Overrides { memory_limit: Some(0), ..Overrides::default() }, None),
+        (Overrides { version: Some("1".into()), ..Overrides::default() }, None),
+    ] {
+        assert_eq!(overrides.memory_limit(&limits), memory);
+    }
+}
+
+#[test]
+fn a_log_format_of_the_users_is_left_to_them() {
+    let root = tempfile::tempdir().unwrap();
+    write(root.path(), "format.yaml", "application_log_config: {logFormat: {text_format: '%v'}}");
+    write(root.path(), "none.yaml", "application_log_config: {log_format: null}");
+    for (variable, file, form) in [
+        ("ISTIO_BOOTSTRAP_OVERRIDE", "format.yaml", LogForm::Users),
+        ("ISTIO_BOOTSTRAP", "format.yaml", LogForm::Users),
+        ("ISTIO_BOOTSTRAP_OVERRIDE", "none.yaml", LogForm::Agents),
+    ] {
+        let variables = environment(&[PLAINTEXT, (variable, file)]);
+        let config = load(&[], &variables, root.path(), Purpose::Show).unwrap();
+        assert_eq!(config.envoy.log_form, form, "{variable} {file}");
     }
 }
 

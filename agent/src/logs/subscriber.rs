@@ -1,36 +1,99 @@
-//! The agent's own log: which lines, in which form, to which stream.
+//! The agent's own log: which lines, in which form, to which stream; and how that changes at run time.
 
+use std::borrow::Cow;
+use std::fmt;
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::{Layer, filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::registry::{LookupSpan, Registry};
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{fmt as lines, reload};
 
-use super::{OwnLog, Sink, Stream};
+use super::record::Record;
+use super::{Sink, Stream};
 use crate::cli::LogTarget;
 use crate::config::Log;
-use crate::config::level::{Level, LogFormat, LogLevels};
+use crate::config::level::{Level, LogFormat, LogLevels, NotALevel};
+
+/// The module tree whose lines are the agent's own.
+const OWN: &str = env!("CARGO_CRATE_NAME");
+
+/// Changes the levels of the agent's log while it runs. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct LevelControl {
+    filter: reload::Handle<Targets, Registry>,
+    levels: Arc<Mutex<LogLevels>>,
+}
+
+/// Why levels stay what they are.
+#[derive(Debug, thiserror::Error)]
+pub enum LevelError {
+    /// They were misspelt.
+    #[error(transparent)]
+    NotALevel(#[from] NotALevel),
+    /// The log has ended.
+    #[error("change the levels of a log that has ended")]
+    Gone(#[source] reload::Error),
+}
+
+/// Where the agent's own log goes.
+#[derive(Clone, Debug)]
+struct OwnLog {
+    sink: Sink,
+    to: Stream,
+}
+
+/// One line of it on its way, as `tracing` writes it.
+#[derive(Debug)]
+struct Line<'a> {
+    log: &'a OwnLog,
+    bytes: Vec<u8>,
+}
+
+/// Lines as [`Record`] has them.
+struct Own(LogFormat);
+
+#[derive(Default)]
+struct Fields {
+    message: String,
+    rest: Vec<(&'static str, Cow<'static, str>)>,
+}
 
 /// From now on the agent's log goes where the user wants it. Once per process.
-pub fn subscribe(log: &Log, sink: &Sink) -> anyhow::Result<()> {
+pub fn subscribe(log: &Log, sink: &Sink) -> anyhow::Result<LevelControl> {
     let to = match log.target {
         LogTarget::Stdout => Stream::Stdout,
         LogTarget::Stderr => Stream::Stderr,
     };
-    let lines = fmt::layer().with_ansi(false).with_writer(OwnLog::new(sink.clone(), to));
-    let lines = match log.format {
-        LogFormat::Text => lines.boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).boxed(),
-    };
-    Ok(tracing_subscriber::registry().with(lines.with_filter(targets(&log.levels))).try_init()?)
+    let (subscriber, control) = subscriber(&log.levels, OwnLog { sink: sink.clone(), to });
+    subscriber.try_init()?;
+    Ok(control)
+}
+
+fn subscriber(levels: &LogLevels, log: OwnLog) -> (impl Subscriber + Send + Sync + use<>, LevelControl) {
+    let (filter, handle) = reload::Layer::new(targets(levels));
+    let form = Own(log.sink.format());
+    let lines = lines::layer().event_format(form).with_writer(log);
+    let control = LevelControl { filter: handle, levels: Arc::new(Mutex::new(levels.clone())) };
+    (tracing_subscriber::registry().with(filter).with(lines), control)
 }
 
 /// A scope is one of our modules. Libraries below us speak only when something is wrong.
 fn targets(levels: &LogLevels) -> Targets {
     let default = filter(levels.default);
-    let ours = Targets::new()
-        .with_default(default.min(LevelFilter::WARN))
-        .with_target(env!("CARGO_CRATE_NAME"), default);
-    levels.scopes.iter().fold(ours, |targets, (scope, level)| {
-        targets.with_target(format!("{}::{scope}", env!("CARGO_CRATE_NAME")), filter(*level))
-    })
+    let ours = Targets::new().with_default(default.min(LevelFilter::WARN)).with_target(OWN, default);
+    levels
+        .scopes
+        .iter()
+        .fold(ours, |targets, (scope, level)| targets.with_target(format!("{OWN}::{scope}"), filter(*level)))
 }
 
 fn filter(level: Level) -> LevelFilter {
@@ -43,18 +106,107 @@ fn filter(level: Level) -> LevelFilter {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_scope_is_a_module_of_ours() {
-        let targets = targets(&"info,driver:debug,status:none".parse().unwrap());
-        let enabled = |target, level| targets.would_enable(target, &level);
-        assert!(enabled("pilot_agent::driver::observer", tracing::Level::DEBUG));
-        assert!(enabled("pilot_agent::config", tracing::Level::INFO));
-        assert!(!enabled("pilot_agent::config", tracing::Level::DEBUG));
-        assert!(!enabled("pilot_agent::status", tracing::Level::ERROR));
-        assert!(!enabled("hyper", tracing::Level::INFO));
+/// `pilot_agent::driver::observer` speaks as `driver`.
+fn scope(target: &str) -> &str {
+    match target.strip_prefix(OWN) {
+        Some("") => "default",
+        Some(path) => path.trim_start_matches("::").split("::").next().unwrap_or(path),
+        None => target,
     }
 }
+
+// === impl LevelControl ===
+
+impl LevelControl {
+    /// Sets all levels, in the spelling of `--log_output_level`: `debug`, or `default:info,driver:debug`. What
+    /// is not named is as if it never had been.
+    pub fn set(&self, levels: &str) -> Result<(), LevelError> {
+        let wanted: LogLevels = levels.parse()?;
+        let mut current = self.levels.lock().unwrap_or_else(PoisonError::into_inner);
+        self.filter.reload(targets(&wanted)).map_err(LevelError::Gone)?;
+        *current = wanted;
+        Ok(())
+    }
+
+    /// The levels as they are.
+    pub fn current(&self) -> LogLevels {
+        self.levels.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+// === impl OwnLog ===
+
+impl<'a> MakeWriter<'a> for OwnLog {
+    type Writer = Line<'a>;
+
+    fn make_writer(&'a self) -> Line<'a> {
+        Line { log: self, bytes: Vec::with_capacity(256) }
+    }
+}
+
+// === impl Line ===
+
+impl Write for Line<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Line<'_> {
+    fn drop(&mut self) {
+        if !self.bytes.is_empty() {
+            self.log.sink.write(self.log.to, std::mem::take(&mut self.bytes));
+        }
+    }
+}
+
+// === impl Own ===
+
+impl<S, N> FormatEvent<S, N> for Own
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut to: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let metadata = event.metadata();
+        let record = Record {
+            time: SystemTime::now(),
+            level: *metadata.level(),
+            scope: scope(metadata.target()).into(),
+            message: fields.message.into(),
+            fields: fields.rest,
+        };
+        to.write_str(&record.render(self.0))
+    }
+}
+
+// === impl Fields ===
+
+impl Visit for Fields {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.note(field, value.to_owned());
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.note(field, format!("{value:?}"));
+    }
+}
+
+impl Fields {
+    fn note(&mut self, field: &Field, value: String) {
+        match field.name() {
+            "message" => self.message = value,
+            name => self.rest.push((name, value.into())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,45 +1,128 @@
-//! Whole lines, a stuck reader, the last words.
+//! Pipes like Envoy's, readers that are stuck, and what comes out.
 
-use std::sync::mpsc::channel;
+use std::os::fd::OwnedFd;
+use std::sync::mpsc::{Receiver, channel};
+
+use nix::unistd::Pid;
+use tokio::time::timeout;
 
 use super::*;
+use crate::supervisor::Epoch;
 
-/// Feeds the pieces one by one; what is passed on after each, and at the end.
-fn check(pieces: &[&str], expected: &[&str]) {
-    let mut lines = Lines::default();
-    let mut passed = Vec::new();
-    for piece in pieces {
-        lines.pending.extend_from_slice(piece.as_bytes());
-        passed.extend(lines.complete());
+const ORIGIN: envoy::Origin = envoy::Origin { epoch: Epoch::FIRST, pid: Pid::from_raw(12) };
+
+/// Nothing here takes long unless it hangs.
+const END: Duration = Duration::from_secs(60);
+
+/// A sink that takes everything.
+fn sink(format: LogFormat) -> (Sink, Receiver<(Stream, Vec<u8>)>) {
+    let (written, seen) = channel();
+    let sink =
+        Sink::start_with(format, move |to, chunk| written.send((to, chunk.to_vec())).unwrap()).unwrap();
+    (sink, seen)
+}
+
+fn pipe() -> (OwnedFd, io::PipeWriter) {
+    let (reader, writer) = io::pipe().unwrap();
+    (reader.into(), writer)
+}
+
+fn all(sink: &Sink, seen: &Receiver<(Stream, Vec<u8>)>, stream: Stream) -> Vec<u8> {
+    assert_eq!(sink.flush(END), Flushed::Everything);
+    seen.try_iter().filter(|(to, _)| *to == stream).flat_map(|(_, chunk)| chunk).collect()
+}
+
+#[tokio::test]
+async fn access_logs_pass_as_they_are() {
+    for written in [&b"GET / 200\n\xff\x1b[31m\nno end"[..], b"", b"\n\n", &b"x".repeat(200_000)] {
+        let (sink, seen) = sink(LogFormat::Json);
+        let (reader, mut writer) = pipe();
+        let bytes = written.to_vec();
+        let envoy = std::thread::spawn(move || writer.write_all(&bytes).unwrap());
+        timeout(END, drain_access(reader, sink.clone())).await.unwrap().unwrap();
+        envoy.join().unwrap();
+        let mut expected = written.to_vec();
+        if !expected.is_empty() && !expected.ends_with(b"\n") {
+            expected.push(b'\n');
+        }
+        assert_eq!(all(&sink, &seen, Stream::Stdout), expected);
     }
-    passed.extend(lines.rest());
-    let passed: Vec<_> = passed.iter().map(|chunk| String::from_utf8_lossy(chunk)).collect();
-    assert_eq!(passed, expected, "{pieces:?}");
+}
+
+#[tokio::test]
+async fn the_log_comes_out_in_the_form_of_ours() {
+    let line = r#"{"time":"1795401202.579055","level":"critical","scope":"main","thread":"7","caller":"a.cc:1","msg":"unable to bind"}"#;
+    let written = format!("{line}\ntorn \u{20ac}\n\u{1b}[31mcaf");
+    for (format, expected) in [
+        (
+            LogFormat::Text,
+            [
+                "2026-11-23T02:33:22.579055Z\terror\tenvoy main\tunable to bind\tepoch=0 pid=12 thread=7 caller=a.cc:1",
+                "\twarn\tenvoy\ttorn \u{20ac}\tepoch=0 pid=12",
+                "\twarn\tenvoy\t\\u{1b}[31mcaf\u{fffd}\tepoch=0 pid=12",
+            ],
+        ),
+        (
+            LogFormat::Json,
+            [
+                r#""scope":"envoy main","msg":"unable to bind","epoch":"0","pid":"12","thread":"7","caller":"a.cc:1"}"#,
+                "\"msg\":\"torn \u{20ac}\",\"epoch\":\"0\",\"pid\":\"12\"}",
+                "\"msg\":\"\\u001b[31mcaf\u{fffd}\",\"epoch\":\"0\",\"pid\":\"12\"}",
+            ],
+        ),
+    ] {
+        let (sink, seen) = sink(format);
+        let (reader, mut writer) = pipe();
+        let bytes = [written.as_bytes(), b"\xc3"].concat();
+        // A byte at a time, so that everything is torn once.
+        let envoy =
+            std::thread::spawn(move || bytes.iter().for_each(|byte| writer.write_all(&[*byte]).unwrap()));
+        let last = LastWords::default();
+        timeout(END, drain_log(reader, ORIGIN, sink.clone(), last.clone())).await.unwrap().unwrap();
+        envoy.join().unwrap();
+        let text = String::from_utf8(all(&sink, &seen, Stream::Stderr)).unwrap();
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines.len(), expected.len(), "{text}");
+        for (line, expected) in lines.iter().zip(expected) {
+            assert!(line.ends_with(expected), "{line} {expected}");
+        }
+        assert_eq!(last.reason().as_deref(), Some("error main: unable to bind"));
+    }
+}
+
+#[tokio::test]
+async fn a_stuck_reader_costs_lines_and_envoy_nothing() {
+    let (release, stuck) = channel::<()>();
+    let sink = Sink::start_with(LogFormat::Text, move |_, _| stuck.recv().unwrap_or_default()).unwrap();
+    let lines = 100_000;
+    for drain in [Stream::Stdout, Stream::Stderr] {
+        let (reader, mut writer) = pipe();
+        let envoy = std::thread::spawn(move || {
+            for number in 0..lines {
+                writeln!(writer, "{number} of many lines, all in all more than any pipe and any queue holds")
+                    .unwrap();
+            }
+        });
+        let read = async {
+            match drain {
+                Stream::Stdout => drain_access(reader, sink.clone()).await,
+                Stream::Stderr => drain_log(reader, ORIGIN, sink.clone(), LastWords::default()).await,
+            }
+        };
+        // It ends, though nobody has taken a single line.
+        timeout(END, read).await.unwrap().unwrap();
+        envoy.join().unwrap();
+    }
+    assert!((2 * lines - 40_000..2 * lines).contains(&sink.dropped()), "{}", sink.dropped());
+    assert!(sink.waiting.load(Ordering::Relaxed) <= WAITING);
+    drop(release);
 }
 
 #[test]
-fn only_whole_lines_are_passed_on() {
-    check(&["one\ntwo\n"], &["one\ntwo\n"]);
-    check(&["one\ntw", "o\n"], &["one\n", "two\n"]);
-    check(&["no end"], &["no end\n"]);
-    check(&[], &[]);
-    let long = "x".repeat(CHUNK);
-    check(&[&long, "y\n"], &[&long, "y\n"]);
-}
-
-#[test]
-fn the_last_words_are_the_last_line_that_says_something() {
-    let last = LastWords::default();
-    assert_eq!(last.get(), None);
-    last.note(b"[info] starting\n[critical] unable to bind\n\n");
-    assert_eq!(last.get().as_deref(), Some("[critical] unable to bind"));
-}
-
-#[test]
-fn a_stuck_reader_costs_lines_and_nobody_time() {
+fn what_does_not_fit_the_queue_is_counted_by_the_line() {
     let (release, stuck) = channel::<()>();
     let (written, seen) = channel();
-    let sink = Sink::start_with(move |stream, chunk| {
+    let sink = Sink::start_with(LogFormat::Text, move |stream, chunk| {
         stuck.recv().unwrap_or_default();
         written.send((stream, chunk.to_vec())).unwrap();
     })
@@ -59,10 +142,9 @@ fn a_stuck_reader_costs_lines_and_nobody_time() {
 
 #[test]
 fn flush_waits_for_all_that_was_written_before() {
-    let (written, seen) = channel();
-    let sink = Sink::start_with(move |_, chunk| written.send(chunk.to_vec()).unwrap()).unwrap();
+    let (sink, seen) = sink(LogFormat::Text);
     sink.write(Stream::Stdout, b"access\n".to_vec());
-    write!(OwnLog::new(sink.clone(), Stream::Stderr).make_writer(), "agent {}", 1).unwrap();
-    assert_eq!(sink.flush(Duration::from_secs(5)), Flushed::Everything);
-    assert_eq!(seen.try_iter().collect::<Vec<_>>(), [b"access\n".to_vec(), b"agent 1".to_vec()]);
+    sink.write(Stream::Stdout, b"agent\n".to_vec());
+    assert_eq!(all(&sink, &seen, Stream::Stdout), b"access\nagent\n");
+    assert_eq!(sink.waiting.load(Ordering::Relaxed), 0);
 }

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::*;
+use crate::config::level::LogFormat;
 use crate::supervisor::{Epoch, Offer, Stage};
 
 const POD: &str = "127.0.0.1:40000";
@@ -17,7 +18,7 @@ fn server(stage: Stage) -> (StatusServer, mpsc::Receiver<Event>) {
     let counters = Arc::new(Counters::since(Instant::now()));
     let phases = watch::channel(phase).1;
     let envoy = (admin, Expected::ClustersAndListeners);
-    (StatusServer::new(phases, requests, envoy, counters, Sink::start().unwrap()), asked)
+    (StatusServer::new(phases, requests, envoy, counters, Sink::start(LogFormat::Text).unwrap()), asked)
 }
 
 /// One request and what came of it: the answer and what the supervisor is told.

@@ -1,0 +1,203 @@
+//! Envoy's own log lines, read back: the format that Envoy is started with, and what each line then says.
+//!
+//! Not every line is of that format. What Envoy writes before its logger is up, the reason why it gives up,
+//! and whatever other code prints to stderr are passed on too, at the level they seem to be of.
+
+use std::borrow::Cow;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use nix::unistd::Pid;
+use serde::Deserialize;
+use tracing::Level;
+
+use super::pieces::Part;
+use super::record::Record;
+use crate::supervisor::Epoch;
+
+/// `--log-format`: JSON with the message last, so that one cut short can be closed again. Seconds since 1970,
+/// because Envoy's other times are in the time zone of the container; `%j` is the message, escaped.
+pub const FORMAT: &str =
+    r#"{"time":"%E.%f","level":"%l","scope":"%n","thread":"%t","caller":"%g:%#","msg":"%j"}"#;
+
+/// What ends a line of this format.
+const CLOSING: &[u8] = br#""}"#;
+
+/// Whose line it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Which of our Envoys.
+    pub epoch: Epoch,
+    /// Its process.
+    pub pid: Pid,
+}
+
+/// Reads the lines of one Envoy.
+#[derive(Debug)]
+pub(super) struct Reader {
+    origin: Origin,
+    torn: Option<Torn>,
+}
+
+/// A line that has been passed on in part.
+#[derive(Debug)]
+struct Torn {
+    head: Head,
+    pieces: u32,
+}
+
+/// All of a line but its message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Head {
+    level: Level,
+    /// `None`: the line is not of our format.
+    source: Option<Source>,
+}
+
+/// Where and when Envoy logged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Source {
+    time: SystemTime,
+    component: String,
+    thread: String,
+    caller: String,
+}
+
+#[derive(Deserialize)]
+struct Line<'a> {
+    time: &'a str,
+    level: &'a str,
+    scope: &'a str,
+    thread: &'a str,
+    caller: &'a str,
+    #[serde(borrow)]
+    msg: Cow<'a, str>,
+}
+
+// === impl Reader ===
+
+impl Reader {
+    pub(super) fn new(origin: Origin) -> Self {
+        Self { origin, torn: None }
+    }
+
+    /// What a piece of a line says; `None`: nothing. `now` is for lines that do not say when.
+    pub(super) fn read<'a>(&mut self, part: Part, piece: &'a [u8], now: SystemTime) -> Option<Record<'a>> {
+        let (head, message, pieces) = match (part, self.torn.take()) {
+            (Part::Middle | Part::Last, Some(Torn { head, pieces })) => {
+                let message = continued(&head, piece);
+                (head, message, pieces + 1)
+            }
+            (Part::First, _) => {
+                let (head, message) = begun(piece);
+                (head, message, 1)
+            }
+            (Part::Whole | Part::Middle | Part::Last, _) => {
+                let (head, message) = whole(piece);
+                (head, message, 0)
+            }
+        };
+        if let Part::First | Part::Middle = part {
+            self.torn = Some(Torn { head: head.clone(), pieces });
+        }
+        (!message.trim().is_empty()).then(|| self.record(head, message, pieces, now))
+    }
+
+    fn record<'a>(&self, head: Head, message: Cow<'a, str>, pieces: u32, now: SystemTime) -> Record<'a> {
+        let Origin { epoch, pid } = self.origin;
+        let mut fields: Vec<(_, Cow<'_, str>)> =
+            vec![("epoch", epoch.to_string().into()), ("pid", pid.to_string().into())];
+        let (mut time, mut scope) = (now, "envoy".into());
+        if let Some(source) = head.source {
+            time = source.time;
+            scope = format!("envoy {}", source.component).into();
+            fields.extend([("thread", source.thread.into()), ("caller", source.caller.into())]);
+        }
+        if pieces > 0 {
+            fields.push(("part", pieces.to_string().into()));
+        }
+        Record { time, level: head.level, scope, message, fields }
+    }
+}
+
+fn whole(line: &[u8]) -> (Head, Cow<'_, str>) {
+    match String::from_utf8_lossy(line) {
+        Cow::Borrowed(text) => ours(text).unwrap_or_else(|| foreign(text.into())),
+        Cow::Owned(text) => match ours(&text) {
+            Some((head, message)) => (head, message.into_owned().into()),
+            None => foreign(text.into()),
+        },
+    }
+}
+
+/// The beginning of a line too long: closed, it can be read like any other.
+fn begun(piece: &[u8]) -> (Head, Cow<'_, str>) {
+    let closed = [piece, CLOSING].concat();
+    match ours(&String::from_utf8_lossy(&closed)) {
+        Some((head, message)) => (head, message.into_owned().into()),
+        None => foreign(String::from_utf8_lossy(piece)),
+    }
+}
+
+/// What follows: of a message of ours, escaped as its beginning was.
+fn continued<'a>(head: &Head, piece: &'a [u8]) -> Cow<'a, str> {
+    if head.source.is_none() {
+        return String::from_utf8_lossy(piece);
+    }
+    let text = String::from_utf8_lossy(piece.strip_suffix(CLOSING).unwrap_or(piece));
+    serde_json::from_str::<String>(&format!("\"{text}\"")).map_or(text, Cow::Owned)
+}
+
+/// A line of our format.
+fn ours(text: &str) -> Option<(Head, Cow<'_, str>)> {
+    let Line { time, level, scope, thread, caller, msg } = serde_json::from_str(text).ok()?;
+    let (seconds, micros) = time.split_once('.')?;
+    let since = Duration::from_secs(seconds.parse().ok()?)
+        .checked_add(Duration::from_micros(micros.parse().ok()?))?;
+    let time = UNIX_EPOCH.checked_add(since)?;
+    let source = Source { time, component: scope.into(), thread: thread.into(), caller: caller.into() };
+    Some((Head { level: self::level(level)?, source: Some(source) }, msg))
+}
+
+/// Ours have nothing worse than an error.
+fn level(envoys: &str) -> Option<Level> {
+    Some(match envoys {
+        "trace" => Level::TRACE,
+        "debug" => Level::DEBUG,
+        "info" => Level::INFO,
+        "warning" | "warn" => Level::WARN,
+        "error" | "critical" => Level::ERROR,
+        _ => return None,
+    })
+}
+
+/// A line of somebody else.
+fn foreign(text: Cow<'_, str>) -> (Head, Cow<'_, str>) {
+    (Head { level: seeming(&text), source: None }, text)
+}
+
+/// The level that a line written past the log seems to be of. What is not known is a warning: nobody should
+/// write there.
+fn seeming(text: &str) -> Level {
+    const BAD: [&str; 9] =
+        ["error", "unable", "fail", "cannot", "couldn't", "abort", "assert", "critical", "exception"];
+    // Abseil's, and so gRPC's: I1123 02:29:07.967587 ...
+    if let [level @ (b'I' | b'W' | b'E' | b'F'), digits @ .., b' '] =
+        text.as_bytes().get(..6).unwrap_or_default()
+        && digits.iter().all(u8::is_ascii_digit)
+    {
+        return match level {
+            b'I' => Level::INFO,
+            b'W' => Level::WARN,
+            _ => Level::ERROR,
+        };
+    }
+    // Envoy's own format: [2026-11-23 02:33:22.677][15867][warning][main] ...
+    if let Some(named) = text.strip_prefix('[').and_then(|text| level(text.split("][").nth(2)?)) {
+        return named;
+    }
+    let lower = text.to_ascii_lowercase();
+    if BAD.iter().any(|bad| lower.contains(bad)) { Level::ERROR } else { Level::WARN }
+}
+
+#[cfg(test)]
+mod tests;

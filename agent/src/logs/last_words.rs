@@ -1,0 +1,122 @@
+//! What an Envoy wrote last: why it gave up, if it did.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tracing::Level;
+
+use super::record::Record;
+
+/// More than the reason of any failure takes, together with some of the backtrace.
+const LINES: usize = 20;
+/// Of each line; a report of all of them is to fit 4 KiB.
+const CHARS: usize = 400;
+
+/// The last lines of one Envoy's log. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct LastWords(Arc<Mutex<Words>>);
+
+#[derive(Debug, Default)]
+struct Words {
+    lines: VecDeque<String>,
+    /// The last one that was an error, which may have been pushed out by a backtrace.
+    error: Option<String>,
+}
+
+// === impl LastWords ===
+
+impl LastWords {
+    /// The reason why Envoy gave up: its last error, or else its last line.
+    pub fn reason(&self) -> Option<String> {
+        let words = self.words();
+        words.error.clone().or_else(|| words.lines.back().cloned())
+    }
+
+    /// At most the last 20 lines, oldest first, as `level scope: message`.
+    pub fn lines(&self) -> Vec<String> {
+        self.words().lines.iter().cloned().collect()
+    }
+
+    pub(super) fn note(&self, record: &Record<'_>) {
+        let line = line(record);
+        let mut words = self.words();
+        if record.level == Level::ERROR && !is_backtrace(record) {
+            words.error = Some(line.clone());
+        }
+        if words.lines.len() == LINES {
+            words.lines.pop_front();
+        }
+        words.lines.push_back(line);
+    }
+
+    fn words(&self) -> MutexGuard<'_, Words> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What follows "Caught Segmentation fault" is for machines.
+fn is_backtrace(record: &Record<'_>) -> bool {
+    record.scope == "envoy backtrace" && !record.message.starts_with("Caught")
+}
+
+fn line(record: &Record<'_>) -> String {
+    let message: String = record.message.trim().chars().take(CHARS).collect();
+    match record.scope.strip_prefix("envoy ") {
+        Some(component) => format!("{} {component}: {message}", record.level.as_str().to_ascii_lowercase()),
+        None => message,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+
+    fn check(lines: &[(Level, &str, &str)], reason: Option<&str>) {
+        let words = LastWords::default();
+        for &(level, scope, message) in lines {
+            let (scope, message) = (scope.into(), message.into());
+            words.note(&Record { time: UNIX_EPOCH, level, scope, message, fields: Vec::new() });
+        }
+        assert_eq!(words.reason().as_deref(), reason, "{lines:?}");
+        assert_eq!(words.lines().len(), lines.len().min(LINES));
+    }
+
+    #[test]
+    fn the_reason_is_the_last_error_or_the_last_line() {
+        check(&[], None);
+        check(&[(Level::INFO, "envoy main", "exiting")], Some("info main: exiting"));
+        check(
+            &[
+                (Level::ERROR, "envoy main", "error initializing"),
+                (Level::INFO, "envoy main", "exiting"),
+                (Level::ERROR, "envoy", "yaml-cpp: error at line 2"),
+            ],
+            Some("yaml-cpp: error at line 2"),
+        );
+    }
+
+    #[test]
+    fn a_backtrace_does_not_hide_the_reason() {
+        let frames = (0..30).map(|_| (Level::ERROR, "envoy backtrace", "#0: [0x7f93eba5c050]"));
+        let crash =
+            [(Level::ERROR, "envoy backtrace", "Caught Segmentation fault, suspect faulting address 0x0")];
+        let lines: Vec<_> = crash.into_iter().chain(frames).collect();
+        check(&lines, Some("error backtrace: Caught Segmentation fault, suspect faulting address 0x0"));
+    }
+
+    #[test]
+    fn a_line_is_kept_in_part() {
+        let words = LastWords::default();
+        let message = "ü".repeat(10_000).into();
+        words.note(&Record {
+            time: UNIX_EPOCH,
+            level: Level::ERROR,
+            scope: "envoy".into(),
+            message,
+            fields: vec![],
+        });
+        assert_eq!(words.lines(), ["ü".repeat(CHARS)]);
+    }
+}
