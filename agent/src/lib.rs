@@ -1,12 +1,16 @@
 //! The agent as a library, so that tests and fuzz targets reach its parts; `main.rs` is the program.
 
+pub mod admin_proxy;
 pub mod bootstrap;
 pub mod cli;
 pub mod command;
 pub mod config;
 pub mod driver;
 pub mod envoy_admin;
+pub mod lifecycle;
+mod listen;
 pub mod logs;
+pub mod peer;
 pub mod process;
 pub mod signals;
 pub mod status;
