@@ -9,13 +9,7 @@
 mod browser;
 mod table;
 
-use std::{
-    collections::BTreeSet,
-    fmt, io,
-    net::SocketAddr,
-    path::PathBuf,
-    str::FromStr,
-};
+use std::{collections::BTreeSet, fmt, io, net::SocketAddr, path::PathBuf, str::FromStr};
 
 use nix::unistd::Uid;
 use tokio::net::{TcpStream, UnixStream};

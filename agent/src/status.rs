@@ -38,14 +38,14 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
+use self::{
+    events::Events,
+    ready::{Readiness, Unready},
+};
 pub use self::{
     levels::SetLevels,
     metrics::{Counters, HotRestart},
     ready::Expected,
-};
-use self::{
-    events::Events,
-    ready::{Readiness, Unready},
 };
 use crate::{
     envoy_admin::{AdminError, EnvoyAdmin},
@@ -270,12 +270,7 @@ impl StatusServer {
         Ok(self.wiring.gate.admit(ends)?)
     }
 
-    fn ordered<B>(
-        &self,
-        request: &Request<B>,
-        ends: Ends,
-        order: Order,
-    ) -> Result<Response<Body>, Refusal> {
+    fn ordered<B>(&self, request: &Request<B>, ends: Ends, order: Order) -> Result<Response<Body>, Refusal> {
         let peer = ends.theirs;
         self.trusted(request, ends).inspect_err(|refusal| info!(%refusal, ?order, %peer, "refused"))?;
         info!(?order, %peer, "asked over the status port");

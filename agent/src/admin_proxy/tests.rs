@@ -71,7 +71,8 @@ const STATS: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\nx-content-
 async fn what_is_allowed_is_passed_on_and_nothing_of_the_caller_but_what_he_wants() {
     let mut scene = scene(STATS, everybody()).await;
     let headers = "accept: text/html\r\ncookie: secret\r\nx-forwarded-for: 1.2.3.4\r\ncontent-length: 3\r\n";
-    let answer = say(scene.address, &(last_request("GET", "/stats?filter=a&usedonly", headers) + "abc")).await;
+    let answer =
+        say(scene.address, &(last_request("GET", "/stats?filter=a&usedonly", headers) + "abc")).await;
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\na: 1\n\n"), "{answer}");
     assert!(answer.contains("x-content-type-options: nosniff\r\n"), "{answer}");
     let seen = scene.seen.recv().await.unwrap();
@@ -89,7 +90,11 @@ async fn what_is_not_allowed_never_reaches_envoy() {
         (last_request("GET", "/stats", "sec-fetch-site: cross-site\r\n"), "403"),
         (last_request("POST", "/logging?level=trace", "origin: https://elsewhere.example\r\n"), "403"),
         ("GET /config_dump HTTP/1.1\r\nhost: rebound.example\r\nconnection: close\r\n\r\n".into(), "403"),
-        ("GET http://rebound.example/stats HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n".into(), "403"),
+        (
+            "GET http://rebound.example/stats HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+                .into(),
+            "403",
+        ),
     ] {
         let answer = say(scene.address, &request).await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request}{answer}");

@@ -3,7 +3,7 @@
 //! In all, addresses and their spelling stay out of it. Listener by listener they are the only link there is
 //! between a listener and its statistics.
 
-use std::collections::BTreeMap;
+use std::{cmp::Reverse, collections::BTreeMap};
 
 use super::{listeners::Listener, stats::lines};
 use crate::{lifecycle::ListenerActivity, supervisor::Activity};
@@ -114,9 +114,16 @@ impl Census {
                 }
             }
         }
-        let mut busy: Vec<_> =
-            rows.into_values().filter(|row| row.requests > 0 || row.connections > 0).collect();
-        busy.sort_by_key(|row| std::cmp::Reverse((row.requests, row.connections)));
+        // A listener on several addresses is one listener.
+        let mut named: BTreeMap<String, ListenerActivity> = BTreeMap::new();
+        for row in rows.into_values().filter(|row| row.requests > 0 || row.connections > 0) {
+            let sum = named.entry(row.name.clone()).or_default();
+            sum.name = row.name;
+            sum.requests = sum.requests.saturating_add(row.requests);
+            sum.connections = sum.connections.saturating_add(row.connections);
+        }
+        let mut busy: Vec<_> = named.into_values().collect();
+        busy.sort_by_key(|row| Reverse((row.requests, row.connections)));
         busy
     }
 }
@@ -228,13 +235,8 @@ mod tests {
         let rows = census.by_listener(&listeners::read(BOUND).unwrap(), &[15_021]);
         let rows: Vec<_> =
             rows.iter().map(|row| (row.name.as_str(), row.requests, row.connections)).collect();
-        let expected = [
-            ("inbound_0.0.0.0_8080", 3, 3),
-            ("web", 2, 4),
-            ("virtualInbound", 0, 3),
-            ("mine", 0, 1),
-            ("virtualInbound", 0, 1),
-        ];
+        let expected =
+            [("inbound_0.0.0.0_8080", 3, 3), ("web", 2, 4), ("virtualInbound", 0, 4), ("mine", 0, 1)];
         assert_eq!(rows, expected);
     }
 }

@@ -7,7 +7,8 @@ pub(super) fn requests(levels: &str) -> Result<Vec<String>, NotALevel> {
     // Also what keeps anything else out of the query.
     EnvoyLevels::parse(levels, "")?;
     let parts = || levels.split(',').filter(|part| !part.is_empty());
-    let all = parts().rfind(|part| !part.contains(':')).map(|level| format!("/logging?level={}", full(level)));
+    let all =
+        parts().rfind(|part| !part.contains(':')).map(|level| format!("/logging?level={}", full(level)));
     let named: Vec<_> = parts()
         .filter_map(|part| part.split_once(':'))
         .map(|(component, level)| format!("{component}:{}", full(level)))

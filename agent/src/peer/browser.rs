@@ -59,10 +59,25 @@ mod tests {
 
     #[test]
     fn we_answer_to_names_of_this_host_only() {
-        for host in ["localhost", "LocalHost:8080", "127.0.0.1", "127.3.2.1:15000", "[::1]:15000", "[::ffff:127.0.0.1]"] {
+        for host in [
+            "localhost",
+            "LocalHost:8080",
+            "127.0.0.1",
+            "127.3.2.1:15000",
+            "[::1]:15000",
+            "[::ffff:127.0.0.1]",
+        ] {
             check("/stats", &[("host", host)], Ok(()));
         }
-        for host in ["rebound.example", "rebound.example:15000", "10.1.2.3", "localhost.example", "0.0.0.0", "", "a b"] {
+        for host in [
+            "rebound.example",
+            "rebound.example:15000",
+            "10.1.2.3",
+            "localhost.example",
+            "0.0.0.0",
+            "",
+            "a b",
+        ] {
             check("/stats", &[("host", host)], Err(Denied::ForeignHost));
         }
         check("/stats", &[], Ok(()));

@@ -4,7 +4,8 @@ use std::{fs, net::TcpListener, path::Path};
 
 use super::*;
 
-const HEADER: &str = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n";
+const HEADER: &str =
+    "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n";
 
 /// Our end is 127.0.0.1:15000 or `[::1]:15000`, theirs has port 40000.
 fn ends(theirs: &str, ours: &str) -> Ends {
@@ -23,7 +24,9 @@ fn row(state: &str, uid: u32, inode: u64) -> String {
 }
 
 fn row6(theirs: &str, ours: &str, uid: u32) -> String {
-    format!("   0: {theirs}:9C40 {ours}:3A98 01 00000000:00000000 00:00000000 00000000 {uid:>5} 0 77 1 0 20\n")
+    format!(
+        "   0: {theirs}:9C40 {ours}:3A98 01 00000000:00000000 00:00000000 00000000 {uid:>5} 0 77 1 0 20\n"
+    )
 }
 
 /// Tables of these rows; we are user 1337 and trust root, ourselves and user 2001.
@@ -38,7 +41,8 @@ fn admit(tcp: &str, tcp6: Option<&str>, ends: Ends) -> Result<(), Denied> {
 
 #[test]
 fn root_we_ourselves_and_the_trusted_come_in() {
-    for (uid, expected) in [(0, Ok(())), (1337, Ok(())), (2001, Ok(())), (2000, Err(Denied::Stranger(2000)))] {
+    for (uid, expected) in [(0, Ok(())), (1337, Ok(())), (2001, Ok(())), (2000, Err(Denied::Stranger(2000)))]
+    {
         assert_eq!(admit(&row("01", uid, 77), None, v4()), expected, "{uid}");
     }
 }
@@ -53,7 +57,8 @@ fn who_has_hung_up_is_not_taken_for_root() {
 
 #[test]
 fn our_own_end_of_the_connection_is_not_theirs() {
-    let ours = "   0: 0100007F:3A98 0100007F:9C40 01 00000000:00000000 00:00000000 00000000  1337 0 78 1 0 20\n";
+    let ours =
+        "   0: 0100007F:3A98 0100007F:9C40 01 00000000:00000000 00:00000000 00000000  1337 0 78 1 0 20\n";
     assert_eq!(admit(&format!("{ours}{}", row("01", 2000, 77)), None, v4()), Err(Denied::Stranger(2000)));
 }
 
@@ -74,7 +79,9 @@ fn both_address_families_and_their_mixture_are_found() {
 #[test]
 fn nobody_comes_from_outside_and_nonsense_is_nobody() {
     assert_eq!(admit("", None, ends("10.1.2.3:40000", "10.1.2.4:15020")), Err(Denied::Outside));
-    for rows in ["\n", "0: x:y z:w 01\n", "0: 0100007F:9C40 0100007F:3A98 01 0 0 0 root 0 77\n", "0: 01é0007F:9C40\n"] {
+    for rows in
+        ["\n", "0: x:y z:w 01\n", "0: 0100007F:9C40 0100007F:3A98 01 0 0 0 root 0 77\n", "0: 01é0007F:9C40\n"]
+    {
         assert!(matches!(admit(rows, None, v4()), Err(Denied::Unknown(_))), "{rows}");
     }
 }

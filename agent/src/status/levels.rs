@@ -57,7 +57,10 @@ fn read(query: &str) -> Result<Wanted, String> {
         }
     }
     if wanted == Wanted::default() {
-        return Err("say level=… for the agent (default:info,driver:debug), envoy=… for Envoy (info,http:debug)".into());
+        return Err(
+            "say level=… for the agent (default:info,driver:debug), envoy=… for Envoy (info,http:debug)"
+                .into(),
+        );
     }
     Ok(wanted)
 }
@@ -74,7 +77,11 @@ mod tests {
         };
         check("level=debug", Some("debug"), None);
         check("envoy=info,http:debug", None, Some("info,http:debug"));
-        check("level=default%3Awarn%2Cdriver%3Adebug&envoy=off", Some("default:warn,driver:debug"), Some("off"));
+        check(
+            "level=default%3Awarn%2Cdriver%3Adebug&envoy=off",
+            Some("default:warn,driver:debug"),
+            Some("off"),
+        );
     }
 
     #[test]

@@ -158,7 +158,11 @@ impl Counters {
         if let Some(epoch) = phase.epoch {
             page.gauge("envoy_epoch", "Restart epoch of the Envoy at work.", epoch);
         }
-        page.gauge("envoy_generations", "Envoys that run: two in a hot restart.", lifecycle.generations.len());
+        page.gauge(
+            "envoy_generations",
+            "Envoys that run: two in a hot restart.",
+            lifecycle.generations.len(),
+        );
         page.gauge("restart_budget_left", "Crashes that may still come.", lifecycle.restarts.left);
         page.header("envoy_state", "gauge", "Where in its life Envoy is: 1 for one state, 0 for the others.");
         for stage in Stage::ALL {

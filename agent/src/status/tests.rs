@@ -29,7 +29,8 @@ fn ends(theirs: &str) -> Ends {
 
 /// Sockets of the asker in every family, on port 40000.
 fn sockets() -> tempfile::TempDir {
-    let row = |theirs: &str, ours: &str| format!("sl\n 0: {theirs}:9C40 {ours}:3AAC 01 0:0 0:0 0 {ASKER} 0 77\n");
+    let row =
+        |theirs: &str, ours: &str| format!("sl\n 0: {theirs}:9C40 {ours}:3AAC 01 0:0 0:0 0 {ASKER} 0 77\n");
     let folder = tempfile::tempdir().unwrap();
     let v6 = "00000000000000000000000001000000";
     std::fs::write(folder.path().join("tcp"), row("0100007F", "0100007F")).unwrap();
@@ -95,7 +96,13 @@ async fn ask(server: &StatusServer, request: &Request<()>, peer: &str) -> (u16, 
 }
 
 /// One request and what came of it: the answer and what the driver is told.
-fn check(stage: Stage, trusted: &str, request: &Request<()>, peer: &str, expected: (u16, &str)) -> Option<Order> {
+fn check(
+    stage: Stage,
+    trusted: &str,
+    request: &Request<()>,
+    peer: &str,
+    expected: (u16, &str),
+) -> Option<Order> {
     let sockets = sockets();
     let mut scene = scene(stage, gate(trusted, sockets.path()));
     let (status, body) = block_on(ask(&scene.server, request, peer));
@@ -249,7 +256,8 @@ async fn events_begin_with_how_things_stand_and_tell_what_changes() {
 
 #[tokio::test]
 async fn so_many_listen_and_no_more() {
-    let Scene { server, publisher: _publisher, .. } = scene(Stage::Running, Gate::new(TrustedUids::default()));
+    let Scene { server, publisher: _publisher, .. } =
+        scene(Stage::Running, Gate::new(TrustedUids::default()));
     let open = async |server: &StatusServer| {
         server.answer(&get("/lifecycle/events"), ends(POD), &Arc::default()).await
     };
