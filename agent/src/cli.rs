@@ -35,6 +35,8 @@ pub enum Command {
     Bootstrap(BootstrapFlags),
     /// Make a request to Envoy's admin, or to the agent
     Request(RequestFlags),
+    /// Show where in its life the sidecar is
+    Status(StatusFlags),
     /// Wait until Envoy is ready
     Wait(WaitFlags),
     /// Print the version
@@ -188,6 +190,17 @@ pub struct RequestFlags {
     /// What is sent
     #[arg(default_value = "", hide_default_value = true)]
     pub body: String,
+}
+
+/// Flags of `status`.
+#[derive(Clone, Debug, Args)]
+pub struct StatusFlags {
+    /// The agent's status port on this host
+    #[arg(long, default_value = "15020")]
+    pub port: NonZeroU16,
+    /// Everything, for programs
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Flags of `wait`.

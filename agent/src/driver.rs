@@ -42,10 +42,12 @@ use self::{
 };
 use crate::{
     envoy_admin::EnvoyAdmin,
-    logs::{self, LastWords, Sink, envoy::Origin},
+    lifecycle::{self, Lifecycle, Publisher},
+    logs::{self, LastWords, Sink, Stream},
+    peer::{Gate, TrustedUids},
     process::{self, Children, Program},
     signals::{Caught, Signals},
-    status::{self, Counters, Expected, StatusServer},
+    status::{self, Counters, Expected, Order, StatusServer, Wiring},
     supervisor::{Effect, EnvoySignal, Epoch, Event, Phase, Policy, Stage, Supervisor, Timer},
 };
 
@@ -90,7 +92,8 @@ struct Driver {
     timers: Timers,
     phases: watch::Sender<Phase>,
     sights: mpsc::Receiver<Sight>,
-    requests: mpsc::Receiver<Event>,
+    orders: mpsc::Receiver<Order>,
+    lifecycle: Publisher,
     /// Events already here, oldest first.
     pending: VecDeque<Event>,
     /// Tasks that live as long as the agent. One that ends early ends the agent with its reason.
@@ -107,7 +110,7 @@ struct Driver {
 enum Wake {
     Signal(Caught),
     Sight(Sight),
-    Request(Event),
+    Order(Order),
     Timer(Timer),
     Ended(String),
 }
@@ -142,16 +145,26 @@ impl Driver {
         let (supervisor, effects) = Supervisor::boot(settings.policy);
         let (phases, watching) = watch::channel(supervisor.phase());
         let (seen, sights) = mpsc::channel(QUEUE);
-        let (ask, requests) = mpsc::channel(QUEUE);
+        let (ask, orders) = mpsc::channel(QUEUE);
+        let (lifecycle, feed) = lifecycle::channel(Lifecycle::default());
         let admin = EnvoyAdmin::at(settings.admin);
         let observer = Observer {
-            admin,
+            admin: admin.clone(),
             bootstrap: revisions.path(Epoch::FIRST),
             phases: watching.clone(),
             sights: seen,
         };
-        let envoy = (admin, settings.expected);
-        let status = StatusServer::new(watching, ask, envoy, Arc::clone(&counters), sink.clone());
+        let status = StatusServer::new(Wiring {
+            phases: watching,
+            admin: watch::channel(Some(admin)).1,
+            expected: settings.expected,
+            lifecycle: feed,
+            orders: ask,
+            levels: None,
+            gate: Gate::new(TrustedUids::default()),
+            counters: Arc::clone(&counters),
+            sink: sink.clone(),
+        });
         let mut tasks = JoinSet::new();
         tasks.spawn(async {
             observer.run().await;
@@ -170,7 +183,8 @@ impl Driver {
             timers: Timers::default(),
             phases,
             sights,
-            requests,
+            orders,
+            lifecycle,
             pending: VecDeque::new(),
             tasks,
             fault: None,
@@ -206,7 +220,7 @@ impl Driver {
                 caught = self.signals.next() => Wake::Signal(caught.context("wait for signals")?),
                 timer = self.timers.next() => Wake::Timer(timer),
                 Some(sight) = self.sights.recv() => Wake::Sight(sight),
-                Some(event) = self.requests.recv() => Wake::Request(event),
+                Some(order) = self.orders.recv() => Wake::Order(order),
                 Some(ended) = self.tasks.join_next() => Wake::Ended(match ended {
                     Ok(task) => format!("the {task} ended"),
                     Err(error) => format!("a task broke: {error}"),
@@ -231,7 +245,9 @@ impl Driver {
                 self.pending.push_back(event);
             }
             Wake::Sight(stale) => debug!(?stale, "late news of an earlier Envoy"),
-            Wake::Request(event) => self.pending.push_back(event),
+            Wake::Order(Order::Quit) => self.pending.push_back(Event::Quit),
+            Wake::Order(Order::Withdraw) => self.pending.push_back(Event::Withdraw),
+            Wake::Order(Order::Restart) => warn!("restart ignored: there is no hand-over yet"),
             Wake::Ended(reason) => {
                 error!(reason, "stopping, because a part of the agent is gone");
                 self.fault.get_or_insert(anyhow!(reason));
@@ -257,6 +273,7 @@ impl Driver {
             journal::log(event, before, after);
             self.time_drain(after.stage);
             self.phases.send_replace(after);
+            self.lifecycle.update(|lifecycle| after.stage.as_str().clone_into(&mut lifecycle.phase));
         }
         effects
     }

@@ -2,18 +2,24 @@
 //!
 //! Deliberately keeps nothing between two calls: the Envoy that answered the last one may be dead.
 
+mod census;
+mod levels;
+mod listeners;
 mod stats;
+mod wire;
 
-use std::{net::SocketAddr, path::Path, time::Duration};
+use std::{net::SocketAddr, path::Path, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{Method, Request, StatusCode, header::HOST};
-use http_body_util::{BodyExt, Collected, Empty, LengthLimitError, Limited};
-use hyper::{body::Incoming, client::conn::http1};
-use hyper_util::rt::TokioIo;
-use tokio::{net::TcpStream, time::timeout};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Empty;
+use hyper::body::Incoming;
 
-pub use self::stats::ConfigUpdates;
+pub use self::{
+    census::Census,
+    listeners::{Listener, LocalAddress, Protocol},
+    stats::ConfigUpdates,
+};
 use crate::supervisor::{Activity, DrainScope, Epoch};
 
 /// Envoy answers in milliseconds; more than this is the main thread of a very large Envoy at work.
@@ -26,14 +32,26 @@ const STATS_PATIENCE: Duration = Duration::from_secs(3);
 const MAX_BODY: usize = 4 << 20;
 
 /// Where Envoy's admin listens.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// On a port: of this host only, if the user has not said otherwise.
+    Tcp(SocketAddr),
+    /// On a socket in the file system, at most 107 bytes long.
+    Unix(PathBuf),
+}
+
+/// The admin of one Envoy. A clone is a pointer.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EnvoyAdmin {
-    address: SocketAddr,
+    address: Arc<Address>,
 }
 
 /// Why an answer is missing.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
+    /// There is no Envoy to ask.
+    #[error("no Envoy is running")]
+    Absent,
     /// Nobody listens, or the connection broke.
     #[error("connect to Envoy's admin")]
     Connect(#[source] std::io::Error),
@@ -55,6 +73,9 @@ pub enum AdminError {
     /// Something else than expected.
     #[error("read what Envoy's admin answers")]
     Unreadable(#[from] serde_json::Error),
+    /// Levels that Envoy would not take.
+    #[error(transparent)]
+    Level(#[from] crate::config::level::NotALevel),
 }
 
 /// What Envoy says of itself.
@@ -92,12 +113,34 @@ struct CommandLine {
     restart_epoch: u32,
 }
 
+// === impl Address ===
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl From<SocketAddr> for Address {
+    fn from(address: SocketAddr) -> Self {
+        Self::Tcp(address)
+    }
+}
+
 // === impl EnvoyAdmin ===
 
 impl EnvoyAdmin {
     /// The admin at this address; nothing is asked yet.
-    pub fn at(address: SocketAddr) -> Self {
-        Self { address }
+    pub fn at(address: impl Into<Address>) -> Self {
+        Self { address: Arc::new(address.into()) }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> &Address {
+        &self.address
     }
 
     /// `GET /ready`: cheap at any size of configuration, but it tells no epoch.
@@ -124,6 +167,18 @@ impl EnvoyAdmin {
         })
     }
 
+    /// `GET /hot_restart_version`: what a successor must answer to `--hot-restart-version`, as `11.104`.
+    pub async fn hot_restart_version(&self) -> Result<String, AdminError> {
+        let body = self.ask(Method::GET, "/hot_restart_version", PATIENCE).await?;
+        Ok(String::from_utf8_lossy(&body).trim().to_owned())
+    }
+
+    /// `GET /listeners`: what Envoy listens on, each with the addresses it has really bound.
+    pub async fn listeners(&self) -> Result<Vec<Listener>, AdminError> {
+        let body = self.ask(Method::GET, "/listeners?format=json", PATIENCE).await?;
+        Ok(listeners::read(&body)?)
+    }
+
     /// `POST /drain_listeners`: clients are told to leave, and whoever comes nevertheless is served once
     /// more. Never without `skip_exit`, with which alone Envoy refuses no connection for as long as it lives.
     pub async fn drain(&self, scope: DrainScope) -> Result<(), AdminError> {
@@ -134,10 +189,35 @@ impl EnvoyAdmin {
         self.ask(Method::POST, path, PATIENCE).await.map(drop)
     }
 
+    /// `POST /drain_listeners` without any mercy: Envoy closes its listeners at once and for ever. Whoever
+    /// comes is refused, unless another Envoy has the same sockets.
+    pub async fn close_listeners(&self) -> Result<(), AdminError> {
+        self.ask(Method::POST, "/drain_listeners", PATIENCE).await.map(drop)
+    }
+
+    /// `POST /healthcheck/fail`: `/ready` becomes 503, and every answer tells its client to leave.
+    pub async fn fail_health_checks(&self) -> Result<(), AdminError> {
+        self.ask(Method::POST, "/healthcheck/fail", PATIENCE).await.map(drop)
+    }
+
+    /// `POST /logging`: levels in the spelling of `--proxyLogLevel`, as `info,http:debug`. What is not
+    /// named stays as it is; levels Envoy would not take are refused before it is asked.
+    pub async fn log_level(&self, levels: &str) -> Result<(), AdminError> {
+        for path in levels::requests(levels)? {
+            self.ask(Method::POST, &path, PATIENCE).await?;
+        }
+        Ok(())
+    }
+
     /// What Envoy is busy with; `None` when its statistics are not kept.
     pub async fn activity(&self) -> Result<Option<Activity>, AdminError> {
-        let body = self.ask(Method::GET, stats::ACTIVITY, STATS_PATIENCE).await?;
-        Ok(stats::activity(&String::from_utf8_lossy(&body)))
+        self.census().await.map(|census| census.activity)
+    }
+
+    /// The same, and who is busy.
+    pub async fn census(&self) -> Result<Census, AdminError> {
+        let body = self.ask(Method::GET, census::PATH, STATS_PATIENCE).await?;
+        Ok(census::count(&String::from_utf8_lossy(&body)))
     }
 
     /// Which configuration Envoy has received so far.
@@ -148,40 +228,25 @@ impl EnvoyAdmin {
 
     /// Opens `path`, whose answer may be of any length and is left to the caller.
     pub async fn open(&self, path: &str, patience: Duration) -> Result<Incoming, AdminError> {
-        let response = timeout(patience, self.send(Method::GET, path));
+        let response = self.forward(wire::request(Method::GET, path)?, patience).await?;
+        wire::body_of(response)
+    }
+
+    /// Sends a request as it is. The answer, whatever its status, must begin within `patience`; its body may
+    /// be of any length and is left to the caller.
+    pub async fn forward(
+        &self,
+        request: Request<Empty<Bytes>>,
+        patience: Duration,
+    ) -> Result<Response<Incoming>, AdminError> {
+        let response = tokio::time::timeout(patience, wire::send(&self.address, request));
         response.await.map_err(|_| AdminError::Silent(patience))?
     }
 
     async fn ask(&self, method: Method, path: &str, patience: Duration) -> Result<Bytes, AdminError> {
-        let answer = async {
-            let body = self.send(method, path).await?;
-            let collected = Limited::new(body, MAX_BODY).collect().await;
-            collected.map(Collected::to_bytes).map_err(|error| match error.downcast::<hyper::Error>() {
-                Ok(error) => AdminError::Http(*error),
-                Err(error) => {
-                    debug_assert!(error.is::<LengthLimitError>());
-                    AdminError::TooLong
-                }
-            })
-        };
-        timeout(patience, answer).await.map_err(|_| AdminError::Silent(patience))?
-    }
-
-    async fn send(&self, method: Method, path: &str) -> Result<Incoming, AdminError> {
-        let stream = TcpStream::connect(self.address).await.map_err(AdminError::Connect)?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        // Ends with the answer, or as soon as nobody waits for it any more; its error is the answer's.
-        tokio::spawn(async { drop(connection.await) });
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(HOST, "localhost")
-            .body(Empty::<Bytes>::new())?;
-        let response = sender.send_request(request).await?;
-        match response.status() {
-            StatusCode::OK => Ok(response.into_body()),
-            status => Err(AdminError::Status(status)),
-        }
+        let request = wire::request(method, path)?;
+        let answer = async { wire::collect(wire::body_of(wire::send(&self.address, request).await?)?).await };
+        tokio::time::timeout(patience, answer).await.map_err(|_| AdminError::Silent(patience))?
     }
 }
 

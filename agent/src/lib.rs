@@ -1,5 +1,6 @@
 //! The agent as a library, so that tests and fuzz targets reach its parts; `main.rs` is the program.
 
+pub mod admin_proxy;
 pub mod bootstrap;
 pub mod cgroup;
 pub mod cli;
@@ -8,7 +9,10 @@ pub mod config;
 pub mod driver;
 pub mod envoy_admin;
 pub mod hot_restart;
+pub mod lifecycle;
+mod listen;
 pub mod logs;
+pub mod peer;
 pub mod process;
 pub mod report;
 pub mod signals;

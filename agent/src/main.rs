@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use pilot_agent::cli::{Cli, Command};
-use pilot_agent::command::{self, Failure, bootstrap, proxy, request, version, wait};
+use pilot_agent::command::{self, Failure, bootstrap, proxy, request, status, version, wait};
 use pilot_agent::config::fault::FaultKind;
 
 fn main() -> ExitCode {
@@ -45,6 +45,7 @@ fn run(cli: Cli) -> Result<u8, Failure> {
             warn(bootstrap::run(&flags, &cli.log)?.iter());
         }
         Command::Request(flags) => request::run(&flags)?,
+        Command::Status(flags) => status::run(&flags)?,
         Command::Wait(flags) => wait::run(&flags)?,
         Command::Version(flags) => version::run(&flags)?,
         Command::Completion { shell } => command::completion(shell)?,

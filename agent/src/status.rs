@@ -1,39 +1,59 @@
-//! The agent's own HTTP server on the status port: readiness with its reason, metrics, and two requests
-//! that only the pod itself may make.
+//! The agent's own HTTP server on the status port: readiness with its reason, metrics, the sidecar's life, and
+//! requests that only the pod itself may make.
 //!
 //! | path | who | answer |
 //! | --- | --- | --- |
 //! | `/healthz/ready` | anybody | 200, or 503 and why |
 //! | `/stats/prometheus`, `/metrics` | anybody | the agent's metrics, then Envoy's |
-//! | `POST /quitquitquit` | loopback | stop without a drain |
-//! | `POST /drain` | loopback | leave the service, go on serving |
+//! | `/lifecycle` | the pod | everything there is to know, as JSON |
+//! | `/lifecycle/events` | the pod | the same as it changes, as server-sent events |
+//! | `POST /quitquitquit` | the trusted | stop without a drain |
+//! | `POST /drain` | the trusted | leave the service, go on serving |
+//! | `POST /restart` | the trusted | start a new Envoy, hand over to it |
+//! | `POST /logging?level=…&envoy=…` | the trusted | set levels, the agent's and Envoy's |
 //!
-//! Deliberately decides nothing about Envoy: the two requests become events for the supervisor.
+//! The trusted are root, our own user and those of `--trustedUids`, within the pod. Deliberately decides
+//! nothing about Envoy: requests become orders for the driver.
 
+mod events;
+mod levels;
 mod metrics;
 mod ready;
 
-use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use http::{Method, Request, Response, StatusCode, header::CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header::CONTENT_TYPE};
 use http_body_util::{BodyExt, BodyStream, Full, StreamBody, combinators::UnsyncBoxBody};
-use hyper::{body::Frame, server::conn::http1, service::service_fn};
+use hyper::{
+    body::{Frame, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, mpsc, watch},
-    time::{sleep, timeout},
+    sync::{mpsc, watch},
 };
 use tracing::{debug, info, warn};
 
-use self::ready::{Readiness, Unready};
-pub use self::{metrics::Counters, ready::Expected};
+use self::{
+    events::Events,
+    ready::{Readiness, Unready},
+};
+pub use self::{
+    levels::SetLevels,
+    metrics::{Counters, HotRestart},
+    ready::Expected,
+};
 use crate::{
-    envoy_admin::EnvoyAdmin,
+    envoy_admin::{AdminError, EnvoyAdmin},
+    lifecycle::{self, Feed},
+    listen::{self, Pulse},
     logs::Sink,
-    supervisor::{Event, Phase},
+    peer::{self, Denied, Ends, Gate},
+    supervisor::Phase,
 };
 
 /// A flood of connections waits in the backlog; it neither costs memory nor ends us.
@@ -42,26 +62,72 @@ const CONNECTIONS: usize = 128;
 /// Whoever has connected has this long to say what for.
 const HEADER_PATIENCE: Duration = Duration::from_secs(5);
 
-/// No answer takes longer, not even the metrics of a very large Envoy to a slow reader.
+/// No answer takes longer, not even the metrics of a very large Envoy to a slow reader. Events do.
 const ANSWER_PATIENCE: Duration = Duration::from_mins(1);
 
 /// Envoy writes a hundred megabytes of metrics in four seconds.
 const SCRAPE_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Out of file descriptors: the next try is no better at once.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 type Body = UnsyncBoxBody<Bytes, hyper::Error>;
 
+/// What somebody in the pod wants of the driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// `POST /quitquitquit`: stop now, without a drain.
+    Quit,
+    /// `POST /drain`: leave the service but go on serving.
+    Withdraw,
+    /// `POST /restart`: a new Envoy, even if nothing has changed.
+    Restart,
+}
+
 /// What the status server looks at and whom it tells.
-#[derive(Debug)]
+pub struct Wiring {
+    /// Where in its life Envoy is.
+    pub phases: watch::Receiver<Phase>,
+    /// The admin of the newest Envoy, if there is one.
+    pub admin: watch::Receiver<Option<EnvoyAdmin>>,
+    /// What readiness waits for.
+    pub expected: Expected,
+    /// The sidecar's life, for `/lifecycle`.
+    pub lifecycle: Feed,
+    /// Whom orders go to.
+    pub orders: mpsc::Sender<Order>,
+    /// Sets the agent's own log levels; `None`: they stay as they are.
+    pub levels: Option<SetLevels>,
+    /// Who may give orders.
+    pub gate: Gate,
+    /// What has been counted.
+    pub counters: Arc<Counters>,
+    /// The log, whose losses are a metric.
+    pub sink: Sink,
+}
+
+/// The server.
 pub struct StatusServer {
-    phases: watch::Receiver<Phase>,
-    requests: mpsc::Sender<Event>,
-    admin: EnvoyAdmin,
+    wiring: Wiring,
     readiness: Readiness,
-    counters: Arc<Counters>,
-    sink: Sink,
+    events: Events,
+}
+
+/// Why a request is not done. What is displayed is for the one who asked.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error("{0}")]
+    Denied(Denied),
+    #[error("only POST")]
+    Method,
+    #[error("too many requests")]
+    Busy,
+    #[error("{0}")]
+    Levels(String),
+    #[error("this agent's log levels stay as they are")]
+    Fixed,
+    #[error("Envoy's levels stay as they are: {0}")]
+    Envoy(AdminError),
 }
 
 /// Takes the port. Done before Envoy is started: an agent nobody can ask is not to run one.
@@ -73,43 +139,22 @@ pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 
 impl StatusServer {
     /// A server that does not listen yet.
-    pub fn new(
-        phases: watch::Receiver<Phase>,
-        requests: mpsc::Sender<Event>,
-        (admin, expected): (EnvoyAdmin, Expected),
-        counters: Arc<Counters>,
-        sink: Sink,
-    ) -> Self {
-        Self { phases, requests, admin, readiness: Readiness::new(expected), counters, sink }
+    pub fn new(wiring: Wiring) -> Self {
+        Self { readiness: Readiness::new(wiring.expected), events: Events::default(), wiring }
     }
 
     /// Serves for as long as the agent lives.
     pub async fn run(self, listener: TcpListener) -> Infallible {
         let server = Arc::new(self);
-        let free = Arc::new(Semaphore::new(CONNECTIONS));
-        loop {
-            // Never closed, so never an error; and without a permit nobody is accepted.
-            let permit = Arc::clone(&free).acquire_owned().await;
-            match listener.accept().await {
-                Ok((stream, peer)) => {
-                    let serve = Arc::clone(&server).serve(stream, peer);
-                    tokio::spawn(async move {
-                        serve.await;
-                        drop(permit);
-                    });
-                }
-                Err(error) => {
-                    debug!(%error, "accept on the status port");
-                    sleep(ACCEPT_PAUSE).await;
-                }
-            }
-        }
+        listen::serve(listener, CONNECTIONS, |stream| Arc::clone(&server).serve(stream)).await
     }
 
-    async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr) {
+    async fn serve(self: Arc<Self>, stream: TcpStream) {
+        let Ok(ends) = Ends::of(&stream) else { return };
+        let pulse = Arc::new(Pulse::default());
         let answer = service_fn(|request| {
-            let server = Arc::clone(&self);
-            async move { Ok::<_, Infallible>(server.answer(&request, peer).await) }
+            let (server, pulse) = (&self, &pulse);
+            async move { Ok::<_, Infallible>(server.answer(&request, ends, pulse).await) }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -117,28 +162,44 @@ impl StatusServer {
             // One question each: what a connection may cost is bounded by what one answer may.
             .keep_alive(false)
             .serve_connection(TokioIo::new(stream), answer);
-        match timeout(ANSWER_PATIENCE, connection).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => debug!(%error, %peer, "status connection"),
-            Err(_) => debug!(%peer, "status connection timed out"),
+        tokio::select! {
+            served = connection => {
+                if let Err(error) = served {
+                    debug!(%error, peer = %ends.theirs, "status connection");
+                }
+            }
+            // Only events beat.
+            () = pulse.stops(ANSWER_PATIENCE) => debug!(peer = %ends.theirs, "status connection timed out"),
         }
     }
 
-    async fn answer<B>(&self, request: &Request<B>, peer: SocketAddr) -> Response<Body> {
-        match request.uri().path() {
-            "/healthz/ready" => self.ready().await,
-            "/stats/prometheus" | "/metrics" => self.metrics(request.uri().query()).await,
-            "/quitquitquit" => self.ask(request.method(), peer, Event::Quit),
-            "/drain" => self.ask(request.method(), peer, Event::Withdraw),
-            path => text(StatusCode::NOT_FOUND, format!("no {path} here\n")),
-        }
+    async fn answer<B>(&self, request: &Request<B>, ends: Ends, pulse: &Arc<Pulse>) -> Response<Body> {
+        let answer = match request.uri().path() {
+            "/healthz/ready" => Ok(self.ready().await),
+            "/stats/prometheus" | "/metrics" => Ok(self.metrics(request.uri().query()).await),
+            "/lifecycle" => match in_pod(request, ends) {
+                Ok(()) => Ok(self.lifecycle().await),
+                Err(denied) => Err(Refusal::Denied(denied)),
+            },
+            "/lifecycle/events" => in_pod(request, ends)
+                .map_err(Refusal::Denied)
+                .and_then(|()| self.events.begin(&self.wiring.lifecycle, pulse)),
+            "/quitquitquit" => self.ordered(request, ends, Order::Quit),
+            "/drain" => self.ordered(request, ends, Order::Withdraw),
+            "/restart" => self.ordered(request, ends, Order::Restart),
+            "/logging" => match self.trusted(request, ends) {
+                Ok(()) => self.set_levels(request.uri().query().unwrap_or_default()).await,
+                Err(refusal) => Err(refusal),
+            },
+            path => Ok(text(StatusCode::NOT_FOUND, format!("no {path} here\n"))),
+        };
+        answer.unwrap_or_else(|refusal| text(refusal.status(), format!("{refusal}\n")))
     }
 
     async fn ready(&self) -> Response<Body> {
-        let phase = *self.phases.borrow();
-        match self.readiness.of(phase, &self.admin).await {
+        match self.readiness().await {
             Ok(()) => {
-                if self.counters.ready() {
+                if self.wiring.counters.ready() {
                     info!("ready for the first time");
                 }
                 text(StatusCode::OK, "ready\n")
@@ -150,6 +211,15 @@ impl StatusServer {
         }
     }
 
+    async fn readiness(&self) -> Result<(), Unready> {
+        let (phase, admin) = (*self.wiring.phases.borrow(), self.admin());
+        self.readiness.of(phase, admin.as_ref()).await
+    }
+
+    fn admin(&self) -> Option<EnvoyAdmin> {
+        self.wiring.admin.borrow().clone()
+    }
+
     /// Once per reason, not once per probe.
     fn log(&self, unready: &Unready) {
         if self.readiness.is_news(unready) {
@@ -159,46 +229,104 @@ impl StatusServer {
 
     /// Our own metrics never depend on Envoy's; Envoy's are passed on as they come.
     async fn metrics(&self, query: Option<&str>) -> Response<Body> {
-        let path =
-            query.map_or_else(|| "/stats/prometheus".into(), |query| format!("/stats/prometheus?{query}"));
-        self.counters.scraped();
-        let envoys = self.admin.open(&path, SCRAPE_PATIENCE).await.inspect_err(|error| {
+        let counters = &self.wiring.counters;
+        counters.scraped();
+        let envoys = self.scrape(query).await.inspect_err(|error| {
             debug!(%error, "scrape Envoy");
-            self.counters.scrape_failed();
+            counters.scrape_failed();
         });
-        let own = self.counters.render(*self.phases.borrow(), self.sink.dropped());
+        let phase = *self.wiring.phases.borrow();
+        let own = counters.render(phase, &self.wiring.lifecycle.now(), self.wiring.sink.dropped());
         let own = stream::once(async { Ok(Frame::data(Bytes::from(own))) });
         let body = match envoys {
             Ok(envoys) => StreamBody::new(own.chain(BodyStream::new(envoys))).boxed_unsync(),
             Err(_) => StreamBody::new(own).boxed_unsync(),
         };
-        let mut response = Response::new(body);
-        response.headers_mut().insert(CONTENT_TYPE, metrics::CONTENT_TYPE);
-        response
+        typed(StatusCode::OK, metrics::CONTENT_TYPE, body)
     }
 
-    fn ask(&self, method: &Method, peer: SocketAddr, event: Event) -> Response<Body> {
-        // Behind a dual-stack socket an IPv4 loopback comes as `::ffff:127.0.0.1`.
-        if !peer.ip().to_canonical().is_loopback() {
-            return text(StatusCode::FORBIDDEN, "only from the pod itself\n");
+    async fn scrape(&self, query: Option<&str>) -> Result<Incoming, AdminError> {
+        let path =
+            query.map_or_else(|| "/stats/prometheus".into(), |query| format!("/stats/prometheus?{query}"));
+        let admin = self.admin().ok_or(AdminError::Absent)?;
+        admin.open(&path, SCRAPE_PATIENCE).await
+    }
+
+    async fn lifecycle(&self) -> Response<Body> {
+        let reason = self.readiness().await.err().map(|unready| unready.to_string());
+        let mut now = lifecycle::Lifecycle::clone(&self.wiring.lifecycle.now());
+        now.readiness = lifecycle::Readiness { ready: reason.is_none(), reason };
+        // A tree of words and numbers has a rendering.
+        let json = serde_json::to_string_pretty(&now).unwrap_or_default() + "\n";
+        typed(StatusCode::OK, JSON, whole(json))
+    }
+
+    /// Only by POST, from the pod, no foreign page, and somebody we trust: the cheapest question first.
+    fn trusted<B>(&self, request: &Request<B>, ends: Ends) -> Result<(), Refusal> {
+        in_pod(request, ends)?;
+        if request.method() != Method::POST {
+            return Err(Refusal::Method);
         }
-        if method != Method::POST {
-            return text(StatusCode::METHOD_NOT_ALLOWED, "only POST\n");
-        }
-        info!(?event, %peer, "asked over the status port");
-        match self.requests.try_send(event) {
-            Ok(()) => text(StatusCode::OK, "OK\n"),
+        Ok(self.wiring.gate.admit(ends)?)
+    }
+
+    fn ordered<B>(&self, request: &Request<B>, ends: Ends, order: Order) -> Result<Response<Body>, Refusal> {
+        let peer = ends.theirs;
+        self.trusted(request, ends).inspect_err(|refusal| info!(%refusal, ?order, %peer, "refused"))?;
+        info!(?order, %peer, "asked over the status port");
+        match self.wiring.orders.try_send(order) {
+            Ok(()) => Ok(text(StatusCode::OK, "OK\n")),
             Err(error) => {
-                warn!(%error, ?event, "refused");
-                text(StatusCode::SERVICE_UNAVAILABLE, "too many requests\n")
+                warn!(%error, ?order, "refused");
+                Err(Refusal::Busy)
             }
         }
     }
 }
 
+impl fmt::Debug for StatusServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StatusServer").field("readiness", &self.readiness).finish_non_exhaustive()
+    }
+}
+
+fn in_pod<B>(request: &Request<B>, ends: Ends) -> Result<(), Denied> {
+    ends.in_pod()?;
+    peer::no_foreign_page(request)
+}
+
+// === impl Refusal ===
+
+impl From<Denied> for Refusal {
+    fn from(denied: Denied) -> Self {
+        Self::Denied(denied)
+    }
+}
+
+impl Refusal {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Denied(_) => StatusCode::FORBIDDEN,
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Busy | Self::Envoy(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Levels(_) => StatusCode::BAD_REQUEST,
+            Self::Fixed => StatusCode::NOT_IMPLEMENTED,
+        }
+    }
+}
+
 fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
-    let mut response = Response::new(Full::new(body.into()).map_err(|never| match never {}).boxed_unsync());
+    typed(status, TEXT, whole(body))
+}
+
+fn whole(body: impl Into<Bytes>) -> Body {
+    Full::new(body.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
+fn typed(status: StatusCode, kind: HeaderValue, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
     *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, kind);
     response
 }
 

@@ -4,6 +4,7 @@ pub mod bootstrap;
 mod http;
 pub mod proxy;
 pub mod request;
+pub mod status;
 pub mod version;
 pub mod wait;
 

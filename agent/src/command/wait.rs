@@ -37,8 +37,11 @@ async fn ask(flags: &WaitFlags) -> anyhow::Result<()> {
     let request = http::Request::get(flags.url.clone()).body(Full::default())?;
     let patience = Duration::from_millis(flags.request_timeout_millis.into());
     let asked = tokio::time::timeout(patience, client::send(request)).await;
-    let status = asked.with_context(|| format!("{}: no answer within {patience:?}", flags.url))??.status();
-    ensure!(status == http::StatusCode::OK, "{}: {status}", flags.url);
+    let response = asked.with_context(|| format!("{}: no answer within {patience:?}", flags.url))??;
+    let (status, body) = (response.status(), String::from_utf8_lossy(response.body()));
+    // The agent's says why; Envoy's own says nothing.
+    let reason: String = body.lines().take(1).map(|reason| format!(": {}", reason.trim())).collect();
+    ensure!(status == http::StatusCode::OK, "{}: {status}{reason}", flags.url);
     Ok(())
 }
 
@@ -67,9 +70,9 @@ mod tests {
     #[tokio::test]
     async fn the_last_answer_says_why_it_is_not_ready() {
         let (address, server) =
-            serve(&["HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n"]).await;
+            serve(&["HTTP/1.1 503 Service Unavailable\r\ncontent-length: 5\r\n\r\nwhy?\n"]).await;
         let error = ask(&flags(&address, 0)).await.unwrap_err();
-        assert!(error.to_string().contains("503"), "{error}");
+        assert!(error.to_string().ends_with("503 Service Unavailable: why?"), "{error}");
         server.await.unwrap();
         let error = wait(&flags(&address, 0)).await.unwrap_err();
         assert!(error.to_string().contains("not ready after 0 s"), "{error}");

@@ -86,7 +86,7 @@ impl Observer {
                 launch = phase.launch;
                 memory = Memory::new(Instant::now());
             }
-            let looking = look(self.admin, &self.bootstrap, phase, &mut memory);
+            let looking = look(&self.admin, &self.bootstrap, phase, &mut memory);
             let event = tokio::select! {
                 event = looking => event,
                 changed = self.phases.changed() => match changed {
@@ -102,7 +102,7 @@ impl Observer {
 }
 
 /// The next event worth telling in this phase.
-async fn look(admin: EnvoyAdmin, bootstrap: &std::path::Path, phase: Phase, memory: &mut Memory) -> Event {
+async fn look(admin: &EnvoyAdmin, bootstrap: &std::path::Path, phase: Phase, memory: &mut Memory) -> Event {
     match (phase.stage, phase.epoch) {
         (Stage::Starting, Some(epoch)) => starting(admin, bootstrap, epoch, memory).await,
         (Stage::Running | Stage::Silent, Some(_)) => running(admin, memory).await,
@@ -112,7 +112,7 @@ async fn look(admin: EnvoyAdmin, bootstrap: &std::path::Path, phase: Phase, memo
 }
 
 async fn starting(
-    admin: EnvoyAdmin,
+    admin: &EnvoyAdmin,
     bootstrap: &std::path::Path,
     epoch: Epoch,
     memory: &mut Memory,
@@ -134,7 +134,7 @@ async fn starting(
     }
 }
 
-async fn running(admin: EnvoyAdmin, memory: &mut Memory) -> Event {
+async fn running(admin: &EnvoyAdmin, memory: &mut Memory) -> Event {
     loop {
         sleep(memory.run_interval()).await;
         let ready = admin.ready().await;
@@ -144,7 +144,7 @@ async fn running(admin: EnvoyAdmin, memory: &mut Memory) -> Event {
     }
 }
 
-async fn draining(admin: EnvoyAdmin, memory: &mut Memory) -> Event {
+async fn draining(admin: &EnvoyAdmin, memory: &mut Memory) -> Event {
     sleep(memory.pause).await;
     let asked = Instant::now();
     let activity = admin.activity().await.unwrap_or_else(|error| {

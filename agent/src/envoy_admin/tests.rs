@@ -80,3 +80,52 @@ fn whoever_does_not_answer_is_given_up_in_time() {
         assert!(matches!(with_admin(answer, ask).1, Err(AdminError::Silent(_))), "{answer:?}");
     }
 }
+
+#[test]
+fn what_may_be_done_to_envoy_is_done_by_post() {
+    let check = |expected: &str, ask: &dyn Fn(EnvoyAdmin) -> Asked| {
+        let (line, answered) = with_admin(&http("200 OK", "OK\n"), async |admin| ask(admin).await.is_ok());
+        assert_eq!((line.as_str(), answered), (expected, true));
+    };
+    check("POST /drain_listeners HTTP/1.1", &|admin| Box::pin(async move { admin.close_listeners().await }));
+    check("POST /healthcheck/fail HTTP/1.1", &|admin| {
+        Box::pin(async move { admin.fail_health_checks().await })
+    });
+    check("POST /logging?paths=http:debug HTTP/1.1", &|admin| {
+        Box::pin(async move { admin.log_level("http:debug").await })
+    });
+}
+
+type Asked = std::pin::Pin<Box<dyn Future<Output = Result<(), AdminError>>>>;
+
+#[test]
+fn levels_that_are_none_are_not_even_asked_for() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let admin = EnvoyAdmin::at(Address::Unix("/nowhere/admin.sock".into()));
+    assert!(matches!(runtime.block_on(admin.log_level("loud")), Err(AdminError::Level(_))));
+    assert!(matches!(runtime.block_on(admin.log_level("debug")), Err(AdminError::Connect(_))));
+}
+
+#[test]
+fn the_hot_restart_version_is_a_line() {
+    let ask = async |admin: EnvoyAdmin| admin.hot_restart_version().await.ok();
+    assert_eq!(with_admin(&http("200 OK", "11.104\n"), ask).1.as_deref(), Some("11.104"));
+}
+
+#[tokio::test]
+async fn a_socket_in_the_file_system_is_as_good_as_a_port() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("admin.sock");
+    let listener = tokio::net::UnixListener::bind(&path).unwrap();
+    let serve = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut asked = [0; 1024];
+        assert!(stream.read(&mut asked).await.unwrap() > 0);
+        stream.write_all(http("200 OK", "LIVE\n").as_bytes()).await.unwrap();
+        stream
+    };
+    let admin = EnvoyAdmin::at(Address::Unix(path.clone()));
+    assert_eq!(admin.address().to_string(), format!("unix:{}", path.display()));
+    let (_open, ready) = tokio::join!(serve, admin.ready());
+    assert_eq!(ready.unwrap(), Liveness::Live);
+}

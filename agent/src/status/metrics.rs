@@ -10,7 +10,10 @@ use std::{
 
 use http::HeaderValue;
 
-use crate::supervisor::{Phase, Stage, Status};
+use crate::{
+    lifecycle::{ExitReason, Lifecycle},
+    supervisor::{Phase, Stage, Status},
+};
 
 pub(super) const CONTENT_TYPE: HeaderValue =
     HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
@@ -18,12 +21,32 @@ pub(super) const CONTENT_TYPE: HeaderValue =
 /// Never, in a gauge of milliseconds or of exit codes.
 const NEVER: i64 = -1;
 
+/// How a hot restart went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HotRestart {
+    /// The new Envoy is LIVE and has taken over.
+    Live,
+    /// It never started: the configuration was refused, or the versions do not go together.
+    Refused,
+    /// It died before it was LIVE.
+    Died,
+    /// It was not LIVE in time.
+    Late,
+    /// Something more important came: a stop, or the death of the old one.
+    Abandoned,
+}
+
 /// Counted by the driver and the status server, read by scrapes.
 #[derive(Debug)]
 pub struct Counters {
     started: Instant,
     ready_after: AtomicI64,
     drained_for: AtomicI64,
+    drains: AtomicU64,
+    drained_in_all: AtomicI64,
+    restarts: AtomicU64,
+    hot_restarts: [AtomicU64; HotRestart::ALL.len()],
+    exits: [AtomicU64; ExitReason::ALL.len()],
     deaths: AtomicU64,
     last_exit_code: AtomicI64,
     orphans: AtomicU64,
@@ -40,6 +63,11 @@ impl Counters {
             started,
             ready_after: AtomicI64::new(NEVER),
             drained_for: AtomicI64::new(NEVER),
+            drains: AtomicU64::new(0),
+            drained_in_all: AtomicI64::new(0),
+            restarts: AtomicU64::new(0),
+            hot_restarts: Default::default(),
+            exits: Default::default(),
             deaths: AtomicU64::new(0),
             last_exit_code: AtomicI64::new(NEVER),
             orphans: AtomicU64::new(0),
@@ -62,6 +90,23 @@ impl Counters {
     /// A drain has ended.
     pub fn drained(&self, lasted: Duration) {
         self.drained_for.store(millis(lasted), Relaxed);
+        self.drained_in_all.fetch_add(millis(lasted), Relaxed);
+        self.drains.fetch_add(1, Relaxed);
+    }
+
+    /// An Envoy was started because the one before it had ended.
+    pub fn restarted(&self) {
+        self.restarts.fetch_add(1, Relaxed);
+    }
+
+    /// A hot restart has come to an end.
+    pub fn hot_restarted(&self, outcome: HotRestart) {
+        bump(&self.hot_restarts, HotRestart::ALL.iter().position(|known| *known == outcome));
+    }
+
+    /// An Envoy has ended, and this was it to us.
+    pub fn exited(&self, reason: ExitReason) {
+        bump(&self.exits, ExitReason::ALL.iter().position(|known| *known == reason));
     }
 
     /// The sidecar is ready; whether for the first time.
@@ -80,13 +125,30 @@ impl Counters {
         self.scrape_failures.fetch_add(1, Relaxed);
     }
 
-    pub(super) fn render(&self, phase: Phase, dropped_lines: u64) -> String {
-        let mut page = Page(String::with_capacity(2048));
+    pub(super) fn render(&self, phase: Phase, lifecycle: &Lifecycle, dropped_lines: u64) -> String {
+        let mut page = Page(String::with_capacity(4096));
         page.counter("envoy_starts_total", "Envoys started.", phase.launch);
         page.counter(
             "envoy_deaths_total",
             "Envoys that ended, for whatever reason.",
             self.deaths.load(Relaxed),
+        );
+        page.family(
+            "envoy_exits_total",
+            "Envoys that ended, by what it was to the agent.",
+            "reason",
+            ExitReason::ALL.map(ExitReason::as_str).iter().zip(&self.exits),
+        );
+        page.counter(
+            "envoy_restarts_total",
+            "Envoys started because the one before had ended.",
+            self.restarts.load(Relaxed),
+        );
+        page.family(
+            "hot_restarts_total",
+            "Hot restarts, by how they went.",
+            "outcome",
+            HotRestart::ALL.map(HotRestart::as_str).iter().zip(&self.hot_restarts),
         );
         page.gauge_of(
             "envoy_last_exit_code",
@@ -96,6 +158,12 @@ impl Counters {
         if let Some(epoch) = phase.epoch {
             page.gauge("envoy_epoch", "Restart epoch of the Envoy at work.", epoch);
         }
+        page.gauge(
+            "envoy_generations",
+            "Envoys that run: two in a hot restart.",
+            lifecycle.generations.len(),
+        );
+        page.gauge("restart_budget_left", "Crashes that may still come.", lifecycle.restarts.left);
         page.header("envoy_state", "gauge", "Where in its life Envoy is: 1 for one state, 0 for the others.");
         for stage in Stage::ALL {
             page.sample(format_args!("envoy_state{{state=\"{stage}\"}}"), u8::from(stage == phase.stage));
@@ -106,6 +174,17 @@ impl Counters {
             self.ready_after.load(Relaxed),
         );
         page.seconds("drain_duration_seconds", "How long the drain took.", self.drained_for.load(Relaxed));
+        page.counter("drains_total", "Drains that have ended.", self.drains.load(Relaxed));
+        let drained = u64::try_from(self.drained_in_all.load(Relaxed)).unwrap_or_default();
+        page.counter(
+            "drain_seconds_total",
+            "How long they took together.",
+            Duration::from_millis(drained).as_secs_f64(),
+        );
+        if let Some(shutdown) = &lifecycle.shutdown {
+            page.gauge_if("drain_requests", "HTTP requests a drain waits for.", shutdown.requests);
+            page.gauge_if("drain_connections", "Connections open in a drain.", shutdown.connections);
+        }
         page.counter(
             "orphans_reaped_total",
             "Children of others that ended up with us as PID 1.",
@@ -123,6 +202,29 @@ fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
+fn bump(counters: &[AtomicU64], position: Option<usize>) {
+    if let Some(counter) = position.and_then(|position| counters.get(position)) {
+        counter.fetch_add(1, Relaxed);
+    }
+}
+
+// === impl HotRestart ===
+
+impl HotRestart {
+    const ALL: [Self; 5] = [Self::Live, Self::Refused, Self::Died, Self::Late, Self::Abandoned];
+
+    /// The word for metrics.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Refused => "refused",
+            Self::Died => "died",
+            Self::Late => "late",
+            Self::Abandoned => "abandoned",
+        }
+    }
+}
+
 struct Page(String);
 
 // === impl Page ===
@@ -136,6 +238,25 @@ impl Page {
     fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
         self.header(name, "gauge", help);
         self.sample(name, value);
+    }
+
+    fn gauge_if(&mut self, name: &str, help: &str, value: Option<u64>) {
+        if let Some(value) = value {
+            self.gauge(name, help, value);
+        }
+    }
+
+    fn family<'a>(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &str,
+        samples: impl Iterator<Item = (&'a &'static str, &'a AtomicU64)>,
+    ) {
+        self.header(name, "counter", help);
+        for (value, count) in samples {
+            self.sample(format_args!("{name}{{{label}=\"{value}\"}}"), count.load(Relaxed));
+        }
     }
 
     /// A gauge that exists once there is something to say.
@@ -168,11 +289,12 @@ impl Page {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lifecycle::{Budget, Generation, Shutdown};
     use crate::supervisor::{Epoch, Offer};
 
-    fn check(counters: &Counters, stage: Stage, present: &[&str], absent: &[&str]) {
+    fn check(counters: &Counters, stage: Stage, lifecycle: &Lifecycle, present: &[&str], absent: &[&str]) {
         let phase = Phase { launch: 2, epoch: Some(Epoch::FIRST), stage, offer: Offer::Offered };
-        let page = counters.render(phase, 7);
+        let page = counters.render(phase, lifecycle, 7);
         for line in present {
             assert!(page.lines().any(|seen| seen == *line), "no {line} in\n{page}");
         }
@@ -187,6 +309,7 @@ mod tests {
         check(
             &counters,
             Stage::Running,
+            &Lifecycle::default(),
             &[
                 "istio_agent_envoy_starts_total 2",
                 "istio_agent_envoy_deaths_total 0",
@@ -195,21 +318,46 @@ mod tests {
                 "istio_agent_envoy_state{state=\"draining\"} 0",
                 "istio_agent_log_lines_dropped_total 7",
                 "istio_agent_scrape_failures_total{type=\"envoy\"} 0",
+                "istio_agent_hot_restarts_total{outcome=\"live\"} 0",
+                "istio_agent_envoy_exits_total{reason=\"crashed\"} 0",
             ],
-            &["last_exit_code", "startup_duration", "drain_duration"],
+            &["last_exit_code", "startup_duration", "drain_duration", "drain_requests", "drain_connections"],
         );
 
         counters.died(Status::Signaled(9));
+        counters.exited(ExitReason::Crashed);
+        counters.restarted();
+        counters.hot_restarted(HotRestart::Died);
+        counters.hot_restarted(HotRestart::Live);
+        counters.hot_restarted(HotRestart::Live);
+        counters.drained(Duration::from_millis(2000));
         counters.drained(Duration::from_millis(1500));
         counters.reaped(3);
         counters.scraped();
         counters.scrape_failed();
         assert!(counters.ready());
         assert!(!counters.ready(), "the first time comes once");
+        let lifecycle = Lifecycle {
+            generations: vec![Generation::default(), Generation::default()],
+            restarts: Budget { left: 9, of: 10, refilled_at: None },
+            shutdown: Some(Shutdown { requests: Some(3), ..Shutdown::default() }),
+            ..Lifecycle::default()
+        };
         check(
             &counters,
             Stage::Draining,
+            &lifecycle,
             &[
+                "istio_agent_envoy_exits_total{reason=\"crashed\"} 1",
+                "istio_agent_envoy_exits_total{reason=\"stopped\"} 0",
+                "istio_agent_envoy_restarts_total 1",
+                "istio_agent_hot_restarts_total{outcome=\"live\"} 2",
+                "istio_agent_hot_restarts_total{outcome=\"died\"} 1",
+                "istio_agent_envoy_generations 2",
+                "istio_agent_restart_budget_left 9",
+                "istio_agent_drains_total 2",
+                "istio_agent_drain_seconds_total 3.5",
+                "istio_agent_drain_requests 3",
                 "istio_agent_envoy_deaths_total 1",
                 "istio_agent_envoy_last_exit_code 137",
                 "istio_agent_drain_duration_seconds 1.5",
@@ -218,7 +366,7 @@ mod tests {
                 "istio_agent_scrape_failures_total{type=\"envoy\"} 1",
                 "istio_agent_envoy_state{state=\"draining\"} 1",
             ],
-            &[],
+            &["drain_connections"],
         );
     }
 }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use crate::{
-    envoy_admin::{ConfigUpdates, EnvoyAdmin},
+    envoy_admin::{AdminError, ConfigUpdates, EnvoyAdmin},
     supervisor::{Offer, Phase, Stage},
 };
 
@@ -53,12 +53,16 @@ impl Readiness {
         Self { expected, complete: AtomicU32::new(0), last: Mutex::default() }
     }
 
-    pub(super) async fn of(&self, phase: Phase, admin: &EnvoyAdmin) -> Result<(), Unready> {
+    pub(super) async fn of(&self, phase: Phase, admin: Option<&EnvoyAdmin>) -> Result<(), Unready> {
         in_phase(phase)?;
         if self.complete.load(Ordering::Relaxed) == phase.launch {
             return Ok(());
         }
-        let updates = match admin.config_updates().await {
+        let updates = match admin.ok_or(AdminError::Absent) {
+            Ok(admin) => admin.config_updates().await,
+            Err(absent) => Err(absent),
+        };
+        let updates = match updates {
             Ok(updates) => updates,
             Err(_) if phase.stage == Stage::Starting => return Err(Unready::Starting),
             Err(_) => return Err(Unready::Silent),

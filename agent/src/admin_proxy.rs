@@ -1,0 +1,170 @@
+//! Envoy's admin for people and their tools: what is safe of it, on the port where Istio has all of it.
+//!
+//! ```text
+//!   istioctl, dashboards ──▶ 127.0.0.1:15000 ──▶ who? ──▶ what? ──▶ Envoy's admin, a Unix socket of mode 0600
+//!                                               peer      rules     (that of the newest Envoy)
+//! ```
+//!
+//! Answers are passed on as they come, whatever their length. Deliberately does not know which Envoy it is:
+//! the driver says where the admin is, or that there is none.
+
+mod rules;
+
+use std::{convert::Infallible, fmt::Display, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use http::{
+    HeaderValue, Request, Response, StatusCode,
+    header::{ACCEPT, CONNECTION, CONTENT_TYPE, HOST, TRANSFER_ENCODING},
+};
+use http_body_util::{BodyExt, BodyStream, Empty, Full, StreamBody, combinators::UnsyncBoxBody};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{Semaphore, watch},
+};
+use tracing::{debug, info};
+
+use crate::{
+    envoy_admin::{AdminError, EnvoyAdmin},
+    listen::{self, Pulse},
+    peer::{self, Denied, Ends, Gate},
+};
+
+/// At once. Browsers open six.
+const CONNECTIONS: usize = 32;
+
+/// Of these, so many may be of strangers who are told why they are refused; the others are just hung up on,
+/// so that they cannot keep anybody out.
+const STRANGERS: usize = 4;
+
+/// Whoever has connected, or asked before, has this long to say what for.
+const HEADER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Envoy's main thread may first have to finish what somebody else has asked for.
+const ENVOYS_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Neither Envoy nor the one who asks may let the other wait for longer than this in the midst of an answer.
+const STANDSTILL: Duration = Duration::from_mins(1);
+
+type Body = UnsyncBoxBody<Bytes, hyper::Error>;
+
+/// The proxy before Envoy's admin.
+#[derive(Clone, Debug)]
+pub struct AdminProxy {
+    target: watch::Receiver<Option<EnvoyAdmin>>,
+    gate: Gate,
+    strangers: Arc<Semaphore>,
+}
+
+// === impl AdminProxy ===
+
+impl AdminProxy {
+    /// A proxy before the newest of these; it does not listen yet.
+    pub fn new(target: watch::Receiver<Option<EnvoyAdmin>>, gate: Gate) -> Self {
+        Self { target, gate, strangers: Arc::new(Semaphore::new(STRANGERS)) }
+    }
+
+    /// Serves for as long as the agent lives, on a port of loopback.
+    pub async fn run(self, listener: TcpListener) -> Infallible {
+        listen::serve(listener, CONNECTIONS, |stream| self.clone().serve(stream)).await
+    }
+
+    async fn serve(self, stream: TcpStream) {
+        let Ok(ends) = Ends::of(&stream) else { return };
+        // A connection keeps its owner.
+        let admitted = self.gate.admit(ends);
+        let _permit = match &admitted {
+            Ok(()) => None,
+            Err(denied) => match self.strangers.try_acquire() {
+                Ok(permit) => {
+                    info!(%denied, peer = %ends.theirs, "refused Envoy's admin");
+                    Some(permit)
+                }
+                Err(_) => return,
+            },
+        };
+        let pulse = Arc::new(Pulse::default());
+        let answer = service_fn(|request| {
+            pulse.beat();
+            let (proxy, admitted, pulse) = (&self, admitted.clone(), Arc::clone(&pulse));
+            async move { Ok::<_, Infallible>(proxy.answer(&request, admitted, pulse).await) }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_PATIENCE)
+            .keep_alive(admitted.is_ok())
+            .serve_connection(TokioIo::new(stream), answer);
+        tokio::select! {
+            served = connection => {
+                if let Err(error) = served {
+                    debug!(%error, peer = %ends.theirs, "admin connection");
+                }
+            }
+            () = pulse.stops(STANDSTILL) => debug!(peer = %ends.theirs, "admin connection stands still"),
+        }
+    }
+
+    async fn answer<B>(
+        &self,
+        request: &Request<B>,
+        admitted: Result<(), Denied>,
+        pulse: Arc<Pulse>,
+    ) -> Response<Body> {
+        if let Err(denied) = admitted.and_then(|()| peer::no_foreign_page(request)) {
+            return refuse(StatusCode::FORBIDDEN, denied);
+        }
+        if let Err(refusal) = rules::judge(request.method(), request.uri().path()) {
+            return refuse(refusal.status(), refusal);
+        }
+        let Some(admin) = self.target.borrow().clone() else {
+            return refuse(StatusCode::SERVICE_UNAVAILABLE, "no Envoy is running");
+        };
+        let answered = match ours(request) {
+            Ok(request) => admin.forward(request, ENVOYS_PATIENCE).await,
+            Err(error) => Err(error.into()),
+        };
+        match answered {
+            Ok(response) => pass_on(response, pulse),
+            Err(error @ AdminError::Silent(_)) => refuse(StatusCode::GATEWAY_TIMEOUT, error),
+            Err(error) => refuse(StatusCode::SERVICE_UNAVAILABLE, causes(&error)),
+        }
+    }
+}
+
+/// Of what came, only what Envoy's admin reads: method, path, query and the format that is wanted.
+fn ours<B>(request: &Request<B>) -> Result<Request<Empty<Bytes>>, http::Error> {
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    let mut ours = Request::builder().method(request.method()).uri(path).header(HOST, "localhost");
+    if let Some(accept) = request.headers().get(ACCEPT) {
+        ours = ours.header(ACCEPT, accept);
+    }
+    ours.body(Empty::new())
+}
+
+fn pass_on(response: Response<Incoming>, pulse: Arc<Pulse>) -> Response<Body> {
+    let (mut head, body) = response.into_parts();
+    // Those of the connection it came over.
+    head.headers.remove(CONNECTION);
+    head.headers.remove(TRANSFER_ENCODING);
+    let frames = BodyStream::new(body).inspect(move |_| pulse.beat());
+    Response::from_parts(head, StreamBody::new(frames).boxed_unsync())
+}
+
+fn refuse(status: StatusCode, why: impl Display) -> Response<Body> {
+    let body = Full::from(format!("pilot-agent: {why}\n")).map_err(|never| match never {});
+    let mut response = Response::new(body.boxed_unsync());
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+fn causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+#[cfg(test)]
+mod tests;

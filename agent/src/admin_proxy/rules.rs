@@ -1,0 +1,161 @@
+//! What of Envoy's admin is passed on. Pure; the whole list is here, and what is not on it is refused.
+//!
+//! Reading is for tools: `istioctl proxy-config`, dashboards, Prometheus, people. Of what changes something,
+//! levels, counters and logs are harmless. Envoy's life is not among it: a drain behind the agent's back
+//! leaves the pod in service, cannot be undone, and most kinds of it refuse connections; the status port has
+//! `/drain` and `/quitquitquit` for that. Dumps of memory hold keys; profilers write files and stop the main
+//! thread; `/tap` shows the traffic; a changed runtime makes a proxy unlike its configuration.
+
+use std::fmt;
+
+use http::{Method, StatusCode};
+
+/// As Envoy 1.40 has them.
+const READ: [&str; 17] = [
+    "/",
+    "/certs",
+    "/clusters",
+    "/config_dump",
+    "/contention",
+    "/help",
+    "/hot_restart_version",
+    "/init_dump",
+    "/listeners",
+    "/memory",
+    "/memory/tcmalloc",
+    "/ready",
+    "/runtime",
+    "/server_info",
+    "/stats",
+    "/stats/prometheus",
+    "/stats/recentlookups",
+];
+
+/// `/logging` without a query only lists, and yet is a POST.
+const CHANGE: [&str; 6] = [
+    "/logging",
+    "/reopen_logs",
+    "/reset_counters",
+    "/stats/recentlookups/clear",
+    "/stats/recentlookups/disable",
+    "/stats/recentlookups/enable",
+];
+
+const LIFE: [&str; 4] = ["/drain_listeners", "/healthcheck/fail", "/healthcheck/ok", "/quitquitquit"];
+
+/// Why a request is not passed on. What is displayed is for the one who asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// It would be with another method.
+    Method(&'static str),
+    /// It is on the status port.
+    Life,
+    /// It never is.
+    Unlisted,
+}
+
+/// By whole paths: Envoy normalizes what it is asked for, so a path with dots or slashes too many must not
+/// look like one of ours, and does not.
+pub(super) fn judge(method: &Method, path: &str) -> Result<(), Refusal> {
+    let reads = [Method::GET, Method::HEAD].contains(method);
+    match path {
+        path if READ.contains(&path) && reads => Ok(()),
+        path if READ.contains(&path) => Err(Refusal::Method("GET")),
+        path if CHANGE.contains(&path) && method == Method::POST => Ok(()),
+        path if CHANGE.contains(&path) => Err(Refusal::Method("POST")),
+        path if LIFE.contains(&path) => Err(Refusal::Life),
+        _ => Err(Refusal::Unlisted),
+    }
+}
+
+// === impl Refusal ===
+
+impl Refusal {
+    pub(super) fn status(self) -> StatusCode {
+        match self {
+            Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Life | Self::Unlisted => StatusCode::FORBIDDEN,
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Method(method) => write!(f, "only {method}"),
+            Self::Life => f.write_str(
+                "not passed on to Envoy, whose life is the agent's: POST /drain or /quitquitquit to the status \
+                 port (15020) instead; pilot-agent's --rawAdmin puts Envoy's own admin here",
+            ),
+            Self::Unlisted => {
+                f.write_str("not passed on to Envoy; pilot-agent's --rawAdmin puts Envoy's own admin here")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(method: Method, path: &str, expected: Result<(), Refusal>) {
+        assert_eq!(judge(&method, path), expected, "{method} {path}");
+    }
+
+    #[test]
+    fn what_tools_read_is_passed_on() {
+        for path in READ {
+            check(Method::GET, path, Ok(()));
+            check(Method::HEAD, path, Ok(()));
+            check(Method::POST, path, Err(Refusal::Method("GET")));
+        }
+    }
+
+    #[test]
+    fn levels_counters_and_logs_may_be_changed_by_post() {
+        for path in CHANGE {
+            check(Method::POST, path, Ok(()));
+            check(Method::GET, path, Err(Refusal::Method("POST")));
+        }
+    }
+
+    #[test]
+    fn envoys_life_is_the_agents() {
+        for path in LIFE {
+            check(Method::POST, path, Err(Refusal::Life));
+            check(Method::GET, path, Err(Refusal::Life));
+        }
+    }
+
+    #[test]
+    fn nothing_else_is_passed_on_however_it_is_spelt() {
+        for path in [
+            "/allocprofiler",
+            "/cpuprofiler",
+            "/heap_dump",
+            "/heapprofiler",
+            "/peak_heap_dump",
+            "/runtime_modify",
+            "/tap",
+            "/stats/../quitquitquit",
+            "//quitquitquit",
+            "/quitquitquit/",
+            "/quit%71uitquit",
+            "/STATS",
+            "/stats/",
+            "/stats;x",
+            "",
+        ] {
+            check(Method::POST, path, Err(Refusal::Unlisted));
+            check(Method::GET, path, Err(Refusal::Unlisted));
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_what_to_do_instead() {
+        for refusal in [Refusal::Life, Refusal::Unlisted] {
+            assert!(refusal.to_string().contains("--rawAdmin"), "{refusal}");
+            assert_eq!(refusal.status(), StatusCode::FORBIDDEN);
+        }
+    }
+}

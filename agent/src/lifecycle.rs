@@ -1,0 +1,304 @@
+//! The sidecar's life as others see it: the nouns of `GET /lifecycle`, and the feed they travel on.
+//!
+//! Plain values. The driver fills and publishes them, the status server renders them, `pilot-agent status`
+//! reads them back. Deliberately decides nothing: what a phase means is the supervisor's.
+
+mod feed;
+mod moment;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::{
+    feed::{Feed, Publisher, channel},
+    moment::Moment,
+};
+
+/// Everything there is to know, at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Lifecycle {
+    /// Where in its life the sidecar is: the word that logs and metrics use.
+    pub phase: String,
+    /// Since when.
+    pub since: Moment,
+    /// Whether `/healthz/ready` says yes. The status server's word: it is filled in when asked.
+    pub readiness: Readiness,
+    /// The agent itself.
+    pub agent: Agent,
+    /// The Envoys there are, the oldest first: at most two.
+    pub generations: Vec<Generation>,
+    /// The Envoys there were, the last one first; as many as the driver cares to remember.
+    pub exits: Vec<Exit>,
+    /// What is left of the patience with crashes.
+    pub restarts: Budget,
+    /// How the last hot restart goes, or went.
+    pub hand_over: HandOver,
+    /// The way out, once it has begun.
+    pub shutdown: Option<Shutdown>,
+    /// What is, or shall be, run.
+    pub config: Config,
+}
+
+/// What the readiness probe answers.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Readiness {
+    /// 200 or 503.
+    pub ready: bool,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// The agent.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Agent {
+    /// Its process, in its own PID namespace.
+    pub pid: u32,
+    /// Its version.
+    pub version: String,
+    /// When it began.
+    pub started: Moment,
+}
+
+/// An Envoy that runs.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Generation {
+    /// Its epoch as users, file names and metrics count: up, in either engine.
+    pub epoch: u32,
+    /// The how manieth Envoy it is since the agent began, from 1.
+    pub launch: u32,
+    /// Its process.
+    pub pid: u32,
+    /// What it does: `initializing`, `live`, `draining`, ... in the supervisor's words.
+    pub state: String,
+    /// When it was started.
+    pub started: Moment,
+    /// From its start until it was LIVE.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub live_after_ms: Option<u64>,
+    /// What it was started with; compares with [`Config::hash`].
+    pub config_hash: String,
+    /// Who moves the sockets: `native`, `mediated`, `off`.
+    pub engine: String,
+}
+
+/// An Envoy that has ended.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Exit {
+    /// Its epoch.
+    pub epoch: u32,
+    /// What its process was.
+    pub pid: u32,
+    /// When it was reaped.
+    pub at: Moment,
+    /// Its exit code, if it ended by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<u8>,
+    /// The signal that ended it, if one did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signal: Option<u8>,
+    /// What this was to us.
+    pub reason: ExitReason,
+    /// More of it in words: Envoy's last line, a path, whom it collided with. May be empty.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub detail: String,
+    /// Whether the cgroup's counters name the OOM killer; nothing, if there are no counters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oom: Option<bool>,
+}
+
+/// What the end of an Envoy was to us.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExitReason {
+    /// It was told to stop, and did.
+    #[default]
+    Stopped,
+    /// Its successor had taken over.
+    HandedOver,
+    /// It left with code 0 and nobody had asked it to.
+    Left,
+    /// It ended by itself with another code.
+    Failed,
+    /// A signal that we had not sent ended it.
+    Crashed,
+    /// The kernel was short of memory.
+    OutOfMemory,
+    /// We killed it: it was hung, or late, or would not go.
+    Killed,
+}
+
+/// What is left of the patience with crashes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Budget {
+    /// Restarts left.
+    pub left: u32,
+    /// Of so many.
+    pub of: u32,
+    /// When it will be full again, if nothing happens until then; nothing, if it is full.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refilled_at: Option<Moment>,
+}
+
+/// How the last hot restart goes, or went.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HandOver {
+    /// `idle`, `validating`, `starting`, `draining`, `waiting`, ... in the supervisor's words.
+    pub state: String,
+    /// Tries for the configuration that is wanted now.
+    pub attempts: u32,
+    /// Why the last one came to nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+    /// When the next one comes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_try_at: Option<Moment>,
+}
+
+/// The way out.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Shutdown {
+    /// `announced`, `draining`, `stopping`, ... in the supervisor's words.
+    pub phase: String,
+    /// Since when.
+    pub since: Moment,
+    /// When it is over, whatever is still open.
+    pub deadline: Moment,
+    /// HTTP requests in progress; nothing, if Envoy does not tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests: Option<u64>,
+    /// Connections open, idle ones included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connections: Option<u64>,
+    /// Whose they are: the busiest listener first, idle ones left out.
+    pub listeners: Vec<ListenerActivity>,
+}
+
+/// What one listener is busy with.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ListenerActivity {
+    /// The listener's name; for HTTP behind a shared port, its `stat_prefix`.
+    pub name: String,
+    /// HTTP requests in progress.
+    pub requests: u64,
+    /// Connections open, idle ones included.
+    pub connections: u64,
+}
+
+/// What is, or shall be, run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Config {
+    /// Counts what has been wanted so far, from 1.
+    pub revision: u64,
+    /// Of bootstrap, binary and flags together.
+    pub hash: String,
+    /// What was wanted and could not be used, the last one first, each with its reason.
+    pub refused: Vec<Refused>,
+}
+
+/// A configuration that could not be used.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Refused {
+    /// Which one.
+    pub hash: String,
+    /// When.
+    pub at: Moment,
+    /// Why.
+    pub reason: String,
+}
+
+/// The sidecar has gone from one phase to another, or something worth telling has happened within one.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Transition {
+    /// Counts up from 1; a gap is news the reader has missed.
+    pub id: u64,
+    /// When.
+    pub at: Moment,
+    /// What happened, in the supervisor's words.
+    pub event: String,
+    /// The phase before.
+    pub from: String,
+    /// The phase after.
+    pub to: String,
+    /// Which Envoy it was about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u32>,
+}
+
+// === impl ExitReason ===
+
+impl ExitReason {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Stopped,
+        Self::HandedOver,
+        Self::Left,
+        Self::Failed,
+        Self::Crashed,
+        Self::OutOfMemory,
+        Self::Killed,
+    ];
+
+    /// The word for JSON and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Stopped => "stopped",
+            Self::HandedOver => "handed_over",
+            Self::Left => "left",
+            Self::Failed => "failed",
+            Self::Crashed => "crashed",
+            Self::OutOfMemory => "out_of_memory",
+            Self::Killed => "killed",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_has_not_happened_is_left_out_and_comes_back_as_such() {
+        let lifecycle = Lifecycle {
+            phase: "running".into(),
+            generations: vec![Generation { epoch: 1, pid: 7, ..Generation::default() }],
+            exits: vec![Exit { signal: Some(9), reason: ExitReason::OutOfMemory, ..Exit::default() }],
+            ..Lifecycle::default()
+        };
+        let json = serde_json::to_value(&lifecycle).unwrap();
+        assert_eq!(json["since"], "1970-01-01T00:00:00Z");
+        assert_eq!(json["generations"][0].get("live_after_ms"), None);
+        let exit = json!({
+            "epoch": 0, "pid": 0, "at": "1970-01-01T00:00:00Z", "signal": 9, "reason": "out_of_memory"
+        });
+        assert_eq!(json["exits"], json!([exit]));
+        assert_eq!(json["shutdown"], json!(null));
+        assert_eq!(serde_json::from_value::<Lifecycle>(json).unwrap(), lifecycle);
+    }
+
+    #[test]
+    fn an_agent_of_another_version_is_understood_as_far_as_it_goes() {
+        let read: Lifecycle = serde_json::from_value(json!({"phase": "new", "moon": "full"})).unwrap();
+        assert_eq!(read, Lifecycle { phase: "new".into(), ..Lifecycle::default() });
+    }
+
+    #[test]
+    fn metrics_and_json_use_the_same_words() {
+        for reason in ExitReason::ALL {
+            assert_eq!(serde_json::to_value(reason).unwrap(), reason.as_str());
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! How the driver's news reaches whoever asks: the last state for all, the transitions for those who listen.
+//!
+//! The driver never waits. A listener that falls behind by more than [`BACKLOG`] transitions is told so, and
+//! has to look at the whole state again.
+
+use std::sync::Arc;
+
+use tokio::sync::{broadcast, watch};
+
+use super::{Lifecycle, Transition};
+
+/// Transitions kept for a slow listener.
+const BACKLOG: usize = 64;
+
+/// The driver's end.
+#[derive(Debug)]
+pub struct Publisher {
+    state: watch::Sender<Arc<Lifecycle>>,
+    transitions: broadcast::Sender<Transition>,
+}
+
+/// The end of those who look.
+#[derive(Debug)]
+pub struct Feed {
+    state: watch::Receiver<Arc<Lifecycle>>,
+    transitions: broadcast::Receiver<Transition>,
+}
+
+/// Both ends; this is how things stand at first.
+pub fn channel(first: Lifecycle) -> (Publisher, Feed) {
+    let (state, watched) = watch::channel(Arc::new(first));
+    let (transitions, told) = broadcast::channel(BACKLOG);
+    (Publisher { state, transitions }, Feed { state: watched, transitions: told })
+}
+
+// === impl Publisher ===
+
+impl Publisher {
+    /// This is how things stand now.
+    pub fn publish(&self, state: Lifecycle) {
+        self.state.send_replace(Arc::new(state));
+    }
+
+    /// Changes how things stand.
+    pub fn update(&self, change: impl FnOnce(&mut Lifecycle)) {
+        self.state.send_modify(|state| change(Arc::make_mut(state)));
+    }
+
+    /// This has happened. The state after it is to be published before.
+    pub fn tell(&self, transition: Transition) {
+        // An error is that nobody listens.
+        self.transitions.send(transition).map_or_else(drop, drop);
+    }
+}
+
+// === impl Feed ===
+
+impl Feed {
+    /// How things stand.
+    pub fn now(&self) -> Arc<Lifecycle> {
+        Arc::clone(&self.state.borrow())
+    }
+
+    /// What happens from now on. Ends with the driver, and with an error for one who is too slow.
+    pub(crate) fn listen(&self) -> broadcast::Receiver<Transition> {
+        self.transitions.resubscribe()
+    }
+}

@@ -1,0 +1,162 @@
+//! Who is at the other end of a connection, and whether he may ask for it.
+//!
+//! Loopback is no boundary inside a pod: every container of it, whatever its user, is at 127.0.0.1. So
+//! whatever changes something, or shows secrets of the mesh, is for root, for our own user and for those that
+//! `--trustedUids` names. Root comes with `kubectl port-forward`, our own user with `kubectl exec`.
+//!
+//! Deliberately does not know what is asked for.
+
+mod browser;
+mod table;
+
+use std::{collections::BTreeSet, fmt, io, net::SocketAddr, path::PathBuf, str::FromStr};
+
+use nix::unistd::Uid;
+use tokio::net::{TcpStream, UnixStream};
+
+pub use self::browser::no_foreign_page;
+
+/// The two ends of a connection that came to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ends {
+    /// Of the one who came.
+    pub theirs: SocketAddr,
+    /// Of ours.
+    pub ours: SocketAddr,
+}
+
+/// Who is trusted besides root and our own user: `--trustedUids`, a list of numbers or `any`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TrustedUids {
+    /// Everybody in the pod, as Istio has it.
+    Any,
+    /// These.
+    Only(BTreeSet<u32>),
+}
+
+/// A text that is not user ids.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is neither a user id nor \"any\"")]
+pub struct NotUids(String);
+
+/// Lets some in and tells the others why not.
+#[derive(Clone, Debug)]
+pub struct Gate {
+    trusted: TrustedUids,
+    own: u32,
+    /// `/proc/net`, whose tables show the sockets of our network namespace.
+    sockets: PathBuf,
+}
+
+/// Why somebody is not let in. What is displayed is for him to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Denied {
+    /// He is not in this pod.
+    Outside,
+    /// He is another user, who is not trusted.
+    Stranger(u32),
+    /// He cannot be told: he has hung up, or the system does not say.
+    Unknown(String),
+    /// He used a name for us that is not this host's.
+    ForeignHost,
+    /// He is a browser, and a page of somebody else made it ask.
+    ForeignPage,
+}
+
+// === impl Ends ===
+
+impl Ends {
+    /// Of this connection.
+    pub fn of(stream: &TcpStream) -> io::Result<Self> {
+        Ok(Self { theirs: stream.peer_addr()?, ours: stream.local_addr()? })
+    }
+
+    /// Whether both are in one pod.
+    pub fn in_pod(self) -> Result<(), Denied> {
+        // Behind a dual-stack socket an IPv4 loopback comes as `::ffff:127.0.0.1`.
+        if self.theirs.ip().to_canonical().is_loopback() { Ok(()) } else { Err(Denied::Outside) }
+    }
+}
+
+// === impl TrustedUids ===
+
+impl Default for TrustedUids {
+    /// Nobody else.
+    fn default() -> Self {
+        Self::Only(BTreeSet::new())
+    }
+}
+
+impl FromStr for TrustedUids {
+    type Err = NotUids;
+
+    fn from_str(text: &str) -> Result<Self, NotUids> {
+        if text == "any" {
+            return Ok(Self::Any);
+        }
+        let uids = text.split(',').map(str::trim).filter(|uid| !uid.is_empty());
+        uids.map(|uid| uid.parse().map_err(|_| NotUids(uid.into()))).collect::<Result<_, _>>().map(Self::Only)
+    }
+}
+
+// === impl Gate ===
+
+impl Gate {
+    /// For root, the user this process runs as, and these.
+    pub fn new(trusted: TrustedUids) -> Self {
+        Self { trusted, own: Uid::effective().as_raw(), sockets: "/proc/net".into() }
+    }
+
+    /// The same, but the tables of sockets are elsewhere and we are somebody else.
+    #[cfg(test)]
+    pub(crate) fn made_up(trusted: TrustedUids, own: u32, sockets: &std::path::Path) -> Self {
+        Self { trusted, own, sockets: sockets.into() }
+    }
+
+    /// Whether the one at the other end of a TCP connection may come in. Reads the kernel's table of sockets:
+    /// a millisecond, more where there are tens of thousands.
+    pub fn admit(&self, ends: Ends) -> Result<(), Denied> {
+        ends.in_pod()?;
+        match self.trusted {
+            TrustedUids::Any => Ok(()),
+            TrustedUids::Only(_) => self.judge(table::owner(&self.sockets, ends)?),
+        }
+    }
+
+    /// The same for a Unix socket, where the kernel vouches for the user who connected.
+    pub fn admit_unix(&self, stream: &UnixStream) -> Result<(), Denied> {
+        let peer = stream.peer_cred().map_err(|error| Denied::Unknown(error.to_string()))?;
+        self.judge(peer.uid())
+    }
+
+    fn judge(&self, uid: u32) -> Result<(), Denied> {
+        let trusted = match &self.trusted {
+            TrustedUids::Any => true,
+            TrustedUids::Only(uids) => uid == 0 || uid == self.own || uids.contains(&uid),
+        };
+        if trusted { Ok(()) } else { Err(Denied::Stranger(uid)) }
+    }
+}
+
+impl fmt::Display for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Outside => f.write_str("only from the pod itself"),
+            Self::Stranger(uid) => write!(
+                f,
+                "only for root and the agent's own user, not for user {uid}: \
+                 pilot-agent's --trustedUids={uid} (or any) lets you in"
+            ),
+            Self::ForeignHost => f.write_str("only under the name localhost or an address of loopback"),
+            Self::ForeignPage => f.write_str("not for pages of other sites"),
+            Self::Unknown(why) => write!(
+                f,
+                "only for root and the agent's own user, and it cannot be told who you are ({why}): \
+                 pilot-agent's --trustedUids=any lets you in"
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,93 @@
+//! `GET /lifecycle/events`: how things stand, then one server-sent event for each transition.
+//!
+//! A reader that falls behind is told that it has missed something and hung up on; it comes back and begins
+//! with how things stand. A reader that stands still beats no pulse, which ends its connection.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use http::{HeaderValue, Response, StatusCode};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
+use serde::Serialize;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, broadcast},
+    time::timeout,
+};
+
+use super::{Body, Refusal, typed};
+use crate::{
+    lifecycle::{Feed, Transition},
+    listen::Pulse,
+};
+
+/// Of the connections there may be; the others are for probes and scrapes.
+const READERS: usize = 8;
+
+/// Shorter than what a proxy between us gives a silent connection, and than our own patience.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
+
+const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("text/event-stream");
+
+/// Those who listen.
+pub(super) struct Events {
+    free: Arc<Semaphore>,
+}
+
+/// One of them.
+struct Reader {
+    transitions: broadcast::Receiver<Transition>,
+    pulse: Arc<Pulse>,
+    /// Nothing, once the last event has been made.
+    open: Option<OwnedSemaphorePermit>,
+}
+
+// === impl Events ===
+
+impl Default for Events {
+    fn default() -> Self {
+        Self { free: Arc::new(Semaphore::new(READERS)) }
+    }
+}
+
+impl Events {
+    /// An answer that goes on until the agent or its reader ends.
+    pub(super) fn begin(&self, feed: &Feed, pulse: &Arc<Pulse>) -> Result<Response<Body>, Refusal> {
+        let permit = Arc::clone(&self.free).try_acquire_owned().map_err(|_| Refusal::Busy)?;
+        // In this order: what happens in between comes twice rather than never.
+        let transitions = feed.listen();
+        let first = event("lifecycle", None, &*feed.now());
+        let reader = Reader { transitions, pulse: Arc::clone(pulse), open: Some(permit) };
+        let later = stream::unfold(reader, |reader| reader.next());
+        let frames = stream::once(async { first }).chain(later).map(|bytes| Ok(Frame::data(bytes)));
+        Ok(typed(StatusCode::OK, CONTENT_TYPE, StreamBody::new(frames).boxed_unsync()))
+    }
+}
+
+// === impl Reader ===
+
+impl Reader {
+    async fn next(mut self) -> Option<(Bytes, Self)> {
+        self.open.as_ref()?;
+        // Asked for more, it has taken what there was.
+        self.pulse.beat();
+        let bytes = match timeout(SIGN_OF_LIFE, self.transitions.recv()).await {
+            Ok(Ok(transition)) => event("transition", Some(transition.id), &transition),
+            Ok(Err(broadcast::error::RecvError::Lagged(missed))) => {
+                self.open = None;
+                event("missed", None, &missed)
+            }
+            Ok(Err(broadcast::error::RecvError::Closed)) => return None,
+            Err(_) => Bytes::from_static(b":\n\n"),
+        };
+        Some((bytes, self))
+    }
+}
+
+/// JSON has no line breaks unless it is asked for them, so one line of data holds it.
+fn event(name: &str, id: Option<u64>, data: &impl Serialize) -> Bytes {
+    let id = id.map(|id| format!("id: {id}\n")).unwrap_or_default();
+    let data = serde_json::to_string(data).unwrap_or_default();
+    format!("event: {name}\n{id}data: {data}\n\n").into()
+}
