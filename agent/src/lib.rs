@@ -4,6 +4,7 @@ pub mod bootstrap;
 pub mod cli;
 pub mod command;
 pub mod config;
+pub mod desired;
 pub mod driver;
 pub mod envoy_admin;
 pub mod logs;

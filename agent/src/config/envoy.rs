@@ -47,7 +47,7 @@ impl Envoy {
             custom.chain([proxy.custom_config_file.as_str(), proxy.proxy_bootstrap_template_path.as_str()]);
         let custom = custom.find(|path| !path.is_empty());
         Self {
-            binary: root.join(&proxy.binary_path),
+            binary: root.program(&proxy.binary_path),
             levels,
             concurrency: proxy.concurrency.and_then(NonZeroU32::new),
             custom_bootstrap: custom.and_then(|path| custom_bootstrap(path, root, faults)),

@@ -16,6 +16,7 @@ mod interfaces;
 pub mod level;
 pub mod node;
 mod proxy;
+pub mod sources;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
