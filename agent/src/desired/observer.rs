@@ -83,6 +83,10 @@ impl Observer {
     }
 
     fn look(&mut self, occasion: Occasion) -> Look {
+        if occasion == Occasion::Idle {
+            let good = Arc::make_mut(&mut self.good);
+            good.program.learn(&good.config.envoy.binary);
+        }
         let mut look = Look { reading: None, sight: Ok(()), calm: Calm::Restless };
         for _ in 0..ROUNDS {
             if let Some(gaze) = &mut self.gaze {
@@ -95,10 +99,6 @@ impl Observer {
             let reading = self.given.read(Some(&self.good));
             self.sources.clone_from(&reading.sources);
             look.reading = Some(reading);
-        }
-        if occasion == Occasion::Idle {
-            let good = Arc::make_mut(&mut self.good);
-            good.program.learn(&good.config.envoy.binary);
         }
         look
     }
