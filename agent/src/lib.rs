@@ -6,6 +6,7 @@ pub mod cgroup;
 pub mod cli;
 pub mod command;
 pub mod config;
+pub mod desired;
 pub mod driver;
 pub mod envoy_admin;
 pub mod hot_restart;

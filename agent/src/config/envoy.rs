@@ -68,7 +68,7 @@ impl Envoy {
         let users = [&custom_bootstrap, &overlay];
         let users = |path: &[[&str; 2]]| users.into_iter().flatten().any(|value| has(value, path));
         Self {
-            binary: root.join(&proxy.binary_path),
+            binary: root.program(&proxy.binary_path),
             levels,
             concurrency,
             // Envoy refuses to have the same monitor twice, and `--config-yaml` adds to lists.

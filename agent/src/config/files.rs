@@ -1,25 +1,32 @@
-//! The files around the agent, read once. Paths are relative to the working directory, as Istio's are:
-//! a virtual machine runs the agent in `/`, a developer in any folder.
+//! The files around the agent, and which of them were asked for. Paths are relative to the working directory, as
+//! Istio's are: a virtual machine runs the agent in `/`, a developer in any folder.
 //!
 //! A file that is not there is nothing; a file that cannot be read or parsed is a mistake with its name.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
 use super::fault::Faults;
+use super::sources::{Digest, Question, Sight, Sources, open};
 use super::{downward, yaml};
 
 /// Annotations of the pod, mounted by the downward API.
 pub(super) const ANNOTATIONS: &str = "./etc/istio/pod/annotations";
 /// Labels of the pod, mounted by the downward API.
 pub(super) const LABELS: &str = "./etc/istio/pod/labels";
+/// Bytes of a file that somebody wrote: more than any can mean, and less than a sidecar's memory.
+const MAX_TEXT: u64 = 16 << 20;
 
-/// A folder that relative paths begin at.
+/// A folder that relative paths begin at. Remembers which files it was asked for.
 #[derive(Clone, Debug)]
-pub struct Root(PathBuf);
+pub struct Root {
+    folder: PathBuf,
+    asked: RefCell<Sources>,
+}
 
 /// What the pod says about itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,20 +41,26 @@ pub struct Pod {
 
 impl Root {
     /// Relative paths begin here.
-    pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self(root.into())
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self { folder: folder.into(), asked: RefCell::default() }
     }
 
     /// Whether there is such a file.
     pub fn has(&self, path: &str) -> bool {
-        self.0.join(path).is_file()
+        self.look(path, Question::Presence) == Sight::Present
     }
 
     /// The file's text; `None` if there is no such file, or after a mistake was noted.
     pub fn text(&self, path: &str, faults: &mut Faults) -> Option<String> {
-        match std::fs::read_to_string(self.0.join(path)) {
+        let path_found = self.path(path);
+        let bytes = read(&path_found);
+        let seen = bytes.as_deref().map(|bytes| Sight::Content(Digest::of(bytes)));
+        let sight = Sight::from(seen.map_err(|error| error.kind().into()));
+        self.asked.borrow_mut().note(path_found, Question::Content, sight);
+        let text = bytes.and_then(|bytes| String::from_utf8(bytes).map_err(io::Error::other));
+        match text {
             Ok(text) => Some(text),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(_) if sight == Sight::Absent => None,
             Err(error) => {
                 faults.configuration(path, format!("cannot be read: {error}"));
                 None
@@ -66,11 +79,12 @@ impl Root {
 
     /// The file's text; that it is not there is a mistake too.
     pub fn required(&self, path: &str, faults: &mut Faults) -> Option<String> {
-        if !Path::exists(&self.0.join(path)) {
+        let before = faults.count();
+        let text = self.text(path, faults);
+        if text.is_none() && faults.count() == before {
             faults.configuration(path, "there is no such file");
-            return None;
         }
-        self.text(path, faults)
+        text
     }
 
     /// What the pod says about itself.
@@ -82,10 +96,47 @@ impl Root {
         Pod { labels: read(LABELS), annotations: read(ANNOTATIONS).unwrap_or_default() }
     }
 
-    /// The path as the process finds it.
-    pub fn join(&self, path: &str) -> PathBuf {
-        self.0.join(path)
+    /// Whether this is one of the files that the pod's labels and annotations are in. They are empty when the
+    /// pod has none, and change by a rename: an empty one means what it says.
+    pub fn is_of_pod(&self, path: &Path) -> bool {
+        [LABELS, ANNOTATIONS].into_iter().any(|file| self.path(file) == path)
     }
+
+    /// The path of a program as the process finds it. Another program under this path is another configuration.
+    pub fn program(&self, path: &str) -> PathBuf {
+        self.look(path, Question::Identity);
+        self.path(path)
+    }
+
+    /// What a file says that somebody else will read.
+    pub fn look(&self, path: &str, question: Question) -> Sight {
+        let path = self.path(path);
+        let sight = question.ask(&path);
+        self.asked.borrow_mut().note(path, question, sight);
+        sight
+    }
+
+    /// The path as the process finds it.
+    pub fn path(&self, path: &str) -> PathBuf {
+        self.folder.join(path).components().collect()
+    }
+
+    /// Every file that was asked for so far, also those that are not there, and what was seen.
+    pub fn sources(&self) -> Sources {
+        self.asked.borrow().clone()
+    }
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open(path)?.take(MAX_TEXT + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_TEXT {
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("it has more than {MAX_TEXT} bytes"),
+        ));
+    }
+    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ pub mod level;
 pub mod node;
 mod proxy;
 pub mod sizing;
+pub mod sources;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
