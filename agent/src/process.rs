@@ -1,4 +1,5 @@
-//! Starts Envoys, signals them, and waits for every child there is. The only place that does.
+//! Starts Envoys and what else the agent runs, signals them, and waits for every child there is. The only place
+//! that does.
 //!
 //! * One thread spawns, and lives as long as the agent: Linux ties `PR_SET_PDEATHSIG` to the *thread* that
 //!   forked, so an Envoy started from a thread pool is told to leave when its idle thread expires.
@@ -31,18 +32,42 @@ use nix::{
 };
 use tokio::sync::oneshot;
 
-use crate::supervisor::{EnvoySignal, Epoch, SpawnFailure, Status};
+use crate::supervisor::{EnvoySignal, Launch, Revision, SpawnFailure, Status};
+
+/// One child, by what it is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Child {
+    /// An Envoy that is to serve.
+    Envoy(Launch),
+    /// An Envoy that only says whether it would start with this.
+    Validation(Revision),
+    /// An Envoy that only says which hot-restart protocol it speaks.
+    Version(Revision),
+    /// The command that the agent was told to run beside Envoy.
+    Command,
+}
 
 /// What is to be executed.
 #[derive(Clone, Debug)]
 pub struct Program {
-    /// The binary.
+    /// The binary; without a slash it is looked for on the `PATH`.
     pub path: PathBuf,
     /// Its arguments, without its name.
     pub arguments: Vec<OsString>,
+    /// Where its input and output go.
+    pub wiring: Wiring,
 }
 
-/// What an Envoy writes. Both must be read to the end, or Envoy stops when they are full.
+/// Where a child's input and output go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wiring {
+    /// It hears nothing and we read what it writes.
+    Piped,
+    /// Its own are ours.
+    Inherited,
+}
+
+/// What a child writes. Both must be read to the end, or it stops when they are full.
 #[derive(Debug)]
 pub struct Output {
     /// Access logs, if they go to `/dev/stdout`.
@@ -51,11 +76,11 @@ pub struct Output {
     pub stderr: ChildStderr,
 }
 
-/// The Envoys alive, and the thread that starts them.
+/// The children alive, and the thread that starts them.
 #[derive(Debug)]
 pub struct Children {
     spawner: mpsc::Sender<Order>,
-    pids: BTreeMap<Epoch, Pid>,
+    pids: BTreeMap<Child, Pid>,
     orphans: u64,
 }
 
@@ -68,7 +93,7 @@ struct Order {
 #[derive(Debug)]
 struct Spawned {
     pid: Pid,
-    output: Output,
+    output: Option<Output>,
 }
 
 /// Raises the soft limit of open files to the hard one, for us and for every Envoy we start.
@@ -91,33 +116,38 @@ impl Children {
         Ok(Self { spawner, pids: BTreeMap::new(), orphans: 0 })
     }
 
-    /// Starts an Envoy. Must not be cancelled, and nothing may be reaped meanwhile: std itself waits for
-    /// a child whose exec failed, and panics when somebody else already has.
-    pub async fn spawn(&mut self, epoch: Epoch, program: Program) -> io::Result<(Pid, Output)> {
+    /// Starts a child; what it writes, if that is to be read. Must not be cancelled, and nothing may be reaped
+    /// meanwhile: std itself waits for a child whose exec failed, and panics when somebody else already has.
+    pub async fn spawn(&mut self, child: Child, program: Program) -> io::Result<(Pid, Option<Output>)> {
         let (reply, answer) = oneshot::channel();
         let gone = || io::Error::other("the spawner thread is gone");
         self.spawner.send(Order { program, reply }).map_err(|_| gone())?;
         let Spawned { pid, output } = answer.await.map_err(|_| gone())??;
-        self.pids.insert(epoch, pid);
+        self.pids.insert(child, pid);
         Ok((pid, output))
     }
 
-    /// Sends a signal to an Envoy; to one that is gone already, nothing.
-    pub fn signal(&self, epoch: Epoch, what: EnvoySignal) -> nix::Result<()> {
-        let Some(&pid) = self.pids.get(&epoch) else { return Ok(()) };
-        let sent = match what {
-            EnvoySignal::Terminate => kill(pid, Signal::SIGTERM),
-            EnvoySignal::ReopenLogs => kill(pid, Signal::SIGUSR1),
-            EnvoySignal::Kill => killpg(pid, Signal::SIGKILL),
-        };
-        match sent {
-            Err(Errno::ESRCH) => Ok(()),
-            other => other,
+    /// Sends an Envoy what an Envoy may be sent; to one that is gone already, nothing.
+    pub fn signal(&self, launch: Launch, what: EnvoySignal) -> nix::Result<()> {
+        match what {
+            EnvoySignal::Terminate => self.send(Child::Envoy(launch), Signal::SIGTERM),
+            EnvoySignal::ReopenLogs => self.send(Child::Envoy(launch), Signal::SIGUSR1),
+            EnvoySignal::Kill => self.kill(Child::Envoy(launch)),
         }
     }
 
-    /// Waits for every child that has ended: our Envoys are returned, orphans only counted.
-    pub fn reap(&mut self) -> Vec<(Epoch, Status)> {
+    /// Sends a child a signal; to one that is gone already, nothing.
+    pub fn send(&self, child: Child, signal: Signal) -> nix::Result<()> {
+        self.pids.get(&child).map_or(Ok(()), |&pid| unless_gone(kill(pid, signal)))
+    }
+
+    /// Sends SIGKILL to a child and everything it has started.
+    pub fn kill(&self, child: Child) -> nix::Result<()> {
+        self.pids.get(&child).map_or(Ok(()), |&pid| unless_gone(killpg(pid, Signal::SIGKILL)))
+    }
+
+    /// Waits for every child that has ended: those we started are returned, orphans only counted.
+    pub fn reap(&mut self) -> Vec<(Child, Status)> {
         let mut ended = Vec::new();
         loop {
             let (pid, status) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
@@ -127,10 +157,10 @@ impl Children {
                 // Nobody else has ended, or there are no children at all.
                 Ok(_) | Err(_) => return ended,
             };
-            match self.pids.iter().find(|&(_, &known)| known == pid).map(|(&epoch, _)| epoch) {
-                Some(epoch) => {
-                    self.pids.remove(&epoch);
-                    ended.push((epoch, status));
+            match self.pids.iter().find(|&(_, &known)| known == pid).map(|(&child, _)| child) {
+                Some(child) => {
+                    self.pids.remove(&child);
+                    ended.push((child, status));
                 }
                 None => self.orphans = self.orphans.saturating_add(1),
             }
@@ -152,6 +182,13 @@ pub fn failure(error: &io::Error) -> SpawnFailure {
     }
 }
 
+fn unless_gone(sent: nix::Result<()>) -> nix::Result<()> {
+    match sent {
+        Err(Errno::ESRCH) => Ok(()),
+        other => other,
+    }
+}
+
 /// Exit codes and signals fit a byte; the kernel says so, its types do not.
 fn low_byte(number: i32) -> u8 {
     u8::try_from(number).unwrap_or(u8::MAX)
@@ -168,17 +205,21 @@ fn spawn_on_order(orders: &mpsc::Receiver<Order>) {
 fn spawn(program: &Program) -> io::Result<Spawned> {
     let mut command = std::process::Command::new(&program.path);
     command.args(&program.arguments);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    match program.wiring {
+        Wiring::Piped => command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()),
+        Wiring::Inherited => &mut command,
+    };
     // A terminal's Ctrl-C is for us alone, or Envoy would be gone before it has drained.
     command.process_group(0);
     start_clean(&mut command);
 
     let mut child = command.spawn()?;
     let pid = Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?);
-    match (child.stdout.take(), child.stderr.take()) {
-        (Some(stdout), Some(stderr)) => Ok(Spawned { pid, output: Output { stdout, stderr } }),
-        _ => Err(io::Error::other("a child without the pipes it was given")),
-    }
+    let output = match (child.stdout.take(), child.stderr.take()) {
+        (Some(stdout), Some(stderr)) => Some(Output { stdout, stderr }),
+        _ => None,
+    };
+    Ok(Spawned { pid, output })
 }
 
 /// A child inherits blocked and ignored signals over exec, and std leaves it at that: an Envoy started
