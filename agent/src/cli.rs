@@ -32,7 +32,7 @@ pub enum Command {
     /// Run Envoy
     Proxy(ProxyFlags),
     /// Print the bootstrap that `proxy` would give Envoy
-    Bootstrap(BootstrapFlags),
+    Bootstrap(Box<BootstrapFlags>),
     /// Make a request to Envoy's admin, or to the agent
     Request(RequestFlags),
     /// Show where in its life the sidecar is

@@ -74,8 +74,8 @@ fn cpuset(folder: &Path) -> Option<NonZeroU32> {
     let files = ["cpuset.cpus.effective", "cpuset.effective_cpus", "cpuset.cpus"];
     let list = files.into_iter().find_map(|file| text(folder, file).filter(|list| !list.is_empty()))?;
     let mut cores = list.split(',').map(|range| {
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        last.parse::<u32>().ok()?.checked_sub(first.parse().ok()?)?.checked_add(1)
+        let (from, to) = range.split_once('-').unwrap_or((range, range));
+        to.parse::<u32>().ok()?.checked_sub(from.parse().ok()?)?.checked_add(1)
     });
     NonZeroU32::new(cores.try_fold(0_u32, |sum, cores| sum.checked_add(cores?))?)
 }

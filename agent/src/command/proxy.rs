@@ -14,7 +14,7 @@ use crate::bootstrap::{self, Rendered};
 use crate::cgroup::Limits;
 use crate::cli::{LogFlags, Overrides, ProxyFlags, Role};
 use crate::config::env::Environment;
-use crate::config::{Config, Inputs, Interfaces, Purpose, Root};
+use crate::config::{Config, Envoy, Inputs, Interfaces, Purpose, Root};
 use crate::driver::{self, Settings};
 use crate::logs::{Sink, subscriber};
 use crate::process;
@@ -36,6 +36,8 @@ pub fn run(flags: &ProxyFlags, log: &LogFlags) -> Result<u8, Failure> {
         Ok(limit) => info!(limit, node = %config.node.id, "open files"),
         Err(error) => warn!(%error, "cannot raise the limit of open files"),
     }
+    let Envoy { concurrency, max_heap, .. } = &config.envoy;
+    info!(threads = concurrency.threads, because_of = %concurrency.source, ?max_heap, "sized Envoy");
     let settings = settings(flags.role, config, rendered)?;
     let end = block_on(driver::run(settings, sink.clone()));
     // A log nobody reads must not keep us.

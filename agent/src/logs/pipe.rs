@@ -53,9 +53,9 @@ pub async fn drain_log(pipe: OwnedFd, origin: Origin, sink: Sink, last: LastWord
             }
         };
         if read == 0 {
-            pieces.rest(note)
+            pieces.rest(note);
         } else {
-            pieces.complete(&mut note)
+            pieces.complete(&mut note);
         }
         if !chunk.is_empty() {
             sink.write(Stream::Stderr, chunk);

@@ -12,7 +12,7 @@ use crate::supervisor::Epoch;
 const ORIGIN: envoy::Origin = envoy::Origin { epoch: Epoch::FIRST, pid: Pid::from_raw(12) };
 
 /// Nothing here takes long unless it hangs.
-const END: Duration = Duration::from_secs(60);
+const END: Duration = Duration::from_mins(1);
 
 /// A sink that takes everything.
 fn sink(format: LogFormat) -> (Sink, Receiver<(Stream, Vec<u8>)>) {

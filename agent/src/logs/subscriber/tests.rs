@@ -21,7 +21,7 @@ fn log(
 }
 
 fn lines(sink: &Sink, seen: &Receiver<Vec<u8>>) -> Vec<String> {
-    assert_eq!(sink.flush(Duration::from_secs(60)), Flushed::Everything);
+    assert_eq!(sink.flush(Duration::from_mins(1)), Flushed::Everything);
     seen.try_iter().map(|line| String::from_utf8(line).unwrap()).collect()
 }
 
