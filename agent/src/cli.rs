@@ -2,6 +2,7 @@
 //!
 //! Istio's agent ignores flags it does not know; ours refuses them: a misspelt flag is a setting lost.
 
+use std::ffi::OsString;
 use std::net::IpAddr;
 use std::num::{NonZeroU16, NonZeroU64};
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use pilot_proto::node::{NodeId, NodeType};
 
 use crate::cgroup::Limits;
 use crate::config::xds::XdsChoice;
+use crate::peer::TrustedUids;
 
 /// Entrypoint of the sidecar container: renders Envoy's bootstrap, runs Envoy, drains it.
 #[derive(Debug, Parser)]
@@ -31,6 +33,8 @@ pub struct Cli {
 pub enum Command {
     /// Run Envoy
     Proxy(ProxyFlags),
+    /// Run Envoy and a command beside it, and end with the command
+    Run(Box<RunFlags>),
     /// Print the bootstrap that `proxy` would give Envoy
     Bootstrap(Box<BootstrapFlags>),
     /// Make a request to Envoy's admin, or to the agent
@@ -90,6 +94,41 @@ pub enum Role {
     Router,
 }
 
+/// How a new Envoy takes over from the one before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum HotRestartMode {
+    /// Mediated where Envoy's protocol is known, else native
+    #[default]
+    Auto,
+    /// The agent holds the listening sockets and hands them on
+    Mediated,
+    /// Envoy's own protocol between the two
+    Native,
+    /// Not at all
+    Off,
+}
+
+/// Whether a crashed Envoy is started again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum RestartPolicy {
+    /// It is, until ten crashes in a row
+    #[default]
+    Always,
+    /// The agent ends with its status
+    Never,
+}
+
+/// Flags of `run`.
+#[derive(Clone, Debug, Args)]
+pub struct RunFlags {
+    /// As for `proxy`.
+    #[command(flatten)]
+    pub proxy: ProxyFlags,
+    /// The command and its arguments, after --
+    #[arg(last = true, required = true, value_name = "CMD")]
+    pub command: Vec<OsString>,
+}
+
 /// Flags of `proxy`.
 #[derive(Clone, Debug, Args)]
 pub struct ProxyFlags {
@@ -123,6 +162,24 @@ pub struct ProxyFlags {
     /// The pod's terminationGracePeriodSeconds: Envoy has ended before it is over
     #[arg(long = "terminationGracePeriod", value_parser = duration::parse)]
     pub termination_grace_period: Option<Duration>,
+    /// How long load balancers get to hear of the end before clients are told to leave
+    #[arg(long = "preDrainDelay", value_parser = duration::parse, default_value = "0s", hide_default_value = true)]
+    pub pre_drain_delay: Duration,
+    /// How a new Envoy takes over from the one before
+    #[arg(long = "hotRestartMode", value_enum, default_value_t)]
+    pub hot_restart_mode: HotRestartMode,
+    /// Whether a crashed Envoy is started again; if never, the agent ends with its status
+    #[arg(long = "restartPolicy", value_enum, default_value_t)]
+    pub restart_policy: RestartPolicy,
+    /// Leave Envoy's admin on its port, open to the whole pod, as Istio does
+    #[arg(long = "rawAdmin")]
+    pub raw_admin: bool,
+    /// User ids that may use the admin and give orders besides root and our own: 1000,2000 or any
+    #[arg(long = "trustedUids", default_value = "", hide_default_value = true)]
+    pub trusted_uids: TrustedUids,
+    /// Drain and end when this process ends, with its exit code if the kernel tells it
+    #[arg(long = "exitWith", value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
+    pub exit_with: Option<i32>,
     /// Accepted for Istio's templates, without effect
     #[arg(long = "stsPort", hide = true)]
     pub sts_port: Option<u16>,

@@ -25,6 +25,7 @@ pub use follower::{Follower, News};
 
 use crate::bootstrap::argv::{HotRestart, Launch, argv};
 use crate::bootstrap::{self, Rendered};
+use crate::cgroup::Limits;
 use crate::cli::{LogFlags, Overrides, ProxyFlags};
 use crate::config::env::Environment;
 use crate::config::fault::Faults;
@@ -50,6 +51,8 @@ pub struct Given {
     pub root: PathBuf,
     /// Addresses of the machine.
     pub interfaces: Interfaces,
+    /// How much of the machine is ours: taken once, so that Envoy's threads stay as many.
+    pub limits: Limits,
 }
 
 /// What should be running.
@@ -99,6 +102,7 @@ impl Given {
             environment: &self.environment,
             root: &root,
             interfaces: &self.interfaces,
+            limits: &self.limits,
         };
         let made = Config::load(inputs, Purpose::Run).map(|config| {
             let rendered = bootstrap::render(&config);
@@ -146,7 +150,7 @@ impl ConfigHash {
         program: &Program,
     ) -> Self {
         // The same for every epoch: only what the configuration says counts.
-        let launch = Launch { bootstrap: Path::new(""), epoch: 0, hot_restart: HotRestart::Off };
+        let launch = Launch { bootstrap: Path::new(""), hot_restart: HotRestart::Off };
         let mut hasher = DefaultHasher::new();
         rendered.json.hash(&mut hasher);
         for file in &rendered.files {

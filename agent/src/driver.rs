@@ -2,26 +2,33 @@
 //!
 //! ```text
 //!   signals ─┐                                            ┌▶ children: spawn, signal
-//!   timers  ─┤  Event    supervisor   Effect   perform    ├▶ admin: drain
-//!   observer ┼─────────▶ on_event() ──────────────────────┼▶ timers
-//!   status  ─┘             │                              └▶ exit
-//!                          └──▶ watch<Phase> ──▶ status, observer
+//!   timers  ─┤  Event    supervisor   Effect   perform    ├▶ engine: sockets, shared memory
+//!   observer ┼─────────▶ on_event() ──────────────────────┼▶ admin: drain
+//!   status  ─┤             │                              ├▶ timers
+//!   files   ─┘             └──▶ watch<Phase> ──▶ status,   └▶ exit
+//!                                     observers, lifecycle
 //! ```
 //!
 //! `select!` only picks, so that whatever it drops loses nothing; one line is logged per decision, here.
 //! It deliberately decides nothing about Envoy.
 
+mod bootstraps;
+mod companion;
 mod journal;
+mod ledger;
+mod news;
 mod observer;
-mod revision;
+mod perform;
+mod plan;
+mod policy;
 mod timers;
+mod validation;
 
 use std::{
-    collections::VecDeque,
-    ffi::OsString,
+    collections::{BTreeMap, VecDeque},
     fmt, io,
-    net::SocketAddr,
-    path::{Path, PathBuf},
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -34,21 +41,31 @@ use tokio::{
 };
 use tracing::{debug, error, info, warn};
 
+pub use self::companion::Companion;
 use self::{
-    journal::Chain,
-    observer::{Observer, Sight},
-    revision::Revisions,
+    bootstraps::Bootstraps,
+    companion::Company,
+    ledger::Ledger,
+    news::Bulletin,
+    observer::{Sight, What},
+    plan::{Access, Plans},
     timers::Timers,
+    validation::Validation,
 };
 use crate::{
+    admin_proxy::AdminProxy,
+    cgroup::{Cgroup, Oom, OomCount},
+    desired::{Desired, Follower, Given, News},
+    engine::Engine,
     envoy_admin::EnvoyAdmin,
-    lifecycle::{self, Lifecycle, Publisher},
-    logs::{self, LastWords, Sink, Stream},
-    peer::{Gate, TrustedUids},
-    process::{self, Children, Program},
+    lifecycle::{self, Publisher},
+    logs::{Sink, subscriber::LevelControl},
+    peer::Gate,
+    process::{Child, Children},
+    report::{self, Report},
     signals::{Caught, Signals},
-    status::{self, Counters, Expected, Order, StatusServer, Wiring},
-    supervisor::{Effect, EnvoySignal, Epoch, Event, Phase, Policy, Stage, Supervisor, Timer},
+    status::{self, Counters, Order, StatusServer, Wiring},
+    supervisor::{Allowed, Effect, Event, Launch, Phase, Revision, Stage, Status, Supervisor, Timer},
 };
 
 /// Sights and requests wait for one turn of the loop; whoever finds no room waits or is refused.
@@ -59,51 +76,53 @@ const LAST_WORDS: Duration = Duration::from_millis(250);
 
 /// Everything an agent is told before it starts.
 pub struct Settings {
-    /// Durations and budgets.
-    pub policy: Policy,
-    /// Envoy.
-    pub binary: PathBuf,
-    /// Its command line, for this epoch and this bootstrap file.
-    pub arguments: Arguments,
-    /// Its bootstrap, as JSON.
-    pub bootstrap: String,
-    /// What the bootstrap refers to, by path. Secrets.
-    pub files: Vec<(PathBuf, String)>,
-    /// Where bootstrap files are written.
-    pub folder: PathBuf,
-    /// Where Envoy's admin listens.
-    pub admin: SocketAddr,
-    /// Where the status server is to listen; `None`: there is none.
-    pub status: Option<SocketAddr>,
-    /// What readiness waits for.
-    pub expected: Expected,
+    /// What every configuration is made of.
+    pub given: Given,
+    /// The first one.
+    pub first: Arc<Desired>,
+    /// Whose end is ours.
+    pub companion: Option<Companion>,
+    /// Of the agent's own log.
+    pub levels: LevelControl,
 }
-
-/// Renders Envoy's command line for an epoch and the bootstrap file it is to read.
-pub type Arguments = Box<dyn Fn(Epoch, &Path) -> Vec<OsString> + Send>;
 
 /// The agent at work.
 struct Driver {
-    settings: Settings,
-    revisions: Revisions,
+    plans: Plans,
+    bootstraps: Bootstraps,
+    /// Where sockets of ours are.
+    run_folder: PathBuf,
+    engine: Engine,
     supervisor: Supervisor,
     children: Children,
     signals: Signals,
     timers: Timers,
     phases: watch::Sender<Phase>,
+    seen: mpsc::Sender<Sight>,
     sights: mpsc::Receiver<Sight>,
     orders: mpsc::Receiver<Order>,
-    lifecycle: Publisher,
+    /// `None`: nothing is followed, because nothing could be done about it.
+    follower: Option<Follower>,
+    admin: watch::Sender<Option<EnvoyAdmin>>,
+    bulletin: Bulletin,
+    ledger: Ledger,
+    validation: Option<Validation>,
+    company: Company,
     /// Events already here, oldest first.
     pending: VecDeque<Event>,
     /// Tasks that live as long as the agent. One that ends early ends the agent with its reason.
     tasks: JoinSet<&'static str>,
+    observers: JoinSet<()>,
     fault: Option<anyhow::Error>,
     pumps: JoinSet<()>,
-    last_words: LastWords,
     sink: Sink,
     counters: Arc<Counters>,
     draining_since: Option<Instant>,
+    /// Looks at the kernel's count of kills, after a death that may be one.
+    autopsies: JoinSet<Oom>,
+    cgroup: Arc<Cgroup>,
+    kills: OomCount,
+    termination_log: PathBuf,
 }
 
 /// Something to be turned into events.
@@ -112,6 +131,10 @@ enum Wake {
     Sight(Sight),
     Order(Order),
     Timer(Timer),
+    News(Option<News>),
+    Company(companion::News),
+    Validation,
+    Autopsy(Oom),
     Ended(String),
 }
 
@@ -124,75 +147,98 @@ pub async fn run(settings: Settings, sink: Sink) -> anyhow::Result<u8> {
 // === impl Driver ===
 
 impl Driver {
-    /// Takes whatever can be refused (signals, port, folder) before there is an Envoy.
+    /// Takes whatever can be refused (signals, ports, folders) before there is an Envoy.
     async fn start(settings: Settings, sink: Sink) -> anyhow::Result<(Self, Vec<Effect>)> {
+        let Settings { given, first, companion, levels } = settings;
+        let (flags, config) = (&given.flags, &first.config);
         let counters = Arc::new(Counters::since(Instant::now()));
         let signals = Signals::catch().context("catch signals")?;
-        let listener = match settings.status {
-            Some(address) => {
-                let bound = status::bind(address).await;
-                Some(bound.with_context(|| format!("listen on {address} for status"))?)
+        let access = if flags.raw_admin { Access::Everybody } else { Access::Agent };
+        let plans = Plans::new(Arc::clone(&first), access)?;
+        let status = match config.status_port() {
+            Some(port) => {
+                let wildcard: IpAddr = config.family.wildcard().parse().context("the wildcard address")?;
+                Some(listen(SocketAddr::new(wildcard, port.get()), "status").await?)
             }
             None => None,
         };
-        let revisions = Revisions::open(&settings.folder)?;
-        for (path, contents) in &settings.files {
-            let written = revision::write(path, contents.as_bytes());
-            written.with_context(|| format!("write {}", path.display()))?;
-        }
+        let admin_port = plans.latest().and_then(|plan| plan.admin_port());
+        let admin_listener = match admin_port {
+            Some(port) => Some(listen(port, "Envoy's admin").await?),
+            None => None,
+        };
+        let folder = PathBuf::from(&config.proxy.config_path);
+        let bootstraps = Bootstraps::open(&folder)?;
+        let run_folder = bootstraps::run_folder(&folder)?;
+        let engine = Engine::open(
+            flags.hot_restart_mode,
+            &run_folder,
+            crate::bootstrap::argv::parent_shutdown(config),
+        );
         let children = Children::new().context("start the spawner thread")?;
 
-        let (supervisor, effects) = Supervisor::boot(settings.policy);
+        let allowed = if engine.is_on() { Allowed::Yes } else { Allowed::No };
+        let policy = policy::policy(flags, config, allowed);
+        let (supervisor, effects) = Supervisor::boot(policy);
         let (phases, watching) = watch::channel(supervisor.phase());
         let (seen, sights) = mpsc::channel(QUEUE);
         let (ask, orders) = mpsc::channel(QUEUE);
-        let (lifecycle, feed) = lifecycle::channel(Lifecycle::default());
-        let admin = EnvoyAdmin::at(settings.admin);
-        let observer = Observer {
-            admin: admin.clone(),
-            bootstrap: revisions.path(Epoch::FIRST),
-            phases: watching.clone(),
-            sights: seen,
-        };
-        let status = StatusServer::new(Wiring {
+        let (admin, admins) = watch::channel(None);
+        let (publisher, feed) = lifecycle::channel(news::first(&policy, &first));
+        let gate = Gate::new(flags.trusted_uids.clone());
+        let expected = plans.latest().map_or(status::Expected::Nothing, |plan| plan.expected);
+        let server = StatusServer::new(Wiring {
             phases: watching,
-            admin: watch::channel(Some(admin)).1,
-            expected: settings.expected,
+            admin: admins.clone(),
+            expected,
             lifecycle: feed,
             orders: ask,
-            levels: None,
-            gate: Gate::new(TrustedUids::default()),
+            levels: Some(Box::new(move |text| Ok(levels.set(text)?))),
+            gate: gate.clone(),
             counters: Arc::clone(&counters),
             sink: sink.clone(),
         });
         let mut tasks = JoinSet::new();
-        tasks.spawn(async {
-            observer.run().await;
-            "observer"
-        });
-        if let Some(listener) = listener {
-            tasks.spawn(async { match status.run(listener).await {} });
+        if let Some(listener) = status {
+            tasks.spawn(async { match server.run(listener).await {} });
         }
-
+        if let Some(listener) = admin_listener {
+            let proxy = AdminProxy::new(admins, gate);
+            tasks.spawn(async { match proxy.run(listener).await {} });
+        }
+        let follower = engine.is_on().then(|| Follower::start(given.clone(), Arc::clone(&first)));
+        let cgroup = Arc::new(Cgroup::of_process());
         let driver = Self {
-            settings,
-            revisions,
+            plans,
+            bootstraps,
+            run_folder,
+            engine,
             supervisor,
             children,
             signals,
             timers: Timers::default(),
             phases,
+            seen,
             sights,
             orders,
-            lifecycle,
+            follower,
+            admin,
+            bulletin: Bulletin::new(publisher),
+            ledger: Ledger::default(),
+            validation: None,
+            company: Company::new(companion)?,
             pending: VecDeque::new(),
             tasks,
+            observers: JoinSet::new(),
             fault: None,
             pumps: JoinSet::new(),
-            last_words: LastWords::default(),
             sink,
             counters,
             draining_since: None,
+            autopsies: JoinSet::new(),
+            kills: OomCount::of(&cgroup),
+            cgroup,
+            termination_log: PathBuf::from(&config.variables.termination_log),
         };
         Ok((driver, effects))
     }
@@ -205,8 +251,12 @@ impl Driver {
                 }
                 self.perform(effect).await;
             }
+            self.publish();
             let event = self.choose().await?;
             effects = self.decide(event);
+            if let Event::Died(launch, _) | Event::SpawnFailed(launch, _) = event {
+                effects = self.settle(launch, effects);
+            }
         }
     }
 
@@ -221,33 +271,49 @@ impl Driver {
                 timer = self.timers.next() => Wake::Timer(timer),
                 Some(sight) = self.sights.recv() => Wake::Sight(sight),
                 Some(order) = self.orders.recv() => Wake::Order(order),
+                news = news::next(&mut self.follower) => Wake::News(news),
+                news = self.company.next() => Wake::Company(news),
+                () = validation::overdue(self.validation.as_ref()) => Wake::Validation,
+                Some(oom) = self.autopsies.join_next() => Wake::Autopsy(oom.unwrap_or(Oom::Unknown)),
+                Some(_) = self.observers.join_next() => continue,
                 Some(ended) = self.tasks.join_next() => Wake::Ended(match ended {
                     Ok(task) => format!("the {task} ended"),
                     Err(error) => format!("a task broke: {error}"),
                 }),
             };
-            self.wake(wake);
+            self.wake(wake).await;
         }
     }
 
-    fn wake(&mut self, wake: Wake) {
+    async fn wake(&mut self, wake: Wake) {
         match wake {
-            Wake::Signal(Caught::Terminate) => self.pending.push_back(Event::Terminate),
-            Wake::Signal(Caught::ReopenLogs) => self.pending.push_back(Event::ReopenLogs),
-            Wake::Signal(Caught::Child) => self.reap(),
-            Wake::Signal(Caught::Hangup) => warn!("SIGHUP ignored: nothing can be reloaded yet"),
-            Wake::Signal(Caught::Dump) => info!(driver = ?self, "SIGQUIT: this is what I know"),
+            Wake::Signal(Caught::Child) => self.reap().await,
+            Wake::Signal(caught) => self.signalled(caught),
             Wake::Timer(timer) => {
                 self.timers.disarm(timer);
                 self.pending.push_back(Event::Due(timer));
             }
-            Wake::Sight(Sight { launch, event }) if launch == self.phases.borrow().launch => {
-                self.pending.push_back(event);
-            }
-            Wake::Sight(stale) => debug!(?stale, "late news of an earlier Envoy"),
+            Wake::Sight(Sight { launch, what }) => self.sighted(launch, what).await,
             Wake::Order(Order::Quit) => self.pending.push_back(Event::Quit),
             Wake::Order(Order::Withdraw) => self.pending.push_back(Event::Withdraw),
-            Wake::Order(Order::Restart) => warn!("restart ignored: there is no hand-over yet"),
+            Wake::Order(Order::Restart) => self.restart(),
+            Wake::News(Some(news)) => self.desire(news),
+            Wake::News(None) => {
+                error!("configuration is no longer followed");
+                self.follower = None;
+            }
+            Wake::Company(news) => self.company_news(news).await,
+            Wake::Validation => {
+                warn!("Envoy takes too long to validate its bootstrap");
+                self.validation_overdue();
+            }
+            Wake::Autopsy(oom) => {
+                self.ledger.judged(oom);
+                if oom == Oom::Oom {
+                    error!("Envoy was killed because the container is out of memory");
+                }
+                self.publish();
+            }
             Wake::Ended(reason) => {
                 error!(reason, "stopping, because a part of the agent is gone");
                 self.fault.get_or_insert(anyhow!(reason));
@@ -256,24 +322,96 @@ impl Driver {
         }
     }
 
-    fn reap(&mut self) {
+    fn signalled(&mut self, caught: Caught) {
+        match caught {
+            Caught::Terminate => match self.company.pass_on(&self.children) {
+                companion::Passed::On => self.pending.push_back(Event::Withdraw),
+                companion::Passed::NobodyThere => self.pending.push_back(Event::Terminate),
+            },
+            Caught::ReopenLogs => self.pending.push_back(Event::ReopenLogs),
+            Caught::Hangup => self.restart(),
+            Caught::Dump => info!(driver = ?self, "SIGQUIT: this is what I know"),
+            Caught::Child => {}
+        }
+    }
+
+    async fn sighted(&mut self, launch: Launch, what: What) {
+        match what {
+            What::Event(event) => self.pending.push_back(event),
+            What::Speaks(version) => {
+                if let Some(entry) = self.ledger.get(launch) {
+                    self.engine.learn(entry.generation.revision, version);
+                }
+            }
+            What::Listens(addresses) => {
+                let owner = self.supervisor.phase().owner.filter(|owner| owner.launch == launch);
+                if let Some(owner) = owner
+                    && let Err(error) = self.engine.hold(owner, &addresses).await
+                {
+                    warn!(error = %journal::Chain(&error), "listening sockets are not held");
+                }
+            }
+            What::Busy(census, listeners) => {
+                self.bulletin.busy(&census, &listeners);
+                self.pending.push_back(Event::Activity(launch, census.activity));
+            }
+        }
+    }
+
+    async fn reap(&mut self) {
         let ended = self.children.reap();
         self.counters.reaped(self.children.orphans());
-        for (epoch, status) in ended {
-            self.counters.died(status);
-            self.pending.push_back(Event::Died(epoch, status));
+        for (child, status) in ended {
+            match child {
+                Child::Envoy(launch) => {
+                    self.counters.died(status);
+                    self.autopsy(status);
+                    self.pending.push_back(Event::Died(launch, status));
+                }
+                Child::Validation(revision) => self.validated(revision, status).await,
+                Child::Version(revision) => self.version_told(revision, status).await,
+                Child::Command => {
+                    let news = self.company.ended(status);
+                    self.company_news(news).await;
+                }
+            }
+        }
+    }
+
+    /// Whether it was want of memory takes the kernel a moment to say.
+    fn autopsy(&mut self, status: Status) {
+        let (before, cgroup) = (self.kills, Arc::clone(&self.cgroup));
+        self.kills = OomCount::of(&self.cgroup);
+        if status == Status::KILLED {
+            self.autopsies.spawn(async move { before.verdict(&cgroup).await });
         }
     }
 
     fn decide(&mut self, event: Event) -> Vec<Effect> {
         let before = self.supervisor.phase();
+        if let Event::Live(launch) = event {
+            self.ledger.live(launch);
+        }
+        if let Event::Died(launch, status) = event
+            && let Some(reason) = self.ledger.died(launch, status, before)
+        {
+            self.counters.exited(reason);
+        }
         let effects = self.supervisor.on_event(event, Instant::now());
         let after = self.supervisor.phase();
         if before != after {
             journal::log(event, before, after);
+            journal::count(event, before, after, &self.counters);
             self.time_drain(after.stage);
             self.phases.send_replace(after);
-            self.lifecycle.update(|lifecycle| after.stage.as_str().clone_into(&mut lifecycle.phase));
+            self.admin.send_if_modified(|admin| {
+                let now = after.owner.and_then(|owner| self.ledger.get(owner.launch));
+                let now = now.map(|entry| entry.admin.clone());
+                let changed = *admin != now;
+                *admin = now;
+                changed
+            });
+            self.bulletin.transition(event, before, after);
         }
         effects
     }
@@ -281,7 +419,7 @@ impl Driver {
     /// Draining is the one phase whose length is asked for afterwards.
     fn time_drain(&mut self, stage: Stage) {
         if stage == Stage::Draining {
-            self.draining_since = Some(Instant::now());
+            self.draining_since.get_or_insert_with(Instant::now);
         } else if let Some(since) = self.draining_since.take() {
             let lasted = since.elapsed();
             self.counters.drained(lasted);
@@ -289,70 +427,10 @@ impl Driver {
         }
     }
 
-    async fn perform(&mut self, effect: Effect) {
-        match effect {
-            Effect::Spawn(epoch) => self.spawn(epoch).await,
-            Effect::Signal(epoch, signal) => {
-                match signal {
-                    EnvoySignal::Kill => warn!(%epoch, "killing Envoy"),
-                    EnvoySignal::Terminate | EnvoySignal::ReopenLogs => {
-                        debug!(%epoch, ?signal, "signalling Envoy");
-                    }
-                }
-                if let Err(error) = self.children.signal(epoch, signal) {
-                    error!(%error, %epoch, ?signal, "cannot signal Envoy");
-                }
-            }
-            // The deadline is armed already, so that a deaf admin delays nothing.
-            Effect::Drain(scope) => {
-                let admin = EnvoyAdmin::at(self.settings.admin);
-                tokio::spawn(async move {
-                    match admin.drain(scope).await {
-                        Ok(()) => info!(?scope, "Envoy drains its listeners"),
-                        Err(error) => warn!(error = %Chain(&error), ?scope, "cannot drain Envoy's listeners"),
-                    }
-                });
-            }
-            Effect::Arm(timer, after) => self.timers.arm(timer, Instant::now() + after),
-            // `run` has left already.
-            Effect::Exit(_) => {}
-        }
-    }
-
-    async fn spawn(&mut self, epoch: Epoch) {
-        let launch = self.supervisor.phase().launch;
-        let path = match self.revisions.write(epoch, self.settings.bootstrap.as_bytes()) {
-            Ok(path) => path,
-            Err(error) => {
-                error!(%error, path = %self.revisions.path(epoch).display(), "cannot write Envoy's bootstrap");
-                return self.pending.push_front(Event::SpawnFailed(epoch, process::failure(&error)));
-            }
-        };
-        let arguments = (self.settings.arguments)(epoch, &path);
-        let program = Program { path: self.settings.binary.clone(), arguments };
-        match self.children.spawn(epoch, program).await {
-            Ok((pid, output)) => {
-                info!(%epoch, launch, %pid, "started Envoy");
-                while self.pumps.try_join_next().is_some() {}
-                self.last_words = LastWords::default();
-                let (sink, last) = (self.sink.clone(), self.last_words.clone());
-                let origin = Origin { epoch, pid };
-                self.pump(logs::drain_log(output.stderr.into(), origin, sink.clone(), last));
-                self.pump(logs::drain_access(output.stdout.into(), sink));
-            }
-            Err(error) => {
-                error!(%error, %epoch, binary = %self.settings.binary.display(), "cannot start Envoy");
-                self.pending.push_front(Event::SpawnFailed(epoch, process::failure(&error)));
-            }
-        }
-    }
-
-    fn pump(&mut self, drain: impl Future<Output = io::Result<()>> + Send + 'static) {
-        self.pumps.spawn(async {
-            if let Err(error) = drain.await {
-                error!(%error, "cannot read what Envoy writes");
-            }
-        });
+    fn publish(&mut self) {
+        let phase = self.supervisor.phase();
+        let wanted = self.plans.latest().map(|plan| plan.desired.hash);
+        self.bulletin.publish(phase, &self.ledger, wanted, &self.timers);
     }
 
     /// Leaves nothing unread and nothing behind.
@@ -361,20 +439,50 @@ impl Driver {
         if timeout(LAST_WORDS, drained).await.is_err() {
             debug!("somebody still holds Envoy's stdout or stderr");
         }
-        let own = self.settings.files.iter().map(|(path, _)| revision::remove(path));
-        if let Some(error) = own.chain([self.revisions.clear()]).find_map(Result::err) {
-            warn!(%error, "cannot remove Envoy's bootstrap");
+        while let Some(oom) = self.autopsies.join_next().await {
+            self.ledger.judged(oom.unwrap_or(Oom::Unknown));
+        }
+        self.publish();
+        if let Err(error) = self.bootstraps.clear(&self.run_folder) {
+            warn!(%error, "cannot remove what was Envoy's");
         }
         if let Some(fault) = self.fault.take() {
             return Err(fault);
         }
-        match self.last_words.reason() {
-            // From 128 on it is a signal, and Envoy had no say.
-            Some(last) if (1..128).contains(&code) => error!(code, "Envoy gave up; its last words: {last}"),
-            _ => info!(code, "leaving"),
+        if let Some(code) = self.company.code() {
+            info!(code, "leaving with the command's exit code");
+            return Ok(code);
         }
+        self.last_report(code);
         Ok(code)
     }
+
+    /// Why, for the log and for whoever looks at the container afterwards.
+    fn last_report(&self, code: u8) {
+        let Some(last) = self.ledger.last().filter(|_| code != 0) else {
+            info!(code, "leaving");
+            return;
+        };
+        let words = &last.entry.last_words;
+        let oom = self.ledger.exits().first().and_then(|exit| exit.oom);
+        let oom = oom.map_or(Oom::Unknown, |oom| if oom { Oom::Oom } else { Oom::NotOom });
+        let lived = last.entry.age().saturating_sub(last.at.elapsed());
+        let ended = report::Ended { epoch: last.entry.generation.epoch, status: last.status, oom, lived };
+        let reason = match words.reason() {
+            // From 128 on it is a signal, and Envoy had no say.
+            Some(last) if code < 128 => format!("Envoy gave up; its last words: {last}"),
+            _ => format!("Envoy ended: {}", last.status),
+        };
+        error!(code, lived_ms = lived.as_millis(), why = last.reason.as_str(), "{reason}");
+        let report = Report { reason: &reason, envoy: Some(ended), last_lines: &words.lines() };
+        if let Err(error) = report::write(&self.termination_log, &report) {
+            warn!(%error, path = %self.termination_log.display(), "cannot write the termination log");
+        }
+    }
+}
+
+async fn listen(address: SocketAddr, what: &str) -> anyhow::Result<tokio::net::TcpListener> {
+    status::bind(address).await.with_context(|| format!("listen on {address} for {what}"))
 }
 
 impl fmt::Debug for Driver {
@@ -383,6 +491,7 @@ impl fmt::Debug for Driver {
             .field("supervisor", &self.supervisor)
             .field("children", &self.children)
             .field("timers", &self.timers)
+            .field("engine", &self.engine)
             .field("log_lines_dropped", &self.sink.dropped())
             .finish_non_exhaustive()
     }

@@ -20,7 +20,7 @@ pub use self::{
     listeners::{Listener, LocalAddress, Protocol},
     stats::ConfigUpdates,
 };
-use crate::supervisor::{Activity, DrainScope, Epoch};
+use crate::supervisor::{Activity, DrainScope};
 
 /// Envoy answers in milliseconds; more than this is the main thread of a very large Envoy at work.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -154,11 +154,11 @@ impl EnvoyAdmin {
 
     /// `GET /server_info`: whether it is the Envoy that runs this bootstrap in this epoch that is LIVE.
     /// Only this tells it from the one before, and from a stranger's on the same port.
-    pub async fn identify(&self, epoch: Epoch, bootstrap: &Path) -> Result<Identity, AdminError> {
+    pub async fn identify(&self, epoch: u32, bootstrap: &Path) -> Result<Identity, AdminError> {
         let body = self.ask(Method::GET, "/server_info", PATIENCE).await?;
         let info: ServerInfo = serde_json::from_slice(&body)?;
         let options = info.command_line_options;
-        Ok(if options.restart_epoch != epoch.get() || Path::new(&options.config_path) != bootstrap {
+        Ok(if options.restart_epoch != epoch || Path::new(&options.config_path) != bootstrap {
             Identity::Stranger
         } else if info.state == "LIVE" {
             Identity::Live

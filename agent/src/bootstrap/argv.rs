@@ -8,8 +8,10 @@ use crate::config::env::Switch;
 use crate::config::{Config, LogForm};
 use crate::logs::envoy::FORMAT;
 
-/// Istio's default before it gave up hot restarts, and Envoy's rule: longer than the drain.
+/// Istio's default before it gave up hot restarts.
 const PARENT_SHUTDOWN: Duration = Duration::from_mins(1);
+/// Below this, requests in progress at a hand-over are cut.
+const SHORTEST: Duration = Duration::from_secs(1);
 /// Access logs reach the file within a second, or with 64 KiB.
 const FLUSH: Duration = Duration::from_secs(1);
 
@@ -18,8 +20,6 @@ const FLUSH: Duration = Duration::from_secs(1);
 pub struct Launch<'a> {
     /// The bootstrap's file.
     pub bootstrap: &'a Path,
-    /// How many Envoys there were before.
-    pub epoch: u32,
     /// Whether it talks to its predecessor.
     pub hot_restart: HotRestart<'a>,
 }
@@ -35,23 +35,28 @@ pub enum HotRestart<'a> {
         base_id: u32,
         /// `@name` or a path; Envoy appends role, base id and epoch.
         socket_path: &'a Path,
+        /// How many Envoys there were before that it can talk to.
+        epoch: u32,
+        /// When the one before it is to leave, from the moment this one is LIVE.
+        parent_shutdown: Duration,
     },
+}
+
+/// How long an Envoy that has handed over may take to finish: Istio's `parentShutdownDuration`.
+pub fn parent_shutdown(config: &Config) -> Duration {
+    config.proxy.parent_shutdown_duration.unwrap_or(PARENT_SHUTDOWN).max(SHORTEST)
 }
 
 /// The arguments, without the binary.
 pub fn argv(config: &Config, launch: Launch<'_>) -> Vec<OsString> {
     let (proxy, envoy) = (&config.proxy, &config.envoy);
     let drain = proxy.drain_duration.unwrap_or_default().as_secs();
-    // A parent that goes before its drain is over breaks the connections it drains.
-    let parent = proxy.parent_shutdown_duration.unwrap_or(PARENT_SHUTDOWN).as_secs().max(drain + 1);
     let flush = proxy.file_flush_interval.unwrap_or(FLUSH);
 
     let mut argv = Argv::default();
     argv.with("-c", launch.bootstrap);
-    argv.number("--restart-epoch", launch.epoch);
     argv.number("--drain-time-s", drain);
     argv.with("--drain-strategy", "immediate");
-    argv.number("--parent-shutdown-time-s", parent);
     argv.with("--local-address-ip-version", config.family.local_address_version());
     argv.number("--file-flush-interval-msec", flush.as_millis());
     if proxy.file_flush_min_size_kb > 0 {
@@ -60,7 +65,9 @@ pub fn argv(config: &Config, launch: Launch<'_>) -> Vec<OsString> {
     argv.flag("--allow-unknown-static-fields");
     match launch.hot_restart {
         HotRestart::Off => argv.flag("--disable-hot-restart"),
-        HotRestart::On { base_id, socket_path } => {
+        HotRestart::On { base_id, socket_path, epoch, parent_shutdown } => {
+            argv.number("--restart-epoch", epoch);
+            argv.number("--parent-shutdown-time-s", parent_shutdown.as_secs());
             argv.number("--base-id", base_id);
             argv.with("--socket-path", socket_path);
             argv.with("--socket-mode", "600");

@@ -21,8 +21,10 @@ const MARGIN: Duration = Duration::from_secs(3);
 /// How Envoy's end is bounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Drain {
-    /// No shorter than this: what load balancers need to hear that we are gone.
-    pub minimum: Duration,
+    /// No shorter than this, if anybody said how long: what load balancers need to hear that we are gone.
+    pub minimum: Option<Duration>,
+    /// If nobody did, no shorter than this where no traffic tells that they have heard.
+    pub evident: Duration,
     /// No longer than this.
     pub deadline: Duration,
     /// Between SIGTERM and SIGKILL.
@@ -64,10 +66,11 @@ impl Drain {
             None => wanted.termination.unwrap_or(TERMINATION),
         };
         let minimum = match wanted.mode {
-            Mode::FixedTime => wanted.minimum.unwrap_or(Duration::ZERO),
-            Mode::ZeroConnections => wanted.minimum.unwrap_or(MINIMUM),
+            Mode::FixedTime => wanted.minimum,
+            Mode::ZeroConnections => Some(wanted.minimum.unwrap_or(MINIMUM)),
         };
-        Self { minimum: minimum.min(deadline), deadline, kill_grace: margin * 2 / 3 }
+        let minimum = minimum.map(|minimum| minimum.min(deadline));
+        Self { minimum, evident: MINIMUM.min(deadline), deadline, kill_grace: margin * 2 / 3 }
     }
 }
 
@@ -75,9 +78,12 @@ impl Drain {
 mod tests {
     use super::*;
 
-    fn check(wanted: Wanted, (minimum, deadline, kill_grace): (u64, u64, u64)) {
-        let [minimum, deadline, kill_grace] = [minimum, deadline, kill_grace].map(Duration::from_millis);
-        assert_eq!(Drain::of(wanted), Drain { minimum, deadline, kill_grace }, "{wanted:?}");
+    /// A minimum that nobody set is -1.
+    fn check(wanted: Wanted, (minimum, deadline, kill_grace): (i64, u64, u64)) {
+        let minimum = u64::try_from(minimum).ok().map(Duration::from_millis);
+        let [deadline, kill_grace] = [deadline, kill_grace].map(Duration::from_millis);
+        let evident = MINIMUM.min(deadline);
+        assert_eq!(Drain::of(wanted), Drain { minimum, evident, deadline, kill_grace }, "{wanted:?}");
     }
 
     const NOTHING: Wanted = Wanted { grace: None, termination: None, minimum: None, mode: Mode::FixedTime };
@@ -85,10 +91,10 @@ mod tests {
 
     #[test]
     fn the_deadline_is_istios_drain_time_unless_the_grace_period_is_known() {
-        check(NOTHING, (0, 5_000, 2_000));
-        check(Wanted { termination: Some(Duration::from_mins(1)), ..NOTHING }, (0, 60_000, 2_000));
+        check(NOTHING, (-1, 5_000, 2_000));
+        check(Wanted { termination: Some(Duration::from_mins(1)), ..NOTHING }, (-1, 60_000, 2_000));
         let grace = Some(Duration::from_mins(1));
-        check(Wanted { grace, termination: Some(Duration::from_secs(5)), ..NOTHING }, (0, 57_000, 2_000));
+        check(Wanted { grace, termination: Some(Duration::from_secs(5)), ..NOTHING }, (-1, 57_000, 2_000));
     }
 
     #[test]
@@ -107,7 +113,7 @@ mod tests {
 
     #[test]
     fn a_short_grace_period_is_shared_out() {
-        check(Wanted { grace: Some(Duration::from_secs(6)), ..NOTHING }, (0, 4_500, 1_000));
-        check(Wanted { grace: Some(Duration::ZERO), ..NOTHING }, (0, 0, 0));
+        check(Wanted { grace: Some(Duration::from_secs(6)), ..NOTHING }, (-1, 4_500, 1_000));
+        check(Wanted { grace: Some(Duration::ZERO), ..NOTHING }, (-1, 0, 0));
     }
 }

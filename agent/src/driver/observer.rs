@@ -1,14 +1,16 @@
-//! Watches Envoy through its admin and tells the driver what it sees: LIVE, silent, back, how busy.
+//! Watches one Envoy through its admin and tells the driver what it sees: LIVE, silent, back, how busy, on what it
+//! listens, empty.
 //!
-//! What is worth looking at depends on the phase. A look is dropped half-way when the phase changes, and
-//! every sight carries the launch it is of, because the next Envoy has the same epoch and the same port.
+//! What is worth looking at depends on the Envoy's role. A look is dropped half-way when the role changes.
 
 use std::{
+    collections::BTreeSet,
     convert::Infallible,
     path::PathBuf,
     time::{Duration, Instant},
 };
 
+use nix::unistd::Pid;
 use tokio::{
     sync::{mpsc, watch},
     time::sleep,
@@ -16,8 +18,11 @@ use tokio::{
 use tracing::debug;
 
 use crate::{
-    envoy_admin::{EnvoyAdmin, Identity, Liveness},
-    supervisor::{Epoch, Event, Phase, Stage},
+    envoy_admin::{Census, EnvoyAdmin, Identity, Listener, Liveness, LocalAddress, Protocol},
+    hot_restart::{Address, Version},
+    sockets,
+    status::Expected,
+    supervisor::{Activity, Bond, Event, Launch, Phase, Role},
 };
 
 /// A start takes 60 to 200 ms, and every one of them costs requests after a crash...
@@ -41,28 +46,65 @@ const SILENT_QUESTIONS: u32 = 2;
 const DRAIN_INTERVALS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 const DRAIN_SHARE: u32 = 20;
 
-/// Something seen of the Envoy of this launch.
-#[derive(Clone, Copy, Debug)]
+/// An old Envoy of a hand-over: nothing else waits for it.
+const LEAVE_INTERVAL: Duration = Duration::from_millis(100);
+
+/// An idle connection may get its next request in the very moment it is closed: half a millisecond is lost at each
+/// hand-over. Without a request for this long there is hardly one to come (0 of 70,266 lost in ten hand-overs).
+const LEAVE_AFTER: Duration = Duration::from_millis(500);
+
+/// Something seen of an Envoy.
+#[derive(Clone, Debug)]
 pub(super) struct Sight {
-    pub(super) launch: u32,
-    pub(super) event: Event,
+    pub(super) launch: Launch,
+    pub(super) what: What,
 }
 
-/// Looks at one Envoy after the other.
+/// What was seen.
+#[derive(Clone, Debug)]
+pub(super) enum What {
+    /// Something for the supervisor.
+    Event(Event),
+    /// Which hot-restart protocol it speaks.
+    Speaks(Version),
+    /// What it listens on, now that this has changed.
+    Listens(Vec<Address>),
+    /// Who is busy in its last moments.
+    Busy(Census, Vec<Listener>),
+}
+
+/// Looks at one Envoy until it is gone.
 #[derive(Debug)]
 pub(super) struct Observer {
+    pub(super) launch: Launch,
+    pub(super) pid: Pid,
     pub(super) admin: EnvoyAdmin,
     pub(super) bootstrap: PathBuf,
+    /// `--restart-epoch` on its command line.
+    pub(super) restart_epoch: u32,
+    /// What it has to have before it may take over from another.
+    pub(super) expected: Expected,
     pub(super) phases: watch::Receiver<Phase>,
     pub(super) sights: mpsc::Sender<Sight>,
 }
 
-/// What has been seen of one Envoy so far.
+/// What has been seen of it so far.
 #[derive(Debug)]
 struct Memory {
     since: Instant,
     admin: Admin,
     pause: Duration,
+    version: Language,
+    listens: Vec<Address>,
+    /// Requests and connections begun by the last look, and since when no more have.
+    calm: Option<(u64, Instant)>,
+}
+
+/// Whether it has been asked what it speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Language {
+    Unknown,
+    Asked,
 }
 
 /// How its admin has been answering.
@@ -76,83 +118,159 @@ enum Admin {
 // === impl Observer ===
 
 impl Observer {
-    /// Looks for as long as there is somebody to tell.
+    /// Looks for as long as there is an Envoy to look at, and somebody to tell.
     pub(super) async fn run(mut self) {
         let mut memory = Memory::new(Instant::now());
-        let mut launch = 0;
         loop {
-            let phase = *self.phases.borrow_and_update();
-            if phase.launch != launch {
-                launch = phase.launch;
-                memory = Memory::new(Instant::now());
+            let role = self.phases.borrow_and_update().role(self.launch);
+            if role == Role::Gone {
+                return;
             }
-            let looking = look(&self.admin, &self.bootstrap, phase, &mut memory);
-            let event = tokio::select! {
-                event = looking => event,
-                changed = self.phases.changed() => match changed {
-                    Ok(()) => continue,
-                    Err(_) => return,
-                },
+            let what = tokio::select! {
+                what = self.look(role, &mut memory) => what,
+                () = another_role(&mut self.phases.clone(), self.launch, role) => continue,
             };
-            if self.sights.send(Sight { launch, event }).await.is_err() {
+            if self.sights.send(Sight { launch: self.launch, what }).await.is_err() {
                 return;
             }
         }
     }
-}
 
-/// The next event worth telling in this phase.
-async fn look(admin: &EnvoyAdmin, bootstrap: &std::path::Path, phase: Phase, memory: &mut Memory) -> Event {
-    match (phase.stage, phase.epoch) {
-        (Stage::Starting, Some(epoch)) => starting(admin, bootstrap, epoch, memory).await,
-        (Stage::Running | Stage::Silent, Some(_)) => running(admin, memory).await,
-        (Stage::Draining, Some(_)) => draining(admin, memory).await,
-        _ => match nothing().await {},
+    /// The next thing worth telling of an Envoy in this role.
+    async fn look(&self, role: Role, memory: &mut Memory) -> What {
+        match role {
+            Role::Rising => self.rising(memory).await,
+            Role::Serving => self.serving(memory).await,
+            Role::Draining => self.draining(memory).await,
+            Role::Leaving(Bond::Loose) => self.leaving(memory).await,
+            Role::Leaving(Bond::Tied) => self.leaving_without_admin(memory).await,
+            Role::Gone => match nothing().await {},
+        }
     }
-}
 
-async fn starting(
-    admin: &EnvoyAdmin,
-    bootstrap: &std::path::Path,
-    epoch: Epoch,
-    memory: &mut Memory,
-) -> Event {
-    loop {
-        sleep(memory.start_interval()).await;
-        let ready = admin.ready().await;
-        let noted = memory.note(&ready, Instant::now());
-        if matches!(ready, Ok(Liveness::Live)) {
-            match admin.identify(epoch, bootstrap).await {
-                Ok(Identity::Live) => return Event::Live(epoch),
-                // Before ours has taken the port, or because it never will.
-                other => debug!(?other, %epoch, "LIVE, but not ours"),
+    async fn rising(&self, memory: &mut Memory) -> What {
+        loop {
+            sleep(memory.start_interval()).await;
+            let ready = self.admin.ready().await;
+            let noted = memory.note(self.launch, &ready, Instant::now());
+            if matches!(ready, Ok(Liveness::Live)) && self.may_serve().await {
+                return What::Event(Event::Live(self.launch));
+            }
+            if let Some(event) = noted {
+                return What::Event(event);
             }
         }
-        if let Some(event) = noted {
-            return event;
+    }
+
+    /// Whether the admin that answers as LIVE is this Envoy's. One that takes over must also have what it needs: after
+    /// `initial_fetch_timeout` Envoy is LIVE without a single listener.
+    async fn may_serve(&self) -> bool {
+        match self.admin.identify(self.restart_epoch, &self.bootstrap).await {
+            Ok(Identity::Live) => {}
+            // Before ours has taken the port, or because it never will.
+            other => {
+                debug!(?other, launch = %self.launch, "LIVE, but not ours");
+                return false;
+            }
+        }
+        let takes_over = self.phases.borrow().owner.is_some_and(|owner| owner.launch != self.launch);
+        if !takes_over || self.expected == Expected::Nothing {
+            return true;
+        }
+        let updates = self.admin.config_updates().await;
+        updates.is_ok_and(|updates| updates.clusters.accepted > 0 && updates.listeners.accepted > 0)
+    }
+
+    /// The list of listeners is as cheap as `/ready`, at any size of configuration.
+    async fn serving(&self, memory: &mut Memory) -> What {
+        // Before anything that depends on it: an Envoy is asked for its sockets only in its own language.
+        if memory.version == Language::Unknown
+            && let Ok(version) = self.admin.hot_restart_version().await
+        {
+            memory.version = Language::Asked;
+            if let Ok(version) = version.parse() {
+                return What::Speaks(version);
+            }
+        }
+        loop {
+            let listeners = self.admin.listeners().await;
+            if let Some(event) = memory.note(self.launch, &listeners, Instant::now()) {
+                return What::Event(event);
+            }
+            if let Ok(listeners) = listeners {
+                let listens = addresses(&listeners);
+                if listens != memory.listens {
+                    memory.listens.clone_from(&listens);
+                    return What::Listens(listens);
+                }
+            }
+            sleep(memory.run_interval()).await;
+        }
+    }
+
+    async fn draining(&self, memory: &mut Memory) -> What {
+        sleep(memory.pause).await;
+        let asked = Instant::now();
+        let (census, listeners) = (self.admin.census().await, self.admin.listeners().await);
+        memory.pause = drain_interval(asked.elapsed());
+        match census {
+            Ok(census) => What::Busy(census, listeners.unwrap_or_default()),
+            Err(error) => {
+                debug!(%error, "what Envoy is busy with");
+                What::Event(Event::Activity(self.launch, None))
+            }
+        }
+    }
+
+    async fn leaving(&self, memory: &mut Memory) -> What {
+        loop {
+            let asked = Instant::now();
+            let census = self.admin.census().await;
+            if census.is_ok_and(|census| memory.is_empty(&census, Instant::now())) {
+                memory.calm = None;
+                return What::Event(Event::Vacant(self.launch));
+            }
+            sleep(drain_interval(asked.elapsed()).max(LEAVE_INTERVAL)).await;
+        }
+    }
+
+    /// Its successor has closed its admin; its connections are still in the kernel's tables.
+    async fn leaving_without_admin(&self, memory: &mut Memory) -> What {
+        let ports: BTreeSet<u16> = memory.listens.iter().filter_map(Address::port).collect();
+        loop {
+            sleep(LEAVE_INTERVAL).await;
+            match sockets::connections(self.pid, &ports) {
+                Ok(0) => return What::Event(Event::Vacant(self.launch)),
+                Ok(_) => {}
+                Err(error) => debug!(%error, "connections of an old Envoy"),
+            }
+            // A look reads tables whose length others decide.
+            sleep(LEAVE_INTERVAL).await;
         }
     }
 }
 
-async fn running(admin: &EnvoyAdmin, memory: &mut Memory) -> Event {
-    loop {
-        sleep(memory.run_interval()).await;
-        let ready = admin.ready().await;
-        if let Some(event) = memory.note(&ready, Instant::now()) {
-            return event;
-        }
-    }
+/// Ends when the Envoy has another role.
+async fn another_role(phases: &mut watch::Receiver<Phase>, launch: Launch, role: Role) {
+    // A closed channel is the driver's end, which ends the observer.
+    let changed = phases.wait_for(|phase| phase.role(launch) != role).await;
+    drop(changed);
 }
 
-async fn draining(admin: &EnvoyAdmin, memory: &mut Memory) -> Event {
-    sleep(memory.pause).await;
-    let asked = Instant::now();
-    let activity = admin.activity().await.unwrap_or_else(|error| {
-        debug!(%error, "what Envoy is busy with");
-        None
-    });
-    memory.pause = drain_interval(asked.elapsed());
-    Event::Activity(activity)
+/// In the words of the protocol. Envoy does not say which of its sockets are for datagrams only, so both are asked for.
+fn addresses(listeners: &[Listener]) -> Vec<Address> {
+    let of = |address: &LocalAddress| match address {
+        LocalAddress::Socket { protocol: Protocol::Tcp, address } => {
+            vec![Address::Tcp(*address), Address::Udp(*address)]
+        }
+        LocalAddress::Socket { protocol: Protocol::Udp, address } => vec![Address::Udp(*address)],
+        LocalAddress::Pipe(path) => path.to_str().map(|path| Address::Unix(path.into())).into_iter().collect(),
+        LocalAddress::Internal(_) | LocalAddress::Unknown(_) => vec![],
+    };
+    let mut addresses: Vec<_> = listeners.iter().flat_map(|listener| listener.addresses.iter().flat_map(of)).collect();
+    addresses.sort();
+    addresses.dedup();
+    addresses
 }
 
 fn drain_interval(cost: Duration) -> Duration {
@@ -167,20 +285,21 @@ async fn nothing() -> Infallible {
 
 impl Memory {
     fn new(since: Instant) -> Self {
-        Self { since, admin: Admin::Never, pause: Duration::ZERO }
+        let (admin, pause, version) = (Admin::Never, Duration::ZERO, Language::Unknown);
+        Self { since, admin, pause, version, listens: vec![], calm: None }
     }
 
     /// One more answer, or none; what of it is news.
-    fn note<T, E>(&mut self, answer: &Result<T, E>, now: Instant) -> Option<Event> {
+    fn note<T, E>(&mut self, launch: Launch, answer: &Result<T, E>, now: Instant) -> Option<Event> {
         let (admin, news) = match (answer, self.admin) {
-            (Ok(_), Admin::Silent) => (Admin::Answers { last: now, missed: 0 }, Some(Event::AdminBack)),
+            (Ok(_), Admin::Silent) => (Admin::Answers { last: now, missed: 0 }, Some(Event::AdminBack(launch))),
             (Ok(_), Admin::Never | Admin::Answers { .. }) => (Admin::Answers { last: now, missed: 0 }, None),
             (Err(_), Admin::Answers { last, missed }) => {
                 let missed = missed.saturating_add(1);
                 let silent =
                     missed >= SILENT_QUESTIONS && now.saturating_duration_since(last) >= SILENT_AFTER;
                 if silent {
-                    (Admin::Silent, Some(Event::AdminSilent))
+                    (Admin::Silent, Some(Event::AdminSilent(launch)))
                 } else {
                     (Admin::Answers { last, missed }, None)
                 }
@@ -189,6 +308,23 @@ impl Memory {
         };
         self.admin = admin;
         news
+    }
+
+    /// Whether it has nothing left to do. Idle connections are nothing, once they have been so for a while.
+    fn is_empty(&mut self, census: &Census, now: Instant) -> bool {
+        let Some(Activity { active, begun }) = census.activity else { return false };
+        if active > 0 {
+            self.calm = None;
+            return false;
+        }
+        match self.calm {
+            _ if census.connections == 0 => true,
+            Some((before, since)) if before == begun => now.saturating_duration_since(since) >= LEAVE_AFTER,
+            _ => {
+                self.calm = Some((begun, now));
+                false
+            }
+        }
     }
 
     fn start_interval(&self) -> Duration {
@@ -207,6 +343,8 @@ impl Memory {
 mod tests {
     use super::*;
 
+    const LAUNCH: Launch = Launch::FIRST;
+
     /// Answers (`true`) and lost ones at the given milliseconds; the news among them.
     fn check(answers: &[(u64, bool)], expected: &[(u64, Event)]) {
         let start = Instant::now();
@@ -214,7 +352,7 @@ mod tests {
         let mut news = Vec::new();
         for &(millis, answered) in answers {
             let answer = answered.then_some(()).ok_or(());
-            let noted = memory.note(&answer, start + Duration::from_millis(millis));
+            let noted = memory.note(LAUNCH, &answer, start + Duration::from_millis(millis));
             news.extend(noted.map(|event| (millis, event)));
         }
         assert_eq!(news, expected, "{answers:?}");
@@ -236,13 +374,34 @@ mod tests {
             (6_000, true),
             (7_000, true),
         ];
-        check(&looks, &[(4_500, Event::AdminSilent), (6_000, Event::AdminBack)]);
+        check(&looks, &[(4_500, Event::AdminSilent(LAUNCH)), (6_000, Event::AdminBack(LAUNCH))]);
     }
 
     #[test]
     fn refusals_in_quick_succession_and_a_single_late_one_are_no_silence() {
         check(&[(0, true), (10, false), (20, false), (30, false), (40, true)], &[]);
         check(&[(0, true), (90_000, false), (90_250, true)], &[]);
+    }
+
+    #[test]
+    fn an_old_envoy_is_empty_without_connections_or_without_requests_for_a_while() {
+        let start = Instant::now();
+        let check = |looks: &[(u64, u64, u64, u64)], expected: bool| {
+            let mut memory = Memory::new(start);
+            let mut empty = false;
+            for &(millis, active, begun, connections) in looks {
+                let activity = Some(Activity { active, begun });
+                let census = Census { activity, connections, ..Census::default() };
+                empty = memory.is_empty(&census, start + Duration::from_millis(millis));
+            }
+            assert_eq!(empty, expected, "{looks:?}");
+        };
+        check(&[(0, 0, 7, 0)], true);
+        check(&[(0, 1, 7, 1)], false);
+        check(&[(0, 0, 7, 3), (499, 0, 7, 3)], false);
+        check(&[(0, 0, 7, 3), (500, 0, 7, 3)], true);
+        check(&[(0, 0, 7, 3), (400, 0, 8, 3), (500, 0, 8, 3)], false);
+        check(&[(0, 0, 7, 3), (400, 1, 8, 3), (500, 0, 8, 3)], false);
     }
 
     #[test]

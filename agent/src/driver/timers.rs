@@ -21,6 +21,11 @@ impl Timers {
         self.0.remove(&timer);
     }
 
+    /// When this one is due, if it is armed.
+    pub(super) fn at(&self, timer: Timer) -> Option<Instant> {
+        self.0.get(&timer).copied()
+    }
+
     /// The next one due. May be cancelled: it stays armed until disarmed.
     pub(super) async fn next(&self) -> Timer {
         match self.0.iter().min_by_key(|&(_, at)| at) {

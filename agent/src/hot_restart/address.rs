@@ -108,6 +108,14 @@ pub fn listening(json: &[u8]) -> serde_json::Result<Vec<Address>> {
 // === impl Address ===
 
 impl Address {
+    /// The port, if it has one.
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            Self::Tcp(address) | Self::Udp(address) => Some(address.port()),
+            Self::Unix(_) => None,
+        }
+    }
+
     /// Whether `socket` is one that listens on this address.
     pub fn check(&self, socket: BorrowedFd<'_>) -> Result<(), Mismatch> {
         let unreadable = |errno| Mismatch::Unreadable(self.clone(), errno);

@@ -8,15 +8,18 @@ use std::{
 use super::*;
 
 fn shell(script: &str) -> Program {
-    Program { path: "/bin/sh".into(), arguments: vec!["-c".into(), script.into()] }
+    let arguments = vec!["-c".into(), script.into()];
+    Program { path: "/bin/sh".into(), arguments, wiring: Wiring::Piped }
 }
+
+const ENVOY: Child = Child::Envoy(Launch::FIRST);
 
 fn run<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
 /// Reaps until somebody of ours has ended.
-fn wait(children: &mut Children) -> Vec<(Epoch, Status)> {
+fn wait(children: &mut Children) -> Vec<(Child, Status)> {
     for _ in 0..500 {
         let ended = children.reap();
         if !ended.is_empty() {
@@ -35,26 +38,26 @@ fn children_are_started_clean_signalled_and_all_reaped() {
     blocked.add(Signal::SIGTERM);
     blocked.thread_block().unwrap();
     let mut children = Children::new().unwrap();
-    let (_, mut output) =
-        run(children.spawn(Epoch::FIRST, shell("grep -E '^Sig(Blk|Ign)' /proc/self/status; exit 7")))
+    let (_, output) =
+        run(children.spawn(ENVOY, shell("grep -E '^Sig(Blk|Ign)' /proc/self/status; exit 7")))
             .unwrap();
-    let mut said = String::new();
+    let (mut output, mut said) = (output.unwrap(), String::new());
     output.stdout.read_to_string(&mut said).unwrap();
     // Signals 32 and up belong to libc and to nobody.
     let named: Vec<_> = said.lines().filter_map(|line| line.split_once("00000000")).collect();
     assert!(matches!(*named, [("SigBlk:\t", "00000000"), ("SigIgn:\t", "00000000" | "80000000")]), "{said}");
-    assert_eq!(wait(&mut children), [(Epoch::FIRST, Status::Exited(7))]);
+    assert_eq!(wait(&mut children), [(ENVOY, Status::Exited(7))]);
 
     // SIGKILL reaches the whole group.
-    let (_, mut output) = run(children.spawn(Epoch::FIRST, shell("sleep 60 & echo up; wait"))).unwrap();
-    let mut up = [0; 3];
+    let (_, output) = run(children.spawn(ENVOY, shell("sleep 60 & echo up; wait"))).unwrap();
+    let (mut output, mut up) = (output.unwrap(), [0; 3]);
     output.stdout.read_exact(&mut up).unwrap();
-    children.signal(Epoch::FIRST, EnvoySignal::Kill).unwrap();
-    assert_eq!(wait(&mut children), [(Epoch::FIRST, Status::Signaled(9))]);
+    children.signal(Launch::FIRST, EnvoySignal::Kill).unwrap();
+    assert_eq!(wait(&mut children), [(ENVOY, Status::Signaled(9))]);
     let asked = Instant::now();
     output.stdout.read_to_end(&mut Vec::new()).unwrap();
     assert!(asked.elapsed() < Duration::from_secs(30), "the sleep outlived its group, holding the pipe");
-    assert_eq!(children.signal(Epoch::FIRST, EnvoySignal::Terminate), Ok(()), "to the dead, nothing");
+    assert_eq!(children.signal(Launch::FIRST, EnvoySignal::Terminate), Ok(()), "to the dead, nothing");
 
     // A stranger's child is reaped, counted and nobody's news.
     let stranger = spawn(&shell("exit 3")).unwrap();
@@ -66,8 +69,8 @@ fn children_are_started_clean_signalled_and_all_reaped() {
 
     // What cannot start says why.
     let mut why = |path: &str| {
-        let program = Program { path: path.into(), arguments: vec![] };
-        failure(&run(children.spawn(Epoch::FIRST, program)).unwrap_err())
+        let program = Program { path: path.into(), arguments: vec![], wiring: Wiring::Piped };
+        failure(&run(children.spawn(ENVOY, program)).unwrap_err())
     };
     assert_eq!(why("/nonexistent/envoy"), SpawnFailure::NotFound);
     assert_eq!(why("/etc/passwd"), SpawnFailure::NotExecutable);

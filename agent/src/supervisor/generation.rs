@@ -58,6 +58,9 @@ impl Launch {
     /// No Envoy yet.
     pub(super) const NONE: Self = Self(0);
 
+    /// The first start.
+    pub const FIRST: Self = Self(1);
+
     /// The next start.
     #[must_use]
     pub(super) fn next(self) -> Self {

@@ -256,6 +256,8 @@ impl Supervisor {
             leaving: old.map(|old| (old.generation, old.bond)),
             stage,
             offer: self.offer,
+            desired: self.wish.desired,
+            proven: self.proven,
             pursuit: self.pursuit(),
             restarts_left: self.budget.left(),
         }

@@ -3,7 +3,7 @@
 
 use std::{fmt, time::Instant};
 
-use super::{Bond, Generation, Launch};
+use super::{Bond, Generation, Launch, Revision};
 
 /// One moment of Envoy's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +20,10 @@ pub struct Phase {
     pub stage: Stage,
     /// Whether we want new work for it.
     pub offer: Offer,
+    /// What it is to be.
+    pub desired: Revision,
+    /// What was LIVE last, and is started again after a crash if nothing better is known.
+    pub proven: Option<Revision>,
     /// How things stand with the desired state.
     pub pursuit: Pursuit,
     /// Restarts after a crash that are left.

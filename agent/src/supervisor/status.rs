@@ -28,7 +28,7 @@ pub enum SpawnFailure {
 
 impl Status {
     const SIGTERM: u8 = 15;
-    pub(super) const KILLED: Self = Self::Signaled(9);
+    pub(crate) const KILLED: Self = Self::Signaled(9);
 
     /// The code a shell would show: Envoy's own, or 128 and the signal.
     pub fn code(self) -> u8 {

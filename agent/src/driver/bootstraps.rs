@@ -18,7 +18,7 @@ const PREFIX: &str = "envoy-rev";
 
 /// The folder.
 #[derive(Debug)]
-pub(super) struct Revisions {
+pub(super) struct Bootstraps {
     folder: PathBuf,
 }
 
@@ -41,9 +41,9 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-// === impl Revisions ===
+// === impl Bootstraps ===
 
-impl Revisions {
+impl Bootstraps {
     /// Makes the folder if there is none, and removes what an earlier agent left in it.
     pub(super) fn open(folder: &Path) -> anyhow::Result<Self> {
         DirBuilder::new()
@@ -51,9 +51,9 @@ impl Revisions {
             .mode(0o700)
             .create(folder)
             .with_context(|| format!("create the configuration folder {}", folder.display()))?;
-        let revisions = Self { folder: folder.to_owned() };
-        revisions.clear().with_context(|| format!("remove stale bootstraps from {}", folder.display()))?;
-        Ok(revisions)
+        let bootstraps = Self { folder: folder.to_owned() };
+        bootstraps.clear().with_context(|| format!("remove stale bootstraps from {}", folder.display()))?;
+        Ok(bootstraps)
     }
 
     /// The file of this epoch, and the name Envoy is to know it by.
@@ -110,11 +110,11 @@ mod tests {
     fn a_bootstrap_is_ours_alone_to_read() {
         let home = tempfile::tempdir().unwrap();
         let folder = home.path().join("etc/istio/proxy");
-        let revisions = Revisions::open(&folder).unwrap();
-        let path = revisions.write(Epoch::FIRST, b"{}").unwrap();
+        let bootstraps = Bootstraps::open(&folder).unwrap();
+        let path = bootstraps.write(Epoch::FIRST, b"{}").unwrap();
         assert_eq!(path, folder.join("envoy-rev0.json"));
         assert_eq!((mode(&folder), mode(&path)), (0o700, 0o600));
-        revisions.write(Epoch::FIRST, b"{\"node\":{}}").unwrap();
+        bootstraps.write(Epoch::FIRST, b"{\"node\":{}}").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"{\"node\":{}}");
         assert_eq!(names(&folder), ["envoy-rev0.json"]);
     }
@@ -126,13 +126,13 @@ mod tests {
         for name in others.iter().chain(&["envoy-rev0.json", "envoy-rev12.json", "envoy-rev0.json.tmp"]) {
             fs::write(home.path().join(name), "").unwrap();
         }
-        Revisions::open(home.path()).unwrap();
+        Bootstraps::open(home.path()).unwrap();
         assert_eq!(names(home.path()), others);
     }
 
     #[test]
     fn a_folder_that_cannot_be_says_which() {
-        let error = Revisions::open(Path::new("/proc/nowhere")).unwrap_err();
+        let error = Bootstraps::open(Path::new("/proc/nowhere")).unwrap_err();
         assert_eq!(error.to_string(), "create the configuration folder /proc/nowhere");
     }
 }

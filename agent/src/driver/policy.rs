@@ -1,0 +1,34 @@
+//! What the configuration says of Envoy's life, in the supervisor's terms.
+
+use crate::{
+    bootstrap::argv::parent_shutdown,
+    cli::{self, Role},
+    config::Config,
+    supervisor::{Allowed, DrainPolicy, DrainScope, HandOverPolicy, Minimum, Policy, RestartPolicy},
+};
+
+/// The policy of a proxy of this role.
+pub(super) fn policy(flags: &cli::ProxyFlags, config: &Config, allowed: Allowed) -> Policy {
+    let default = Policy::default();
+    let drain = config.drain;
+    Policy {
+        drain: DrainPolicy {
+            head_start: flags.pre_drain_delay.min(drain.deadline),
+            minimum: drain.minimum.map_or(Minimum::Evident(drain.evident), Minimum::Fixed),
+            deadline: drain.deadline,
+            ..default.drain
+        },
+        withdraw: match flags.role {
+            Role::Sidecar => DrainScope::Inbound,
+            // A gateway's listeners are all for others.
+            Role::Router => DrainScope::All,
+        },
+        restart: match flags.restart_policy {
+            cli::RestartPolicy::Always => default.restart,
+            cli::RestartPolicy::Never => RestartPolicy::NEVER,
+        },
+        hand_over: HandOverPolicy { allowed, leave_within: parent_shutdown(config), ..default.hand_over },
+        kill_grace: drain.kill_grace,
+        ..default
+    }
+}

@@ -1,0 +1,358 @@
+//! How one Envoy takes over from another: the two engines, and what they need of each Envoy.
+//!
+//! ```text
+//!   native     Envoy ◀── asks ── Envoy            one lineage, epochs 0, 1, 2, ...
+//!   mediated   Envoy ◀─ asks ─ agent ◀─ asks ─ Envoy   a lineage each, always epoch 1, sockets held by the agent
+//! ```
+//!
+//! The first Envoy is the same for both: it has nobody to ask, and what it speaks is found out from it while it
+//! runs, which costs its start nothing. Mediated is for the one version of the protocol that was tried
+//! ([`Version::is_known`]), native for two Envoys that say they speak the same; two that do not are started
+//! beside each other, on listening sockets that the kernel lets both have.
+//!
+//! | | native | mediated |
+//! | --- | --- | --- |
+//! | a new Envoy that dies, hangs, or is told to leave | marks the segment, closes the old admin, may end the old one | nothing |
+//! | an old Envoy that dies | takes the new one along, unless somebody stands in | nothing |
+//! | an old Envoy's admin | closed | open |
+//! | an old Envoy leaves | at a time fixed before, or a stand-in is needed | when it is empty |
+//! | a crash | refuses connections until the next one listens | lets them wait |
+//!
+//! Deliberately does not decide who is started, killed or told to leave: the supervisor does.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use tokio::{sync::watch, task::JoinSet, time::timeout};
+use tracing::{debug, info, warn};
+
+use crate::{
+    cli::HotRestartMode,
+    hot_restart::{
+        Address, Answer, Child, Happened, Held, Lineage, PeerError, Place, PlaceError, Refused, Repair,
+        RestartEpoch, SHARED_MEMORY, ShmError, StandIn, Version,
+    },
+    supervisor::{Bond, Generation, Launch, Revision, Start},
+};
+
+/// Envoy answers within milliseconds, and nothing else of ours waits for as long.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Versions of revisions that are remembered. Only that of the one that runs and of the one that is wanted
+/// are asked for.
+const REMEMBERED: usize = 8;
+
+/// Everything that belongs to hot restart.
+#[derive(Debug)]
+pub struct Engine {
+    mode: HotRestartMode,
+    /// `None`: there is none, and Envoy is told so.
+    place: Option<Place>,
+    ties: BTreeMap<Launch, Tie>,
+    held: watch::Sender<Held>,
+    versions: BTreeMap<Revision, Version>,
+    leave_within: Duration,
+    since: SystemTime,
+}
+
+/// What ties one Envoy to others.
+#[derive(Debug)]
+struct Tie {
+    lineage: Arc<Lineage>,
+    epoch: RestartEpoch,
+    way: Way,
+    /// Who answers it in the place of its predecessor.
+    stand_ins: JoinSet<()>,
+    /// Who asks it in the place of its successor.
+    child: Option<Child>,
+}
+
+/// How an Envoy came by its listening sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// It made them: nobody was there to ask.
+    First,
+    /// From its predecessor.
+    Native,
+    /// From the agent.
+    Mediated,
+    /// It made others beside those of its predecessor.
+    Beside,
+    /// It made them, and will give them to nobody.
+    Off,
+}
+
+/// What an Envoy is told of its place in the line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// It has none.
+    Off,
+    /// For its command line.
+    On {
+        /// `--base-id`
+        base_id: u32,
+        /// `--socket-path`
+        socket_path: PathBuf,
+        /// `--restart-epoch`
+        epoch: u32,
+        /// `--parent-shutdown-time-s`
+        parent_shutdown: Duration,
+    },
+}
+
+/// Why an Envoy cannot be tied to the one before it.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// No base id, no folder.
+    #[error("find a place for Envoy's hot restart")]
+    Place(#[from] PlaceError),
+    /// The shared memory segment.
+    #[error(transparent)]
+    Segment(#[from] ShmError),
+    /// The agent's end of a socket.
+    #[error("stand in for Envoy's predecessor")]
+    StandIn(#[source] std::io::Error),
+    /// The one before is not one that can be asked.
+    #[error("the Envoy before it takes no part in hot restarts")]
+    NoPredecessor,
+}
+
+// === impl Engine ===
+
+impl Engine {
+    /// An engine with its sockets in `run`, a folder of its own. Where there can be no hot restart it says why
+    /// and does without.
+    pub fn open(mode: HotRestartMode, run: &Path, leave_within: Duration) -> Self {
+        let open = || Place::open(run, Path::new(SHARED_MEMORY));
+        let place = match mode {
+            HotRestartMode::Off => None,
+            _ => open()
+                .inspect_err(|error| warn!(error = %Chain(error), "no hot restart"))
+                .ok(),
+        };
+        Self {
+            mode,
+            place,
+            ties: BTreeMap::new(),
+            held: watch::channel(Held::default()).0,
+            versions: BTreeMap::new(),
+            leave_within,
+            since: SystemTime::now(),
+        }
+    }
+
+    /// Whether a running Envoy can be replaced at all.
+    pub fn is_on(&self) -> bool {
+        self.place.is_some()
+    }
+
+    /// This is what the Envoy of this revision speaks.
+    pub fn learn(&mut self, revision: Revision, version: Version) {
+        self.versions.insert(revision, version);
+        while self.versions.len() > REMEMBERED {
+            self.versions.pop_first();
+        }
+    }
+
+    /// How an Envoy of the one revision could be taken over from by one of the other.
+    pub fn bond(&self, from: Revision, to: Revision) -> Bond {
+        let (from, to) = (self.versions.get(&from), self.versions.get(&to));
+        let known = to.is_some_and(|version| version.is_known()) && from == to;
+        match self.mode {
+            HotRestartMode::Auto | HotRestartMode::Mediated if known => Bond::Loose,
+            HotRestartMode::Auto | HotRestartMode::Native if from.is_some() && from == to => Bond::Tied,
+            _ => Bond::Loose,
+        }
+    }
+
+    /// Makes the place of an Envoy that is about to be started.
+    pub fn prepare(&mut self, new: Generation, start: Start) -> Result<Link, EngineError> {
+        let Some(place) = &self.place else { return Ok(Link::Off) };
+        let tie = match start {
+            Start::Cold if self.held.borrow().is_empty() || !self.mediates(new.revision) => {
+                self.held.send_replace(Held::default());
+                Tie::new(place.lineage()?, RestartEpoch::FRESH, Way::First)
+            }
+            Start::Cold => self.mediated(place)?,
+            Start::After(old, Bond::Tied) => {
+                let old = self.ties.get_mut(&old).ok_or(EngineError::NoPredecessor)?;
+                // The new one takes its names.
+                old.child = None;
+                let epoch = RestartEpoch(old.epoch.0.saturating_add(1));
+                Tie { lineage: Arc::clone(&old.lineage), ..Tie::of(Arc::clone(&old.lineage), epoch, Way::Native) }
+            }
+            Start::After(_, Bond::Loose) if self.mediates(new.revision) => self.mediated(place)?,
+            Start::After(_, Bond::Loose) => Tie::new(place.lineage()?, RestartEpoch::FRESH, Way::Beside),
+        };
+        let link = Link::On {
+            base_id: tie.lineage.base_id(),
+            socket_path: tie.lineage.socket_path().to_owned(),
+            epoch: tie.epoch.0,
+            // What we stand in for has nothing to drain: over with it as soon as it can be.
+            parent_shutdown: if tie.way == Way::Mediated { Duration::ZERO } else { self.leave_within },
+        };
+        self.ties.insert(new.launch, tie);
+        Ok(link)
+    }
+
+    fn mediates(&self, revision: Revision) -> bool {
+        self.mode != HotRestartMode::Native
+            && self.versions.get(&revision).is_some_and(|version| version.is_known())
+    }
+
+    fn mediated(&self, place: &Place) -> Result<Tie, EngineError> {
+        let lineage = place.lineage()?;
+        lineage.write_segment()?;
+        let mut tie = Tie::new(lineage, RestartEpoch::UNDER_AGENT, Way::Mediated);
+        tie.stand_in(RestartEpoch::FRESH, self.since, self.held.subscribe()).map_err(EngineError::StandIn)?;
+        Ok(tie)
+    }
+
+    /// Asks an Envoy that serves for duplicates of its listening sockets, if it is one that can be asked. They
+    /// replace what was held.
+    pub async fn hold(&mut self, one: Generation, addresses: &[Address]) -> Result<(), PeerError> {
+        if !self.mediates(one.revision) {
+            return Ok(());
+        }
+        let Some(child) = self.child(one.launch)? else { return Ok(()) };
+        let fetched = timeout(PATIENCE, child.listen_sockets(addresses)).await;
+        let fetched = fetched.unwrap_or(Err(PeerError::Silent))?;
+        for (address, refused) in &fetched.refused {
+            if let Refused::Wrong(mismatch) = refused {
+                warn!(%address, %mismatch, "a listening socket is not held");
+            }
+        }
+        let count = fetched.held.addresses().count();
+        debug!(epoch = %one.epoch, count, "holding listening sockets");
+        self.held.send_replace(fetched.held);
+        Ok(())
+    }
+
+    /// Makes an Envoy that has handed over stop accepting. Whoever waits in its queues is its successor's.
+    /// `Ok(false)`: it has to be asked in another way.
+    pub async fn retire(&mut self, old: Generation) -> Result<Asked, PeerError> {
+        if !self.mediates(old.revision) {
+            return Ok(Asked::CannotBe);
+        }
+        match self.child(old.launch)? {
+            None => Ok(Asked::CannotBe),
+            Some(child) => child.drain_listeners().await.map(|()| Asked::Yes),
+        }
+    }
+
+    fn child(&mut self, launch: Launch) -> Result<Option<&Child>, PeerError> {
+        let Some(tie) = self.ties.get_mut(&launch) else { return Ok(None) };
+        let child = match tie.child.take() {
+            Some(child) => child,
+            None => Child::bind(&tie.lineage, tie.epoch)?,
+        };
+        Ok(Some(tie.child.insert(child)))
+    }
+
+    /// An Envoy of a tied hand-over has died before it was LIVE: its predecessor is told that nobody starts.
+    pub fn repair(&mut self, dead: Generation) {
+        let Some(tie) = self.ties.get(&dead.launch) else { return };
+        match tie.lineage.repair_segment() {
+            Ok(Repair::Repaired) => info!(epoch = %dead.epoch, "cleared the mark it left in shared memory"),
+            Ok(Repair::WasClear) => {}
+            Ok(Repair::UnknownLayout) => warn!("shared memory of a layout we do not know is left as it is"),
+            Err(error) => warn!(error = %Chain(&error), "cannot clear the mark in shared memory"),
+        }
+    }
+
+    /// An old Envoy of a tied hand-over has died too early: its successor is answered in its place.
+    pub fn stand_in(&mut self, dead: Generation) {
+        let Some((lineage, epoch)) = self.ties.get(&dead.launch).map(|tie| (&tie.lineage, tie.epoch)) else {
+            return;
+        };
+        let next = RestartEpoch(epoch.0.saturating_add(1));
+        let lineage = Arc::clone(lineage);
+        let heir = self.ties.values_mut().find(|tie| Arc::ptr_eq(&tie.lineage, &lineage) && tie.epoch == next);
+        let Some(heir) = heir else { return };
+        let held = watch::channel(Held::default()).1;
+        match heir.stand_in(epoch, self.since, held) {
+            Ok(()) => info!(epoch = %dead.epoch, "answering its successor in its place"),
+            Err(error) => warn!(%error, epoch = %dead.epoch, "cannot stand in for it"),
+        }
+    }
+
+    /// An Envoy is gone, and with it what nobody else uses. Comes after [`Engine::repair`] and
+    /// [`Engine::stand_in`].
+    pub fn forget(&mut self, dead: Launch) {
+        self.ties.remove(&dead);
+    }
+
+    /// No Envoy will come any more that could take held sockets over.
+    pub fn let_go(&mut self) {
+        self.held.send_replace(Held::default());
+    }
+
+    /// How this Envoy came by its sockets.
+    pub fn way(&self, launch: Launch) -> Way {
+        self.ties.get(&launch).map_or(Way::Off, |tie| tie.way)
+    }
+}
+
+/// Whether an Envoy could be asked over the protocol of hot restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// It was.
+    Yes,
+    /// It is one that we do not understand.
+    CannotBe,
+}
+
+// === impl Way ===
+
+impl Way {
+    /// The word for logs and the lifecycle API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::First => "first",
+            Self::Native => "native",
+            Self::Mediated => "mediated",
+            Self::Beside => "beside",
+            Self::Off => "off",
+        }
+    }
+}
+
+// === impl Tie ===
+
+impl Tie {
+    fn new(lineage: Lineage, epoch: RestartEpoch, way: Way) -> Self {
+        Self::of(Arc::new(lineage), epoch, way)
+    }
+
+    fn of(lineage: Arc<Lineage>, epoch: RestartEpoch, way: Way) -> Self {
+        Self { lineage, epoch, way, stand_ins: JoinSet::new(), child: None }
+    }
+
+    fn stand_in(
+        &mut self,
+        parent: RestartEpoch,
+        since: SystemTime,
+        held: watch::Receiver<Held>,
+    ) -> std::io::Result<()> {
+        let stand_in = StandIn::bind(&self.lineage, parent, since)?;
+        self.stand_ins.spawn(async {
+            let note = |happened| match happened {
+                Happened::Asked { address, worker, answer: Answer::NotHeld } => {
+                    debug!(address, worker, "a new Envoy binds a socket of its own");
+                }
+                Happened::Garbled(_) | Happened::Unknown | Happened::Unanswered(_) => {
+                    warn!(?happened, "hot restart protocol");
+                }
+                happened => debug!(?happened, "hot restart protocol"),
+            };
+            if let Err(error) = stand_in.serve(held, note).await {
+                warn!(%error, "stand in for an Envoy");
+            }
+        });
+        Ok(())
+    }
+}
