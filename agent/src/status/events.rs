@@ -59,7 +59,7 @@ impl Events {
         let transitions = feed.listen();
         let first = event("lifecycle", None, &*feed.now());
         let reader = Reader { transitions, pulse: Arc::clone(pulse), open: Some(permit) };
-        let later = stream::unfold(reader, |reader| reader.next());
+        let later = stream::unfold(reader, Reader::next);
         let frames = stream::once(async { first }).chain(later).map(|bytes| Ok(Frame::data(bytes)));
         Ok(typed(StatusCode::OK, CONTENT_TYPE, StreamBody::new(frames).boxed_unsync()))
     }
