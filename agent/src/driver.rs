@@ -146,7 +146,7 @@ impl Driver {
         let (phases, watching) = watch::channel(supervisor.phase());
         let (seen, sights) = mpsc::channel(QUEUE);
         let (ask, orders) = mpsc::channel(QUEUE);
-        let (lifecycle, feed) = lifecycle::channel(Lifecycle::default());
+        let (lifecycle, feed) = lifecycle::channel(Lifecycle::begin(supervisor.phase().stage.as_str()));
         let admin = EnvoyAdmin::at(settings.admin);
         let observer = Observer {
             admin: admin.clone(),
@@ -273,7 +273,7 @@ impl Driver {
             journal::log(event, before, after);
             self.time_drain(after.stage);
             self.phases.send_replace(after);
-            self.lifecycle.update(|lifecycle| after.stage.as_str().clone_into(&mut lifecycle.phase));
+            self.lifecycle.update(|lifecycle| lifecycle.enter(after.stage.as_str()));
         }
         effects
     }
