@@ -236,6 +236,30 @@ pub struct Transition {
     pub epoch: Option<u32>,
 }
 
+// === impl Lifecycle ===
+
+impl Lifecycle {
+    /// Of this process, in its first phase from now on.
+    pub fn begin(phase: &str) -> Self {
+        let started = Moment::now();
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        Self {
+            phase: phase.to_owned(),
+            since: started,
+            agent: Agent { pid: std::process::id(), version, started },
+            ..Self::default()
+        }
+    }
+
+    /// In this phase from now on, unless it already was.
+    pub fn enter(&mut self, phase: &str) {
+        if self.phase != phase {
+            phase.clone_into(&mut self.phase);
+            self.since = Moment::now();
+        }
+    }
+}
+
 // === impl ExitReason ===
 
 impl ExitReason {
@@ -293,6 +317,18 @@ mod tests {
     fn an_agent_of_another_version_is_understood_as_far_as_it_goes() {
         let read: Lifecycle = serde_json::from_value(json!({"phase": "new", "moon": "full"})).unwrap();
         assert_eq!(read, Lifecycle { phase: "new".into(), ..Lifecycle::default() });
+    }
+
+    #[test]
+    fn a_phase_lasts_since_it_was_entered_and_not_since_it_was_confirmed() {
+        let mut life = Lifecycle::begin("starting");
+        assert_eq!(life.since, life.agent.started);
+        (life.since, life.agent.started) = (Moment::default(), Moment::default());
+        life.enter("starting");
+        assert_eq!(life.since, Moment::default());
+        life.enter("running");
+        assert_eq!(life.phase, "running");
+        assert!(life.since > Moment::default() && life.agent.started == Moment::default());
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub use self::{
 };
 use crate::{
     envoy_admin::{AdminError, EnvoyAdmin},
-    lifecycle::{self, Feed},
+    lifecycle::{self, Feed, Lifecycle},
     listen::{self, Pulse},
     logs::Sink,
     peer::{self, Denied, Ends, Gate},
@@ -110,7 +110,7 @@ pub struct Wiring {
 pub struct StatusServer {
     wiring: Wiring,
     readiness: Readiness,
-    events: Events,
+    readers: Events,
 }
 
 /// Why a request is not done. What is displayed is for the one who asked.
@@ -140,7 +140,7 @@ pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 impl StatusServer {
     /// A server that does not listen yet.
     pub fn new(wiring: Wiring) -> Self {
-        Self { readiness: Readiness::new(wiring.expected), events: Events::default(), wiring }
+        Self { readiness: Readiness::new(wiring.expected), readers: Events::default(), wiring }
     }
 
     /// Serves for as long as the agent lives.
@@ -177,13 +177,11 @@ impl StatusServer {
         let answer = match request.uri().path() {
             "/healthz/ready" => Ok(self.ready().await),
             "/stats/prometheus" | "/metrics" => Ok(self.metrics(request.uri().query()).await),
-            "/lifecycle" => match in_pod(request, ends) {
-                Ok(()) => Ok(self.lifecycle().await),
-                Err(denied) => Err(Refusal::Denied(denied)),
+            path @ ("/lifecycle" | "/lifecycle/events") => match (in_pod(request, ends), path) {
+                (Err(denied), _) => Err(Refusal::Denied(denied)),
+                (Ok(()), "/lifecycle") => Ok(self.lifecycle().await),
+                (Ok(()), _) => self.events(pulse).await,
             },
-            "/lifecycle/events" => in_pod(request, ends)
-                .map_err(Refusal::Denied)
-                .and_then(|()| self.events.begin(&self.wiring.lifecycle, pulse)),
             "/quitquitquit" => self.ordered(request, ends, Order::Quit),
             "/drain" => self.ordered(request, ends, Order::Withdraw),
             "/restart" => self.ordered(request, ends, Order::Restart),
@@ -253,12 +251,22 @@ impl StatusServer {
     }
 
     async fn lifecycle(&self) -> Response<Body> {
-        let reason = self.readiness().await.err().map(|unready| unready.to_string());
-        let mut now = lifecycle::Lifecycle::clone(&self.wiring.lifecycle.now());
-        now.readiness = lifecycle::Readiness { ready: reason.is_none(), reason };
         // A tree of words and numbers has a rendering.
-        let json = serde_json::to_string_pretty(&now).unwrap_or_default() + "\n";
+        let json = serde_json::to_string_pretty(&self.life().await).unwrap_or_default() + "\n";
         typed(StatusCode::OK, JSON, whole(json))
+    }
+
+    async fn events(&self, pulse: &Arc<Pulse>) -> Result<Response<Body>, Refusal> {
+        let transitions = self.wiring.lifecycle.listen();
+        self.readers.begin(transitions, &self.life().await, pulse)
+    }
+
+    /// As the driver has it, with readiness as a probe would have it.
+    async fn life(&self) -> Lifecycle {
+        let reason = self.readiness().await.err().map(|unready| unready.to_string());
+        let mut now = Lifecycle::clone(&self.wiring.lifecycle.now());
+        now.readiness = lifecycle::Readiness { ready: reason.is_none(), reason };
+        now
     }
 
     /// Only by POST, from the pod, no foreign page, and somebody we trust: the cheapest question first.

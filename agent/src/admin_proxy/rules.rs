@@ -98,32 +98,32 @@ impl fmt::Display for Refusal {
 mod tests {
     use super::*;
 
-    fn check(method: Method, path: &str, expected: Result<(), Refusal>) {
-        assert_eq!(judge(&method, path), expected, "{method} {path}");
+    fn check(method: &Method, path: &str, expected: Result<(), Refusal>) {
+        assert_eq!(judge(method, path), expected, "{method} {path}");
     }
 
     #[test]
     fn what_tools_read_is_passed_on() {
         for path in READ {
-            check(Method::GET, path, Ok(()));
-            check(Method::HEAD, path, Ok(()));
-            check(Method::POST, path, Err(Refusal::Method("GET")));
+            check(&Method::GET, path, Ok(()));
+            check(&Method::HEAD, path, Ok(()));
+            check(&Method::POST, path, Err(Refusal::Method("GET")));
         }
     }
 
     #[test]
     fn levels_counters_and_logs_may_be_changed_by_post() {
         for path in CHANGE {
-            check(Method::POST, path, Ok(()));
-            check(Method::GET, path, Err(Refusal::Method("POST")));
+            check(&Method::POST, path, Ok(()));
+            check(&Method::GET, path, Err(Refusal::Method("POST")));
         }
     }
 
     #[test]
     fn envoys_life_is_the_agents() {
         for path in LIFE {
-            check(Method::POST, path, Err(Refusal::Life));
-            check(Method::GET, path, Err(Refusal::Life));
+            check(&Method::POST, path, Err(Refusal::Life));
+            check(&Method::GET, path, Err(Refusal::Life));
         }
     }
 
@@ -146,8 +146,8 @@ mod tests {
             "/stats;x",
             "",
         ] {
-            check(Method::POST, path, Err(Refusal::Unlisted));
-            check(Method::GET, path, Err(Refusal::Unlisted));
+            check(&Method::POST, path, Err(Refusal::Unlisted));
+            check(&Method::GET, path, Err(Refusal::Unlisted));
         }
     }
 

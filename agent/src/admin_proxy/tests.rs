@@ -188,8 +188,9 @@ async fn a_long_answer_waits_for_its_reader() {
         let mut head = [0; 4096];
         assert!(stream.read(&mut head).await.unwrap() > 0);
         stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 104857600\r\n\r\n").await.unwrap();
+        let piece = vec![b'x'; 65536];
         for _ in 0..1600 {
-            stream.write_all(&[b'x'; 65536]).await.unwrap();
+            stream.write_all(&piece).await.unwrap();
             count.send_modify(|written| *written += 65536);
         }
     });

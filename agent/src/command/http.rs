@@ -3,12 +3,21 @@
 use anyhow::Context as _;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 /// Sends the request to the host in its URI; the answer's body is read whole.
 pub(super) async fn send(request: http::Request<Full<Bytes>>) -> anyhow::Result<http::Response<Bytes>> {
+    let uri = request.uri().to_string();
+    let (head, body) = open(request).await?.into_parts();
+    let body = body.collect().await.with_context(|| uri)?.to_bytes();
+    Ok(http::Response::from_parts(head, body))
+}
+
+/// The same; the answer's body, which may be of any length, is left to the caller.
+pub(super) async fn open(request: http::Request<Full<Bytes>>) -> anyhow::Result<http::Response<Incoming>> {
     let uri = request.uri().clone();
     anyhow::ensure!(uri.scheme_str() == Some("http"), "{uri}: only http:// is spoken here");
     let host = uri.host().with_context(|| format!("{uri} has no host"))?.trim_matches(['[', ']']);
@@ -16,27 +25,15 @@ pub(super) async fn send(request: http::Request<Full<Bytes>>) -> anyhow::Result<
         format!("connect to {}", uri.authority().map_or(host, |authority| authority.as_str()))
     })?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    // Ends with the answer; its error is the answer's.
+    tokio::spawn(async { drop(connection.await) });
     let (mut parts, body) = request.into_parts();
     if let Some(authority) = uri.authority() {
         parts.headers.insert(http::header::HOST, authority.as_str().parse()?);
     }
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     parts.uri = path.parse()?;
-    let exchange = async {
-        let response = sender.send_request(http::Request::from_parts(parts, body)).await?;
-        let (head, body) = response.into_parts();
-        Ok::<_, hyper::Error>(http::Response::from_parts(head, body.collect().await?.to_bytes()))
-    };
-    // Both must be driven; the connection may end first, with the whole answer in the exchange's hands.
-    let mut exchange = std::pin::pin!(exchange);
-    let answered = tokio::select! {
-        answered = &mut exchange => answered,
-        ended = connection => match ended {
-            Ok(()) => exchange.await,
-            Err(error) => Err(error),
-        },
-    };
-    answered.with_context(|| uri.to_string())
+    sender.send_request(http::Request::from_parts(parts, body)).await.with_context(|| uri.to_string())
 }
 
 #[cfg(test)]

@@ -1,39 +1,63 @@
 //! `request`: asks Envoy's admin, or the agent, from inside the pod. `istioctl` runs it through
 //! `kubectl exec` and parses what it prints, so that nothing but the answer goes to standard output.
 
-use std::io::Write as _;
+use std::io::{self, Write};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use tokio::time::timeout;
 
 use super::{Failure, block_on, http as client};
 use crate::cli::RequestFlags;
 
+/// For the answer to begin, and for each further part of it.
 const TIMEOUT: Duration = Duration::from_mins(1);
+
+/// What is told of an answer that is a failure.
+const EXCUSE: usize = 64 << 10;
 
 /// Makes the request and prints the answer.
 pub fn run(flags: &RequestFlags) -> Result<(), Failure> {
     let address = format!("localhost:{}", flags.debug_port);
-    let asked = block_on(async { tokio::time::timeout(TIMEOUT, ask(&address, flags)).await })?;
-    let mut answer = asked.with_context(|| format!("no answer within {TIMEOUT:?}"))??.to_vec();
-    answer.push(b'\n');
-    Ok(std::io::stdout().write_all(&answer)?)
+    Ok(block_on(ask(&address, flags, &mut io::stdout().lock()))??)
 }
 
-async fn ask(address: &str, flags: &RequestFlags) -> anyhow::Result<Bytes> {
+/// Prints as it comes: a configuration of a hundred megabytes must not be held in the memory that Envoy's
+/// container has.
+async fn ask(address: &str, flags: &RequestFlags, out: &mut impl Write) -> anyhow::Result<()> {
     let method = flags.method.to_ascii_uppercase();
     let uri = format!("http://{address}/{}", flags.path.trim_start_matches('/'));
     let request = http::Request::builder().method(method.as_str()).uri(&uri);
     let request = request.body(Full::from(flags.body.clone())).with_context(|| format!("{method} {uri}"))?;
-    let response = client::send(request).await?;
-    let (status, body) = (response.status(), response.into_body());
+    let late = || format!("{method} {uri}: no answer within {TIMEOUT:?}");
+    let response = timeout(TIMEOUT, client::open(request)).await.with_context(late)??;
+    let status = response.status();
+    let mut body = response.into_body();
     // `istioctl` asks for what an older Envoy may not have, and reads "not found" itself.
     if status.as_u16() > 399 && status != http::StatusCode::NOT_FOUND {
-        bail!("{method} {uri}: {status}: {}", String::from_utf8_lossy(&body).trim());
+        let mut why = Vec::new();
+        while let Some(data) = timeout(TIMEOUT, part(&mut body)).await.with_context(late)?? {
+            why.extend_from_slice(&data);
+            if why.len() > EXCUSE {
+                break;
+            }
+        }
+        bail!("{method} {uri}: {status}: {}", String::from_utf8_lossy(&why).trim());
     }
-    Ok(body)
+    while let Some(data) = timeout(TIMEOUT, part(&mut body)).await.with_context(late)?? {
+        out.write_all(&data)?;
+    }
+    Ok(out.write_all(b"\n")?)
+}
+
+/// The next part of the answer; trailers are none.
+async fn part(body: &mut Incoming) -> anyhow::Result<Option<bytes::Bytes>> {
+    match body.frame().await {
+        Some(frame) => Ok(Some(frame.context("read the answer")?.into_data().unwrap_or_default())),
+        None => Ok(None),
+    }
 }
 
 #[cfg(test)]
@@ -53,7 +77,9 @@ mod tests {
             &["HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\nhi"],
         ] {
             let (address, server) = serve(answer).await;
-            assert_eq!(ask(&address, &flags("get", "stats?x")).await.unwrap(), "hi");
+            let mut printed = Vec::new();
+            ask(&address, &flags("get", "stats?x"), &mut printed).await.unwrap();
+            assert_eq!(printed, b"hi\n");
             assert!(server.await.unwrap().remove(0).starts_with("GET /stats?x HTTP/1.1"));
         }
     }
@@ -66,7 +92,9 @@ mod tests {
             (&[""], "G ET"),
         ] {
             let (address, _server) = serve(answer).await;
-            assert!(ask(&address, &flags(method, "/")).await.is_err(), "{answer:?}");
+            let mut printed = Vec::new();
+            assert!(ask(&address, &flags(method, "/"), &mut printed).await.is_err(), "{answer:?}");
+            assert!(printed.is_empty(), "{answer:?}");
         }
     }
 }

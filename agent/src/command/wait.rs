@@ -40,7 +40,7 @@ async fn ask(flags: &WaitFlags) -> anyhow::Result<()> {
     let response = asked.with_context(|| format!("{}: no answer within {patience:?}", flags.url))??;
     let (status, body) = (response.status(), String::from_utf8_lossy(response.body()));
     // The agent's says why; Envoy's own says nothing.
-    let reason: String = body.lines().take(1).map(|reason| format!(": {}", reason.trim())).collect();
+    let reason = body.lines().next().map(|reason| format!(": {}", reason.trim())).unwrap_or_default();
     ensure!(status == http::StatusCode::OK, "{}: {status}{reason}", flags.url);
     Ok(())
 }

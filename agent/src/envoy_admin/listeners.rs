@@ -61,9 +61,9 @@ struct ListenerStatus {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
 enum Address {
-    SocketAddress {
+    #[serde(rename = "socket_address")]
+    Socket {
         #[serde(default)]
         protocol: Protocol,
         address: IpAddr,
@@ -71,22 +71,20 @@ enum Address {
         #[serde(default)]
         port_value: u16,
     },
-    Pipe {
-        path: PathBuf,
-    },
-    EnvoyInternalAddress {
-        server_listener_name: String,
-    },
+    #[serde(rename = "pipe")]
+    Pipe { path: PathBuf },
+    #[serde(rename = "envoy_internal_address")]
+    Internal { server_listener_name: String },
 }
 
 pub(super) fn read(json: &[u8]) -> Result<Vec<Listener>, serde_json::Error> {
     let answer: Answer = serde_json::from_slice(json)?;
     let listener = |status: ListenerStatus| Listener {
-        name: status.name,
-        addresses: std::iter::once(status.local_address)
-            .chain(status.additional_local_addresses)
+        addresses: std::iter::once(&status.local_address)
+            .chain(&status.additional_local_addresses)
             .map(LocalAddress::read)
             .collect(),
+        name: status.name,
     };
     Ok(answer.listener_statuses.into_iter().map(listener).collect())
 }
@@ -94,15 +92,13 @@ pub(super) fn read(json: &[u8]) -> Result<Vec<Listener>, serde_json::Error> {
 // === impl LocalAddress ===
 
 impl LocalAddress {
-    fn read(json: serde_json::Value) -> Self {
-        match Address::deserialize(&json) {
-            Ok(Address::SocketAddress { protocol, address, port_value }) => {
+    fn read(json: &serde_json::Value) -> Self {
+        match Address::deserialize(json) {
+            Ok(Address::Socket { protocol, address, port_value }) => {
                 Self::Socket { protocol, address: SocketAddr::new(address, port_value) }
             }
             Ok(Address::Pipe { path }) => Self::Pipe(path),
-            Ok(Address::EnvoyInternalAddress { server_listener_name }) => {
-                Self::Internal(server_listener_name)
-            }
+            Ok(Address::Internal { server_listener_name }) => Self::Internal(server_listener_name),
             Err(_) => Self::Unknown(json.to_string()),
         }
     }

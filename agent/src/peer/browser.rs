@@ -49,12 +49,12 @@ fn is_loopback(host: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn check(uri: &str, headers: &[(&str, &str)], expected: Result<(), Denied>) {
+    fn check(uri: &str, headers: &[(&str, &str)], expected: &Result<(), Denied>) {
         let mut request = Request::get(uri);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        assert_eq!(no_foreign_page(&request.body(()).unwrap()), expected, "{uri} {headers:?}");
+        assert_eq!(&no_foreign_page(&request.body(()).unwrap()), expected, "{uri} {headers:?}");
     }
 
     #[test]
@@ -67,7 +67,7 @@ mod tests {
             "[::1]:15000",
             "[::ffff:127.0.0.1]",
         ] {
-            check("/stats", &[("host", host)], Ok(()));
+            check("/stats", &[("host", host)], &Ok(()));
         }
         for host in [
             "rebound.example",
@@ -78,25 +78,25 @@ mod tests {
             "",
             "a b",
         ] {
-            check("/stats", &[("host", host)], Err(Denied::ForeignHost));
+            check("/stats", &[("host", host)], &Err(Denied::ForeignHost));
         }
-        check("/stats", &[], Ok(()));
-        check("http://rebound.example/stats", &[("host", "localhost")], Err(Denied::ForeignHost));
+        check("/stats", &[], &Ok(()));
+        check("http://rebound.example/stats", &[("host", "localhost")], &Err(Denied::ForeignHost));
     }
 
     #[test]
     fn pages_of_others_get_nothing() {
         let localhost = ("host", "localhost:15000");
         for site in ["none", "same-origin"] {
-            check("/", &[localhost, (SITE, site)], Ok(()));
+            check("/", &[localhost, (SITE, site)], &Ok(()));
         }
         for site in ["cross-site", "same-site", "new-word"] {
-            check("/", &[localhost, (SITE, site)], Err(Denied::ForeignPage));
+            check("/", &[localhost, (SITE, site)], &Err(Denied::ForeignPage));
         }
-        check("/", &[localhost, ("origin", "http://localhost:15000")], Ok(()));
+        check("/", &[localhost, ("origin", "http://localhost:15000")], &Ok(()));
         for origin in ["null", "http://localhost:3000", "https://rebound.example", ""] {
-            check("/", &[localhost, ("origin", origin)], Err(Denied::ForeignPage));
+            check("/", &[localhost, ("origin", origin)], &Err(Denied::ForeignPage));
         }
-        check("/", &[("origin", "http://localhost")], Err(Denied::ForeignPage));
+        check("/", &[("origin", "http://localhost")], &Err(Denied::ForeignPage));
     }
 }

@@ -1,8 +1,5 @@
-//! Finds the user of a socket in the kernel's tables, `/proc/net/tcp` and `tcp6`.
-//!
-//! A socket whose process has closed it shows user 0, that is root, for as long as it lingers. A stranger who
-//! sends his request and hangs up would be taken for root; hence two looks that agree, each at a socket that
-//! is still open: a socket that the second finds open was so at the first.
+//! Finds the other end of a connection in the tables of `/proc/net`, `tcp` and `tcp6`. For kernels that answer
+//! no questions about sockets: a look takes milliseconds, however few sockets there are.
 
 use std::{
     fs::File,
@@ -11,39 +8,16 @@ use std::{
     path::Path,
 };
 
-use super::{Denied, Ends};
+use super::{Ends, owner::Owner};
 
 /// The kernel makes as many rows at once as fit; fewer turns, fewer rows that move meanwhile.
 const BUFFER: usize = 64 << 10;
 
-/// A row may slip through a look while others come and go.
-const LOOKS: usize = 4;
-
 /// `TCP_ESTABLISHED`: neither side has hung up.
 const ESTABLISHED: &str = "01";
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Owner {
-    uid: u32,
-    /// Never zero: a socket that a process holds.
-    inode: u64,
-}
-
-/// The user who made the socket at the other end.
-pub(super) fn owner(folder: &Path, ends: Ends) -> Result<u32, Denied> {
-    let mut before: Option<Owner> = None;
-    for _ in 0..LOOKS {
-        let seen = look(folder, ends).map_err(|error| Denied::Unknown(error.to_string()))?;
-        match (seen, before) {
-            (Some(now), Some(before)) if now == before => return Ok(now.uid),
-            _ => before = seen.or(before),
-        }
-    }
-    Err(Denied::Unknown("your end of the connection is not open".into()))
-}
-
-fn look(folder: &Path, ends: Ends) -> io::Result<Option<Owner>> {
-    let ends = Ends { theirs: plain(ends.theirs), ours: plain(ends.ours) };
+pub(super) fn look(folder: &Path, ends: Ends) -> io::Result<Option<Owner>> {
+    let ends = ends.plain();
     // An IPv6 socket may have connected to an IPv4 address, and is in the other table.
     let tables: &[&str] = if ends.theirs.is_ipv4() { &["tcp", "tcp6"] } else { &["tcp6"] };
     for table in tables {
@@ -60,11 +34,6 @@ fn look(folder: &Path, ends: Ends) -> io::Result<Option<Owner>> {
         }
     }
     Ok(None)
-}
-
-/// Address and port: a scope says nothing on loopback.
-fn plain(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 /// `sl local remote state queues timer retransmits uid timeout inode ...`, if the row is the other end's.

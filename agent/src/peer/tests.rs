@@ -104,19 +104,31 @@ fn a_refusal_names_the_flag_that_opens() {
     }
 }
 
-/// On a real socket: who we are is found as long as our end is open, in each family and across them.
+/// On real sockets, in each family and across them: who we are is found as long as our end is open, whether
+/// the kernel is asked or its tables are read.
 #[test]
 fn the_kernel_knows_us() {
-    for (listen, connect) in [("127.0.0.1:0", "127.0.0.1"), ("[::1]:0", "::1"), ("[::]:0", "127.0.0.1")] {
-        let listener = TcpListener::bind(listen).unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let client = std::net::TcpStream::connect((connect, port)).unwrap();
-        let (stream, theirs) = listener.accept().unwrap();
-        let ends = Ends { theirs, ours: stream.local_addr().unwrap() };
-        assert_eq!(table::owner(Path::new("/proc/net"), ends), Ok(Uid::effective().as_raw()), "{ends:?}");
-        drop(client);
-        assert!(matches!(table::owner(Path::new("/proc/net"), ends), Err(Denied::Unknown(_))), "{ends:?}");
+    for sockets in [Sockets::Kernel, Sockets::Tables("/proc/net".into())] {
+        for (listen, connect) in [("127.0.0.1:0", "127.0.0.1"), ("[::1]:0", "::1"), ("[::]:0", "127.0.0.1")] {
+            let listener = TcpListener::bind(listen).unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let client = std::net::TcpStream::connect((connect, port)).unwrap();
+            let (stream, theirs) = listener.accept().unwrap();
+            let ends = Ends { theirs, ours: stream.local_addr().unwrap() };
+            assert_eq!(sockets.owner(ends), Ok(Uid::effective().as_raw()), "{sockets:?} {ends:?}");
+            drop(client);
+            assert!(matches!(sockets.owner(ends), Err(Denied::Unknown(_))), "{sockets:?} {ends:?}");
+        }
     }
+}
+
+/// This kernel, at least, is one that can be asked: also about a socket that is no more.
+#[test]
+fn a_socket_that_is_gone_is_not_looked_for_in_tables() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let ends = Ends { theirs: gone, ours: listener.local_addr().unwrap() };
+    assert_eq!(diag::look(ends).unwrap(), diag::Answer::NotOpen);
 }
 
 #[tokio::test]

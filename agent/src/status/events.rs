@@ -18,7 +18,7 @@ use tokio::{
 
 use super::{Body, Refusal, typed};
 use crate::{
-    lifecycle::{Feed, Transition},
+    lifecycle::{Lifecycle, Transition},
     listen::Pulse,
 };
 
@@ -53,13 +53,17 @@ impl Default for Events {
 
 impl Events {
     /// An answer that goes on until the agent or its reader ends.
-    pub(super) fn begin(&self, feed: &Feed, pulse: &Arc<Pulse>) -> Result<Response<Body>, Refusal> {
+    /// The transitions are those since `now`, or a little longer: what comes twice is better than never.
+    pub(super) fn begin(
+        &self,
+        transitions: broadcast::Receiver<Transition>,
+        now: &Lifecycle,
+        pulse: &Arc<Pulse>,
+    ) -> Result<Response<Body>, Refusal> {
         let permit = Arc::clone(&self.free).try_acquire_owned().map_err(|_| Refusal::Busy)?;
-        // In this order: what happens in between comes twice rather than never.
-        let transitions = feed.listen();
-        let first = event("lifecycle", None, &*feed.now());
+        let first = event("lifecycle", None, now);
         let reader = Reader { transitions, pulse: Arc::clone(pulse), open: Some(permit) };
-        let later = stream::unfold(reader, |reader| reader.next());
+        let later = stream::unfold(reader, Reader::next);
         let frames = stream::once(async { first }).chain(later).map(|bytes| Ok(Frame::data(bytes)));
         Ok(typed(StatusCode::OK, CONTENT_TYPE, StreamBody::new(frames).boxed_unsync()))
     }

@@ -330,7 +330,7 @@ mod tests {
         counters.hot_restarted(HotRestart::Died);
         counters.hot_restarted(HotRestart::Live);
         counters.hot_restarted(HotRestart::Live);
-        counters.drained(Duration::from_millis(2000));
+        counters.drained(Duration::from_secs(2));
         counters.drained(Duration::from_millis(1500));
         counters.reaped(3);
         counters.scraped();

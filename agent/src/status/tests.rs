@@ -9,7 +9,7 @@ use tokio::{
 
 use super::*;
 use crate::{
-    lifecycle::{Lifecycle, Publisher, Transition},
+    lifecycle::{Publisher, Transition},
     peer::TrustedUids,
     supervisor::{Epoch, Offer, Stage},
 };
@@ -236,6 +236,7 @@ async fn events_begin_with_how_things_stand_and_tell_what_changes() {
     let line = until(&mut events, "data: ").await;
     let first: Lifecycle = serde_json::from_str(line.strip_prefix("data: ").unwrap()).unwrap();
     assert_eq!(first.phase, "running");
+    assert_eq!(first.readiness.reason.as_deref(), Some("Envoy's admin does not answer"));
 
     let told = Transition { id: 7, to: "draining".into(), ..Transition::default() };
     publisher.tell(told.clone());

@@ -25,8 +25,12 @@ pub(super) fn render(life: &Lifecycle, now: Moment) -> String {
         [format!("pid {}, version {}, up {}", agent.pid, agent.version, age(agent.started, now))],
     );
     page.section("envoy", table(life.generations.iter().map(|envoy| generation(envoy, now))));
-    page.section("config", [format!("revision {}, {}", life.config.revision, life.config.hash)]);
-    let refused = life.config.refused.iter().take(ROWS);
+    let config = &life.config;
+    page.section(
+        "config",
+        (config.revision > 0).then(|| format!("revision {}, {}", config.revision, config.hash)),
+    );
+    let refused = config.refused.iter().take(ROWS);
     page.section(
         "refused",
         table(
@@ -36,7 +40,10 @@ pub(super) fn render(life: &Lifecycle, now: Moment) -> String {
     let restarts = &life.restarts;
     let refilled = restarts.refilled_at.and_then(|at| now.until(at));
     let refilled = refilled.map(|left| format!(", all again in {}", span(left))).unwrap_or_default();
-    page.section("restarts", [format!("{} of {} left{refilled}", restarts.left, restarts.of)]);
+    page.section(
+        "restarts",
+        (restarts.of > 0).then(|| format!("{} of {} left{refilled}", restarts.left, restarts.of)),
+    );
     page.section("hand-over", hand_over(&life.hand_over, now));
     if let Some(shutdown) = &life.shutdown {
         page.section("shutdown", shutting_down(shutdown, now));
@@ -253,7 +260,7 @@ exits      epoch 9   pid 300  30.0s ago  out of memory  signal 9   [31mmemory li
     fn what_there_is_not_takes_no_line() {
         let text = render(&Lifecycle { phase: "running".into(), ..Lifecycle::default() }, at(90_061));
         let headings: Vec<_> = text.lines().filter_map(|line| line.split(' ').next()).collect();
-        assert_eq!(headings, ["phase", "ready", "agent", "config", "restarts"], "{text}");
+        assert_eq!(headings, ["phase", "ready", "agent"], "{text}");
         assert!(text.starts_with("phase      running, for 1d01h\n"), "{text}");
     }
 }
