@@ -4,6 +4,7 @@
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use nix::errno::Errno;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -82,6 +83,12 @@ impl<'a> Watch<'a> {
         assert_eq!(desired.config.proxy.concurrency, Some(threads));
     }
 
+    /// The last look has given nothing to be told.
+    fn nothing_new(&mut self) {
+        let news = self.follower.news().now_or_never();
+        assert!(news.is_none(), "{news:?}");
+    }
+
     /// Nothing was told, and what changes now is.
     async fn silent(&mut self, threads: u32) {
         self.pod.put(MESH, &mesh(threads));
@@ -116,7 +123,9 @@ async fn the_same_content_is_nothing() {
     let mut watch = Watch::new(&pod, SEEING).await;
     let (_, read) = watch.follower.looks();
     watch.change(|pod| pod.write(MESH, &mesh(1))).await;
+    watch.nothing_new();
     watch.change(|pod| pod.put(MESH, &mesh(1))).await;
+    watch.nothing_new();
     assert_eq!(watch.follower.looks().1, read, "nothing new was read");
     watch.change(|pod| pod.write(MESH, &(mesh(1) + "# a comment\n"))).await;
     assert_eq!(watch.follower.looks().1, read + 1, "it was read, and means the same");
@@ -235,10 +244,13 @@ async fn a_file_away_for_a_moment_is_not_gone() {
     pod.write(MESH, &mesh(1));
     let mut watch = Watch::new(&pod, SEEING).await;
     watch.change(|pod| fs::remove_file(pod.path(MESH)).unwrap()).await;
+    watch.nothing_new();
     watch.change(|pod| pod.write(MESH, &mesh(1))).await;
+    watch.nothing_new();
     watch.change(|pod| fs::remove_file(pod.path("bin/envoy")).unwrap()).await;
+    watch.nothing_new();
     watch.change(|pod| pod.put("bin/envoy", "two")).await;
-    assert_eq!(watch.changed().await.config.proxy.concurrency, Some(1));
+    watch.threads(1).await;
 
     fs::remove_file(pod.path(MESH)).unwrap();
     assert_eq!(watch.changed().await.config.proxy.concurrency, None, "now it is");
