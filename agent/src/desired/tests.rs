@@ -1,6 +1,7 @@
 //! A folder that plays a pod's file system, and what becomes of the desired state when it changes.
 
 mod following;
+mod last_word;
 mod reading;
 
 use std::fs;

@@ -4,24 +4,24 @@
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use nix::errno::Errno;
-use proptest::prelude::*;
-use proptest::test_runner::TestRunner;
 
 use super::*;
 use crate::desired::eyes::{self, Blindness};
 use crate::desired::follower::Open;
 use crate::desired::patience::Pace;
 
-const PATIENCE: Duration = Duration::from_secs(30);
-const SEEING: Open = eyes::open;
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const SEEING: Open = eyes::open;
 const BLIND: Open = || Err(Blindness::Init(Errno::EMFILE));
 /// A file system that takes watches and gives no notices.
 const SILENT: Open = || Ok((eyes::open()?.0, eyes::open()?.1));
 
 /// As users have it, but that the look for the sake of looking comes too late to help a test, or soon if all
 /// depends on it.
-const PACE: Pace = Pace { idle: Duration::from_hours(1), blind: Duration::from_millis(50), ..Pace::USUAL };
+pub(super) const PACE: Pace =
+    Pace { idle: Duration::from_hours(1), blind: Duration::from_millis(50), ..Pace::USUAL };
 
 /// Follows a pod.
 struct Watch<'a> {
@@ -82,6 +82,12 @@ impl<'a> Watch<'a> {
         assert_eq!(desired.config.proxy.concurrency, Some(threads));
     }
 
+    /// The last look has given nothing to be told.
+    fn nothing_new(&mut self) {
+        let news = self.follower.news().now_or_never();
+        assert!(news.is_none(), "{news:?}");
+    }
+
     /// Nothing was told, and what changes now is.
     async fn silent(&mut self, threads: u32) {
         self.pod.put(MESH, &mesh(threads));
@@ -116,7 +122,9 @@ async fn the_same_content_is_nothing() {
     let mut watch = Watch::new(&pod, SEEING).await;
     let (_, read) = watch.follower.looks();
     watch.change(|pod| pod.write(MESH, &mesh(1))).await;
+    watch.nothing_new();
     watch.change(|pod| pod.put(MESH, &mesh(1))).await;
+    watch.nothing_new();
     assert_eq!(watch.follower.looks().1, read, "nothing new was read");
     watch.change(|pod| pod.write(MESH, &(mesh(1) + "# a comment\n"))).await;
     assert_eq!(watch.follower.looks().1, read + 1, "it was read, and means the same");
@@ -235,10 +243,13 @@ async fn a_file_away_for_a_moment_is_not_gone() {
     pod.write(MESH, &mesh(1));
     let mut watch = Watch::new(&pod, SEEING).await;
     watch.change(|pod| fs::remove_file(pod.path(MESH)).unwrap()).await;
+    watch.nothing_new();
     watch.change(|pod| pod.write(MESH, &mesh(1))).await;
+    watch.nothing_new();
     watch.change(|pod| fs::remove_file(pod.path("bin/envoy")).unwrap()).await;
+    watch.nothing_new();
     watch.change(|pod| pod.put("bin/envoy", "two")).await;
-    assert_eq!(watch.changed().await.config.proxy.concurrency, Some(1));
+    watch.threads(1).await;
 
     fs::remove_file(pod.path(MESH)).unwrap();
     assert_eq!(watch.changed().await.config.proxy.concurrency, None, "now it is");
@@ -301,85 +312,4 @@ async fn what_changed_before_the_first_look_is_news() {
     pod.write(MESH, &mesh(1));
     let follower = Follower::with(pod.given.clone(), first, (PACE, SEEING));
     Watch { pod: &pod, follower }.threads(1).await;
-}
-
-/// What may happen to a pod.
-#[derive(Clone, Debug)]
-enum Deed {
-    Write(&'static str, &'static str),
-    Put(&'static str, &'static str),
-    Remove(&'static str),
-    Rest,
-}
-
-fn deed() -> impl Strategy<Value = Deed> {
-    let file = || prop::sample::select(vec![MESH, "own.yaml", "bin/envoy", "etc/istio/pod/annotations"]);
-    let text = || {
-        prop::sample::select(vec![
-            "",
-            "{}",
-            "defaultConfig: {concurrency: 3}",
-            "defaultConfig: {customConfigFile: own.yaml}",
-            "defaultConfig: {",
-            "admin: {a: 1}",
-            "a=\"b\"",
-        ])
-    };
-    prop_oneof![
-        (file(), text()).prop_map(|(file, text)| Deed::Write(file, text)),
-        (file(), text()).prop_map(|(file, text)| Deed::Put(file, text)),
-        file().prop_map(Deed::Remove),
-        Just(Deed::Rest),
-    ]
-}
-
-/// Whatever happens, what was told last is what a new reading of the files gives.
-#[test]
-fn the_last_desired_is_the_last_reported() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let mut runner = TestRunner::new(ProptestConfig { cases: 24, ..ProptestConfig::default() });
-    let deeds = prop::collection::vec(deed(), 1..12);
-    let run = |deeds: Vec<Deed>| {
-        runtime.block_on(last_word(&deeds));
-        Ok(())
-    };
-    runner.run(&deeds, run).unwrap();
-}
-
-async fn last_word(deeds: &[Deed]) {
-    let pod = Pod::new(&[]);
-    let first = pod.read(None).unwrap();
-    let pace = Pace {
-        settle: Duration::from_millis(5),
-        at_most: Duration::from_millis(20),
-        absence: Duration::from_millis(10),
-        ..PACE
-    };
-    let mut follower = Follower::with(pod.given.clone(), first.clone(), (pace, SEEING));
-    for deed in deeds {
-        match deed {
-            Deed::Write(file, text) => pod.write(file, text),
-            Deed::Put(file, text) => pod.put(file, text),
-            Deed::Remove(file) => drop(fs::remove_file(pod.path(file))),
-            Deed::Rest => tokio::time::sleep(Duration::from_millis(12)).await,
-        }
-    }
-    let (mut good, mut refused) = (first, None);
-    let end = Instant::now() + PATIENCE;
-    loop {
-        let settled = match pod.read(Some(&good)) {
-            Ok(desired) => desired.hash == good.hash && refused.is_none(),
-            Err(faults) => refused == Some(faults),
-        };
-        if settled {
-            return;
-        }
-        let left = end.saturating_duration_since(Instant::now());
-        match tokio::time::timeout(left, follower.news()).await {
-            Ok(Some(News::Changed(desired))) => (good, refused) = (desired, None),
-            Ok(Some(News::Refused(faults))) => refused = Some(faults),
-            Ok(Some(News::Mended)) => refused = None,
-            other => panic!("{deeds:?}: {other:?}; last told {refused:?}"),
-        }
-    }
 }
