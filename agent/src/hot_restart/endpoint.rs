@@ -156,8 +156,10 @@ fn own(descriptor: RawFd) -> OwnedFd {
 #[cfg(test)]
 mod tests {
     use std::{
-        sync::atomic::{AtomicBool, Ordering},
+        os::unix::fs::MetadataExt,
+        sync::atomic::{AtomicU32, Ordering},
         thread,
+        time::Instant,
     };
 
     use super::*;
@@ -168,19 +170,22 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let name = folder.path().join("name");
         let mut endpoint = Endpoint::bind(&name).unwrap();
-        let over = AtomicBool::new(false);
+        let (changes, deadline) = (AtomicU32::new(0), Instant::now() + Duration::from_secs(20));
         thread::scope(|scope| {
             let watcher = scope.spawn(|| {
-                while !over.load(Ordering::Relaxed) {
-                    assert!(name.symlink_metadata().is_ok());
+                let mut last = 0;
+                while changes.load(Ordering::Relaxed) < 300 && Instant::now() < deadline {
+                    let inode = name.symlink_metadata().unwrap().ino();
+                    changes.fetch_add(u32::from(inode != last), Ordering::Relaxed);
+                    last = inode;
                 }
             });
-            for _ in 0..500 {
+            while !watcher.is_finished() {
                 endpoint = Endpoint::bind(&name).unwrap();
             }
-            over.store(true, Ordering::Relaxed);
             watcher.join().unwrap();
         });
+        assert_eq!(changes.into_inner(), 300);
         endpoint.send(&name, b"to whoever has the name", None).await.unwrap();
         assert_eq!(endpoint.receive().await.unwrap().bytes, b"to whoever has the name");
     }

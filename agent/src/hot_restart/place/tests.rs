@@ -151,6 +151,19 @@ fn what_a_dead_agent_left_is_removed_and_nothing_else() {
 }
 
 #[test]
+fn a_lock_on_a_file_that_was_removed_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lock");
+    let file = File::create_new(&path).unwrap();
+    lock_named(&file, &path).unwrap();
+    fs::remove_file(&path).unwrap();
+    lock_named(&file, &path).unwrap_err();
+    let other = File::create_new(&path).unwrap();
+    lock_named(&file, &path).unwrap_err();
+    lock_named(&other, &path).unwrap();
+}
+
+#[test]
 fn agents_that_start_at_once_take_nothing_from_each_other() {
     let folders = Folders::new();
     let start = |agent: usize| {
