@@ -222,7 +222,7 @@ impl Line {
         loop {
             let order = tokio::select! {
                 order = orders.recv() => order,
-                // An answer to nothing that was asked; it must not be taken for the next one's.
+                // Whoever sends what nobody asked for must not wait for room.
                 stray = self.endpoint.receive() => match stray {
                     Ok(_) => continue,
                     Err(_) => return,
@@ -253,6 +253,8 @@ impl Line {
             Request::DrainListeners(_) | Request::Terminate(_) | Request::TestConnection(_)
         );
         let framed = Message::request(request).framed();
+        // What is here already is no answer to this.
+        self.endpoint.discard();
         self.endpoint.send(&self.parent, &framed, None).await.map_err(PeerError::Gone)?;
         if is_answered { self.answer().await } else { Ok(Answer::Sent) }
     }

@@ -32,6 +32,9 @@ pub(super) const UNNAMED: &str = ".new";
 /// The kernel passes no more descriptors at once (`SCM_MAX_FD`).
 const MOST_DESCRIPTORS: usize = 253;
 
+/// More than the kernel queues at a socket, unless it was told to (`net.unix.max_dgram_qlen` is 10, or 512).
+const MOST_QUEUED: u32 = 1024;
+
 /// The other end reads one datagram before it sends the next, so its queue has room; only a stopped process
 /// has not. The kernel tells nobody when there is room in another's queue, hence the pause.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -82,6 +85,14 @@ impl Endpoint {
     /// The next datagram. Nothing is lost when this is cancelled.
     pub(super) async fn receive(&self) -> io::Result<Datagram> {
         self.socket.async_io(Interest::READABLE, || receive(self.socket.as_raw_fd())).await
+    }
+
+    /// Drops what has come in and was not received.
+    pub(super) fn discard(&self) {
+        let mut left = MOST_QUEUED;
+        while left > 0 && receive(self.socket.as_raw_fd()).is_ok() {
+            left -= 1;
+        }
     }
 
     /// Sends a message in as many datagrams as it takes, the descriptor beside the first.
@@ -140,4 +151,66 @@ fn receive(socket: RawFd) -> io::Result<Datagram> {
 fn own(descriptor: RawFd) -> OwnedFd {
     // SAFETY: the kernel has just made this descriptor for us, and nobody else has seen its number.
     unsafe { OwnedFd::from_raw_fd(descriptor) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        os::unix::fs::MetadataExt,
+        sync::atomic::{AtomicU32, Ordering},
+        thread,
+        time::Instant,
+    };
+
+    use super::*;
+
+    /// Envoy tries again when nobody listens behind a name, and aborts when there is no name.
+    #[tokio::test]
+    async fn a_name_that_changes_hands_is_never_missing() {
+        let folder = tempfile::tempdir().unwrap();
+        let name = folder.path().join("name");
+        let mut endpoint = Endpoint::bind(&name).unwrap();
+        let (changes, deadline) = (AtomicU32::new(0), Instant::now() + Duration::from_secs(20));
+        thread::scope(|scope| {
+            let watcher = scope.spawn(|| {
+                let mut last = 0;
+                while changes.load(Ordering::Relaxed) < 300 && Instant::now() < deadline {
+                    let inode = name.symlink_metadata().unwrap().ino();
+                    changes.fetch_add(u32::from(inode != last), Ordering::Relaxed);
+                    last = inode;
+                }
+            });
+            while !watcher.is_finished() {
+                endpoint = Endpoint::bind(&name).unwrap();
+            }
+            watcher.join().unwrap();
+        });
+        assert_eq!(changes.into_inner(), 300);
+        endpoint.send(&name, b"to whoever has the name", None).await.unwrap();
+        assert_eq!(endpoint.receive().await.unwrap().bytes, b"to whoever has the name");
+    }
+
+    #[tokio::test]
+    async fn a_datagram_that_is_too_long_is_known_to_be_cut_off() {
+        let folder = tempfile::tempdir().unwrap();
+        let name = folder.path().join("name");
+        let endpoint = Endpoint::bind(&name).unwrap();
+        for (length, whole) in [(0, Whole::Yes), (DATAGRAM, Whole::Yes), (DATAGRAM + 1, Whole::CutOff)] {
+            let stranger = net::UnixDatagram::unbound().unwrap();
+            stranger.send_to(&vec![7; length], &name).unwrap();
+            let datagram = endpoint.receive().await.unwrap();
+            assert_eq!((datagram.bytes.len(), datagram.whole), (length.min(DATAGRAM), whole));
+        }
+    }
+
+    #[tokio::test]
+    async fn every_descriptor_that_comes_in_has_an_owner() {
+        let folder = tempfile::tempdir().unwrap();
+        let name = folder.path().join("name");
+        let endpoint = Endpoint::bind(&name).unwrap();
+        let (stranger, to) = (net::UnixDatagram::unbound().unwrap(), UnixAddr::new(&name).unwrap());
+        let beside = [ControlMessage::ScmRights(&[stranger.as_raw_fd(); MOST_DESCRIPTORS])];
+        sendmsg(stranger.as_raw_fd(), &[IoSlice::new(b"x")], &beside, MsgFlags::empty(), Some(&to)).unwrap();
+        assert_eq!(endpoint.receive().await.unwrap().descriptors.len(), MOST_DESCRIPTORS);
+    }
 }

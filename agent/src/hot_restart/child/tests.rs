@@ -168,6 +168,22 @@ async fn a_late_answer_is_read_and_not_taken_for_the_next() {
 }
 
 #[tokio::test]
+async fn what_nobody_asked_for_is_no_answer() {
+    let parent = Parent::new();
+    let child = parent.child();
+    for connections in 0..20 {
+        parent.answers(b"junk", None).await;
+        parent.answers(&stats(99), None).await;
+        let answer = async {
+            parent.asked().await;
+            parent.answers(&stats(connections), None).await;
+        };
+        let (answered, ()) = tokio::join!(child.stats(), answer);
+        assert_eq!(answered.unwrap().connections, connections);
+    }
+}
+
+#[tokio::test]
 async fn nobody_there_is_known_at_once() {
     let (_folder, lineage) = lineage();
     let child = Child::bind(&lineage, RestartEpoch::FRESH).unwrap();

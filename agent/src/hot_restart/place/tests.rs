@@ -151,6 +151,41 @@ fn what_a_dead_agent_left_is_removed_and_nothing_else() {
 }
 
 #[test]
+fn a_lock_on_a_file_that_was_removed_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lock");
+    let file = File::create_new(&path).unwrap();
+    lock_named(&file, &path).unwrap();
+    fs::remove_file(&path).unwrap();
+    lock_named(&file, &path).unwrap_err();
+    let other = File::create_new(&path).unwrap();
+    lock_named(&file, &path).unwrap_err();
+    lock_named(&other, &path).unwrap();
+}
+
+#[test]
+fn agents_that_start_at_once_take_nothing_from_each_other() {
+    let folders = Folders::new();
+    let start = |agent: usize| {
+        let (run, shared_memory) = (folders.0.path().join(agent.to_string()), folders.shared_memory());
+        for _ in 0..100 {
+            let lineage = Place::open(&run, &shared_memory).unwrap().lineage().unwrap();
+            lineage.write_segment().unwrap();
+            // The others clean up what they take for a dead agent's.
+            drop(Place::open(&folders.0.path().join(format!("{agent} again")), &shared_memory).unwrap());
+            let reservation = shared_memory.join(lineage::reservation_name(lineage.base_id()));
+            assert!(lineage.segment().exists() && reservation.exists());
+        }
+    };
+    std::thread::scope(|agents| {
+        for agent in 0..4 {
+            agents.spawn(move || start(agent));
+        }
+    });
+    assert_eq!(names(&folders.shared_memory()), [""; 0]);
+}
+
+#[test]
 fn no_shared_memory_is_an_error_of_its_own() {
     let folders = Folders::new();
     let place = Place::open(&folders.run(), &folders.0.path().join("missing")).unwrap();
