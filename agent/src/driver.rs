@@ -25,8 +25,8 @@ mod timers;
 mod validation;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
-    fmt, io,
+    collections::VecDeque,
+    fmt,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     sync::Arc,
@@ -42,6 +42,7 @@ use tokio::{
 use tracing::{debug, error, info, warn};
 
 pub use self::companion::Companion;
+pub(crate) use self::journal::Chain;
 use self::{
     bootstraps::Bootstraps,
     companion::Company,
@@ -58,14 +59,14 @@ use crate::{
     desired::{Desired, Follower, Given, News},
     engine::Engine,
     envoy_admin::EnvoyAdmin,
-    lifecycle::{self, Publisher},
+    lifecycle,
     logs::{Sink, subscriber::LevelControl},
     peer::Gate,
     process::{Child, Children},
     report::{self, Report},
     signals::{Caught, Signals},
     status::{self, Counters, Order, StatusServer, Wiring},
-    supervisor::{Allowed, Effect, Event, Launch, Phase, Revision, Stage, Status, Supervisor, Timer},
+    supervisor::{Allowed, Effect, Event, Launch, Phase, Stage, Status, Supervisor, Timer},
 };
 
 /// Sights and requests wait for one turn of the loop; whoever finds no room waits or is refused.
@@ -187,6 +188,7 @@ impl Driver {
         let (publisher, feed) = lifecycle::channel(news::first(&policy, &first));
         let gate = Gate::new(flags.trusted_uids.clone());
         let expected = plans.latest().map_or(status::Expected::Nothing, |plan| plan.expected);
+        let serving = companion::Watch { phases: watching.clone(), admin: admins.clone(), expected };
         let server = StatusServer::new(Wiring {
             phases: watching,
             admin: admins.clone(),
@@ -226,7 +228,7 @@ impl Driver {
             bulletin: Bulletin::new(publisher),
             ledger: Ledger::default(),
             validation: None,
-            company: Company::new(companion)?,
+            company: Company::new(companion, serving)?,
             pending: VecDeque::new(),
             tasks,
             observers: JoinSet::new(),
@@ -255,7 +257,7 @@ impl Driver {
             let event = self.choose().await?;
             effects = self.decide(event);
             if let Event::Died(launch, _) | Event::SpawnFailed(launch, _) = event {
-                effects = self.settle(launch, effects);
+                effects = self.settle(launch, effects).await;
             }
         }
     }
@@ -404,13 +406,7 @@ impl Driver {
             journal::count(event, before, after, &self.counters);
             self.time_drain(after.stage);
             self.phases.send_replace(after);
-            self.admin.send_if_modified(|admin| {
-                let now = after.owner.and_then(|owner| self.ledger.get(owner.launch));
-                let now = now.map(|entry| entry.admin.clone());
-                let changed = *admin != now;
-                *admin = now;
-                changed
-            });
+            self.tell_admin();
             self.bulletin.transition(event, before, after);
         }
         effects

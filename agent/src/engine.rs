@@ -32,6 +32,7 @@ use tracing::{debug, info, warn};
 
 use crate::{
     cli::HotRestartMode,
+    driver::Chain,
     hot_restart::{
         Address, Answer, Child, Happened, Held, Lineage, PeerError, Place, PlaceError, Refused, Repair,
         RestartEpoch, SHARED_MEMORY, ShmError, StandIn, Version,
@@ -183,7 +184,7 @@ impl Engine {
                 // The new one takes its names.
                 old.child = None;
                 let epoch = RestartEpoch(old.epoch.0.saturating_add(1));
-                Tie { lineage: Arc::clone(&old.lineage), ..Tie::of(Arc::clone(&old.lineage), epoch, Way::Native) }
+                Tie::of(Arc::clone(&old.lineage), epoch, Way::Native)
             }
             Start::After(_, Bond::Loose) if self.mediates(new.revision) => self.mediated(place)?,
             Start::After(_, Bond::Loose) => Tie::new(place.lineage()?, RestartEpoch::FRESH, Way::Beside),

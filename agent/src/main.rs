@@ -40,7 +40,8 @@ fn refuse(error: &clap::Error) -> ExitCode {
 
 fn run(cli: Cli) -> Result<u8, Failure> {
     match cli.command {
-        Command::Proxy(flags) => return proxy::run(&flags, &cli.log),
+        Command::Proxy(flags) => return proxy::run(&flags, None, &cli.log),
+        Command::Run(flags) => return proxy::run(&flags.proxy, Some(flags.command), &cli.log),
         Command::Bootstrap(flags) => {
             warn(bootstrap::run(&flags, &cli.log)?.iter());
         }

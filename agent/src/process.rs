@@ -9,6 +9,8 @@
 //!
 //! It deliberately knows no reason: whom to start and whom to kill is the supervisor's business.
 
+pub mod pidfd;
+
 use std::{
     collections::BTreeMap,
     ffi::OsString,

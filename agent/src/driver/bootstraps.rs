@@ -12,14 +12,41 @@ use std::{
 
 use anyhow::Context;
 
-use crate::supervisor::Epoch;
+use crate::supervisor::{Epoch, Launch};
 
 const PREFIX: &str = "envoy-rev";
+
+/// What Envoy is asked whether it would take.
+const CANDIDATE: &str = "envoy-candidate.json";
+
+/// The names of sockets are up to 33 bytes long, and 107 is the most the kernel has for folder and name.
+const LONGEST: usize = 70;
 
 /// The folder.
 #[derive(Debug)]
 pub(super) struct Bootstraps {
     folder: PathBuf,
+}
+
+/// A folder for sockets of ours inside `folder`; if its name is too long for a socket, one in the folder for
+/// temporary files.
+pub(super) fn run_folder(folder: &Path) -> anyhow::Result<PathBuf> {
+    let usual = folder.join("run");
+    if usual.as_os_str().len() <= LONGEST {
+        return make(&usual).map(|()| usual);
+    }
+    let short = PathBuf::from(format!("/tmp/pilot-agent-{}", std::process::id()));
+    make(&short).map(|()| short)
+}
+
+fn make(folder: &Path) -> anyhow::Result<()> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.with_context(|| format!("create the folder {}", folder.display()))
+}
+
+/// Where the admin of this Envoy is, unless users reach it on a port.
+pub(super) fn admin_socket(run: &Path, launch: Launch) -> PathBuf {
+    run.join(format!("admin-{launch}.sock"))
 }
 
 /// Writes a file that nobody else may read, whole or not at all.
@@ -46,13 +73,9 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
 impl Bootstraps {
     /// Makes the folder if there is none, and removes what an earlier agent left in it.
     pub(super) fn open(folder: &Path) -> anyhow::Result<Self> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .with_context(|| format!("create the configuration folder {}", folder.display()))?;
+        make(folder)?;
         let bootstraps = Self { folder: folder.to_owned() };
-        bootstraps.clear().with_context(|| format!("remove stale bootstraps from {}", folder.display()))?;
+        bootstraps.clear_bootstraps().with_context(|| format!("remove stale bootstraps from {}", folder.display()))?;
         Ok(bootstraps)
     }
 
@@ -68,8 +91,24 @@ impl Bootstraps {
         Ok(path)
     }
 
-    /// Removes every file of ours, and nobody else's.
-    pub(super) fn clear(&self) -> io::Result<()> {
+    /// Writes the file of what may become an epoch.
+    pub(super) fn write_candidate(&self, bootstrap: &[u8]) -> io::Result<PathBuf> {
+        let path = self.folder.join(CANDIDATE);
+        write(&path, bootstrap)?;
+        Ok(path)
+    }
+
+    /// Removes every file of ours, and nobody else's; from the folder of sockets those of admins.
+    pub(super) fn clear(&self, run: &Path) -> io::Result<()> {
+        for entry in fs::read_dir(run).into_iter().flatten().flatten() {
+            if entry.file_name().to_str().is_some_and(|name| name.starts_with("admin-") && name.ends_with(".sock")) {
+                remove(&entry.path())?;
+            }
+        }
+        self.clear_bootstraps()
+    }
+
+    fn clear_bootstraps(&self) -> io::Result<()> {
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
             if entry.file_name().to_str().is_some_and(is_ours) {
@@ -83,6 +122,9 @@ impl Bootstraps {
 /// `envoy-rev<digits>.json`, perhaps with `.tmp`.
 fn is_ours(name: &str) -> bool {
     let name = name.strip_suffix(".tmp").unwrap_or(name);
+    if name == CANDIDATE {
+        return true;
+    }
     let epoch = name.strip_prefix(PREFIX).and_then(|rest| rest.strip_suffix(".json"));
     epoch.is_some_and(|epoch| !epoch.is_empty() && epoch.bytes().all(|byte| byte.is_ascii_digit()))
 }
@@ -133,6 +175,6 @@ mod tests {
     #[test]
     fn a_folder_that_cannot_be_says_which() {
         let error = Bootstraps::open(Path::new("/proc/nowhere")).unwrap_err();
-        assert_eq!(error.to_string(), "create the configuration folder /proc/nowhere");
+        assert_eq!(error.to_string(), "create the folder /proc/nowhere");
     }
 }

@@ -27,15 +27,9 @@ pub(super) async fn next(follower: &mut Option<Follower>) -> Option<News> {
 pub(super) fn first(policy: &Policy, desired: &Desired) -> Lifecycle {
     let of = policy.restart.budget;
     Lifecycle {
-        since: Moment::now(),
-        agent: lifecycle::Agent {
-            pid: std::process::id(),
-            version: env!("CARGO_PKG_VERSION").into(),
-            started: Moment::now(),
-        },
         restarts: lifecycle::Budget { left: of, of, refilled_at: None },
         config: lifecycle::Config { revision: 1, hash: desired.hash.to_string(), refused: vec![] },
-        ..Lifecycle::default()
+        ..Lifecycle::begin(Stage::Starting.as_str())
     }
 }
 
@@ -70,7 +64,7 @@ impl Bulletin {
         if let Some(shutdown) = &mut self.shutdown {
             shutdown.requests = census.activity.map(|_| census.requests);
             shutdown.connections = census.activity.map(|_| census.connections);
-            shutdown.listeners = census.by_listener(listeners);
+            shutdown.listeners = census.by_listener(listeners, &[]);
         }
     }
 

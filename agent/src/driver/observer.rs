@@ -126,9 +126,10 @@ impl Observer {
             if role == Role::Gone {
                 return;
             }
+            let mut phases = self.phases.clone();
             let what = tokio::select! {
                 what = self.look(role, &mut memory) => what,
-                () = another_role(&mut self.phases.clone(), self.launch, role) => continue,
+                () = another_role(&mut phases, self.launch, role) => continue,
             };
             if self.sights.send(Sight { launch: self.launch, what }).await.is_err() {
                 return;
@@ -258,7 +259,7 @@ async fn another_role(phases: &mut watch::Receiver<Phase>, launch: Launch, role:
 }
 
 /// In the words of the protocol. Envoy does not say which of its sockets are for datagrams only, so both are asked for.
-fn addresses(listeners: &[Listener]) -> Vec<Address> {
+pub(super) fn addresses(listeners: &[Listener]) -> Vec<Address> {
     let of = |address: &LocalAddress| match address {
         LocalAddress::Socket { protocol: Protocol::Tcp, address } => {
             vec![Address::Tcp(*address), Address::Udp(*address)]

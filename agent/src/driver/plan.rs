@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::{
     config::Config,
     desired::{ConfigHash, Desired},
-    envoy_admin::EnvoyAdmin,
+    envoy_admin::{Address, EnvoyAdmin},
     status::Expected,
     supervisor::Revision,
 };
@@ -154,7 +154,7 @@ impl Plan {
                         admin.insert("address".into(), pipe);
                     }
                 }
-                EnvoyAdmin::at(socket.to_owned())
+                EnvoyAdmin::at(Address::Unix(socket.to_owned()))
             }
         };
         (format!("{bootstrap:#}\n"), admin)

@@ -127,7 +127,7 @@ impl Counters {
 
     pub(super) fn render(&self, phase: Phase, lifecycle: &Lifecycle, dropped_lines: u64) -> String {
         let mut page = Page(String::with_capacity(4096));
-        page.counter("envoy_starts_total", "Envoys started.", phase.launch);
+        page.counter("envoy_starts_total", "Envoys started.", phase.launches);
         page.counter(
             "envoy_deaths_total",
             "Envoys that ended, for whatever reason.",
@@ -155,7 +155,7 @@ impl Counters {
             "Exit code of the last Envoy that ended, or 128 and its signal.",
             self.last_exit_code.load(Relaxed),
         );
-        if let Some(epoch) = phase.epoch {
+        if let Some(epoch) = phase.owner.map(|owner| owner.epoch) {
             page.gauge("envoy_epoch", "Restart epoch of the Envoy at work.", epoch);
         }
         page.gauge(

@@ -55,7 +55,8 @@ impl Readiness {
 
     pub(super) async fn of(&self, phase: Phase, admin: Option<&EnvoyAdmin>) -> Result<(), Unready> {
         in_phase(phase)?;
-        if self.complete.load(Ordering::Relaxed) == phase.launch {
+        let launch = phase.owner.map_or(0, |owner| owner.launch.get());
+        if launch > 0 && self.complete.load(Ordering::Relaxed) == launch {
             return Ok(());
         }
         let updates = match admin.ok_or(AdminError::Absent) {
@@ -68,7 +69,7 @@ impl Readiness {
             Err(_) => return Err(Unready::Silent),
         };
         complete(phase.stage, self.expected, updates)?;
-        self.complete.store(phase.launch, Ordering::Relaxed);
+        self.complete.store(launch, Ordering::Relaxed);
         Ok(())
     }
 
@@ -82,7 +83,7 @@ impl Readiness {
 /// What the phase alone decides; an Envoy on its way up is asked what it waits for.
 fn in_phase(phase: Phase) -> Result<(), Unready> {
     match (phase.stage, phase.offer) {
-        (Stage::Draining | Stage::Stopping | Stage::Exited, _) => Err(Unready::Terminating),
+        (Stage::PreDrain | Stage::Draining | Stage::Stopping | Stage::Exited, _) => Err(Unready::Terminating),
         (_, Offer::Withdrawn { .. }) => Err(Unready::Withdrawn),
         (Stage::Silent, Offer::Offered) => Err(Unready::Silent),
         (Stage::BackingOff, Offer::Offered) => Err(Unready::Crashed),

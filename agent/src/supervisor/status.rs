@@ -61,7 +61,7 @@ impl fmt::Display for Status {
 
 impl SpawnFailure {
     /// The codes a shell uses for the same.
-    pub(super) fn code(self) -> u8 {
+    pub(crate) fn code(self) -> u8 {
         match self {
             Self::NotFound => 127,
             Self::NotExecutable => 126,
