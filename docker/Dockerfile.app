@@ -14,4 +14,4 @@ USER 65534:65534
 WORKDIR /
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["/usr/local/bin/app"]
-CMD ["serve", "app", "0.0.0.0:8080"]
+CMD ["serve", "app", "0.0.0.0:7001", "0.0.0.0:7002"]

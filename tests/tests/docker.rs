@@ -3,22 +3,22 @@
 //! The containers share the network namespace of the first, as a pod's do; it has no network but its loopback device. Run by
 //! `docker/engine cargo test -p pilot-tests --test docker`, not by a plain `cargo test`: it takes Docker and a release build.
 
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::unistd::Pid;
-use pilot_tests::manifest::{Folder, Port, endpoint_slice, service};
-use pilot_tests::net::loopback;
 use pilot_tests::process::Seen;
 use pilot_tests::wait::eventually;
 use serde_json::Value;
 
-/// The pod's `web` and `db`: where the sidecar serves them, and where the application does.
-const WEB: Port = Port::new("http-web", 9001, 8080);
-const DB: Port = Port::new("tcp-db", 9002, 8090);
+/// The images' sources.
+const DOCKER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docker");
+
+/// The services of `docker/mesh`, as the sidecar serves them and as the application does.
+const HTTP: [&str; 2] = ["127.0.0.1:9002", "127.0.0.2:7001"];
+const TCP: [&str; 2] = ["127.0.0.1:9003", "127.0.0.2:7002"];
 
 /// How long a container may take to get where it should on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -59,8 +59,8 @@ fn images() -> Result<&'static Images> {
 }
 
 fn build() -> Result<Images> {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../docker/build");
-    let output = Command::new(script).stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
+    let output =
+        Command::new(format!("{DOCKER}/build")).stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
     ensure!(output.status.success(), "docker/build: {}", output.status);
     let built = String::from_utf8(output.stdout)?;
     let find = |name: &str| {
@@ -113,13 +113,16 @@ impl Container {
 
     /// Waits for what it is about to print.
     async fn says(&self, words: &str) -> Result<()> {
-        eventually(PATIENCE, words, async || {
+        let said = eventually(PATIENCE, words, async || {
             let log = self.log();
+            if self.field(".State.Running")? != "true" {
+                return Ok(false);
+            }
             ensure!(log.contains(words), "it only says\n{log}");
-            ensure!(self.field(".State.Running")? == "true", "it has ended:\n{log}");
-            Ok(())
-        })
-        .await
+            Ok(true)
+        });
+        ensure!(said.await?, "it has ended:\n{}", self.log());
+        Ok(())
     }
 
     /// `docker stop`; an error if it does not end with 0 by itself.
@@ -162,43 +165,35 @@ struct Process {
 
 // === Pod ===
 
-/// An application that serves `web` and `db` at 127.0.0.2, a control plane that knows it, and a sidecar through which both are
-/// reached at 127.0.0.1. The application's container is the one whose network the others join.
+/// What `docker/compose.yaml` has, of two applications only one: `stock` at 127.0.0.2, the control plane, and a sidecar through
+/// which it is reached at 127.0.0.1. The application's container is the one whose network the others join.
 struct Pod {
     sidecar: Container,
     discovery: Container,
     app: Container,
-    _folder: tempfile::TempDir,
 }
 
 impl Pod {
     /// Starts it; the sidecar is healthy when this returns.
     async fn start() -> Result<Self> {
         let Images { sidecar, discovery, app } = images()?;
-        let dir = tempfile::tempdir()?;
-        let folder = Folder::create(dir.path().join("config"))?;
-        let mut objects = Vec::new();
-        for (name, address, port) in [("web", "10.0.0.1", WEB), ("db", "10.0.0.2", DB)] {
-            objects.push(service(name, address, &[port]));
-            objects.push(endpoint_slice(name, &[port], &[loopback(2)]));
-        }
-        folder.write("objects.yaml", &objects)?;
-
-        let [http, tcp] = [WEB, DB].map(|port| format!("127.0.0.2:{}", port.target));
-        let app = Container::start(None, &[], app, &["serve", "a", &http, &tcp])?;
-        let discovery = Self::discovery(&app, discovery, folder.path())?;
+        // What Docker's DNS would say.
+        let names = ["--add-host=shop:127.0.0.2", "--add-host=stock:127.0.0.2"];
+        let app = Container::start(None, &names, app, &["serve", "stock", HTTP[1], TCP[1]])?;
+        let discovery = Self::discovery(&app, discovery)?;
         let sidecar = Self::sidecar(&app, sidecar)?;
+        discovery.says("address=[::]:15014").await?;
         eventually(PATIENCE, "the sidecar is healthy", async || {
             let health = sidecar.field(".State.Health.Status")?;
             ensure!(health == "healthy", "it is {health}:\n{}\n{}", sidecar.log(), discovery.log());
             Ok(())
         })
         .await?;
-        Ok(Self { sidecar, discovery, app, _folder: dir })
+        Ok(Self { sidecar, discovery, app })
     }
 
-    fn discovery(pod: &Container, image: &str, folder: &Path) -> Result<Container> {
-        let volume = format!("{}:/etc/pilot/config:ro", folder.display());
+    fn discovery(pod: &Container, image: &str) -> Result<Container> {
+        let volume = format!("{DOCKER}/mesh:/etc/pilot/config:ro");
         let command = ["discovery", "--registries", "File", "--configDir", "/etc/pilot/config"];
         Container::start(Some(pod), &["--volume", &volume], image, &command)
     }
@@ -220,9 +215,7 @@ impl Pod {
 
     /// Load of every class through the sidecar, answered already.
     async fn load(&self) -> Result<Container> {
-        let [web, behind_web] = [format!("127.0.0.1:{}", WEB.port), format!("127.0.0.2:{}", WEB.target)];
-        let [db, behind_db] = [format!("127.0.0.1:{}", DB.port), format!("127.0.0.2:{}", DB.target)];
-        let command = ["load", "127.0.0.1:15020", &web, &behind_web, &db, &behind_db];
+        let command = [&["load", "127.0.0.1:15020", "stock.example"][..], &HTTP, &TCP].concat();
         let load = Container::start(Some(&self.app), &[], &images()?.app, &command)?;
         load.says("under way").await.with_context(|| self.sidecar.log())?;
         Ok(load)
@@ -260,6 +253,8 @@ async fn docker_stop_under_load_loses_nothing() -> Result<()> {
     let (agent, envoys) = pod.processes()?;
     println!("{agent:?}\n{envoys:?}");
     ensure!(envoys.len() == 1, "several Envoys: {envoys:?}");
+    let answer = pod.app.exec(&["app", "ask", "stock.example", HTTP[0]])?;
+    ensure!(answer.contains("\r\nx-endpoint: stock\r\n"), "through the sidecar: {answer:?}");
     let load = pod.load().await?;
     pod.sidecar.stop()?;
     let report = report(&load)?;

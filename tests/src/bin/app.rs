@@ -2,10 +2,10 @@
 //! program, because a container has nothing else.
 //!
 //! ```text
-//! app serve NAME HTTP [TCP]                        answers, and says that it is NAME
-//! app ask HOST [ADDRESS]                           one request to HOST, or for HOST to ADDRESS; prints the answer
-//! app load READY HTTP BEHIND [TCP BEHIND]          asks until SIGTERM, says "under way" as soon as all is answered,
-//!                                                  ends with a report in JSON, and with 1 if anything failed
+//! app serve NAME HTTP [TCP]                      answers, and says that it is NAME
+//! app ask HOST [ADDRESS]                         one request to HOST, or for HOST to ADDRESS; prints the answer
+//! app load READY HOST HTTP BEHIND [TCP BEHIND]   asks until SIGTERM, says "under way" as soon as all is answered,
+//!                                                ends with a report in JSON, and with 1 if anything failed
 //! ```
 //!
 //! Load goes through the proxy, that is to HTTP and TCP. As a load balancer would that watches readiness, it goes past the proxy, to
@@ -27,8 +27,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
-const USAGE: &str =
-    "usage: app serve NAME HTTP [TCP] | app ask HOST [ADDRESS] | app load READY HTTP BEHIND [TCP BEHIND]";
+const USAGE: &str = "usage: app serve NAME HTTP [TCP] | app ask HOST [ADDRESS] | app load READY HOST HTTP BEHIND [TCP BEHIND]";
 
 /// How often readiness is looked at; much less than any drain takes.
 const LOOK: Duration = Duration::from_millis(10);
@@ -43,7 +42,9 @@ async fn main() -> ExitCode {
         ["serve", name, addresses @ ..] if matches!(addresses.len(), 1 | 2) => serve(name, addresses).await,
         ["ask", host] => ask(host, host).await,
         ["ask", host, address] => ask(address, host).await,
-        ["load", ready, routes @ ..] if matches!(routes.len(), 2 | 4) => load(ready, routes).await,
+        ["load", ready, host, routes @ ..] if matches!(routes.len(), 2 | 4) => {
+            load(ready, host, routes).await
+        }
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(64);
@@ -87,7 +88,7 @@ async fn ask(to: &str, host: &str) -> Result<()> {
     Ok(())
 }
 
-async fn load(ready: &str, routes: &[&str]) -> Result<()> {
+async fn load(ready: &str, host: &str, routes: &[&str]) -> Result<()> {
     let mut stopped = stopped()?;
     let ready = address(ready)?;
     let mut under_way: Vec<(Running, SocketAddr)> = Vec::new();
@@ -96,7 +97,7 @@ async fn load(ready: &str, routes: &[&str]) -> Result<()> {
     {
         let [through, behind] = route else { continue };
         let (through, behind) = (address(through)?, address(behind)?);
-        under_way.extend(classes.iter().map(|class| (Load::new(*class, through, "web").start(), behind)));
+        under_way.extend(classes.iter().map(|class| (Load::new(*class, through, host).start(), behind)));
     }
     let flows = eventually(PATIENCE, "answers", async || {
         for (load, _) in &under_way {
