@@ -202,7 +202,8 @@ impl Pod {
         let writable = WRITABLE.map(|path| format!("--tmpfs={path}:uid=1337,gid=1337,mode=0700"));
         let mut options: Vec<&str> = writable.iter().map(String::as_str).collect();
         for variable in [
-            "PROXY_CONFIG={discoveryAddress: '127.0.0.1:15010'}",
+            // An old generation that is over soon: nothing here lasts longer.
+            "PROXY_CONFIG={discoveryAddress: '127.0.0.1:15010', drainDuration: 2s, parentShutdownDuration: 4s}",
             "ISTIO_META_INTERCEPTION_MODE=NONE",
             "INSTANCE_IP=127.0.0.1",
             "POD_NAME=client",

@@ -29,6 +29,11 @@ use tokio::sync::oneshot;
 
 const USAGE: &str = "usage: app serve NAME HTTP [TCP] | app ask HOST [ADDRESS] | app load READY HOST HTTP BEHIND [TCP BEHIND]";
 
+/// What is asked: quick ones of every kind, and slow ones that a stop has to wait for.
+const HTTP: [(Class, &str); 4] =
+    [(Class::KeepAlive, "/"), (Class::New, "/"), (Class::Http2, "/"), (Class::KeepAlive, "/delay/1500")];
+const TCP: [(Class, &str); 1] = [(Class::Tcp, "")];
+
 /// How often readiness is looked at; much less than any drain takes.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -92,12 +97,13 @@ async fn load(ready: &str, host: &str, routes: &[&str]) -> Result<()> {
     let mut stopped = stopped()?;
     let ready = address(ready)?;
     let mut under_way: Vec<(Running, SocketAddr)> = Vec::new();
-    for (classes, route) in
-        [&[Class::KeepAlive, Class::New, Class::Http2][..], &[Class::Tcp]].iter().zip(routes.chunks(2))
-    {
+    for (route, classes) in routes.chunks(2).zip([&HTTP[..], &TCP]) {
         let [through, behind] = route else { continue };
         let (through, behind) = (address(through)?, address(behind)?);
-        under_way.extend(classes.iter().map(|class| (Load::new(*class, through, host).start(), behind)));
+        for (class, path) in classes {
+            let load = Load { path: (*path).to_owned(), ..Load::new(*class, through, host) };
+            under_way.push((load.start(), behind));
+        }
     }
     let flows = eventually(PATIENCE, "answers", async || {
         for (load, _) in &under_way {
@@ -111,7 +117,9 @@ async fn load(ready: &str, host: &str, routes: &[&str]) -> Result<()> {
         while get(ready, "/healthz/ready").await.is_ok_and(|(status, _)| status == 200) {
             tokio::time::sleep(LOOK).await;
         }
-        under_way.iter().for_each(|(load, behind)| load.move_to(*behind));
+        for (load, behind) in &under_way {
+            load.move_to(*behind);
+        }
     };
     let moved = tokio::select! {
         () = watched => true,
