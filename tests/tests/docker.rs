@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use nix::unistd::Pid;
 use pilot_tests::process::Seen;
 use pilot_tests::wait::eventually;
@@ -309,12 +309,10 @@ fn images_say_what_they_are() -> Result<()> {
         }
         let user = config["User"].as_str().and_then(|user| user.split(':').next()?.parse().ok());
         ensure!(user.is_some_and(|user: u32| user != 0), "{image} runs as {}", config["User"]);
-        let said = docker(["run", "--rm", "--network", "none", image, "version", "--short"]);
-        match name {
-            "pilot/app" => {}
-            _ if said? == version => {}
-            _ => bail!("{image} is of another version"),
-        }
+    }
+    for image in [sidecar, discovery] {
+        let said = docker(["run", "--rm", "--network", "none", image, "version", "--short"])?;
+        ensure!(image.ends_with(&format!(":{said}")), "{image} is of version {said}");
     }
     Ok(())
 }
