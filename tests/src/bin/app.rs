@@ -1,0 +1,159 @@
+//! The application of the images: something that answers, something that asks, and load that counts every failure, all in one
+//! program, because a container has nothing else.
+//!
+//! ```text
+//! app serve NAME HTTP [TCP]                      answers, and says that it is NAME
+//! app ask HOST [ADDRESS]                         one request to HOST, or for HOST to ADDRESS; prints the answer
+//! app load READY HOST HTTP BEHIND [TCP BEHIND]   asks until SIGTERM, says "under way" as soon as all is answered,
+//!                                                ends with a report in JSON, and with 1 if anything failed
+//! ```
+//!
+//! Load goes through the proxy, that is to HTTP and TCP. As a load balancer would that watches readiness, it goes past the proxy, to
+//! BEHIND, as soon as `/healthz/ready` of READY says no.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use pilot_tests::load::{Class, Load, Report, Running};
+use pilot_tests::net::get;
+use pilot_tests::upstream::Upstream;
+use pilot_tests::wait::eventually;
+use serde_json::json;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+
+const USAGE: &str = "usage: app serve NAME HTTP [TCP] | app ask HOST [ADDRESS] | app load READY HOST HTTP BEHIND [TCP BEHIND]";
+
+/// What is asked: quick ones of every kind, and slow ones that a stop has to wait for.
+const HTTP: [(Class, &str); 4] =
+    [(Class::KeepAlive, "/"), (Class::New, "/"), (Class::Http2, "/"), (Class::KeepAlive, "/delay/1500")];
+const TCP: [(Class, &str); 1] = [(Class::Tcp, "")];
+
+/// How often readiness is looked at; much less than any drain takes.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// How long we wait for the first answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let done = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["serve", name, addresses @ ..] if matches!(addresses.len(), 1 | 2) => serve(name, addresses).await,
+        ["ask", host] => ask(host, host).await,
+        ["ask", host, address] => ask(address, host).await,
+        ["load", ready, host, routes @ ..] if matches!(routes.len(), 2 | 4) => {
+            load(ready, host, routes).await
+        }
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(64);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("app: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(name: &str, addresses: &[&str]) -> Result<()> {
+    let stopped = stopped()?;
+    let mut servers = Vec::new();
+    for (at, text) in addresses.iter().enumerate() {
+        let address = address(text)?;
+        servers.push(match at {
+            0 => Upstream::http(name, address).await?,
+            _ => Upstream::tcp(name, address).await?,
+        });
+    }
+    println!("{name} serves at {}", addresses.join(" and "));
+    stopped.await.context("wait for SIGTERM")
+}
+
+async fn ask(to: &str, host: &str) -> Result<()> {
+    let exchange = async {
+        let mut stream = TcpStream::connect(to).await.context("connect")?;
+        let request = format!("GET / HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.context("write")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.context("read")?;
+        anyhow::Ok(answer)
+    };
+    let answer = tokio::time::timeout(PATIENCE, exchange).await.with_context(|| format!("ask {to}"))??;
+    println!("{answer}");
+    ensure!(answer.starts_with("HTTP/1.1 200 "), "{to} did not answer 200");
+    Ok(())
+}
+
+async fn load(ready: &str, host: &str, routes: &[&str]) -> Result<()> {
+    let mut stopped = stopped()?;
+    let ready = address(ready)?;
+    let mut under_way: Vec<(Running, SocketAddr)> = Vec::new();
+    for (route, classes) in routes.chunks(2).zip([&HTTP[..], &TCP]) {
+        let [through, behind] = route else { continue };
+        let (through, behind) = (address(through)?, address(behind)?);
+        for (class, path) in classes {
+            let load = Load { path: (*path).to_owned(), ..Load::new(*class, through, host) };
+            under_way.push((load.start(), behind));
+        }
+    }
+    let flows = eventually(PATIENCE, "answers", async || {
+        for (load, _) in &under_way {
+            load.report().faultless()?;
+        }
+        Ok(())
+    });
+    flows.await?;
+    println!("under way");
+    let watched = async {
+        while get(ready, "/healthz/ready").await.is_ok_and(|(status, _)| status == 200) {
+            tokio::time::sleep(LOOK).await;
+        }
+        for (load, behind) in &under_way {
+            load.move_to(*behind);
+        }
+    };
+    let moved = tokio::select! {
+        () = watched => true,
+        _ = &mut stopped => false,
+    };
+    if moved {
+        stopped.await.context("wait for SIGTERM")?;
+    }
+    let mut reports = Vec::new();
+    for (load, _) in under_way {
+        reports.push(load.stop().await?);
+    }
+    let report = Report::merge(reports);
+    let (answers, failures) = (report.answers.len(), report.failures.len());
+    println!(
+        "{}",
+        json!({"answers": answers, "failures": failures, "moved": moved, "by": report.by_endpoint()})
+    );
+    report.faultless()
+}
+
+fn address(text: &str) -> Result<SocketAddr> {
+    text.parse().with_context(|| format!("{text:?} is no address such as 127.0.0.1:8080"))
+}
+
+/// Ends with SIGTERM or SIGINT; PID 1 dies of neither by itself.
+fn stopped() -> Result<oneshot::Receiver<()>> {
+    let mut signals = Signals::new([SIGINT, SIGTERM]).context("listen for signals")?;
+    let (tell, told) = oneshot::channel();
+    std::thread::spawn(move || {
+        if signals.forever().next().is_some() {
+            // Nobody waits when the program ends by itself.
+            tell.send(()).ok();
+        }
+    });
+    Ok(told)
+}
