@@ -83,7 +83,8 @@ pub struct Load {
     pub clients: usize,
     /// How long each thinks between an answer and its next request.
     pub think: Duration,
-    tls: Option<TlsConnector>,
+    /// How to shake hands; `None`: without TLS. See [`Load::over_tls`].
+    pub tls: Option<TlsConnector>,
 }
 
 #[derive(Clone, Copy)]
