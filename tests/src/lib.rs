@@ -9,6 +9,7 @@
 //!     solo        an agent with a static bootstrap and no control plane; a bare Envoy beside it
 //!     manifest    the YAML that users write
 //!     upstream    what answers;  load    what asks, and counts every failure
+//!     figures     numbers made of many
 //!     ads         a client of xDS that does as it is told
 //!     tidy        the rules of the house
 //! ```
@@ -17,6 +18,7 @@
 
 pub mod ads;
 pub mod envoy;
+pub mod figures;
 pub mod load;
 pub mod manifest;
 pub mod mesh;

@@ -22,6 +22,7 @@ use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{self, Signal};
@@ -89,6 +90,7 @@ pub struct Setup {
 /// A running `pilot-agent` and its Envoys. Dropping it kills the agent.
 pub struct Solo {
     process: Process,
+    spawned: Instant,
     place: Place,
     dir: PathBuf,
     shm: Option<File>,
@@ -182,8 +184,14 @@ impl Solo {
         command.envs(setup.environment.iter().map(|(name, value)| (name, value)));
         write_whole(&bootstrap, &front.bootstrap(1, admin))?;
         let process = Process::spawn("agent", &mut command, dir)?;
-        let front = front.clone();
-        Ok(Self { process, place: setup.place, dir: dir.to_owned(), shm: None, front, status, admin })
+        let (spawned, front) = (Instant::now(), front.clone());
+        let (place, dir, shm) = (setup.place, dir.to_owned(), None);
+        Ok(Self { process, spawned, place, dir, shm, front, status, admin })
+    }
+
+    /// When the program we started was executed: the agent itself where it is [`Place::Beside`] us with [`Shm::Shared`].
+    pub fn spawned(&self) -> Instant {
+        self.spawned
     }
 
     /// Waits until it says that it is ready.

@@ -42,7 +42,7 @@ async fn every_class_is_carried_over_both_families_and_each_answer_tells_the_rev
             ensure!(report.ends.is_empty(), "{name}: {:?}", report.ends);
             let told = report.by_revision();
             let carries_headers = name != "tcp" && name != "tunnel";
-            ensure!(told.get(&7).is_some() == carries_headers, "{name}: {told:?}");
+            ensure!(told.contains_key(&7) == carries_headers, "{name}: {told:?}");
         }
         ensure!(front.revision().await? == 7);
         bare.signal(Signal::SIGTERM)?;

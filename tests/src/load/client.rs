@@ -1,10 +1,11 @@
 //! A client that asks, thinks and asks again.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -85,7 +86,9 @@ async fn echo(load: &Load, to: SocketAddr) -> Result<Told> {
     stream.write_all(b"hello\n").await.context("write")?;
     let mut line = String::new();
     let read = BufReader::new(&mut stream).read_line(&mut line).await.context("read")?;
-    ensure!(read > 0, "closed before an answer");
+    if read == 0 {
+        return Err(io::Error::from(io::ErrorKind::UnexpectedEof)).context("closed before an answer");
+    }
     endpoint_of(&line)
 }
 

@@ -18,7 +18,7 @@ use super::{Aim, End, Fault, Load, Moment, PATIENCE, Report};
 const BREATH: Duration = Duration::from_millis(20);
 
 /// Opens a tunnel, sends lines until it ends, and opens the next.
-pub(super) async fn tunnel(load: Load, aim: watch::Receiver<Aim>, report: Arc<Mutex<Report>>) {
+pub(super) async fn tunnel(load: Load, mut aim: watch::Receiver<Aim>, report: Arc<Mutex<Report>>) {
     loop {
         let Aim { to, stop, .. } = *aim.borrow();
         if stop {
@@ -28,7 +28,7 @@ pub(super) async fn tunnel(load: Load, aim: watch::Receiver<Aim>, report: Arc<Mu
         let opened = timeout(PATIENCE, connection::connect(&load, to)).await.context("connect");
         match opened.flatten() {
             Ok(wire) => {
-                if let Some(end) = send_lines(&load, wire, &aim, &report).await {
+                if let Some(end) = send_lines(&load, wire, &mut aim, &report).await {
                     report.lock().unwrap_or_else(PoisonError::into_inner).ends.push(end);
                 }
             }
@@ -42,7 +42,7 @@ pub(super) async fn tunnel(load: Load, aim: watch::Receiver<Aim>, report: Arc<Mu
 async fn send_lines(
     load: &Load,
     wire: Box<dyn Wire>,
-    aim: &watch::Receiver<Aim>,
+    aim: &mut watch::Receiver<Aim>,
     report: &Mutex<Report>,
 ) -> Option<End> {
     let opened = Instant::now();
@@ -55,7 +55,8 @@ async fn send_lines(
         let asked = Instant::now();
         let echoed = timeout(PATIENCE, echo(&mut wire)).await;
         match echoed {
-            Ok(Ok(line)) if !line.is_empty() => note(report, asked, endpoint_of(&line)),
+            Ok(Ok(line)) if line.ends_with('\n') => note(report, asked, endpoint_of(&line)),
+            // Cut off before or in the echo.
             Ok(Ok(_)) => return end(Fault::Closed, Moment::Asked),
             Ok(Err(error)) => return end(Fault::of(&error.into()), Moment::Asked),
             Err(late) => {
@@ -73,6 +74,7 @@ async fn send_lines(
                 Moment::Between,
             ),
             () = sleep(load.think) => {}
+            _ = aim.wait_for(|aim| aim.stop) => return None,
         }
     }
 }

@@ -141,9 +141,9 @@ impl Report {
         self.answers.iter().find(|answer| answer.revision == Some(revision)).map(|answer| answer.at)
     }
 
-    /// When any revision, thus the proxy, answered last.
-    pub fn last_of_proxy(&self) -> Option<Instant> {
-        self.answers.iter().rfind(|answer| answer.revision.is_some()).map(|answer| answer.at)
+    /// When this revision answered last.
+    pub fn last_of(&self, revision: u32) -> Option<Instant> {
+        self.answers.iter().rfind(|answer| answer.revision == Some(revision)).map(|answer| answer.at)
     }
 
     /// The longest that an answer took.

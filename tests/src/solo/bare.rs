@@ -61,6 +61,16 @@ impl Bare {
         self.process.signal(signal)
     }
 
+    /// When it was executed.
+    pub fn spawned(&self) -> Instant {
+        self.spawned
+    }
+
+    /// Its status, if it has ended.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        self.process.ended()
+    }
+
     /// Waits for its end.
     pub async fn exit(&mut self) -> Result<ExitStatus> {
         self.process.exit(END).await

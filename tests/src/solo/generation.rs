@@ -24,10 +24,24 @@ pub struct Generation {
 
 /// The Envoys below an agent, oldest first. One that validates a bootstrap serves nobody and is none of them; nor is a dead one.
 pub fn generations(agent: Pid) -> Result<Vec<Generation>> {
-    let mut found: Vec<Generation> =
-        children(agent)?.iter().filter_map(|child| Generation::read(child.pid)).collect();
+    let below = match children_of_threads(agent) {
+        Some(pids) => pids,
+        // A kernel without CONFIG_PROC_CHILDREN: every process is asked for its parent.
+        None => children(agent)?.into_iter().map(|child| child.pid).collect(),
+    };
+    let mut found: Vec<Generation> = below.into_iter().filter_map(Generation::read).collect();
     found.sort_by_key(|generation| (generation.forked, generation.pid));
     Ok(found)
+}
+
+/// A few small files: benches look every millisecond.
+fn children_of_threads(of: Pid) -> Option<Vec<Pid>> {
+    let threads = fs::read_dir(format!("/proc/{of}/task")).ok()?;
+    let lists: Vec<String> = threads
+        .map(|thread| fs::read_to_string(thread.ok()?.path().join("children")).ok())
+        .collect::<Option<_>>()?;
+    let pids = lists.iter().flat_map(|list| list.split_whitespace());
+    Some(pids.filter_map(|pid| pid.parse().ok()).map(Pid::from_raw).collect())
 }
 
 // === impl Generation ===

@@ -38,10 +38,8 @@ fn below(dir: &Path) -> Result<Vec<PathBuf>> {
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).with_context(|| format!("read {}", folder.display()))? {
             let entry = entry?;
-            match entry.file_type()?.is_dir() {
-                true => folders.push(entry.path()),
-                false => found.push(entry.path()),
-            }
+            let into = if entry.file_type()?.is_dir() { &mut folders } else { &mut found };
+            into.push(entry.path());
         }
     }
     Ok(found)
