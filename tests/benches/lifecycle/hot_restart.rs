@@ -24,8 +24,9 @@ use super::plan::{Plan, Told};
 /// Envoy's drain time in every hand-over.
 pub(crate) const DRAIN: Duration = Duration::from_secs(2);
 
-/// When the old generation ends at the latest: longer than the longest answer of the load.
-pub(crate) const BOUND: Duration = Duration::from_secs(3);
+/// When the old generation ends at the latest: longer than two of the longest answers of the load. One is under way at the
+/// hand-over, and only the next one on its connection is told to close it.
+pub(crate) const BOUND: Duration = Duration::from_secs(5);
 
 const LOOK: Duration = Duration::from_millis(1);
 
@@ -183,7 +184,7 @@ async fn alone(
 fn live_after(lifecycle: &Value, pid: Pid) -> Option<Duration> {
     let mut generations = lifecycle.get("generations")?.as_array()?.iter();
     let mine = generations.find(|one| one.get("pid").and_then(Value::as_i64) == Some(pid.as_raw().into()))?;
-    mine.get("live_after_ms")?.as_u64().map(Duration::from_millis)
+    Duration::try_from_secs_f64(mine.get("live_after_ms")?.as_f64()? / 1000.0).ok()
 }
 
 // === impl Times ===

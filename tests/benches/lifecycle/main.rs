@@ -1,7 +1,7 @@
 //! Envoy's life under load, in figures: `cargo bench -p pilot-tests --bench lifecycle -- [PART...] [OPTION...]`.
 //!
 //! ```text
-//! hot-restart   revisions one after the other: failed requests, resets, spawn to LIVE    beside: a bare start, Envoy's hot-restarter
+//! hot-restart   revisions one after the other: failed requests, resets, spawn to LIVE    beside: a bare start, hot-restarter.py
 //! crash         kill -9 of Envoy: refused connections, time to serving                   beside: a bare respawn
 //! shutdown      SIGTERM: failed requests, exit after the last request                    beside: Istio's fixed sequence
 //! resting       memory over minutes and restarts, CPU without load
@@ -57,7 +57,8 @@ async fn main() -> ExitCode {
 fn print(part: &str, who: &str, figures: anyhow::Result<Value>) {
     let figures = figures.unwrap_or_else(|error| {
         eprintln!("{who}: {error:#}");
-        json!({"error": format!("{error:#}").lines().next()})
+        let text = format!("{error:#}");
+        json!({"error": text.lines().take(2).collect::<Vec<_>>().join(" ")})
     });
     let mut line = json!({"part": part, "who": who});
     if let (Some(line), Value::Object(figures)) = (line.as_object_mut(), figures) {

@@ -12,6 +12,7 @@ use pilot_tests::solo::{Solo, Stage};
 use serde_json::{Value, json};
 use tokio::time::{sleep, sleep_until};
 
+use super::hot_restart::{BOUND, brief_hand_over};
 use super::plan::{Plan, Told};
 
 pub(crate) async fn measure(plan: &Plan) -> Vec<(String, Result<Value>)> {
@@ -26,7 +27,7 @@ async fn of(plan: &Plan, told: Told) -> Result<Value> {
     let dir = tempfile::tempdir()?;
     let stage = Stage::start(Ipv4Addr::LOCALHOST.into()).await?;
     let mut setup = plan.setup(told)?;
-    super::hot_restart::brief_hand_over(&mut setup);
+    brief_hand_over(&mut setup);
     let mut solo = Solo::start(dir.path(), &stage.front()?, &setup)?;
     solo.ready().await?;
     let agent = solo.agent()?;
@@ -44,17 +45,19 @@ async fn of(plan: &Plan, told: Told) -> Result<Value> {
         samples.push((start.elapsed(), pss(agent)?));
     }
     solo.check()?;
-    traffic.stop().await?.values().try_for_each(pilot_tests::load::Report::faultless)?;
+    let reports = traffic.stop().await?;
     // The last generation but one may still drain.
-    sleep(Duration::from_secs(5)).await;
+    sleep(BOUND).await;
     let (before, watched) = (cpu(agent)?, Instant::now());
     sleep(plan.idle).await;
     let share = cpu(agent)?.saturating_sub(before).as_secs_f64() / watched.elapsed().as_secs_f64();
     let pss_kib = |sample: Option<&(Duration, u32)>| sample.map(|(_, kib)| *kib);
     Ok(json!({
         "minutes": round(plan.rest.as_secs_f64() / 60.0),
-        "restarts": restarts,
-        "restarts_refused": refusal,
+        "restarts_accepted": restarts,
+        "refusal": refusal,
+        "last_epoch": solo.newest()?.epoch,
+        "failed": reports.values().map(|report| report.failures.len()).sum::<usize>(),
         "pss_kib": {
             "first": pss_kib(samples.first()),
             "max": samples.iter().map(|(_, kib)| *kib).max(),
