@@ -6,8 +6,10 @@
 //!       programs · envoy · python      what is run, and where it comes from
 //!       process · net · wait           how it is run: one child, one port, one deadline
 //!     scene       two services, their endpoints, load on both
+//!     solo        an agent with a static bootstrap and no control plane; a bare Envoy beside it
 //!     manifest    the YAML that users write
 //!     upstream    what answers;  load    what asks, and counts every failure
+//!     figures     numbers made of many
 //!     ads         a client of xDS that does as it is told
 //!     tidy        the rules of the house
 //! ```
@@ -16,6 +18,7 @@
 
 pub mod ads;
 pub mod envoy;
+pub mod figures;
 pub mod load;
 pub mod manifest;
 pub mod mesh;
@@ -24,6 +27,7 @@ pub mod process;
 pub mod programs;
 pub mod python;
 pub mod scene;
+pub mod solo;
 pub mod tidy;
 pub mod upstream;
 pub mod wait;

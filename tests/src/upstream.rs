@@ -8,8 +8,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
+use futures_util::stream;
 use http::{Request, Response};
-use http_body_util::Full;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::Frame;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -21,6 +24,11 @@ use tokio::task::{JoinHandle, JoinSet};
 
 /// The response header that names the endpoint.
 pub const ENDPOINT: &str = "x-endpoint";
+
+/// How many pieces a body comes in that takes its time.
+const CHUNKS: u32 = 15;
+
+type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 /// An endpoint. Dropping it cuts its connections; [`Upstream::stop`] lets them finish.
 pub struct Upstream {
@@ -45,7 +53,7 @@ enum Speaks {
 
 impl Upstream {
     /// Speaks HTTP/1.1 and HTTP/2 with prior knowledge. Answers `<name> <method> <path> <host>` after as many milliseconds as a
-    /// path of the form `/delay/<ms>` asks for.
+    /// path of the form `/delay/<ms>` asks for; `/stream/<ms>` is answered at once, and the body takes that long.
     pub async fn http(name: &str, address: SocketAddr) -> Result<Self> {
         Self::start(name, address, Speaks::Http).await
     }
@@ -144,7 +152,7 @@ async fn answer(
     request: Request<Incoming>,
     name: Arc<str>,
     counts: Arc<Counts>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
+) -> Result<Response<Body>, Infallible> {
     let path = request.uri().path();
     if let Some(wait) = path.strip_prefix("/delay/").and_then(|ms| ms.parse().ok()) {
         tokio::time::sleep(Duration::from_millis(wait)).await;
@@ -152,11 +160,31 @@ async fn answer(
     counts.requests.fetch_add(1, Ordering::Relaxed);
     let host = request.headers().get(http::header::HOST).and_then(|host| host.to_str().ok());
     let host = host.or_else(|| request.uri().host()).unwrap_or("-");
-    let mut response = Response::new(Full::from(format!("{name} {} {path} {host}\n", request.method())));
+    let line = Bytes::from(format!("{name} {} {path} {host}\n", request.method()));
+    let lasts = path.strip_prefix("/stream/").and_then(|ms| ms.parse().ok()).map(Duration::from_millis);
+    let mut response = Response::new(match lasts {
+        Some(lasts) => dribble(line, lasts),
+        None => Full::from(line).boxed_unsync(),
+    });
     if let Ok(value) = name.parse() {
         response.headers_mut().insert(ENDPOINT, value);
     }
     Ok(response)
+}
+
+/// The line again and again, [`CHUNKS`] times in all.
+fn dribble(line: Bytes, lasts: Duration) -> Body {
+    let chunks = stream::unfold(0, move |sent| {
+        let line = line.clone();
+        async move {
+            if sent == CHUNKS {
+                return None;
+            }
+            tokio::time::sleep(lasts / CHUNKS).await;
+            Some((Ok(Frame::data(line)), sent + 1))
+        }
+    });
+    StreamBody::new(chunks).boxed_unsync()
 }
 
 async fn serve_lines(

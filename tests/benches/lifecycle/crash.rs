@@ -1,0 +1,107 @@
+//! kill -9 of Envoy under load: who is refused, and how long until a new connection is answered, beside an Envoy that is
+//! started again by nothing but a loop.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::{Signal, kill};
+use pilot_tests::figures::Spread;
+use pilot_tests::load::Traffic;
+use pilot_tests::mesh::START;
+use pilot_tests::solo::{Bare, Front, Solo, Stage};
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use super::figures;
+use super::plan::{Plan, Told};
+
+/// What load flows before the next kill: longer than the longest answer, so that each kill meets every class.
+const FLOW: Duration = Duration::from_secs(2);
+
+const LOOK: Duration = Duration::from_millis(1);
+
+pub(crate) async fn measure(plan: &Plan) -> Vec<(String, Result<Value>)> {
+    let mut measured = Vec::new();
+    let bare = bare(plan).await;
+    let floor = bare.as_ref().map(|(_, spread)| spread.clone()).unwrap_or_default();
+    measured.push(("bare respawn".to_owned(), bare.map(|(figures, _)| figures)));
+    for told in &plan.engines {
+        measured.push((told.who(), agent(plan, *told, &floor).await));
+    }
+    measured
+}
+
+/// A fresh agent for each kill: what comes after several crashes in a minute is a matter of its patience, not of its speed.
+async fn agent(plan: &Plan, told: Told, floor: &Spread) -> Result<Value> {
+    let (mut reports, mut serving) = (BTreeMap::new(), Spread::default());
+    for _ in 0..plan.kills {
+        let dir = tempfile::tempdir()?;
+        let stage = Stage::start(Ipv4Addr::LOCALHOST.into()).await?;
+        let mut solo = Solo::start(dir.path(), &stage.front()?, &plan.setup(told)?)?;
+        solo.ready().await?;
+        let traffic = Traffic::start(solo.front.mix()?);
+        sleep(FLOW).await;
+        serving.push(kill_one(&solo).await.map_err(|error| figures::with_log(&error, &solo))?);
+        solo.ready().await?;
+        sleep(FLOW).await;
+        figures::add(&mut reports, traffic.stop().await?);
+    }
+    let times = json!({
+        "kills": plan.kills,
+        "kill_to_serving_ms": serving.told(),
+        "ratio_to_bare": serving.ratio(floor),
+    });
+    Ok(figures::with(figures::told(&reports), times))
+}
+
+async fn kill_one(solo: &Solo) -> Result<Duration> {
+    let envoy = solo.newest()?;
+    let killed = Instant::now();
+    kill(envoy.pid, Signal::SIGKILL).context("kill Envoy")?;
+    // Its last answers may still be on their way.
+    while solo.generations()?.iter().any(|generation| generation.pid == envoy.pid) {
+        ensure!(killed.elapsed() < START, "Envoy outlived kill -9");
+        sleep(LOOK).await;
+    }
+    answered(&solo.front, killed).await
+}
+
+async fn bare(plan: &Plan) -> Result<(Value, Spread)> {
+    let dir = tempfile::tempdir()?;
+    let stage = Stage::start(Ipv4Addr::LOCALHOST.into()).await?;
+    let front = stage.front()?;
+    let mut envoy = start(dir.path(), &front)?;
+    envoy.live().await?;
+    let traffic = Traffic::start(front.mix()?);
+    let mut serving = Spread::default();
+    for _ in 0..plan.kills {
+        sleep(FLOW).await;
+        let killed = Instant::now();
+        envoy.signal(Signal::SIGKILL)?;
+        while envoy.ended()?.is_none() {
+            sleep(LOOK).await;
+        }
+        envoy = start(dir.path(), &front)?;
+        serving.push(answered(&front, killed).await?);
+        envoy.live().await?;
+    }
+    let figures = figures::told(&traffic.stop().await?);
+    let times = json!({"kills": plan.kills, "kill_to_serving_ms": serving.told()});
+    Ok((figures::with(figures, times), serving))
+}
+
+fn start(dir: &Path, front: &Front) -> Result<Bare> {
+    Bare::start(dir, front, 1)
+}
+
+/// How long after `since` a new connection was answered; one that waits in a backlog counts when its answer comes.
+async fn answered(front: &Front, since: Instant) -> Result<Duration> {
+    while let Err(error) = front.revision().await {
+        ensure!(since.elapsed() < START, "nobody serves: {error:#}");
+        sleep(LOOK).await;
+    }
+    Ok(since.elapsed())
+}

@@ -1,0 +1,61 @@
+//! Reports as JSON.
+
+use std::collections::BTreeMap;
+
+use pilot_tests::figures::millis;
+use pilot_tests::load::{Fault, Moment, Report};
+use pilot_tests::solo::Solo;
+use serde_json::{Value, json};
+
+/// What came of all classes, and of each that lost something.
+pub(crate) fn told(reports: &BTreeMap<String, Report>) -> Value {
+    let all = Report::merge(reports.values().cloned());
+    let count = |fault| all.failures.iter().filter(|failure| failure.fault == fault).count();
+    let losers: BTreeMap<_, _> = reports
+        .iter()
+        .filter(|(_, report)| !report.failures.is_empty())
+        .map(|(name, report)| {
+            let faults: BTreeMap<_, _> =
+                report.faults().into_iter().map(|(fault, n)| (format!("{fault:?}"), n)).collect();
+            let first = report.failures.first().map(|failure| failure.reason.clone());
+            (name, json!({"failed": report.failures.len(), "faults": faults, "first": first}))
+        })
+        .collect();
+    let worst: BTreeMap<_, _> =
+        reports.iter().map(|(name, report)| (name, report.worst().map(millis))).collect();
+    let ends = all.ends.len();
+    let (reset, asked) = (
+        all.ends.iter().filter(|end| end.how == Fault::Reset).count(),
+        all.ends.iter().filter(|end| end.moment == Moment::Asked).count(),
+    );
+    json!({
+        "answers": all.answers.len(),
+        "failed": all.failures.len(),
+        "resets": count(Fault::Reset),
+        "refused": count(Fault::Refused),
+        "losers": losers,
+        "worst_ms": worst,
+        "held_connections_ended": {"all": ends, "reset": reset, "while_asked": asked},
+    })
+}
+
+/// Adds one run's reports to those of others.
+pub(crate) fn add(all: &mut BTreeMap<String, Report>, reports: BTreeMap<String, Report>) {
+    for (name, report) in reports {
+        let before = all.remove(&name).unwrap_or_default();
+        all.insert(name, Report::merge([before, report]));
+    }
+}
+
+/// What went wrong in one line, and below it what the agent said.
+pub(crate) fn with_log(error: &anyhow::Error, solo: &Solo) -> anyhow::Error {
+    anyhow::anyhow!("{error:#}\n{}", solo.log())
+}
+
+/// Both objects as one.
+pub(crate) fn with(mut figures: Value, more: Value) -> Value {
+    if let (Some(figures), Value::Object(more)) = (figures.as_object_mut(), more) {
+        figures.extend(more);
+    }
+    figures
+}

@@ -1,0 +1,99 @@
+//! A client that asks, thinks and asks again.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::connection::{self, Connection, Told};
+use super::report::Failure;
+use super::{Aim, Answer, Class, Kept, Load, PATIENCE, Report};
+
+/// Asks until it is told to stop.
+pub(super) async fn ask_on(load: Load, aim: watch::Receiver<Aim>, report: Arc<Mutex<Report>>) {
+    let mut kept = None;
+    let mut at = load.to;
+    loop {
+        let Aim { to, kept: leaving, stop } = *aim.borrow();
+        if stop {
+            return;
+        }
+        if to != at {
+            at = to;
+            if leaving == Kept::Left {
+                kept = None;
+            }
+        }
+        let asked = Instant::now();
+        let answer = ask(&load, to, &mut kept);
+        let answer =
+            timeout(PATIENCE, answer).await.with_context(|| format!("no answer within {PATIENCE:?}"));
+        let answer = answer.flatten();
+        if answer.is_err() {
+            kept = None;
+        }
+        note(&report, asked, answer);
+        tokio::time::sleep(load.think).await;
+    }
+}
+
+/// Keeps what came of one request.
+pub(super) fn note(report: &Mutex<Report>, asked: Instant, answer: Result<Told>) {
+    let at = Instant::now();
+    let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
+    match answer {
+        Ok(Told { endpoint, revision }) => {
+            report.answers.push(Answer { at, endpoint, revision, took: at - asked });
+        }
+        Err(error) => report.failures.push(Failure::now(&error)),
+    }
+}
+
+async fn ask(load: &Load, to: SocketAddr, kept: &mut Option<Connection>) -> Result<Told> {
+    if load.class == Class::Tcp {
+        return echo(load, to).await;
+    }
+    loop {
+        let fresh = kept.is_none();
+        let mut connection = match kept.take() {
+            Some(connection) => connection,
+            None => Connection::open(load, to).await?,
+        };
+        let response = match connection.send(load).await? {
+            Ok(response) => response,
+            // The server had closed the kept connection before we wrote to it.
+            Err(error) if !fresh && (error.is_canceled() || error.is_closed()) => continue,
+            Err(error) => {
+                return Err(error).context(if fresh { "new connection" } else { "kept connection" });
+            }
+        };
+        let last = load.class == Class::New || connection::says_close(&response);
+        let told = connection::read(response).await?;
+        if !last {
+            *kept = Some(connection);
+        }
+        return Ok(told);
+    }
+}
+
+async fn echo(load: &Load, to: SocketAddr) -> Result<Told> {
+    let mut stream = connection::connect(load, to).await?;
+    stream.write_all(b"hello\n").await.context("write")?;
+    let mut line = String::new();
+    let read = BufReader::new(&mut stream).read_line(&mut line).await.context("read")?;
+    if read == 0 {
+        return Err(io::Error::from(io::ErrorKind::UnexpectedEof)).context("closed before an answer");
+    }
+    endpoint_of(&line)
+}
+
+/// Who sent back our line.
+pub(super) fn endpoint_of(line: &str) -> Result<Told> {
+    let endpoint = line.strip_suffix(" hello\n").with_context(|| format!("the echo is {line:?}"))?;
+    Ok(Told { endpoint: endpoint.to_owned(), revision: None })
+}

@@ -1,0 +1,222 @@
+//! What came of load: every answer, every failure, every end of a connection that was nobody's request. It knows no sockets.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail, ensure};
+
+/// The response header by which a proxy tells the revision of its configuration, a number.
+pub const REVISION: &str = "x-revision";
+
+/// One answer.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// When it was complete.
+    pub at: Instant,
+    /// Which endpoint gave it.
+    pub endpoint: String,
+    /// Which revision of the proxy's configuration it went through; `None` where no proxy said.
+    pub revision: Option<u32>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// One request that failed.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// When.
+    pub at: Instant,
+    /// What kind of failure it was.
+    pub fault: Fault,
+    /// Why.
+    pub reason: String,
+}
+
+/// Kinds of failure, as far as they can be told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// Nobody listened.
+    Refused,
+    /// The peer sent RST, or would not take what was written.
+    Reset,
+    /// The peer closed the connection before the answer was complete.
+    Closed,
+    /// No answer in time.
+    Silence,
+    /// An answer, but not 200.
+    Status,
+    /// Anything else.
+    Other,
+}
+
+/// The end of a connection that its server ended.
+#[derive(Clone, Copy, Debug)]
+pub struct End {
+    /// When.
+    pub at: Instant,
+    /// How long the connection had lasted.
+    pub lasted: Duration,
+    /// [`Fault::Closed`] by a FIN, [`Fault::Reset`] by a RST.
+    pub how: Fault,
+    /// What its client was about.
+    pub moment: Moment,
+}
+
+/// What a client was about when its connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// It had nothing under way.
+    Between,
+    /// It waited for an answer.
+    Asked,
+}
+
+/// What came of it so far.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Every answer, in order.
+    pub answers: Vec<Answer>,
+    /// Every failure, in order.
+    pub failures: Vec<Failure>,
+    /// Every end of a tunnel or an idle connection, in order.
+    pub ends: Vec<End>,
+}
+
+/// An answer that is none.
+#[derive(Debug)]
+pub(super) struct NotOk(pub(super) String);
+
+// === impl Report ===
+
+impl Report {
+    /// Several reports as one, in order of time.
+    pub fn merge(reports: impl IntoIterator<Item = Self>) -> Self {
+        let mut all = Self::default();
+        for report in reports {
+            all.answers.extend(report.answers);
+            all.failures.extend(report.failures);
+            all.ends.extend(report.ends);
+        }
+        all.answers.sort_by_key(|answer| answer.at);
+        all.failures.sort_by_key(|failure| failure.at);
+        all.ends.sort_by_key(|end| end.at);
+        all
+    }
+
+    /// Answers by endpoint.
+    pub fn by_endpoint(&self) -> BTreeMap<&str, usize> {
+        let mut counts = BTreeMap::new();
+        for answer in &self.answers {
+            *counts.entry(answer.endpoint.as_str()).or_default() += 1;
+        }
+        counts
+    }
+
+    /// Answers by the revision they went through; those of no revision are not in it.
+    pub fn by_revision(&self) -> BTreeMap<u32, usize> {
+        let mut counts = BTreeMap::new();
+        for revision in self.answers.iter().filter_map(|answer| answer.revision) {
+            *counts.entry(revision).or_default() += 1;
+        }
+        counts
+    }
+
+    /// When an endpoint answered first since `after`.
+    pub fn first(&self, endpoint: &str, after: Instant) -> Option<Instant> {
+        self.answers
+            .iter()
+            .find(|answer| answer.at > after && answer.endpoint == endpoint)
+            .map(|answer| answer.at)
+    }
+
+    /// When an endpoint answered last.
+    pub fn last(&self, endpoint: &str) -> Option<Instant> {
+        self.answers.iter().rfind(|answer| answer.endpoint == endpoint).map(|answer| answer.at)
+    }
+
+    /// When this revision answered first.
+    pub fn first_of(&self, revision: u32) -> Option<Instant> {
+        self.answers.iter().find(|answer| answer.revision == Some(revision)).map(|answer| answer.at)
+    }
+
+    /// When this revision answered last.
+    pub fn last_of(&self, revision: u32) -> Option<Instant> {
+        self.answers.iter().rfind(|answer| answer.revision == Some(revision)).map(|answer| answer.at)
+    }
+
+    /// The longest that an answer took.
+    pub fn worst(&self) -> Option<Duration> {
+        self.answers.iter().map(|answer| answer.took).max()
+    }
+
+    /// Failures by kind.
+    pub fn faults(&self) -> BTreeMap<Fault, usize> {
+        let mut counts = BTreeMap::new();
+        for failure in &self.failures {
+            *counts.entry(failure.fault).or_default() += 1;
+        }
+        counts
+    }
+
+    /// An error with the reasons if any request failed, or if none was answered at all.
+    pub fn faultless(&self) -> Result<()> {
+        ensure!(!self.answers.is_empty() || !self.failures.is_empty(), "nothing was asked");
+        let Some(first) = self.failures.first() else { return Ok(()) };
+        let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
+        for failure in &self.failures {
+            *reasons.entry(&failure.reason).or_default() += 1;
+        }
+        let (failed, all) = (self.failures.len(), self.failures.len() + self.answers.len());
+        bail!("{failed} of {all} requests failed, first {:?} ago: {reasons:?}", first.at.elapsed())
+    }
+}
+
+// === impl Failure ===
+
+impl Failure {
+    pub(super) fn now(error: &anyhow::Error) -> Self {
+        Self { at: Instant::now(), fault: Fault::of(error), reason: format!("{error:#}") }
+    }
+}
+
+// === impl Fault ===
+
+impl Fault {
+    /// By the first cause that tells.
+    pub(super) fn of(error: &anyhow::Error) -> Self {
+        error.chain().find_map(Self::of_cause).unwrap_or(Self::Other)
+    }
+
+    fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Self> {
+        if cause.is::<NotOk>() {
+            return Some(Self::Status);
+        }
+        if cause.is::<tokio::time::error::Elapsed>() {
+            return Some(Self::Silence);
+        }
+        if cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_incomplete_message) {
+            return Some(Self::Closed);
+        }
+        match cause.downcast_ref::<io::Error>()?.kind() {
+            io::ErrorKind::ConnectionRefused => Some(Self::Refused),
+            io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::BrokenPipe => {
+                Some(Self::Reset)
+            }
+            io::ErrorKind::UnexpectedEof => Some(Self::Closed),
+            io::ErrorKind::TimedOut => Some(Self::Silence),
+            _ => None,
+        }
+    }
+}
+
+// === impl NotOk ===
+
+impl fmt::Display for NotOk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for NotOk {}

@@ -1,0 +1,75 @@
+//! TLS: a certificate made when it is needed, for a proxy to serve and for clients to trust. It trusts nobody else.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use base64::prelude::{BASE64_STANDARD, Engine};
+use rcgen::{CertificateParams, KeyPair};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+use super::Class;
+
+/// The identity of a server: its certificate, which signs itself, and its key.
+#[derive(Clone)]
+pub struct Identity {
+    certificate: CertificateDer<'static>,
+    /// The certificate as PEM.
+    pub certificate_pem: String,
+    /// Its key as PEM.
+    pub key_pem: String,
+}
+
+// === impl Identity ===
+
+impl Identity {
+    /// Makes one for these DNS names and addresses.
+    pub fn new(names: &[&str]) -> Result<Self> {
+        let key = KeyPair::generate().context("make a key")?;
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let certificate = CertificateParams::new(names)?.self_signed(&key).context("sign a certificate")?;
+        Ok(Self {
+            certificate: certificate.der().clone(),
+            certificate_pem: pem("CERTIFICATE", certificate.der()),
+            key_pem: pem("PRIVATE KEY", key.serialized_der()),
+        })
+    }
+
+    /// A client that trusts this server alone, and offers what the class speaks.
+    pub(super) fn connector(&self, class: Class) -> Result<TlsConnector> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.certificate.clone()).context("trust the certificate")?;
+        let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = match class {
+            Class::Http2 => vec![b"h2".to_vec()],
+            Class::KeepAlive | Class::New | Class::Stream | Class::Idle => vec![b"http/1.1".to_vec()],
+            Class::Tcp | Class::Tunnel => Vec::new(),
+        };
+        Ok(TlsConnector::from(Arc::new(config)))
+    }
+}
+
+/// Text as every TLS library reads it: 64 characters to a line.
+fn pem(label: &str, der: &[u8]) -> String {
+    let text = BASE64_STANDARD.encode(der);
+    let mut lines = vec![format!("-----BEGIN {label}-----")];
+    lines.extend(text.as_bytes().chunks(64).map(|line| String::from_utf8_lossy(line).into_owned()));
+    lines.push(format!("-----END {label}-----\n"));
+    lines.join("\n")
+}
+
+pub(super) async fn shake_hands(
+    connector: &TlsConnector,
+    host: &str,
+    stream: TcpStream,
+) -> Result<TlsStream<TcpStream>> {
+    let name = ServerName::try_from(host.to_owned()).with_context(|| format!("{host} is no name"))?;
+    connector.connect(name, stream).await.context("TLS handshake")
+}

@@ -1,0 +1,78 @@
+//! An Envoy with nobody above it: the peer that the agent's figures are set beside, and the victim of attacks that ours withstands.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use nix::sys::signal::Signal;
+use tokio::time::sleep;
+
+use super::Front;
+use crate::envoy::envoy;
+use crate::mesh::{END, START};
+use crate::net::{free_port, get_ok, local};
+use crate::process::Process;
+
+const LOOK: Duration = Duration::from_millis(2);
+
+/// A running Envoy. Dropping it kills it.
+pub struct Bare {
+    process: Process,
+    spawned: Instant,
+    /// Its admin.
+    pub admin: SocketAddr,
+}
+
+// === impl Bare ===
+
+impl Bare {
+    /// Starts one on a front, without hot restart, draining as the agent's do. It need not be LIVE when this returns.
+    pub fn start(dir: &Path, front: &Front, revision: u32) -> Result<Self> {
+        let admin = local(free_port()?);
+        let bootstrap = dir.join(format!("bare-{}.json", admin.port()));
+        fs::write(&bootstrap, front.bootstrap(revision, admin).to_string())?;
+        let mut command = Command::new(envoy()?);
+        command.args(["--concurrency", "1", "--disable-hot-restart", "--drain-strategy", "immediate"]);
+        command.args(["-l", "warning", "-c"]).arg(bootstrap).current_dir(dir);
+        let spawned = Instant::now();
+        let process = Process::spawn("bare", &mut command, dir)?;
+        Ok(Self { process, spawned, admin })
+    }
+
+    /// Waits until it is LIVE; how long that took since its start.
+    pub async fn live(&mut self) -> Result<Duration> {
+        let deadline = self.spawned + START;
+        // Looked at more often than our other waits: what is measured are some tens of milliseconds.
+        while let Err(error) = get_ok(self.admin, "/ready").await {
+            self.process.check()?;
+            if Instant::now() > deadline {
+                return Err(error).context("Envoy is not LIVE");
+            }
+            sleep(LOOK).await;
+        }
+        Ok(self.spawned.elapsed())
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        self.process.signal(signal)
+    }
+
+    /// When it was executed.
+    pub fn spawned(&self) -> Instant {
+        self.spawned
+    }
+
+    /// Its status, if it has ended.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        self.process.ended()
+    }
+
+    /// Waits for its end.
+    pub async fn exit(&mut self) -> Result<ExitStatus> {
+        self.process.exit(END).await
+    }
+}
