@@ -131,9 +131,7 @@ impl Engine {
         let open = || Place::open(run, Path::new(SHARED_MEMORY));
         let place = match mode {
             HotRestartMode::Off => None,
-            _ => open()
-                .inspect_err(|error| warn!(error = %Chain(error), "no hot restart"))
-                .ok(),
+            _ => open().inspect_err(|error| warn!(error = %Chain(error), "no hot restart")).ok(),
         };
         Self {
             mode,
@@ -272,7 +270,8 @@ impl Engine {
         };
         let next = RestartEpoch(epoch.0.saturating_add(1));
         let lineage = Arc::clone(lineage);
-        let heir = self.ties.values_mut().find(|tie| Arc::ptr_eq(&tie.lineage, &lineage) && tie.epoch == next);
+        let heir =
+            self.ties.values_mut().find(|tie| Arc::ptr_eq(&tie.lineage, &lineage) && tie.epoch == next);
         let Some(heir) = heir else { return };
         let held = watch::channel(Held::default()).1;
         match heir.stand_in(epoch, self.since, held) {

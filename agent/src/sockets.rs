@@ -24,7 +24,9 @@ pub(crate) fn connections(pid: Pid, ports: &BTreeSet<u16>) -> io::Result<usize> 
         match File::open(process.join(table)) {
             Ok(file) => {
                 for row in BufReader::new(file).lines().skip(1) {
-                    if established(&row?).is_some_and(|(port, inode)| ports.contains(&port) && own.contains(&inode)) {
+                    if established(&row?)
+                        .is_some_and(|(port, inode)| ports.contains(&port) && own.contains(&inode))
+                    {
                         count += 1;
                     }
                 }
@@ -80,7 +82,9 @@ mod tests {
 
     #[test]
     fn what_is_no_row_is_no_connection() {
-        for row in ["", "0:", "0: 0100007F:1F90 00000000:0000 0A 0:0 0:0 0 0 0 77", "0: xyz 0:0 01 a b c d e f"] {
+        for row in
+            ["", "0:", "0: 0100007F:1F90 00000000:0000 0A 0:0 0:0 0 0 0 77", "0: xyz 0:0 01 a b c d e f"]
+        {
             assert_eq!(established(row), None, "{row:?}");
         }
     }

@@ -8,11 +8,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use pilot_proto::envoy::config::bootstrap::v3::Bootstrap;
 use serde_json::Value;
 
-use super::argv::{HotRestart, Launch, argv};
+use super::argv::{HotRestart, Launch, argv, parent_shutdown};
 use super::render;
 use crate::config::env::Environment;
 use crate::config::testing::load;
@@ -95,8 +96,7 @@ fn each_case_renders_its_golden_bootstrap() {
         let config = config(&case);
         let rendered = render(&config);
         check(&case.join("bootstrap.json"), &rendered.json);
-        let launch =
-            Launch { bootstrap: Path::new("envoy-rev0.json"), epoch: 0, hot_restart: HotRestart::Off };
+        let launch = Launch { bootstrap: Path::new("envoy-rev0.json"), hot_restart: HotRestart::Off };
         let lines: Vec<_> =
             argv(&config, launch).iter().map(|argument| argument.display().to_string()).collect();
         check(&case.join("argv"), &(lines.join("\n") + "\n"));
@@ -133,13 +133,15 @@ fn the_top_level_is_in_istios_order() {
 #[test]
 fn a_hot_restart_names_its_epoch_and_its_private_sockets() {
     let config = case("default");
-    let on = HotRestart::On { base_id: 7, socket_path: Path::new("/run/pilot/envoy") };
-    let launch = Launch { bootstrap: Path::new("b.json"), epoch: 3, hot_restart: on };
+    let (socket_path, parent_shutdown) = (Path::new("/run/pilot/envoy"), Duration::from_mins(1));
+    let on = HotRestart::On { base_id: 7, socket_path, epoch: 3, parent_shutdown };
+    let launch = Launch { bootstrap: Path::new("b.json"), hot_restart: on };
     let argv: Vec<_> = argv(&config, launch).iter().map(|argument| argument.display().to_string()).collect();
     let all = argv.join(" ");
     for part in [
-        "-c b.json --restart-epoch 3",
-        "--drain-time-s 45 --drain-strategy immediate --parent-shutdown-time-s 60",
+        "-c b.json",
+        "--drain-time-s 45 --drain-strategy immediate",
+        "--restart-epoch 3 --parent-shutdown-time-s 60",
         "--base-id 7 --socket-path /run/pilot/envoy --socket-mode 600",
     ] {
         assert!(all.contains(part), "{part}: {all}");
@@ -148,17 +150,11 @@ fn a_hot_restart_names_its_epoch_and_its_private_sockets() {
 }
 
 #[test]
-fn a_parent_outlives_its_drain() {
+fn an_envoy_that_has_handed_over_gets_the_time_the_user_gives_it() {
     let mut config = case("default");
-    for (drain, parent, expected) in
-        [(45, None, "60"), (90, None, "91"), (45, Some(10), "46"), (45, Some(120), "120")]
-    {
-        config.proxy.drain_duration = Some(std::time::Duration::from_secs(drain));
-        config.proxy.parent_shutdown_duration = parent.map(std::time::Duration::from_secs);
-        let launch = Launch { bootstrap: Path::new("b.json"), epoch: 0, hot_restart: HotRestart::Off };
-        let argv = argv(&config, launch);
-        let at = argv.iter().position(|argument| argument == "--parent-shutdown-time-s").unwrap();
-        assert_eq!(argv[at + 1], expected, "{drain} {parent:?}");
+    for (given, expected) in [(None, 60), (Some(10), 10), (Some(0), 1)] {
+        config.proxy.parent_shutdown_duration = given.map(Duration::from_secs);
+        assert_eq!(parent_shutdown(&config), Duration::from_secs(expected), "{given:?}");
     }
 }
 

@@ -155,17 +155,18 @@ fn a_log_format_of_the_users_is_left_to_them() {
 
 #[test]
 fn every_setting_of_the_drain_reaches_its_bounds() {
-    let check = |flags: &[&str], variables: &[(&str, &str)], bounds: (u64, u64)| {
+    let check = |flags: &[&str], variables: &[(&str, &str)], bounds: (Option<u64>, u64)| {
         let drain = read(flags, variables).unwrap().drain;
-        assert_eq!((drain.minimum.as_secs(), drain.deadline.as_secs()), bounds, "{flags:?} {variables:?}");
+        let minimum = drain.minimum.map(|minimum| minimum.as_secs());
+        assert_eq!((minimum, drain.deadline.as_secs()), bounds, "{flags:?} {variables:?}");
     };
-    check(&[], &[PLAINTEXT], (0, 5));
-    check(&["--terminationGracePeriod", "1m"], &[PLAINTEXT], (0, 57));
+    check(&[], &[PLAINTEXT], (None, 5));
+    check(&["--terminationGracePeriod", "1m"], &[PLAINTEXT], (None, 57));
     let minimum = ("MINIMUM_DRAIN_DURATION", "1s");
-    check(&[], &[PLAINTEXT, minimum], (1, 5));
+    check(&[], &[PLAINTEXT, minimum], (Some(1), 5));
     let zero = ("EXIT_ON_ZERO_ACTIVE_CONNECTIONS", "true");
-    check(&[], &[PLAINTEXT, zero], (5, 27));
-    check(&["--terminationGracePeriod", "1m"], &[PLAINTEXT, zero, minimum], (1, 57));
+    check(&[], &[PLAINTEXT, zero], (Some(5), 27));
+    check(&["--terminationGracePeriod", "1m"], &[PLAINTEXT, zero, minimum], (Some(1), 57));
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod last_word;
 mod reading;
 
 use std::fs;
+use std::num::NonZeroU32;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
@@ -37,6 +38,7 @@ impl Pod {
             environment: own.iter().chain(environment).copied().collect(),
             root: folder.path().to_owned(),
             interfaces: Interfaces::from([("eth0", &["10.9.9.9".parse().unwrap()][..])]),
+            limits: Limits { cores: NonZeroU32::MIN, quota: None, memory: None },
         };
         let pod = Self { folder, given };
         pod.write("bin/envoy", "one");

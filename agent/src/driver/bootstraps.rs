@@ -75,7 +75,9 @@ impl Bootstraps {
     pub(super) fn open(folder: &Path) -> anyhow::Result<Self> {
         make(folder)?;
         let bootstraps = Self { folder: folder.to_owned() };
-        bootstraps.clear_bootstraps().with_context(|| format!("remove stale bootstraps from {}", folder.display()))?;
+        bootstraps
+            .clear_bootstraps()
+            .with_context(|| format!("remove stale bootstraps from {}", folder.display()))?;
         Ok(bootstraps)
     }
 
@@ -101,7 +103,11 @@ impl Bootstraps {
     /// Removes every file of ours, and nobody else's; from the folder of sockets those of admins.
     pub(super) fn clear(&self, run: &Path) -> io::Result<()> {
         for entry in fs::read_dir(run).into_iter().flatten().flatten() {
-            if entry.file_name().to_str().is_some_and(|name| name.starts_with("admin-") && name.ends_with(".sock")) {
+            if entry
+                .file_name()
+                .to_str()
+                .is_some_and(|name| name.starts_with("admin-") && name.ends_with(".sock"))
+            {
                 remove(&entry.path())?;
             }
         }

@@ -78,9 +78,9 @@ impl Company {
         let state = match companion {
             None => State::Alone,
             Some(Companion::Command(command)) => State::Waiting(command, watch),
-            Some(Companion::Process(pid)) => {
-                State::Watching(Watched::open(pid).with_context(|| format!("--exitWith: watch process {pid}"))?)
-            }
+            Some(Companion::Process(pid)) => State::Watching(
+                Watched::open(pid).with_context(|| format!("--exitWith: watch process {pid}"))?,
+            ),
         };
         Ok(Self { state, code: None })
     }

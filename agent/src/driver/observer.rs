@@ -227,7 +227,8 @@ impl Observer {
         loop {
             let asked = Instant::now();
             let census = self.admin.census().await;
-            if census.is_ok_and(|census| memory.is_empty(&census, Instant::now())) {
+            if census.is_ok_and(|census| memory.is_empty(census.activity, census.connections, Instant::now()))
+            {
                 memory.calm = None;
                 return What::Event(Event::Vacant(self.launch));
             }
@@ -265,10 +266,13 @@ pub(super) fn addresses(listeners: &[Listener]) -> Vec<Address> {
             vec![Address::Tcp(*address), Address::Udp(*address)]
         }
         LocalAddress::Socket { protocol: Protocol::Udp, address } => vec![Address::Udp(*address)],
-        LocalAddress::Pipe(path) => path.to_str().map(|path| Address::Unix(path.into())).into_iter().collect(),
+        LocalAddress::Pipe(path) => {
+            path.to_str().map(|path| Address::Unix(path.into())).into_iter().collect()
+        }
         LocalAddress::Internal(_) | LocalAddress::Unknown(_) => vec![],
     };
-    let mut addresses: Vec<_> = listeners.iter().flat_map(|listener| listener.addresses.iter().flat_map(of)).collect();
+    let mut addresses: Vec<_> =
+        listeners.iter().flat_map(|listener| listener.addresses.iter().flat_map(of)).collect();
     addresses.sort();
     addresses.dedup();
     addresses
@@ -293,7 +297,9 @@ impl Memory {
     /// One more answer, or none; what of it is news.
     fn note<T, E>(&mut self, launch: Launch, answer: &Result<T, E>, now: Instant) -> Option<Event> {
         let (admin, news) = match (answer, self.admin) {
-            (Ok(_), Admin::Silent) => (Admin::Answers { last: now, missed: 0 }, Some(Event::AdminBack(launch))),
+            (Ok(_), Admin::Silent) => {
+                (Admin::Answers { last: now, missed: 0 }, Some(Event::AdminBack(launch)))
+            }
             (Ok(_), Admin::Never | Admin::Answers { .. }) => (Admin::Answers { last: now, missed: 0 }, None),
             (Err(_), Admin::Answers { last, missed }) => {
                 let missed = missed.saturating_add(1);
@@ -312,14 +318,14 @@ impl Memory {
     }
 
     /// Whether it has nothing left to do. Idle connections are nothing, once they have been so for a while.
-    fn is_empty(&mut self, census: &Census, now: Instant) -> bool {
-        let Some(Activity { active, begun }) = census.activity else { return false };
+    fn is_empty(&mut self, activity: Option<Activity>, connections: u64, now: Instant) -> bool {
+        let Some(Activity { active, begun }) = activity else { return false };
         if active > 0 {
             self.calm = None;
             return false;
         }
         match self.calm {
-            _ if census.connections == 0 => true,
+            _ if connections == 0 => true,
             Some((before, since)) if before == begun => now.saturating_duration_since(since) >= LEAVE_AFTER,
             _ => {
                 self.calm = Some((begun, now));
@@ -392,8 +398,7 @@ mod tests {
             let mut empty = false;
             for &(millis, active, begun, connections) in looks {
                 let activity = Some(Activity { active, begun });
-                let census = Census { activity, connections, ..Census::default() };
-                empty = memory.is_empty(&census, start + Duration::from_millis(millis));
+                empty = memory.is_empty(activity, connections, start + Duration::from_millis(millis));
             }
             assert_eq!(empty, expected, "{looks:?}");
         };

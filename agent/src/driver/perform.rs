@@ -8,13 +8,7 @@ use std::{
 use nix::unistd::Pid;
 use tracing::{debug, error, info, warn};
 
-use super::{
-    Driver, bootstraps,
-    journal::Chain,
-    ledger::Entry,
-    observer::Observer,
-    plan::Plan,
-};
+use super::{Driver, bootstraps, journal::Chain, ledger::Entry, observer::Observer, plan::Plan};
 use crate::{
     bootstrap::argv::{HotRestart, Launch as CommandLine, argv},
     engine::{Asked, Link},
@@ -188,7 +182,11 @@ impl Driver {
 
     /// Files the bootstrap refers to come before it.
     pub(super) fn write_side_files(&self, plan: &Plan) -> io::Result<()> {
-        plan.desired.rendered.files.iter().try_for_each(|file| bootstraps::write(&file.path, file.contents.as_bytes()))
+        plan.desired
+            .rendered
+            .files
+            .iter()
+            .try_for_each(|file| bootstraps::write(&file.path, file.contents.as_bytes()))
     }
 
     pub(super) fn pump(&mut self, output: Output, origin: Origin, last: &LastWords) {

@@ -205,11 +205,14 @@ mod tests {
 
     #[test]
     fn envoys_own_way_to_its_admin_follows_the_admin() {
-        let at = |port: u64| json!({"address": {"socket_address": {"address": "127.0.0.1", "port_value": port}}});
-        let mut clusters = json!([{"name": "prometheus_stats", "endpoint": at(15000)}, {"endpoint": at(15020)}]);
+        let at =
+            |port: u64| json!({"address": {"socket_address": {"address": "127.0.0.1", "port_value": port}}});
+        let mut clusters =
+            json!([{"name": "prometheus_stats", "endpoint": at(15000)}, {"endpoint": at(15020)}]);
         let pipe = json!({"pipe": {"path": "run/admin"}});
         redirect(&mut clusters, "127.0.0.1:15000".parse().unwrap(), &pipe);
-        let expected = json!([{"name": "prometheus_stats", "endpoint": {"address": pipe}}, {"endpoint": at(15020)}]);
+        let expected =
+            json!([{"name": "prometheus_stats", "endpoint": {"address": pipe}}, {"endpoint": at(15020)}]);
         assert_eq!(clusters, expected);
     }
 

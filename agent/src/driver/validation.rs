@@ -70,7 +70,8 @@ impl Driver {
         let program = Program { path: plan.config().envoy.binary.clone(), arguments, wiring: Wiring::Piped };
         let (pid, output) = self.children.spawn(Child::Validation(revision), program).await?;
         let last_words = LastWords::default();
-        let epoch = self.supervisor.phase().owner.map_or(crate::supervisor::Epoch::FIRST, |one| one.epoch.next());
+        let epoch =
+            self.supervisor.phase().owner.map_or(crate::supervisor::Epoch::FIRST, |one| one.epoch.next());
         if let Some(output) = output {
             self.pump(output, Origin { epoch, pid }, &last_words);
         }
@@ -118,7 +119,9 @@ impl Driver {
         };
         match text.parse::<Version>() {
             Ok(version) => self.engine.learn(revision, version),
-            Err(error) => warn!(error = %Chain(&error), %status, "Envoy does not tell its hot-restart version"),
+            Err(error) => {
+                warn!(error = %Chain(&error), %status, "Envoy does not tell its hot-restart version")
+            }
         }
         self.usable(revision);
     }

@@ -49,9 +49,7 @@ fn ready_is_live_or_not() {
 fn only_our_own_epoch_of_our_own_bootstrap_is_live() {
     let check = |state: &str, options: &str, expected| {
         let body = format!(r#"{{"state":"{state}","command_line_options":{options}}}"#);
-        let ask = async |admin: EnvoyAdmin| {
-            admin.identify(Epoch::FIRST, Path::new("/etc/envoy-rev0.json")).await.ok()
-        };
+        let ask = async |admin: EnvoyAdmin| admin.identify(0, Path::new("/etc/envoy-rev0.json")).await.ok();
         assert_eq!(with_admin(&http("200 OK", &body), ask).1, expected, "{body}");
     };
     let ours = r#"{"config_path":"/etc/envoy-rev0.json","restart_epoch":0}"#;

@@ -41,8 +41,11 @@ pub struct Watched(AsyncFd<OwnedFd>);
 
 impl Watched {
     /// Holds on to the process of this id, whatever the id is used for later. Within a tokio runtime.
+    #[expect(unsafe_code, reason = "there is no other way to wait for a descriptor of one's own")]
     pub fn open(pid: i32) -> io::Result<Self> {
-        AsyncFd::with_interest(pidfd_open(pid)?, Interest::READABLE).map(Self)
+        let pidfd = pidfd_open(pid)?;
+        // SAFETY: the descriptor is the `OwnedFd`'s, which keeps it open and which nothing replaces.
+        Ok(Self(unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }?))
     }
 
     /// Waits for its end; its exit code, or 128 and its signal, if the kernel tells.

@@ -39,8 +39,7 @@ fn children_are_started_clean_signalled_and_all_reaped() {
     blocked.thread_block().unwrap();
     let mut children = Children::new().unwrap();
     let (_, output) =
-        run(children.spawn(ENVOY, shell("grep -E '^Sig(Blk|Ign)' /proc/self/status; exit 7")))
-            .unwrap();
+        run(children.spawn(ENVOY, shell("grep -E '^Sig(Blk|Ign)' /proc/self/status; exit 7"))).unwrap();
     let (mut output, mut said) = (output.unwrap(), String::new());
     output.stdout.read_to_string(&mut said).unwrap();
     // Signals 32 and up belong to libc and to nobody.

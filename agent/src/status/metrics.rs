@@ -290,10 +290,10 @@ impl Page {
 mod tests {
     use super::*;
     use crate::lifecycle::{Budget, Generation, Shutdown};
-    use crate::supervisor::{Epoch, Offer};
+    use crate::supervisor::Offer;
 
     fn check(counters: &Counters, stage: Stage, lifecycle: &Lifecycle, present: &[&str], absent: &[&str]) {
-        let phase = Phase { launch: 2, epoch: Some(Epoch::FIRST), stage, offer: Offer::Offered };
+        let phase = Phase { launches: 2, ..Phase::of(stage, Offer::Offered) };
         let page = counters.render(phase, lifecycle, 7);
         for line in present {
             assert!(page.lines().any(|seen| seen == *line), "no {line} in\n{page}");

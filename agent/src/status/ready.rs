@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn only_an_envoy_on_its_way_or_there_can_be_ready() {
         let check = |stage, offer, expected| {
-            let phase = Phase { launch: 1, epoch: None, stage, offer };
+            let phase = Phase::of(stage, offer);
             assert_eq!(in_phase(phase).err(), expected, "{phase:?}");
         };
         let withdrawn = Offer::Withdrawn { since: Instant::now() };

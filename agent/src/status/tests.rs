@@ -9,9 +9,10 @@ use tokio::{
 
 use super::*;
 use crate::{
+    config::level::LogFormat,
     lifecycle::{Publisher, Transition},
     peer::TrustedUids,
-    supervisor::{Epoch, Offer, Stage},
+    supervisor::{Offer, Stage},
 };
 
 const POD: &str = "127.0.0.1:40000";
@@ -47,7 +48,7 @@ struct Scene {
 
 /// A server beside an Envoy whose admin is gone: nothing listens on port 1.
 fn scene(stage: Stage, gate: Gate) -> Scene {
-    let phase = Phase { launch: 1, epoch: Some(Epoch::FIRST), stage, offer: Offer::Offered };
+    let phase = Phase::of(stage, Offer::Offered);
     let (ask, orders) = mpsc::channel(1);
     let admin = EnvoyAdmin::at("127.0.0.1:1".parse::<SocketAddr>().unwrap());
     let (publisher, lifecycle) =
@@ -66,7 +67,7 @@ fn scene(stage: Stage, gate: Gate) -> Scene {
         })),
         gate,
         counters: Arc::new(Counters::since(Instant::now())),
-        sink: Sink::start().unwrap(),
+        sink: Sink::start(LogFormat::Text).unwrap(),
     });
     Scene { server, orders, publisher, levels }
 }

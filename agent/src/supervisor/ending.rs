@@ -87,8 +87,7 @@ impl Ending {
     pub(super) fn drain(mut self, policy: &Policy, now: Instant) -> Next {
         let (told, owner) = (policy.withdraw, self.owner.map_or(Owner::Done, |_| Owner::Busy));
         self.step = Step::Draining { drain: Drain::new(self.since), told, owner };
-        let mut effects: Vec<_> =
-            self.owner.iter().map(|owner| Effect::Drain(owner.launch, told)).collect();
+        let mut effects: Vec<_> = self.owner.iter().map(|owner| Effect::Drain(owner.launch, told)).collect();
         if told == DrainScope::Inbound && self.owner.is_some() {
             let left = policy.drain.deadline.saturating_sub(now.saturating_duration_since(self.began));
             let last = policy.outside_within.min(policy.drain.deadline / 4);

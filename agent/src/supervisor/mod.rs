@@ -79,11 +79,18 @@ pub struct Policy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// Nobody serves; this one is to.
-    Starting { new: Generation, admin: Admin, old: Option<Old> },
+    Starting {
+        new: Generation,
+        admin: Admin,
+        old: Option<Old>,
+    },
     /// Somebody serves.
     Running(Running),
     /// Nobody serves, and the next one waits for its time, or for one that is being killed to be gone.
-    BackingOff { wait: Wait, old: Option<Old> },
+    BackingOff {
+        wait: Wait,
+        old: Option<Old>,
+    },
     Ending(Ending),
     Exited,
 }
@@ -137,9 +144,7 @@ impl Supervisor {
         use {Event as E, State as S};
         let (next, mut effects) = match (self.state, event) {
             // The way up.
-            (S::Starting { new, old, .. }, E::Live(live)) if live == new.launch => {
-                self.live(new, old, now)
-            }
+            (S::Starting { new, old, .. }, E::Live(live)) if live == new.launch => self.live(new, old, now),
             (S::BackingOff { wait: Wait::Time, old }, E::Due(Timer::Respawn)) => self.start(old),
             (
                 S::BackingOff { wait: Wait::Reaping(doomed), old },
@@ -321,7 +326,9 @@ impl Supervisor {
 
     fn unstartable(&mut self, why: SpawnFailure, old: Option<Old>, now: Instant) -> Next {
         match (why, self.proven) {
-            (SpawnFailure::NotFound | SpawnFailure::NotExecutable, None) => self.give_up(why.code(), old, now),
+            (SpawnFailure::NotFound | SpawnFailure::NotExecutable, None) => {
+                self.give_up(why.code(), old, now)
+            }
             // A binary that has run before is being replaced.
             _ => self.back_off(why.code(), Duration::ZERO, old, now),
         }

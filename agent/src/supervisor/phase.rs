@@ -112,6 +112,25 @@ impl Phase {
         }
     }
 
+    /// A first Envoy in this stage, for tests beside the supervisor.
+    #[cfg(test)]
+    pub(crate) fn of(stage: Stage, offer: Offer) -> Self {
+        let revision = Revision::FIRST;
+        let owner = Generation { launch: Launch::FIRST, epoch: super::Epoch::FIRST, revision };
+        Self {
+            launches: 1,
+            owner: Some(owner),
+            rising: None,
+            leaving: None,
+            stage,
+            offer,
+            desired: revision,
+            proven: None,
+            pursuit: Pursuit::Settled,
+            restarts_left: 10,
+        }
+    }
+
     /// Every Envoy there is.
     pub fn generations(&self) -> impl Iterator<Item = Generation> {
         [self.leaving.map(|(old, _)| old), self.owner, self.rising].into_iter().flatten()

@@ -103,12 +103,22 @@ impl World {
                 Effect::Signal(launch, signal) => self.signal(launch, signal),
                 Effect::Arm(timer, after) => drop(self.timers.insert(timer, self.now + after)),
                 Effect::Retire(launch, _) => {
-                    assert!(self.find(launch).is_some_and(|envoy| envoy.live), "retires one that never served");
+                    assert!(
+                        self.find(launch).is_some_and(|envoy| envoy.live),
+                        "retires one that never served"
+                    );
                 }
-                Effect::Repair(dead) => assert!(self.find(dead.launch).is_none(), "repairs under a living one"),
-                Effect::StandIn(dead) => assert!(self.find(dead.launch).is_none(), "stands in for a living one"),
+                Effect::Repair(dead) => {
+                    assert!(self.find(dead.launch).is_none(), "repairs under a living one")
+                }
+                Effect::StandIn(dead) => {
+                    assert!(self.find(dead.launch).is_none(), "stands in for a living one")
+                }
                 Effect::Drain(launch, _) => {
-                    assert!(self.find(launch).is_some_and(|envoy| envoy.live), "drains one that does not serve");
+                    assert!(
+                        self.find(launch).is_some_and(|envoy| envoy.live),
+                        "drains one that does not serve"
+                    );
                 }
                 Effect::LetGo => {}
                 Effect::Exit(code) => self.exit = Some(code),
@@ -138,7 +148,8 @@ impl World {
     /// Told to leave before it is LIVE, an Envoy tells its living predecessor to leave too.
     fn signal(&mut self, launch: Launch, signal: EnvoySignal) {
         let Some(envoy) = self.find(launch) else { return };
-        if let (Start::After(parent, Bond::Tied), false, EnvoySignal::Terminate) = (envoy.after, envoy.live, signal)
+        if let (Start::After(parent, Bond::Tied), false, EnvoySignal::Terminate) =
+            (envoy.after, envoy.live, signal)
             && self.find(parent).is_some_and(|parent| parent.told.is_none())
         {
             panic!("SIGTERM to one that takes its predecessor along");
@@ -230,8 +241,12 @@ impl World {
                 self.tell(Event::Desired(self.desired));
             }
             Act::DesireAgain(n) => {
-                let revisions = std::iter::successors(Some(Revision::FIRST), |revision| Some(revision.next()));
-                self.desired = revisions.take_while(|r| *r <= self.latest).nth(n as usize % self.latest.get() as usize).unwrap();
+                let revisions =
+                    std::iter::successors(Some(Revision::FIRST), |revision| Some(revision.next()));
+                self.desired = revisions
+                    .take_while(|r| *r <= self.latest)
+                    .nth(n as usize % self.latest.get() as usize)
+                    .unwrap();
                 self.tell(Event::Desired(self.desired));
             }
             Act::Judge(verdict) => self.judge(verdict),
@@ -365,7 +380,8 @@ fn trouble(acts: Vec<u32>) -> impl Iterator<Item = Act> {
 }
 
 fn policy() -> impl Strategy<Value = Policy> {
-    let head_start = prop_oneof![Just(Duration::ZERO), Just(Duration::from_secs(2)), Just(Duration::from_mins(1))];
+    let head_start =
+        prop_oneof![Just(Duration::ZERO), Just(Duration::from_secs(2)), Just(Duration::from_mins(1))];
     let withdraw = prop_oneof![Just(DrainScope::Inbound), Just(DrainScope::All)];
     let allowed = prop_oneof![9 => Just(Allowed::Yes), 1 => Just(Allowed::No)];
     let restart = prop_oneof![9 => Just(RestartPolicy::default()), 1 => Just(RestartPolicy::NEVER)];
@@ -382,7 +398,13 @@ fn policy() -> impl Strategy<Value = Policy> {
 }
 
 fn config() -> ProptestConfig {
-    ProptestConfig { cases: CASES, failure_persistence: None, max_shrink_iters: 4_000, max_global_rejects: CASES * 4, ..ProptestConfig::default() }
+    ProptestConfig {
+        cases: CASES,
+        failure_persistence: None,
+        max_shrink_iters: 4_000,
+        max_global_rejects: CASES * 4,
+        ..ProptestConfig::default()
+    }
 }
 
 proptest! {

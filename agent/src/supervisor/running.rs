@@ -57,7 +57,9 @@ impl Supervisor {
         let stay = |running, effects| (State::Running(running), effects);
         match (change, event) {
             // A hand-over.
-            (C::Rising { new, bond }, E::Live(live)) if live == new.launch => self.handed_over(running, new, bond, now),
+            (C::Rising { new, bond }, E::Live(live)) if live == new.launch => {
+                self.handed_over(running, new, bond, now)
+            }
             (
                 C::Rising { new, bond } | C::Aborting { new, bond },
                 E::Died(gone, _) | E::SpawnFailed(gone, _),
@@ -92,7 +94,10 @@ impl Supervisor {
 
             // It answers nobody. That of a tied successor has closed its admin is no silence.
             (change, E::AdminSilent(silent)) if silent == one.launch && admin == Admin::Answers => {
-                let closed = matches!(change, C::Rising { bond: Bond::Tied, .. } | C::Aborting { bond: Bond::Tied, .. });
+                let closed = matches!(
+                    change,
+                    C::Rising { bond: Bond::Tied, .. } | C::Aborting { bond: Bond::Tied, .. }
+                );
                 if closed || running.last_try == LastTry::Tampered {
                     stay(Running { admin: Admin::Lost, ..running }, vec![])
                 } else {
@@ -256,7 +261,8 @@ impl Supervisor {
             self.wish.under_validation = Some(desired);
             effects.push(Effect::Validate(desired));
         }
-        let State::Running(running @ Running { one, change: Change::Settled, old: None, .. }) = self.state else {
+        let State::Running(running @ Running { one, change: Change::Settled, old: None, .. }) = self.state
+        else {
             return;
         };
         let Some((revision, bond)) = self.successor(&running) else { return };
