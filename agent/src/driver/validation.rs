@@ -149,12 +149,14 @@ impl Driver {
     }
 }
 
-/// As much as a version can be; the rest is read and dropped.
+/// As much as a version can be. Envoy says it on stderr, and might one day do so where one expects it.
 async fn first_bytes(output: Output) -> String {
     let mut text = Vec::new();
-    if let Ok(mut stdout) = pipe::Receiver::from_owned_fd(output.stdout.into()) {
-        // What cannot be read is no version, and that is told.
-        drop((&mut stdout).take(LONGEST).read_to_end(&mut text).await);
+    for pipe in [output.stdout.into(), output.stderr.into()] {
+        if let Ok(mut pipe) = pipe::Receiver::from_owned_fd(pipe) {
+            // What cannot be read is no version, and that is told.
+            drop((&mut pipe).take(LONGEST).read_to_end(&mut text).await);
+        }
     }
     String::from_utf8_lossy(&text).into_owned()
 }
