@@ -16,6 +16,9 @@ use crate::supervisor::{Epoch, Launch};
 
 const PREFIX: &str = "envoy-rev";
 
+/// Sockets of admins.
+const ADMIN: &str = "admin-";
+
 /// What Envoy is asked whether it would take.
 const CANDIDATE: &str = "envoy-candidate.json";
 
@@ -46,7 +49,7 @@ fn make(folder: &Path) -> anyhow::Result<()> {
 
 /// Where the admin of this Envoy is, unless users reach it on a port.
 pub(super) fn admin_socket(run: &Path, launch: Launch) -> PathBuf {
-    run.join(format!("admin-{launch}.sock"))
+    run.join(format!("{ADMIN}{launch}.sock"))
 }
 
 /// Writes a file that nobody else may read, whole or not at all.
@@ -103,11 +106,7 @@ impl Bootstraps {
     /// Removes every file of ours, and nobody else's; from the folder of sockets those of admins.
     pub(super) fn clear(&self, run: &Path) -> io::Result<()> {
         for entry in fs::read_dir(run).into_iter().flatten().flatten() {
-            if entry
-                .file_name()
-                .to_str()
-                .is_some_and(|name| name.starts_with("admin-") && name.ends_with(".sock"))
-            {
+            if entry.file_name().to_str().is_some_and(|name| name.starts_with(ADMIN)) {
                 remove(&entry.path())?;
             }
         }

@@ -155,12 +155,11 @@ impl Entry {
 
     fn show(&self, phase: Phase) -> lifecycle::Generation {
         let state = match (phase.role(self.generation.launch), self.told) {
-            (_, Some(EnvoySignal::Terminate)) => "stopping",
+            (_, Some(EnvoySignal::Terminate)) | (Role::Gone, None) => "stopping",
             (_, Some(_)) => "killed",
             (Role::Rising, None) => "initializing",
             (Role::Serving, None) => "live",
             (Role::Draining | Role::Leaving(_), None) => "draining",
-            (Role::Gone, None) => "stopping",
         };
         let after = self.live.map(|live| live.saturating_duration_since(self.started.1).as_millis());
         lifecycle::Generation {

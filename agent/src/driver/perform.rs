@@ -29,8 +29,6 @@ impl Driver {
             Effect::Validate(revision) => self.validate(revision).await,
             Effect::Spawn(new, start) => self.spawn(new, start).await,
             Effect::Retire(old, Bond::Loose) => self.retire(old).await,
-            // Its successor has told it.
-            Effect::Retire(_, Bond::Tied) => {}
             Effect::Repair(dead) => self.engine.repair(dead),
             Effect::StandIn(dead) => self.engine.stand_in(dead),
             Effect::Drain(launch, scope) => self.drain(launch, scope),
@@ -43,8 +41,8 @@ impl Driver {
                 };
                 self.timers.arm(timer, Instant::now() + after);
             }
-            // `run` has left already.
-            Effect::Exit(_) => {}
+            // Its successor has told it; `run` has left already.
+            Effect::Retire(_, Bond::Tied) | Effect::Exit(_) => {}
         }
     }
 
@@ -146,7 +144,7 @@ impl Driver {
     async fn start_envoy(&mut self, new: Generation, plan: &Plan, link: &Link) -> io::Result<Pid> {
         let socket = bootstraps::admin_socket(&self.run_folder, new.launch);
         let (bootstrap, admin) = plan.bootstrap(&socket);
-        self.write_side_files(plan)?;
+        Self::write_side_files(plan)?;
         let path = self.bootstraps.write(new.epoch, bootstrap.as_bytes())?;
         let (hot_restart, restart_epoch) = match link {
             Link::Off => (HotRestart::Off, 0),
@@ -181,7 +179,7 @@ impl Driver {
     }
 
     /// Files the bootstrap refers to come before it.
-    pub(super) fn write_side_files(&self, plan: &Plan) -> io::Result<()> {
+    pub(super) fn write_side_files(plan: &Plan) -> io::Result<()> {
         plan.desired
             .rendered
             .files

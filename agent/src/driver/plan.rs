@@ -23,7 +23,7 @@ use crate::{
 /// Everything that was wanted and may still be started.
 #[derive(Debug)]
 pub(super) struct Plans {
-    plans: BTreeMap<Revision, Arc<Plan>>,
+    known: BTreeMap<Revision, Arc<Plan>>,
     latest: Revision,
     access: Access,
 }
@@ -59,17 +59,17 @@ impl Plans {
     /// With the first revision.
     pub(super) fn new(first: Arc<Desired>, access: Access) -> anyhow::Result<Self> {
         let plan = Plan::new(first, access)?;
-        let plans = BTreeMap::from([(Revision::FIRST, Arc::new(plan))]);
-        Ok(Self { plans, latest: Revision::FIRST, access })
+        let known = BTreeMap::from([(Revision::FIRST, Arc::new(plan))]);
+        Ok(Self { known, latest: Revision::FIRST, access })
     }
 
     pub(super) fn get(&self, revision: Revision) -> Option<&Arc<Plan>> {
-        self.plans.get(&revision)
+        self.known.get(&revision)
     }
 
     /// The one wanted last.
     pub(super) fn latest(&self) -> Option<&Arc<Plan>> {
-        self.plans.get(&self.latest)
+        self.known.get(&self.latest)
     }
 
     /// The revision of what is desired: that which runs, if it is the same, else a new one. What nobody can
@@ -94,9 +94,9 @@ impl Plans {
     ) -> anyhow::Result<Revision> {
         let plan = Plan::new(desired, self.access)?;
         let (before, in_use) = (self.latest, running.collect::<Vec<_>>());
-        self.plans.retain(|revision, _| *revision == before || in_use.contains(revision));
+        self.known.retain(|revision, _| *revision == before || in_use.contains(revision));
         self.latest = self.latest.next();
-        self.plans.insert(self.latest, Arc::new(plan));
+        self.known.insert(self.latest, Arc::new(plan));
         Ok(self.latest)
     }
 

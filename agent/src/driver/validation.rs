@@ -63,7 +63,7 @@ impl Driver {
     async fn start_validation(&mut self, revision: Revision, plan: &Plan) -> std::io::Result<LastWords> {
         let (bootstrap, _) = plan.bootstrap(&self.run_folder.join("validate.sock"));
         let path = self.bootstraps.write_candidate(bootstrap.as_bytes())?;
-        self.write_side_files(plan)?;
+        Self::write_side_files(plan)?;
         let launch = Launch { bootstrap: &path, hot_restart: HotRestart::Off };
         let mut arguments = argv(plan.config(), launch);
         arguments.extend(["--mode".into(), "validate".into()]);
@@ -120,7 +120,7 @@ impl Driver {
         match text.parse::<Version>() {
             Ok(version) => self.engine.learn(revision, version),
             Err(error) => {
-                warn!(error = %Chain(&error), %status, "Envoy does not tell its hot-restart version")
+                warn!(error = %Chain(&error), %status, "Envoy does not tell its hot-restart version");
             }
         }
         self.usable(revision);

@@ -176,11 +176,6 @@ impl Ending {
         (End::NotYet(self), effects)
     }
 
-    /// Not even SIGKILL has ended them: they sleep in the kernel, and end when it lets them.
-    pub(super) fn abandon(self) -> Next {
-        (End::Now(Status::KILLED.code()), vec![])
-    }
-
     /// Somebody is gone.
     pub(super) fn died(mut self, launch: Launch, status: Status, policy: &Policy, now: Instant) -> Next {
         let is = |generation: Option<Generation>| generation.is_some_and(|g| g.launch == launch);

@@ -184,7 +184,7 @@ impl Supervisor {
 
             // The way down. What is not LIVE serves nobody and has nothing to drain; its predecessor has.
             (S::Starting { new, old: None, .. }, E::Terminate | E::Quit) => {
-                self.ended(Ending::new(Some(new), None, now).stop(&self.policy))
+                ended(Ending::new(Some(new), None, now).stop(&self.policy))
             }
             (S::Starting { new, old, .. }, E::Terminate) => {
                 self.end(Ending::new(None, old, now).with_doomed(new), now)
@@ -194,14 +194,12 @@ impl Supervisor {
             }
             (S::BackingOff { old, .. }, E::Terminate) => self.end(Ending::new(None, old, now), now),
             (S::Starting { new, old, .. }, E::Quit) => {
-                self.ended(Ending::new(Some(new), old, now).stop(&self.policy))
+                ended(Ending::new(Some(new), old, now).stop(&self.policy))
             }
             (S::BackingOff { wait: Wait::Reaping(doomed), old }, E::Quit) => {
-                self.ended(Ending::new(None, old, now).with_doomed(doomed).stop(&self.policy))
+                ended(Ending::new(None, old, now).with_doomed(doomed).stop(&self.policy))
             }
-            (S::BackingOff { old, .. }, E::Quit) => {
-                self.ended(Ending::new(None, old, now).stop(&self.policy))
-            }
+            (S::BackingOff { old, .. }, E::Quit) => ended(Ending::new(None, old, now).stop(&self.policy)),
             (S::Ending(ending), event) => self.ending(ending, event, now),
 
             // Out of service, still serving. An Envoy not yet LIVE is withdrawn once it is.
@@ -347,7 +345,7 @@ impl Supervisor {
 
     /// The agent ends with this code; an old Envoy that still finishes something ends first.
     fn give_up(&self, code: u8, old: Option<Old>, now: Instant) -> Next {
-        self.ended(Ending::new(None, old, now).with_code(code).stop(&self.policy))
+        ended(Ending::new(None, old, now).with_code(code).stop(&self.policy))
     }
 
     /// One that will not be needed is killed: told to leave, it would take its predecessor along.
@@ -358,14 +356,14 @@ impl Supervisor {
         };
         let doomed = ending.doomed.map(|doomed| Effect::Signal(doomed.launch, EnvoySignal::Kill));
         let (end, effects) = Ending { since, ..ending }.begin(&self.policy, now);
-        self.ended((end, doomed.into_iter().chain(effects).collect()))
+        ended((end, doomed.into_iter().chain(effects).collect()))
     }
 
     fn ending(&self, ending: Ending, event: Event, now: Instant) -> Next {
         use {EnvoySignal as Sig, Event as E};
         let policy = &self.policy;
         let is_owner = |launch| ending.owner.is_some_and(|owner| owner.launch == launch);
-        self.ended(match (ending.step, event) {
+        ended(match (ending.step, event) {
             (Step::HeadStart, E::Due(Timer::PreDrain)) => ending.drain(policy, now),
             (Step::Draining { .. }, E::Due(Timer::DrainAll)) => ending.drain_all(),
             (Step::Draining { .. }, E::Activity(of, activity)) if is_owner(of) => {
@@ -381,7 +379,8 @@ impl Supervisor {
                 ending.vacant(policy)
             }
             (Step::Stopping(Sig::Terminate), E::Due(Timer::KillDue) | E::Terminate) => ending.kill(policy),
-            (Step::Stopping(Sig::Kill), E::Due(Timer::ReapDue)) => ending.abandon(),
+            // Not even SIGKILL has ended them: they sleep in the kernel, and end when it lets them.
+            (Step::Stopping(Sig::Kill), E::Due(Timer::ReapDue)) => (End::Now(Status::KILLED.code()), vec![]),
             (_, E::Died(died, status)) => ending.died(died, status, policy, now),
             (_, E::SpawnFailed(failed, _)) => ending.died(failed, Status::Exited(0), policy, now),
             (Step::HeadStart | Step::Draining { .. }, E::ReopenLogs) => {
@@ -390,16 +389,6 @@ impl Supervisor {
             }
             _ => (End::NotYet(ending), vec![]),
         })
-    }
-
-    fn ended(&self, (end, mut effects): (End, Vec<Effect>)) -> Next {
-        match end {
-            End::NotYet(ending) => (State::Ending(ending), effects),
-            End::Now(code) => {
-                effects.push(Effect::Exit(code));
-                (State::Exited, effects)
-            }
-        }
     }
 
     /// Nobody is asked twice: `None` when already withdrawn.
@@ -415,6 +404,17 @@ impl Supervisor {
 
     fn hung(&self) -> Effect {
         Effect::Arm(Timer::Hung, self.policy.hung_after)
+    }
+}
+
+/// How far the end is, as a state.
+fn ended((end, mut effects): (End, Vec<Effect>)) -> Next {
+    match end {
+        End::NotYet(ending) => (State::Ending(ending), effects),
+        End::Now(code) => {
+            effects.push(Effect::Exit(code));
+            (State::Exited, effects)
+        }
     }
 }
 

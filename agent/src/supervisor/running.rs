@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{
     Allowed, Bond, Budget, Effect, Ending, EnvoySignal, Event, Generation, Heir, Leave, Next, Old, Respawn,
-    Revision, Start, State, Status, Supervisor, Timer, Verdict, Wait, hand_over::Change,
+    Revision, Start, State, Status, Supervisor, Timer, Verdict, Wait, ended, hand_over::Change,
 };
 
 /// An old Envoy is asked to go by its successor at the agreed time; this much later it has not heard it.
@@ -117,11 +117,9 @@ impl Supervisor {
             }
             (C::Settled | C::Waiting, E::Terminate) => self.end(Ending::new(Some(one), old, now), now),
             (C::Rising { new, .. } | C::Aborting { new, .. }, E::Quit) => {
-                self.ended(Ending::new(Some(one), old, now).with_doomed(new).stop(&self.policy))
+                ended(Ending::new(Some(one), old, now).with_doomed(new).stop(&self.policy))
             }
-            (C::Settled | C::Waiting, E::Quit) => {
-                self.ended(Ending::new(Some(one), old, now).stop(&self.policy))
-            }
+            (C::Settled | C::Waiting, E::Quit) => ended(Ending::new(Some(one), old, now).stop(&self.policy)),
 
             // Out of service, still serving.
             (_, E::Withdraw) => {
@@ -143,12 +141,13 @@ impl Supervisor {
     fn handed_over(&mut self, running: Running, new: Generation, bond: Bond, now: Instant) -> Next {
         let old = Old { generation: running.one, bond, since: now, leave: Leave::Busy };
         let leave_within = self.policy.hand_over.leave_within;
-        let bound = match bond {
+        let leaves_after = match bond {
             Bond::Tied => leave_within.saturating_add(OVERDUE),
             Bond::Loose => leave_within,
         };
         self.attempts = Budget::full(self.policy.hand_over.retry);
-        let mut effects = vec![Effect::Retire(running.one.launch, bond), Effect::Arm(Timer::Leave, bound)];
+        let mut effects =
+            vec![Effect::Retire(running.one.launch, bond), Effect::Arm(Timer::Leave, leaves_after)];
         let (next, more) = self.live(new, Some(old), now);
         effects.extend(more);
         (next, effects)
@@ -192,7 +191,7 @@ impl Supervisor {
         match (self.budget.spend(lived), bond) {
             (Respawn::Never, _) => {
                 let ending = Ending::new(None, None, now).with_doomed(new).with_code(status.code());
-                self.ended(ending.kill(&self.policy))
+                ended(ending.kill(&self.policy))
             }
             (_, Bond::Loose) => (State::Starting { new, admin: Admin::Answers, old: None }, vec![]),
             (_, Bond::Tied) => (State::BackingOff { wait: Wait::Reaping(new), old: None }, vec![kill]),

@@ -73,9 +73,9 @@ fn policy() -> Policy {
 }
 
 /// Plays the events a millisecond apart; the supervisor after all of them and the last one's effects.
-fn play(policy: Policy, events: &[Event]) -> (Supervisor, Vec<Effect>) {
+fn play(policy: &Policy, events: &[Event]) -> (Supervisor, Vec<Effect>) {
     let start = Instant::now();
-    let (mut supervisor, mut effects) = Supervisor::boot(policy);
+    let (mut supervisor, mut effects) = Supervisor::boot(*policy);
     for (event, millis) in events.iter().zip(1..) {
         effects = supervisor.on_event(*event, start + Duration::from_millis(millis));
     }
@@ -83,7 +83,7 @@ fn play(policy: Policy, events: &[Event]) -> (Supervisor, Vec<Effect>) {
 }
 
 fn check(events: &[Event], stage: Stage, effects: &[Effect]) {
-    let (supervisor, seen) = play(policy(), events);
+    let (supervisor, seen) = play(&policy(), events);
     assert_eq!((supervisor.phase().stage, seen.as_slice()), (stage, effects), "after {events:?}");
 }
 
@@ -111,8 +111,8 @@ fn a_spent_budget_ends_the_agent_with_envoys_own_status() {
     for launch in 1..=10 {
         events.extend([died(launch, SEGFAULT), due(Timer::Respawn)]);
     }
-    assert_eq!(play(policy(), &events).0.phase().stage, Stage::Starting);
-    assert_eq!(play(policy(), &events).0.phase().restarts_left, 0);
+    assert_eq!(play(&policy(), &events).0.phase().stage, Stage::Starting);
+    assert_eq!(play(&policy(), &events).0.phase().restarts_left, 0);
     events.push(died(11, SEGFAULT));
     check(&events, Stage::Exited, &[Effect::Exit(139)]);
 }
@@ -120,13 +120,13 @@ fn a_spent_budget_ends_the_agent_with_envoys_own_status() {
 #[test]
 fn a_policy_of_never_ends_with_the_first_crash() {
     let never = Policy { restart: RestartPolicy::NEVER, ..policy() };
-    assert_eq!(play(never, &[live(1), died(1, Status::KILLED)]).1, [Effect::Exit(137)]);
+    assert_eq!(play(&never, &[live(1), died(1, Status::KILLED)]).1, [Effect::Exit(137)]);
     // A successor on its way is not waited for.
     let during = [live(1), desired(1), usable(1, Bond::Loose), died(1, SEGFAULT)];
-    let (supervisor, effects) = play(never, &during);
+    let (supervisor, effects) = play(&never, &during);
     assert_eq!((supervisor.phase().stage, effects.as_slice()), (Stage::Stopping, &kill_and_wait(2)[..]));
     let gone = [during.as_slice(), &[died(2, Status::KILLED)]].concat();
-    assert_eq!(play(never, &gone).1, [Effect::Exit(139)]);
+    assert_eq!(play(&never, &gone).1, [Effect::Exit(139)]);
 }
 
 #[test]
@@ -188,8 +188,8 @@ fn handed_over(bond: Bond) -> Vec<Event> {
     [rising(bond), vec![live(2)]].concat()
 }
 
-fn then(events: Vec<Event>, more: &[Event]) -> Vec<Event> {
-    [events.as_slice(), more].concat()
+fn then(events: &[Event], more: &[Event]) -> Vec<Event> {
+    [events, more].concat()
 }
 
 fn after(launch: u32, epoch: u32, rev: u32, parent: u32, bond: Bond) -> [Effect; 2] {
@@ -205,7 +205,7 @@ fn what_is_wanted_is_validated_and_then_takes_over() {
     check(&rising(Bond::Loose), Stage::Running, &after(2, 1, 1, 1, Bond::Loose));
     let leave = Effect::Arm(Timer::Leave, Policy::default().hand_over.leave_within);
     check(&handed_over(Bond::Loose), Stage::Running, &[Effect::Retire(nth(1), Bond::Loose), leave]);
-    let (supervisor, _) = play(policy(), &handed_over(Bond::Loose));
+    let (supervisor, _) = play(&policy(), &handed_over(Bond::Loose));
     let phase = supervisor.phase();
     assert_eq!(phase.owner, Some(generation(2, 1, 1)));
     assert_eq!(phase.leaving, Some((generation(1, 0, 0), Bond::Loose)));
@@ -216,42 +216,42 @@ fn what_is_wanted_is_validated_and_then_takes_over() {
 fn what_envoy_refuses_is_given_up_and_the_next_is_tried() {
     let refused = [live(1), desired(1), E::Validated(revision(1), Verdict::Refused)];
     check(&refused, Stage::Running, &[]);
-    assert_eq!(play(policy(), &refused).0.phase().pursuit, Pursuit::GivenUp);
-    check(&then(refused.to_vec(), &[desired(2)]), Stage::Running, &[Effect::Validate(revision(2))]);
+    assert_eq!(play(&policy(), &refused).0.phase().pursuit, Pursuit::GivenUp);
+    check(&then(&refused, &[desired(2)]), Stage::Running, &[Effect::Validate(revision(2))]);
     // Back to what runs: there is nothing to do.
-    check(&then(refused.to_vec(), &[desired(0)]), Stage::Running, &[]);
-    assert_eq!(play(policy(), &then(refused.to_vec(), &[desired(0)])).0.phase().pursuit, Pursuit::Settled);
+    check(&then(&refused, &[desired(0)]), Stage::Running, &[]);
+    assert_eq!(play(&policy(), &then(&refused, &[desired(0)])).0.phase().pursuit, Pursuit::Settled);
 }
 
 #[test]
 fn of_many_changes_the_last_one_counts_and_two_generations_are_the_most() {
     // Wanted while another is on its way: it is validated, and waits.
-    let waiting = then(rising(Bond::Loose), &[desired(2), desired(3), usable(2, Bond::Loose)]);
+    let waiting = then(&rising(Bond::Loose), &[desired(2), desired(3), usable(2, Bond::Loose)]);
     check(&waiting, Stage::Running, &[Effect::Validate(revision(3))]);
-    let known = then(waiting, &[usable(3, Bond::Loose), live(2)]);
-    assert_eq!(play(policy(), &known).0.phase().pursuit, Pursuit::Waiting);
+    let known = then(&waiting, &[usable(3, Bond::Loose), live(2)]);
+    assert_eq!(play(&policy(), &known).0.phase().pursuit, Pursuit::Waiting);
     // The old one has to be gone first.
-    check(&then(known, &[died(1, CLEAN)]), Stage::Running, &after(3, 2, 3, 2, Bond::Loose));
+    check(&then(&known, &[died(1, CLEAN)]), Stage::Running, &after(3, 2, 3, 2, Bond::Loose));
 }
 
 #[test]
 fn a_new_envoy_that_dies_changes_nothing_and_its_number_is_used_again() {
     let retry = Effect::Arm(Timer::Retry, Duration::from_millis(200));
-    let loose = then(rising(Bond::Loose), &[died(2, SEGFAULT)]);
+    let loose = then(&rising(Bond::Loose), &[died(2, SEGFAULT)]);
     check(&loose, Stage::Running, &[retry]);
-    check(&then(loose, &[due(Timer::Retry)]), Stage::Running, &after(3, 1, 1, 1, Bond::Loose));
+    check(&then(&loose, &[due(Timer::Retry)]), Stage::Running, &after(3, 1, 1, 1, Bond::Loose));
     // Envoy's own protocol has left a mark.
-    let tied = then(rising(Bond::Tied), &[died(2, Status::Exited(1))]);
+    let tied = then(&rising(Bond::Tied), &[died(2, Status::Exited(1))]);
     check(&tied, Stage::Running, &[Effect::Repair(generation(2, 1, 1)), retry]);
 }
 
 #[test]
 fn a_new_envoy_that_is_not_live_in_time_is_killed_and_never_told_to_leave() {
-    let late = then(rising(Bond::Tied), &[due(Timer::Live)]);
+    let late = then(&rising(Bond::Tied), &[due(Timer::Live)]);
     check(&late, Stage::Running, &[signal(2, EnvoySignal::Kill)]);
     let retry = Effect::Arm(Timer::Retry, Duration::from_millis(200));
     let repair = Effect::Repair(generation(2, 1, 1));
-    check(&then(late, &[died(2, Status::KILLED)]), Stage::Running, &[repair, retry]);
+    check(&then(&late, &[died(2, Status::KILLED)]), Stage::Running, &[repair, retry]);
 }
 
 #[test]
@@ -261,32 +261,32 @@ fn what_fails_too_often_is_given_up_and_the_old_serves_on() {
         events.extend([died(launch, SEGFAULT), due(Timer::Retry)]);
     }
     events.push(died(12, SEGFAULT));
-    let (supervisor, effects) = play(policy(), &events);
+    let (supervisor, effects) = play(&policy(), &events);
     assert_eq!((supervisor.phase().stage, supervisor.phase().pursuit), (Stage::Running, Pursuit::GivenUp));
     assert_eq!(effects, []);
     // A failure of what was wanted before is no reason to wait with what is wanted now.
-    let mended = then(rising(Bond::Loose), &[died(2, SEGFAULT), desired(2), usable(2, Bond::Loose)]);
+    let mended = then(&rising(Bond::Loose), &[died(2, SEGFAULT), desired(2), usable(2, Bond::Loose)]);
     check(&mended, Stage::Running, &after(3, 1, 2, 1, Bond::Loose));
 }
 
 #[test]
 fn a_crash_during_a_hand_over_leaves_it_to_the_new_one_if_that_can_be() {
     // It holds the sockets already.
-    let loose = then(rising(Bond::Loose), &[died(1, SEGFAULT)]);
+    let loose = then(&rising(Bond::Loose), &[died(1, SEGFAULT)]);
     check(&loose, Stage::Starting, &[]);
-    check(&then(loose, &[live(2)]), Stage::Running, &[]);
+    check(&then(&loose, &[live(2)]), Stage::Running, &[]);
     // It waits for the dead.
-    let tied = then(rising(Bond::Tied), &[died(1, SEGFAULT)]);
+    let tied = then(&rising(Bond::Tied), &[died(1, SEGFAULT)]);
     check(&tied, Stage::BackingOff, &[signal(2, EnvoySignal::Kill)]);
-    check(&then(tied, &[died(2, Status::KILLED)]), Stage::Starting, &[cold(3, 1)]);
+    check(&then(&tied, &[died(2, Status::KILLED)]), Stage::Starting, &[cold(3, 1)]);
 }
 
 #[test]
 fn a_crash_after_a_hand_over_is_answered_with_the_same_number_while_the_old_one_lives() {
     let again = |bond| [Effect::Spawn(generation(3, 1, 1), Start::After(nth(1), bond))];
     for bond in [Bond::Loose, Bond::Tied] {
-        check(&then(handed_over(bond), &[died(2, SEGFAULT)]), Stage::Starting, &again(bond));
-        let gone = then(handed_over(bond), &[died(1, CLEAN), died(2, SEGFAULT)]);
+        check(&then(&handed_over(bond), &[died(2, SEGFAULT)]), Stage::Starting, &again(bond));
+        let gone = then(&handed_over(bond), &[died(1, CLEAN), died(2, SEGFAULT)]);
         check(&gone, Stage::Starting, &[cold(3, 1)]);
     }
 }
@@ -295,23 +295,23 @@ fn a_crash_after_a_hand_over_is_answered_with_the_same_number_while_the_old_one_
 fn the_old_one_leaves_when_it_is_empty_or_has_had_its_time() {
     let grace = Effect::Arm(Timer::LeaveKill, Policy::default().kill_grace);
     let told = [signal(1, EnvoySignal::Terminate), grace];
-    let vacant = then(handed_over(Bond::Loose), &[E::Vacant(nth(1))]);
+    let vacant = then(&handed_over(Bond::Loose), &[E::Vacant(nth(1))]);
     check(&vacant, Stage::Running, &told);
-    check(&then(vacant.clone(), &[E::Vacant(nth(1))]), Stage::Running, &[]);
-    check(&then(vacant, &[due(Timer::LeaveKill)]), Stage::Running, &[signal(1, EnvoySignal::Kill)]);
-    check(&then(handed_over(Bond::Loose), &[due(Timer::Leave)]), Stage::Running, &told);
+    check(&then(&vacant, &[E::Vacant(nth(1))]), Stage::Running, &[]);
+    check(&then(&vacant, &[due(Timer::LeaveKill)]), Stage::Running, &[signal(1, EnvoySignal::Kill)]);
+    check(&then(&handed_over(Bond::Loose), &[due(Timer::Leave)]), Stage::Running, &told);
     // A tied one goes when its successor says so; two seconds later it has not heard it.
-    let overdue = then(handed_over(Bond::Tied), &[due(Timer::Leave)]);
+    let overdue = then(&handed_over(Bond::Tied), &[due(Timer::Leave)]);
     check(&overdue, Stage::Running, &[signal(1, EnvoySignal::Kill)]);
 }
 
 #[test]
 fn somebody_answers_for_a_tied_old_one_that_dies_before_its_time() {
     let stand_in = [Effect::StandIn(generation(1, 0, 0))];
-    check(&then(handed_over(Bond::Tied), &[died(1, SEGFAULT)]), Stage::Running, &stand_in);
-    check(&then(handed_over(Bond::Loose), &[died(1, SEGFAULT)]), Stage::Running, &[]);
+    check(&then(&handed_over(Bond::Tied), &[died(1, SEGFAULT)]), Stage::Running, &stand_in);
+    check(&then(&handed_over(Bond::Loose), &[died(1, SEGFAULT)]), Stage::Running, &[]);
 
-    let (mut supervisor, _) = play(policy(), &handed_over(Bond::Tied));
+    let (mut supervisor, _) = play(&policy(), &handed_over(Bond::Tied));
     let in_time = Instant::now() + Policy::default().hand_over.leave_within;
     assert_eq!(supervisor.clone().on_event(died(1, CLEAN), in_time), []);
     assert_eq!(supervisor.on_event(died(1, SEGFAULT), in_time), stand_in);
@@ -320,18 +320,18 @@ fn somebody_answers_for_a_tied_old_one_that_dies_before_its_time() {
 #[test]
 fn an_admin_closed_by_a_successor_that_failed_is_not_silence() {
     let silent = E::AdminSilent(nth(1));
-    check(&then(rising(Bond::Tied), &[silent]), Stage::Running, &[]);
+    check(&then(&rising(Bond::Tied), &[silent]), Stage::Running, &[]);
     // It has to be brought back, and only a successor can, though nothing new is wanted.
-    let failed = then(rising(Bond::Tied), &[silent, died(2, SEGFAULT), desired(0)]);
+    let failed = then(&rising(Bond::Tied), &[silent, died(2, SEGFAULT), desired(0)]);
     check(&failed, Stage::Running, &after(3, 1, 0, 1, Bond::Tied));
     // Of a loose one nothing closes the admin.
-    check(&then(rising(Bond::Loose), &[silent]), Stage::Silent, &[hung()]);
+    check(&then(&rising(Bond::Loose), &[silent]), Stage::Silent, &[hung()]);
 }
 
 #[test]
 fn where_nothing_is_handed_over_nothing_is_validated() {
     let hand_over = HandOverPolicy { allowed: Allowed::No, ..HandOverPolicy::default() };
-    let (supervisor, effects) = play(Policy { hand_over, ..policy() }, &[live(1), desired(1)]);
+    let (supervisor, effects) = play(&Policy { hand_over, ..policy() }, &[live(1), desired(1)]);
     assert_eq!((supervisor.phase().pursuit, effects.as_slice()), (Pursuit::Waiting, &[][..]));
 }
 
@@ -349,7 +349,7 @@ fn inside_first(launch: u32) -> [Effect; 3] {
 #[test]
 fn sigterm_drains_the_inside_then_all_and_leaves_once_traffic_has_ceased() {
     check(&[live(1), E::Terminate], Stage::Draining, &inside_first(1));
-    let (mut supervisor, _) = play(policy(), &[live(1), E::Terminate, idle(1)]);
+    let (mut supervisor, _) = play(&policy(), &[live(1), E::Terminate, idle(1)]);
     let later = Instant::now() + Duration::from_secs(1);
     assert_eq!(supervisor.on_event(idle(1), later), [Effect::Drain(nth(1), DrainScope::All)]);
     assert_eq!(supervisor.on_event(idle(1), later), term_and_wait(1));
@@ -365,7 +365,7 @@ fn what_keeps_the_inside_busy_does_not_keep_the_application_from_hearing() {
 #[test]
 fn a_gateway_has_no_inside() {
     let gateway = Policy { withdraw: DrainScope::All, ..policy() };
-    let effects = play(gateway, &[live(1), E::Terminate]).1;
+    let effects = play(&gateway, &[live(1), E::Terminate]).1;
     assert_eq!(effects, [deadline(), Effect::Drain(nth(1), DrainScope::All)]);
 }
 
@@ -374,7 +374,7 @@ fn load_balancers_get_their_head_start_before_anybody_is_told() {
     let head_start = Duration::from_secs(2);
     let policy = Policy { drain: DrainPolicy { head_start, ..policy().drain }, ..policy() };
     let play = |events: &[Event]| {
-        let (supervisor, effects) = play(policy, events);
+        let (supervisor, effects) = play(&policy, events);
         (supervisor.phase().stage, effects)
     };
     let wait = vec![deadline(), Effect::Arm(Timer::PreDrain, head_start)];
@@ -403,8 +403,8 @@ fn the_deadline_ends_a_drain_that_traffic_does_not() {
 fn an_envoy_deaf_to_sigterm_is_killed_and_one_deaf_to_that_is_left() {
     let deaf = vec![live(1), E::Quit, due(Timer::KillDue)];
     check(&deaf, Stage::Stopping, &kill_and_wait(1));
-    check(&then(deaf.clone(), &[died(1, Status::Signaled(9))]), Stage::Exited, &[Effect::Exit(137)]);
-    check(&then(deaf, &[due(Timer::ReapDue)]), Stage::Exited, &[Effect::Exit(137)]);
+    check(&then(&deaf, &[died(1, Status::Signaled(9))]), Stage::Exited, &[Effect::Exit(137)]);
+    check(&then(&deaf, &[due(Timer::ReapDue)]), Stage::Exited, &[Effect::Exit(137)]);
 }
 
 #[test]
@@ -431,15 +431,15 @@ fn dying_of_our_own_sigterm_is_clean() {
 
 #[test]
 fn sigterm_during_a_hand_over_kills_the_new_one_and_drains_the_one_that_serves() {
-    let ended = then(rising(Bond::Tied), &[E::Terminate]);
+    let ended = then(&rising(Bond::Tied), &[E::Terminate]);
     let effects: Vec<_> = [signal(2, EnvoySignal::Kill)].into_iter().chain(inside_first(1)).collect();
     check(&ended, Stage::Draining, &effects);
-    check(&then(ended, &[died(2, Status::KILLED)]), Stage::Draining, &[]);
+    check(&then(&ended, &[died(2, Status::KILLED)]), Stage::Draining, &[]);
 }
 
 #[test]
 fn sigterm_after_a_hand_over_waits_for_the_old_one_too() {
-    let (mut supervisor, _) = play(policy(), &then(handed_over(Bond::Loose), &[E::Terminate, idle(2)]));
+    let (mut supervisor, _) = play(&policy(), &then(&handed_over(Bond::Loose), &[E::Terminate, idle(2)]));
     let later = Instant::now() + Duration::from_secs(1);
     assert_eq!(supervisor.on_event(idle(2), later), [Effect::Drain(nth(2), DrainScope::All)]);
     assert_eq!(supervisor.on_event(idle(2), later), []);
@@ -457,7 +457,7 @@ fn a_withdrawn_envoy_serves_on_and_stays_withdrawn_through_a_crash_and_a_hand_ov
     check(&[live(1), E::Withdraw, E::Withdraw], Stage::Running, &[]);
     check(&[E::Withdraw, live(1)], Stage::Running, &drain(1));
     check(&[live(1), E::Withdraw, died(1, SEGFAULT), live(2)], Stage::Running, &drain(2));
-    let over = play(policy(), &then(rising(Bond::Loose), &[E::Withdraw, live(2)])).1;
+    let over = play(&policy(), &then(&rising(Bond::Loose), &[E::Withdraw, live(2)])).1;
     assert_eq!(over.last(), drain(2).first());
 }
 
