@@ -14,6 +14,7 @@
 
 mod bootstraps;
 mod companion;
+mod farewell;
 mod journal;
 mod ledger;
 mod news;
@@ -23,6 +24,7 @@ mod plan;
 mod policy;
 mod timers;
 mod validation;
+mod wake;
 
 use std::{
     collections::VecDeque,
@@ -33,13 +35,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
-    time::timeout,
 };
-use tracing::{debug, error, info, warn};
+use tracing::info;
 
 pub use self::companion::Companion;
 pub(crate) use self::journal::Chain;
@@ -48,25 +49,25 @@ use self::{
     companion::Company,
     ledger::Ledger,
     news::Bulletin,
-    observer::{Sight, What},
+    observer::Sight,
     plan::{Access, Plans},
     timers::Timers,
     validation::Validation,
+    wake::Wake,
 };
 use crate::{
     admin_proxy::AdminProxy,
     cgroup::{Cgroup, Oom, OomCount},
-    desired::{Desired, Follower, Given, News},
+    desired::{Desired, Follower, Given},
     engine::Engine,
     envoy_admin::EnvoyAdmin,
     lifecycle,
     logs::{Sink, subscriber::LevelControl},
     peer::Gate,
-    process::{Child, Children},
-    report::{self, Report},
-    signals::{Caught, Signals},
-    status::{self, Counters, Order, StatusServer, Wiring},
-    supervisor::{Allowed, Effect, Event, Launch, Phase, Stage, Status, Supervisor, Timer},
+    process::Children,
+    signals::Signals,
+    status::{self, Counters, Order, Restarts, StatusServer, Wiring},
+    supervisor::{Allowed, Effect, Event, Phase, Stage, Supervisor},
 };
 
 /// Sights and requests wait for one turn of the loop; whoever finds no room waits or is refused.
@@ -126,19 +127,6 @@ struct Driver {
     termination_log: PathBuf,
 }
 
-/// Something to be turned into events.
-enum Wake {
-    Signal(Caught),
-    Sight(Sight),
-    Order(Order),
-    Timer(Timer),
-    News(Option<News>),
-    Company(companion::News),
-    Validation,
-    Autopsy(Oom),
-    Ended(String),
-}
-
 /// Runs the agent until its end; the exit code.
 pub async fn run(settings: Settings, sink: Sink) -> anyhow::Result<u8> {
     let (mut driver, effects) = Driver::start(settings, sink).await?;
@@ -194,6 +182,7 @@ impl Driver {
             admin: admins.clone(),
             expected,
             lifecycle: feed,
+            restarts: if engine.is_on() { Restarts::Hot } else { Restarts::Off },
             orders: ask,
             levels: Some(Box::new(move |text| Ok(levels.set(text)?))),
             gate: gate.clone(),
@@ -287,108 +276,6 @@ impl Driver {
         }
     }
 
-    async fn wake(&mut self, wake: Wake) {
-        match wake {
-            Wake::Signal(Caught::Child) => self.reap().await,
-            Wake::Signal(caught) => self.signalled(caught),
-            Wake::Timer(timer) => {
-                self.timers.disarm(timer);
-                self.pending.push_back(Event::Due(timer));
-            }
-            Wake::Sight(Sight { launch, what }) => self.sighted(launch, what).await,
-            Wake::Order(Order::Quit) => self.pending.push_back(Event::Quit),
-            Wake::Order(Order::Withdraw) => self.pending.push_back(Event::Withdraw),
-            Wake::Order(Order::Restart) => self.restart(),
-            Wake::News(Some(news)) => self.desire(news),
-            Wake::News(None) => {
-                error!("configuration is no longer followed");
-                self.follower = None;
-            }
-            Wake::Company(news) => self.company_news(news).await,
-            Wake::Validation => {
-                warn!("Envoy takes too long to validate its bootstrap");
-                self.validation_overdue();
-            }
-            Wake::Autopsy(oom) => {
-                self.ledger.judged(oom);
-                if oom == Oom::Oom {
-                    error!("Envoy was killed because the container is out of memory");
-                }
-                self.publish();
-            }
-            Wake::Ended(reason) => {
-                error!(reason, "stopping, because a part of the agent is gone");
-                self.fault.get_or_insert(anyhow!(reason));
-                self.pending.push_back(Event::Terminate);
-            }
-        }
-    }
-
-    fn signalled(&mut self, caught: Caught) {
-        match caught {
-            Caught::Terminate => match self.company.pass_on(&self.children) {
-                companion::Passed::On => self.pending.push_back(Event::Withdraw),
-                companion::Passed::NobodyThere => self.pending.push_back(Event::Terminate),
-            },
-            Caught::ReopenLogs => self.pending.push_back(Event::ReopenLogs),
-            Caught::Hangup => self.restart(),
-            Caught::Dump => info!(driver = ?self, "SIGQUIT: this is what I know"),
-            Caught::Child => {}
-        }
-    }
-
-    async fn sighted(&mut self, launch: Launch, what: What) {
-        match what {
-            What::Event(event) => self.pending.push_back(event),
-            What::Speaks(version) => {
-                if let Some(entry) = self.ledger.get(launch) {
-                    self.engine.learn(entry.generation.revision, version);
-                }
-            }
-            What::Listens(addresses) => {
-                let owner = self.supervisor.phase().owner.filter(|owner| owner.launch == launch);
-                if let Some(owner) = owner
-                    && let Err(error) = self.engine.hold(owner, &addresses).await
-                {
-                    warn!(error = %journal::Chain(&error), "listening sockets are not held");
-                }
-            }
-            What::Busy(census, listeners) => {
-                self.bulletin.busy(&census, &listeners);
-                self.pending.push_back(Event::Activity(launch, census.activity));
-            }
-        }
-    }
-
-    async fn reap(&mut self) {
-        let ended = self.children.reap();
-        self.counters.reaped(self.children.orphans());
-        for (child, status) in ended {
-            match child {
-                Child::Envoy(launch) => {
-                    self.counters.died(status);
-                    self.autopsy(status);
-                    self.pending.push_back(Event::Died(launch, status));
-                }
-                Child::Validation(revision) => self.validated(revision, status).await,
-                Child::Version(revision) => self.version_told(revision, status).await,
-                Child::Command => {
-                    let news = self.company.ended(status);
-                    self.company_news(news).await;
-                }
-            }
-        }
-    }
-
-    /// Whether it was want of memory takes the kernel a moment to say.
-    fn autopsy(&mut self, status: Status) {
-        let (before, cgroup) = (self.kills, Arc::clone(&self.cgroup));
-        self.kills = OomCount::of(&self.cgroup);
-        if status == Status::KILLED {
-            self.autopsies.spawn(async move { before.verdict(&cgroup).await });
-        }
-    }
-
     fn decide(&mut self, event: Event) -> Vec<Effect> {
         let before = self.supervisor.phase();
         if let Event::Live(launch) = event {
@@ -427,53 +314,6 @@ impl Driver {
         let phase = self.supervisor.phase();
         let wanted = self.plans.latest().map(|plan| plan.desired.hash);
         self.bulletin.publish(phase, &self.ledger, wanted, &self.timers);
-    }
-
-    /// Leaves nothing unread and nothing behind.
-    async fn finish(&mut self, code: u8) -> anyhow::Result<u8> {
-        let drained = async { while self.pumps.join_next().await.is_some() {} };
-        if timeout(LAST_WORDS, drained).await.is_err() {
-            debug!("somebody still holds Envoy's stdout or stderr");
-        }
-        while let Some(oom) = self.autopsies.join_next().await {
-            self.ledger.judged(oom.unwrap_or(Oom::Unknown));
-        }
-        self.publish();
-        if let Err(error) = self.bootstraps.clear(&self.run_folder) {
-            warn!(%error, "cannot remove what was Envoy's");
-        }
-        if let Some(fault) = self.fault.take() {
-            return Err(fault);
-        }
-        if let Some(code) = self.company.code() {
-            info!(code, "leaving with the command's exit code");
-            return Ok(code);
-        }
-        self.last_report(code);
-        Ok(code)
-    }
-
-    /// Why, for the log and for whoever looks at the container afterwards.
-    fn last_report(&self, code: u8) {
-        let Some(last) = self.ledger.last().filter(|_| code != 0) else {
-            info!(code, "leaving");
-            return;
-        };
-        let words = &last.entry.last_words;
-        let oom = self.ledger.exits().first().and_then(|exit| exit.oom);
-        let oom = oom.map_or(Oom::Unknown, |oom| if oom { Oom::Oom } else { Oom::NotOom });
-        let lived = last.entry.age().saturating_sub(last.at.elapsed());
-        let ended = report::Ended { epoch: last.entry.generation.epoch, status: last.status, oom, lived };
-        let reason = match words.reason() {
-            // From 128 on it is a signal, and Envoy had no say.
-            Some(last) if code < 128 => format!("Envoy gave up; its last words: {last}"),
-            _ => format!("Envoy ended: {}", last.status),
-        };
-        error!(code, lived_ms = lived.as_millis(), why = last.reason.as_str(), "{reason}");
-        let report = Report { reason: &reason, envoy: Some(ended), last_lines: &words.lines() };
-        if let Err(error) = report::write(&self.termination_log, &report) {
-            warn!(%error, path = %self.termination_log.display(), "cannot write the termination log");
-        }
     }
 }
 

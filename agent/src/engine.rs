@@ -17,6 +17,11 @@
 //! | an old Envoy's admin | closed | open |
 //! | an old Envoy leaves | at a time fixed before, or a stand-in is needed | when it is empty |
 //! | a crash | refuses connections until the next one listens | lets them wait |
+//! | UDP and QUIC | sessions go on: the new one forwards what is not its own | sessions are cut |
+//! | versions 1.36 to 1.40, TLS, IPv6, Unix sockets, `enable_reuse_port: false` | nothing lost | nothing lost |
+//!
+//! So `auto` is mediated, but for an Envoy that listens on UDP. Where listeners come by LDS their sockets are asked for
+//! when they arrive, before LIVE; one that is added later is bound by Envoy itself, and held from the next look on.
 //!
 //! Deliberately does not decide who is started, killed or told to leave: the supervisor does.
 
@@ -162,7 +167,8 @@ impl Engine {
         let (from, to) = (self.versions.get(&from), self.versions.get(&to));
         let known = to.is_some_and(|version| version.is_known()) && from == to;
         match self.mode {
-            HotRestartMode::Auto | HotRestartMode::Mediated if known => Bond::Loose,
+            HotRestartMode::Auto if known && self.held_are_streams() => Bond::Loose,
+            HotRestartMode::Mediated if known => Bond::Loose,
             HotRestartMode::Auto | HotRestartMode::Native if from.is_some() && from == to => Bond::Tied,
             _ => Bond::Loose,
         }
@@ -196,6 +202,12 @@ impl Engine {
         };
         self.ties.insert(new.launch, tie);
         Ok(link)
+    }
+
+    /// Datagrams of a QUIC connection or a UDP session go on coming to the new Envoy, and only native Envoys forward
+    /// them to each other.
+    fn held_are_streams(&self) -> bool {
+        !self.held.borrow().addresses().any(|address| matches!(address, Address::Udp(_)))
     }
 
     fn mediates(&self, revision: Revision) -> bool {
@@ -232,12 +244,21 @@ impl Engine {
     }
 
     /// Makes an Envoy that has handed over stop accepting. Whoever waits in its queues is its successor's.
-    /// `Ok(false)`: it has to be asked in another way.
     pub async fn retire(&mut self, old: Generation) -> Result<Asked, PeerError> {
-        if !self.mediates(old.revision) {
+        // Asked in this way, one with a QUIC listener aborts when it forwards its first datagram to nobody.
+        if !self.mediates(old.revision) || !self.held_are_streams() {
             return Ok(Asked::CannotBe);
         }
         match self.child(old.launch)? {
+            None => Ok(Asked::CannotBe),
+            Some(child) => child.drain_listeners().await.map(|()| Asked::Yes),
+        }
+    }
+
+    /// The admin of this Envoy is lost: what is left is to stop accepting, and to tell clients with each answer that
+    /// they are to leave.
+    pub async fn drain(&mut self, one: Generation) -> Result<Asked, PeerError> {
+        match self.child(one.launch)? {
             None => Ok(Asked::CannotBe),
             Some(child) => child.drain_listeners().await.map(|()| Asked::Yes),
         }
@@ -356,3 +377,6 @@ impl Tie {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -84,6 +84,15 @@ pub enum Order {
     Restart,
 }
 
+/// Whether a running Envoy can be replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restarts {
+    /// By another that takes over from it.
+    Hot,
+    /// `--hotRestartMode off`, or there is no place for what hot restart needs.
+    Off,
+}
+
 /// What the status server looks at and whom it tells.
 pub struct Wiring {
     /// Where in its life Envoy is.
@@ -94,6 +103,8 @@ pub struct Wiring {
     pub expected: Expected,
     /// The sidecar's life, for `/lifecycle`.
     pub lifecycle: Feed,
+    /// Whether `POST /restart` can be followed.
+    pub restarts: Restarts,
     /// Whom orders go to.
     pub orders: mpsc::Sender<Order>,
     /// Sets the agent's own log levels; `None`: they stay as they are.
@@ -120,6 +131,8 @@ enum Refusal {
     Denied(Denied),
     #[error("only POST")]
     Method,
+    #[error("hot restart is off: the Envoy that runs stays")]
+    NoHotRestart,
     #[error("too many requests")]
     Busy,
     #[error("{0}")]
@@ -184,6 +197,7 @@ impl StatusServer {
             },
             "/quitquitquit" => self.ordered(request, ends, Order::Quit),
             "/drain" => self.ordered(request, ends, Order::Withdraw),
+            "/restart" if self.wiring.restarts == Restarts::Off => Err(Refusal::NoHotRestart),
             "/restart" => self.ordered(request, ends, Order::Restart),
             "/logging" => match self.trusted(request, ends) {
                 Ok(()) => self.set_levels(request.uri().query().unwrap_or_default()).await,
@@ -319,6 +333,7 @@ impl Refusal {
             Self::Busy | Self::Envoy(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Levels(_) => StatusCode::BAD_REQUEST,
             Self::Fixed => StatusCode::NOT_IMPLEMENTED,
+            Self::NoHotRestart => StatusCode::CONFLICT,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `proxy` and `run`: read the configuration, run Envoy until the end.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -12,10 +12,12 @@ use crate::cgroup::Limits;
 use crate::cli::{LogFlags, Overrides, ProxyFlags};
 use crate::config::Interfaces;
 use crate::config::env::Environment;
+use crate::config::fault::Faults;
 use crate::desired::Given;
 use crate::driver::{self, Companion, Settings};
 use crate::logs::{Sink, subscriber};
 use crate::process;
+use crate::report::{self, Report};
 
 /// What the last lines may take on their way out. Whoever has not read them by then never will.
 const LAST_LINES: Duration = Duration::from_secs(1);
@@ -31,7 +33,7 @@ pub fn run(flags: &ProxyFlags, command: Option<Vec<OsString>>, log: &LogFlags) -
         interfaces: Interfaces::of_machine(),
         limits: Limits::of_process(),
     };
-    let first = given.first()?;
+    let first = given.first().inspect_err(|faults| report_faults(&given.environment, faults))?;
     let sink = Sink::start(first.config.log.format).context("start the log thread")?;
     let levels = subscriber::subscribe(&first.config.log, &sink)?;
     for warning in first.config.warnings.iter().chain(&first.rendered.warnings) {
@@ -46,4 +48,14 @@ pub fn run(flags: &ProxyFlags, command: Option<Vec<OsString>>, log: &LogFlags) -
     // A log nobody reads must not keep us.
     sink.flush(LAST_LINES);
     Ok(end??)
+}
+
+/// Whoever looks at a container that does not start finds the reason there; that it is printed too comes later.
+fn report_faults(environment: &Environment, faults: &Faults) {
+    let lines: Vec<_> = faults.iter().map(ToString::to_string).collect();
+    let report = Report { reason: "the configuration cannot be used", envoy: None, last_lines: &lines };
+    let path = environment.termination_log();
+    if let Err(error) = report::write(Path::new(path), &report) {
+        eprintln!("pilot-agent: write {path}: {error}");
+    }
 }

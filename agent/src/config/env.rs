@@ -67,6 +67,8 @@ pub struct Variables {
     pub secure_merged_metrics_port: u16,
     /// Shortest drain when a drain may end with the last connection.
     pub minimum_drain: Option<Duration>,
+    /// How long a drain may last, unless `terminationDrainDuration` says it. Istio's variable until 1.10.
+    pub termination_drain: Option<Duration>,
     /// Whether `istio.workload` is discovered; unset: if HBONE is on.
     pub peer_metadata_discovery: Option<bool>,
     /// `fips-140-2`, `fips-140-3` or nothing.
@@ -111,6 +113,11 @@ impl Environment {
     /// The variable, unless unset or empty: Kubernetes writes a missing field as an empty one.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// Where the agent's last message goes. Named after `terminationMessagePath`, for pods that have set it.
+    pub fn termination_log(&self) -> &str {
+        self.get("TERMINATION_MESSAGE_PATH").unwrap_or("/dev/termination-log")
     }
 
     /// Every variable that begins so, without the beginning.
@@ -169,6 +176,9 @@ impl Variables {
         let minimum_drain = env.get("MINIMUM_DRAIN_DURATION").and_then(|text| {
             duration::parse(text).map_err(|error| faults.configuration("MINIMUM_DRAIN_DURATION", error)).ok()
         });
+        let termination_drain = env
+            .parse("TERMINATION_DRAIN_DURATION_SECONDS", "a number of seconds", faults)
+            .map(Duration::from_secs);
         Self {
             instance_ip: env.parse("INSTANCE_IP", "an IP address", faults),
             pod_name: env.text("POD_NAME").unwrap_or_default(),
@@ -184,6 +194,7 @@ impl Variables {
             secure_metrics_port,
             secure_merged_metrics_port,
             minimum_drain,
+            termination_drain,
             peer_metadata_discovery: env.switch("PEER_METADATA_DISCOVERY", faults),
             compliance_policy: env.text("COMPLIANCE_POLICY").unwrap_or_default(),
             workload_identity_socket: env
@@ -192,10 +203,7 @@ impl Variables {
             istiod_san: env.text("ISTIOD_SAN"),
             xds_root_ca: env.text("XDS_ROOT_CA"),
             dns_proxy_address: env.text("DNS_PROXY_ADDR"),
-            // Named after `terminationMessagePath`, for pods that have set it.
-            termination_log: env
-                .text("TERMINATION_MESSAGE_PATH")
-                .unwrap_or_else(|| "/dev/termination-log".into()),
+            termination_log: env.termination_log().to_owned(),
             on,
         }
     }

@@ -27,6 +27,7 @@ mod yaml;
 
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use pilot_proto::mesh::proxy::{AuthenticationPolicy, ProxyConfig};
 use pilot_proto::node::NodeId;
@@ -168,7 +169,7 @@ impl Config {
         };
         let drain = Drain::of(Wanted {
             grace: flags.termination_grace_period,
-            termination: proxy.termination_drain_duration,
+            termination: termination(&proxy, &variables),
             minimum: variables.minimum_drain,
             mode,
         });
@@ -222,6 +223,13 @@ fn node_id(flags: &ProxyFlags, variables: &Variables, addresses: &[String]) -> N
             flags.domain.clone()
         },
     }
+}
+
+/// Istio's older variable counts where the newer setting has its default.
+fn termination(proxy: &ProxyConfig, variables: &Variables) -> Option<Duration> {
+    let usual = ProxyConfig::defaults().termination_drain_duration;
+    let older = variables.termination_drain.filter(|_| proxy.termination_drain_duration == usual);
+    older.or(proxy.termination_drain_duration)
 }
 
 /// Names the control plane must prove. One reached through a forwarded port proves its usual name.

@@ -162,6 +162,8 @@ fn every_setting_of_the_drain_reaches_its_bounds() {
     };
     check(&[], &[PLAINTEXT], (None, 5));
     check(&["--terminationGracePeriod", "1m"], &[PLAINTEXT], (None, 57));
+    let older = ("TERMINATION_DRAIN_DURATION_SECONDS", "20");
+    check(&[], &[PLAINTEXT, older], (None, 20));
     let minimum = ("MINIMUM_DRAIN_DURATION", "1s");
     check(&[], &[PLAINTEXT, minimum], (Some(1), 5));
     let zero = ("EXIT_ON_ZERO_ACTIVE_CONNECTIONS", "true");

@@ -110,6 +110,7 @@ impl Bulletin {
             state.exits = ledger.exits();
             state.restarts.left = phase.restarts_left;
             phase.pursuit.as_str().clone_into(&mut state.hand_over.state);
+            state.hand_over.attempts = phase.failed_tries;
             state.hand_over.last_error.clone_from(&self.last_error);
             state.hand_over.next_try_at = next_try.map(|after| Moment::now().after(after));
             state.shutdown.clone_from(&self.shutdown);

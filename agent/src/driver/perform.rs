@@ -8,7 +8,13 @@ use std::{
 use nix::unistd::Pid;
 use tracing::{debug, error, info, warn};
 
-use super::{Driver, bootstraps, journal::Chain, ledger::Entry, observer::Observer, plan::Plan};
+use super::{
+    Driver, bootstraps,
+    journal::Chain,
+    ledger::Entry,
+    observer::{Observer, Sight, What},
+    plan::Plan,
+};
 use crate::{
     bootstrap::argv::{HotRestart, Launch as CommandLine, argv},
     engine::{Asked, Link},
@@ -61,10 +67,17 @@ impl Driver {
     /// The deadline is armed already, so that a deaf admin delays nothing.
     fn drain(&mut self, launch: Launch, scope: DrainScope) {
         let Some(admin) = self.ledger.get(launch).map(|entry| entry.admin.clone()) else { return };
+        let deaf = self.seen.clone();
         self.pumps.spawn(async move {
             match admin.drain(scope).await {
                 Ok(()) => info!(?scope, "Envoy drains its listeners"),
-                Err(error) => warn!(error = %Chain(&error), ?scope, "cannot drain Envoy's listeners"),
+                Err(error) => {
+                    warn!(error = %Chain(&error), ?scope, "cannot drain Envoy's listeners");
+                    if scope == DrainScope::All {
+                        // An error is the driver's end.
+                        drop(deaf.send(Sight { launch, what: What::Deaf }).await);
+                    }
+                }
             }
         });
     }

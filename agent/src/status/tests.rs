@@ -60,6 +60,7 @@ fn scene(stage: Stage, gate: Gate) -> Scene {
         admin: watch::channel(Some(admin)).1,
         expected: Expected::ClustersAndListeners,
         lifecycle,
+        restarts: Restarts::Hot,
         orders: ask,
         levels: Some(Box::new(move |levels| {
             set.lock().unwrap().push(levels.into());

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::{
-    Activity, Bond, DrainScope, Effect, EnvoySignal, Generation, Launch, Policy, Status, Timer,
+    Activity, Bond, DrainScope, Effect, EnvoySignal, Event, Generation, Launch, Policy, Status, Timer,
     drain::{Drain, Traffic},
     hand_over::{Leave, Old},
 };
@@ -67,6 +67,38 @@ impl Ending {
     /// With a code that is certain already.
     pub(super) fn with_code(self, code: u8) -> Self {
         Self { code, ..self }
+    }
+
+    /// What is to be done now that this happened.
+    pub(super) fn on_event(self, event: Event, policy: &Policy, now: Instant) -> Next {
+        use {EnvoySignal as Sig, Event as E};
+        let is_owner = |launch| self.owner.is_some_and(|owner| owner.launch == launch);
+        match (self.step, event) {
+            (Step::HeadStart, E::Due(Timer::PreDrain)) => self.drain(policy, now),
+            (Step::Draining { .. }, E::Due(Timer::DrainAll)) => self.drain_all(),
+            (Step::Draining { .. }, E::Activity(of, activity)) if is_owner(of) => {
+                self.observe(activity, policy, now)
+            }
+            (
+                Step::HeadStart | Step::Draining { .. },
+                E::Due(Timer::DrainDeadline) | E::Terminate | E::Quit,
+            ) => self.stop(policy),
+            (Step::HeadStart | Step::Draining { .. }, E::Vacant(vacant))
+                if self.old.is_some_and(|old| old.generation.launch == vacant) =>
+            {
+                self.vacant(policy)
+            }
+            (Step::Stopping(Sig::Terminate), E::Due(Timer::KillDue) | E::Terminate) => self.kill(policy),
+            // Not even SIGKILL has ended them: they sleep in the kernel, and end when it lets them.
+            (Step::Stopping(Sig::Kill), E::Due(Timer::ReapDue)) => (End::Now(Status::KILLED.code()), vec![]),
+            (_, E::Died(died, status)) => self.died(died, status, policy, now),
+            (_, E::SpawnFailed(failed, _)) => self.died(failed, Status::Exited(0), policy, now),
+            (Step::HeadStart | Step::Draining { .. }, E::ReopenLogs) => {
+                let owner = self.owner.map(|owner| Effect::Signal(owner.launch, Sig::ReopenLogs));
+                (End::NotYet(self), owner.into_iter().collect())
+            }
+            _ => (End::NotYet(self), vec![]),
+        }
     }
 
     /// The first step: the head start, if there is one.

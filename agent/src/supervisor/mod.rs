@@ -27,6 +27,7 @@ mod event;
 mod generation;
 mod hand_over;
 mod phase;
+mod policy;
 #[cfg(test)]
 mod properties;
 mod restart;
@@ -43,6 +44,7 @@ pub use self::{
     generation::{Epoch, Generation, Launch, Revision},
     hand_over::{Allowed, Bond, HandOverPolicy},
     phase::{Offer, Phase, Pursuit, Role, Stage},
+    policy::Policy,
     restart::{First, RestartPolicy},
     status::{SpawnFailure, Status},
 };
@@ -52,28 +54,6 @@ use self::{
     restart::{Budget, Respawn},
     running::{Admin, Running},
 };
-
-/// Every duration that is a matter of taste.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Policy {
-    /// How long Envoy may drain.
-    pub drain: DrainPolicy,
-    /// Whom `POST /drain` tells to leave, and SIGTERM first.
-    pub withdraw: DrainScope,
-    /// How long before the deadline of the drain the application's own connections hear of it at the latest.
-    pub outside_within: Duration,
-    /// How often and how fast Envoy is started again after a crash.
-    pub restart: RestartPolicy,
-    /// How a new Envoy takes over from a running one.
-    pub hand_over: HandOverPolicy,
-    /// Between SIGTERM and SIGKILL. Envoy needs 10 ms, and longer only when its log pipe is stuck.
-    pub kill_grace: Duration,
-    /// Between SIGKILL and giving up on a process that sleeps in the kernel.
-    pub reap_grace: Duration,
-    /// An Envoy whose admin is silent for this long is killed. Far above the seconds that a large
-    /// configuration occupies Envoy's main thread.
-    pub hung_after: Duration,
-}
 
 /// Envoy's life in the agent's eyes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -200,7 +180,7 @@ impl Supervisor {
                 ended(Ending::new(None, old, now).with_doomed(doomed).stop(&self.policy))
             }
             (S::BackingOff { old, .. }, E::Quit) => ended(Ending::new(None, old, now).stop(&self.policy)),
-            (S::Ending(ending), event) => self.ending(ending, event, now),
+            (S::Ending(ending), event) => ended(ending.on_event(event, &self.policy, now)),
 
             // Out of service, still serving. An Envoy not yet LIVE is withdrawn once it is.
             (S::Starting { .. } | S::BackingOff { .. }, E::Withdraw) => {
@@ -262,6 +242,7 @@ impl Supervisor {
             desired: self.wish.desired,
             proven: self.proven,
             pursuit: self.pursuit(),
+            failed_tries: self.attempts.spent(),
             restarts_left: self.budget.left(),
         }
     }
@@ -359,38 +340,6 @@ impl Supervisor {
         ended((end, doomed.into_iter().chain(effects).collect()))
     }
 
-    fn ending(&self, ending: Ending, event: Event, now: Instant) -> Next {
-        use {EnvoySignal as Sig, Event as E};
-        let policy = &self.policy;
-        let is_owner = |launch| ending.owner.is_some_and(|owner| owner.launch == launch);
-        ended(match (ending.step, event) {
-            (Step::HeadStart, E::Due(Timer::PreDrain)) => ending.drain(policy, now),
-            (Step::Draining { .. }, E::Due(Timer::DrainAll)) => ending.drain_all(),
-            (Step::Draining { .. }, E::Activity(of, activity)) if is_owner(of) => {
-                ending.observe(activity, policy, now)
-            }
-            (
-                Step::HeadStart | Step::Draining { .. },
-                E::Due(Timer::DrainDeadline) | E::Terminate | E::Quit,
-            ) => ending.stop(policy),
-            (Step::HeadStart | Step::Draining { .. }, E::Vacant(vacant))
-                if ending.old.is_some_and(|old| old.generation.launch == vacant) =>
-            {
-                ending.vacant(policy)
-            }
-            (Step::Stopping(Sig::Terminate), E::Due(Timer::KillDue) | E::Terminate) => ending.kill(policy),
-            // Not even SIGKILL has ended them: they sleep in the kernel, and end when it lets them.
-            (Step::Stopping(Sig::Kill), E::Due(Timer::ReapDue)) => (End::Now(Status::KILLED.code()), vec![]),
-            (_, E::Died(died, status)) => ending.died(died, status, policy, now),
-            (_, E::SpawnFailed(failed, _)) => ending.died(failed, Status::Exited(0), policy, now),
-            (Step::HeadStart | Step::Draining { .. }, E::ReopenLogs) => {
-                let owner = ending.owner.map(|owner| Effect::Signal(owner.launch, Sig::ReopenLogs));
-                (End::NotYet(ending), owner.into_iter().collect())
-            }
-            _ => (End::NotYet(ending), vec![]),
-        })
-    }
-
     /// Nobody is asked twice: `None` when already withdrawn.
     fn withdraw(&mut self, now: Instant) -> Option<DrainScope> {
         match self.offer {
@@ -428,23 +377,6 @@ impl State {
                 Self::Running(Running { change: Change::Settled, ..running })
             }
             other => other,
-        }
-    }
-}
-
-// === impl Policy ===
-
-impl Default for Policy {
-    fn default() -> Self {
-        Self {
-            drain: DrainPolicy::default(),
-            withdraw: DrainScope::Inbound,
-            outside_within: Duration::from_secs(1),
-            restart: RestartPolicy::default(),
-            hand_over: HandOverPolicy::default(),
-            kill_grace: Duration::from_secs(2),
-            reap_grace: Duration::from_secs(1),
-            hung_after: Duration::from_secs(30),
         }
     }
 }

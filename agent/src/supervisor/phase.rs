@@ -26,6 +26,8 @@ pub struct Phase {
     pub proven: Option<Revision>,
     /// How things stand with the desired state.
     pub pursuit: Pursuit,
+    /// Hand-overs to it that have failed.
+    pub failed_tries: u32,
     /// Restarts after a crash that are left.
     pub restarts_left: u32,
 }
@@ -127,6 +129,7 @@ impl Phase {
             desired: revision,
             proven: None,
             pursuit: Pursuit::Settled,
+            failed_tries: 0,
             restarts_left: 10,
         }
     }

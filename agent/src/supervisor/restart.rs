@@ -77,6 +77,11 @@ impl Budget {
         Self { policy, spent: 0 }
     }
 
+    /// Tries that were made.
+    pub(super) fn spent(&self) -> u32 {
+        self.spent
+    }
+
     /// Tries that are left.
     pub(super) fn left(&self) -> u32 {
         self.policy.budget.saturating_sub(self.spent)

@@ -1,0 +1,74 @@
+//! What of many looks is news.
+
+use super::*;
+
+const LAUNCH: Launch = Launch::FIRST;
+
+/// Answers (`true`) and lost ones at the given milliseconds; the news among them.
+fn check(answers: &[(u64, bool)], expected: &[(u64, Event)]) {
+    let start = Instant::now();
+    let mut memory = Memory::new(start);
+    let mut news = Vec::new();
+    for &(millis, answered) in answers {
+        let answer = answered.then_some(()).ok_or(());
+        let noted = memory.note(LAUNCH, &answer, start + Duration::from_millis(millis));
+        news.extend(noted.map(|event| (millis, event)));
+    }
+    assert_eq!(news, expected, "{answers:?}");
+}
+
+#[test]
+fn an_admin_that_never_answered_is_not_silent() {
+    check(&[(0, false), (10_000, false), (20_000, false)], &[]);
+}
+
+#[test]
+fn silence_and_return_are_told_once_each() {
+    let looks = [
+        (0, true),
+        (2_000, false),
+        (3_250, false),
+        (4_500, false),
+        (5_750, false),
+        (6_000, true),
+        (7_000, true),
+    ];
+    check(&looks, &[(4_500, Event::AdminSilent(LAUNCH)), (6_000, Event::AdminBack(LAUNCH))]);
+}
+
+#[test]
+fn refusals_in_quick_succession_and_a_single_late_one_are_no_silence() {
+    check(&[(0, true), (10, false), (20, false), (30, false), (40, true)], &[]);
+    check(&[(0, true), (90_000, false), (90_250, true)], &[]);
+}
+
+#[test]
+fn an_old_envoy_is_empty_without_connections_or_without_requests_for_a_while() {
+    let start = Instant::now();
+    let check = |looks: &[(u64, u64, u64, u64)], expected: bool| {
+        let mut memory = Memory::new(start);
+        let mut empty = false;
+        for &(millis, active, begun, connections) in looks {
+            let activity = Some(Activity { active, begun });
+            empty = memory.is_empty(activity, connections, start + Duration::from_millis(millis));
+        }
+        assert_eq!(empty, expected, "{looks:?}");
+    };
+    check(&[(0, 0, 7, 0)], true);
+    check(&[(0, 1, 7, 1)], false);
+    check(&[(0, 0, 7, 3), (499, 0, 7, 3)], false);
+    check(&[(0, 0, 7, 3), (500, 0, 7, 3)], true);
+    check(&[(0, 0, 7, 3), (400, 0, 8, 3), (500, 0, 8, 3)], false);
+    check(&[(0, 0, 7, 3), (400, 1, 8, 3), (500, 0, 8, 3)], false);
+}
+
+#[test]
+fn a_large_envoy_is_asked_less_often() {
+    let check = |cost, expected| {
+        assert_eq!(drain_interval(Duration::from_millis(cost)), Duration::from_millis(expected));
+    };
+    check(0, 50);
+    check(2, 50);
+    check(10, 200);
+    check(128, 1_000);
+}

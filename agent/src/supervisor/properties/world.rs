@@ -1,0 +1,303 @@
+//! Processes, clock and driver, as far as the supervisor can tell. Checks every effect as it performs it.
+
+use std::collections::BTreeMap;
+
+use super::super::*;
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Act {
+    Live(usize),
+    Die(usize, Status),
+    FailToStart,
+    Silent(usize),
+    Back(usize),
+    Vacant(usize),
+    Desire,
+    DesireAgain(u32),
+    Judge(Verdict),
+    Busy(u64, u64),
+    Untold,
+    Withdraw,
+    Reopen,
+    NextTimer,
+    Pass(u64),
+    Stranger(Event),
+    Terminate,
+    Quit,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Envoy {
+    pub(super) generation: Generation,
+    pub(super) live: bool,
+    pub(super) told: Option<EnvoySignal>,
+    pub(super) after: Start,
+}
+
+/// For the reader of a failure.
+#[derive(Clone, Copy, Debug)]
+#[expect(dead_code, reason = "read when printed")]
+pub(super) enum Line {
+    Told(Event),
+    Done(Effect),
+}
+
+pub(super) struct World {
+    pub(super) supervisor: Supervisor,
+    pub(super) now: Instant,
+    pub(super) envoys: Vec<Envoy>,
+    pub(super) timers: BTreeMap<Timer, Instant>,
+    pub(super) validating: Option<Revision>,
+    pub(super) refused: Vec<Revision>,
+    pub(super) desired: Revision,
+    pub(super) latest: Revision,
+    pub(super) launches: u32,
+    pub(super) exit: Option<u8>,
+    pub(super) log: Vec<Line>,
+}
+
+impl World {
+    pub(super) fn boot(policy: &Policy) -> Self {
+        let (supervisor, effects) = Supervisor::boot(*policy);
+        let mut world = Self {
+            supervisor,
+            now: Instant::now(),
+            envoys: Vec::new(),
+            timers: BTreeMap::new(),
+            validating: None,
+            refused: Vec::new(),
+            desired: Revision::FIRST,
+            latest: Revision::FIRST,
+            launches: 0,
+            exit: None,
+            log: Vec::new(),
+        };
+        world.perform(effects);
+        world
+    }
+
+    pub(super) fn tell(&mut self, event: Event) {
+        self.log.push(Line::Told(event));
+        let effects = self.supervisor.on_event(event, self.now);
+        assert!(self.exit.is_none() || effects.is_empty(), "effects after the exit: {effects:?}");
+        self.perform(effects);
+    }
+
+    fn perform(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            assert!(self.exit.is_none(), "{effect:?} after the exit");
+            self.log.push(Line::Done(effect));
+            match effect {
+                Effect::Spawn(generation, after) => self.spawn(generation, after),
+                Effect::Validate(revision) => {
+                    assert_eq!(self.validating, None, "two validations at once");
+                    self.validating = Some(revision);
+                }
+                Effect::Signal(launch, signal) => self.signal(launch, signal),
+                Effect::Arm(timer, after) => drop(self.timers.insert(timer, self.now + after)),
+                Effect::Retire(launch, _) => {
+                    assert!(
+                        self.find(launch).is_some_and(|envoy| envoy.live),
+                        "retires one that never served"
+                    );
+                }
+                Effect::Repair(dead) => {
+                    assert!(self.find(dead.launch).is_none(), "repairs under a living one");
+                }
+                Effect::StandIn(dead) => {
+                    assert!(self.find(dead.launch).is_none(), "stands in for a living one");
+                }
+                Effect::Drain(launch, _) => {
+                    assert!(
+                        self.find(launch).is_some_and(|envoy| envoy.live),
+                        "drains one that does not serve"
+                    );
+                }
+                Effect::LetGo => {}
+                Effect::Exit(code) => self.exit = Some(code),
+            }
+        }
+        assert!(self.envoys.len() <= 2, "three generations: {:?}", self.envoys);
+    }
+
+    /// A number is used above a LIVE one only, and the first is for when nobody lives.
+    fn spawn(&mut self, generation: Generation, after: Start) {
+        self.launches += 1;
+        assert_eq!(generation.launch.get(), self.launches, "a start number twice, or none");
+        match after {
+            Start::Cold => {
+                assert!(self.envoys.is_empty(), "a first one beside {:?}", self.envoys);
+                assert_eq!(generation.epoch, Epoch::FIRST);
+            }
+            Start::After(parent, _) => {
+                let parent = self.find(parent).expect("after one that is dead");
+                assert!(parent.live, "after one that never was LIVE");
+                assert_eq!(generation.epoch, parent.generation.epoch.next());
+            }
+        }
+        self.envoys.push(Envoy { generation, live: false, told: None, after });
+    }
+
+    /// Told to leave before it is LIVE, an Envoy tells its living predecessor to leave too.
+    fn signal(&mut self, launch: Launch, signal: EnvoySignal) {
+        let Some(envoy) = self.find(launch) else { return };
+        if let (Start::After(parent, Bond::Tied), false, EnvoySignal::Terminate) =
+            (envoy.after, envoy.live, signal)
+            && self.find(parent).is_some_and(|parent| parent.told.is_none())
+        {
+            panic!("SIGTERM to one that takes its predecessor along");
+        }
+        if signal == EnvoySignal::ReopenLogs {
+            assert!(envoy.live, "SIGUSR1 to one without a handler");
+            return;
+        }
+        for envoy in self.envoys.iter_mut().filter(|envoy| envoy.generation.launch == launch) {
+            envoy.told = Some(signal);
+        }
+    }
+
+    fn find(&self, launch: Launch) -> Option<Envoy> {
+        self.envoys.iter().copied().find(|envoy| envoy.generation.launch == launch)
+    }
+
+    fn nth(&self, n: usize) -> Option<Envoy> {
+        self.envoys.get(n.checked_rem(self.envoys.len())?).copied()
+    }
+
+    pub(super) fn die(&mut self, envoy: Envoy, status: Status) {
+        self.envoys.retain(|other| other.generation.launch != envoy.generation.launch);
+        self.tell(Event::Died(envoy.generation.launch, status));
+    }
+
+    fn become_live(&mut self, envoy: Envoy) {
+        for other in self.envoys.iter_mut().filter(|o| o.generation.launch == envoy.generation.launch) {
+            other.live = true;
+        }
+        self.tell(Event::Live(envoy.generation.launch));
+    }
+
+    fn judge(&mut self, verdict: Verdict) {
+        if let Some(revision) = self.validating.take() {
+            if verdict == Verdict::Refused {
+                self.refused.push(revision);
+            }
+            self.tell(Event::Validated(revision, verdict));
+        }
+    }
+
+    /// The next timer, at its time; whether there was one.
+    pub(super) fn next_timer(&mut self) -> bool {
+        let Some((&timer, &at)) = self.timers.iter().min_by_key(|&(_, at)| at) else { return false };
+        self.timers.remove(&timer);
+        self.now = self.now.max(at);
+        self.tell(Event::Due(timer));
+        true
+    }
+
+    pub(super) fn act(&mut self, act: Act) {
+        match act {
+            Act::Live(n) => {
+                if let Some(envoy) = self.nth(n).filter(|envoy| !envoy.live) {
+                    self.become_live(envoy);
+                }
+            }
+            Act::Die(n, status) => {
+                if let Some(envoy) = self.nth(n) {
+                    self.die(envoy, status);
+                }
+            }
+            // A start fails within its own turn, if it does.
+            Act::FailToStart => {
+                if let Some(envoy) = self.envoys.last().copied().filter(|envoy| !envoy.live) {
+                    self.envoys.pop();
+                    self.tell(Event::SpawnFailed(envoy.generation.launch, SpawnFailure::Transient));
+                }
+            }
+            Act::Silent(n) => {
+                if let Some(envoy) = self.nth(n) {
+                    self.tell(Event::AdminSilent(envoy.generation.launch));
+                }
+            }
+            Act::Back(n) => {
+                if let Some(envoy) = self.nth(n) {
+                    self.tell(Event::AdminBack(envoy.generation.launch));
+                }
+            }
+            Act::Vacant(n) => {
+                if let Some(envoy) = self.nth(n) {
+                    self.tell(Event::Vacant(envoy.generation.launch));
+                }
+            }
+            Act::Desire => {
+                self.latest = self.latest.next();
+                self.desired = self.latest;
+                self.tell(Event::Desired(self.desired));
+            }
+            Act::DesireAgain(n) => {
+                let revisions =
+                    std::iter::successors(Some(Revision::FIRST), |revision| Some(revision.next()));
+                self.desired = revisions
+                    .take_while(|r| *r <= self.latest)
+                    .nth(n as usize % self.latest.get() as usize)
+                    .unwrap();
+                self.tell(Event::Desired(self.desired));
+            }
+            Act::Judge(verdict) => self.judge(verdict),
+            Act::Busy(active, begun) => self.look(Some(Activity { active, begun })),
+            Act::Untold => self.look(None),
+            Act::Withdraw => self.tell(Event::Withdraw),
+            Act::Reopen => self.tell(Event::ReopenLogs),
+            Act::NextTimer => drop(self.next_timer()),
+            // Time does not pass a timer by.
+            Act::Pass(millis) => {
+                let until = self.now + Duration::from_millis(millis);
+                while self.timers.values().any(|at| *at <= until) {
+                    self.next_timer();
+                }
+                self.now = until;
+            }
+            Act::Stranger(event) => self.tell(event),
+            Act::Terminate => self.tell(Event::Terminate),
+            Act::Quit => self.tell(Event::Quit),
+        }
+    }
+
+    fn look(&mut self, activity: Option<Activity>) {
+        if let Some(owner) = self.supervisor.phase().owner {
+            self.tell(Event::Activity(owner.launch, activity));
+        }
+    }
+
+    /// From here on Envoys do as they are told, become LIVE, and run out of work.
+    pub(super) fn settle(&mut self) {
+        for _ in 0..400 {
+            if self.exit.is_some() {
+                return;
+            }
+            if let Some(told) = self.envoys.iter().copied().find(|envoy| envoy.told.is_some()) {
+                let killed = told.told == Some(EnvoySignal::Kill);
+                self.die(told, if killed { Status::KILLED } else { Status::Exited(0) });
+            } else if let Some(rising) = self.envoys.iter().copied().find(|envoy| !envoy.live) {
+                self.become_live(rising);
+            } else if self.validating.is_some() {
+                self.judge(Verdict::Usable(Bond::Loose));
+            } else if let Some((old, _)) = self.supervisor.phase().leaving {
+                self.tell(Event::Vacant(old.launch));
+                if self.find(old.launch).is_some_and(|old| old.told.is_none()) && !self.next_timer() {
+                    return;
+                }
+            } else if self.is_at_rest() || !self.next_timer() {
+                return;
+            }
+        }
+        panic!("never comes to rest: {:#?}", self.log);
+    }
+
+    fn is_at_rest(&self) -> bool {
+        let phase = self.supervisor.phase();
+        phase.stage == Stage::Running
+            && matches!(phase.pursuit, Pursuit::Settled | Pursuit::GivenUp)
+            && phase.leaving.is_none()
+            && !self.timers.contains_key(&Timer::Retry)
+    }
+}
