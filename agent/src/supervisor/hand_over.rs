@@ -136,12 +136,13 @@ impl Old {
     }
 
     /// Whether its successor will still ask for it. Near the agreed time an end is what the successor asked
-    /// for, if it is a clean one; the successor's clock started a little before ours.
+    /// for, if it is a clean one that we have not asked for; the successor's clock started a little before ours.
     pub(super) fn is_missed(&self, status: Status, policy: HandOverPolicy, now: Instant) -> bool {
         const NEAR: Duration = Duration::from_secs(1);
         let lasted = now.saturating_duration_since(self.since);
         let early = lasted < policy.leave_within.saturating_sub(NEAR);
         let near = lasted < policy.leave_within.saturating_add(NEAR);
-        self.bond == Bond::Tied && (early || (near && status != Status::Exited(0)))
+        let asked_for_by_its_heir = self.leave == Leave::Busy && status == Status::Exited(0);
+        self.bond == Bond::Tied && (early || (near && !asked_for_by_its_heir))
     }
 }

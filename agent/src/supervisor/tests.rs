@@ -314,7 +314,10 @@ fn somebody_answers_for_a_tied_old_one_that_dies_before_its_time() {
     let (mut supervisor, _) = play(&policy(), &handed_over(Bond::Tied));
     let in_time = Instant::now() + Policy::default().hand_over.leave_within;
     assert_eq!(supervisor.clone().on_event(died(1, CLEAN), in_time), []);
-    assert_eq!(supervisor.on_event(died(1, SEGFAULT), in_time), stand_in);
+    assert_eq!(supervisor.clone().on_event(died(1, SEGFAULT), in_time), stand_in);
+    // Gone because we have told it so, a moment before its successor would have.
+    supervisor.on_event(E::Vacant(nth(1)), in_time);
+    assert_eq!(supervisor.on_event(died(1, CLEAN), in_time), stand_in);
 }
 
 #[test]
