@@ -22,7 +22,7 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use crate::manifest::Folder;
-use crate::net::{free_port, get, get_ok, local};
+use crate::net::{free_port, get, get_ok, local, post_ok};
 use crate::process::{Process, Seen, children};
 use crate::programs::{Programs, programs};
 use crate::wait::eventually;
@@ -149,6 +149,8 @@ pub struct Options {
     pub envoy: PathBuf,
     /// How long its drain lasts at most.
     pub drain: Duration,
+    /// Flags besides.
+    pub flags: Vec<String>,
 }
 
 impl Options {
@@ -160,6 +162,7 @@ impl Options {
             place: Place::Beside,
             envoy,
             drain: Duration::from_secs(2),
+            flags: Vec::new(),
         })
     }
 }
@@ -184,7 +187,7 @@ impl Sidecar {
             Place::Beside => Command::new(&programs()?.agent),
             Place::PidOne => pid_namespace(&programs()?.agent)?,
         };
-        command.args(["proxy", "sidecar"]).current_dir(dir);
+        command.args(["proxy", "sidecar"]).args(&options.flags).current_dir(dir);
         let config = proxy_config(discovery, status, admin, options);
         command.env("PROXY_CONFIG", serde_saphyr::to_string(&config)?);
         command.envs(environment(options.interception, health)?);
@@ -224,6 +227,19 @@ impl Sidecar {
     /// What agent and Envoy logged.
     pub fn log(&self) -> String {
         self.process.log()
+    }
+
+    /// Has a new Envoy take over, and waits until it is alone.
+    pub async fn restart(&self) -> Result<()> {
+        let before = self.envoy()?.pid;
+        post_ok(self.status, "/restart").await?;
+        eventually(END, "another Envoy is alone", async || {
+            let envoys: Vec<_> =
+                children(self.agent()?)?.into_iter().filter(|child| child.name == "envoy").collect();
+            ensure!(envoys.len() == 1 && envoys.iter().all(|envoy| envoy.pid != before), "{envoys:?}");
+            Ok(())
+        })
+        .await
     }
 
     /// Sends the agent a signal.

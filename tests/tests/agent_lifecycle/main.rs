@@ -6,6 +6,7 @@ mod crash;
 mod hazards;
 mod hot_restart;
 mod isolation;
+mod mesh;
 mod pid_one;
 mod shutdown;
 mod storm;
