@@ -24,6 +24,9 @@ const MOVED: Duration = Duration::from_secs(1);
 /// How long load flows before and after a change.
 const FLOW: Duration = Duration::from_secs(1);
 
+/// How long load balancers take to hear that an endpoint leaves.
+const NOTICE: Duration = Duration::from_millis(300);
+
 /// How long we wait for what should take a moment.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -127,6 +130,7 @@ async fn steps(then: Then, dir: &std::path::Path) -> Result<()> {
 
     move_traffic(&scene, &folder, &load).await?;
     accepted(&discovery, &sidecar).await?;
+    hand_over(&load, &sidecar).await?;
     if then == Then::Keep {
         lossless(&load.stop().await?)?;
         return keep(&scene, &folder, &discovery, &sidecar).await;
@@ -181,6 +185,24 @@ async fn accepted(discovery: &Discovery, sidecar: &Sidecar) -> Result<()> {
     Ok(())
 }
 
+/// A new Envoy takes over from the one that serves, as after a change of its bootstrap or its binary.
+async fn hand_over(load: &Mix, sidecar: &Sidecar) -> Result<()> {
+    let before = load.report().failures.len();
+    let asked = Instant::now();
+    sidecar.restart().await?;
+    let alone = asked.elapsed();
+    let failed = load.report().failures.len() - before;
+    seen(
+        "restart",
+        &format!(
+            "hot, under load: the new Envoy is alone after {alone:.1?}, {failed} requests failed:\n{}",
+            tree_of(sidecar)?
+        ),
+    );
+    ensure!(failed == 0, "a hot restart lost {failed} requests");
+    Ok(())
+}
+
 async fn stop(scene: &Scene, load: &Mix, sidecar: &mut Sidecar) -> Result<()> {
     let asked = Instant::now();
     sidecar.signal(Signal::SIGTERM)?;
@@ -190,14 +212,17 @@ async fn stop(scene: &Scene, load: &Mix, sidecar: &mut Sidecar) -> Result<()> {
     });
     waited.await?;
     let off = asked.elapsed();
+    // Load balancers hear of it later than we do.
+    tokio::time::sleep(NOTICE).await;
     load.move_behind(scene);
+    let moved = asked.elapsed();
     let status = sidecar.exit().await?;
     seen(
         "stop",
         &format!(
-            "SIGTERM under load: not ready after {off:.0?}, then clients go elsewhere; {} after {:.1?}",
+            "SIGTERM under load: not ready after {off:.0?}, clients go elsewhere after {moved:.0?}; {} {:.0?} later",
             told(status),
-            asked.elapsed()
+            asked.elapsed().saturating_sub(moved)
         ),
     );
     ensure!(status.code() == Some(0), "the agent ended with {}", told(status));
