@@ -180,8 +180,7 @@ impl Observer {
         if !takes_over || self.expected == Expected::Nothing {
             return true;
         }
-        let updates = self.admin.config_updates().await;
-        updates.is_ok_and(|updates| updates.clusters.accepted > 0 && updates.listeners.accepted > 0)
+        self.admin.config_updates().await.is_ok_and(|updates| self.expected.is_met(updates))
     }
 
     /// The list of listeners is as cheap as `/ready`, at any size of configuration.

@@ -100,7 +100,11 @@ impl Driver {
     }
 
     async fn spawn(&mut self, new: Generation, start: Start) {
-        if let Start::After(old, Bond::Loose) = start {
+        // One that already leaves has closed what it listened on.
+        let owner = self.supervisor.phase().owner.map(|owner| owner.launch);
+        if let Start::After(old, Bond::Loose) = start
+            && owner == Some(old)
+        {
             self.hold(old).await;
         }
         if new.launch != Launch::FIRST && !matches!(start, Start::After(..)) {

@@ -196,7 +196,12 @@ fn redirect(value: &mut Value, from: SocketAddr, to: &Value) {
 /// A bootstrap of the user's own may need no control plane.
 fn expected(bootstrap: &Value) -> Expected {
     let asks = |field: &str| bootstrap.pointer(&format!("/dynamic_resources/{field}")).is_some();
-    if asks("cds_config") && asks("lds_config") { Expected::ClustersAndListeners } else { Expected::Nothing }
+    match (asks("cds_config"), asks("lds_config")) {
+        (true, true) => Expected::ClustersAndListeners,
+        (false, true) => Expected::Listeners,
+        (true, false) => Expected::Clusters,
+        (false, false) => Expected::Nothing,
+    }
 }
 
 #[cfg(test)]
@@ -221,6 +226,7 @@ mod tests {
         let ads = json!({"ads": {}});
         let both = json!({"dynamic_resources": {"cds_config": ads, "lds_config": ads}});
         assert_eq!(expected(&both), Expected::ClustersAndListeners);
+        assert_eq!(expected(&json!({"dynamic_resources": {"lds_config": ads}})), Expected::Listeners);
         assert_eq!(expected(&json!({"static_resources": {}})), Expected::Nothing);
     }
 }

@@ -21,6 +21,10 @@ use crate::{
 pub enum Expected {
     /// Clusters and listeners, as every bootstrap of ours does.
     ClustersAndListeners,
+    /// A bootstrap of the user's own has its clusters in itself.
+    Listeners,
+    /// Or its listeners.
+    Clusters,
     /// None: a bootstrap of the user's own that is complete by itself.
     Nothing,
 }
@@ -44,6 +48,21 @@ pub(super) struct Readiness {
     /// The launch whose configuration has arrived. Launches count from one.
     complete: AtomicU32,
     last: Mutex<Option<Unready>>,
+}
+
+// === impl Expected ===
+
+impl Expected {
+    /// Whether it has arrived.
+    pub fn is_met(self, ConfigUpdates { clusters, listeners, .. }: ConfigUpdates) -> bool {
+        let (clusters, listeners) = (clusters.accepted > 0, listeners.accepted > 0);
+        match self {
+            Self::ClustersAndListeners => clusters && listeners,
+            Self::Listeners => listeners,
+            Self::Clusters => clusters,
+            Self::Nothing => true,
+        }
+    }
 }
 
 // === impl Readiness ===
@@ -92,10 +111,9 @@ fn in_phase(phase: Phase) -> Result<(), Unready> {
 }
 
 fn complete(stage: Stage, expected: Expected, updates: ConfigUpdates) -> Result<(), Unready> {
-    let both = updates.clusters.accepted > 0 && updates.listeners.accepted > 0;
-    match expected {
-        Expected::ClustersAndListeners if !both => Err(Unready::NoConfig(updates)),
-        _ if stage == Stage::Starting => Err(Unready::Starting),
+    match stage {
+        _ if !expected.is_met(updates) => Err(Unready::NoConfig(updates)),
+        Stage::Starting => Err(Unready::Starting),
         _ if updates.workers_started == 0 => Err(Unready::NoWorkers),
         _ => Ok(()),
     }

@@ -133,9 +133,11 @@ impl Supervisor {
 
             // Envoy ends without being asked to.
             (S::Starting { new, old, .. }, E::SpawnFailed(failed, why)) if failed == new.launch => {
+                self.note_failed_start(new);
                 self.unstartable(why, old, now)
             }
             (S::Starting { new, old, .. }, E::Died(died, status)) if died == new.launch => {
+                self.note_failed_start(new);
                 self.crashed(status, Duration::ZERO, old, now)
             }
 
@@ -150,6 +152,11 @@ impl Supervisor {
             }
             (S::Starting { new, admin: Admin::Silent, .. }, E::Due(Timer::Hung)) => {
                 (self.state, vec![Effect::Signal(new.launch, EnvoySignal::Kill), self.hung()])
+            }
+
+            // What was LIVE before can be again; what never was has its time, and no more.
+            (S::Starting { new, .. }, E::Due(Timer::Live)) if self.is_unproven(new) => {
+                (self.state, vec![Effect::Signal(new.launch, EnvoySignal::Kill)])
             }
 
             // The one before it finishes what it has, whoever has taken over from it meanwhile.
@@ -267,14 +274,35 @@ impl Supervisor {
             None => (Epoch::FIRST, Start::Cold),
         };
         let new = Generation { launch: self.launch, epoch, revision: self.startable() };
-        (State::Starting { new, admin: Admin::Answers, old }, vec![Effect::Spawn(new, start)])
+        let mut effects = vec![Effect::Spawn(new, start)];
+        if self.is_unproven(new) {
+            effects.push(Effect::Arm(Timer::Live, self.policy.hand_over.live_within));
+        }
+        (State::Starting { new, admin: Admin::Answers, old }, effects)
     }
 
-    /// What a start in an emergency uses: what is wanted if it is known to be good, else what was good last.
+    /// What a start in an emergency uses: what was good last; and if that crashes again and again, what is wanted,
+    /// if Envoy takes it and has not failed with it yet: it may be the cure.
     fn startable(&self) -> Revision {
-        match (self.wish.bond(), self.proven) {
-            (None, Some(proven)) => proven,
+        let hopeful = self.wish.bond().is_some() && !self.wish.is_refused() && self.attempts.spent() == 0;
+        match self.proven {
+            Some(proven) if !hopeful || self.budget.spent() <= 1 => proven,
             _ => self.wish.desired,
+        }
+    }
+
+    /// Whether there is something better to start than this.
+    fn is_unproven(&self, new: Generation) -> bool {
+        self.proven.is_some_and(|proven| proven != new.revision)
+    }
+
+    /// A start in an emergency counts as a try of what is wanted.
+    fn note_failed_start(&mut self, new: Generation) {
+        if self.is_unproven(new)
+            && new.revision == self.wish.desired
+            && self.attempts.spend(Duration::ZERO) == Respawn::Never
+        {
+            self.wish.refused = Some(new.revision);
         }
     }
 

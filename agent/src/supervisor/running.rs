@@ -7,6 +7,9 @@ use super::{
     Revision, Start, State, Status, Supervisor, Timer, Verdict, Wait, ended, hand_over::Change,
 };
 
+/// While nobody serves, a new Envoy that is not LIVE by then gives way to one that is known to become it.
+const HURRY: Duration = Duration::from_secs(1);
+
 /// An old Envoy is asked to go by its successor at the agreed time; this much later it has not heard it.
 const OVERDUE: Duration = Duration::from_secs(2);
 
@@ -178,8 +181,8 @@ impl Supervisor {
         (State::Running(Running { change, last_try, ..running }), effects)
     }
 
-    /// The one that serves has died while another is on its way. A loose one becomes the next at once; a tied
-    /// one would wait for the dead, and a fresh start is sooner LIVE than it.
+    /// The one that serves has died while another is on its way. A loose one becomes the next at once, if it is
+    /// quick; a tied one would wait for the dead, and a fresh start is sooner LIVE than it.
     fn crashed_during(
         &mut self,
         status: Status,
@@ -193,7 +196,10 @@ impl Supervisor {
                 let ending = Ending::new(None, None, now).with_doomed(new).with_code(status.code());
                 ended(ending.kill(&self.policy))
             }
-            (_, Bond::Loose) => (State::Starting { new, admin: Admin::Answers, old: None }, vec![]),
+            (_, Bond::Loose) => {
+                let hurry = Effect::Arm(Timer::Live, self.policy.hand_over.live_within.min(HURRY));
+                (State::Starting { new, admin: Admin::Answers, old: None }, vec![hurry])
+            }
             (_, Bond::Tied) => (State::BackingOff { wait: Wait::Reaping(new), old: None }, vec![kill]),
         }
     }

@@ -273,12 +273,12 @@ fn what_fails_too_often_is_given_up_and_the_old_serves_on() {
 fn a_crash_during_a_hand_over_leaves_it_to_the_new_one_if_that_can_be() {
     // It holds the sockets already.
     let loose = then(&rising(Bond::Loose), &[died(1, SEGFAULT)]);
-    check(&loose, Stage::Starting, &[]);
+    check(&loose, Stage::Starting, &[Effect::Arm(Timer::Live, Duration::from_secs(1))]);
     check(&then(&loose, &[live(2)]), Stage::Running, &[]);
     // It waits for the dead.
     let tied = then(&rising(Bond::Tied), &[died(1, SEGFAULT)]);
     check(&tied, Stage::BackingOff, &[signal(2, EnvoySignal::Kill)]);
-    check(&then(&tied, &[died(2, Status::KILLED)]), Stage::Starting, &[cold(3, 1)]);
+    check(&then(&tied, &[died(2, Status::KILLED)]), Stage::Starting, &[cold(3, 0)]);
 }
 
 #[test]
@@ -475,4 +475,34 @@ fn the_minimum_drain_counts_from_the_withdrawal() {
     supervisor.on_event(E::Terminate, start + five);
     supervisor.on_event(idle(1), start + five);
     assert_eq!(supervisor.on_event(idle(1), start + five + drain.quiet), term_and_wait(1));
+}
+
+// === Emergencies ===
+
+#[test]
+fn after_a_crash_what_has_failed_already_is_not_tried_before_what_was_good() {
+    // Its hand-over has failed once; then the one that serves dies.
+    let crashed = then(&rising(Bond::Loose), &[died(2, SEGFAULT), died(1, SEGFAULT)]);
+    check(&crashed, Stage::Starting, &[cold(3, 0)]);
+    // What crashes twice may be cured by what is wanted.
+    let twice = [live(1), desired(1), usable(1, Bond::Tied), E::SpawnFailed(nth(2), SpawnFailure::Transient)];
+    let twice =
+        then(&twice, &[desired(2), usable(2, Bond::Tied), died(1, SEGFAULT), died(3, Status::KILLED)]);
+    check(&twice, Stage::Starting, &[cold(4, 0)]);
+    let again = then(&twice, &[died(4, SEGFAULT), due(Timer::Respawn)]);
+    let deadline = Effect::Arm(Timer::Live, Policy::default().hand_over.live_within);
+    check(&again, Stage::Starting, &[cold(5, 2), deadline]);
+    // What was given up is wanted still, and started by nobody.
+    let refused = [live(1), desired(1), E::Validated(revision(1), Verdict::Refused), died(1, SEGFAULT)];
+    check(&refused, Stage::Starting, &[cold(2, 0)]);
+}
+
+#[test]
+fn what_never_was_live_has_its_time_and_then_what_was_good_serves_again() {
+    let alone = then(&rising(Bond::Loose), &[died(1, SEGFAULT), due(Timer::Live)]);
+    check(&alone, Stage::Starting, &[signal(2, EnvoySignal::Kill)]);
+    let again = then(&alone, &[died(2, Status::KILLED), due(Timer::Respawn)]);
+    check(&again, Stage::Starting, &[cold(3, 0)]);
+    // The first of all may wait for its control plane as long as it takes.
+    check(&[due(Timer::Live)], Stage::Starting, &[]);
 }
