@@ -141,10 +141,10 @@ async fn the_first_restart_is_immediate_the_next_one_waits_and_each_costs_budget
             let full = restarts_left(&play.solo).await?;
             kill_it(&first).await?;
             let second = next_after(&play.solo, &first).await?;
-            ensure!(!play.solo.log().contains("to=\"backing-off\""), "it waited the first time");
+            ensure!(!play.solo.log().contains("to=backing-off"), "it waited the first time");
             kill_it(&second).await?;
             let third = next_after(&play.solo, &second).await?;
-            ensure!(play.solo.log().contains("to=\"backing-off\""), "it did not wait the second time");
+            ensure!(play.solo.log().contains("to=backing-off"), "it did not wait the second time");
             ensure!((second.epoch, third.epoch) == (0, 0), "{second:?} {third:?}");
             ensure!(restarts_left(&play.solo).await? == full - 2);
             play.solo.ready().await?;
@@ -261,30 +261,6 @@ async fn held(solo: &Solo) -> Result<()> {
         bail!("it does not say so")
     })
     .await
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_agents_own_servers_outlive_envoy() -> Result<()> {
-    for engine in ENGINES {
-        play(&setup(engine, &[])?, async |play| {
-            let (agent, one) = (play.solo.agent()?, play.solo.newest()?);
-            kill_it(&one).await?;
-            let mut answered = 0;
-            // Each question must be answered, whoever lives.
-            let back = eventually(END, "another one", async || {
-                let asked = get_ok(play.solo.status, "/lifecycle").await;
-                answered += usize::from(asked.is_ok());
-                Ok((asked.map(drop), play.solo.newest().is_ok_and(|next| next.pid != one.pid)))
-            });
-            let (asked, _) = back.await?;
-            asked?;
-            next_after(&play.solo, &one).await?;
-            ensure!(answered > 0 && play.solo.agent()? == agent && play.solo.ended()?.is_none());
-            Ok(())
-        })
-        .await?;
-    }
-    Ok(())
 }
 
 /// Whoever starts an agent with an Envoy that is none is told so by the code that shells have for it.
