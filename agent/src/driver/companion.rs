@@ -133,8 +133,7 @@ impl Watch {
             if let Some(admin) = admin
                 && let Ok(updates) = admin.config_updates().await
                 && updates.workers_started > 0
-                && (self.expected == Expected::Nothing
-                    || (updates.clusters.accepted > 0 && updates.listeners.accepted > 0))
+                && self.expected.has_come(updates)
             {
                 return;
             }

@@ -179,7 +179,7 @@ impl Observer {
             return true;
         }
         let updates = self.admin.config_updates().await;
-        updates.is_ok_and(|updates| updates.clusters.accepted > 0 && updates.listeners.accepted > 0)
+        updates.is_ok_and(|updates| self.expected.has_come(updates))
     }
 
     /// The list of listeners is as cheap as `/ready`, at any size of configuration.

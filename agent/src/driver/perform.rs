@@ -16,7 +16,7 @@ use crate::{
     logs::{self, LastWords, envoy::Origin},
     process::{self, Child, Output, Program, Wiring},
     supervisor::{
-        Bond, DrainScope, Effect, EnvoySignal, Event, Generation, Launch, SpawnFailure, Start, Timer,
+        Bond, DrainScope, Effect, EnvoySignal, Event, Generation, Launch, Role, SpawnFailure, Start, Timer,
     },
 };
 
@@ -87,7 +87,10 @@ impl Driver {
     }
 
     async fn spawn(&mut self, new: Generation, start: Start) {
-        if let Start::After(old, Bond::Loose) = start {
+        // One that leaves already has closed its listeners; what is held is its successor's.
+        if let Start::After(old, Bond::Loose) = start
+            && self.supervisor.phase().role(old) == Role::Serving
+        {
             self.hold(old).await;
         }
         if new.launch != Launch::FIRST && !matches!(start, Start::After(..)) {

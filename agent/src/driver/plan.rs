@@ -196,7 +196,12 @@ fn redirect(value: &mut Value, from: SocketAddr, to: &Value) {
 /// A bootstrap of the user's own may need no control plane.
 fn expected(bootstrap: &Value) -> Expected {
     let asks = |field: &str| bootstrap.pointer(&format!("/dynamic_resources/{field}")).is_some();
-    if asks("cds_config") && asks("lds_config") { Expected::ClustersAndListeners } else { Expected::Nothing }
+    match (asks("cds_config"), asks("lds_config")) {
+        (true, true) => Expected::ClustersAndListeners,
+        (true, false) => Expected::Clusters,
+        (false, true) => Expected::Listeners,
+        (false, false) => Expected::Nothing,
+    }
 }
 
 #[cfg(test)]
@@ -219,8 +224,14 @@ mod tests {
     #[test]
     fn readiness_waits_for_what_the_bootstrap_asks_for() {
         let ads = json!({"ads": {}});
-        let both = json!({"dynamic_resources": {"cds_config": ads, "lds_config": ads}});
-        assert_eq!(expected(&both), Expected::ClustersAndListeners);
+        for (dynamic, told) in [
+            (json!({"cds_config": ads, "lds_config": ads}), Expected::ClustersAndListeners),
+            (json!({"cds_config": ads}), Expected::Clusters),
+            (json!({"lds_config": ads}), Expected::Listeners),
+            (json!({"ads_config": {}}), Expected::Nothing),
+        ] {
+            assert_eq!(expected(&json!({"dynamic_resources": dynamic})), told, "{dynamic}");
+        }
         assert_eq!(expected(&json!({"static_resources": {}})), Expected::Nothing);
     }
 }

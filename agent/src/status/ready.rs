@@ -21,6 +21,10 @@ use crate::{
 pub enum Expected {
     /// Clusters and listeners, as every bootstrap of ours does.
     ClustersAndListeners,
+    /// Clusters; the listeners are in the bootstrap.
+    Clusters,
+    /// Listeners; the clusters are in the bootstrap.
+    Listeners,
     /// None: a bootstrap of the user's own that is complete by itself.
     Nothing,
 }
@@ -44,6 +48,21 @@ pub(super) struct Readiness {
     /// The launch whose configuration has arrived. Launches count from one.
     complete: AtomicU32,
     last: Mutex<Option<Unready>>,
+}
+
+// === impl Expected ===
+
+impl Expected {
+    /// Whether everything has been taken from the control plane at least once.
+    pub fn has_come(self, updates: ConfigUpdates) -> bool {
+        let (clusters, listeners) = (updates.clusters.accepted > 0, updates.listeners.accepted > 0);
+        match self {
+            Self::ClustersAndListeners => clusters && listeners,
+            Self::Clusters => clusters,
+            Self::Listeners => listeners,
+            Self::Nothing => true,
+        }
+    }
 }
 
 // === impl Readiness ===
@@ -92,9 +111,8 @@ fn in_phase(phase: Phase) -> Result<(), Unready> {
 }
 
 fn complete(stage: Stage, expected: Expected, updates: ConfigUpdates) -> Result<(), Unready> {
-    let both = updates.clusters.accepted > 0 && updates.listeners.accepted > 0;
-    match expected {
-        Expected::ClustersAndListeners if !both => Err(Unready::NoConfig(updates)),
+    match stage {
+        _ if !expected.has_come(updates) => Err(Unready::NoConfig(updates)),
         _ if stage == Stage::Starting => Err(Unready::Starting),
         _ if updates.workers_started == 0 => Err(Unready::NoWorkers),
         _ => Ok(()),
@@ -160,7 +178,7 @@ mod tests {
 
     #[test]
     fn ready_takes_clusters_and_listeners_and_workers() {
-        use Expected::{ClustersAndListeners as Both, Nothing};
+        use Expected::{Clusters, ClustersAndListeners as Both, Listeners, Nothing};
         let check = |stage, expected, updates, reason: &str| {
             let seen = complete(stage, expected, updates);
             let seen = seen.map_or_else(|unready| unready.to_string(), |()| "ready".into());
@@ -193,6 +211,13 @@ mod tests {
         );
         check(Stage::Running, Nothing, updates((0, 0), (0, 0), 1), "ready");
         check(Stage::Running, Nothing, updates((0, 0), (0, 0), 0), "Envoy's workers have not started");
+        check(Stage::Running, Clusters, updates((1, 0), (0, 0), 1), "ready");
+        check(Stage::Running, Listeners, updates((0, 0), (1, 0), 1), "ready");
+        for (expected, updates) in
+            [(Clusters, updates((0, 0), (1, 0), 1)), (Listeners, updates((1, 0), (0, 0), 1))]
+        {
+            assert_eq!(complete(Stage::Running, expected, updates), Err(Unready::NoConfig(updates)));
+        }
     }
 
     #[test]

@@ -168,6 +168,11 @@ impl Supervisor {
             (S::Starting { new, old, .. }, E::AdminBack(back)) if back == new.launch => {
                 (S::Starting { new, admin: Admin::Answers, old }, vec![])
             }
+            // What never was LIVE may never be, and something else was: that one next.
+            (S::Starting { new, .. }, E::Due(Timer::Live)) if self.is_a_venture(new.revision) => {
+                self.attempts.spend(Duration::ZERO);
+                (self.state, vec![Effect::Signal(new.launch, EnvoySignal::Kill)])
+            }
             (S::Starting { new, admin: Admin::Silent, .. }, E::Due(Timer::Hung)) => {
                 (self.state, vec![Effect::Signal(new.launch, EnvoySignal::Kill), self.hung()])
             }
@@ -286,15 +291,23 @@ impl Supervisor {
             None => (Epoch::FIRST, Start::Cold),
         };
         let new = Generation { launch: self.launch, epoch, revision: self.startable() };
-        (State::Starting { new, admin: Admin::Answers, old }, vec![Effect::Spawn(new, start)])
+        let mut effects = vec![Effect::Spawn(new, start)];
+        if self.is_a_venture(new.revision) {
+            effects.push(Effect::Arm(Timer::Live, self.policy.hand_over.live_within));
+        }
+        (State::Starting { new, admin: Admin::Answers, old }, effects)
     }
 
-    /// What a start in an emergency uses: what is wanted if it is known to be good, else what was good last.
+    /// What a start in an emergency uses: what is wanted if Envoy would take it and has not failed with it, else
+    /// what was good last.
     fn startable(&self) -> Revision {
-        match (self.wish.bond(), self.proven) {
-            (None, Some(proven)) => proven,
-            _ => self.wish.desired,
-        }
+        let promising = self.wish.bond().is_some() && !self.wish.is_refused() && self.attempts.is_full();
+        self.proven.filter(|_| !promising).unwrap_or(self.wish.desired)
+    }
+
+    /// Whether this was never LIVE while something else was.
+    fn is_a_venture(&self, revision: Revision) -> bool {
+        self.proven.is_some_and(|proven| proven != revision)
     }
 
     fn live(&mut self, one: Generation, old: Option<Old>, now: Instant) -> Next {

@@ -77,6 +77,11 @@ impl Budget {
         Self { policy, spent: 0 }
     }
 
+    /// Whether nothing has failed yet.
+    pub(super) fn is_full(&self) -> bool {
+        self.spent == 0
+    }
+
     /// Tries that are left.
     pub(super) fn left(&self) -> u32 {
         self.policy.budget.saturating_sub(self.spent)

@@ -275,10 +275,48 @@ fn a_crash_during_a_hand_over_leaves_it_to_the_new_one_if_that_can_be() {
     let loose = then(&rising(Bond::Loose), &[died(1, SEGFAULT)]);
     check(&loose, Stage::Starting, &[]);
     check(&then(&loose, &[live(2)]), Stage::Running, &[]);
-    // It waits for the dead.
+    // It waits for the dead. What was good last is sure to be LIVE, and is handed over from then.
     let tied = then(&rising(Bond::Tied), &[died(1, SEGFAULT)]);
     check(&tied, Stage::BackingOff, &[signal(2, EnvoySignal::Kill)]);
-    check(&then(&tied, &[died(2, Status::KILLED)]), Stage::Starting, &[cold(3, 1)]);
+    let cold_start = then(&tied, &[died(2, Status::KILLED)]);
+    check(&cold_start, Stage::Starting, &[cold(3, 0)]);
+    check(&then(&cold_start, &[live(3)]), Stage::Running, &after(4, 1, 1, 3, Bond::Tied));
+}
+
+#[test]
+fn a_crash_never_leaves_it_to_a_state_that_has_failed() {
+    let crash = |events: &[Event]| check(events, Stage::Starting, &[cold(3, 0)]);
+    for bond in [Bond::Loose, Bond::Tied] {
+        // Before the next try, in whichever order the two are reaped.
+        crash(&then(&rising(bond), &[died(2, CLEAN), died(1, SEGFAULT)]));
+    }
+    crash(&then(&rising(Bond::Tied), &[died(2, CLEAN), died(1, CLEAN)]));
+    crash(&then(&rising(Bond::Tied), &[died(1, CLEAN), died(2, CLEAN)]));
+    let mut given_up = rising(Bond::Loose);
+    for launch in 2..=12 {
+        given_up.extend([died(launch, SEGFAULT), due(Timer::Retry)]);
+    }
+    check(&then(&given_up, &[died(1, SEGFAULT)]), Stage::Starting, &[cold(13, 0)]);
+}
+
+#[test]
+fn what_never_was_live_has_its_deadline_also_when_nobody_serves_beside_it() {
+    let live_within = Effect::Arm(Timer::Live, Policy::default().hand_over.live_within);
+    let kill = |launch| [signal(launch, EnvoySignal::Kill)];
+    let alone = then(&rising(Bond::Loose), &[died(1, SEGFAULT), due(Timer::Live)]);
+    check(&alone, Stage::Starting, &kill(2));
+    let again = Effect::Arm(Timer::Respawn, Duration::from_millis(200));
+    let backing_off = then(&alone, &[died(2, Status::KILLED)]);
+    check(&backing_off, Stage::BackingOff, &[again]);
+    check(&then(&backing_off, &[due(Timer::Respawn)]), Stage::Starting, &[cold(3, 0)]);
+    // Wanted while nobody lived.
+    let crashes = [live(1), died(1, SEGFAULT), died(2, SEGFAULT), desired(1), usable(1, Bond::Loose)];
+    let cold_start = then(&crashes, &[due(Timer::Respawn)]);
+    check(&cold_start, Stage::Starting, &[cold(3, 1), live_within]);
+    check(&then(&cold_start, &[due(Timer::Live)]), Stage::Starting, &kill(3));
+    // The first one of all may wait for its control plane, and so may one that was LIVE before.
+    check(&[due(Timer::Live)], Stage::Starting, &[]);
+    check(&[live(1), died(1, SEGFAULT), due(Timer::Live)], Stage::Starting, &[]);
 }
 
 #[test]
