@@ -168,6 +168,9 @@ pub struct ProxyFlags {
     /// How a new Envoy takes over from the one before
     #[arg(long = "hotRestartMode", value_enum, default_value_t)]
     pub hot_restart_mode: HotRestartMode,
+    /// How long a new Envoy may take to become LIVE before it is given up; the one before serves on
+    #[arg(long = "hotRestartDeadline", value_parser = duration::parse, default_value = "60s")]
+    pub hot_restart_deadline: Duration,
     /// Whether a crashed Envoy is started again; if never, the agent ends with its status
     #[arg(long = "restartPolicy", value_enum, default_value_t)]
     pub restart_policy: RestartPolicy,

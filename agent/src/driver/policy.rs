@@ -27,7 +27,12 @@ pub(super) fn policy(flags: &cli::ProxyFlags, config: &Config, allowed: Allowed)
             cli::RestartPolicy::Always => default.restart,
             cli::RestartPolicy::Never => RestartPolicy::NEVER,
         },
-        hand_over: HandOverPolicy { allowed, leave_within: parent_shutdown(config), ..default.hand_over },
+        hand_over: HandOverPolicy {
+            allowed,
+            live_within: flags.hot_restart_deadline,
+            leave_within: parent_shutdown(config),
+            ..default.hand_over
+        },
         kill_grace: drain.kill_grace,
         ..default
     }

@@ -191,6 +191,8 @@ impl Supervisor {
         now: Instant,
     ) -> Next {
         let kill = Effect::Signal(new.launch, EnvoySignal::Kill);
+        // Whoever has failed: if the new one is not LIVE soon, what was good last is to serve.
+        self.attempts.spend(Duration::ZERO);
         match (self.budget.spend(lived), bond) {
             (Respawn::Never, _) => {
                 let ending = Ending::new(None, None, now).with_doomed(new).with_code(status.code());

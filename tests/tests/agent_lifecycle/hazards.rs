@@ -1,1 +1,112 @@
-//! To be written.
+//! Everything that is known to go wrong in a hot restart, provoked. Native has more of it than mediated, where the agent is
+//! between the two Envoys; what users see is to be the same.
+//!
+//! ```text
+//! rising     the new one fails, hangs, or is shot before it is LIVE
+//! leaving    one of the two is shot after it
+//! ```
+
+mod leaving;
+mod rising;
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+
+use anyhow::{Context, Result};
+use nix::sys::signal::{Signal, kill};
+use pilot_tests::mesh::END;
+use pilot_tests::process::Seen;
+use pilot_tests::solo::{Front, Generation, Solo};
+use pilot_tests::wait::eventually;
+use serde_json::{Value, json};
+
+/// A control plane that takes every connection and never says a word.
+pub(super) struct Silent {
+    listener: TcpListener,
+}
+
+/// For how long an Envoy waits for configuration that does not come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// It is never LIVE.
+    ForEver,
+    /// It is LIVE after a second, with what it has.
+    OneSecond,
+}
+
+// === impl Silent ===
+
+impl Silent {
+    pub(super) fn start() -> Result<Self> {
+        // The kernel takes connections up to the backlog: nobody has to.
+        Ok(Self { listener: TcpListener::bind((Ipv4Addr::LOCALHOST, 0))? })
+    }
+
+    fn address(&self) -> Result<SocketAddr> {
+        self.listener.local_addr().context("where nobody answers")
+    }
+
+    /// A front's bootstrap at this revision that also asks us for these.
+    pub(super) fn asked_for(
+        &self,
+        wanted: &[&str],
+        wait: Wait,
+        (front, revision, admin): (&Front, u32, SocketAddr),
+    ) -> Result<Value> {
+        let mut bootstrap = front.bootstrap(revision, admin);
+        let seconds = match wait {
+            Wait::ForEver => "0s",
+            Wait::OneSecond => "1s",
+        };
+        let at = self.address()?;
+        let source = json!({"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": seconds});
+        let service = json!({"envoy_grpc": {"cluster_name": "silent"}});
+        let mut dynamic = json!({
+            "ads_config": {"api_type": "GRPC", "transport_api_version": "V3", "grpc_services": [service]},
+        });
+        for resource in wanted {
+            dynamic[*resource] = source.clone();
+        }
+        bootstrap["dynamic_resources"] = dynamic;
+        let endpoint = json!({"address": {"socket_address": {"address": at.ip(), "port_value": at.port()}}});
+        let clusters = bootstrap["static_resources"]["clusters"].as_array_mut().context("clusters")?;
+        clusters.push(json!({
+            "name": "silent",
+            "load_assignment": {"cluster_name": "silent", "endpoints": [{"lb_endpoints": [{"endpoint": endpoint}]}]},
+            "typed_extension_protocol_options": {
+                "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                    "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                    "explicit_http_config": {"http2_protocol_options": {}},
+                },
+            },
+        }));
+        Ok(bootstrap)
+    }
+
+    /// Makes the agent want an Envoy that never is LIVE.
+    pub(super) fn stall(&self, solo: &Solo, revision: u32) -> Result<()> {
+        let wanted = ["cds_config", "lds_config"];
+        solo.rewrite(&self.asked_for(&wanted, Wait::ForEver, (&solo.front, revision, solo.admin))?)
+    }
+}
+
+/// Sends one of the agent's Envoys a signal that the agent knows nothing of.
+pub(super) fn send(envoy: &Generation, signal: Signal) -> Result<()> {
+    kill(envoy.pid, signal).with_context(|| format!("send {signal} to {envoy:?}"))
+}
+
+/// Waits until this Envoy is dead and reaped.
+pub(super) async fn gone(envoy: &Generation) -> Result<()> {
+    eventually(END, "an Envoy is gone", async || match Seen::read(envoy.pid) {
+        None => Ok(()),
+        Some(seen) => anyhow::bail!("{seen:?}"),
+    })
+    .await
+}
+
+/// What the agent's last known exit was: Envoy's process, in its own words.
+pub(super) async fn exit_of(solo: &Solo, envoy: &Generation) -> Result<Value> {
+    let exits = solo.lifecycle().await?["exits"].clone();
+    let pid = envoy.pid.as_raw();
+    let exit = exits.as_array().into_iter().flatten().find(|exit| exit["pid"] == pid).cloned();
+    exit.with_context(|| format!("{pid} is not among {exits}"))
+}

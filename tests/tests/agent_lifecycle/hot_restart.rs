@@ -1,22 +1,91 @@
 //! A new Envoy takes over from a running one.
 
+use std::fs;
 use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use pilot_tests::load::Traffic;
+use nix::sys::signal::Signal;
+use pilot_tests::load::{Class, Load, Traffic};
 use pilot_tests::mesh::END;
-use pilot_tests::solo::{Setup, Solo, Stage};
+use pilot_tests::solo::{Engine, Front, Generation, Setup, Solo, Stage};
 use pilot_tests::wait::eventually;
+use tempfile::TempDir;
+use tokio::time::sleep;
 
 use super::ENGINES;
 
+/// One agent, and what it needs.
+pub(super) struct Play {
+    pub(super) solo: Solo,
+    pub(super) stage: Stage,
+    pub(super) dir: TempDir,
+}
+
+/// An agent with this engine that says all it knows, and these flags.
+pub(super) fn setup(engine: Engine, flags: &[&str]) -> Result<Setup> {
+    let mut setup = Setup::with_engine(engine)?;
+    setup.flags = flags.iter().map(ToString::to_string).collect();
+    setup.flags.push("--log_output_level=default:debug".into());
+    setup.proxy.insert("parentShutdownDuration".into(), "4s".into());
+    Ok(setup)
+}
+
+/// Tells a story of an agent that is ready at its beginning. One that ends badly ends with the agent's log.
+pub(super) async fn play(setup: &Setup, story: impl AsyncFnOnce(&mut Play) -> Result<()>) -> Result<()> {
+    let (dir, stage) = (tempfile::tempdir()?, Stage::start(Ipv4Addr::LOCALHOST.into()).await?);
+    let solo = Solo::start(dir.path(), &stage.front()?, setup)?;
+    let mut play = Play { solo, stage, dir };
+    play.solo.ready().await?;
+    let told = story(&mut play).await;
+    told.with_context(|| format!("with {:?}:\n{}", setup.engine, play.solo.log()))
+}
+
+/// Enough load to notice a gap of some milliseconds, and little enough for many tests beside each other.
+pub(super) fn traffic(front: &Front) -> Traffic {
+    let light = |class| Load { clients: 1, think: Duration::from_millis(10), ..front.load(class) };
+    let classes = [("new", Class::New), ("keep-alive", Class::KeepAlive), ("tcp", Class::Tcp)];
+    Traffic::start(classes.map(|(name, class)| (name, light(class))))
+}
+
+/// Ends it; an error if any request failed.
+pub(super) async fn lost_nothing(traffic: Traffic) -> Result<()> {
+    for (name, report) in traffic.stop().await? {
+        report.faultless().context(name)?;
+    }
+    Ok(())
+}
+
 /// Waits until one Envoy is left, and it has this revision.
-async fn alone(solo: &Solo, revision: u32) -> Result<()> {
+pub(super) async fn alone(solo: &Solo, revision: u32) -> Result<Generation> {
     solo.serves(revision).await?;
     eventually(END, "one generation is left", async || {
-        let generations = solo.generations()?;
+        let mut generations = solo.generations()?;
         ensure!(generations.len() == 1, "{generations:?}");
-        Ok(())
+        generations.pop().context("none")
+    })
+    .await
+}
+
+/// Nothing is started or ended for this long: longer than what would have done it takes.
+pub(super) async fn unmoved(solo: &Solo, quiet: Duration) -> Result<()> {
+    let (before, began) = (solo.generations()?, Instant::now());
+    while began.elapsed() < quiet {
+        let now = solo.generations()?;
+        ensure!(now == before, "{before:?} became {now:?} after {:?}", began.elapsed());
+        sleep(Duration::from_millis(10)).await;
+    }
+    Ok(())
+}
+
+/// Waits until there are two.
+pub(super) async fn both(solo: &Solo) -> Result<(Generation, Generation)> {
+    eventually(END, "a second generation", async || {
+        let generations = solo.generations()?;
+        let [old, new] = generations.as_slice() else { anyhow::bail!("{generations:?}") };
+        Ok((old.clone(), new.clone()))
     })
     .await
 }
@@ -24,23 +93,123 @@ async fn alone(solo: &Solo, revision: u32) -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_bootstrap_takes_over_under_load_and_nobody_loses_a_request() -> Result<()> {
     for engine in ENGINES {
-        let dir = tempfile::tempdir()?;
-        let stage = Stage::start(Ipv4Addr::LOCALHOST.into()).await?;
-        let mut setup = Setup::with_engine(engine)?;
-        setup.flags.push("--log_output_level=default:debug".into());
-        setup.proxy.insert("parentShutdownDuration".into(), "4s".into());
-        let mut solo = Solo::start(dir.path(), &stage.front()?, &setup)?;
-        solo.ready().await?;
-        let traffic = Traffic::start(solo.front.mix()?);
-        for revision in 2..8 {
-            solo.revise(revision)?;
-            alone(&solo, revision).await.with_context(|| solo.log())?;
-            solo.check()?;
-        }
-        println!("{}", solo.log());
-        for (name, report) in traffic.stop().await? {
-            report.faultless().with_context(|| format!("{}: {name}", engine.name()))?;
-        }
+        let story = async |play: &mut Play| {
+            let traffic = Traffic::start(play.solo.front.mix()?);
+            for revision in 2..5 {
+                play.solo.revise(revision)?;
+                let one = alone(&play.solo, revision).await?;
+                ensure!(one.epoch == revision - 1, "{one:?}");
+            }
+            play.solo.check()?;
+            lost_nothing(traffic).await
+        };
+        play(&setup(engine, &[])?, story).await?;
+    }
+    Ok(())
+}
+
+/// Waits until this revision is alone; how many generations there were at most.
+async fn crowd_until(solo: &Solo, revision: u32) -> Result<usize> {
+    let mut most = 0;
+    eventually(END, "the last revision is alone", async || {
+        let generations = solo.generations()?.len();
+        most = most.max(generations);
+        ensure!(generations == 1, "{generations} generations");
+        let now = solo.front.revision().await?;
+        ensure!(now == revision, "revision {now}");
+        Ok(())
+    })
+    .await?;
+    Ok(most)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_quick_changes_make_two_generations_at_most_and_the_last_one_wins() -> Result<()> {
+    for engine in ENGINES {
+        let story = async |play: &mut Play| {
+            let traffic = traffic(&play.solo.front);
+            play.solo.revise(2)?;
+            let (_, second) = both(&play.solo).await?;
+            // While that one rises.
+            play.solo.revise(3)?;
+            play.solo.revise(4)?;
+            let most = crowd_until(&play.solo, 4).await?;
+            ensure!(most <= 2, "{most} generations");
+            let one = play.solo.newest()?;
+            ensure!((second.epoch, one.epoch) == (1, 2), "{second:?} {one:?}");
+            let seen = traffic.report().by_revision();
+            ensure!(!seen.contains_key(&3), "the one in between ran: {seen:?}");
+            lost_nothing(traffic).await
+        };
+        play(&setup(engine, &[])?, story).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_triggers_at_once_are_hand_overs_one_after_the_other() -> Result<()> {
+    for engine in ENGINES {
+        let story = async |play: &mut Play| {
+            let traffic = traffic(&play.solo.front);
+            let first = play.solo.newest()?;
+            play.solo.signal(Signal::SIGHUP)?;
+            play.solo.restart().await?;
+            play.solo.revise(2)?;
+            let most = crowd_until(&play.solo, 2).await?;
+            ensure!(most <= 2, "{most} generations");
+            let one = play.solo.newest()?;
+            ensure!(one.pid != first.pid && (1..=3).contains(&one.epoch), "{one:?}");
+            let exits = play.solo.lifecycle().await?["exits"].clone();
+            let peaceful = |exit: &serde_json::Value| exit["reason"] == "handed_over";
+            ensure!(exits.as_array().is_some_and(|exits| exits.iter().all(peaceful)), "{exits}");
+            lost_nothing(traffic).await
+        };
+        play(&setup(engine, &[])?, story).await?;
+    }
+    Ok(())
+}
+
+/// A copy of Envoy that does the same and is not the same.
+fn put_envoy(real: &Path, path: &Path, mark: &[u8]) -> Result<()> {
+    let partial = path.with_extension("partial");
+    let mut content = fs::read(real)?;
+    // What comes after the last section of a program is nothing to the kernel.
+    content.extend_from_slice(mark);
+    fs::write(&partial, content)?;
+    fs::set_permissions(&partial, fs::Permissions::from_mode(0o755))?;
+    fs::rename(&partial, path).context("put a program in its place")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_binary_replaced_in_place_takes_over_and_its_own_copy_does_not() -> Result<()> {
+    for engine in ENGINES {
+        let binaries = tempfile::tempdir()?;
+        let mut setup = setup(engine, &[])?;
+        let (real, path) = (setup.envoy.clone(), binaries.path().join("envoy"));
+        put_envoy(&real, &path, b"one")?;
+        setup.envoy.clone_from(&path);
+        let story = async |play: &mut Play| {
+            let traffic = traffic(&play.solo.front);
+            let first = play.solo.newest()?;
+            let put = Instant::now();
+            put_envoy(&real, &path, b"two")?;
+            let next = eventually(END, "the new program runs", async || {
+                let next = play.solo.newest()?;
+                ensure!(next.epoch == first.epoch + 1, "{next:?}");
+                Ok(next)
+            });
+            let next = next.await?;
+            let took = put.elapsed();
+            let one = alone(&play.solo, 1).await?;
+            ensure!(one == next, "{one:?}, not {next:?}");
+            let runs = fs::read_link(format!("/proc/{}/exe", one.pid))?;
+            ensure!(runs == path, "it runs {}", runs.display());
+
+            put_envoy(&real, &path, b"two")?;
+            unmoved(&play.solo, took * 2).await?;
+            lost_nothing(traffic).await
+        };
+        play(&setup, story).await?;
     }
     Ok(())
 }
