@@ -163,14 +163,15 @@ fn wrapped(dir: &Path, preparation: &str) -> Result<PathBuf> {
 #[tokio::test(flavor = "multi_thread")]
 async fn envoy_may_open_as_many_files_as_the_hard_limit_allows() -> Result<()> {
     let dir = tempfile::tempdir()?;
-    let agent = wrapped(dir.path(), "ulimit -H -n 4096; ulimit -S -n 512")?;
+    let agent = wrapped(dir.path(), "ulimit -S -n 512; ulimit -H -n 4096")?;
     let sidecar = Sidecar::ready(&Setup { agent: Some(agent), ..patient()? }).await?;
     let limits = |pid: Pid| -> Result<Vec<String>> {
         let limits = fs::read_to_string(format!("/proc/{pid}/limits"))?;
         let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
         Ok(line.context("no limit of open files")?.split_whitespace().take(2).map(str::to_owned).collect())
     };
-    ensure!(limits(sidecar.solo.newest()?.pid)? == ["4096", "4096"]);
+    let seen = limits(sidecar.solo.newest()?.pid)?;
+    ensure!(seen == ["4096", "4096"], "soft and hard: {seen:?}");
     Ok(())
 }
 

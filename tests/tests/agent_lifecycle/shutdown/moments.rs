@@ -30,6 +30,13 @@ fn patient_with(engine: Engine) -> Result<Setup> {
     Ok(setup)
 }
 
+/// The sockets of Envoys' admins: the last thing that one makes before it waits for its control plane.
+fn admins(sidecar: &Sidecar) -> Result<Vec<String>> {
+    let folder = std::fs::read_dir(sidecar.dir.path().join("etc/istio/proxy/run"))?;
+    let names = folder.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    Ok(names.filter(|name| name.starts_with("admin-")).collect())
+}
+
 // === impl Service ===
 
 impl Service {
@@ -109,8 +116,11 @@ async fn during_a_hand_over_sigterm_loses_no_request() -> Result<()> {
         let mut next = solo.front.bootstrap(2, solo.admin);
         waits_for_ever(&mut next);
         solo.rewrite(&next)?;
-        eventually(START, "a second Envoy rises", async || {
+        eventually(START, "a second Envoy is about to take over", async || {
             ensure!(solo.generations()?.len() == 2, "{:?}", solo.lifecycle().await?);
+            // It has asked for the sockets then, and a native one has closed the other's admin.
+            let admins = admins(&service.sidecar)?;
+            ensure!(admins.len() == 2, "{admins:?}");
             Ok(())
         })
         .await
@@ -129,7 +139,14 @@ async fn while_an_old_envoy_still_serves_sigterm_loses_no_request_of_either() ->
         let request = under_way(&slow.solo, "/delay/8000").await?;
         for solo in [&service.sidecar.solo, &slow.solo] {
             solo.revise(2)?;
-            solo.serves(2).await?;
+            eventually(END, "the second Envoy is known to be LIVE", async || {
+                let life = solo.lifecycle().await?;
+                let newest = life["generations"].as_array().and_then(|all| all.last());
+                let newest = newest.context("no Envoy")?;
+                ensure!(newest["epoch"] == 1 && newest["live_after_ms"].is_u64(), "{life}");
+                Ok(())
+            })
+            .await?;
         }
         ensure!(slow.solo.generations()?.len() == 2, "{:?}", slow.solo.generations()?);
         let Sidecar { mut solo, .. } = slow;
