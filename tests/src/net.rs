@@ -5,7 +5,7 @@
 //! beside each other, also in other processes, never meet.
 
 use std::fs::{self, File};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -17,7 +17,7 @@ use http::Method;
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::TokioIo;
 use nix::fcntl::{Flock, FlockArg};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 /// Below every default ephemeral range (Linux: 32768), above what a developer is likely to run.
 const PORTS: Range<u16> = 20000..30000;
@@ -46,12 +46,22 @@ pub fn free_port() -> Result<u16> {
         taken.next = (taken.next + 1) % size;
         let file = File::create(folder.join(port.to_string())).context("create the lock of a port")?;
         let Ok(lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else { continue };
-        if TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok() {
+        if is_free(port) {
             taken.locks.push(lock);
             return Ok(port);
         }
     }
     anyhow::bail!("no free port in {PORTS:?}")
+}
+
+/// Never listens: a child that is forked at this moment inherits the socket until it executes its program, and a socket that
+/// only has its name is in nobody's way.
+fn is_free(port: u16) -> bool {
+    let bound = TcpSocket::new_v4().and_then(|socket| {
+        socket.set_reuseaddr(true)?;
+        socket.bind((Ipv4Addr::UNSPECIFIED, port).into())
+    });
+    bound.is_ok()
 }
 
 fn lock_folder() -> Result<PathBuf> {
@@ -117,6 +127,7 @@ async fn ask(method: Method, address: SocketAddr, path: &str) -> Result<(u16, St
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::net::TcpListener;
 
     use super::*;
 
@@ -128,7 +139,9 @@ mod tests {
         let ports: Vec<u16> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
         assert_eq!(ports.iter().collect::<BTreeSet<_>>().len(), 80);
         for port in ports {
-            TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap();
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
+            assert!(!is_free(port), "somebody listens");
+            drop(listener);
         }
     }
 }

@@ -85,6 +85,8 @@ pub struct Setup {
     pub environment: Vec<(String, String)>,
     /// Fields of `ProxyConfig`, over those of [`Solo`].
     pub proxy: Map<String, Value>,
+    /// What the agent is to run beside Envoy, by `run -- CMD`; if empty, nothing.
+    pub command: Vec<String>,
 }
 
 /// A running `pilot-agent` and its Envoys. Dropping it kills the agent.
@@ -130,6 +132,7 @@ impl Setup {
             flags: Vec::new(),
             environment: Vec::new(),
             proxy: Map::new(),
+            command: Vec::new(),
         })
     }
 
@@ -159,11 +162,25 @@ impl Setup {
 impl Solo {
     /// Starts an agent on a front, with the front's bootstrap at revision 1. It need not be ready when this returns.
     pub fn start(dir: &Path, front: &Front, setup: &Setup) -> Result<Self> {
+        Self::start_with(dir, front, setup, |_| {})
+    }
+
+    /// The same with a bootstrap that is changed before anybody reads it. [`Solo::revise`] knows nothing of that.
+    pub fn start_with(
+        dir: &Path,
+        front: &Front,
+        setup: &Setup,
+        change: impl FnOnce(&mut Value),
+    ) -> Result<Self> {
         let (status, admin) = (local(free_port()?), local(free_port()?));
         let mut command = setup.command()?;
-        command.args(["proxy", "sidecar"]).args(&setup.flags).current_dir(dir);
+        let verb = if setup.command.is_empty() { "proxy" } else { "run" };
+        command.args([verb, "sidecar"]).args(&setup.flags).current_dir(dir);
         if let Some(engine) = setup.engine {
             command.args(["--hotRestartMode", engine.name()]);
+        }
+        if !setup.command.is_empty() {
+            command.arg("--").args(&setup.command);
         }
         let bootstrap = dir.join("bootstrap.json");
         let mut proxy = json!({
@@ -182,7 +199,9 @@ impl Solo {
         command.env("INSTANCE_IP", front.http.ip().to_string());
         command.env("POD_NAME", "solo").env("POD_NAMESPACE", "default");
         command.envs(setup.environment.iter().map(|(name, value)| (name, value)));
-        write_whole(&bootstrap, &front.bootstrap(1, admin))?;
+        let mut first = front.bootstrap(1, admin);
+        change(&mut first);
+        write_whole(&bootstrap, &first)?;
         let process = Process::spawn("agent", &mut command, dir)?;
         let (spawned, front) = (Instant::now(), front.clone());
         let (place, dir, shm) = (setup.place, dir.to_owned(), None);
@@ -238,6 +257,21 @@ impl Solo {
         post_ok(self.status, "/restart").await.map(drop)
     }
 
+    /// `POST /drain`: takes it out of service.
+    pub async fn withdraw(&self) -> Result<()> {
+        post_ok(self.status, "/drain").await.map(drop)
+    }
+
+    /// Waits until `/lifecycle` says that it is in this phase.
+    pub async fn reaches(&self, phase: &str) -> Result<()> {
+        let reached = eventually(START, "the phase is reached", async || {
+            let life = self.lifecycle().await?;
+            ensure!(life["phase"] == phase, "{} instead of {phase}", life["phase"]);
+            Ok(())
+        });
+        reached.await.with_context(|| self.process.tail(30))
+    }
+
     /// `GET /lifecycle`
     pub async fn lifecycle(&self) -> Result<Value> {
         serde_json::from_str(&get_ok(self.status, "/lifecycle").await?).context("read /lifecycle")
@@ -291,6 +325,16 @@ impl Solo {
     /// What a run must not leave behind: bootstraps and sockets in its folder, shared memory, processes. One line for each.
     pub fn leftovers(&self) -> Result<Vec<String>> {
         leftovers::of(&self.dir, self.shm.as_ref())
+    }
+
+    /// Waits until there is nothing of that: the kernel ends processes in its own time.
+    pub async fn nothing_left(&self) -> Result<()> {
+        let gone = eventually(END, "nothing is left", async || {
+            let left = self.leftovers()?;
+            ensure!(left.is_empty(), "{left:?}");
+            Ok(())
+        });
+        gone.await.with_context(|| self.process.tail(30))
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
     process::Child,
     signals::Caught,
     status::Order,
-    supervisor::{Event, Launch, Status, Timer},
+    supervisor::{Event, Launch, Stage, Status, Timer},
 };
 
 /// Something to be turned into events.
@@ -102,7 +102,9 @@ impl Driver {
                 }
             }
             What::Deaf => {
-                if let Some(generation) = self.ledger.get(launch).map(|entry| entry.generation)
+                // Whoever is told to leave by a signal needs no other word.
+                if self.supervisor.phase().stage == Stage::Draining
+                    && let Some(generation) = self.ledger.get(launch).map(|entry| entry.generation)
                     && let Err(error) = self.engine.drain(generation).await
                 {
                     warn!(error = %Chain(&error), "Envoy is not told to drain at all");

@@ -23,7 +23,7 @@ use pilot_tests::wait::eventually;
 use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
@@ -83,14 +83,29 @@ async fn ask(to: &str, host: &str) -> Result<()> {
         let mut stream = TcpStream::connect(to).await.context("connect")?;
         let request = format!("GET / HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.context("write")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.context("read")?;
-        anyhow::Ok(answer)
+        read_answer(BufReader::new(stream)).await.context("read")
     };
     let answer = tokio::time::timeout(PATIENCE, exchange).await.with_context(|| format!("ask {to}"))??;
     println!("{answer}");
     ensure!(answer.starts_with("HTTP/1.1 200 "), "{to} did not answer 200");
     Ok(())
+}
+
+/// Up to the length it announces: an Envoy that drains closes seconds later.
+async fn read_answer(mut stream: BufReader<TcpStream>) -> Result<String> {
+    let (mut answer, mut length) = (String::new(), 0);
+    while !answer.ends_with("\r\n\r\n") {
+        let start = answer.len();
+        ensure!(stream.read_line(&mut answer).await? > 0, "it ends in {answer:?}");
+        if let Some((name, value)) = answer[start..].split_once(':')
+            && name.eq_ignore_ascii_case("content-length")
+        {
+            length = value.trim().parse()?;
+        }
+    }
+    let mut body = String::new();
+    stream.take(length).read_to_string(&mut body).await?;
+    Ok(answer + &body)
 }
 
 async fn load(ready: &str, host: &str, routes: &[&str]) -> Result<()> {

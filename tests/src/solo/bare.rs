@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 use tokio::time::sleep;
 
-use super::Front;
+use super::{Front, WITH_OWN_SHM, mount_namespace};
 use crate::envoy::envoy;
 use crate::mesh::{END, START};
 use crate::net::{free_port, get_ok, local};
@@ -31,12 +31,25 @@ pub struct Bare {
 impl Bare {
     /// Starts one on a front, without hot restart, draining as the agent's do. It need not be LIVE when this returns.
     pub fn start(dir: &Path, front: &Front, revision: u32) -> Result<Self> {
+        let mut command = Command::new(envoy()?);
+        command.args(["--disable-hot-restart", "--drain-strategy", "immediate"]);
+        Self::spawn(command, dir, front, revision)
+    }
+
+    /// Starts one as people do who have read no more than `--help`: hot restart is on, its sockets have abstract names, and
+    /// these are of `base_id`. Its shared memory is its own.
+    pub fn stock(dir: &Path, front: &Front, base_id: u32) -> Result<Self> {
+        let mut command = mount_namespace(Path::new("sh"))?;
+        command.args(["-c", WITH_OWN_SHM, "sh"]).arg(envoy()?);
+        command.args(["--base-id", &base_id.to_string()]);
+        Self::spawn(command, dir, front, 1)
+    }
+
+    fn spawn(mut command: Command, dir: &Path, front: &Front, revision: u32) -> Result<Self> {
         let admin = local(free_port()?);
         let bootstrap = dir.join(format!("bare-{}.json", admin.port()));
         fs::write(&bootstrap, front.bootstrap(revision, admin).to_string())?;
-        let mut command = Command::new(envoy()?);
-        command.args(["--concurrency", "1", "--disable-hot-restart", "--drain-strategy", "immediate"]);
-        command.args(["-l", "warning", "-c"]).arg(bootstrap).current_dir(dir);
+        command.args(["--concurrency", "1", "-l", "warning", "-c"]).arg(bootstrap).current_dir(dir);
         let spawned = Instant::now();
         let process = Process::spawn("bare", &mut command, dir)?;
         Ok(Self { process, spawned, admin })
