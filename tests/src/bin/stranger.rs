@@ -27,8 +27,12 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
         [uid, "send", sockets @ ..] => become_user(uid).map(|()| send(sockets)),
-        [uid, "ask", method, address, path] => become_user(uid).map(|()| println!("{}", told(ask(method, address, path)))),
-        _ => Err(anyhow::anyhow!("usage: stranger UID send SOCKET... | stranger UID ask METHOD ADDRESS PATH")),
+        [uid, "ask", method, address, path] => {
+            become_user(uid).map(|()| println!("{}", told(ask(method, address, path))))
+        }
+        _ => {
+            Err(anyhow::anyhow!("usage: stranger UID send SOCKET... | stranger UID ask METHOD ADDRESS PATH"))
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -69,7 +73,9 @@ fn padded(name: &str) -> Vec<u8> {
 }
 
 fn ask(method: &str, address: &str, path: &str) -> Result<String> {
-    let request = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+    );
     let mut answer = Vec::new();
     if address.starts_with('/') {
         let mut stream = UnixStream::connect(address)?;

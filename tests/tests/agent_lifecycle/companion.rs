@@ -112,7 +112,9 @@ async fn a_command_that_cannot_be_run_is_told_as_a_shell_tells_it() -> Result<()
     fs::write(&plain, "no program")?;
     fs::set_permissions(&plain, fs::Permissions::from_mode(0o644))?;
     let plain = plain.display().to_string();
-    for (command, expected) in [("/nowhere/at-all", 127), ("no-such-command-here", 127), (plain.as_str(), 126)] {
+    for (command, expected) in
+        [("/nowhere/at-all", 127), ("no-such-command-here", 127), (plain.as_str(), 126)]
+    {
         let mut sidecar = Sidecar::start(&with_command(&[command])?).await?;
         let status = sidecar.solo.exit().await?;
         ensure!(status.code() == Some(expected), "{command}: {status}\n{}", sidecar.solo.log());
@@ -126,8 +128,11 @@ async fn the_end_of_a_watched_process_is_the_agents_with_its_exit_code() -> Resu
     for (end, expected) in [("exit 0", 0), ("exit 3", 3), ("kill -9 $$", 137)] {
         let folder = tempfile::tempdir()?;
         let script = format!("while [ ! -e go ]; do sleep 0.05; done; {end}");
-        let mut watched =
-            Process::spawn("watched", Command::new("sh").args(["-c", &script]).current_dir(&folder), folder.path())?;
+        let mut watched = Process::spawn(
+            "watched",
+            Command::new("sh").args(["-c", &script]).current_dir(&folder),
+            folder.path(),
+        )?;
         let mut setup = patient()?;
         setup.flags.extend(["--exitWith".into(), watched.pid().to_string()]);
         let mut sidecar = Sidecar::ready(&setup).await?;

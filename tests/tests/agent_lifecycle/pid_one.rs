@@ -120,9 +120,10 @@ async fn two_agents_in_one_pod_restart_their_envoys_and_never_each_others() -> R
         for solo in &mut solos {
             solo.ready().await?;
         }
-        let loads = solos.iter().zip(["one", "two"]).map(|(solo, name)| {
-            (name, solo.front.load(pilot_tests::load::Class::New))
-        });
+        let loads = solos
+            .iter()
+            .zip(["one", "two"])
+            .map(|(solo, name)| (name, solo.front.load(pilot_tests::load::Class::New)));
         let traffic = Traffic::start(loads);
         for revision in 2..4 {
             for solo in &solos {
@@ -176,7 +177,8 @@ async fn envoy_may_open_as_many_files_as_the_hard_limit_allows() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_envoy_whose_parent_ignored_signals_hears_them_and_a_ctrl_c_is_for_the_agent_alone() -> Result<()> {
+async fn an_envoy_whose_parent_ignored_signals_hears_them_and_a_ctrl_c_is_for_the_agent_alone() -> Result<()>
+{
     let dir = tempfile::tempdir()?;
     // Ignored signals are inherited over exec.
     let agent = wrapped(dir.path(), "trap '' TERM USR1 HUP PIPE")?;
@@ -199,8 +201,7 @@ async fn sigusr1_makes_envoy_open_its_access_log_anew() -> Result<()> {
     let path = tempfile::tempdir()?;
     let (file, rotated) = (path.path().join("access.log"), path.path().join("access.log.1"));
     let name = file.display().to_string();
-    let sidecar =
-        Sidecar::start_with(&setup, |bootstrap| log_access(bootstrap, &name)).await;
+    let sidecar = Sidecar::start_with(&setup, |bootstrap| log_access(bootstrap, &name)).await;
     let mut sidecar = sidecar?;
     sidecar.solo.ready().await?;
     sidecar.solo.front.revision().await?;

@@ -88,8 +88,7 @@ async fn rage(sidecar: &Sidecar, seed: u64) -> Result<Vec<Gap>> {
 
 /// Only with an Envoy that was killed is anything lost.
 fn lost_only_with_the_killed(name: &str, report: &Report, gaps: &[Gap]) -> Result<()> {
-    let unexplained =
-        report.failures.iter().filter(|failure| !gaps.iter().any(|gap| gap.explains(failure)));
+    let unexplained = report.failures.iter().filter(|failure| !gaps.iter().any(|gap| gap.explains(failure)));
     let unexplained: Vec<_> = unexplained.map(|failure| (&failure.reason, failure.at.elapsed())).collect();
     ensure!(unexplained.is_empty(), "{name}: {unexplained:?}");
     ensure!(report.answers.len() > 100, "{name}: {} answers", report.answers.len());
@@ -101,7 +100,8 @@ async fn storm(engine: Engine) -> Result<()> {
     setup.engine = Some(engine);
     setup.proxy.insert("parentShutdownDuration".into(), "2s".into());
     let mut sidecar = Sidecar::ready(&setup).await?;
-    let mix = [("keep-alive", Class::KeepAlive), ("new", Class::New), ("http2", Class::Http2), ("tcp", Class::Tcp)];
+    let mix =
+        [("keep-alive", Class::KeepAlive), ("new", Class::New), ("http2", Class::Http2), ("tcp", Class::Tcp)];
     let gentle = |class| Load { think: Duration::from_millis(10), ..sidecar.solo.front.load(class) };
     let traffic = Traffic::start(mix.map(|(name, class)| (name, gentle(class))));
     let gaps = rage(&sidecar, 7).await.with_context(|| sidecar.solo.log())?;
@@ -122,7 +122,11 @@ async fn storm(engine: Engine) -> Result<()> {
         lost_only_with_the_killed(name, report, &gaps).with_context(|| sidecar.solo.log())?;
         // Whoever is held sockets for waits a moment longer, and is answered.
         let refused = report.faults().get(&Fault::Refused).copied().unwrap_or(0);
-        ensure!(engine != Engine::Mediated || refused == 0, "{name}: {refused} refused\n{}", sidecar.solo.log());
+        ensure!(
+            engine != Engine::Mediated || refused == 0,
+            "{name}: {refused} refused\n{}",
+            sidecar.solo.log()
+        );
     }
     let (_, code) = sidecar.terminate().await?;
     ensure!(code == 0, "{code}");
@@ -135,6 +139,7 @@ async fn in_a_storm_with_held_sockets_nobody_is_refused_and_the_last_configurati
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn in_a_storm_of_native_hand_overs_only_the_killed_lose_and_the_last_configuration_runs() -> Result<()> {
+async fn in_a_storm_of_native_hand_overs_only_the_killed_lose_and_the_last_configuration_runs() -> Result<()>
+{
     storm(Engine::Native).await
 }
