@@ -48,8 +48,8 @@ use crate::{
 /// Envoy answers within milliseconds, and nothing else of ours waits for as long.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Versions of revisions that are remembered. Only that of the one that runs and of the one that is wanted
-/// are asked for.
+/// Versions of revisions that are remembered besides those in use. Only that of the one that is wanted is
+/// asked for.
 const REMEMBERED: usize = 8;
 
 /// Everything that belongs to hot restart.
@@ -154,11 +154,14 @@ impl Engine {
         self.place.is_some()
     }
 
-    /// This is what the Envoy of this revision speaks.
-    pub fn learn(&mut self, revision: Revision, version: Version) {
+    /// This is what the Envoy of this revision speaks. Of others than those in use only the last few are
+    /// remembered.
+    pub fn learn(&mut self, revision: Revision, version: Version, in_use: &[Revision]) {
         self.versions.insert(revision, version);
-        while self.versions.len() > REMEMBERED {
-            self.versions.pop_first();
+        let oldest = self.versions.keys().rev().skip(REMEMBERED).copied();
+        let unused: Vec<_> = oldest.filter(|old| !in_use.contains(old)).collect();
+        for old in unused {
+            self.versions.remove(&old);
         }
     }
 

@@ -171,7 +171,7 @@ impl Driver {
     }
 
     /// Of everything that lives or may be started again.
-    fn revisions(&self) -> Vec<Revision> {
+    pub(super) fn revisions(&self) -> Vec<Revision> {
         let phase = self.supervisor.phase();
         phase.generations().map(|generation| generation.revision).chain(phase.proven).collect()
     }

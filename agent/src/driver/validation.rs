@@ -118,7 +118,7 @@ impl Driver {
             _ => String::new(),
         };
         match text.parse::<Version>() {
-            Ok(version) => self.engine.learn(revision, version),
+            Ok(version) => self.engine.learn(revision, version, &self.revisions()),
             Err(error) => {
                 warn!(error = %Chain(&error), %status, "Envoy does not tell its hot-restart version");
             }

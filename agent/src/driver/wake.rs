@@ -90,7 +90,7 @@ impl Driver {
             What::Event(event) => self.pending.push_back(event),
             What::Speaks(version) => {
                 if let Some(entry) = self.ledger.get(launch) {
-                    self.engine.learn(entry.generation.revision, version);
+                    self.engine.learn(entry.generation.revision, version, &self.revisions());
                 }
             }
             What::Listens(addresses) => {

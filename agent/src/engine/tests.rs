@@ -12,7 +12,7 @@ fn the_agent_mediates_between_envoys_it_knows_and_lets_others_speak_for_themselv
         let (from, to) = (Revision::FIRST, Revision::FIRST.next());
         for (revision, version) in [from, to].into_iter().zip(versions) {
             if let Some(version) = version {
-                engine.learn(revision, version.parse().unwrap());
+                engine.learn(revision, version.parse().unwrap(), &[]);
             }
         }
         assert_eq!(engine.bond(from, to), expected, "{mode:?} {versions:?}");
@@ -28,6 +28,19 @@ fn the_agent_mediates_between_envoys_it_knows_and_lets_others_speak_for_themselv
     check(Native, [known, other], Bond::Loose);
     check(Auto, [None, known], Bond::Loose);
     check(Mediated, [other, other], Bond::Loose);
+}
+
+#[test]
+fn what_the_running_one_speaks_is_known_however_many_were_wanted_since() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut engine = Engine::open(Native, &folder.path().join("run"), Duration::from_secs(1));
+    let (running, mut wanted) = (Revision::FIRST, Revision::FIRST);
+    for _ in 0..100 {
+        engine.learn(wanted, "11.104".parse().unwrap(), &[running]);
+        assert_eq!(engine.bond(running, wanted), Bond::Tied);
+        wanted = wanted.next();
+    }
+    assert!(engine.versions.len() <= REMEMBERED + 1);
 }
 
 #[test]
