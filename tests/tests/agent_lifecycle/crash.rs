@@ -29,8 +29,9 @@ const LAST_WORDS: &str = "the disk has eaten my configuration";
 fn fragile(folder: &Path, real: &Path) -> Result<(PathBuf, PathBuf)> {
     let (path, broken) = (folder.join("fragile-envoy"), folder.join("broken"));
     let (marker, real) = (broken.display(), real.display());
-    let script =
-        format!("#!/bin/sh\n[ -e {marker} ] && {{ echo '{LAST_WORDS}' >&2; kill -9 $$; }}\nexec {real} \"$@\"\n");
+    let script = format!(
+        "#!/bin/sh\n[ -e {marker} ] && {{ echo '{LAST_WORDS}' >&2; kill -9 $$; }}\nexec {real} \"$@\"\n"
+    );
     fs::write(&path, script)?;
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
     Ok((path, broken))
