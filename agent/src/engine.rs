@@ -276,14 +276,24 @@ impl Engine {
         Ok(Some(tie.child.insert(child)))
     }
 
-    /// An Envoy of a tied hand-over has died before it was LIVE: its predecessor is told that nobody starts.
+    /// An Envoy of a tied hand-over has died before it was LIVE: its predecessor is told that nobody starts. What
+    /// the dead one has asked may still be answered, and an Envoy that cannot deliver an answer aborts after ten
+    /// seconds; so somebody takes it.
     pub fn repair(&mut self, dead: Generation) {
         let Some(tie) = self.ties.get(&dead.launch) else { return };
-        match tie.lineage.repair_segment() {
+        let (lineage, epoch) = (Arc::clone(&tie.lineage), tie.epoch.0);
+        match lineage.repair_segment() {
             Ok(Repair::Repaired) => info!(epoch = %dead.epoch, "cleared the mark it left in shared memory"),
             Ok(Repair::WasClear) => {}
             Ok(Repair::UnknownLayout) => warn!("shared memory of a layout we do not know is left as it is"),
             Err(error) => warn!(error = %Chain(&error), "cannot clear the mark in shared memory"),
+        }
+        let is_parent = |tie: &&mut Tie| Arc::ptr_eq(&tie.lineage, &lineage) && tie.epoch.0 + 1 == epoch;
+        if let Some(parent) = self.ties.values_mut().find(is_parent) {
+            match Child::bind(&lineage, parent.epoch) {
+                Ok(child) => parent.child = Some(child),
+                Err(error) => warn!(error = %Chain(&error), "nobody takes what its predecessor answers"),
+            }
         }
     }
 

@@ -103,10 +103,13 @@ pub(super) async fn gone(envoy: &Generation) -> Result<()> {
     .await
 }
 
-/// What the agent's last known exit was: Envoy's process, in its own words.
+/// What the agent says of the end of this Envoy, as soon as it does.
 pub(super) async fn exit_of(solo: &Solo, envoy: &Generation) -> Result<Value> {
-    let exits = solo.lifecycle().await?["exits"].clone();
     let pid = envoy.pid.as_raw();
-    let exit = exits.as_array().into_iter().flatten().find(|exit| exit["pid"] == pid).cloned();
-    exit.with_context(|| format!("{pid} is not among {exits}"))
+    eventually(END, "the agent knows of its end", async || {
+        let exits = solo.lifecycle().await?["exits"].clone();
+        let exit = exits.as_array().into_iter().flatten().find(|exit| exit["pid"] == pid).cloned();
+        exit.with_context(|| format!("{pid} is not among {exits}"))
+    })
+    .await
 }

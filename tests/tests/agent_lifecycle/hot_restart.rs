@@ -20,7 +20,8 @@ use super::ENGINES;
 /// One agent, and what it needs.
 pub(super) struct Play {
     pub(super) solo: Solo,
-    pub(super) stage: Stage,
+    /// What is behind.
+    _stage: Stage,
     pub(super) dir: TempDir,
 }
 
@@ -37,7 +38,7 @@ pub(super) fn setup(engine: Engine, flags: &[&str]) -> Result<Setup> {
 pub(super) async fn play(setup: &Setup, story: impl AsyncFnOnce(&mut Play) -> Result<()>) -> Result<()> {
     let (dir, stage) = (tempfile::tempdir()?, Stage::start(Ipv4Addr::LOCALHOST.into()).await?);
     let solo = Solo::start(dir.path(), &stage.front()?, setup)?;
-    let mut play = Play { solo, stage, dir };
+    let mut play = Play { solo, _stage: stage, dir };
     play.solo.ready().await?;
     let told = story(&mut play).await;
     told.with_context(|| format!("with {:?}:\n{}", setup.engine, play.solo.log()))
@@ -60,13 +61,23 @@ pub(super) async fn lost_nothing(traffic: Traffic) -> Result<()> {
 
 /// Waits until one Envoy is left, and it has this revision.
 pub(super) async fn alone(solo: &Solo, revision: u32) -> Result<Generation> {
-    solo.serves(revision).await?;
-    eventually(END, "one generation is left", async || {
-        let mut generations = solo.generations()?;
-        ensure!(generations.len() == 1, "{generations:?}");
-        generations.pop().context("none")
-    })
-    .await
+    crowd_until(solo, revision).await.map(|(_, one)| one)
+}
+
+/// The same; how many Envoys there were at most meanwhile, and the one that is left.
+async fn crowd_until(solo: &Solo, revision: u32) -> Result<(usize, Generation)> {
+    let mut most = 0;
+    // A start, and the time an old one has.
+    let one = eventually(END * 2, "the revision is alone", async || {
+        let generations = solo.generations()?;
+        most = most.max(generations.len());
+        let [one] = generations.as_slice() else { anyhow::bail!("{generations:?}") };
+        let now = solo.front.revision().await?;
+        ensure!(now == revision, "revision {now}");
+        Ok(one.clone())
+    });
+    let one = one.await.with_context(|| format!("revision {revision}"))?;
+    Ok((most, one))
 }
 
 /// Nothing is started or ended for this long: longer than what would have done it takes.
@@ -108,21 +119,6 @@ async fn a_changed_bootstrap_takes_over_under_load_and_nobody_loses_a_request() 
     Ok(())
 }
 
-/// Waits until this revision is alone; how many generations there were at most.
-async fn crowd_until(solo: &Solo, revision: u32) -> Result<usize> {
-    let mut most = 0;
-    eventually(END, "the last revision is alone", async || {
-        let generations = solo.generations()?.len();
-        most = most.max(generations);
-        ensure!(generations == 1, "{generations} generations");
-        let now = solo.front.revision().await?;
-        ensure!(now == revision, "revision {now}");
-        Ok(())
-    })
-    .await?;
-    Ok(most)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn three_quick_changes_make_two_generations_at_most_and_the_last_one_wins() -> Result<()> {
     for engine in ENGINES {
@@ -133,9 +129,8 @@ async fn three_quick_changes_make_two_generations_at_most_and_the_last_one_wins(
             // While that one rises.
             play.solo.revise(3)?;
             play.solo.revise(4)?;
-            let most = crowd_until(&play.solo, 4).await?;
+            let (most, one) = crowd_until(&play.solo, 4).await?;
             ensure!(most <= 2, "{most} generations");
-            let one = play.solo.newest()?;
             ensure!((second.epoch, one.epoch) == (1, 2), "{second:?} {one:?}");
             let seen = traffic.report().by_revision();
             ensure!(!seen.contains_key(&3), "the one in between ran: {seen:?}");
@@ -155,9 +150,8 @@ async fn two_triggers_at_once_are_hand_overs_one_after_the_other() -> Result<()>
             play.solo.signal(Signal::SIGHUP)?;
             play.solo.restart().await?;
             play.solo.revise(2)?;
-            let most = crowd_until(&play.solo, 2).await?;
+            let (most, one) = crowd_until(&play.solo, 2).await?;
             ensure!(most <= 2, "{most} generations");
-            let one = play.solo.newest()?;
             ensure!(one.pid != first.pid && (1..=3).contains(&one.epoch), "{one:?}");
             let exits = play.solo.lifecycle().await?["exits"].clone();
             let peaceful = |exit: &serde_json::Value| exit["reason"] == "handed_over";

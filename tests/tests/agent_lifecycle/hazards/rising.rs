@@ -120,12 +120,12 @@ async fn a_bootstrap_that_envoy_cannot_read_starts_nobody() -> Result<()> {
         play(&setup(engine, &[])?, async |play| {
             let first = play.solo.newest()?;
             let mut bootstrap = play.solo.front.bootstrap(2, play.solo.admin);
-            bootstrap["static_resources"]["no_such_field"] = json!(1);
+            bootstrap["static_resources"] = json!("nothing");
             play.solo.rewrite(&bootstrap)?;
             eventually(END, "it is refused", async || {
                 let refused = play.solo.lifecycle().await?["config"]["refused"].clone();
                 let reason = refused[0]["reason"].as_str().unwrap_or_default().to_owned();
-                ensure!(reason.contains("no_such_field"), "{refused}");
+                ensure!(reason.contains("static_resources"), "{refused}");
                 Ok(())
             })
             .await?;
@@ -191,37 +191,51 @@ async fn settled_in(envoy: &pilot_tests::solo::Generation) -> Result<()> {
     .await
 }
 
-/// In native the new one asks the old one, which is stopped, and waits for ever; all that waits longer is a question on a
-/// connection that is already there.
+/// In native the new one asks the old one, which is stopped, and waits for ever; when that one goes on, it answers the dead.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_old_one_that_is_stopped_delays_everything_and_loses_nothing() -> Result<()> {
-    play(&setup(Engine::Native, &["--hotRestartDeadline=2s"])?, async |play| {
-        let first = play.solo.newest()?;
-        let mut before = TcpStream::connect(play.solo.front.tcp).await?;
-        echo(&mut before).await?;
-        send(&first, Signal::SIGSTOP)?;
-        play.solo.revise(2)?;
-        let (_, new) = both(&play.solo).await?;
-        before.write_all(b"hello\n").await?;
-        let mut meanwhile = TcpStream::connect(play.solo.front.tcp).await?;
-        meanwhile.write_all(b"hello\n").await?;
-        gone(&new).await?;
-        let exit = exit_of(&play.solo, &new).await?;
-        ensure!(exit["reason"] == "killed", "{exit}");
-        send(&first, Signal::SIGCONT)?;
-        for stream in [&mut before, &mut meanwhile] {
-            heard(stream).await?;
-        }
-        let one = alone(&play.solo, 2).await?;
-        ensure!(one.epoch == 1, "{one:?}");
-        play.solo.ready().await
-    })
-    .await
+    for resumed in [Resumed::BetweenTwo, Resumed::BesideTheNext] {
+        play(&setup(Engine::Native, &["--hotRestartDeadline=2s"])?, async |play| {
+            let first = play.solo.newest()?;
+            let mut before = TcpStream::connect(play.solo.front.tcp).await?;
+            before.write_all(b"hello\n").await?;
+            heard(&mut before).await?;
+            send(&first, Signal::SIGSTOP)?;
+            play.solo.revise(2)?;
+            let (_, new) = both(&play.solo).await?;
+            before.write_all(b"hello\n").await?;
+            let mut meanwhile = TcpStream::connect(play.solo.front.tcp).await?;
+            meanwhile.write_all(b"hello\n").await?;
+            gone(&new).await?;
+            let exit = exit_of(&play.solo, &new).await?;
+            ensure!(exit["reason"] == "killed", "{exit}");
+            if resumed == Resumed::BesideTheNext {
+                both(&play.solo).await?;
+                // Somewhere in its two seconds.
+                sleep(Duration::from_millis(700)).await;
+            }
+            send(&first, Signal::SIGCONT)?;
+            for stream in [&mut before, &mut meanwhile] {
+                heard(stream).await?;
+            }
+            let one = alone(&play.solo, 2).await?;
+            ensure!(one.epoch == 1, "{one:?}");
+            let exit = exit_of(&play.solo, &first).await?;
+            ensure!(exit["reason"] == "handed_over", "{exit}");
+            play.solo.ready().await
+        })
+        .await?;
+    }
+    Ok(())
 }
 
-async fn echo(stream: &mut TcpStream) -> Result<()> {
-    stream.write_all(b"hello\n").await?;
-    heard(stream).await
+/// When a stopped Envoy goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Resumed {
+    /// When the one that asked is dead, and no other asks yet.
+    BetweenTwo,
+    /// When the next one asks already.
+    BesideTheNext,
 }
 
 async fn heard(stream: &mut TcpStream) -> Result<()> {
