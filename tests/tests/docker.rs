@@ -222,12 +222,15 @@ impl Pod {
         Ok(load)
     }
 
-    /// The agent, which must be PID 1, and every Envoy below it; there must be nothing else.
+    /// The agent, which must be PID 1, and every Envoy below it; there must be nothing else but what Docker itself runs in
+    /// there, such as a health check: that has a parent outside.
     fn processes(&self) -> Result<(Process, Vec<Process>)> {
         let mut all = self.sidecar.top()?;
+        let pids: Vec<_> = all.iter().map(|process| process.pid).collect();
         let first: i32 = self.sidecar.field(".State.Pid")?.parse()?;
         let at = all.iter().position(|process| process.pid == first).context("PID 1 is not there")?;
         let agent = all.remove(at);
+        all.retain(|process| pids.contains(&process.parent));
         let seen = Seen::read(Pid::from_raw(agent.pid)).context("PID 1 is gone")?;
         ensure!((seen.inner, seen.name.as_str()) == (1, "pilot-agent"), "PID 1 is {seen:?}");
         for envoy in &all {
@@ -271,7 +274,7 @@ async fn a_hot_restart_in_the_container_loses_nothing() -> Result<()> {
     let load = pod.load().await?;
     let started = pod.sidecar.field(".State.StartedAt")?;
     let request = ["pilot-agent", "request", "--debug-port", "15020"];
-    for ask in [&[&request[..], &["POST", "/restart"]].concat()[..], &[]] {
+    for (epoch, ask) in [(1, &[&request[..], &["POST", "/restart"]].concat()[..]), (2, &[])] {
         let (_, old) = pod.processes()?;
         match ask {
             [] => drop(docker(["kill", "--signal", "HUP", &pod.sidecar.0])?),
@@ -284,7 +287,12 @@ async fn a_hot_restart_in_the_container_loses_nothing() -> Result<()> {
         })
         .await
         .with_context(|| pod.sidecar.log())?;
-        println!("{}", pod.sidecar.exec(&[&request[..], &["GET", "/lifecycle"]].concat())?);
+        let life = pod.sidecar.exec(&[&request[..], &["GET", "/lifecycle"]].concat())?;
+        let life: Value = serde_json::from_str(&life)?;
+        let (serves, left) = (&life["generations"][0], &life["exits"][0]);
+        println!("{serves}\n{left}");
+        ensure!(serves["epoch"] == epoch && serves["engine"] == "mediated", "{life}");
+        ensure!(left["reason"] == "handed_over" && left["code"] == 0, "{life}");
     }
     let (same, after) = pod.processes()?;
     ensure!(same == agent && after != before, "{same:?} {after:?}");

@@ -99,7 +99,10 @@ fn code_map(entries: &[Entry]) -> Vec<String> {
         folders.iter().filter(|folder| !readme.contains(&format!("{folder}/")) && !in_row_above(folder));
     let mut faults: Vec<String> =
         missing.map(|folder| format!("README.md: the code map does not name {folder}/")).collect();
-    let rows = readme.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    // Other tables are about other things.
+    let map = readme.lines().skip_while(|line| *line != "## Code map").skip(1);
+    let map = map.take_while(|line| !line.starts_with("## "));
+    let rows = map.filter_map(|line| line.strip_prefix("| `")?.split('`').next());
     let stale = rows.flat_map(alternatives).filter(|path| {
         !entries.iter().any(|entry| {
             entry.path == *path || (path.ends_with('/') && entry.path.starts_with(path.as_str()))
