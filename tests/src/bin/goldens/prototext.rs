@@ -129,11 +129,9 @@ fn entries(elements: &[Value]) -> Option<Value> {
 mod tests {
     use serde_json::json;
 
-    use super::*;
-
     #[test]
     fn everything_the_files_use_is_read() {
-        let text = r##"
+        let text = r#"
             path: "/a#b"   # why
             drain: {seconds: 2}
             tracing: { zipkin: { address: "localhost:6000" }, tls { mode: SIMPLE } }
@@ -142,7 +140,7 @@ mod tests {
             compression: {value: false}
             empty: {}
             port: 15000
-        "##;
+        "#;
         let expected = json!({
             "path": "/a#b", "drain": "2s", "tracing": {"zipkin": {"address": "localhost:6000"}, "tls": {"mode": "SIMPLE"}},
             "runtime_values": {"a.b": "true", "c": "5"}, "tags": ["x", "y"], "compression": false, "empty": {}, "port": 15000,
