@@ -283,7 +283,9 @@ impl Supervisor {
     fn successor(&self, running: &Running) -> Option<(Revision, Bond)> {
         let desired = self.wish.desired;
         if desired != running.one.revision && !self.wish.is_refused() {
-            return self.wish.bond().map(|bond| (desired, bond));
+            // What changes faster than it is validated would wait for ever: the last that is known will do.
+            let newest = self.wish.usable.filter(|&(usable, _)| usable > running.one.revision);
+            return newest.filter(|&(usable, _)| self.wish.refused != Some(usable));
         }
         (running.admin == Admin::Lost).then_some((running.one.revision, Bond::Tied))
     }

@@ -228,6 +228,11 @@ fn of_many_changes_the_last_one_counts_and_two_generations_are_the_most() {
     // Wanted while another is on its way: it is validated, and waits.
     let waiting = then(&rising(Bond::Loose), &[desired(2), desired(3), usable(2, Bond::Loose)]);
     check(&waiting, Stage::Running, &[Effect::Validate(revision(3))]);
+    // What changes faster than it is validated does not wait for ever.
+    let restless = [live(1), desired(1), desired(2), usable(1, Bond::Loose)];
+    let validate = Effect::Validate(revision(2));
+    let [spawn, arm] = after(2, 1, 1, 1, Bond::Loose);
+    check(&restless, Stage::Running, &[validate, spawn, arm]);
     let known = then(&waiting, &[usable(3, Bond::Loose), live(2)]);
     assert_eq!(play(&policy(), &known).0.phase().pursuit, Pursuit::Waiting);
     // The old one has to be gone first.
