@@ -87,6 +87,8 @@ pub(super) struct Wish {
     pub(super) usable: Option<(Revision, Bond)>,
     /// The last one that is not to be tried.
     pub(super) refused: Option<Revision>,
+    /// The last one that a new Envoy was not LIVE with.
+    pub(super) failed: Option<Revision>,
     /// The one being validated.
     pub(super) under_validation: Option<Revision>,
 }
@@ -109,7 +111,7 @@ impl Default for HandOverPolicy {
 
 impl Wish {
     pub(super) fn first(desired: Revision) -> Self {
-        Self { desired, usable: None, refused: None, under_validation: None }
+        Self { desired, usable: None, refused: None, failed: None, under_validation: None }
     }
 
     /// Whether the desired state is known to be no use.

@@ -160,6 +160,7 @@ impl Supervisor {
     fn not_handed_over(&mut self, running: Running, new: Generation, bond: Bond) -> Next {
         let mut effects = vec![];
         let mut last_try = running.last_try;
+        self.wish.failed = Some(new.revision);
         if bond == Bond::Tied {
             effects.push(Effect::Repair(new));
             last_try = LastTry::Tampered;
@@ -191,8 +192,6 @@ impl Supervisor {
         now: Instant,
     ) -> Next {
         let kill = Effect::Signal(new.launch, EnvoySignal::Kill);
-        // Whoever has failed: if the new one is not LIVE soon, what was good last is to serve.
-        self.attempts.spend(Duration::ZERO);
         match (self.budget.spend(lived), bond) {
             (Respawn::Never, _) => {
                 let ending = Ending::new(None, None, now).with_doomed(new).with_code(status.code());
@@ -285,7 +284,8 @@ impl Supervisor {
         if desired != running.one.revision && !self.wish.is_refused() {
             // What changes faster than it is validated would wait for ever: the last that is known will do.
             let newest = self.wish.usable.filter(|&(usable, _)| usable > running.one.revision);
-            return newest.filter(|&(usable, _)| self.wish.refused != Some(usable));
+            let bad = [self.wish.refused, self.wish.failed];
+            return newest.filter(|&(usable, _)| usable == desired || !bad.contains(&Some(usable)));
         }
         (running.admin == Admin::Lost).then_some((running.one.revision, Bond::Tied))
     }
