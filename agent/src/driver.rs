@@ -217,7 +217,7 @@ impl Driver {
             bulletin: Bulletin::new(publisher),
             ledger: Ledger::default(),
             validation: None,
-            company: Company::new(companion, serving)?,
+            company: Company::new(companion, serving, policy.drain.deadline)?,
             pending: VecDeque::new(),
             tasks,
             observers: JoinSet::new(),

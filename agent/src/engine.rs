@@ -45,8 +45,8 @@ use crate::{
     supervisor::{Bond, Generation, Launch, Revision, Start},
 };
 
-/// Envoy answers within milliseconds, and nothing else of ours waits for as long.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// Envoy answers within milliseconds, and everything else of ours waits for as long: a signal, a deadline.
+const PATIENCE: Duration = Duration::from_millis(200);
 
 /// Versions of revisions that are remembered besides those in use. Only that of the one that is wanted is
 /// asked for.
@@ -233,8 +233,7 @@ impl Engine {
             return Ok(());
         }
         let Some(child) = self.child(one.launch)? else { return Ok(()) };
-        let fetched = timeout(PATIENCE, child.listen_sockets(addresses)).await;
-        let fetched = fetched.unwrap_or(Err(PeerError::Silent))?;
+        let fetched = hurried(child.listen_sockets(addresses)).await?;
         for (address, refused) in &fetched.refused {
             if let Refused::Wrong(mismatch) = refused {
                 warn!(%address, %mismatch, "a listening socket is not held");
@@ -254,7 +253,7 @@ impl Engine {
         }
         match self.child(old.launch)? {
             None => Ok(Asked::CannotBe),
-            Some(child) => child.drain_listeners().await.map(|()| Asked::Yes),
+            Some(child) => hurried(child.drain_listeners()).await.map(|()| Asked::Yes),
         }
     }
 
@@ -263,7 +262,7 @@ impl Engine {
     pub async fn drain(&mut self, one: Generation) -> Result<Asked, PeerError> {
         match self.child(one.launch)? {
             None => Ok(Asked::CannotBe),
-            Some(child) => child.drain_listeners().await.map(|()| Asked::Yes),
+            Some(child) => hurried(child.drain_listeners()).await.map(|()| Asked::Yes),
         }
     }
 
@@ -338,6 +337,10 @@ pub enum Asked {
     Yes,
     /// It is one that we do not understand.
     CannotBe,
+}
+
+async fn hurried<T>(asked: impl Future<Output = Result<T, PeerError>>) -> Result<T, PeerError> {
+    timeout(PATIENCE, asked).await.unwrap_or(Err(PeerError::Silent))
 }
 
 // === impl Way ===

@@ -5,8 +5,9 @@
 
 use std::{collections::VecDeque, io, os::unix::net::UnixStream as Pipe};
 
+use nix::sys::signal::Signal;
 use signal_hook::{
-    consts::signal::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1},
+    consts::signal::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH},
     iterator::{backend::SignalDelivery, exfiltrator::SignalOnly},
 };
 use tokio::{io::Interest, net::UnixStream};
@@ -15,7 +16,7 @@ use tokio::{io::Interest, net::UnixStream};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Caught {
     /// SIGTERM or SIGINT.
-    Terminate,
+    Terminate(Signal),
     /// SIGCHLD: somebody is to be reaped.
     Child,
     /// SIGUSR1.
@@ -24,6 +25,8 @@ pub enum Caught {
     Hangup,
     /// SIGQUIT.
     Dump,
+    /// SIGUSR2 or SIGWINCH: nothing to us, but perhaps to a command beside Envoy.
+    Other(Signal),
 }
 
 /// The signals, in the order they are noticed.
@@ -31,6 +34,21 @@ pub enum Caught {
 pub struct Signals {
     delivery: SignalDelivery<UnixStream, SignalOnly>,
     noticed: VecDeque<Caught>,
+}
+
+// === impl Caught ===
+
+impl Caught {
+    /// What the kernel calls it.
+    pub fn signal(self) -> Signal {
+        match self {
+            Self::Terminate(signal) | Self::Other(signal) => signal,
+            Self::Child => Signal::SIGCHLD,
+            Self::ReopenLogs => Signal::SIGUSR1,
+            Self::Hangup => Signal::SIGHUP,
+            Self::Dump => Signal::SIGQUIT,
+        }
+    }
 }
 
 // === impl Signals ===
@@ -41,7 +59,7 @@ impl Signals {
         let (read, write) = Pipe::pair()?;
         read.set_nonblocking(true)?;
         let read = UnixStream::from_std(read)?;
-        let wanted = [SIGTERM, SIGINT, SIGCHLD, SIGUSR1, SIGHUP, SIGQUIT];
+        let wanted = [SIGTERM, SIGINT, SIGCHLD, SIGUSR1, SIGHUP, SIGQUIT, SIGUSR2, SIGWINCH];
         let delivery = SignalDelivery::with_pipe(read, write, SignalOnly, wanted)?;
         Ok(Self { delivery, noticed: VecDeque::new() })
     }
@@ -63,11 +81,14 @@ impl Signals {
 
 fn meaning(signal: i32) -> Option<Caught> {
     match signal {
-        SIGTERM | SIGINT => Some(Caught::Terminate),
+        SIGTERM => Some(Caught::Terminate(Signal::SIGTERM)),
+        SIGINT => Some(Caught::Terminate(Signal::SIGINT)),
         SIGCHLD => Some(Caught::Child),
         SIGUSR1 => Some(Caught::ReopenLogs),
         SIGHUP => Some(Caught::Hangup),
         SIGQUIT => Some(Caught::Dump),
+        SIGUSR2 => Some(Caught::Other(Signal::SIGUSR2)),
+        SIGWINCH => Some(Caught::Other(Signal::SIGWINCH)),
         _ => None,
     }
 }

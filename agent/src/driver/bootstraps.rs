@@ -5,12 +5,14 @@
 
 use std::{
     fs::{self, DirBuilder, OpenOptions},
+    hash::{BuildHasher, RandomState},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
+use nix::unistd::geteuid;
 
 use crate::supervisor::{Epoch, Launch};
 
@@ -35,11 +37,21 @@ pub(super) struct Bootstraps {
 /// temporary files.
 pub(super) fn run_folder(folder: &Path) -> anyhow::Result<PathBuf> {
     let usual = folder.join("run");
-    if usual.as_os_str().len() <= LONGEST {
-        return make(&usual).map(|()| usual);
-    }
-    let short = PathBuf::from(format!("/tmp/pilot-agent-{}", std::process::id()));
-    make(&short).map(|()| short)
+    let run = if usual.as_os_str().len() <= LONGEST {
+        usual
+    } else {
+        PathBuf::from(format!("/tmp/pilot-agent-{:016x}", RandomState::new().hash_one(())))
+    };
+    make(&run)?;
+    // Whoever may enter it could put a socket of his own in the place of Envoy's admin.
+    let metadata = fs::symlink_metadata(&run).with_context(|| format!("look at {}", run.display()))?;
+    let (mode, owner) = (metadata.mode() & 0o777, metadata.uid());
+    ensure!(
+        metadata.is_dir() && mode == 0o700 && owner == geteuid().as_raw(),
+        "{} has mode {mode:o} and owner {owner}: it must be a folder of mode 700, and our own",
+        run.display()
+    );
+    Ok(run)
 }
 
 fn make(folder: &Path) -> anyhow::Result<()> {
@@ -175,6 +187,21 @@ mod tests {
         }
         Bootstraps::open(home.path()).unwrap();
         assert_eq!(names(home.path()), others);
+    }
+
+    #[test]
+    fn sockets_are_put_where_nobody_else_can_enter() {
+        let home = tempfile::tempdir().unwrap();
+        assert_eq!(mode(&run_folder(home.path()).unwrap()), 0o700);
+        fs::set_permissions(home.path().join("run"), fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(run_folder(home.path()).unwrap_err().to_string().contains("mode 755"));
+        // A socket's name has an end.
+        let far = home.path().join("a".repeat(100));
+        fs::create_dir(&far).unwrap();
+        let near = [run_folder(&far).unwrap(), run_folder(&far).unwrap()];
+        assert!(near.iter().all(|folder| folder.as_os_str().len() <= LONGEST), "{near:?}");
+        assert_ne!(near[0], near[1], "a name that can be known before can be taken before");
+        near.iter().for_each(|folder| fs::remove_dir(folder).unwrap());
     }
 
     #[test]

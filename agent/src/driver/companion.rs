@@ -2,19 +2,26 @@
 //! that is there already.
 //!
 //! A command starts once Envoy serves, gets the signals that the agent gets, and when it ends Envoy is drained and
-//! the agent ends with its exit code: so a job with a sidecar completes, and as what it was.
+//! the agent ends with its exit code: so a job with a sidecar completes, and as what it was. A command that does not
+//! end when it is told to has as long as a drain may take, or until the agent is told again.
 
-use std::{ffi::OsString, time::Duration};
+use std::{
+    ffi::OsString,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context;
-use nix::sys::signal::Signal;
-use tokio::{sync::watch, time::sleep};
+use tokio::{
+    sync::watch,
+    time::{sleep, sleep_until},
+};
 use tracing::{error, info, warn};
 
 use super::Driver;
 use crate::{
     envoy_admin::EnvoyAdmin,
     process::{self, Child, Children, Program, Wiring, pidfd::Watched},
+    signals::Caught,
     status::Expected,
     supervisor::{Event, Phase, Stage, Status},
 };
@@ -36,6 +43,8 @@ pub enum Companion {
 pub(super) struct Company {
     state: State,
     code: Option<u8>,
+    /// How long a command may take to end.
+    patience: Duration,
 }
 
 #[derive(Debug)]
@@ -43,7 +52,9 @@ enum State {
     Alone,
     /// Until Envoy serves.
     Waiting(Vec<OsString>, Watch),
-    Running,
+    Running {
+        told: Option<Instant>,
+    },
     Watching(Watched),
 }
 
@@ -62,6 +73,8 @@ pub(super) enum News {
     Start(Vec<OsString>),
     /// It has ended; `None`: nobody tells how.
     Ended(Option<u8>),
+    /// It was told to end, and has not.
+    Overdue,
 }
 
 /// Whether a signal of ours was passed on.
@@ -74,7 +87,11 @@ pub(super) enum Passed {
 // === impl Company ===
 
 impl Company {
-    pub(super) fn new(companion: Option<Companion>, watch: Watch) -> anyhow::Result<Self> {
+    pub(super) fn new(
+        companion: Option<Companion>,
+        watch: Watch,
+        patience: Duration,
+    ) -> anyhow::Result<Self> {
         let state = match companion {
             None => State::Alone,
             Some(Companion::Command(command)) => State::Waiting(command, watch),
@@ -82,13 +99,18 @@ impl Company {
                 Watched::open(pid).with_context(|| format!("--exitWith: watch process {pid}"))?,
             ),
         };
-        Ok(Self { state, code: None })
+        Ok(Self { state, code: None, patience })
     }
 
     /// May be cancelled.
     pub(super) async fn next(&mut self) -> News {
         let news = match &mut self.state {
-            State::Alone | State::Running => std::future::pending().await,
+            State::Alone | State::Running { told: None } => std::future::pending().await,
+            State::Running { told: Some(told) } => {
+                sleep_until((*told + self.patience).into()).await;
+                *told = far_from(Instant::now());
+                return News::Overdue;
+            }
             State::Waiting(command, watch) => {
                 watch.serves().await;
                 News::Start(command.clone())
@@ -99,13 +121,17 @@ impl Company {
         news
     }
 
-    /// Passes SIGTERM on to a command that runs.
-    pub(super) fn pass_on(&self, children: &Children) -> Passed {
-        if !matches!(self.state, State::Running) {
+    /// Passes a signal on to a command that runs. One that was told to end already is not asked twice: the end is
+    /// ours then.
+    fn pass_on(&mut self, caught: Caught, children: &Children) -> Passed {
+        let State::Running { told } = &mut self.state else { return Passed::NobodyThere };
+        if let Caught::Terminate(_) = caught
+            && told.replace(Instant::now()).is_some()
+        {
             return Passed::NobodyThere;
         }
-        if let Err(error) = children.send(Child::Command, Signal::SIGTERM) {
-            warn!(%error, "pass SIGTERM on to the command");
+        if let Err(error) = children.send(Child::Command, caught.signal()) {
+            warn!(%error, ?caught, "pass a signal on to the command");
         }
         Passed::On
     }
@@ -115,10 +141,22 @@ impl Company {
         News::Ended(Some(status.code()))
     }
 
-    /// What the agent ends with because of it.
-    pub(super) fn code(&self) -> Option<u8> {
+    /// What the agent ends with because of it. A command that still runs is killed.
+    pub(super) fn code(&self, children: &Children) -> Option<u8> {
+        if let State::Running { .. } = self.state {
+            warn!("killing the command");
+            if let Err(error) = children.kill(Child::Command) {
+                warn!(%error, "kill the command");
+            }
+            return Some(Status::KILLED.code());
+        }
         self.code
     }
+}
+
+/// A moment that does not come.
+fn far_from(now: Instant) -> Instant {
+    now + Duration::from_hours(365 * 24)
 }
 
 // === impl Watch ===
@@ -145,6 +183,18 @@ impl Watch {
 // === impl Driver ===
 
 impl Driver {
+    /// Passes a signal on, if there is a command to pass it on to.
+    pub(super) fn pass_on(&mut self, caught: Caught) -> Passed {
+        if caught == Caught::Child {
+            return Passed::NobodyThere;
+        }
+        let passed = self.company.pass_on(caught, &self.children);
+        if let (Passed::On, Caught::Terminate(_)) = (passed, caught) {
+            self.pending.push_back(Event::Withdraw);
+        }
+        passed
+    }
+
     pub(super) async fn company_news(&mut self, news: News) {
         match news {
             News::Start(command) => {
@@ -155,7 +205,7 @@ impl Driver {
                 match self.children.spawn(Child::Command, program).await {
                     Ok((pid, _)) => {
                         info!(%pid, "started the command");
-                        self.company.state = State::Running;
+                        self.company.state = State::Running { told: None };
                     }
                     Err(error) => {
                         error!(%error, "cannot start the command");
@@ -163,6 +213,10 @@ impl Driver {
                         self.pending.push_back(Event::Terminate);
                     }
                 }
+            }
+            News::Overdue => {
+                warn!("the command was told to end, and has not");
+                self.pending.push_back(Event::Terminate);
             }
             News::Ended(code) => {
                 info!(code, "what we are here for has ended");

@@ -26,7 +26,7 @@ impl Driver {
         if let Some(fault) = self.fault.take() {
             return Err(fault);
         }
-        if let Some(code) = self.company.code() {
+        if let Some(code) = self.company.code(&self.children) {
             info!(code, "leaving with the command's exit code");
             return Ok(code);
         }

@@ -6,6 +6,7 @@
 use std::{
     collections::BTreeSet,
     convert::Infallible,
+    io,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -18,7 +19,7 @@ use tokio::{
 use tracing::debug;
 
 use crate::{
-    envoy_admin::{Census, EnvoyAdmin, Identity, Listener, Liveness, LocalAddress, Protocol},
+    envoy_admin::{AdminError, Census, EnvoyAdmin, Identity, Listener, Liveness, LocalAddress, Protocol},
     hot_restart::{Address, Version},
     sockets,
     status::Expected,
@@ -219,7 +220,13 @@ impl Observer {
             Ok(census) => What::Busy(census, listeners.unwrap_or_default()),
             Err(error) => {
                 debug!(%error, "what Envoy is busy with");
-                What::Event(Event::Activity(self.launch, None))
+                let without_admin = match error {
+                    // Closed for a successor that came to nothing: the kernel still knows who is connected.
+                    AdminError::Connect(_) => self.connections(memory).ok(),
+                    _ => None,
+                };
+                let activity = without_admin.map(|active| Activity { active, begun: 0 });
+                What::Event(Event::Activity(self.launch, activity))
             }
         }
     }
@@ -239,10 +246,9 @@ impl Observer {
 
     /// Its successor has closed its admin; its connections are still in the kernel's tables.
     async fn leaving_without_admin(&self, memory: &mut Memory) -> What {
-        let ports: BTreeSet<u16> = memory.listens.iter().filter_map(Address::port).collect();
         loop {
             sleep(LEAVE_INTERVAL).await;
-            match sockets::connections(self.pid, &ports) {
+            match self.connections(memory) {
                 Ok(0) => return What::Event(Event::Vacant(self.launch)),
                 Ok(_) => {}
                 Err(error) => debug!(%error, "connections of an old Envoy"),
@@ -250,6 +256,11 @@ impl Observer {
             // A look reads tables whose length others decide.
             sleep(LEAVE_INTERVAL).await;
         }
+    }
+
+    fn connections(&self, memory: &Memory) -> io::Result<u64> {
+        let ports: BTreeSet<u16> = memory.listens.iter().filter_map(Address::port).collect();
+        sockets::connections(self.pid, &ports).map(|count| u64::try_from(count).unwrap_or(u64::MAX))
     }
 }
 

@@ -6,6 +6,7 @@ use std::{
 };
 
 use nix::unistd::Pid;
+use tokio::time::timeout;
 use tracing::{debug, error, info, warn};
 
 use super::{
@@ -18,7 +19,7 @@ use super::{
 use crate::{
     bootstrap::argv::{HotRestart, Launch as CommandLine, argv},
     engine::{Asked, Link},
-    envoy_admin::EnvoyAdmin,
+    envoy_admin::{AdminError, EnvoyAdmin},
     logs::{self, LastWords, envoy::Origin},
     process::{self, Child, Output, Program, Wiring},
     supervisor::{
@@ -28,6 +29,9 @@ use crate::{
 
 /// Agents of many pods that failed together do not try again together: up to this much of the delay more.
 const JITTER: u32 = 5;
+
+/// While an Envoy is asked here, signals and deadlines wait.
+const BRIEFLY: Duration = Duration::from_millis(200);
 
 impl Driver {
     pub(super) async fn perform(&mut self, effect: Effect) {
@@ -147,7 +151,7 @@ impl Driver {
     async fn hold(&mut self, old: Launch) {
         let Some(entry) = self.ledger.get(old) else { return };
         let (generation, admin) = (entry.generation, entry.admin.clone());
-        match admin.listeners().await {
+        match timeout(BRIEFLY, admin.listeners()).await.unwrap_or(Err(AdminError::Silent(BRIEFLY))) {
             Ok(listeners) => {
                 let addresses = super::observer::addresses(&listeners);
                 if let Err(error) = self.engine.hold(generation, &addresses).await {

@@ -1,8 +1,9 @@
 //! What wakes the driver, and the events that it makes of it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::anyhow;
+use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 
 use super::{
@@ -13,6 +14,7 @@ use super::{
 use crate::{
     cgroup::{Oom, OomCount},
     desired::News,
+    envoy_admin::Liveness,
     process::Child,
     signals::Caught,
     status::Order,
@@ -32,13 +34,19 @@ pub(super) enum Wake {
     Ended(String),
 }
 
+/// Between two attempts to get at the sockets of an Envoy that is busy.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// A new Envoy that has just become LIVE says so within this, when the end comes before we have noticed.
+const LAST_LOOK: Duration = Duration::from_millis(50);
+
 // === impl Driver ===
 
 impl Driver {
     pub(super) async fn wake(&mut self, wake: Wake) {
         match wake {
             Wake::Signal(Caught::Child) => self.reap().await,
-            Wake::Signal(caught) => self.signalled(caught),
+            Wake::Signal(caught) => self.signalled(caught).await,
             Wake::Timer(timer) => {
                 self.timers.disarm(timer);
                 self.pending.push_back(Event::Due(timer));
@@ -72,16 +80,30 @@ impl Driver {
         }
     }
 
-    fn signalled(&mut self, caught: Caught) {
+    async fn signalled(&mut self, caught: Caught) {
+        // Beside a command the agent is one that passes signals on.
+        if let companion::Passed::On = self.pass_on(caught) {
+            return;
+        }
         match caught {
-            Caught::Terminate => match self.company.pass_on(&self.children) {
-                companion::Passed::On => self.pending.push_back(Event::Withdraw),
-                companion::Passed::NobodyThere => self.pending.push_back(Event::Terminate),
-            },
+            Caught::Terminate(_) => {
+                self.look_at_the_new_one().await;
+                self.pending.push_back(Event::Terminate);
+            }
             Caught::ReopenLogs => self.pending.push_back(Event::ReopenLogs),
             Caught::Hangup => self.restart(),
             Caught::Dump => info!(driver = ?self, "SIGQUIT: this is what I know"),
-            Caught::Child => {}
+            Caught::Other(_) | Caught::Child => {}
+        }
+    }
+
+    /// A new Envoy may have been LIVE for some milliseconds, with the old one's listeners closed for it: then it is
+    /// no longer one that can be done without.
+    async fn look_at_the_new_one(&mut self) {
+        let Some(rising) = self.supervisor.phase().rising else { return };
+        let Some(admin) = self.ledger.get(rising.launch).map(|entry| entry.admin.clone()) else { return };
+        if let Ok(Ok(Liveness::Live)) = timeout(LAST_LOOK, admin.ready()).await {
+            self.pending.push_back(Event::Live(rising.launch));
         }
     }
 
@@ -98,7 +120,13 @@ impl Driver {
                 if let Some(owner) = owner
                     && let Err(error) = self.engine.hold(owner, &addresses).await
                 {
-                    warn!(error = %Chain(&error), "listening sockets are not held");
+                    warn!(error = %Chain(&error), "listening sockets are not held yet");
+                    let (again, what) = (self.seen.clone(), What::Listens(addresses));
+                    self.pumps.spawn(async move {
+                        sleep(AGAIN).await;
+                        // An error is the driver's end.
+                        drop(again.send(Sight { launch, what }).await);
+                    });
                 }
             }
             What::Deaf => {
