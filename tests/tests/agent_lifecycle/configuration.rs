@@ -13,11 +13,12 @@ use pilot_tests::process::told;
 use pilot_tests::programs::programs;
 use pilot_tests::solo::{Engine, Solo, Stage};
 use pilot_tests::wait::eventually;
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::ENGINES;
-use super::hot_restart::{alone, lost_nothing, play, setup, traffic, unmoved};
+use super::hot_restart::{alone, lost_nothing, play, setup, state, traffic, unmoved};
 
 /// A folder as Kubernetes mounts it: files are links through `..data`, which is swapped.
 struct Volume<'a>(&'a Path);
@@ -38,12 +39,12 @@ impl Volume<'_> {
     }
 }
 
-/// Waits until the configuration is refused for a reason that has all of these in it; how long that took.
-async fn refused(solo: &Solo, parts: &[&str]) -> Result<()> {
+/// Waits until the configuration is refused for a reason that has all of these in it.
+pub(super) async fn refused(solo: &Solo, parts: &[&str]) -> Result<()> {
     eventually(END, "the configuration is refused", async || {
-        let refused = solo.lifecycle().await?["config"]["refused"].clone();
-        let reason = refused[0]["reason"].as_str().unwrap_or_default().to_owned();
-        ensure!(parts.iter().all(|part| reason.contains(part)), "{parts:?} are not in {refused}");
+        let reason = state(solo, "/config/refused/0/reason").await?;
+        let told = reason.as_str().unwrap_or_default();
+        ensure!(parts.iter().all(|part| told.contains(part)), "{parts:?} are not in {reason}");
         Ok(())
     })
     .await
@@ -63,8 +64,8 @@ async fn content_that_is_written_again_changes_nothing() -> Result<()> {
         fs::write(&path, fs::read(&path)?)?;
         fs::File::options().append(true).open(&path)?.set_modified(std::time::SystemTime::now())?;
         unmoved(&play.solo, took * 3).await?;
-        let state = play.solo.lifecycle().await?["config"].clone();
-        ensure!(state["revision"] == 2 && state["refused"] == serde_json::json!([]), "{state}");
+        let config = state(&play.solo, "/config").await?;
+        ensure!(config["revision"] == 2 && config["refused"] == json!([]), "{config}");
         Ok(())
     })
     .await
@@ -94,7 +95,7 @@ async fn a_swapped_volume_is_one_hot_restart() -> Result<()> {
         let took = swapped.elapsed();
         volume.put("custom.json", &bootstrap(2), 3)?;
         unmoved(&solo, took * 2).await.with_context(|| solo.log())?;
-        ensure!(solo.lifecycle().await?["config"]["revision"] == 2);
+        ensure!(state(&solo, "/config/revision").await? == 2);
         lost_nothing(traffic).await?;
     }
     Ok(())

@@ -17,7 +17,7 @@ use serde_json::Value;
 use tokio::time::sleep;
 
 use super::ENGINES;
-use super::hot_restart::{play, setup};
+use super::hot_restart::{play, setup, state};
 
 /// Ten restarts after 0, 0.2, 0.4, ... 25.6 and 30 s, up to a fifth more each, on a busy machine.
 const LOOP: Duration = Duration::from_mins(3);
@@ -59,7 +59,7 @@ async fn next_after(solo: &Solo, dead: &Generation) -> Result<Generation> {
 }
 
 async fn restarts_left(solo: &Solo) -> Result<u64> {
-    solo.lifecycle().await?["restarts"]["left"].as_u64().context("restarts.left")
+    state(solo, "/restarts/left").await?.as_u64().context("restarts.left")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -149,7 +149,7 @@ async fn the_first_restart_is_immediate_the_next_one_waits_and_each_costs_budget
             ensure!((second.epoch, third.epoch) == (0, 0), "{second:?} {third:?}");
             ensure!(restarts_left(&play.solo).await? == full - 2);
             play.solo.ready().await?;
-            let exits = play.solo.lifecycle().await?["exits"].clone();
+            let exits = state(&play.solo, "/exits").await?;
             let crash = |exit: &Value| exit["reason"] == "crashed" && exit["signal"] == 9;
             let all = exits.as_array().context("exits")?;
             ensure!(all.len() == 2 && all.iter().all(crash), "{exits}");
@@ -210,7 +210,7 @@ async fn a_hung_envoy_is_found_taken_out_of_service_and_replaced() -> Result<()>
         .await?;
         play.solo.ready().await?;
         play.solo.serves(1).await?;
-        let exit = play.solo.lifecycle().await?["exits"][0].clone();
+        let exit = state(&play.solo, "/exits/0").await?;
         ensure!(exit["reason"] == "killed" && exit["signal"] == 9, "{exit}");
         Ok(())
     })

@@ -17,7 +17,9 @@ use pilot_tests::mesh::END;
 use pilot_tests::process::Seen;
 use pilot_tests::solo::{Front, Generation, Solo};
 use pilot_tests::wait::eventually;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+
+use super::hot_restart::state;
 
 /// A control plane that takes every connection and never says a word.
 pub(super) struct Silent {
@@ -60,15 +62,14 @@ impl Silent {
         let at = self.address()?;
         let source = json!({"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": seconds});
         let service = json!({"envoy_grpc": {"cluster_name": "silent"}});
-        let mut dynamic = json!({
-            "ads_config": {"api_type": "GRPC", "transport_api_version": "V3", "grpc_services": [service]},
-        });
-        for resource in wanted {
-            dynamic[*resource] = source.clone();
-        }
-        bootstrap["dynamic_resources"] = dynamic;
+        let ads = json!({"api_type": "GRPC", "transport_api_version": "V3", "grpc_services": [service]});
+        let mut dynamic = Map::from_iter([("ads_config".to_owned(), ads)]);
+        dynamic.extend(wanted.iter().map(|&resource| (resource.to_owned(), source.clone())));
+        let fields = bootstrap.as_object_mut().context("a bootstrap")?;
+        fields.insert("dynamic_resources".into(), dynamic.into());
         let endpoint = json!({"address": {"socket_address": {"address": at.ip(), "port_value": at.port()}}});
-        let clusters = bootstrap["static_resources"]["clusters"].as_array_mut().context("clusters")?;
+        let clusters = bootstrap.pointer_mut("/static_resources/clusters").and_then(Value::as_array_mut);
+        let clusters = clusters.context("clusters")?;
         clusters.push(json!({
             "name": "silent",
             "load_assignment": {"cluster_name": "silent", "endpoints": [{"lb_endpoints": [{"endpoint": endpoint}]}]},
@@ -107,7 +108,7 @@ pub(super) async fn gone(envoy: &Generation) -> Result<()> {
 pub(super) async fn exit_of(solo: &Solo, envoy: &Generation) -> Result<Value> {
     let pid = envoy.pid.as_raw();
     eventually(END, "the agent knows of its end", async || {
-        let exits = solo.lifecycle().await?["exits"].clone();
+        let exits = state(solo, "/exits").await?;
         let exit = exits.as_array().into_iter().flatten().find(|exit| exit["pid"] == pid).cloned();
         exit.with_context(|| format!("{pid} is not among {exits}"))
     })

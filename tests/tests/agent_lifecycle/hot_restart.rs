@@ -12,6 +12,7 @@ use pilot_tests::load::{Class, Load, Traffic};
 use pilot_tests::mesh::END;
 use pilot_tests::solo::{Engine, Front, Generation, Setup, Solo, Stage};
 use pilot_tests::wait::eventually;
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::sleep;
 
@@ -57,6 +58,12 @@ pub(super) async fn lost_nothing(traffic: Traffic) -> Result<()> {
         report.faultless().context(name)?;
     }
     Ok(())
+}
+
+/// What `/lifecycle` says at this place.
+pub(super) async fn state(solo: &Solo, pointer: &str) -> Result<Value> {
+    let all = solo.lifecycle().await?;
+    all.pointer(pointer).cloned().with_context(|| format!("{pointer} is not in {all}"))
 }
 
 /// Waits until one Envoy is left, and it has this revision.
@@ -153,8 +160,8 @@ async fn two_triggers_at_once_are_hand_overs_one_after_the_other() -> Result<()>
             let (most, one) = crowd_until(&play.solo, 2).await?;
             ensure!(most <= 2, "{most} generations");
             ensure!(one.pid != first.pid && (1..=3).contains(&one.epoch), "{one:?}");
-            let exits = play.solo.lifecycle().await?["exits"].clone();
-            let peaceful = |exit: &serde_json::Value| exit["reason"] == "handed_over";
+            let exits = state(&play.solo, "/exits").await?;
+            let peaceful = |exit: &Value| exit["reason"] == "handed_over";
             ensure!(exits.as_array().is_some_and(|exits| exits.iter().all(peaceful)), "{exits}");
             lost_nothing(traffic).await
         };

@@ -10,7 +10,7 @@ use pilot_tests::solo::{Engine, Generation, Solo};
 use pilot_tests::wait::eventually;
 
 use super::super::ENGINES;
-use super::super::hot_restart::{alone, both, lost_nothing, play, setup, traffic, unmoved};
+use super::super::hot_restart::{alone, both, lost_nothing, play, setup, state, traffic, unmoved};
 use super::{Silent, gone, send};
 
 /// Envoy asks a predecessor that is dead for ten seconds, and then aborts.
@@ -26,13 +26,34 @@ async fn handed_over(solo: &Solo, revision: u32) -> Result<(Generation, Generati
     solo.revise(revision)?;
     let pair = both(solo).await?;
     eventually(END, "the new one is LIVE, the old one drains", async || {
-        let generations = solo.lifecycle().await?["generations"].clone();
-        let (old, new) = (&generations[0]["state"], &generations[1]["state"]);
-        ensure!(old == "draining" && new == "live", "{generations}");
+        let old = state(solo, "/generations/0/state").await?;
+        let new = state(solo, "/generations/1/state").await?;
+        ensure!(old == "draining" && new == "live", "{old} {new}");
         Ok(())
     })
     .await?;
     Ok(pair)
+}
+
+/// Waits until the connection is there.
+async fn is_kept(kept: &Traffic) -> Result<()> {
+    eventually(END, "a connection is kept", async || {
+        ensure!(!kept.report().answers.is_empty());
+        Ok(())
+    })
+    .await
+}
+
+/// An Envoy that dies takes a request of each client along. Refused is nobody, if there is somebody who holds the sockets.
+async fn one_each(engine: Engine, traffic: Traffic) -> Result<()> {
+    for (name, report) in traffic.stop().await? {
+        let faults = report.faults();
+        let refused = faults.get(&Fault::Refused).copied().unwrap_or_default();
+        let lost: usize = faults.values().sum();
+        ensure!(engine == Engine::Native || refused == 0, "{name}: {faults:?}");
+        ensure!(lost - refused <= 1, "{name}: {faults:?} {:?}", report.failures);
+    }
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -42,11 +63,7 @@ async fn an_old_one_that_is_shot_while_it_leaves_does_not_take_the_new_one_along
         setup.proxy.insert("parentShutdownDuration".into(), "30s".into());
         play(&setup, async |play| {
             let kept = kept(&play.solo);
-            eventually(END, "a connection is kept", async || {
-                ensure!(!kept.report().answers.is_empty());
-                Ok(())
-            })
-            .await?;
+            is_kept(&kept).await?;
             let (old, new) = handed_over(&play.solo, 2).await?;
             let traffic = traffic(&play.solo.front);
             send(&old, Signal::SIGKILL)?;
@@ -56,21 +73,15 @@ async fn an_old_one_that_is_shot_while_it_leaves_does_not_take_the_new_one_along
             play.solo.ready().await?;
             // A successor is nothing the dead one has spoilt.
             play.solo.revise(3)?;
-            alone_but_for(&play.solo, 3, &new).await?;
-            let ends = kept.stop().await?;
-            drop(ends);
+            play.solo.serves(3).await?;
+            let one = play.solo.newest()?;
+            ensure!(one.epoch == new.epoch + 1, "{new:?} {one:?}");
+            // Its connection went with it.
+            drop(kept);
             lost_nothing(traffic).await
         })
         .await?;
     }
-    Ok(())
-}
-
-/// Waits until this revision serves from an Envoy that is another than `before`.
-async fn alone_but_for(solo: &Solo, revision: u32, before: &Generation) -> Result<()> {
-    solo.serves(revision).await?;
-    let one = solo.newest()?;
-    ensure!(one.pid != before.pid && one.epoch == before.epoch + 1, "{before:?} {one:?}");
     Ok(())
 }
 
@@ -81,11 +92,7 @@ async fn a_new_one_that_is_shot_while_the_old_one_leaves_is_back_with_its_number
         setup.proxy.insert("parentShutdownDuration".into(), "30s".into());
         play(&setup, async |play| {
             let kept = kept(&play.solo);
-            eventually(END, "a connection is kept", async || {
-                ensure!(!kept.report().answers.is_empty());
-                Ok(())
-            })
-            .await?;
+            is_kept(&kept).await?;
             let (old, new) = handed_over(&play.solo, 2).await?;
             let traffic = traffic(&play.solo.front);
             send(&new, Signal::SIGKILL)?;
@@ -97,15 +104,7 @@ async fn a_new_one_that_is_shot_while_the_old_one_leaves_is_back_with_its_number
             // What the old one still has, it still serves.
             let report = kept.stop().await?.remove("kept").context("kept")?;
             ensure!(report.ends.is_empty() && report.failures.is_empty(), "{old:?}: {report:?}");
-            for (name, report) in traffic.stop().await? {
-                let faults = report.faults();
-                let refused = faults.get(&Fault::Refused).copied().unwrap_or_default();
-                let lost: usize = faults.values().sum();
-                // Without anybody holding sockets there is a gap; one request of a client may be lost with its Envoy.
-                ensure!(engine == Engine::Native || refused == 0, "{name}: {faults:?}");
-                ensure!(lost - refused <= 1, "{name}: {faults:?} {:?}", report.failures);
-            }
-            Ok(())
+            one_each(engine, traffic).await
         })
         .await?;
     }
@@ -133,14 +132,7 @@ async fn when_the_one_that_serves_is_shot_the_rising_one_serves_or_another_does(
             let one = alone(&play.solo, 2).await?;
             ensure!((engine == Engine::Mediated) == (one.pid == new.pid), "{new:?} {one:?}");
             play.solo.ready().await?;
-            for (name, report) in traffic.stop().await? {
-                let faults = report.faults();
-                let refused = faults.get(&Fault::Refused).copied().unwrap_or_default();
-                let lost: usize = faults.values().sum();
-                ensure!(engine == Engine::Native || refused == 0, "{name}: {faults:?}");
-                ensure!(lost - refused <= 1, "{name}: {faults:?} {:?}", report.failures);
-            }
-            Ok(())
+            one_each(engine, traffic).await
         })
         .await?;
     }

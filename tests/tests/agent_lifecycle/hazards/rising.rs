@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
-use pilot_tests::load::Load;
-use pilot_tests::load::{Class, Traffic};
+use pilot_tests::load::{Class, Load, Traffic};
 use pilot_tests::mesh::END;
 use pilot_tests::net::free_port;
-use pilot_tests::solo::Engine;
+use pilot_tests::solo::{Engine, Generation};
 use pilot_tests::wait::eventually;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -16,6 +15,7 @@ use tokio::net::TcpStream;
 use tokio::time::sleep;
 
 use super::super::ENGINES;
+use super::super::configuration::refused;
 use super::super::hot_restart::{alone, both, lost_nothing, play, setup, traffic, unmoved};
 use super::{Silent, Wait, exit_of, gone, send};
 
@@ -122,13 +122,7 @@ async fn a_bootstrap_that_envoy_cannot_read_starts_nobody() -> Result<()> {
             let mut bootstrap = play.solo.front.bootstrap(2, play.solo.admin);
             bootstrap["static_resources"] = json!("nothing");
             play.solo.rewrite(&bootstrap)?;
-            eventually(END, "it is refused", async || {
-                let refused = play.solo.lifecycle().await?["config"]["refused"].clone();
-                let reason = refused[0]["reason"].as_str().unwrap_or_default().to_owned();
-                ensure!(reason.contains("static_resources"), "{refused}");
-                Ok(())
-            })
-            .await?;
+            refused(&play.solo, &["static_resources"]).await?;
             ensure!(play.solo.generations()? == [first], "somebody was started");
             play.solo.revise(3)?;
             let one = alone(&play.solo, 3).await?;
@@ -180,7 +174,7 @@ async fn after_the_double_death_of_native_the_last_good_state_serves_again() -> 
 }
 
 /// Waits until an Envoy handles signals, and so is past its first steps.
-async fn settled_in(envoy: &pilot_tests::solo::Generation) -> Result<()> {
+async fn settled_in(envoy: &Generation) -> Result<()> {
     const TERM: u64 = 1 << 14;
     eventually(END, "Envoy handles SIGTERM", async || {
         let status = std::fs::read_to_string(format!("/proc/{}/status", envoy.pid))?;
