@@ -266,7 +266,8 @@ impl Solo {
     pub async fn reaches(&self, phase: &str) -> Result<()> {
         let reached = eventually(START, "the phase is reached", async || {
             let life = self.lifecycle().await?;
-            ensure!(life["phase"] == phase, "{} instead of {phase}", life["phase"]);
+            let now = life.get("phase").and_then(Value::as_str);
+            ensure!(now == Some(phase), "{now:?} instead of {phase}");
             Ok(())
         });
         reached.await.with_context(|| self.process.tail(30))
