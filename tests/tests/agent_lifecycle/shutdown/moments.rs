@@ -57,7 +57,8 @@ impl Service {
         let before = self.traffic.reports();
         let flows = eventually(END, "every load is answered", async || {
             for (name, report) in self.traffic.reports() {
-                ensure!(report.answers.len() > before[&name].answers.len() + 2, "{name} is not");
+                let before = before.get(&name).map_or(0, |report| report.answers.len());
+                ensure!(report.answers.len() > before + 2, "{name} is not");
             }
             Ok(())
         });
@@ -114,7 +115,7 @@ async fn end_during_a_hand_over(engine: Engine) -> Result<()> {
     let mut service = Service::start(&setup).await?;
     let solo = &service.sidecar.solo;
     let mut next = solo.front.bootstrap(2, solo.admin);
-    waits_for_ever(&mut next);
+    waits_for_ever(&mut next)?;
     solo.rewrite(&next)?;
     eventually(START, "a second Envoy is about to take over", async || {
         ensure!(solo.generations()?.len() == 2, "{:?}", solo.lifecycle().await?);
