@@ -162,7 +162,7 @@ impl Setup {
 impl Solo {
     /// Starts an agent on a front, with the front's bootstrap at revision 1. It need not be ready when this returns.
     pub fn start(dir: &Path, front: &Front, setup: &Setup) -> Result<Self> {
-        Self::start_with(dir, front, setup, |_| {})
+        Self::start_with(dir, front, setup, |_| Ok(()))
     }
 
     /// The same with a bootstrap that is changed before anybody reads it. [`Solo::revise`] knows nothing of that.
@@ -170,7 +170,7 @@ impl Solo {
         dir: &Path,
         front: &Front,
         setup: &Setup,
-        change: impl FnOnce(&mut Value),
+        change: impl FnOnce(&mut Value) -> Result<()>,
     ) -> Result<Self> {
         let (status, admin) = (local(free_port()?), local(free_port()?));
         let mut command = setup.command()?;
@@ -200,7 +200,7 @@ impl Solo {
         command.env("POD_NAME", "solo").env("POD_NAMESPACE", "default");
         command.envs(setup.environment.iter().map(|(name, value)| (name, value)));
         let mut first = front.bootstrap(1, admin);
-        change(&mut first);
+        change(&mut first)?;
         write_whole(&bootstrap, &first)?;
         let process = Process::spawn("agent", &mut command, dir)?;
         let (spawned, front) = (Instant::now(), front.clone());
@@ -266,7 +266,8 @@ impl Solo {
     pub async fn reaches(&self, phase: &str) -> Result<()> {
         let reached = eventually(START, "the phase is reached", async || {
             let life = self.lifecycle().await?;
-            ensure!(life["phase"] == phase, "{} instead of {phase}", life["phase"]);
+            let now = life.get("phase").and_then(Value::as_str);
+            ensure!(now == Some(phase), "{now:?} instead of {phase}");
             Ok(())
         });
         reached.await.with_context(|| self.process.tail(30))

@@ -82,7 +82,7 @@ fn open_folder() -> Result<tempfile::TempDir> {
     Ok(dir)
 }
 
-async fn attack(solo: &Solo, dir: &Path, envoys: &[Generation]) -> Result<()> {
+fn attack(solo: &Solo, dir: &Path, envoys: &[Generation]) -> Result<()> {
     let paths = sockets(dir)?;
     // An admin and four of hot restart for each.
     ensure!(paths.len() >= 5 * envoys.len(), "{paths:?}");
@@ -126,7 +126,7 @@ async fn another_user_of_the_pod_can_harm_neither_envoy_nor_agent() -> Result<()
         })
         .await?;
         let before = solo.generations()?;
-        attack(&solo, dir.path(), &before).await.with_context(|| engine.name())?;
+        attack(&solo, dir.path(), &before).with_context(|| engine.name())?;
         // Whoever was hit has had time to fall when the next hand-over is done.
         ensure!(solo.generations()? == before, "{}", solo.log());
         ensure!(solo.is_ready().await, "{}", solo.log());

@@ -80,7 +80,7 @@ async fn no_envoy_outlives_an_agent_that_was_killed() -> Result<()> {
         if engine != Engine::Off {
             // A second generation on its way up is an Envoy too.
             let mut next = solo.front.bootstrap(2, solo.admin);
-            waits_for_ever(&mut next);
+            waits_for_ever(&mut next)?;
             solo.rewrite(&next)?;
             envoys = eventually(START, "a second Envoy", async || {
                 let envoys = solo.generations()?;

@@ -37,11 +37,14 @@ pub(super) struct Sidecar {
 impl Sidecar {
     /// Starts one; it need not be ready when this returns.
     pub(super) async fn start(setup: &Setup) -> Result<Self> {
-        Self::start_with(setup, |_| {}).await
+        Self::start_with(setup, |_| Ok(())).await
     }
 
     /// The same with another bootstrap.
-    pub(super) async fn start_with(setup: &Setup, change: impl FnOnce(&mut Value)) -> Result<Self> {
+    pub(super) async fn start_with(
+        setup: &Setup,
+        change: impl FnOnce(&mut Value) -> Result<()>,
+    ) -> Result<Self> {
         let (dir, stage) = (tempfile::tempdir()?, Stage::start(LOCALHOST).await?);
         let solo = Solo::start_with(dir.path(), &stage.front()?, setup, change)?;
         Ok(Self { solo, stage, dir })
@@ -73,8 +76,8 @@ pub(super) fn patient() -> Result<Setup> {
 }
 
 /// The Envoy of such a bootstrap waits for a control plane that nobody is, and is never LIVE.
-pub(super) fn waits_for_ever(bootstrap: &mut Value) {
-    let nobody = local(free_port().expect("a free port"));
+pub(super) fn waits_for_ever(bootstrap: &mut Value) -> Result<()> {
+    let nobody = local(free_port()?);
     let address = json!({"socket_address": {"address": nobody.ip(), "port_value": nobody.port()}});
     let cluster = json!({
         "name": "nobody",
@@ -88,8 +91,8 @@ pub(super) fn waits_for_ever(bootstrap: &mut Value) {
         },
     });
     let clusters = bootstrap.pointer_mut("/static_resources/clusters").and_then(Value::as_array_mut);
-    clusters.expect("a bootstrap has clusters").push(cluster);
-    bootstrap["dynamic_resources"] = json!({
+    clusters.context("a bootstrap has clusters")?.push(cluster);
+    let resources = json!({
         "lds_config": {"ads": {}, "initial_fetch_timeout": "0s", "resource_api_version": "V3"},
         "ads_config": {
             "api_type": "GRPC",
@@ -97,13 +100,20 @@ pub(super) fn waits_for_ever(bootstrap: &mut Value) {
             "grpc_services": [{"envoy_grpc": {"cluster_name": "nobody"}}],
         },
     });
+    put(bootstrap, "dynamic_resources", resources)
+}
+
+/// Sets a field of an object.
+pub(super) fn put(object: &mut Value, field: &str, value: impl Into<Value>) -> Result<()> {
+    object.as_object_mut().context("it is no object")?.insert(field.to_owned(), value.into());
+    Ok(())
 }
 
 /// Every HTTP request of the bootstrap's first listener gets a line in this file.
-pub(super) fn log_access(bootstrap: &mut Value, path: &str) {
+pub(super) fn log_access(bootstrap: &mut Value, path: &str) -> Result<()> {
     let manager = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
-    let manager = bootstrap.pointer_mut(manager).expect("the first listener speaks HTTP");
-    manager["access_log"] = json!([{
+    let manager = bootstrap.pointer_mut(manager).context("the first listener speaks HTTP")?;
+    let logger = json!([{
         "name": "file",
         "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
@@ -111,6 +121,7 @@ pub(super) fn log_access(bootstrap: &mut Value, path: &str) {
             "log_format": {"text_format_source": {"inline_string": "access %REQ(:PATH)% %RESPONSE_CODE%\n"}},
         },
     }]);
+    put(manager, "access_log", logger)
 }
 
 /// A connection of `tcp_proxy` that has carried a line. While it is held, there is something to wait for.

@@ -65,7 +65,8 @@ async fn rage(sidecar: &Sidecar, seed: u64) -> Result<Vec<Gap>> {
         solo.revise(1 + change)?;
         if change % KILLS == 0 {
             let generations = solo.generations()?;
-            let chosen = random(seed + u64::from(change)) as usize % generations.len().max(1);
+            let chosen = usize::try_from(random(seed + u64::from(change)) % 2)?
+                .min(generations.len().saturating_sub(1));
             if let Some(chosen) = generations.get(chosen) {
                 println!("change {change}: {} of {}", chosen.epoch, generations.len());
                 let killed = Instant::now();

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::{Sidecar, hold, patient, under_way};
+use super::{Sidecar, hold, patient, put, under_way};
 
 /// Whether a client of this listener is told to leave with its answer.
 async fn says_close(to: SocketAddr) -> Result<bool> {
@@ -24,21 +24,23 @@ async fn says_close(to: SocketAddr) -> Result<bool> {
     while !head.contains("\r\n\r\n") {
         let read = stream.read(&mut piece).await.context("read")?;
         ensure!(read > 0, "half an answer: {head:?}");
-        head.push_str(&String::from_utf8_lossy(&piece[..read]).to_ascii_lowercase());
+        head.push_str(&String::from_utf8_lossy(piece.get(..read).unwrap_or_default()).to_ascii_lowercase());
     }
     ensure!(head.starts_with("http/1.1 200 "), "{head}");
     Ok(head.contains("\r\nconnection: close\r\n"))
 }
 
 /// One more listener, like the first of the bootstrap but for the application's own requests.
-fn add_outbound(bootstrap: &mut Value, at: SocketAddr) {
+fn add_outbound(bootstrap: &mut Value, at: SocketAddr) -> Result<()> {
     let listeners = bootstrap.pointer_mut("/static_resources/listeners").and_then(Value::as_array_mut);
-    let listeners = listeners.expect("a bootstrap has listeners");
-    let mut outbound = listeners[0].clone();
-    outbound["name"] = "outbound".into();
-    outbound["traffic_direction"] = "OUTBOUND".into();
-    outbound["address"] = json!({"socket_address": {"address": at.ip(), "port_value": at.port()}});
+    let listeners = listeners.context("a bootstrap has listeners")?;
+    let mut outbound = listeners.first().context("it has one")?.clone();
+    put(&mut outbound, "name", "outbound")?;
+    put(&mut outbound, "traffic_direction", "OUTBOUND")?;
+    let address = json!({"socket_address": {"address": at.ip(), "port_value": at.port()}});
+    put(&mut outbound, "address", address)?;
     listeners.push(outbound);
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

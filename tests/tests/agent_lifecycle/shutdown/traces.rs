@@ -57,8 +57,8 @@ async fn what_a_killed_agent_left_is_cleaned_up_by_the_next_and_what_is_others_s
         first.ready().await?;
         first.revise(2)?;
         first.serves(2).await?;
-        let stale = base_ids(&first)?;
-        ensure!(!segments_of(&stale)?.is_empty(), "an Envoy that runs has shared memory");
+        let dead = base_ids(&first)?;
+        ensure!(!segments_of(&dead)?.is_empty(), "an Envoy that runs has shared memory");
         first.signal(Signal::SIGKILL)?;
         first.exit().await?;
         eventually(END, "no process is left", async || {
@@ -79,7 +79,7 @@ async fn what_a_killed_agent_left_is_cleaned_up_by_the_next_and_what_is_others_s
         let mut second = Solo::start(dir.path(), &front, &setup)?;
         second.ready().await?;
         let fresh = base_ids(&second)?;
-        let gone: Vec<u32> = stale.into_iter().filter(|id| !fresh.contains(id)).collect();
+        let gone: Vec<u32> = dead.into_iter().filter(|id| !fresh.contains(id)).collect();
         ensure!(segments_of(&gone)?.is_empty(), "{:?}", segments_of(&gone)?);
         let mine = [others.join("envoy-rev0.yaml"), others.join("XDS-token"), others.join("mine.sock")];
         ensure!(mine.iter().all(|path| path.exists()), "a user's file is gone");
