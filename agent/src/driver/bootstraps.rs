@@ -201,7 +201,9 @@ mod tests {
         let near = [run_folder(&far).unwrap(), run_folder(&far).unwrap()];
         assert!(near.iter().all(|folder| folder.as_os_str().len() <= LONGEST), "{near:?}");
         assert_ne!(near[0], near[1], "a name that can be known before can be taken before");
-        near.iter().for_each(|folder| fs::remove_dir(folder).unwrap());
+        for folder in near {
+            fs::remove_dir(folder).unwrap();
+        }
     }
 
     #[test]

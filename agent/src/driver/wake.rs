@@ -1,6 +1,9 @@
 //! What wakes the driver, and the events that it makes of it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::anyhow;
 use tokio::time::{sleep, timeout};
@@ -14,11 +17,11 @@ use super::{
 use crate::{
     cgroup::{Oom, OomCount},
     desired::News,
-    envoy_admin::Liveness,
+    envoy_admin::{AdminError, Liveness},
     process::Child,
     signals::Caught,
     status::Order,
-    supervisor::{Event, Launch, Stage, Status, Timer},
+    supervisor::{Event, Generation, Launch, Stage, Status, Timer},
 };
 
 /// Something to be turned into events.
@@ -39,6 +42,10 @@ const AGAIN: Duration = Duration::from_secs(1);
 
 /// A new Envoy that has just become LIVE says so within this, when the end comes before we have noticed.
 const LAST_LOOK: Duration = Duration::from_millis(50);
+
+/// So long it may take if nothing else can be drained; usually it is some 20 ms.
+const LAST_CHANCE: Duration = Duration::from_millis(500);
+const LOOKS: Duration = Duration::from_millis(5);
 
 // === impl Driver ===
 
@@ -98,12 +105,24 @@ impl Driver {
     }
 
     /// A new Envoy may have been LIVE for some milliseconds, with the old one's listeners closed for it: then it is
-    /// no longer one that can be done without.
+    /// no longer one that can be done without. And one that has closed the old one's admin already is let become
+    /// LIVE, if it is quick: the old one could not be told to drain any more.
     async fn look_at_the_new_one(&mut self) {
-        let Some(rising) = self.supervisor.phase().rising else { return };
-        let Some(admin) = self.ledger.get(rising.launch).map(|entry| entry.admin.clone()) else { return };
-        if let Ok(Ok(Liveness::Live)) = timeout(LAST_LOOK, admin.ready()).await {
-            self.pending.push_back(Event::Live(rising.launch));
+        let phase = self.supervisor.phase();
+        let admin =
+            |generation: Generation| self.ledger.get(generation.launch).map(|entry| entry.admin.clone());
+        let (Some(rising), Some(owner)) = (phase.rising, phase.owner) else { return };
+        let (Some(new), Some(old)) = (admin(rising), admin(owner)) else { return };
+        let until = Instant::now() + LAST_CHANCE;
+        loop {
+            if let Ok(Ok(Liveness::Live)) = timeout(LAST_LOOK, new.ready()).await {
+                return self.pending.push_back(Event::Live(rising.launch));
+            }
+            let lost = matches!(timeout(LAST_LOOK, old.ready()).await, Ok(Err(AdminError::Connect(_))));
+            if !lost || Instant::now() > until {
+                return;
+            }
+            sleep(LOOKS).await;
         }
     }
 

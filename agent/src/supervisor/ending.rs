@@ -121,9 +121,9 @@ impl Ending {
         self.step = Step::Draining { drain: Drain::new(self.since), told, owner };
         let mut effects: Vec<_> = self.owner.iter().map(|owner| Effect::Drain(owner.launch, told)).collect();
         if told == DrainScope::Inbound && self.owner.is_some() {
+            // Both halves of the time for the same length of request.
             let left = policy.drain.deadline.saturating_sub(now.saturating_duration_since(self.began));
-            let last = policy.outside_within.min(policy.drain.deadline / 4);
-            effects.push(Effect::Arm(Timer::DrainAll, left.saturating_sub(last)));
+            effects.push(Effect::Arm(Timer::DrainAll, left / 2));
         }
         let (end, more) = self.stop_if_done(policy);
         effects.extend(more);

@@ -11,8 +11,6 @@ pub struct Policy {
     pub drain: DrainPolicy,
     /// Whom `POST /drain` tells to leave, and SIGTERM first.
     pub withdraw: DrainScope,
-    /// How long before the deadline of the drain the application's own connections hear of it at the latest.
-    pub outside_within: Duration,
     /// How often and how fast Envoy is started again after a crash.
     pub restart: RestartPolicy,
     /// How a new Envoy takes over from a running one.
@@ -33,7 +31,6 @@ impl Default for Policy {
         Self {
             drain: DrainPolicy::default(),
             withdraw: DrainScope::Inbound,
-            outside_within: Duration::from_secs(1),
             restart: RestartPolicy::default(),
             hand_over: HandOverPolicy::default(),
             kill_grace: Duration::from_secs(2),

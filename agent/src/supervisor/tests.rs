@@ -350,7 +350,7 @@ fn deadline() -> Effect {
 }
 
 fn inside_first(launch: u32) -> [Effect; 3] {
-    let outside = Effect::Arm(Timer::DrainAll, Duration::from_secs(4));
+    let outside = Effect::Arm(Timer::DrainAll, Policy::default().drain.deadline / 2);
     [deadline(), Effect::Drain(nth(launch), DrainScope::Inbound), outside]
 }
 
