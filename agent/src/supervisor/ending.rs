@@ -200,10 +200,13 @@ impl Ending {
         if self.is_over() {
             return (End::Now(self.code), vec![]);
         }
-        // The old one first: a tied one that is not LIVE would pass the signal on to it.
-        let everybody = [self.old.map(|old| old.generation), self.owner, self.doomed];
+        // A tied successor tells its predecessor on its own way out, and waits in vain for one that has gone before.
+        let follows =
+            |old: &Old| signal == EnvoySignal::Terminate && old.bond == Bond::Tied && self.owner.is_some();
+        let old = self.old.filter(|old| !follows(old)).map(|old| old.generation);
         let mut effects = vec![Effect::LetGo];
-        effects.extend(everybody.into_iter().flatten().map(|g| Effect::Signal(g.launch, signal)));
+        let everybody = [old, self.owner, self.doomed].into_iter().flatten();
+        effects.extend(everybody.map(|g| Effect::Signal(g.launch, signal)));
         effects.push(Effect::Arm(timer, grace));
         (End::NotYet(self), effects)
     }
@@ -216,6 +219,9 @@ impl Ending {
             self.owner = None;
             if let Step::Stopping(sent) = self.step {
                 self.code = status.code_after(sent);
+                // One that was not LIVE yet, or was killed, has told nobody.
+                let tied = self.old.filter(|old| old.bond == Bond::Tied && sent == EnvoySignal::Terminate);
+                effects.extend(tied.map(|old| Effect::Signal(old.generation.launch, sent)));
             } else {
                 // What it served is lost; an old one may still have something to finish.
                 self.code = status.code();

@@ -182,7 +182,7 @@ impl Supervisor {
             }
             (S::BackingOff { old, .. }, E::Terminate) => self.end(Ending::new(None, old, now), now),
             (S::Starting { new, old, .. }, E::Quit) => {
-                ended(Ending::new(Some(new), old, now).stop(&self.policy))
+                ended(Ending::new(None, old, now).with_doomed(new).stop(&self.policy))
             }
             (S::BackingOff { wait: Wait::Reaping(doomed), old }, E::Quit) => {
                 ended(Ending::new(None, old, now).with_doomed(doomed).stop(&self.policy))

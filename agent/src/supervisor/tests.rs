@@ -459,6 +459,15 @@ fn sigterm_after_a_hand_over_waits_for_the_old_one_too() {
 }
 
 #[test]
+fn a_tied_old_one_hears_of_the_end_from_its_successor_and_from_us_only_when_that_is_gone() {
+    let (mut supervisor, _) = play(&policy(), &then(&handed_over(Bond::Tied), &[E::Quit]));
+    assert_eq!(play(&policy(), &then(&handed_over(Bond::Tied), &[E::Quit])).1, term_and_wait(2));
+    let now = Instant::now();
+    assert_eq!(supervisor.on_event(died(2, CLEAN), now), [signal(1, EnvoySignal::Terminate)]);
+    assert_eq!(supervisor.on_event(died(1, CLEAN), now), [Effect::Exit(0)]);
+}
+
+#[test]
 fn a_withdrawn_envoy_serves_on_and_stays_withdrawn_through_a_crash_and_a_hand_over() {
     let drain = |launch| [Effect::Drain(nth(launch), DrainScope::Inbound)];
     check(&[live(1), E::Withdraw], Stage::Running, &drain(1));

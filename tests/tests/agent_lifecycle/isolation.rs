@@ -136,7 +136,11 @@ async fn another_user_of_the_pod_can_harm_neither_envoy_nor_agent() -> Result<()
         report.faultless().with_context(|| engine.name())?;
         // Root may, so the paths are the right ones.
         solo.withdraw().await?;
-        ensure!(!solo.is_ready().await);
+        eventually(END, "it is out of service", async || {
+            ensure!(!solo.is_ready().await, "it is ready");
+            Ok(())
+        })
+        .await?;
     }
     Ok(())
 }

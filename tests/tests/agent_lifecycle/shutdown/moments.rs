@@ -165,7 +165,7 @@ async fn while_an_old_envoy_still_serves_sigterm_loses_no_request_of_either() ->
         let answered = request.await?;
         answered.with_context(|| format!("{}: the old one's request\n{}", engine.name(), solo.log()))?;
         let status = solo.exit().await?;
-        ensure!(status.success(), "{}: {status}", engine.name());
+        ensure!(status.success(), "{}: {status}\n{}", engine.name(), solo.log());
         solo.nothing_left().await?;
     }
     Ok(())
