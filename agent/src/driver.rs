@@ -58,6 +58,7 @@ use self::{
 use crate::{
     admin_proxy::AdminProxy,
     cgroup::{Cgroup, Oom, OomCount},
+    config::Config,
     desired::{Desired, Follower, Given},
     engine::Engine,
     envoy_admin::EnvoyAdmin,
@@ -106,6 +107,7 @@ struct Driver {
     /// `None`: nothing is followed, because nothing could be done about it.
     follower: Option<Follower>,
     admin: watch::Sender<Option<EnvoyAdmin>>,
+    expected: watch::Sender<status::Expected>,
     bulletin: Bulletin,
     ledger: Ledger,
     validation: Option<Validation>,
@@ -176,7 +178,9 @@ impl Driver {
         let (publisher, feed) = lifecycle::channel(news::first(&policy, &first));
         let gate = Gate::new(flags.trusted_uids.clone());
         let expected = plans.latest().map_or(status::Expected::Nothing, |plan| plan.expected);
-        let serving = companion::Watch { phases: watching.clone(), admin: admins.clone(), expected };
+        let (expect, expected) = watch::channel(expected);
+        let serving =
+            companion::Watch { phases: watching.clone(), admin: admins.clone(), expected: expected.clone() };
         let server = StatusServer::new(Wiring {
             phases: watching,
             admin: admins.clone(),
@@ -214,7 +218,8 @@ impl Driver {
             orders,
             follower,
             admin,
-            bulletin: Bulletin::new(publisher),
+            expected: expect,
+            bulletin: Bulletin::new(publisher, own_ports(config)),
             ledger: Ledger::default(),
             validation: None,
             company: Company::new(companion, serving, policy.drain.deadline)?,
@@ -281,6 +286,12 @@ impl Driver {
         if let Event::Live(launch) = event {
             self.ledger.live(launch);
         }
+        if let (Event::Died(launch, status), Some(rising)) = (event, before.rising)
+            && rising.launch == launch
+        {
+            let words = self.ledger.get(launch).and_then(|entry| entry.last_words.reason());
+            self.bulletin.failed(words.unwrap_or_else(|| format!("it ended before it was LIVE: {status}")));
+        }
         if let Event::Died(launch, status) = event
             && let Some(reason) = self.ledger.died(launch, status, before)
         {
@@ -315,6 +326,17 @@ impl Driver {
         let wanted = self.plans.latest().map(|plan| plan.desired.hash);
         self.bulletin.publish(phase, &self.ledger, wanted, &self.timers);
     }
+}
+
+/// Of listeners that are nobody's traffic.
+fn own_ports(config: &Config) -> Vec<u16> {
+    let variables = &config.variables;
+    vec![
+        variables.envoy_status_port,
+        variables.envoy_prometheus_port,
+        variables.secure_metrics_port,
+        variables.secure_merged_metrics_port,
+    ]
 }
 
 async fn listen(address: SocketAddr, what: &str) -> anyhow::Result<tokio::net::TcpListener> {

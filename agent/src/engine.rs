@@ -122,6 +122,9 @@ pub enum EngineError {
     /// The agent's end of a socket.
     #[error("stand in for Envoy's predecessor")]
     StandIn(#[source] std::io::Error),
+    /// The one before is stopped, or busy.
+    #[error("wait for the Envoy before it")]
+    Predecessor(#[source] PeerError),
     /// The one before is not one that can be asked.
     #[error("the Envoy before it takes no part in hot restarts")]
     NoPredecessor,
@@ -178,7 +181,7 @@ impl Engine {
     }
 
     /// Makes the place of an Envoy that is about to be started.
-    pub fn prepare(&mut self, new: Generation, start: Start) -> Result<Link, EngineError> {
+    pub async fn prepare(&mut self, new: Generation, start: Start) -> Result<Link, EngineError> {
         let Some(place) = &self.place else { return Ok(Link::Off) };
         let tie = match start {
             Start::Cold if self.held.borrow().is_empty() || !self.mediates(new.revision) => {
@@ -188,8 +191,15 @@ impl Engine {
             Start::Cold => self.mediated(place)?,
             Start::After(old, Bond::Tied) => {
                 let old = self.ties.get_mut(&old).ok_or(EngineError::NoPredecessor)?;
-                // The new one takes its names.
-                old.child = None;
+                // Answers are sent in the order of the questions: once ours has come, none is left that the new one,
+                // which takes our name, would take for its own. An Envoy that is stopped gives none.
+                if let Some(child) = old.child.take() {
+                    let answered = hurried(child.stats()).await;
+                    if answered.is_err() {
+                        old.child = Some(child);
+                    }
+                    answered.map_err(EngineError::Predecessor)?;
+                }
                 let epoch = RestartEpoch(old.epoch.0.saturating_add(1));
                 Tie::of(Arc::clone(&old.lineage), epoch, Way::Native)
             }

@@ -100,7 +100,7 @@ pub struct Wiring {
     /// The admin of the newest Envoy, if there is one.
     pub admin: watch::Receiver<Option<EnvoyAdmin>>,
     /// What readiness waits for.
-    pub expected: Expected,
+    pub expected: watch::Receiver<Expected>,
     /// The sidecar's life, for `/lifecycle`.
     pub lifecycle: Feed,
     /// Whether `POST /restart` can be followed.
@@ -153,7 +153,7 @@ pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 impl StatusServer {
     /// A server that does not listen yet.
     pub fn new(wiring: Wiring) -> Self {
-        Self { readiness: Readiness::new(wiring.expected), readers: Events::default(), wiring }
+        Self { readiness: Readiness::new(wiring.expected.clone()), readers: Events::default(), wiring }
     }
 
     /// Serves for as long as the agent lives.

@@ -63,7 +63,7 @@ enum State {
 pub(super) struct Watch {
     pub(super) phases: watch::Receiver<Phase>,
     pub(super) admin: watch::Receiver<Option<EnvoyAdmin>>,
-    pub(super) expected: Expected,
+    pub(super) expected: watch::Receiver<Expected>,
 }
 
 /// What is new about it.
@@ -171,7 +171,7 @@ impl Watch {
             if let Some(admin) = admin
                 && let Ok(updates) = admin.config_updates().await
                 && updates.workers_started > 0
-                && self.expected.is_met(updates)
+                && self.expected.borrow().is_met(updates)
             {
                 return;
             }

@@ -42,14 +42,23 @@ pub(super) struct Bulletin {
     shutdown: Option<Shutdown>,
     since: Moment,
     last_error: Option<String>,
+    own_ports: Vec<u16>,
 }
 
 // === impl Bulletin ===
 
 impl Bulletin {
-    pub(super) fn new(publisher: Publisher) -> Self {
+    pub(super) fn new(publisher: Publisher, own_ports: Vec<u16>) -> Self {
         let since = Moment::now();
-        Self { publisher, transitions: 0, refused: vec![], shutdown: None, since, last_error: None }
+        Self {
+            publisher,
+            transitions: 0,
+            refused: vec![],
+            shutdown: None,
+            since,
+            last_error: None,
+            own_ports,
+        }
     }
 
     /// Something was wanted that cannot be.
@@ -59,12 +68,17 @@ impl Bulletin {
         self.refused.insert(0, Refused { hash, at: Moment::now(), reason });
     }
 
+    /// A new Envoy came to nothing.
+    pub(super) fn failed(&mut self, reason: String) {
+        self.last_error = Some(reason);
+    }
+
     /// What keeps a drain waiting.
     pub(super) fn busy(&mut self, census: &Census, listeners: &[Listener]) {
         if let Some(shutdown) = &mut self.shutdown {
             shutdown.requests = census.activity.map(|_| census.requests);
             shutdown.connections = census.activity.map(|_| census.connections);
-            shutdown.listeners = census.by_listener(listeners, &[]);
+            shutdown.listeners = census.by_listener(listeners, &self.own_ports);
         }
     }
 

@@ -118,7 +118,7 @@ impl Driver {
             error!(revision = %new.revision, "nothing is known of this revision");
             return self.spawn_failed(new, SpawnFailure::Transient);
         };
-        let link = match (self.engine.prepare(new, start), start) {
+        let link = match (self.engine.prepare(new, start).await, start) {
             (Ok(link), _) => link,
             // Without a predecessor there is nothing to lose but the next hand-over.
             (Err(error), Start::Cold) => {
@@ -232,6 +232,10 @@ impl Driver {
     /// Where the admin of the one that serves is.
     pub(super) fn tell_admin(&mut self) {
         let owner = self.supervisor.phase().owner;
+        if let Some(plan) = owner.and_then(|owner| self.plans.get(owner.revision)) {
+            self.expected
+                .send_if_modified(|expected| std::mem::replace(expected, plan.expected) != plan.expected);
+        }
         let now: Option<EnvoyAdmin> =
             owner.and_then(|owner| self.ledger.get(owner.launch)).map(|entry| entry.admin.clone());
         self.admin.send_if_modified(|admin| {

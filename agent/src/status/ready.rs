@@ -11,6 +11,8 @@ use std::{
     },
 };
 
+use tokio::sync::watch;
+
 use crate::{
     envoy_admin::{AdminError, ConfigUpdates, EnvoyAdmin},
     supervisor::{Offer, Phase, Stage},
@@ -44,7 +46,8 @@ pub(super) enum Unready {
 /// What is known about readiness.
 #[derive(Debug)]
 pub(super) struct Readiness {
-    expected: Expected,
+    /// By the bootstrap of the one that serves.
+    expected: watch::Receiver<Expected>,
     /// The launch whose configuration has arrived. Launches count from one.
     complete: AtomicU32,
     last: Mutex<Option<Unready>>,
@@ -68,7 +71,7 @@ impl Expected {
 // === impl Readiness ===
 
 impl Readiness {
-    pub(super) fn new(expected: Expected) -> Self {
+    pub(super) fn new(expected: watch::Receiver<Expected>) -> Self {
         Self { expected, complete: AtomicU32::new(0), last: Mutex::default() }
     }
 
@@ -87,7 +90,7 @@ impl Readiness {
             Err(_) if phase.stage == Stage::Starting => return Err(Unready::Starting),
             Err(_) => return Err(Unready::Silent),
         };
-        complete(phase.stage, self.expected, updates)?;
+        complete(phase.stage, *self.expected.borrow(), updates)?;
         self.complete.store(launch, Ordering::Relaxed);
         Ok(())
     }
@@ -215,7 +218,7 @@ mod tests {
 
     #[test]
     fn a_reason_is_news_once() {
-        let readiness = Readiness::new(Expected::Nothing);
+        let readiness = Readiness::new(watch::channel(Expected::Nothing).1);
         let seen: Vec<_> = [Unready::Starting, Unready::Starting, Unready::Crashed, Unready::Starting]
             .iter()
             .map(|unready| readiness.is_news(unready))

@@ -58,7 +58,7 @@ fn scene(stage: Stage, gate: Gate) -> Scene {
     let server = StatusServer::new(Wiring {
         phases: watch::channel(phase).1,
         admin: watch::channel(Some(admin)).1,
-        expected: Expected::ClustersAndListeners,
+        expected: watch::channel(Expected::ClustersAndListeners).1,
         lifecycle,
         restarts: Restarts::Hot,
         orders: ask,

@@ -185,10 +185,11 @@ async fn settled_in(envoy: &Generation) -> Result<()> {
     .await
 }
 
-/// In native the new one asks the old one, which is stopped, and waits for ever; when that one goes on, it answers the dead.
+/// In native the new one asks the old one, which is stopped, and waits for ever; when that one goes on, it answers the dead. So
+/// no other is started before it has answered the agent.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_old_one_that_is_stopped_delays_everything_and_loses_nothing() -> Result<()> {
-    for resumed in [Resumed::BetweenTwo, Resumed::BesideTheNext] {
+    for resumed in [Resumed::AtOnce, Resumed::AfterMoreTries] {
         play(&setup(Engine::Native, &["--hotRestartDeadline=2s"])?, async |play| {
             let first = play.solo.newest()?;
             let mut before = TcpStream::connect(play.solo.front.tcp).await?;
@@ -203,10 +204,18 @@ async fn an_old_one_that_is_stopped_delays_everything_and_loses_nothing() -> Res
             gone(&new).await?;
             let exit = exit_of(&play.solo, &new).await?;
             ensure!(exit["reason"] == "killed", "{exit}");
-            if resumed == Resumed::BesideTheNext {
-                both(&play.solo).await?;
-                // Somewhere in its two seconds.
-                sleep(Duration::from_millis(700)).await;
+            if resumed == Resumed::AfterMoreTries {
+                eventually(END, "the hand-over is tried again", async || {
+                    let life = play.solo.lifecycle().await?;
+                    ensure!(life["hand_over"]["attempts"].as_u64() >= Some(3), "{life}");
+                    Ok(())
+                })
+                .await?;
+                let alive = play.solo.generations()?;
+                ensure!(
+                    alive.len() == 1,
+                    "one was started for a predecessor that does not answer: {alive:?}"
+                );
             }
             send(&first, Signal::SIGCONT)?;
             for stream in [&mut before, &mut meanwhile] {
@@ -226,10 +235,10 @@ async fn an_old_one_that_is_stopped_delays_everything_and_loses_nothing() -> Res
 /// When a stopped Envoy goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Resumed {
-    /// When the one that asked is dead, and no other asks yet.
-    BetweenTwo,
-    /// When the next one asks already.
-    BesideTheNext,
+    /// When the one that asked is dead, and no other try was made.
+    AtOnce,
+    /// When there were more.
+    AfterMoreTries,
 }
 
 async fn heard(stream: &mut TcpStream) -> Result<()> {
