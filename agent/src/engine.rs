@@ -25,6 +25,8 @@
 //!
 //! Deliberately does not decide who is started, killed or told to leave: the supervisor does.
 
+mod tie;
+
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -32,15 +34,16 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use tokio::{sync::watch, task::JoinSet, time::timeout};
+use tokio::{sync::watch, time::timeout};
 use tracing::{debug, info, warn};
 
+use self::tie::Tie;
 use crate::{
     cli::HotRestartMode,
     driver::Chain,
     hot_restart::{
-        Address, Answer, Child, Happened, Held, Lineage, PeerError, Place, PlaceError, Refused, Repair,
-        RestartEpoch, SHARED_MEMORY, ShmError, StandIn, Version,
+        Address, Child, Held, PeerError, Place, PlaceError, Refused, Repair, RestartEpoch, SHARED_MEMORY,
+        ShmError, Version,
     },
     supervisor::{Bond, Generation, Launch, Revision, Start},
 };
@@ -63,18 +66,6 @@ pub struct Engine {
     versions: BTreeMap<Revision, Version>,
     leave_within: Duration,
     since: SystemTime,
-}
-
-/// What ties one Envoy to others.
-#[derive(Debug)]
-struct Tie {
-    lineage: Arc<Lineage>,
-    epoch: RestartEpoch,
-    way: Way,
-    /// Who answers it in the place of its predecessor.
-    stand_ins: JoinSet<()>,
-    /// Who asks it in the place of its successor.
-    child: Option<Child>,
 }
 
 /// How an Envoy came by its listening sockets.
@@ -365,42 +356,6 @@ impl Way {
             Self::Beside => "beside",
             Self::Off => "off",
         }
-    }
-}
-
-// === impl Tie ===
-
-impl Tie {
-    fn new(lineage: Lineage, epoch: RestartEpoch, way: Way) -> Self {
-        Self::of(Arc::new(lineage), epoch, way)
-    }
-
-    fn of(lineage: Arc<Lineage>, epoch: RestartEpoch, way: Way) -> Self {
-        Self { lineage, epoch, way, stand_ins: JoinSet::new(), child: None }
-    }
-
-    fn stand_in(
-        &mut self,
-        parent: RestartEpoch,
-        since: SystemTime,
-        held: watch::Receiver<Held>,
-    ) -> std::io::Result<()> {
-        let stand_in = StandIn::bind(&self.lineage, parent, since)?;
-        self.stand_ins.spawn(async {
-            let note = |happened| match happened {
-                Happened::Asked { address, worker, answer: Answer::NotHeld } => {
-                    debug!(address, worker, "a new Envoy binds a socket of its own");
-                }
-                Happened::Garbled(_) | Happened::Unknown | Happened::Unanswered(_) => {
-                    warn!(?happened, "hot restart protocol");
-                }
-                happened => debug!(?happened, "hot restart protocol"),
-            };
-            if let Err(error) = stand_in.serve(held, note).await {
-                warn!(%error, "stand in for an Envoy");
-            }
-        });
-        Ok(())
     }
 }
 
