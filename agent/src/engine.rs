@@ -252,10 +252,7 @@ impl Engine {
         if !self.mediates(old.revision) || !self.held_are_streams() {
             return Ok(Asked::CannotBe);
         }
-        match self.child(old.launch)? {
-            None => Ok(Asked::CannotBe),
-            Some(child) => hurried(child.drain_listeners()).await.map(|()| Asked::Yes),
-        }
+        self.drain(old).await
     }
 
     /// The admin of this Envoy is lost: what is left is to stop accepting, and to tell clients with each answer that

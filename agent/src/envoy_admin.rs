@@ -15,6 +15,8 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::Empty;
 use hyper::body::Incoming;
 
+#[cfg(test)]
+pub(crate) use self::listeners::read as read_listeners;
 pub use self::{
     census::Census,
     listeners::{Listener, LocalAddress, Protocol},
@@ -193,11 +195,6 @@ impl EnvoyAdmin {
     /// comes is refused, unless another Envoy has the same sockets.
     pub async fn close_listeners(&self) -> Result<(), AdminError> {
         self.ask(Method::POST, "/drain_listeners", PATIENCE).await.map(drop)
-    }
-
-    /// `POST /healthcheck/fail`: `/ready` becomes 503, and every answer tells its client to leave.
-    pub async fn fail_health_checks(&self) -> Result<(), AdminError> {
-        self.ask(Method::POST, "/healthcheck/fail", PATIENCE).await.map(drop)
     }
 
     /// `POST /logging`: levels in the spelling of `--proxyLogLevel`, as `info,http:debug`. What is not

@@ -34,7 +34,7 @@ mod version;
 mod wire;
 
 pub use self::{
-    address::{Address, Mismatch, UnknownAddress, listening},
+    address::{Address, Mismatch, UnknownAddress},
     child::{Child, Fetched, ParentStats, PeerError, Refused},
     held::{Held, Sockets},
     lineage::{Lineage, RestartEpoch, Role},

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::time::{sleep_until, timeout};
 use tracing::{error, info, warn};
 
@@ -24,7 +24,6 @@ use crate::config::sources::Sources;
 #[derive(Debug)]
 pub struct Follower {
     standing: watch::Receiver<Standing>,
-    nudge: Arc<Notify>,
     looks: Arc<Looks>,
     told: Told,
 }
@@ -72,7 +71,6 @@ struct Task {
     open: Open,
     looks: Arc<Looks>,
     standing: watch::Sender<Standing>,
-    nudge: Arc<Notify>,
     eyes: Option<Eyes>,
     watched: Arc<Watched>,
     sense: Sense,
@@ -94,13 +92,12 @@ impl Follower {
     pub(super) fn with(given: Given, first: Arc<Desired>, (pace, open): (Pace, Open)) -> Self {
         let told = Told { hash: first.hash, refused: None };
         let (sender, standing) = watch::channel(Standing { desired: first.clone(), refused: None });
-        let (nudge, looks) = (Arc::<Notify>::default(), Arc::<Looks>::default());
+        let looks = Arc::<Looks>::default();
         let task = Task {
             pace,
             open,
             looks: looks.clone(),
             standing: sender,
-            nudge: nudge.clone(),
             eyes: None,
             watched: Arc::default(),
             sense: Sense::Seeing,
@@ -110,7 +107,7 @@ impl Follower {
             next: Instant::now(),
         };
         tokio::spawn(task.run(Observer::new(given, first, None)));
-        Self { standing, nudge, looks, told }
+        Self { standing, looks, told }
     }
 
     /// Waits for news. Nothing is lost when the wait is given up. `None`: there will be no more, because a look
@@ -123,11 +120,6 @@ impl Follower {
             }
             self.standing.changed().await.ok()?;
         }
-    }
-
-    /// Looks now, without waiting for a notice.
-    pub fn look(&self) {
-        self.nudge.notify_one();
     }
 
     /// How often was looked at the files, and how often everything was read again because of it.
@@ -183,7 +175,6 @@ impl Task {
                     }
                     continue;
                 }
-                () = self.nudge.notified() => {}
                 () = sleep_until(due.into()) => {}
             }
             let idle = self.next <= Instant::now() && observer.gaze.is_some();

@@ -70,6 +70,8 @@ enum Address {
         // Left out when it is zero.
         #[serde(default)]
         port_value: u16,
+        #[serde(default)]
+        network_namespace_filepath: String,
     },
     #[serde(rename = "pipe")]
     Pipe { path: PathBuf },
@@ -77,7 +79,7 @@ enum Address {
     Internal { server_listener_name: String },
 }
 
-pub(super) fn read(json: &[u8]) -> Result<Vec<Listener>, serde_json::Error> {
+pub(crate) fn read(json: &[u8]) -> Result<Vec<Listener>, serde_json::Error> {
     let answer: Answer = serde_json::from_slice(json)?;
     let listener = |status: ListenerStatus| Listener {
         addresses: std::iter::once(&status.local_address)
@@ -94,7 +96,11 @@ pub(super) fn read(json: &[u8]) -> Result<Vec<Listener>, serde_json::Error> {
 impl LocalAddress {
     fn read(json: &serde_json::Value) -> Self {
         match Address::deserialize(json) {
-            Ok(Address::Socket { protocol, address, port_value }) => {
+            // In another network namespace than ours the same address is another.
+            Ok(Address::Socket { network_namespace_filepath: elsewhere, .. }) if !elsewhere.is_empty() => {
+                Self::Unknown(json.to_string())
+            }
+            Ok(Address::Socket { protocol, address, port_value, .. }) => {
                 Self::Socket { protocol, address: SocketAddr::new(address, port_value) }
             }
             Ok(Address::Pipe { path }) => Self::Pipe(path),

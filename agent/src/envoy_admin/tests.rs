@@ -86,9 +86,6 @@ fn what_may_be_done_to_envoy_is_done_by_post() {
         assert_eq!((line.as_str(), answered), (expected, true));
     };
     check("POST /drain_listeners HTTP/1.1", &|admin| Box::pin(async move { admin.close_listeners().await }));
-    check("POST /healthcheck/fail HTTP/1.1", &|admin| {
-        Box::pin(async move { admin.fail_health_checks().await })
-    });
     check("POST /logging?paths=http:debug HTTP/1.1", &|admin| {
         Box::pin(async move { admin.log_level("http:debug").await })
     });

@@ -1,7 +1,5 @@
 //! What Envoy listens on, in the spelling of its hot-restart messages: `tcp://127.0.0.1:80`,
 //! `udp://[::1]:443`, `unix:///run/a.sock`, `unix://@abstract`.
-//!
-//! Deliberately knows no network namespace: a listener in another one than Envoy's own is not held.
 
 use std::{
     fmt,
@@ -19,7 +17,6 @@ use nix::{
         AddressFamily, SockType, SockaddrLike, SockaddrStorage, UnixAddr, getsockname, getsockopt, sockopt,
     },
 };
-use serde::Deserialize;
 
 /// One address of one listener.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,55 +51,6 @@ pub enum Mismatch {
     /// The kernel does not say: no socket at all, most likely.
     #[error("look at a socket of {0}")]
     Unreadable(Address, #[source] Errno),
-}
-
-#[derive(Deserialize)]
-struct Listeners {
-    #[serde(default)]
-    listener_statuses: Vec<Status>,
-}
-
-#[derive(Deserialize)]
-struct Status {
-    #[serde(default)]
-    local_address: Local,
-    #[serde(default)]
-    additional_local_addresses: Vec<Local>,
-}
-
-#[derive(Default, Deserialize)]
-struct Local {
-    socket_address: Option<SocketAddress>,
-    pipe: Option<Pipe>,
-}
-
-#[derive(Deserialize)]
-struct SocketAddress {
-    address: String,
-    #[serde(default)]
-    port_value: u16,
-    #[serde(default)]
-    network_namespace_filepath: String,
-}
-
-#[derive(Deserialize)]
-struct Pipe {
-    path: String,
-}
-
-/// Every address that Envoy's `/listeners?format=json` names. It does not tell TCP from UDP, so both are
-/// here; Envoy hands out a socket for the one it has. The same goes for listeners that bind no port.
-pub fn listening(json: &[u8]) -> serde_json::Result<Vec<Address>> {
-    let listeners: Listeners = serde_json::from_slice(json)?;
-    let mut addresses: Vec<_> = listeners
-        .listener_statuses
-        .into_iter()
-        .flat_map(|status| [status.local_address].into_iter().chain(status.additional_local_addresses))
-        .flat_map(Local::addresses)
-        .collect();
-    addresses.sort();
-    addresses.dedup();
-    Ok(addresses)
 }
 
 // === impl Address ===
@@ -168,33 +116,6 @@ impl fmt::Display for Address {
             Self::Udp(address) => write!(f, "udp://{address}"),
             Self::Unix(name) => write!(f, "unix://{name}"),
         }
-    }
-}
-
-// === impl Local ===
-
-impl Local {
-    fn addresses(self) -> Vec<Address> {
-        match (self.socket_address, self.pipe) {
-            (Some(socket), _) => socket.spellings(),
-            (None, Some(Pipe { path })) => format!("unix://{path}").parse().into_iter().collect(),
-            // An internal listener has no socket.
-            (None, None) => Vec::new(),
-        }
-    }
-}
-
-// === impl SocketAddress ===
-
-impl SocketAddress {
-    fn spellings(self) -> Vec<Address> {
-        let Self { address, port_value: port, network_namespace_filepath } = self;
-        if !network_namespace_filepath.is_empty() {
-            return Vec::new();
-        }
-        let (open, close) = if address.contains(':') { ("[", "]") } else { ("", "") };
-        let spell = |scheme| format!("{scheme}://{open}{address}{close}:{port}").parse();
-        ["tcp", "udp"].into_iter().filter_map(|scheme| spell(scheme).ok()).collect()
     }
 }
 

@@ -49,16 +49,6 @@ impl Held {
         }
     }
 
-    /// Lets go of an address.
-    pub fn forget(&mut self, address: &Address) {
-        self.sockets.remove(address);
-    }
-
-    /// Lets go of everything.
-    pub fn clear(&mut self) {
-        self.sockets.clear();
-    }
-
     /// What is held, in order.
     pub fn addresses(&self) -> impl Iterator<Item = &Address> {
         self.sockets.keys()
@@ -106,14 +96,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_forgotten_is_closed() {
+    fn what_is_let_go_is_closed() {
         let mut held = Held::default();
         let (address, socket) = listener();
         let watched = Arc::downgrade(&socket);
         held.hold(address.clone(), Sockets::Shared(socket)).unwrap();
         assert_eq!(held.addresses().collect::<Vec<_>>(), [&address]);
-        held.forget(&address);
-        assert!(held.is_empty() && held.get(&address, 0).is_none());
+        drop(held);
         assert_eq!(watched.strong_count(), 0);
     }
 

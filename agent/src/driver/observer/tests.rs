@@ -1,6 +1,7 @@
 //! What of many looks is news.
 
 use super::*;
+use crate::envoy_admin::read_listeners;
 
 const LAUNCH: Launch = Launch::FIRST;
 
@@ -71,4 +72,34 @@ fn a_large_envoy_is_asked_less_often() {
     check(2, 50);
     check(10, 200);
     check(128, 1_000);
+}
+
+#[test]
+fn listeners_name_their_addresses() {
+    let check = |json: &str, expected: &[&str]| {
+        let listening = addresses(&read_listeners(json.as_bytes()).unwrap());
+        assert_eq!(listening.iter().map(ToString::to_string).collect::<Vec<_>>(), expected, "{json}");
+    };
+    check("{}", &[]);
+    check(r#"{"listener_statuses": []}"#, &[]);
+    check(
+        r#"{"listener_statuses": [{"name": "v4", "local_address": {"socket_address": {"address": "127.0.0.1", "port_value": 80}}}]}"#,
+        &["tcp://127.0.0.1:80", "udp://127.0.0.1:80"],
+    );
+    check(
+        r#"{"listener_statuses": [
+            {"local_address": {"socket_address": {"address": "::", "port_value": 80}},
+             "additional_local_addresses": [{"pipe": {"path": "/run/a"}}, {"pipe": {"path": "@b"}}]},
+            {"local_address": {"socket_address": {"address": "::", "port_value": 80}}}]}"#,
+        &["tcp://[::]:80", "udp://[::]:80", "unix:///run/a", "unix://@b"],
+    );
+    // Nothing of these can be held, and nothing of them is in the way.
+    check(
+        r#"{"listener_statuses": [
+            {"name": "internal", "local_address": {"envoy_internal_address": {"server_listener_name": "i"}}},
+            {"name": "elsewhere", "local_address": {"socket_address": {"address": "127.0.0.1", "port_value": 80, "network_namespace_filepath": "/run/netns/a"}}},
+            {"name": "named", "local_address": {"socket_address": {"address": "example.org", "port_value": 80}}}]}"#,
+        &[],
+    );
+    assert!(read_listeners(b"no JSON").is_err());
 }

@@ -47,37 +47,6 @@ fn addresses_are_spelled_as_envoy_spells_them() {
 }
 
 #[test]
-fn listeners_name_their_addresses() {
-    let check = |json: &str, expected: &[&str]| {
-        let listening = listening(json.as_bytes()).unwrap();
-        assert_eq!(listening.iter().map(ToString::to_string).collect::<Vec<_>>(), expected, "{json}");
-    };
-    check("{}", &[]);
-    check(r#"{"listener_statuses": []}"#, &[]);
-    check(
-        r#"{"listener_statuses": [{"name": "v4", "local_address": {"socket_address": {"address": "127.0.0.1", "port_value": 80}}}]}"#,
-        &["tcp://127.0.0.1:80", "udp://127.0.0.1:80"],
-    );
-    check(
-        r#"{"listener_statuses": [
-            {"local_address": {"socket_address": {"address": "::", "port_value": 80}},
-             "additional_local_addresses": [{"pipe": {"path": "/run/a"}}, {"pipe": {"path": "@b"}}]},
-            {"local_address": {"socket_address": {"address": "::", "port_value": 80}}}]}"#,
-        &["tcp://[::]:80", "udp://[::]:80", "unix:///run/a", "unix://@b"],
-    );
-    // Nothing of these can be held, and nothing of them is in the way.
-    check(
-        r#"{"listener_statuses": [
-            {"name": "internal", "local_address": {"envoy_internal_address": {"server_listener_name": "i"}}},
-            {"name": "elsewhere", "local_address": {"socket_address": {"address": "127.0.0.1", "port_value": 80, "network_namespace_filepath": "/run/netns/a"}}},
-            {"name": "named", "local_address": {"socket_address": {"address": "example.org", "port_value": 80}}},
-            {"name": "none"}]}"#,
-        &[],
-    );
-    assert!(listening(b"no JSON").is_err());
-}
-
-#[test]
 fn a_socket_is_checked_against_its_address() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("socket").to_str().unwrap().to_owned();
