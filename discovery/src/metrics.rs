@@ -107,6 +107,8 @@ pub(crate) struct Metrics {
     rejects_by_node: [(&'static str, Family<Reject, Gauge>); 4],
     /// Requests with a nonce that is not the last one.
     pub(crate) expired_nonces: ByType<Counter>,
+    /// Streams that were ended because their client read nothing.
+    pub(crate) write_timeouts: Counter,
     /// Faults of ours.
     pub(crate) internal_errors: Counter,
     /// Configuration that cannot be used.
@@ -145,6 +147,7 @@ impl Metrics {
             rejects: Family::default(),
             rejects_by_node: ["cds", "eds", "lds", "rds"].map(|kind| (kind, Family::default())),
             expired_nonces: Family::default(),
+            write_timeouts: Counter::default(),
             internal_errors: Counter::default(),
             rejected_configs: Family::default(),
             registry_events: Family::default(),
@@ -185,6 +188,11 @@ impl Metrics {
         for (kind, family) in &self.rejects_by_node {
             r.register(format!("pilot_xds_{kind}_reject"), "Responses that a proxy rejected", family.clone());
         }
+        r.register(
+            "pilot_xds_write_timeout",
+            "Streams ended because their client read nothing",
+            self.write_timeouts.clone(),
+        );
         r.register("pilot_xds_expired_nonce", "Requests with an outdated nonce", self.expired_nonces.clone());
         r.register(
             "pilot_total_xds_internal_errors",

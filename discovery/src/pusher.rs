@@ -106,29 +106,27 @@ impl Pusher {
         self.debounce.on_change(Instant::now(), request, urgency);
     }
 
+    /// Nobody is connected yet: what was collected is in the snapshot, and no change of it.
     fn first_snapshot(&mut self) {
-        let collected = self.debounce.take(Instant::now());
+        self.debounce.clear();
         self.build();
-        let services = self.world.services().len();
-        info!(
-            services,
-            changes = collected.map_or(0, |request| request.updated.len()),
-            "all sources have synced"
-        );
+        info!(services = self.world.services().len(), "all sources have synced");
         self.shared.synced();
     }
 
     fn push(&mut self) {
         let now = Instant::now();
-        let Some(request) = self.debounce.take(now) else { return };
+        let Some((request, urgency)) = self.debounce.take(now) else { return };
         let collected = request.start.map(|start| now.duration_since(start)).unwrap_or_default();
         self.shared.metrics.debounce_time.observe(collected.as_secs_f64());
         for reason in request.reasons.keys() {
             self.shared.metrics.push_triggers.get_or_create(&by_type(reason.as_str())).inc();
         }
+        let before = self.snapshots.borrow().clone();
         self.build();
         let (updated, first) = (request.updated.len(), request.updated.first().map(ToString::to_string));
-        let proxies = self.shared.hub.push(&Arc::new(request), now);
+        let after = self.snapshots.borrow().clone();
+        let proxies = self.shared.hub.push(&Arc::new(request), urgency, (&before, &after), now);
         self.debounce.done();
         info!(
             updated,

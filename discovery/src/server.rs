@@ -21,7 +21,7 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::ads::{self, Ads, Generation, Hub};
+use crate::ads::{self, Ads, Generation, Hub, Quarantine};
 use crate::config::{Config, Keepalive};
 use crate::metrics::Metrics;
 use crate::pusher::Pusher;
@@ -35,6 +35,8 @@ const EVENTS: usize = 1024;
 pub(crate) struct Shared {
     /// Who is connected.
     pub(crate) hub: Hub,
+    /// What proxies have rejected.
+    pub(crate) quarantine: Quarantine,
     /// What is counted.
     pub(crate) metrics: Metrics,
     /// What makes resources.
@@ -102,7 +104,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let (snapshot_tx, snapshots) = watch::channel(Arc::new(PushContext::default()));
     let files = Arc::new(FileStatus::default());
     let shared = Arc::new(Shared {
-        hub: Hub::default(),
+        hub: Hub::new(config.push_throttle),
+        quarantine: Quarantine::default(),
         metrics: Metrics::new(),
         generation: Generation::default(),
         files: files.clone(),

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use fixture::*;
 use pilot_core::cache::{Cache, resources};
 use pilot_core::generate::Reason;
-use pilot_core::model::{Health, Resolution};
+use pilot_core::model::{Health, Resolution, ResourceSet};
 use pilot_core::scope::{Scope, ScopeKey};
 use pilot_proto::ResourceType::{self, Cluster, Endpoint, Listener, Route};
 use pilot_proto::envoy::config::endpoint::v3::{ClusterLoadAssignment, lb_endpoint};
@@ -166,7 +166,7 @@ fn a_grpc_library_gets_what_it_dials() {
     let proxy = sidecar("10.1.0.1", "default").proxyless();
     let ask = |kind: ResourceType, name| {
         let generated = generate(&push, &proxy, kind, Some(&names([name])));
-        generated.resources.keys().map(ToString::to_string).collect::<Vec<_>>()
+        generated.resources.iter().map(|resource| resource.name.to_string()).collect::<Vec<_>>()
     };
     let full = "rpc.default.svc.cluster.local:9090";
     for target in [full, "rpc:9090", "rpc.default:9090", "rpc.default.svc:9090", "rpc.shop:9090"] {
@@ -203,9 +203,10 @@ fn proxies_of_a_class_share_what_is_the_same_for_them() {
     let ask = |proxy: &_, kind| resources(&cache, &push, &scope, proxy, kind, None).resources;
     let (first, second) = (sidecar("10.1.0.1", "default"), sidecar("10.1.0.2", "default"));
     let (mine, theirs) = (ask(&first, Listener), ask(&second, Listener));
-    let shared = |name: &str| mine[name].body.as_ptr() == theirs[name].body.as_ptr();
+    let get = |set: &ResourceSet, name: &str| set.get(name).cloned().unwrap();
+    let shared = |name: &str| get(&mine, name).body.as_ptr() == get(&theirs, name).body.as_ptr();
     assert!(shared("0.0.0.0_80") && shared("10.0.0.2_5432") && shared("virtualOutbound"));
-    assert_ne!(mine["virtualInbound"].version, theirs["virtualInbound"].version);
+    assert_ne!(get(&mine, "virtualInbound").version, get(&theirs, "virtualInbound").version);
 
     // A new snapshot in which one service changed makes that service's cluster anew and no other.
     let mut next = push.clone();

@@ -13,14 +13,14 @@
 
 mod fixture;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use std::{env, fs};
 
 use fixture::*;
-use pilot_core::model::{Health, Hostname, Locality, Namespace, Proxy, Resolution};
+use pilot_core::model::{Health, Hostname, Locality, NameSet, Namespace, Proxy, Resolution};
 use pilot_core::push::PushContext;
 use pilot_proto::ResourceType;
 use pilot_proto::google::protobuf::Any;
@@ -33,12 +33,12 @@ use serde_json::Value;
 fn check(case: &str, push: &PushContext, proxy: &Proxy) {
     let clusters = dump(push, proxy, ResourceType::Cluster, None);
     let listeners = dump(push, proxy, ResourceType::Listener, None);
-    let eds: BTreeSet<Arc<str>> = clusters
+    let eds: NameSet = clusters
         .iter()
         .filter(|cluster| cluster["type"] == "EDS")
         .map(|cluster| Arc::from(cluster["name"].as_str().unwrap()))
         .collect();
-    let rds = texts(&Value::Array(listeners.clone()), "route_config_name");
+    let rds = texts(&Value::Array(listeners.clone()), "route_config_name").into_iter().collect();
     let files = BTreeMap::from([
         ("clusters", clusters),
         ("endpoints", dump(push, proxy, ResourceType::Endpoint, Some(&eds))),
@@ -50,17 +50,12 @@ fn check(case: &str, push: &PushContext, proxy: &Proxy) {
     }
 }
 
-fn dump(
-    push: &PushContext,
-    proxy: &Proxy,
-    kind: ResourceType,
-    names: Option<&BTreeSet<Arc<str>>>,
-) -> Vec<Value> {
+fn dump(push: &PushContext, proxy: &Proxy, kind: ResourceType, names: Option<&NameSet>) -> Vec<Value> {
     let generated = generate(push, proxy, kind, names);
     let message = kind.type_url().rsplit_once('/').unwrap().1;
     generated
         .resources
-        .values()
+        .iter()
         .map(|resource| {
             let any = Any::decode(resource.body.clone()).unwrap();
             assert_eq!(any.type_url, kind.type_url());

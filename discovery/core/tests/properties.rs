@@ -11,11 +11,10 @@
 mod fixture;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use fixture::*;
 use pilot_core::cache::{Cache, resources};
-use pilot_core::model::{Proxy, Resolution};
+use pilot_core::model::{NameSet, Proxy, Resolution};
 use pilot_core::push::PushContext;
 use pilot_core::scope::{Scope, ScopeKey};
 use pilot_proto::ResourceType::{self, Cluster, Endpoint, Listener, Route};
@@ -88,10 +87,18 @@ fn proxy() -> impl Strategy<Value = Proxy> {
 }
 
 /// Every name that anything a proxy is sent could make it ask for.
-fn askable(push: &PushContext, proxy: &Proxy, kind: ResourceType) -> Option<BTreeSet<Arc<str>>> {
+fn askable(push: &PushContext, proxy: &Proxy, kind: ResourceType) -> Option<NameSet> {
     let asked = match kind {
-        Endpoint => generate(push, proxy, Cluster, None).resources.into_keys().collect(),
-        Route if proxy.is_proxyless() => generate(push, proxy, Cluster, None).resources.into_keys().collect(),
+        Endpoint => generate(push, proxy, Cluster, None)
+            .resources
+            .iter()
+            .map(|resource| resource.name.clone())
+            .collect(),
+        Route if proxy.is_proxyless() => generate(push, proxy, Cluster, None)
+            .resources
+            .iter()
+            .map(|resource| resource.name.clone())
+            .collect(),
         Route => {
             let listeners = decoded::<lds::Listener>(&generate(push, proxy, Listener, None));
             texts_in(listeners.values(), "route_config_name")
@@ -166,9 +173,9 @@ proptest! {
         let push = mesh(services);
         for kind in KINDS {
             let all = generate(&push, &proxy, kind, askable(&push, &proxy, kind).as_ref()).resources;
-            for (name, resource) in &all {
-                let alone = generate(&push, &proxy, kind, Some(&BTreeSet::from([name.clone()]))).resources;
-                prop_assert_eq!(alone.into_values().collect::<Vec<_>>(), vec![resource.clone()]);
+            for resource in all.iter() {
+                let alone = generate(&push, &proxy, kind, Some(&NameSet::from_iter([resource.name.clone()]))).resources;
+                prop_assert_eq!(alone.iter().collect::<Vec<_>>(), vec![resource]);
             }
         }
     }
@@ -198,10 +205,10 @@ proptest! {
         }
         // Clusters that could not be made are missing on purpose, and reported.
         let report = generate(&push, &proxy, Cluster, None).report;
-        let missing: BTreeSet<String> = report.rejected.into_iter().map(|it| it.subject).collect();
-        let named = texts_in(listeners.values(), "cluster").into_iter().chain(texts_in(routes.values(), "cluster"));
-        for cluster in named {
-            prop_assert!(clusters.contains(&*cluster) || missing.contains(&*cluster), "{} does not exist", cluster);
+        let missing: BTreeSet<String> = report.rejected.iter().map(|it| it.subject.clone()).collect();
+        let named = texts_in(listeners.values(), "cluster").union(&texts_in(routes.values(), "cluster"));
+        for cluster in &named {
+            prop_assert!(clusters.contains(&**cluster) || missing.contains(&**cluster), "{} does not exist", cluster);
         }
     }
 }

@@ -3,16 +3,20 @@
 //! Choose (`select!`), decide (`pilot_core::xds::Stream`), act (generate, frame, send). The stream decides what is
 //! due; this task only remembers which of it has to be generated anew, so that a change of one endpoint generates one
 //! assignment and not a thousand.
+//!
+//! Nothing is generated before the client can take it. A client that does not read costs a mark for each type that
+//! changed meanwhile; when it reads again it is told how things stand then.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pilot_core::model::{ClusterName, Hostname, Kind};
+use pilot_core::model::{NameSet, ResourceSet};
 use pilot_core::push::impact::touched;
 use pilot_core::push::{PushContext, PushRequest};
-use pilot_core::xds::{Codec, ResourceMap, Response, Stream, Verdict, Wanted, Why};
+use pilot_core::scope::Audience;
+use pilot_core::xds::{Codec, Response, Stream, Verdict, Wanted, Why};
 use pilot_proto::ResourceType;
 use tokio::sync::mpsc;
 use tonic::Status;
@@ -20,7 +24,7 @@ use tracing::{debug, info, warn};
 
 use super::hub::{Client, Turn};
 use super::request::{Request, Requests, introduce};
-use super::wire::{Outgoing, frame};
+use super::wire::{Outbox, Permit};
 use crate::metrics::by_type;
 use crate::moment::at;
 use crate::server::Shared;
@@ -29,21 +33,32 @@ use crate::server::Shared;
 /// lost: it is told what is true then.
 const ANSWER: Duration = Duration::from_secs(30);
 
+/// How long a turn lasts at most. A client that cannot take what it is sent goes on without one.
+const TURN: Duration = Duration::from_millis(100);
+
+/// How long a client may read nothing of what it is sent. Longer than it takes keep-alive to find out that the client
+/// is gone, so that this ends those which are there and do not read.
+const WRITE: Duration = Duration::from_mins(1);
+
 /// Which resources of a type have to be generated before the type is offered to the stream again. The rest is what
-/// the stream was last told.
+/// was last offered.
 enum Stale {
     All,
-    Names(BTreeSet<Arc<str>>),
+    Names(NameSet),
 }
 
 struct Connection {
     shared: Arc<Shared>,
-    outbox: mpsc::Sender<Outgoing>,
     client: Arc<Client>,
     turns: mpsc::Receiver<Turn>,
     stream: Stream,
     snapshot: Arc<PushContext>,
+    audience: Arc<Audience>,
     stale: BTreeMap<ResourceType, Stale>,
+    /// The turn that this stream has.
+    turn: Option<Turn>,
+    /// Since when something is due that the client cannot take.
+    blocked: Option<Instant>,
     /// When a response was sent that is not answered yet.
     unanswered: BTreeMap<ResourceType, Instant>,
     /// Error codes of rejections that stand in the metrics.
@@ -51,12 +66,7 @@ struct Connection {
 }
 
 /// Starts the task of a stream.
-pub(super) fn spawn(
-    shared: Arc<Shared>,
-    mut requests: Requests,
-    outbox: mpsc::Sender<Outgoing>,
-    peer: Option<SocketAddr>,
-) {
+pub(super) fn spawn(shared: Arc<Shared>, mut requests: Requests, outbox: Outbox, peer: Option<SocketAddr>) {
     tokio::spawn(async move {
         let end = match introduce(&shared, &mut requests).await {
             Ok((first, proxy)) => {
@@ -65,58 +75,74 @@ pub(super) fn spawn(
                 let version =
                     client.proxy.metadata.istio_version.clone().unwrap_or_else(|| "unknown".to_owned());
                 shared.metrics.connected(&version, 1);
-                let mut connection =
-                    Connection::new(shared.clone(), outbox.clone(), client, turns, requests.codec());
-                let end = connection.run(first, &mut requests).await;
+                let mut connection = Connection::new(shared.clone(), client, turns, requests.codec());
+                let end = connection.run(first, &mut requests, &outbox).await;
                 connection.close();
                 shared.metrics.connected(&version, -1);
                 end
             }
             Err(end) => end,
         };
-        // The client may be gone already: then there is nobody to tell.
-        drop(outbox.send(Outgoing::End(end)).await);
+        outbox.end(end).await;
     });
 }
 
 // === impl Connection ===
 
 impl Connection {
-    fn new(
-        shared: Arc<Shared>,
-        outbox: mpsc::Sender<Outgoing>,
-        client: Arc<Client>,
-        turns: mpsc::Receiver<Turn>,
-        codec: Codec,
-    ) -> Self {
-        let stream = Stream::new(codec, shared.instance.as_str().into());
-        let stream = if client.proxy.is_proxyless() { stream.proxyless() } else { stream };
+    fn new(shared: Arc<Shared>, client: Arc<Client>, turns: mpsc::Receiver<Turn>, codec: Codec) -> Self {
+        let stream = Stream::new(codec, shared.instance.as_str().into()).sharing(shared.generation.pool());
+        let mut stream = if client.proxy.is_proxyless() { stream.proxyless() } else { stream };
+        for (kind, refusals) in shared.quarantine.of(&client.proxy.id) {
+            stream.refuse(kind, refusals);
+        }
         let snapshot = shared.snapshot();
         Self {
             shared,
-            outbox,
             client,
             turns,
             stream,
             snapshot,
+            audience: Arc::default(),
             stale: BTreeMap::new(),
+            turn: None,
+            blocked: None,
             unanswered: BTreeMap::new(),
             rejections: BTreeMap::new(),
         }
     }
 
     /// Serves the stream; returns how it ends.
-    async fn run(&mut self, first: Request, requests: &mut Requests) -> Status {
+    async fn run(&mut self, first: Request, requests: &mut Requests, outbox: &Outbox) -> Status {
         self.on_request(&first);
         let draining = self.shared.draining.clone();
         let old = self.shared.max_age.map(|age| Instant::now() + lifetime(age, self.client.number));
         loop {
-            if let Err(end) = self.send_due().await {
-                return end;
+            let due = self.stream.next_due();
+            if due.is_none() {
+                self.end_turn();
             }
+            self.blocked = due.and(self.blocked.or_else(|| Some(Instant::now())));
+            let turn_ends = self.turn.as_ref().map(|turn| turn.began + TURN);
             let late = self.unanswered.values().min().map(|sent| *sent + ANSWER);
+            let stuck = self.blocked.map_or(WRITE, |since| WRITE.saturating_sub(since.elapsed()));
             // In no order: neither a client that asks without end nor a mesh that changes without end starves the other.
             tokio::select! {
+                permit = outbox.reserve(stuck), if due.is_some() => {
+                    self.blocked = None;
+                    let sent = match (permit, due) {
+                        (Ok(permit), Some(kind)) => self.respond(kind, permit).await,
+                        (Ok(_), None) => Ok(()),
+                        (Err(end), _) => Err(end),
+                    };
+                    if let Err(end) = sent {
+                        if end.code() == tonic::Code::DeadlineExceeded {
+                            self.shared.metrics.write_timeouts.inc();
+                            warn!(node = %self.client.id, after = ?WRITE, "the client reads nothing; ending its stream");
+                        }
+                        return end;
+                    }
+                }
                 request = requests.next() => match request {
                     Ok(Some(request)) => self.on_request(&request),
                     Ok(None) => return Status::ok(""),
@@ -125,11 +151,8 @@ impl Connection {
                         return status;
                     }
                 },
-                Some(turn) = self.turns.recv() => {
-                    if let Err(end) = self.on_turn(turn).await {
-                        return end;
-                    }
-                }
+                Some(turn) = self.turns.recv() => self.on_turn(turn),
+                () = at(turn_ends) => self.end_turn(),
                 () = at(late) => self.waive(),
                 // The connection got its GOAWAY before: the client opens another one, maybe to another replica.
                 () = at(old) => return Status::ok(""),
@@ -143,26 +166,35 @@ impl Connection {
             Request::Sotw(request) => self.stream.on_sotw_request(request),
             Request::Delta(request) => self.stream.on_delta_request(request),
         };
-        let (node, metrics) = (&self.client.proxy.id, &self.shared.metrics);
+        let (node, shared) = (&self.client.proxy.id, self.shared.clone());
+        let metrics = &shared.metrics;
         let kind = match verdict {
             Verdict::Subscribe { kind, added } => {
                 debug!(node = %self.client.id, %kind, names = added.len(), "subscribe");
+                self.follow(kind);
                 // The snapshot may be newer than the one that the rest was generated from; only the news is.
                 self.snapshot = self.shared.snapshot();
-                self.mark(kind, added);
+                self.mark(kind, &added);
                 kind
             }
-            Verdict::Unsubscribe { kind } | Verdict::Ack { kind } => {
-                if let Some(code) = self.rejections.remove(&kind) {
-                    metrics.accepted(kind.short(), &node.to_string(), code);
-                }
+            Verdict::Unsubscribe { kind } => {
+                self.follow(kind);
+                self.accepted(kind);
                 kind
             }
-            Verdict::Nack { kind, message } => {
+            Verdict::Ack { kind } => {
+                self.accepted(kind);
+                kind
+            }
+            Verdict::Nack { kind, message, refused } => {
                 warn!(node = %self.client.id, %kind, %message, "proxy rejects configuration");
                 let code = request.error_code();
                 metrics.rejected(kind.short(), &node.to_string(), code);
                 self.rejections.insert(kind, code);
+                if !refused.is_empty() {
+                    let scope = shared.generation.scope(&self.snapshot, &self.client.proxy);
+                    shared.quarantine.put(&self.client, kind, refused, &scope);
+                }
                 kind
             }
             Verdict::Stale { kind } => {
@@ -181,7 +213,24 @@ impl Connection {
         self.client.note(kind, self.stream.status(kind));
     }
 
-    async fn on_turn(&mut self, turn: Turn) -> Result<(), Status> {
+    fn accepted(&mut self, kind: ResourceType) {
+        if let Some(code) = self.rejections.remove(&kind) {
+            self.shared.metrics.accepted(kind.short(), &self.client.proxy.id.to_string(), code);
+        }
+    }
+
+    /// Whom a change of endpoints concerns is known from what they ask for.
+    fn follow(&mut self, kind: ResourceType) {
+        if kind == ResourceType::Endpoint {
+            let names = match self.stream.wanted(kind) {
+                Wanted::Names(names) => names.clone(),
+                Wanted::Nothing | Wanted::All => NameSet::default(),
+            };
+            self.audience = self.shared.hub.follow(self.client.number, &names);
+        }
+    }
+
+    fn on_turn(&mut self, turn: Turn) {
         self.shared.metrics.queue_time.observe(turn.queued.elapsed().as_secs_f64());
         self.snapshot = self.shared.snapshot();
         let kinds = touched(&turn.request, self.client.proxy.node_type());
@@ -189,110 +238,99 @@ impl Connection {
             self.mark_changed(*kind, &turn.request);
         }
         self.stream.push(kinds);
-        let sent = self.send_due().await;
+        self.turn = Some(turn);
+    }
+
+    fn end_turn(&mut self) {
+        let Some(turn) = self.turn.take() else { return };
+        drop(turn.slot);
         self.shared.hub.done(self.client.number);
         if let Some(start) = turn.request.start {
             self.shared.metrics.convergence_time.observe(start.elapsed().as_secs_f64());
         }
-        sent
     }
 
     /// What a push makes stale of a type. Endpoints know which: those of the services that changed.
     fn mark_changed(&mut self, kind: ResourceType, request: &PushRequest) {
-        match (kind, self.stream.wanted(kind)) {
-            (ResourceType::Endpoint, Wanted::Names(names)) if request.is_endpoints_only() => {
-                let changed: BTreeSet<&str> = request
-                    .updated
-                    .iter()
-                    .filter(|key| key.kind == Kind::Endpoints)
-                    .map(|key| &*key.name)
-                    .collect();
-                let stale =
-                    names.iter().filter(|name| changed.contains(host_of(name).as_str())).cloned().collect();
-                self.mark(kind, stale);
-            }
-            _ => {
-                self.stale.insert(kind, Stale::All);
-            }
+        let touched = if kind == ResourceType::Endpoint { self.audience.touched(request) } else { None };
+        match touched {
+            Some(names) => self.mark(kind, &names),
+            None => drop(self.stale.insert(kind, Stale::All)),
         }
     }
 
-    fn mark(&mut self, kind: ResourceType, names: Vec<Arc<str>>) {
+    fn mark(&mut self, kind: ResourceType, names: &NameSet) {
         if kind.is_wildcard() && !self.client.proxy.is_proxyless() {
             self.stale.insert(kind, Stale::All);
             return;
         }
-        match self.stale.entry(kind).or_insert_with(|| Stale::Names(BTreeSet::new())) {
+        match self.stale.entry(kind).or_insert_with(|| Stale::Names(NameSet::default())) {
             Stale::All => {}
-            Stale::Names(known) => known.extend(names),
+            Stale::Names(known) => *known = known.union(names),
         }
     }
 
-    /// Generates and sends everything that is due.
-    async fn send_due(&mut self) -> Result<(), Status> {
-        while let Some(kind) = self.stream.next_due() {
-            let started = Instant::now();
-            let offered = self.offer(kind).await?;
-            let version = self.shared.generation.version(&self.snapshot);
-            let response = self.stream.respond(kind, &version, &offered, Why::IfChanged);
-            if let Some(response) = response {
-                let generated = started.elapsed();
-                self.shared
-                    .metrics
-                    .push_time
-                    .get_or_create(&by_type(kind.short()))
-                    .observe(generated.as_secs_f64());
-                self.send(&response).await?;
-            }
-        }
-        Ok(())
+    /// Generates and sends what is due of a type, if it is news.
+    async fn respond(&mut self, kind: ResourceType, permit: Permit<'_>) -> Result<(), Status> {
+        let started = Instant::now();
+        let offered = self.offer(kind).await?;
+        let version = self.shared.generation.version(&self.snapshot);
+        let Some(response) = self.stream.respond(kind, &version, &offered, Why::IfChanged) else {
+            return Ok(());
+        };
+        let metrics = &self.shared.metrics;
+        metrics.push_time.get_or_create(&by_type(kind.short())).observe(started.elapsed().as_secs_f64());
+        self.send(&response, permit)
     }
 
-    /// All that the client could want of a type: what it was told, with everything stale generated anew.
-    async fn offer(&mut self, kind: ResourceType) -> Result<ResourceMap, Status> {
-        let told = self.stream.told(kind).cloned().unwrap_or_default();
+    /// All that the client could want of a type: what it was offered, with everything stale generated anew.
+    async fn offer(&mut self, kind: ResourceType) -> Result<ResourceSet, Status> {
+        let before = self.stream.offered(kind);
         let wanted = match self.stream.wanted(kind) {
-            Wanted::Nothing => return Ok(told),
+            Wanted::Nothing => return Ok(before),
             Wanted::All => None,
             Wanted::Names(names) => Some(names.clone()),
         };
-        let (mut offered, names) = match (self.stale.remove(&kind), wanted) {
-            (Some(Stale::Names(stale)), Some(_)) if stale.is_empty() => return Ok(told),
-            (Some(Stale::Names(stale)), Some(_)) => {
-                let offered = stale.iter().fold(told, |told, name| told.without(name));
-                (offered, Some(stale))
-            }
-            (None, Some(_)) => return Ok(told),
-            (Some(Stale::All), wanted) => (ResourceMap::new(), wanted),
-            (_, None) => (ResourceMap::new(), None),
-        };
+        let stale = self.stale.remove(&kind);
+        let (snapshot, proxy) = (self.snapshot.clone(), self.client.proxy.clone());
         let generation = &self.shared.generation;
-        let generated =
-            generation.generate(self.snapshot.clone(), self.client.proxy.clone(), kind, names).await?;
-        self.client.report(kind, generated.report.rejected);
-        for (name, resource) in generated.resources {
-            offered.insert(name, resource);
+        match (stale, wanted) {
+            (None, _) => Ok(before),
+            (Some(Stale::Names(stale)), Some(wanted)) if stale.len() < wanted.len() => {
+                let stale = stale.filtered(|name| wanted.contains(name));
+                let generated = generation.generate(snapshot, proxy, kind, Some(stale.clone())).await?;
+                self.client.report(kind, generated.report);
+                let mut offered = before;
+                for name in &stale {
+                    match generated.resources.get(name) {
+                        Some(resource) => offered.insert(resource.clone()),
+                        None => drop(offered.remove(name)),
+                    }
+                }
+                Ok(generation.pool().share(&offered))
+            }
+            (Some(_), wanted) => {
+                let generated = generation.generate(snapshot, proxy, kind, wanted).await?;
+                self.client.report(kind, generated.report);
+                Ok(generated.resources)
+            }
         }
-        Ok(offered)
     }
 
-    async fn send(&mut self, response: &Response) -> Result<(), Status> {
+    fn send(&mut self, response: &Response, permit: Permit<'_>) -> Result<(), Status> {
         let kind = response.kind;
-        let bytes = frame(&response.encode())?;
-        let (size, started) = (bytes.len(), Instant::now());
-        if self.outbox.send(Outgoing::Message(bytes)).await.is_err() {
-            return Err(Status::cancelled("the client is gone"));
-        }
+        let parts = response.encode();
+        let size: usize = parts.iter().map(bytes::Bytes::len).sum();
+        permit.send(parts)?;
         let metrics = &self.shared.metrics;
-        metrics.send_time.observe(started.elapsed().as_secs_f64());
         metrics.pushes.get_or_create(&by_type(kind.short())).inc();
         #[expect(clippy::cast_precision_loss, reason = "a histogram of sizes; 2^53 bytes are out of reach")]
         metrics.config_size.get_or_create(&by_type(kind.short())).observe(size as f64);
         debug!(
             node = %self.client.id,
             %kind,
-            resources = response.resources.len(),
-            removed = response.removed.len(),
+            resources = response.resources().len(),
+            removed = response.removed().len(),
             size,
             nonce = response.nonce.as_str(),
             "sent"
@@ -319,18 +357,15 @@ impl Connection {
         }
     }
 
-    fn close(&self) {
+    fn close(&mut self) {
+        self.end_turn();
         self.shared.hub.leave(self.client.number);
+        self.shared.quarantine.keep(&self.client, &self.stream);
         for (kind, code) in &self.rejections {
             self.shared.metrics.accepted(kind.short(), &self.client.proxy.id.to_string(), *code);
         }
         info!(node = %self.client.id, "connection has ended");
     }
-}
-
-/// The host of a cluster's endpoints; nothing that any service is called for a name that is not ours.
-fn host_of(name: &str) -> Hostname {
-    name.parse::<ClusterName>().map_or_else(|_| "".into(), |name| name.host.into())
 }
 
 /// How long a stream lives: a little longer than its connection may, and up to a tenth more, not the same for all, so

@@ -1,16 +1,17 @@
 //! Generation, off the tasks that do I/O and no more of it at once than there are cores.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use imbl::OrdMap;
-use pilot_core::cache::{Cache, Generated, resources};
-use pilot_core::model::{Proxy, Service};
+use pilot_core::cache::{Cache, Generated, Stats, resources};
+use pilot_core::model::{Fingerprint, NameSet, Proxy, Service};
 use pilot_core::push::PushContext;
 use pilot_core::push::context::ServiceKey;
 use pilot_core::scope::{Scope, ScopeKey};
+use pilot_core::xds::Pool;
 use pilot_proto::ResourceType;
 use pilot_proto::mesh::MeshConfig;
 use tokio::sync::Semaphore;
@@ -26,7 +27,11 @@ pub(crate) struct Generation {
 
 struct Inner {
     cache: Cache,
+    pool: Arc<Pool>,
     scopes: Mutex<BTreeMap<ScopeKey, Known>>,
+    /// The last snapshot that each class of requests was generated from. What is found here is remembered, in all
+    /// likelihood, and is looked up faster than handed to another thread.
+    warm: Mutex<HashMap<Fingerprint, u64>>,
 }
 
 /// A scope, and all it was made from.
@@ -36,11 +41,28 @@ struct Known {
     scope: Arc<Scope>,
 }
 
+/// So few names are generated at once, on the spot.
+const FEW: usize = 4;
+
+/// Classes of requests that are remembered; with one more, all are forgotten.
+const CLASSES: usize = 16_384;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic while the lock was held left a map that is whole.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Default for Generation {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let inner = Inner {
+            cache: Cache::default(),
+            pool: Arc::default(),
+            scopes: Mutex::default(),
+            warm: Mutex::default(),
+        };
         Self {
-            inner: Arc::new(Inner { cache: Cache::default(), scopes: Mutex::default() }),
+            inner: Arc::new(inner),
             slots: Semaphore::new(cores),
             started: prost_types::Timestamp::from(SystemTime::now()).to_string(),
         }
@@ -55,30 +77,86 @@ impl Generation {
         format!("{}/{}", self.started, snapshot.version).into()
     }
 
+    /// What streams share.
+    pub(crate) fn pool(&self) -> Arc<Pool> {
+        self.inner.pool.clone()
+    }
+
+    /// How the cache does, by type.
+    pub(crate) fn stats(&self) -> BTreeMap<ResourceType, Stats> {
+        self.inner.cache.stats()
+    }
+
+    /// The mesh as a proxy sees it.
+    pub(crate) fn scope(&self, snapshot: &PushContext, proxy: &Proxy) -> Arc<Scope> {
+        self.inner.scope(snapshot, proxy)
+    }
+
     /// What a proxy should have of a type: everything, or these names.
     pub(crate) async fn generate(
         &self,
         snapshot: Arc<PushContext>,
         proxy: Arc<Proxy>,
         kind: ResourceType,
-        names: Option<BTreeSet<Arc<str>>>,
+        names: Option<NameSet>,
     ) -> Result<Generated, Status> {
+        let few = names.as_ref().is_some_and(|names| names.len() <= FEW && !kind.is_wildcard());
+        let class = Inner::class(&proxy, kind, names.as_ref());
+        if few || self.inner.is_warm(class, &snapshot) {
+            return Ok(self.inner.generate(&snapshot, &proxy, kind, names.as_ref()));
+        }
         // The semaphore is never closed.
         let _slot = self.slots.acquire().await.map_err(|error| Status::internal(error.to_string()))?;
+        // Others of the class waited here while the first of them generated for all.
+        if self.inner.is_warm(class, &snapshot) {
+            return Ok(self.inner.generate(&snapshot, &proxy, kind, names.as_ref()));
+        }
         let inner = self.inner.clone();
         let work = tokio::task::spawn_blocking(move || {
-            let scope = inner.scope(&snapshot, &proxy);
-            resources(&inner.cache, &snapshot, &scope, &proxy, kind, names.as_ref())
+            let generated = inner.generate(&snapshot, &proxy, kind, names.as_ref());
+            inner.warmed(class, &snapshot);
+            generated
         });
         work.await.map_err(|error| Status::internal(format!("generate {kind}: {error}")))
     }
 }
 
 impl Inner {
-    fn scope(&self, snapshot: &Arc<PushContext>, proxy: &Proxy) -> Arc<Scope> {
+    fn generate(
+        &self,
+        snapshot: &PushContext,
+        proxy: &Proxy,
+        kind: ResourceType,
+        names: Option<&NameSet>,
+    ) -> Generated {
+        let scope = self.scope(snapshot, proxy);
+        let generated = resources(&self.cache, snapshot, &scope, proxy, kind, names);
+        Generated { resources: self.pool.share(&generated.resources), ..generated }
+    }
+
+    /// Requests of one class are answered alike, or nearly so.
+    fn class(proxy: &Proxy, kind: ResourceType, names: Option<&NameSet>) -> Fingerprint {
+        let names = names.map(NameSet::fingerprint);
+        let (node, grpc) = (&proxy.metadata.node_name, proxy.is_proxyless());
+        let families = (proxy.has_ipv4(), proxy.has_ipv6());
+        Fingerprint::of(&(ScopeKey::of(proxy), kind, names, node, grpc, families, proxy.interception() as u8))
+    }
+
+    fn is_warm(&self, class: Fingerprint, snapshot: &PushContext) -> bool {
+        lock(&self.warm).get(&class) == Some(&snapshot.version)
+    }
+
+    fn warmed(&self, class: Fingerprint, snapshot: &PushContext) {
+        let mut warm = lock(&self.warm);
+        if warm.len() >= CLASSES {
+            warm.clear();
+        }
+        warm.insert(class, snapshot.version);
+    }
+
+    fn scope(&self, snapshot: &PushContext, proxy: &Proxy) -> Arc<Scope> {
         let key = ScopeKey::of(proxy);
-        // A panic while the lock was held left a map that is whole.
-        let mut scopes = self.scopes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut scopes = lock(&self.scopes);
         if let Some(known) = scopes.get(&key)
             && known.services.ptr_eq(&snapshot.services)
             && Arc::ptr_eq(&known.mesh, &snapshot.mesh)

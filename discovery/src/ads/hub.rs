@@ -1,17 +1,18 @@
 //! Who is connected, and whose turn it is to be pushed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
-use pilot_core::generate::Rejected;
-use pilot_core::model::{Kind, Proxy};
-use pilot_core::push::{PushQueue, PushRequest};
+use pilot_core::generate::{Rejected, Report};
+use pilot_core::model::{NameSet, Proxy};
+use pilot_core::push::{PushContext, PushQueue, PushRequest, Urgency};
+use pilot_core::scope::{Audience, Index};
 use pilot_core::xds::{Status, Wanted};
 use pilot_proto::ResourceType;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::server::Shared;
 
@@ -19,7 +20,7 @@ use crate::server::Shared;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TypeStatus {
     /// What was asked for by name; `None`: everything.
-    pub(crate) names: Option<BTreeSet<Arc<str>>>,
+    pub(crate) names: Option<NameSet>,
     /// Nonce of the last response.
     pub(crate) nonce_sent: String,
     /// Nonce of the last response that was accepted.
@@ -29,7 +30,7 @@ pub(crate) struct TypeStatus {
     /// When the last response was sent.
     pub(crate) sent: Option<SystemTime>,
     /// What could not be generated.
-    pub(crate) rejected: Vec<Rejected>,
+    pub(crate) report: Arc<Report>,
 }
 
 /// One connected proxy.
@@ -56,15 +57,21 @@ pub(crate) struct Turn {
     pub(crate) request: Arc<PushRequest>,
     /// When the first of what is merged in it was queued.
     pub(crate) queued: Instant,
+    /// When the turn began.
+    pub(crate) began: Instant,
+    /// So many have their turn at a time; held until everything is handed to the client, or the client keeps us
+    /// waiting.
+    pub(crate) slot: OwnedSemaphorePermit,
 }
 
 /// Everybody who is connected.
-#[derive(Default)]
 pub(crate) struct Hub {
     counter: AtomicU64,
     clients: Mutex<BTreeMap<u64, Arc<Client>>>,
+    index: Mutex<Index<u64>>,
     queue: Mutex<Queue>,
     waiting: Notify,
+    throttle: Arc<Semaphore>,
 }
 
 /// Whose turn it is, and since when they wait.
@@ -82,6 +89,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 // === impl Hub ===
 
 impl Hub {
+    /// Nobody yet. So many pushes are under way at a time (`PILOT_PUSH_THROTTLE`).
+    pub(crate) fn new(throttle: usize) -> Self {
+        Self {
+            counter: AtomicU64::default(),
+            clients: Mutex::default(),
+            index: Mutex::default(),
+            queue: Mutex::default(),
+            waiting: Notify::new(),
+            throttle: Arc::new(Semaphore::new(throttle)),
+        }
+    }
+
     /// Adds a proxy. From here on it misses no push; its own turn comes by the receiver.
     pub(crate) fn join(
         &self,
@@ -103,12 +122,19 @@ impl Hub {
             types: Mutex::default(),
         });
         lock(&self.clients).insert(number, client.clone());
+        lock(&self.index).join(number, &client.proxy);
         (client, turns)
+    }
+
+    /// A proxy asks for the endpoints of these clusters. From here on it misses no push that touches them.
+    pub(crate) fn follow(&self, number: u64, names: &NameSet) -> Arc<Audience> {
+        lock(&self.index).follow(number, names)
     }
 
     /// Removes a proxy.
     pub(crate) fn leave(&self, number: u64) {
         lock(&self.clients).remove(&number);
+        lock(&self.index).leave(number);
         let mut queue = lock(&self.queue);
         queue.turns.remove(&number);
         queue.since.remove(&number);
@@ -123,29 +149,24 @@ impl Hub {
     pub(crate) fn rejected(&self) -> Vec<(Arc<Client>, Rejected)> {
         let of = |client: Arc<Client>| {
             let rejected: Vec<Rejected> =
-                client.types().into_values().flat_map(|known| known.rejected).collect();
+                client.types().into_values().flat_map(|known| known.report.rejected.clone()).collect();
             rejected.into_iter().map(move |rejected| (client.clone(), rejected))
         };
         self.clients().into_iter().flat_map(of).collect()
     }
 
-    /// Queues a push for everybody it may concern; returns how many. A change of one proxy's own workload is told to
-    /// that proxy alone: to all others the rest of the request may be a change of a few endpoints, and cost as little.
-    pub(crate) fn push(&self, request: &Arc<PushRequest>, now: Instant) -> usize {
-        let mut rest = PushRequest::clone(request);
-        rest.updated.retain(|key| key.kind != Kind::Proxy);
-        let rest = Arc::new(rest);
-        let concerned: Vec<(u64, &Arc<PushRequest>)> = {
-            let clients = lock(&self.clients);
-            let turn = |client: &Arc<Client>| {
-                let told = if client.is_named(request) { request } else { &rest };
-                (!told.is_empty()).then_some((client.number, told))
-            };
-            clients.values().filter_map(turn).collect()
-        };
+    /// Queues a push for everybody it may concern; returns how many.
+    pub(crate) fn push(
+        &self,
+        request: &Arc<PushRequest>,
+        urgency: Urgency,
+        (before, after): (&PushContext, &PushContext),
+        now: Instant,
+    ) -> usize {
+        let concerned = lock(&self.index).concerned(request, before, after);
         let mut queue = lock(&self.queue);
         for (number, told) in &concerned {
-            queue.turns.enqueue(*number, told);
+            queue.turns.enqueue(*number, told, urgency);
             queue.since.entry(*number).or_insert(now);
         }
         drop(queue);
@@ -159,11 +180,14 @@ impl Hub {
         self.waiting.notify_one();
     }
 
-    async fn next(&self) -> (u64, Turn) {
+    async fn next(&self) -> Option<(u64, Turn)> {
         loop {
-            if let Some(next) = lock(&self.queue).next() {
-                return next;
+            // The semaphore is never closed.
+            let slot = self.throttle.clone().acquire_owned().await.ok()?;
+            if let Some((number, request, queued)) = lock(&self.queue).next() {
+                return Some((number, Turn { request, queued, began: Instant::now(), slot }));
             }
+            drop(slot);
             self.waiting.notified().await;
         }
     }
@@ -175,7 +199,10 @@ pub(crate) async fn dispatch(shared: Arc<Shared>) -> anyhow::Result<()> {
     loop {
         let (number, turn) = tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            next = shared.hub.next() => next,
+            next = shared.hub.next() => match next {
+                Some(next) => next,
+                None => return Ok(()),
+            },
         };
         let client = lock(&shared.hub.clients).get(&number).cloned();
         // Gone meanwhile: `leave` has cleared its place in the queue, or will.
@@ -190,22 +217,16 @@ pub(crate) async fn dispatch(shared: Arc<Shared>) -> anyhow::Result<()> {
 // === impl Queue ===
 
 impl Queue {
-    fn next(&mut self) -> Option<(u64, Turn)> {
+    fn next(&mut self) -> Option<(u64, Arc<PushRequest>, Instant)> {
         let (number, request) = self.turns.dequeue()?;
         let queued = self.since.remove(&number).unwrap_or_else(Instant::now);
-        Some((number, Turn { request, queued }))
+        Some((number, request, queued))
     }
 }
 
 // === impl Client ===
 
 impl Client {
-    /// Whether a push names this proxy itself.
-    fn is_named(&self, request: &PushRequest) -> bool {
-        let mut proxies = request.updated.iter().filter(|key| key.kind == Kind::Proxy);
-        proxies.any(|key| self.proxy.ips.iter().any(|ip| *key.name == *ip.to_string()))
-    }
-
     /// What every type looks like.
     pub(crate) fn types(&self) -> BTreeMap<ResourceType, TypeStatus> {
         lock(&self.types).clone()
@@ -222,7 +243,7 @@ impl Client {
         known.names = match status.wanted {
             Wanted::All => None,
             Wanted::Names(names) => Some(names.clone()),
-            Wanted::Nothing => Some(BTreeSet::new()),
+            Wanted::Nothing => Some(NameSet::default()),
         };
         known.nonce_sent = status.nonce_sent.map_or_else(String::new, |nonce| nonce.as_str().to_owned());
         known.nonce_acked = status.nonce_acked.map_or_else(String::new, |nonce| nonce.as_str().to_owned());
@@ -235,14 +256,14 @@ impl Client {
     }
 
     /// What could not be generated of a type.
-    pub(crate) fn report(&self, kind: ResourceType, rejected: Vec<Rejected>) {
-        lock(&self.types).entry(kind).or_default().rejected = rejected;
+    pub(crate) fn report(&self, kind: ResourceType, report: Arc<Report>) {
+        lock(&self.types).entry(kind).or_default().report = report;
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use pilot_core::model::{ConfigKey, Locality};
+    use pilot_core::model::{ConfigKey, Kind, Locality};
     use pilot_core::push::Reason;
     use pilot_proto::node::{NodeId, NodeMetadata, NodeType};
 
@@ -268,18 +289,24 @@ mod tests {
     fn turns(hub: &Hub) -> Vec<(u64, usize)> {
         let mut queue = lock(&hub.queue);
         std::iter::from_fn(|| queue.next())
-            .map(|(number, turn)| (number, turn.request.updated.len()))
+            .map(|(number, request, _)| (number, request.updated.len()))
             .collect()
     }
 
+    fn push(hub: &Hub, keys: &[ConfigKey]) -> usize {
+        let request = Arc::new(PushRequest::of(keys.iter().cloned(), Reason::Endpoint));
+        let mesh = PushContext::default();
+        hub.push(&request, Urgency::Normal, (&mesh, &mesh), Instant::now())
+    }
+
     #[test]
-    fn a_proxy_is_told_of_its_own_workload_and_not_of_others() {
-        let hub = Hub::default();
+    fn only_those_whom_a_push_concerns_have_a_turn() {
+        let hub = Hub::new(1);
         let (one, _one) = hub.join(proxy(1), None, "GRPC");
         let (two, _two) = hub.join(proxy(2), None, "GRPC");
-        let push = |keys: &[ConfigKey]| {
-            let request = PushRequest::of(keys.iter().cloned(), Reason::Endpoint);
-            let count = hub.push(&Arc::new(request), Instant::now());
+        hub.follow(one.number, &["outbound|80||a".into()].into_iter().collect());
+        let told = |keys: &[ConfigKey]| {
+            let count = push(&hub, keys);
             let turns = turns(&hub);
             assert_eq!(count, turns.len());
             hub.done(one.number);
@@ -287,26 +314,21 @@ mod tests {
             turns
         };
         let (endpoints, workload) = (key(Kind::Endpoints, "a"), key(Kind::Proxy, "10.0.0.2"));
-        assert_eq!(push(&[endpoints.clone(), workload.clone()]), [(one.number, 1), (two.number, 2)]);
-        assert_eq!(push(&[workload]), [(two.number, 1)]);
+        assert_eq!(told(&[endpoints.clone(), workload.clone()]), [(one.number, 1), (two.number, 1)]);
+        assert_eq!(told(std::slice::from_ref(&workload)), [(two.number, 1)]);
         hub.leave(two.number);
-        assert_eq!(push(&[endpoints]), [(one.number, 1)]);
+        assert_eq!(told(&[endpoints, workload]), [(one.number, 1)]);
     }
 
     #[test]
     fn pushes_that_come_while_one_is_under_way_are_one() {
-        let hub = Hub::default();
+        let hub = Hub::new(1);
         let (client, _turns) = hub.join(proxy(1), None, "GRPC");
-        let push = |name: &str| {
-            hub.push(
-                &Arc::new(PushRequest::of([key(Kind::ServiceEntry, name)], Reason::Service)),
-                Instant::now(),
-            )
-        };
-        push("a");
+        let mesh = |name: &str| push(&hub, &[key(Kind::MeshConfig, name)]);
+        mesh("a");
         assert_eq!(turns(&hub), [(client.number, 1)]);
-        push("b");
-        push("c");
+        mesh("b");
+        mesh("c");
         assert_eq!(turns(&hub), [], "one turn at a time");
         hub.done(client.number);
         assert_eq!(turns(&hub), [(client.number, 2)]);

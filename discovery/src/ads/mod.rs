@@ -10,9 +10,11 @@
 mod connection;
 mod generation;
 mod hub;
+mod quarantine;
 mod request;
 mod wire;
 
 pub(crate) use generation::Generation;
 pub(crate) use hub::{Client, Hub, dispatch};
+pub(crate) use quarantine::Quarantine;
 pub(crate) use wire::Ads;

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{Request, Response};
@@ -31,9 +32,6 @@ const DELTA: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/Delt
 
 /// Largest request taken. An ACK of 4,000 cluster names is 0.3 MB; Istio and gRPC allow 4 MiB.
 const MAX_REQUEST: usize = 4 << 20;
-
-/// Responses under way to a connection. The protocol allows one for each type that is not acknowledged.
-const OUTBOX: usize = 8;
 
 /// The service.
 #[derive(Clone)]
@@ -80,9 +78,11 @@ impl Ads {
             DELTA => Requests::Delta(streaming::<DeltaDiscoveryRequest>(body)),
             other => return Err(Status::unimplemented(format!("{other} is not a method of this service"))),
         };
-        let (outbox, inbox) = mpsc::channel(OUTBOX);
-        connection::spawn(self.shared.clone(), requests, outbox, peer);
-        let mut response = Response::new(Body::new(ResponseBody { inbox, done: Done::No }));
+        // One response waits at most: what a client that reads slowly is told next is decided when it can take it.
+        let (outbox, inbox) = mpsc::channel(1);
+        connection::spawn(self.shared.clone(), requests, Outbox(outbox), peer);
+        let mut response =
+            Response::new(Body::new(ResponseBody { inbox, rest: Bytes::new(), done: Done::No }));
         let grpc = http::HeaderValue::from_static("application/grpc");
         response.headers_mut().insert(http::header::CONTENT_TYPE, grpc);
         Ok(response)
@@ -94,25 +94,52 @@ fn streaming<M: prost::Message + Default + 'static>(body: Body) -> Streaming<M> 
 }
 
 /// What a connection task says to its client.
-pub(super) enum Outgoing {
-    /// One message, already framed by [`frame`].
-    Message(Bytes),
+enum Outgoing {
+    /// One message: gRPC's prefix and the head of the response, then its block.
+    Message([Bytes; 2]),
     /// The end of the stream.
     End(Status),
 }
 
-/// A message with gRPC's prefix: not compressed, length in four bytes.
-pub(super) fn frame(parts: &[Bytes]) -> Result<Bytes, Status> {
-    let length: usize = parts.iter().map(Bytes::len).sum();
-    let prefix =
-        u32::try_from(length).map_err(|_| Status::internal("a response of 4 GiB does not fit gRPC"))?;
-    let mut framed = BytesMut::with_capacity(length + 5);
-    framed.put_u8(0);
-    framed.put_u32(prefix);
-    for part in parts {
-        framed.extend_from_slice(part);
+/// The way to one client. It has room for one message: the next waits until HTTP/2 has taken the one before.
+pub(super) struct Outbox(mpsc::Sender<Outgoing>);
+
+/// Room for one message.
+pub(super) struct Permit<'a>(mpsc::Permit<'a, Outgoing>);
+
+// === impl Outbox ===
+
+impl Outbox {
+    /// Waits for room.
+    pub(super) async fn reserve(&self, deadline: Duration) -> Result<Permit<'_>, Status> {
+        match tokio::time::timeout(deadline, self.0.reserve()).await {
+            Ok(Ok(permit)) => Ok(Permit(permit)),
+            Ok(Err(_)) => Err(Status::cancelled("the client is gone")),
+            Err(_) => Err(Status::deadline_exceeded(format!("the client has read nothing for {deadline:?}"))),
+        }
     }
-    Ok(framed.freeze())
+
+    /// Ends the stream. The client may be gone already: then there is nobody to tell.
+    pub(super) async fn end(&self, status: Status) {
+        drop(self.0.send(Outgoing::End(status)).await);
+    }
+}
+
+// === impl Permit ===
+
+impl Permit<'_> {
+    /// Sends a message in two pieces. The second may be shared with other clients and is not copied.
+    pub(super) fn send(self, [head, block]: [Bytes; 2]) -> Result<(), Status> {
+        let length = u32::try_from(head.len() + block.len())
+            .map_err(|_| Status::internal("a response of 4 GiB does not fit gRPC"))?;
+        let mut framed = BytesMut::with_capacity(head.len() + 5);
+        // Not compressed.
+        framed.put_u8(0);
+        framed.put_u32(length);
+        framed.extend_from_slice(&head);
+        self.0.send(Outgoing::Message([framed.freeze(), block]));
+        Ok(())
+    }
 }
 
 #[derive(PartialEq, Eq)]
@@ -123,6 +150,8 @@ enum Done {
 
 struct ResponseBody {
     inbox: mpsc::Receiver<Outgoing>,
+    /// The second half of a message.
+    rest: Bytes,
     done: Done,
 }
 
@@ -137,8 +166,14 @@ impl http_body::Body for ResponseBody {
         if self.done == Done::Yes {
             return Poll::Ready(None);
         }
+        if !self.rest.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.rest)))));
+        }
         let status = match std::task::ready!(self.inbox.poll_recv(cx)) {
-            Some(Outgoing::Message(bytes)) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
+            Some(Outgoing::Message([head, block])) => {
+                self.rest = block;
+                return Poll::Ready(Some(Ok(Frame::data(head))));
+            }
             Some(Outgoing::End(status)) => status,
             // The task is gone without a word: only a panic does that.
             None => Status::new(Code::Internal, "the stream's task has ended"),

@@ -35,6 +35,9 @@ pub(crate) struct Config {
     pub(crate) keepalive: Keepalive,
     /// How long changes are gathered before a push.
     pub(crate) debounce: Params,
+    /// How many proxies are pushed to at a time. `PILOT_PUSH_THROTTLE`; 0 or nothing: 15 and 5 for each core, at most
+    /// 100.
+    pub(crate) push_throttle: usize,
     /// From SIGTERM to the end, at most.
     pub(crate) shutdown: Duration,
     /// Levels and format.
@@ -115,6 +118,19 @@ impl Config {
             ),
         };
         let shutdown = span("--shutdownDuration", &args.shutdown_duration);
+        let throttle = environment(&["PILOT_PUSH_THROTTLE"]).unwrap_or_default();
+        let push_throttle = match throttle.parse() {
+            // As in Istio: more of them than cores, because most of a push is waiting for the proxy.
+            Ok(0) => None,
+            Err(_) if throttle.is_empty() => None,
+            Ok(count) => Some(count),
+            Err(_) => {
+                faults.push(format!("PILOT_PUSH_THROTTLE: {throttle:?} is not a number"));
+                None
+            }
+        };
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+        let push_throttle = push_throttle.unwrap_or_else(|| (15 + 5 * cores).min(100));
         let logging = Logging::parse(&args.log_output_level, args.log_as_json).unwrap_or_else(|why| {
             faults.push(format!("--log_output_level: {why}"));
             Logging::default()
@@ -135,6 +151,7 @@ impl Config {
             monitoring,
             keepalive,
             debounce,
+            push_throttle,
             shutdown,
             logging,
             instance: environment(&["POD_NAME", "HOSTNAME"]).unwrap_or_else(|| "pilot-discovery".to_owned()),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
-use pilot_core::model::Resource;
+use pilot_core::model::{NameSet, Resource};
 use pilot_proto::ResourceType;
 use pilot_proto::google::protobuf::Any;
 use pilot_proto::json::encoded_to_value;
@@ -34,16 +34,12 @@ async fn section(
     shared: &Shared,
     client: &Client,
     kind: ResourceType,
-    names: Option<BTreeSet<Arc<str>>>,
+    names: Option<NameSet>,
 ) -> anyhow::Result<Option<Value>> {
     let snapshot = shared.snapshot();
     let version = shared.generation.version(&snapshot);
     let generated = shared.generation.generate(snapshot, client.proxy.clone(), kind, names).await?;
-    let resources: Vec<Value> = generated
-        .resources
-        .into_values()
-        .map(|resource| to_json(&resource))
-        .collect::<anyhow::Result<_>>()?;
+    let resources: Vec<Value> = generated.resources.iter().map(to_json).collect::<anyhow::Result<_>>()?;
     let dump = |message: &str| format!("type.googleapis.com/envoy.admin.v3.{message}");
     let listed = |field: &str| -> Vec<Value> {
         resources.iter().map(|resource| json!({"version_info": *version, field: resource})).collect()

@@ -29,7 +29,7 @@ fn ads_client(client: &Client) -> Value {
     let watches: BTreeMap<&str, Vec<Arc<str>>> = client
         .types()
         .into_iter()
-        .map(|(kind, status)| (kind.type_url(), status.names.into_iter().flatten().collect()))
+        .map(|(kind, status)| (kind.type_url(), status.names.iter().flatten().cloned().collect()))
         .collect();
     let locality = &client.proxy.locality;
     json!({
@@ -116,6 +116,17 @@ pub(super) async fn push_status(State(shared): State<Arc<Shared>>) -> Response {
         let metric = rejected.reason.metric().unwrap_or("pilot_rejected_resources");
         let entry = json!({"proxy": client.proxy.id.id, "message": rejected.to_string()});
         metrics.entry(metric).or_default().insert(rejected.subject, entry);
+    }
+    for (proxy, kind, refused) in shared.quarantine.all() {
+        let metric = "pilot_total_xds_rejects";
+        let entry = json!({
+            "proxy": proxy,
+            "type": kind.type_url(),
+            "version": refused.refusal.version,
+            "objects": refused.origins,
+            "message": refused.refusal.error,
+        });
+        metrics.entry(metric).or_default().insert(refused.refusal.name.to_string(), entry);
     }
     page(&json!(metrics))
 }

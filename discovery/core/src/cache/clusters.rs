@@ -11,9 +11,9 @@ use super::{Generated, Made, Set, View, settings};
 use crate::generate::cluster::{self, Answers, ClusterInputs, ClusterRole, Discovery};
 use crate::generate::endpoint::Unhealthy;
 use crate::generate::{Families, inbound};
-use crate::model::{Endpoint, Protocol, Resolution, Service, ServicePort};
+use crate::model::{Endpoint, Protocol, Resolution, Service, ServicePort, Shared};
 use crate::push::ServiceTarget;
-use crate::scope::{Scope, Shared};
+use crate::scope::Scope;
 
 /// Everything the outbound clusters of a class of proxies depend on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -40,11 +40,12 @@ enum OriginalDst {
 
 impl View<'_> {
     pub(super) fn clusters(self) -> Generated {
-        let mut generated = Generated::default();
-        let (NodeType::Sidecar | NodeType::Router) = self.proxy.node_type() else { return generated };
+        let (NodeType::Sidecar | NodeType::Router) = self.proxy.node_type() else {
+            return Generated::default();
+        };
         let set = self.cluster_set();
         let made = self.cache.cluster_sets.get(&set, |set| Arc::new(self.outbound_clusters(set)));
-        generated.take_set(&made, None);
+        let mut generated = made.seen_from(None);
 
         let mut fixed = vec![ClusterRole::BlackHole];
         if self.proxy.node_type() == NodeType::Sidecar {
@@ -76,7 +77,7 @@ impl View<'_> {
     fn cluster_set(self) -> ClusterSet {
         let blind =
             self.proxy.node_type() == NodeType::Router || self.proxy.interception() == InterceptionMode::None;
-        let by_dns = self.scope.services().iter().filter(|seen| answers(&seen.service).is_some());
+        let by_dns = self.scope.resolved_by_dns().iter();
         let resolved: Vec<Shared<[Endpoint]>> =
             by_dns.map(|seen| self.push.endpoints_of(&seen.service).into()).collect();
         ClusterSet {
@@ -91,7 +92,7 @@ impl View<'_> {
     }
 
     fn outbound_clusters(self, inputs: &ClusterSet) -> Set {
-        let mut set = Set { resources: Vec::new(), rejected: Vec::new() };
+        let mut set = Set::default();
         let mut resolved = inputs.resolved.iter();
         for seen in inputs.scope.services().iter() {
             let service = &seen.service;
@@ -102,7 +103,7 @@ impl View<'_> {
                     let discovery = inputs.discovery(service, port, endpoints);
                     let role =
                         ClusterRole::Outbound { service: service.clone(), port: port.clone(), discovery };
-                    set.take(self.cluster(role), None);
+                    set.take(&self.cluster(role), None);
                 }
             }
         }

@@ -1,42 +1,60 @@
 //! Endpoints, listeners and routes of an Envoy beside a workload.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
+use pilot_proto::ResourceType;
+use pilot_proto::mesh::OutboundTrafficMode;
 use pilot_proto::node::NodeType;
 
-use super::{Generated, Made, Member, Set, View, settings};
+use super::{Generated, Made, Set, View, settings};
 use crate::generate::endpoint::{AssignmentInputs, Served, Unhealthy, assignment};
 use crate::generate::listener::{ListenerInputs, listener};
-use crate::generate::outbound::{self, PlanInputs, listens_on_members};
+use crate::generate::outbound::{self, PlanInputs};
 use crate::generate::route::{HTTP_PROXY, Hosts, RouteInputs, route};
 use crate::generate::{Families, inbound};
-use crate::model::{ClusterName, Direction, Endpoint, Resolution, Service, ServicePort};
-use crate::scope::{Shared, Visible};
+use crate::model::{ClusterName, Direction, Endpoint, NameSet, Resolution, Service, ServicePort, Shared};
+use crate::scope::{Scope, Visible};
+
+/// Everything that resources of these names depend on, whatever they turn out to be.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Named {
+    kind: ResourceType,
+    names: NameSet,
+    scope: Shared<Scope>,
+    /// Endpoints are those of one snapshot; routes know none.
+    moment: Option<Shared<()>>,
+    node: Option<Arc<str>>,
+    dns_domain: Arc<str>,
+    families: Families,
+    unknown: OutboundTrafficMode,
+    unhealthy: Unhealthy,
+}
+
+/// Fewer names are put together as quickly as they are found.
+const FEW: usize = 8;
 
 // === impl View ===
 
 impl View<'_> {
     pub(super) fn listeners(self) -> Generated {
-        let mut generated = Generated::default();
         if self.proxy.node_type() != NodeType::Sidecar {
-            return generated;
+            return Generated::default();
         }
         let targets = self.push.service_targets(self.proxy);
         let mesh = &self.push.mesh;
         let settings = settings::listeners(mesh, self.proxy, &targets);
-        let with_members = self.scope.services().iter().filter(|seen| listens_on_members(&seen.service));
+        let with_members = self.scope.met_at_members().iter();
         let inputs = PlanInputs {
             scope: self.scope.clone().into(),
             members: with_members.map(|seen| self.push.endpoints_of(&seen.service).into()).collect(),
             settings,
         };
         let plan = self.cache.plans.get(&inputs, |inputs| Arc::new(self.planned(inputs)));
-        generated.take_set(&plan, self.proxy.ips.first().copied());
+        let mut generated = plan.seen_from(self.proxy.ips.first().copied());
 
         let settings = &inputs.settings;
         let (by_port, rejected) = inbound::targets(&targets, settings);
-        generated.report.absorb(&rejected);
+        generated.reject(&rejected);
         let proxy_port = settings::http_proxy_port(mesh, self.proxy);
         let own = [
             outbound::virtual_outbound(mesh, settings),
@@ -55,16 +73,43 @@ impl View<'_> {
             .get(inputs, |inputs| Made::run(&inputs.name, || (Some(listener(inputs)), Vec::new())))
     }
 
-    pub(super) fn routes<'n>(self, names: impl Iterator<Item = &'n Arc<str>>) -> Generated {
-        let mut generated = Generated::default();
-        if self.proxy.node_type() == NodeType::Sidecar {
-            for name in names {
-                if let Some((hosts, services)) = self.hosts(name) {
-                    generated.take(&self.route(name, hosts, services));
-                }
-            }
+    pub(super) fn routes(self, names: &NameSet) -> Generated {
+        if self.proxy.node_type() != NodeType::Sidecar {
+            return Generated::default();
         }
-        generated
+        self.named(ResourceType::Route, names, |name| {
+            let (hosts, services) = self.hosts(name)?;
+            Some(self.route(name, hosts, services))
+        })
+    }
+
+    /// Resources of these names, as many as there are.
+    fn named(
+        self,
+        kind: ResourceType,
+        names: &NameSet,
+        make: impl Fn(&Arc<str>) -> Option<Made>,
+    ) -> Generated {
+        let all = || {
+            let mut generated = Generated::default();
+            names.iter().filter_map(&make).for_each(|made| generated.take(&made));
+            generated
+        };
+        if names.len() < FEW {
+            return all();
+        }
+        let inputs = Named {
+            kind,
+            names: names.clone(),
+            scope: self.scope.clone().into(),
+            moment: (kind == ResourceType::Endpoint).then(|| self.push.moment.clone()),
+            node: self.node(),
+            dns_domain: self.proxy.id.dns_domain.as_str().into(),
+            families: Families::of(self.proxy),
+            unknown: self.push.mesh.outbound_traffic_policy.mode,
+            unhealthy: self.unhealthy(),
+        };
+        self.cache.named.get(&inputs, |_| all())
     }
 
     pub(super) fn route(self, name: &Arc<str>, hosts: Hosts, services: Arc<[Visible]>) -> Made {
@@ -99,18 +144,20 @@ impl View<'_> {
         Some((Hosts::OnPort(port), self.scope.on_port(port).cloned().unwrap_or_default()))
     }
 
-    pub(super) fn endpoints<'n>(self, names: impl Iterator<Item = &'n Arc<str>>) -> Generated {
-        let mut generated = Generated::default();
-        for name in names {
+    pub(super) fn endpoints(self, names: &NameSet) -> Generated {
+        self.named(ResourceType::Endpoint, names, |name| {
             let inputs = AssignmentInputs { cluster: name.clone(), served: self.served_by(name) };
-            generated.take(&self.cache.assignments.get(&inputs, |inputs| {
+            Some(self.cache.assignments.get(&inputs, |inputs| {
                 Made::run(&inputs.cluster, || {
                     let (assignment, rejected) = assignment(inputs);
                     (Some(assignment), rejected)
                 })
-            }));
-        }
-        generated
+            }))
+        })
+    }
+
+    fn unhealthy(self) -> Unhealthy {
+        if self.proxy.is_proxyless() { Unhealthy::Withheld } else { Unhealthy::Sent }
     }
 
     fn served_by(self, cluster: &str) -> Option<Served> {
@@ -127,8 +174,7 @@ impl View<'_> {
         }
         let port = service.port(name.port)?;
         let endpoints = self.push.endpoints_of(service).into();
-        let unhealthy = if self.proxy.is_proxyless() { Unhealthy::Withheld } else { Unhealthy::Sent };
-        Some(served(service, port, endpoints, self.node().as_ref(), unhealthy))
+        Some(served(service, port, endpoints, self.node().as_ref(), self.unhealthy()))
     }
 
     pub(super) fn node(self) -> Option<Arc<str>> {
@@ -137,20 +183,12 @@ impl View<'_> {
 
     fn planned(self, inputs: &PlanInputs) -> Set {
         let (plan, rejected) = outbound::plan(inputs);
-        let mut set = Set { resources: Vec::new(), rejected };
+        let mut set = Set::default();
+        set.generated.reject(&rejected);
         for planned in plan {
-            set.take(self.listener(&planned.inputs), planned.member);
+            set.take(&self.listener(&planned.inputs), planned.member);
         }
         set
-    }
-}
-
-// === impl Set ===
-
-impl Set {
-    pub(super) fn take(&mut self, made: Made, unless: Option<IpAddr>) {
-        self.rejected.extend_from_slice(&made.rejected);
-        self.resources.extend(made.resource.map(|resource| Member { resource, unless }));
     }
 }
 

@@ -8,13 +8,13 @@ use super::{Generated, Made, View};
 use crate::generate::cluster::ClusterRole;
 use crate::generate::grpc::{GrpcListener, SERVER, authority, completions, listener, split_authority};
 use crate::generate::route::Hosts;
-use crate::model::{ClusterName, Direction, Protocol};
+use crate::model::{ClusterName, Direction, NameSet, Protocol};
 use crate::scope::Visible;
 
 // === impl View ===
 
 impl View<'_> {
-    pub(super) fn grpc_listeners(self, names: Option<&BTreeSet<Arc<str>>>) -> Generated {
+    pub(super) fn grpc_listeners(self, names: Option<&NameSet>) -> Generated {
         let mut generated = Generated::default();
         let listeners = match names {
             None => self
@@ -33,7 +33,7 @@ impl View<'_> {
         generated
     }
 
-    pub(super) fn grpc_clusters(self, names: Option<&BTreeSet<Arc<str>>>) -> Generated {
+    pub(super) fn grpc_clusters(self, names: Option<&NameSet>) -> Generated {
         let mut generated = Generated::default();
         let clusters: Vec<ClusterName> = match names {
             None => self
@@ -48,7 +48,7 @@ impl View<'_> {
         generated
     }
 
-    pub(super) fn grpc_routes<'n>(self, names: impl Iterator<Item = &'n Arc<str>>) -> Generated {
+    pub(super) fn grpc_routes(self, names: &NameSet) -> Generated {
         let mut generated = Generated::default();
         for name in names {
             if let Some((target, seen)) = self.target(name) {

@@ -1,12 +1,16 @@
 //! What a proxy gets: the resources of a type, generated or remembered, encoded once.
+//!
+//! Remembered at two levels: each resource by what it was made from, and whole sets by what all proxies of a class
+//! have in common, so that a change is generated once and a class is put together once.
 
 mod clusters;
 mod envoy;
 mod grpc;
 mod memo;
+mod origin;
 mod settings;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -15,6 +19,7 @@ use pilot_proto::ResourceType;
 use prost::{Message, Name};
 
 pub use memo::Stats;
+pub use origin::origins;
 
 use crate::generate::cluster::ClusterInputs;
 use crate::generate::endpoint::AssignmentInputs;
@@ -23,11 +28,12 @@ use crate::generate::listener::ListenerInputs;
 use crate::generate::outbound::PlanInputs;
 use crate::generate::route::RouteInputs;
 use crate::generate::{Reason, Rejected, Report};
-use crate::model::{Hostname, Proxy, Resource};
+use crate::model::{Hostname, NameSet, Proxy, Resource, ResourceSet};
 use crate::push::PushContext;
 use crate::scope::Scope;
 use clusters::ClusterSet;
-use memo::Memo;
+use envoy::Named;
+use memo::{Answer, Memo};
 
 /// What was generated lately, shared by all streams.
 #[derive(Debug)]
@@ -39,15 +45,16 @@ pub struct Cache {
     plans: Memo<PlanInputs, Arc<Set>>,
     routes: Memo<RouteInputs, Made>,
     grpc_listeners: Memo<GrpcListener, Made>,
+    named: Memo<Named, Generated>,
 }
 
 /// The resources of one type for one proxy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Generated {
-    /// By name.
-    pub resources: BTreeMap<Arc<str>, Resource>,
+    /// What there is.
+    pub resources: ResourceSet,
     /// What is missing and why.
-    pub report: Report,
+    pub report: Arc<Report>,
 }
 
 /// One generated resource, if it could be.
@@ -58,17 +65,11 @@ struct Made {
 }
 
 /// What all proxies of a class have in common.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Set {
-    resources: Vec<Member>,
-    rejected: Vec<Rejected>,
-}
-
-/// A resource of a set; not for the proxy at `unless`.
-#[derive(Debug, PartialEq, Eq)]
-struct Member {
-    resource: Resource,
-    unless: Option<IpAddr>,
+    generated: Generated,
+    /// Names that the proxy at an address has not.
+    unless: BTreeMap<IpAddr, Vec<Arc<str>>>,
 }
 
 /// The resources of a type for a proxy.
@@ -81,18 +82,18 @@ pub fn resources(
     scope: &Arc<Scope>,
     proxy: &Proxy,
     kind: ResourceType,
-    names: Option<&BTreeSet<Arc<str>>>,
+    names: Option<&NameSet>,
 ) -> Generated {
     let view = View { cache, push, scope, proxy };
-    let asked = || names.into_iter().flatten();
+    let asked = || names.cloned().unwrap_or_default();
     match (kind, proxy.is_proxyless()) {
         (ResourceType::Cluster, false) => view.clusters().only(names),
         (ResourceType::Listener, false) => view.listeners().only(names),
-        (ResourceType::Route, false) => view.routes(asked()),
+        (ResourceType::Route, false) => view.routes(&asked()),
         (ResourceType::Cluster, true) => view.grpc_clusters(names),
         (ResourceType::Listener, true) => view.grpc_listeners(names),
-        (ResourceType::Route, true) => view.grpc_routes(asked()),
-        (ResourceType::Endpoint, _) => view.endpoints(asked()),
+        (ResourceType::Route, true) => view.grpc_routes(&asked()),
+        (ResourceType::Endpoint, _) => view.endpoints(&asked()),
         (ResourceType::Secret | ResourceType::Extension, _) => Generated::default(),
     }
 }
@@ -121,6 +122,7 @@ impl Cache {
             plans: Memo::new(sets),
             routes: Memo::new(entries),
             grpc_listeners: Memo::new(entries),
+            named: Memo::new(sets),
         }
     }
 
@@ -146,27 +148,67 @@ impl Default for Cache {
 
 impl Generated {
     fn take(&mut self, made: &Made) {
-        self.report.absorb(&made.rejected);
+        self.reject(&made.rejected);
         if let Some(resource) = &made.resource {
-            self.resources.insert(resource.name.clone(), resource.clone());
+            self.resources.insert(resource.clone());
         }
     }
 
-    fn take_set(&mut self, set: &Set, own: Option<IpAddr>) {
-        self.report.absorb(&set.rejected);
-        let meant = set.resources.iter().filter(|member| member.unless.is_none() || member.unless != own);
-        self.resources.extend(meant.map(|member| (member.resource.name.clone(), member.resource.clone())));
+    fn reject(&mut self, rejected: &[Rejected]) {
+        if !rejected.is_empty() {
+            Arc::make_mut(&mut self.report).absorb(rejected);
+        }
     }
 
-    fn only(mut self, names: Option<&BTreeSet<Arc<str>>>) -> Self {
+    fn only(mut self, names: Option<&NameSet>) -> Self {
         if let Some(names) = names {
-            self.resources.retain(|name, _| names.contains(name));
+            self.resources = names.iter().filter_map(|name| self.resources.get(name)).cloned().collect();
         }
         self
     }
 }
 
+// === impl Set ===
+
+impl Set {
+    fn take(&mut self, made: &Made, unless: Option<IpAddr>) {
+        self.generated.take(made);
+        if let (Some(ip), Some(resource)) = (unless, &made.resource) {
+            self.unless.entry(ip).or_default().push(resource.name.clone());
+        }
+    }
+
+    /// What of it is for the proxy at an address.
+    fn seen_from(&self, own: Option<IpAddr>) -> Generated {
+        let mut generated = self.generated.clone();
+        for name in own.and_then(|own| self.unless.get(&own)).into_iter().flatten() {
+            generated.resources.remove(name);
+        }
+        generated
+    }
+}
+
+impl Answer for Arc<Set> {
+    /// A set is put together from what lives: while its proxies are pushed to, it is asked for.
+    fn is_held(&self) -> bool {
+        false
+    }
+}
+
+impl Answer for Generated {
+    fn is_held(&self) -> bool {
+        false
+    }
+}
+
 // === impl Made ===
+
+impl Answer for Made {
+    /// Every set that a proxy was told has a share in its resources' names.
+    fn is_held(&self) -> bool {
+        self.resource.as_ref().is_some_and(|resource| Arc::strong_count(&resource.name) > 1)
+    }
+}
 
 impl Made {
     /// Runs a generator. A defect in one costs its resource, not the proxy all the others.
@@ -182,7 +224,7 @@ impl Made {
 fn encode<M: Message + Name>(name: &str, message: &M) -> Resource {
     let body = pilot_proto::any(message).encode_to_vec();
     let version = format!("{:032x}", fingerprint(&body));
-    Resource { name: name.into(), version: version.into(), body: body.into() }
+    Resource::new(name.into(), version.into(), body.into())
 }
 
 /// FNV-1a, 128 bits: the same on every replica and in every build, so a proxy that changes replicas keeps what it

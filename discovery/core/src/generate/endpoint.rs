@@ -12,8 +12,7 @@ use pilot_proto::envoy::config::endpoint::v3::{
 
 use super::proto::{address, number, object, pipe, string};
 use super::{Reason, Rejected};
-use crate::model::{Endpoint, EndpointAddress, Health, Hostname, Locality};
-use crate::scope::Shared;
+use crate::model::{Endpoint, EndpointAddress, Health, Hostname, Locality, Shared};
 
 /// Everything an assignment depends on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -3,21 +3,25 @@
 pub mod config;
 pub mod endpoint;
 pub mod event;
+pub mod name_set;
 pub mod names;
 pub mod protocol;
 pub mod proxy;
 pub mod resource;
 pub mod service;
+pub mod shared;
 pub mod workload;
 
 pub use config::{ConfigKey, ConfigMeta, ConfigObject, ConfigSpec, Kind, ServiceEntry, WorkloadEntry};
 pub use endpoint::{Endpoint, EndpointAddress, Health, Locality, TlsMode};
 pub use event::{Change, SourceEvent, SourceId};
+pub use name_set::{Fingerprint, NameSet};
 pub use names::{ClusterName, Direction, Hostname, Namespace};
 pub use protocol::Protocol;
 pub use proxy::Proxy;
-pub use resource::Resource;
+pub use resource::{Difference, Resource, ResourceSet};
 pub use service::{ExportTo, Location, Registry, Resolution, Service, ServicePort, TargetPort, Vip};
+pub use shared::Shared;
 pub use workload::{Workload, WorkloadKind};
 
 /// Kubernetes labels, shared by everything that carries the same set.

@@ -191,6 +191,12 @@ impl Service {
         self.ports.iter().find(|port| port.port == number && port.protocol != Protocol::Udp)
     }
 
+    /// Whether clients meet it at the addresses of its endpoints: it has none of its own, and they choose among the
+    /// endpoints (headless services).
+    pub fn is_met_at_members(&self) -> bool {
+        self.resolution == Resolution::Passthrough && self.addresses.iter().all(|vip| vip.ip.is_unspecified())
+    }
+
     /// Whether the service is headless: Kubernetes-style, endpoints without a virtual address.
     pub fn is_headless(&self) -> bool {
         self.registry == Registry::Kubernetes && self.resolution == Resolution::Passthrough

@@ -12,7 +12,7 @@ use pilot_proto::mesh::MeshConfig;
 use serde::Deserialize;
 
 use crate::model::{
-    ConfigObject, Endpoint, EndpointAddress, Hostname, Kind, Namespace, Proxy, Service, ServicePort,
+    ConfigObject, Endpoint, EndpointAddress, Hostname, Kind, Namespace, Proxy, Service, ServicePort, Shared,
     TargetPort, Workload, WorkloadKind, selects,
 };
 use crate::world::World;
@@ -24,6 +24,8 @@ pub use crate::world::ServiceKey;
 pub struct PushContext {
     /// Counts the snapshots; a proxy that was pushed `version` has seen everything up to it.
     pub version: u64,
+    /// This snapshot and no other: what was made from it can be remembered under its name.
+    pub moment: Shared<()>,
     /// Mesh-wide settings.
     pub mesh: Arc<MeshConfig>,
     /// `cluster.local`
@@ -61,6 +63,7 @@ impl PushContext {
     pub fn next(&self, world: &World) -> Self {
         Self {
             version: self.version + 1,
+            moment: Arc::new(()).into(),
             mesh: world.mesh().clone(),
             domain_suffix: world.domain_suffix().clone(),
             services: world.services().clone(),

@@ -1,5 +1,9 @@
 //! When a push starts: after a moment of quiet, but not later than a limit, and one at a time.
 //!
+//! Endpoints and configuration come to rest each for itself: a rollout that keeps changing endpoints does not hold up
+//! a route, and a storm of configuration does not hold up endpoints, which are cheap to push. When configuration is
+//! due, what waits of endpoints goes with it.
+//!
 //! ```text
 //!   changes      x x  x x             x                !  (urgent)
 //!                        |-- after --|→ push           → push at once
@@ -23,7 +27,7 @@ pub struct Params {
 }
 
 /// Whether a change can wait for others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Urgency {
     /// It can.
     Normal,
@@ -36,10 +40,17 @@ pub enum Urgency {
 #[derive(Debug)]
 pub struct Debounce {
     params: Params,
-    waiting: Option<Waiting>,
-    /// When the last push started.
-    last_push: Option<Instant>,
+    endpoints: Lane,
+    configuration: Lane,
     build: Build,
+}
+
+/// Changes of one sort.
+#[derive(Debug, Default)]
+struct Lane {
+    waiting: Option<Waiting>,
+    /// When its last push started.
+    last_push: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -69,8 +80,8 @@ impl Default for Params {
 
 impl Debounce {
     /// Nothing waits.
-    pub const fn new(params: Params) -> Self {
-        Self { params, waiting: None, last_push: None, build: Build::Idle }
+    pub fn new(params: Params) -> Self {
+        Self { params, endpoints: Lane::default(), configuration: Lane::default(), build: Build::Idle }
     }
 
     /// Something changed. A request that says nothing is no change.
@@ -79,7 +90,47 @@ impl Debounce {
             return;
         }
         request.start.get_or_insert(now);
-        let urgent = (urgency == Urgency::Urgent).then_some(now);
+        let lane = if request.is_endpoints_only() { &mut self.endpoints } else { &mut self.configuration };
+        lane.add(now, request, (urgency == Urgency::Urgent).then_some(now));
+    }
+
+    /// When [`Debounce::take`] will have something; nothing while nothing waits or a build is running.
+    pub fn due(&self) -> Option<Instant> {
+        if self.build == Build::Running {
+            return None;
+        }
+        [&self.endpoints, &self.configuration].into_iter().filter_map(|lane| lane.due(self.params)).min()
+    }
+
+    /// What is due now, and whether any of it is urgent. The build has begun; the next one waits for
+    /// [`Debounce::done`].
+    pub fn take(&mut self, now: Instant) -> Option<(PushRequest, Urgency)> {
+        self.due().filter(|due| *due <= now)?;
+        self.build = Build::Running;
+        let configuration = self.configuration.due(self.params).is_some_and(|due| due <= now);
+        let taken = if configuration { self.configuration.take(now) } else { None };
+        let taken = [taken, self.endpoints.take(now)].into_iter().flatten();
+        taken.reduce(|(mut request, urgency), (more, its_urgency)| {
+            request.merge(&more);
+            (request, urgency.max(its_urgency))
+        })
+    }
+
+    /// Forgets everything that waits: whoever comes finds things as they are now.
+    pub fn clear(&mut self) {
+        *self = Self::new(self.params);
+    }
+
+    /// The build that began with the last [`Debounce::take`] is over.
+    pub fn done(&mut self) {
+        self.build = Build::Idle;
+    }
+}
+
+// === impl Lane ===
+
+impl Lane {
+    fn add(&mut self, now: Instant, request: PushRequest, urgent: Option<Instant>) {
         match &mut self.waiting {
             None => self.waiting = Some(Waiting { request, first: now, last: now, urgent }),
             Some(waiting) => {
@@ -90,26 +141,18 @@ impl Debounce {
         }
     }
 
-    /// When [`Debounce::take`] will have something; nothing while nothing waits or a build is running.
-    pub fn due(&self) -> Option<Instant> {
-        let Params { after, max } = self.params;
-        let waiting = self.waiting.as_ref().filter(|_| self.build == Build::Idle)?;
+    fn due(&self, Params { after, max }: Params) -> Option<Instant> {
+        let waiting = self.waiting.as_ref()?;
         let quiet = (waiting.last + after).min(waiting.first + max);
         let rested = |urgent: Instant| self.last_push.map_or(urgent, |last| urgent.max(last + after));
         Some(waiting.urgent.map(rested).map_or(quiet, |urgent| urgent.min(quiet)))
     }
 
-    /// What is due now. The build has begun; the next one waits for [`Debounce::done`].
-    pub fn take(&mut self, now: Instant) -> Option<PushRequest> {
-        self.due().filter(|due| *due <= now)?;
+    fn take(&mut self, now: Instant) -> Option<(PushRequest, Urgency)> {
+        let waiting = self.waiting.take()?;
         self.last_push = Some(now);
-        self.build = Build::Running;
-        self.waiting.take().map(|waiting| waiting.request)
-    }
-
-    /// The build that began with the last [`Debounce::take`] is over.
-    pub fn done(&mut self) {
-        self.build = Build::Idle;
+        let urgency = if waiting.urgent.is_some() { Urgency::Urgent } else { Urgency::Normal };
+        Some((waiting.request, urgency))
     }
 }
 
@@ -180,14 +223,52 @@ mod tests {
         assert_eq!((debounce.due(), debounce.take(at(0))), (None, None));
         debounce.on_change(at(0), change("a"), Urgency::Normal);
         assert_eq!(debounce.take(at(99)), None);
-        let first = debounce.take(at(100)).unwrap();
+        let (first, _) = debounce.take(at(100)).unwrap();
         assert_eq!((first.start, first.updated), (Some(at(0)), change("a").updated));
         debounce.on_change(at(110), change("b"), Urgency::Urgent);
         debounce.on_change(at(120), change("c"), Urgency::Normal);
         assert_eq!((debounce.due(), debounce.take(at(5_000))), (None, None));
         debounce.done();
-        let second = debounce.take(at(5_000)).unwrap();
+        let (second, urgency) = debounce.take(at(5_000)).unwrap();
+        assert_eq!(urgency, Urgency::Urgent);
         assert_eq!((second.start, second.updated.len()), (Some(at(110)), 2));
+    }
+
+    #[test]
+    fn endpoints_and_configuration_come_to_rest_each_for_itself() {
+        let start = Instant::now();
+        let at = |millis: u64| start + Duration::from_millis(millis);
+        let service = |name: &str| {
+            let key = ConfigKey { kind: Kind::ServiceEntry, namespace: "default".into(), name: name.into() };
+            PushRequest::of([key], Reason::Service)
+        };
+        let told = |debounce: &mut Debounce, millis| {
+            let taken = debounce.take(at(millis));
+            debounce.done();
+            taken.map(|(request, _)| request.updated.len())
+        };
+        let mut debounce = Debounce::new(Params::default());
+        for tick in 0..4 {
+            debounce.on_change(at(tick * 60), service(&tick.to_string()), Urgency::Normal);
+        }
+        debounce.on_change(at(70), change("a"), Urgency::Normal);
+        assert_eq!((debounce.due(), told(&mut debounce, 170)), (Some(at(170)), Some(1)), "endpoints alone");
+        debounce.on_change(at(270), change("b"), Urgency::Normal);
+        assert_eq!((debounce.due(), told(&mut debounce, 280)), (Some(at(280)), Some(5)), "both");
+        assert_eq!(debounce.due(), None);
+    }
+
+    #[test]
+    fn what_is_forgotten_holds_up_nothing() {
+        let start = Instant::now();
+        let mut debounce = Debounce::new(Params::default());
+        debounce.on_change(start, change("a"), Urgency::Urgent);
+        debounce.take(start);
+        debounce.on_change(start, change("b"), Urgency::Normal);
+        debounce.clear();
+        assert_eq!(debounce.due(), None);
+        debounce.on_change(start, change("c"), Urgency::Urgent);
+        assert_eq!(debounce.due(), Some(start));
     }
 
     #[test]
@@ -206,7 +287,7 @@ mod tests {
             let mut pushed = Vec::new();
             let mut take_until = |debounce: &mut Debounce, until: Instant| {
                 while let Some(due) = debounce.due().filter(|due| *due <= until) {
-                    let request = debounce.take(due).unwrap();
+                    let (request, _) = debounce.take(due).unwrap();
                     assert!(due - request.start.unwrap() <= Params::default().max);
                     pushed.extend(request.updated);
                     debounce.done();

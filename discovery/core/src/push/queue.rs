@@ -1,4 +1,4 @@
-//! Who is pushed to next: first come, first served, and each proxy at most once.
+//! Who is pushed to next: what is urgent, then first come, first served, and each proxy at most once.
 //!
 //! ```text
 //!   enqueue ─▶ Waiting ─ dequeue ─▶ Pushing ─ done ─▶ gone
@@ -9,24 +9,27 @@
 //! So a proxy has at most one push under way and one waiting, and a slow one costs the others nothing. How many
 //! pushes run at a time is the caller's business.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::PushRequest;
+use super::{PushRequest, Urgency};
 
 /// Pushes that wait for their turn. `K` names a connection and is never used again for another one.
 #[derive(Debug)]
 pub struct PushQueue<K> {
     connections: BTreeMap<K, Slot>,
     /// The connections that wait, by ticket.
-    order: BTreeMap<u64, K>,
+    order: BTreeMap<Ticket, K>,
     next_ticket: u64,
 }
 
+type Ticket = (Reverse<Urgency>, u64);
+
 #[derive(Debug)]
 enum Slot {
-    Waiting { ticket: u64, request: Arc<PushRequest> },
-    Pushing { next: Option<Arc<PushRequest>> },
+    Waiting { ticket: Ticket, request: Arc<PushRequest> },
+    Pushing { next: Option<(Arc<PushRequest>, Urgency)> },
 }
 
 // === impl PushQueue ===
@@ -39,13 +42,23 @@ impl<K> Default for PushQueue<K> {
 
 impl<K: Ord + Clone> PushQueue<K> {
     /// A push to a connection. Requests are shared between connections until one of them has its own.
-    pub fn enqueue(&mut self, key: K, request: &Arc<PushRequest>) {
+    pub fn enqueue(&mut self, key: K, request: &Arc<PushRequest>, urgency: Urgency) {
         match self.connections.get_mut(&key) {
-            Some(Slot::Waiting { request: waiting, .. } | Slot::Pushing { next: Some(waiting) }) => {
+            Some(Slot::Waiting { request: waiting, ticket }) => {
                 Arc::make_mut(waiting).merge(request);
+                let sooner = (ticket.0.min(Reverse(urgency)), ticket.1);
+                let before = std::mem::replace(ticket, sooner);
+                if before != sooner {
+                    self.order.remove(&before);
+                    self.order.insert(sooner, key);
+                }
             }
-            Some(Slot::Pushing { next }) => *next = Some(request.clone()),
-            None => self.append(key, request.clone()),
+            Some(Slot::Pushing { next: Some((waiting, most)) }) => {
+                Arc::make_mut(waiting).merge(request);
+                *most = urgency.max(*most);
+            }
+            Some(Slot::Pushing { next }) => *next = Some((request.clone(), urgency)),
+            None => self.append(key, request.clone(), urgency),
         }
     }
 
@@ -63,8 +76,8 @@ impl<K: Ord + Clone> PushQueue<K> {
         if !matches!(self.connections.get(key), Some(Slot::Pushing { .. })) {
             return;
         }
-        if let Some(Slot::Pushing { next: Some(request) }) = self.connections.remove(key) {
-            self.append(key.clone(), request);
+        if let Some(Slot::Pushing { next: Some((request, urgency)) }) = self.connections.remove(key) {
+            self.append(key.clone(), request, urgency);
         }
     }
 
@@ -85,8 +98,8 @@ impl<K: Ord + Clone> PushQueue<K> {
         self.order.is_empty()
     }
 
-    fn append(&mut self, key: K, request: Arc<PushRequest>) {
-        let ticket = self.next_ticket;
+    fn append(&mut self, key: K, request: Arc<PushRequest>, urgency: Urgency) {
+        let ticket = (Reverse(urgency), self.next_ticket);
         self.next_ticket += 1;
         self.order.insert(ticket, key.clone());
         self.connections.insert(key, Slot::Waiting { ticket, request });
@@ -118,10 +131,10 @@ mod tests {
     fn first_come_first_served() {
         let mut queue = PushQueue::default();
         for key in [3, 1, 2] {
-            queue.enqueue(key, &change("a"));
+            queue.enqueue(key, &change("a"), Urgency::Normal);
         }
         // Who waits keeps its place.
-        queue.enqueue(3, &change("b"));
+        queue.enqueue(3, &change("b"), Urgency::Normal);
         assert_eq!(queue.len(), 3);
         assert_eq!(next(&mut queue), Some((3, "a b".into())));
         assert_eq!(next(&mut queue), Some((1, "a".into())));
@@ -132,14 +145,14 @@ mod tests {
     #[test]
     fn what_comes_during_a_push_waits_for_its_end_and_queues_up_again() {
         let mut queue = PushQueue::default();
-        queue.enqueue(1, &change("a"));
+        queue.enqueue(1, &change("a"), Urgency::Normal);
         queue.dequeue();
-        queue.enqueue(1, &change("b"));
-        queue.enqueue(1, &change("c"));
-        queue.enqueue(2, &change("x"));
+        queue.enqueue(1, &change("b"), Urgency::Normal);
+        queue.enqueue(1, &change("c"), Urgency::Normal);
+        queue.enqueue(2, &change("x"), Urgency::Normal);
         assert_eq!(next(&mut queue), Some((2, "x".into())));
         assert_eq!(next(&mut queue), None);
-        queue.enqueue(3, &change("y"));
+        queue.enqueue(3, &change("y"), Urgency::Normal);
         queue.done(&1);
         queue.done(&2);
         assert_eq!(next(&mut queue), Some((3, "y".into())));
@@ -147,11 +160,30 @@ mod tests {
     }
 
     #[test]
+    fn what_is_urgent_goes_first() {
+        let mut queue = PushQueue::default();
+        for key in [1, 2, 3] {
+            queue.enqueue(key, &change("a"), Urgency::Normal);
+        }
+        queue.enqueue(4, &change("gone"), Urgency::Urgent);
+        queue.enqueue(3, &change("gone"), Urgency::Urgent);
+        queue.enqueue(3, &change("b"), Urgency::Normal);
+        let order: Vec<u8> = std::iter::from_fn(|| queue.dequeue()).map(|(key, _)| key).collect();
+        assert_eq!(order, [3, 4, 1, 2], "among the urgent, too, who came first");
+        queue.enqueue(1, &change("c"), Urgency::Normal);
+        queue.enqueue(2, &change("c"), Urgency::Normal);
+        queue.enqueue(2, &change("gone"), Urgency::Urgent);
+        queue.done(&1);
+        queue.done(&2);
+        assert_eq!(next(&mut queue), Some((2, "c gone".into())));
+    }
+
+    #[test]
     fn a_request_that_is_shared_is_not_changed_by_merging() {
         let (mut queue, shared) = (PushQueue::default(), change("a"));
-        queue.enqueue(1, &shared);
-        queue.enqueue(2, &shared);
-        queue.enqueue(1, &change("b"));
+        queue.enqueue(1, &shared, Urgency::Normal);
+        queue.enqueue(2, &shared, Urgency::Normal);
+        queue.enqueue(1, &change("b"), Urgency::Normal);
         assert_eq!(next(&mut queue), Some((1, "a b".into())));
         let (_, request) = queue.dequeue().unwrap();
         assert!(Arc::ptr_eq(&request, &shared));
@@ -161,11 +193,11 @@ mod tests {
     fn a_connection_that_is_gone_is_forgotten_wherever_it_was() {
         let mut queue = PushQueue::default();
         for key in [1, 2, 3] {
-            queue.enqueue(key, &change("a"));
+            queue.enqueue(key, &change("a"), Urgency::Normal);
         }
         queue.remove(&2);
         assert_eq!(queue.dequeue().map(|(key, _)| key), Some(1));
-        queue.enqueue(1, &change("b"));
+        queue.enqueue(1, &change("b"), Urgency::Normal);
         queue.remove(&1);
         queue.done(&1);
         assert_eq!(queue.dequeue().map(|(key, _)| key), Some(3));
@@ -198,7 +230,7 @@ mod tests {
             for (number, step) in steps.iter().enumerate() {
                 match *step {
                     Step::Enqueue(key) => {
-                        queue.enqueue(key, &change(&number.to_string()));
+                        queue.enqueue(key, &change(&number.to_string()), Urgency::Normal);
                         open.entry(key).or_default().insert(number.to_string());
                         if !turns.contains(&key) && !pushing.contains(&key) {
                             turns.push_back(key);

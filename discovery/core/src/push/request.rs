@@ -119,6 +119,12 @@ impl PushRequest {
         };
     }
 
+    /// What of it concerns only these.
+    #[must_use]
+    pub fn only<'a>(&self, keys: impl IntoIterator<Item = &'a ConfigKey>) -> Self {
+        Self { updated: keys.into_iter().cloned().collect(), ..self.clone() }
+    }
+
     /// Whether there is nothing to push.
     pub fn is_empty(&self) -> bool {
         !self.forced && self.updated.is_empty()

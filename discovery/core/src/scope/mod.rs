@@ -3,16 +3,18 @@
 //! A scope is computed once per snapshot and shared by every proxy of the class. It knows neither addresses of a
 //! proxy nor endpoints: those are inputs of single generators.
 
-mod shared;
+mod index;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use pilot_proto::mesh::MeshConfig;
 use pilot_proto::node::NodeType;
 
-pub use shared::Shared;
+pub use index::{Audience, Index};
 
-use crate::model::{ExportTo, Hostname, Namespace, Protocol, Proxy, Registry, Resolution, Service};
+use crate::model::{ExportTo, Hostname, Namespace, Protocol, Proxy, Registry, Resolution, Service, Shared};
 use crate::push::PushContext;
 
 /// Proxies with the same key see the same.
@@ -29,6 +31,8 @@ pub struct ScopeKey {
 pub struct Scope {
     key: ScopeKey,
     services: Arc<[Visible]>,
+    resolved_by_dns: Arc<[Visible]>,
+    met_at_members: Arc<[Visible]>,
     by_host: BTreeMap<Hostname, Visible>,
     by_port: BTreeMap<u16, Arc<[Visible]>>,
 }
@@ -56,14 +60,12 @@ impl ScopeKey {
 impl Scope {
     /// What proxies with this key see in a snapshot.
     pub fn of(push: &PushContext, key: ScopeKey) -> Arc<Self> {
-        let mesh_default: Vec<ExportTo> =
-            push.mesh.default_service_export_to.iter().map(|text| ExportTo::parse(text)).collect();
         let mut declared: Vec<&Arc<Service>> = push
             .services
             .values()
             .filter(|service| {
-                let list = if service.export_to.is_empty() { &mesh_default } else { &service.export_to };
-                ExportTo::allows(list, &service.namespace, &key.namespace)
+                let list = exported_to(service, &push.mesh);
+                ExportTo::allows(&list, &service.namespace, &key.namespace)
             })
             .collect();
         declared.sort_by_key(|service| preference(service, &key.namespace));
@@ -83,7 +85,19 @@ impl Scope {
             })
             .collect();
         let by_host = services.iter().map(|seen| (seen.service.hostname.clone(), seen.clone())).collect();
-        Arc::new(Self { key, by_host, by_port: by_port(&services), services })
+        let only = |holds: fn(&Service) -> bool| {
+            services.iter().filter(|seen| holds(&seen.service)).cloned().collect()
+        };
+        Arc::new(Self {
+            key,
+            resolved_by_dns: only(|service| {
+                matches!(service.resolution, Resolution::Dns | Resolution::DnsRoundRobin)
+            }),
+            met_at_members: only(Service::is_met_at_members),
+            by_host,
+            by_port: by_port(&services),
+            services,
+        })
     }
 
     /// Which class of proxies this is for.
@@ -96,6 +110,16 @@ impl Scope {
         &self.services
     }
 
+    /// Those of them that proxies resolve by DNS, in the same order.
+    pub const fn resolved_by_dns(&self) -> &Arc<[Visible]> {
+        &self.resolved_by_dns
+    }
+
+    /// Those of them whose addresses are their endpoints', in the same order.
+    pub const fn met_at_members(&self) -> &Arc<[Visible]> {
+        &self.met_at_members
+    }
+
     /// The service that a host means here.
     pub fn by_host(&self, host: &str) -> Option<&Visible> {
         self.by_host.get(host)
@@ -104,6 +128,15 @@ impl Scope {
     /// Services with a port of this number that can be proxied, oldest first.
     pub fn on_port(&self, port: u16) -> Option<&Arc<[Visible]>> {
         self.by_port.get(&port)
+    }
+}
+
+/// From where a service is seen: what it says, or what the mesh says for those that say nothing.
+fn exported_to<'a>(service: &'a Service, mesh: &MeshConfig) -> Cow<'a, [ExportTo]> {
+    if service.export_to.is_empty() {
+        mesh.default_service_export_to.iter().map(|text| ExportTo::parse(text)).collect()
+    } else {
+        Cow::Borrowed(&service.export_to)
     }
 }
 

@@ -3,7 +3,8 @@
 //! The verdicts in order; the first that fits decides:
 //!
 //! 1. an error: rejected, never answered;
-//! 2. the first request of a type: what it names is answered, except versions that the client already has;
+//! 2. the first request of a type: what it names is answered, except versions that the client already has (of
+//!    endpoints, if it has asked for clusters before);
 //! 3. names changed: new ones, and those that are asked for once more, are answered;
 //! 4. the nonce of another response: stale;
 //! 5. otherwise: accepted.
@@ -12,15 +13,17 @@
 //! subscription state even if the nonce is stale."
 //! <https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#incremental-xds>
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use pilot_proto::ResourceType;
 use pilot_proto::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 
+use super::step::{News, Position, Silence};
 use super::stream::Stream;
 use super::subscription::WILDCARD;
 use super::verdict::Verdict;
-use super::watch::{News, Receipt, Watch};
+use super::watch::{Receipt, Watch};
 use crate::model::Resource;
 
 impl Stream {
@@ -30,12 +33,11 @@ impl Stream {
             return Verdict::Unknown { type_url: request.type_url.clone() };
         };
         if let Some(error) = &request.error_detail {
-            self.nack(kind, &request.response_nonce, &error.message);
+            let (_, refused) = self.nack(kind, &request.response_nonce, &error.message);
             self.resubscribe(kind, request);
-            return Verdict::Nack { kind, message: error.message.clone() };
+            return Verdict::Nack { kind, message: error.message.clone(), refused };
         }
-        let Some(watch) = self.watch_mut(kind) else { return self.first(kind, request) };
-        let receipt = watch.ack(&request.response_nonce);
+        let Some(receipt) = self.ack(kind, &request.response_nonce) else { return self.first(kind, request) };
         match (self.resubscribe(kind, request), receipt) {
             (Some(verdict), _) => verdict,
             (None, Receipt::Stale) => Verdict::Stale { kind },
@@ -44,32 +46,36 @@ impl Stream {
     }
 
     fn first(&mut self, kind: ResourceType, request: &DeltaDiscoveryRequest) -> Verdict {
+        let pool = self.pool().clone();
         let mut watch = Watch::new(kind);
-        let mut change =
-            watch.subscription.change(&request.resource_names_subscribe, &request.resource_names_unsubscribe);
-        for (name, version) in &request.initial_resource_versions {
-            let name: Arc<str> = name.as_str().into();
-            watch.holds(name.clone(), version);
-            // What a client holds of a type without wildcard it also wants.
-            if !kind.is_wildcard() && !request.resource_names_unsubscribe.iter().any(|gone| **gone == *name) {
-                if !watch.subscription.includes(&name) {
-                    change.added.push(name.clone());
-                }
-                watch.subscription.keep(name);
-            }
+        let (subscribe, unsubscribe) =
+            (&request.resource_names_subscribe, &request.resource_names_unsubscribe);
+        let mut change = watch.subscription.change(subscribe, unsubscribe, &pool);
+        let held = &request.initial_resource_versions;
+        watch.holds(pool.held(held.iter().map(|(name, version)| (name.as_str(), version.as_str()))));
+        // What a client holds of a type without wildcard it also wants.
+        if !kind.is_wildcard() && !held.is_empty() {
+            let unsubscribed: BTreeSet<&String> = unsubscribe.iter().collect();
+            let wanted = held.keys().filter(|name| !unsubscribed.contains(name)).map(String::as_str);
+            let wanted = pool.names(wanted);
+            watch.subscription.keep(&wanted, &pool);
+            change.added = change.added.union(&wanted);
         }
-        let known = &request.initial_resource_versions;
-        let unknown = |name: &&Arc<str>| name.as_ref() != WILDCARD && !known.contains_key(name.as_ref());
-        watch.owe(change.added.iter().filter(unknown).cloned());
+        // An Envoy whose clusters warm says nothing of clusters before it has their endpoints, those that it has from
+        // an earlier stream as well: who asks for endpoints first is answered in full.
+        let warms = kind == ResourceType::Endpoint && self.watch(ResourceType::Cluster).is_none();
+        watch.owe(&change.added.filtered(|name| name != WILDCARD && (warms || !held.contains_key(name))));
         self.insert(kind, watch);
         Verdict::on_change(kind, change)
     }
 
     /// The verdict on a change of names, if there was one.
     fn resubscribe(&mut self, kind: ResourceType, request: &DeltaDiscoveryRequest) -> Option<Verdict> {
+        let pool = self.pool().clone();
         let watch = self.watch_mut(kind)?;
-        let change =
-            watch.subscription.change(&request.resource_names_subscribe, &request.resource_names_unsubscribe);
+        let (subscribe, unsubscribe) =
+            (&request.resource_names_subscribe, &request.resource_names_unsubscribe);
+        let change = watch.subscription.change(subscribe, unsubscribe, &pool);
         if change.is_empty() {
             return None;
         }
@@ -80,12 +86,8 @@ impl Stream {
 }
 
 /// What a response carries; nothing when none is needed.
-pub(super) fn content(
-    kind: ResourceType,
-    watch: &Watch,
-    news: &News,
-) -> Option<(Vec<Resource>, Vec<Arc<str>>)> {
-    let removed = match kind {
+pub(super) fn content(position: &Position<'_>, news: &News) -> Option<(Vec<Resource>, Vec<Arc<str>>)> {
+    let removed = match position.kind {
         // Envoy drops a filter's configuration under listeners that still use it: it is left to expire with the
         // last of them. https://github.com/envoyproxy/envoy/issues/32823
         ResourceType::Extension => Vec::new(),
@@ -96,7 +98,7 @@ pub(super) fn content(
         | ResourceType::Secret => news.gone.clone(),
     };
     let silent = news.changed.is_empty() && removed.is_empty();
-    if silent && !(kind.is_wildcard() && watch.must_answer()) {
+    if silent && !(position.kind.is_wildcard() && position.silence == Silence::Forbidden) {
         return None;
     }
     Some((news.changed.clone(), removed))

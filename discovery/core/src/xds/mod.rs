@@ -3,7 +3,8 @@
 //! ```text
 //!   DiscoveryRequest ──────▶ sotw ─┐            ┌─▶ Verdict      (counts and logs are the caller's)
 //!                                  ├─▶ Stream ──┼─▶ next_due     (what to generate, in push order)
-//!   DeltaDiscoveryRequest ─▶ delta ┘            └─▶ Response     (head of its own, shared bodies)
+//!   DeltaDiscoveryRequest ─▶ delta ┘      │     └─▶ Response     (head of its own, shared block)
+//!                                       Pool: what streams share; one step for all that stand at the same point
 //! ```
 //!
 //! One stream core, two codecs. The caller's loop is the same for both: hand in a request or mark the kinds that a
@@ -15,9 +16,12 @@
 //! <https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol>
 
 mod delta;
+mod pool;
+mod quarantine;
 mod receipts;
 mod response;
 mod sotw;
+mod step;
 mod stream;
 mod subscription;
 mod verdict;
@@ -26,17 +30,9 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
-pub use response::{Blocks, Codec, Nonce, Response};
+pub use pool::Pool;
+pub use quarantine::Refusal;
+pub use response::{Block, Codec, Nonce, Response};
 pub use stream::Stream;
 pub use verdict::{Status, Verdict, Wanted, Why};
 pub use watch::Delivery;
-
-use std::sync::Arc;
-
-use imbl::OrdMap;
-
-use crate::model::Resource;
-
-/// Resources of one type by name. Persistent: a snapshot that differs in one resource shares the rest, and what
-/// differs between two of them is found without visiting what they share.
-pub type ResourceMap = OrdMap<Arc<str>, Resource>;

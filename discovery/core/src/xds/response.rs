@@ -1,13 +1,10 @@
 //! One response, and its bytes.
 //!
 //! The bodies are encoded already; what is written here is the envelope. A response is two chunks: a head of its own
-//! (version, nonce, removals) and a block of resources, which is the same for every stream that is told the same and
-//! can be shared through [`Blocks`]. Protobuf does not mind the order of fields, so the head holds every field but
-//! the resources. Knows no subscriptions and no gRPC framing.
+//! (version, nonce) and a block of resources and removals, which is one and the same for every stream that is told
+//! the same. Protobuf does not mind the order of fields. Knows no subscriptions and no gRPC framing.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -35,8 +32,6 @@ pub struct Nonce(Arc<str>);
 /// One response to one client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
-    /// Which message it is.
-    pub codec: Codec,
     /// Type of the resources.
     pub kind: ResourceType,
     /// Version of the snapshot it was generated from.
@@ -45,25 +40,16 @@ pub struct Response {
     pub nonce: Nonce,
     /// Who we are.
     pub control_plane: Arc<str>,
-    /// What the client shall have.
-    pub resources: Vec<Resource>,
-    /// What the client shall drop; always empty in `SotW`.
-    pub removed: Vec<Arc<str>>,
+    /// What it says, shared with every stream that is told the same.
+    pub block: Arc<Block>,
 }
 
-/// Blocks of resources that were encoded, so that streams that are told the same share the bytes. Lives as long as
-/// one push: a block is of use to streams that are at the same point.
-#[derive(Debug)]
-pub struct Blocks {
-    capacity: usize,
-    by_content: HashMap<u64, Block>,
-}
-
-#[derive(Debug)]
-struct Block {
+/// What a response says.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Block {
     codec: Codec,
-    kind: ResourceType,
     resources: Vec<Resource>,
+    removed: Vec<Arc<str>>,
     bytes: Bytes,
 }
 
@@ -90,18 +76,28 @@ impl fmt::Display for Nonce {
 // === impl Response ===
 
 impl Response {
-    /// The protobuf message, without gRPC's length prefix, as chunks to be written one after the other.
-    pub fn encode(&self) -> Vec<Bytes> {
-        vec![self.head(), self.block()]
+    /// What the client shall have.
+    pub fn resources(&self) -> &[Resource] {
+        &self.block.resources
     }
 
-    /// Everything but the resources: what no other stream can share.
-    pub fn head(&self) -> Bytes {
+    /// What the client shall drop; always empty in `SotW`.
+    pub fn removed(&self) -> &[Arc<str>] {
+        &self.block.removed
+    }
+
+    /// The protobuf message, without gRPC's length prefix, as chunks to be written one after the other.
+    pub fn encode(&self) -> [Bytes; 2] {
+        [self.head(), self.block.bytes.clone()]
+    }
+
+    /// What no other stream can share.
+    fn head(&self) -> Bytes {
         let version = self.version.as_ref().to_owned();
         let type_url = self.kind.type_url().to_owned();
         let nonce = self.nonce.0.as_ref().to_owned();
         let control_plane = Some(ControlPlane { identifier: self.control_plane.as_ref().to_owned() });
-        match self.codec {
+        match self.block.codec {
             Codec::Sotw => discovery::DiscoveryResponse {
                 version_info: version,
                 type_url,
@@ -115,96 +111,72 @@ impl Response {
                 type_url,
                 nonce,
                 control_plane,
-                removed_resources: self.removed.iter().map(ToString::to_string).collect(),
                 ..Default::default()
             }
             .encode_to_vec(),
         }
         .into()
     }
+}
 
-    /// The resources, copied into one piece: a chunk a resource would be a frame a resource.
-    pub fn block(&self) -> Bytes {
-        /// Room for a tag and a length; what the names and versions of delta take comes on top.
-        const ENVELOPE: usize = 12;
-        let bodies = self.resources.iter().map(|resource| ENVELOPE + resource.body.len()).sum();
-        let mut block = BytesMut::with_capacity(bodies);
-        for resource in &self.resources {
-            match self.codec {
-                Codec::Sotw => put_field(&mut block, &[&resource.body]),
-                Codec::Delta => {
-                    let named = discovery::Resource {
-                        name: resource.name.as_ref().to_owned(),
-                        version: resource.version.as_ref().to_owned(),
-                        ..Default::default()
-                    };
-                    let mut envelope = BytesMut::from(named.encode_to_vec().as_slice());
-                    put_field_head(&mut envelope, resource.body.len());
-                    put_field(&mut block, &[&envelope, &resource.body]);
-                }
-            }
-        }
-        block.freeze()
+// === impl Block ===
+
+impl Block {
+    pub(super) fn new(codec: Codec, resources: Vec<Resource>, removed: Vec<Arc<str>>) -> Self {
+        let bytes = encode(codec, &resources, &removed);
+        Self { codec, resources, removed, bytes }
     }
 
-    fn content(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        (self.codec, self.kind).hash(&mut hasher);
-        for resource in &self.resources {
-            (&resource.name, &resource.version).hash(&mut hasher);
-        }
-        hasher.finish()
+    pub(super) const fn bytes(&self) -> &Bytes {
+        &self.bytes
     }
 }
 
-/// `DiscoveryResponse.resources`, `DeltaDiscoveryResponse.resources` and `Resource.resource` alike.
-const FIELD: u32 = 2;
+/// Everything in one piece: a chunk a resource would be a frame a resource.
+fn encode(codec: Codec, resources: &[Resource], removed: &[Arc<str>]) -> Bytes {
+    /// Room for tags and lengths.
+    const ENVELOPE: usize = 24;
+    let room = |resource: &Resource| match codec {
+        Codec::Sotw => ENVELOPE + resource.body.len(),
+        Codec::Delta => ENVELOPE + resource.name.len() + resource.version.len() + resource.body.len(),
+    };
+    let gone: usize = removed.iter().map(|name| ENVELOPE + name.len()).sum();
+    let mut block = BytesMut::with_capacity(resources.iter().map(room).sum::<usize>() + gone);
+    for resource in resources {
+        match codec {
+            Codec::Sotw => put_field(&mut block, RESOURCES, &[&resource.body]),
+            Codec::Delta => {
+                let named = discovery::Resource {
+                    name: resource.name.as_ref().to_owned(),
+                    version: resource.version.as_ref().to_owned(),
+                    ..Default::default()
+                };
+                let mut envelope = BytesMut::from(named.encode_to_vec().as_slice());
+                put_field_head(&mut envelope, RESOURCES, resource.body.len());
+                put_field(&mut block, RESOURCES, &[&envelope, &resource.body]);
+            }
+        }
+    }
+    for name in removed {
+        put_field(&mut block, REMOVED, &[name.as_bytes()]);
+    }
+    block.freeze()
+}
 
-fn put_field(buffer: &mut BytesMut, parts: &[&[u8]]) {
-    put_field_head(buffer, parts.iter().map(|part| part.len()).sum());
+/// `DiscoveryResponse.resources`, `DeltaDiscoveryResponse.resources` and `Resource.resource` alike.
+const RESOURCES: u32 = 2;
+
+/// `DeltaDiscoveryResponse.removed_resources`.
+const REMOVED: u32 = 6;
+
+fn put_field(buffer: &mut BytesMut, field: u32, parts: &[&[u8]]) {
+    put_field_head(buffer, field, parts.iter().map(|part| part.len()).sum());
     for part in parts {
         buffer.put_slice(part);
     }
 }
 
-fn put_field_head(buffer: &mut BytesMut, length: usize) {
-    encode_key(FIELD, WireType::LengthDelimited, buffer);
+fn put_field_head(buffer: &mut BytesMut, field: u32, length: usize) {
+    encode_key(field, WireType::LengthDelimited, buffer);
     encode_varint(length as u64, buffer);
-}
-
-// === impl Blocks ===
-
-impl Blocks {
-    /// At most `capacity` blocks; with one more, all are forgotten.
-    pub fn new(capacity: usize) -> Self {
-        Self { capacity, by_content: HashMap::new() }
-    }
-
-    /// As [`Response::encode`], with the block of an earlier response that has the same resources.
-    pub fn encode(&mut self, response: &Response) -> Vec<Bytes> {
-        let content = response.content();
-        if let Some(block) = self.by_content.get(&content)
-            && (block.codec, block.kind) == (response.codec, response.kind)
-            && same(&block.resources, &response.resources)
-        {
-            return vec![response.head(), block.bytes.clone()];
-        }
-        if self.by_content.len() >= self.capacity {
-            self.by_content.clear();
-        }
-        let Response { codec, kind, ref resources, .. } = *response;
-        let bytes = response.block();
-        self.by_content
-            .insert(content, Block { codec, kind, resources: resources.clone(), bytes: bytes.clone() });
-        vec![response.head(), bytes]
-    }
-}
-
-/// Equal names and versions are equal bodies; comparing those would read every byte of the configuration.
-fn same(ours: &[Resource], theirs: &[Resource]) -> bool {
-    ours.len() == theirs.len()
-        && ours
-            .iter()
-            .zip(theirs)
-            .all(|(ours, theirs)| (&ours.name, &ours.version) == (&theirs.name, &theirs.version))
 }

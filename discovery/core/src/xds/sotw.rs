@@ -14,11 +14,11 @@ use std::sync::Arc;
 use pilot_proto::ResourceType;
 use pilot_proto::envoy::service::discovery::v3::DiscoveryRequest;
 
-use super::ResourceMap;
+use super::step::{News, Position, Silence};
 use super::stream::Stream;
 use super::verdict::Verdict;
-use super::watch::{News, Receipt, Watch};
-use crate::model::Resource;
+use super::watch::{Receipt, Watch};
+use crate::model::{Resource, ResourceSet};
 
 impl Stream {
     /// What a `DiscoveryRequest` means, given what this stream last sent.
@@ -27,18 +27,20 @@ impl Stream {
             return Verdict::Unknown { type_url: request.type_url.clone() };
         };
         if let Some(error) = &request.error_detail {
-            if self.nack(kind, &request.response_nonce, &error.message) == Some(Receipt::Current) {
+            let (receipt, refused) = self.nack(kind, &request.response_nonce, &error.message);
+            if receipt == Some(Receipt::Current) {
                 // The response is not sent again, but the names are those that the client has now.
                 self.rename(kind, &request.resource_names);
             }
-            return Verdict::Nack { kind, message: error.message.clone() };
+            return Verdict::Nack { kind, message: error.message.clone(), refused };
         }
         if request.resource_names.is_empty() && !kind.is_wildcard() {
             self.forget(kind);
             return Verdict::Unsubscribe { kind };
         }
-        let answered = self.watch_mut(kind).filter(|watch| watch.nonce_sent.is_some());
-        match answered.map(|watch| watch.ack(&request.response_nonce)) {
+        let answered = self.watch(kind).is_some_and(|watch| watch.nonce_sent.is_some());
+        let receipt = if answered { self.ack(kind, &request.response_nonce) } else { None };
+        match receipt {
             None | Some(Receipt::Spontaneous) => self.begin(kind, &request.resource_names),
             Some(Receipt::Stale) => Verdict::Stale { kind },
             Some(Receipt::Current) => self.rename(kind, &request.resource_names),
@@ -46,11 +48,8 @@ impl Stream {
     }
 
     fn begin(&mut self, kind: ResourceType, names: &[String]) -> Verdict {
-        let mut watch = Watch::new(kind);
-        if let Some(before) = self.watch(kind) {
-            watch.subscription = before.subscription.anew();
-        }
-        let change = watch.subscription.replace(names);
+        let mut watch = self.watch_mut(kind).map_or_else(|| Watch::new(kind), Watch::anew);
+        let change = watch.subscription.replace(names, self.pool());
         watch.owe_everything();
         self.insert(kind, watch);
         // After a reconnect Envoy asks for endpoints first, then for clusters, and the clusters that come then
@@ -62,9 +61,9 @@ impl Stream {
     }
 
     fn rename(&mut self, kind: ResourceType, names: &[String]) -> Verdict {
-        let proxyless = self.is_proxyless();
+        let (proxyless, pool) = (self.is_proxyless(), self.pool().clone());
         let Some(watch) = self.watch_mut(kind) else { return Verdict::Ack { kind } };
-        let change = watch.subscription.replace(names);
+        let change = watch.subscription.replace(names, &pool);
         if change.is_empty() {
             return Verdict::Ack { kind };
         }
@@ -80,15 +79,14 @@ impl Stream {
 
 /// What a response carries; nothing when none is needed.
 pub(super) fn content(
-    kind: ResourceType,
-    watch: &Watch,
+    position: &Position<'_>,
     news: &News,
-    offered: &ResourceMap,
+    told: &ResourceSet,
 ) -> Option<(Vec<Resource>, Vec<Arc<str>>)> {
-    let resources = match (kind.is_wildcard(), news.is_empty()) {
-        (true, true) if !watch.must_answer() => return None,
+    let resources = match (position.kind.is_wildcard(), news.is_empty()) {
+        (true, true) if position.silence == Silence::Allowed => return None,
         // What is missing from this list is gone.
-        (true, _) => watch.selected(offered),
+        (true, _) => Position::sendable(told),
         // What is missing from this list is unchanged.
         (false, _) if news.changed.is_empty() => return None,
         (false, _) => news.changed.clone(),

@@ -13,10 +13,13 @@ use std::sync::Arc;
 
 use pilot_proto::ResourceType;
 
+use super::pool::Pool;
+use super::quarantine::Refusal;
 use super::response::{Codec, Nonce, Response};
+use super::step::Losses;
 use super::verdict::{Status, Wanted, Why};
 use super::watch::{Delivery, Receipt, Watch};
-use super::{ResourceMap, delta, sotw};
+use crate::model::{NameSet, ResourceSet};
 
 /// One stream with one client.
 #[derive(Debug)]
@@ -30,8 +33,11 @@ pub struct Stream {
     /// Whether clusters that are gone are still to be taken from the client.
     leaving: bool,
     /// Clusters that were sent before the client asked for any endpoints.
-    warming: Vec<Arc<str>>,
+    warming: NameSet,
+    /// What is kept back from this client, of types that it does not watch yet.
+    refused: BTreeMap<ResourceType, Vec<Refusal>>,
     responses: u64,
+    pool: Arc<Pool>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,9 +58,31 @@ impl Stream {
             watches: BTreeMap::new(),
             pending: BTreeSet::new(),
             leaving: false,
-            warming: Vec::new(),
+            warming: NameSet::default(),
+            refused: BTreeMap::new(),
             responses: 0,
+            pool: Arc::default(),
         }
+    }
+
+    /// Shares what it can with all other streams of this pool.
+    #[must_use]
+    pub fn sharing(mut self, pool: Arc<Pool>) -> Self {
+        self.pool = pool;
+        self
+    }
+
+    /// What the client rejected on an earlier stream is kept back on this one, until it is another version.
+    pub fn refuse(&mut self, kind: ResourceType, refusals: impl IntoIterator<Item = Refusal>) {
+        match self.watches.get_mut(&kind) {
+            Some(watch) => refusals.into_iter().for_each(|refusal| watch.quarantine.refuse(refusal)),
+            None => self.refused.entry(kind).or_default().extend(refusals),
+        }
+    }
+
+    /// What is kept back from the client, of a type.
+    pub fn refused(&self, kind: ResourceType) -> impl Iterator<Item = &Refusal> {
+        self.watch(kind).into_iter().flat_map(|watch| watch.quarantine.refused())
     }
 
     /// For a gRPC library: with `SotW` it wants every route and endpoint it named, whenever it names one more.
@@ -69,11 +97,10 @@ impl Stream {
         self.watch(kind).map_or(Wanted::Nothing, wanted)
     }
 
-    /// What the client was last told about; may have more than it asked for. Whoever generates only what changed
-    /// puts it into a copy of this and offers that. What a client named in its first request as held from an
-    /// earlier stream has no body here until it was offered once.
-    pub fn told(&self, kind: ResourceType) -> Option<&ResourceMap> {
-        self.watch(kind).map(Watch::told)
+    /// What was last offered of a type; empty before the first response. Whoever generates only what changed puts it
+    /// into a copy of this and offers that.
+    pub fn offered(&self, kind: ResourceType) -> ResourceSet {
+        self.watch(kind).map(|watch| watch.offered().clone()).unwrap_or_default()
     }
 
     /// Where a type stands; nothing if the client does not watch it.
@@ -123,11 +150,13 @@ impl Stream {
         &mut self,
         kind: ResourceType,
         version: &Arc<str>,
-        offered: &ResourceMap,
+        offered: &ResourceSet,
         why: Why,
     ) -> Option<Response> {
         let keeps = kind == ResourceType::Cluster && self.keeps_clusters();
+        let losses = if keeps { Losses::Kept } else { Losses::Told };
         let watch = self.watches.get_mut(&kind)?;
+        watch.offer(offered.clone());
         if why == Why::Forced {
             watch.owe_everything();
         }
@@ -136,39 +165,26 @@ impl Stream {
             return None;
         }
         self.pending.remove(&kind);
-        let kept = if keeps { watch.without_losses(offered) } else { None };
-        if kind == ResourceType::Cluster {
-            self.leaving = kept.is_some();
-        }
-        let offered = kept.unwrap_or_else(|| offered.clone());
-        let news = watch.news(&offered);
-        let content = if watch.subscription.is_empty() {
-            None
-        } else {
-            match self.codec {
-                Codec::Sotw => sotw::content(kind, watch, &news, &offered),
-                Codec::Delta => delta::content(kind, watch, &news),
+        let nonce = Nonce::new(version, self.responses + 1);
+        let step = loop {
+            let step = watch.step(self.codec, losses, &self.pool, || nonce.clone());
+            // Nothing to send is as good as accepted: the next suspects have their trial.
+            if step.block.is_some() || !watch.try_next() {
+                break step;
             }
         };
-        watch.set_told(offered);
-        let (resources, removed) = content?;
+        if kind == ResourceType::Cluster {
+            self.leaving = step.keeps;
+        }
+        let block = step.block?;
         self.responses += 1;
-        let response = Response {
-            codec: self.codec,
-            kind,
-            version: version.clone(),
-            nonce: Nonce::new(version, self.responses),
-            control_plane: self.control_plane.clone(),
-            resources,
-            removed,
-        };
-        watch.sent(&response);
         if kind == ResourceType::Cluster {
             // A cluster that Envoy takes in warms until it gets endpoints, and Envoy does not ask for those it
             // already has. https://github.com/envoyproxy/envoy/issues/33607
-            self.owe_endpoints(news.changed.into_iter().map(|cluster| cluster.name));
+            self.owe_endpoints(&step.changed);
         }
-        Some(response)
+        let (version, control_plane) = (version.clone(), self.control_plane.clone());
+        Some(Response { kind, version, nonce, control_plane, block })
     }
 
     /// Whether listeners or routes are under way that may still name a cluster that is gone.
@@ -178,14 +194,12 @@ impl Stream {
             .any(|kind| self.pending.contains(&kind) || self.is_waiting(kind))
     }
 
-    fn owe_endpoints(&mut self, clusters: impl Iterator<Item = Arc<str>>) {
+    fn owe_endpoints(&mut self, clusters: &NameSet) {
         if let Some(watch) = self.watches.get_mut(&ResourceType::Endpoint) {
-            let subscription = &watch.subscription;
-            let names: Vec<Arc<str>> = clusters.filter(|name| subscription.includes(name)).collect();
-            watch.owe(names);
+            watch.owe(clusters);
             self.note_owed(ResourceType::Endpoint);
         } else {
-            self.warming.extend(clusters);
+            self.warming = self.warming.union(clusters);
         }
     }
 }
@@ -204,14 +218,20 @@ impl Stream {
         self.watches.get_mut(&kind)
     }
 
+    pub(super) const fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
     /// A watch begins, or begins anew.
     pub(super) fn insert(&mut self, kind: ResourceType, watch: Watch) {
         self.watches.insert(kind, watch);
+        let refused = self.refused.remove(&kind).unwrap_or_default();
+        self.refuse(kind, refused);
         self.push([kind]);
         if kind == ResourceType::Endpoint {
             // A client that reconnects says what endpoints it has before it learns that a cluster changed.
             let warming = std::mem::take(&mut self.warming);
-            self.owe_endpoints(warming.into_iter());
+            self.owe_endpoints(&warming);
         }
     }
 
@@ -220,11 +240,24 @@ impl Stream {
         self.pending.remove(&kind);
     }
 
-    /// Which response was rejected, if the client watches the type at all.
-    pub(super) fn nack(&mut self, kind: ResourceType, nonce: &str, message: &str) -> Option<Receipt> {
-        let receipt = self.watch_mut(kind).map(|watch| watch.nack(nonce, message));
+    /// Which response was rejected, if the client watches the type at all, and what is bad in it.
+    pub(super) fn nack(
+        &mut self,
+        kind: ResourceType,
+        nonce: &str,
+        message: &str,
+    ) -> (Option<Receipt>, Vec<Refusal>) {
+        let Some(watch) = self.watch_mut(kind) else { return (None, Vec::new()) };
+        let (receipt, refused) = watch.nack(nonce, message);
         self.note_owed(kind);
-        receipt
+        (Some(receipt), refused)
+    }
+
+    /// A response was accepted; suspects that waited for that may be due now.
+    pub(super) fn ack(&mut self, kind: ResourceType, nonce: &str) -> Option<Receipt> {
+        let receipt = self.watch_mut(kind)?.ack(nonce);
+        self.note_owed(kind);
+        Some(receipt)
     }
 
     pub(super) fn owe_everything(&mut self, kind: ResourceType) {

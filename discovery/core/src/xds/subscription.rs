@@ -4,9 +4,11 @@
 //! <https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#how-the-client-specifies-what-resources-to-return>
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use pilot_proto::ResourceType;
+
+use super::pool::Pool;
+use crate::model::{Fingerprint, NameSet};
 
 /// The name that asks for everything.
 pub(super) const WILDCARD: &str = "*";
@@ -16,7 +18,7 @@ pub(super) const WILDCARD: &str = "*";
 pub(super) struct Subscription {
     kind: ResourceType,
     wildcard: bool,
-    names: BTreeSet<Arc<str>>,
+    names: NameSet,
     /// Whether the client ever named anything. Before that, silence means "everything"; after it, silence
     /// means "nothing".
     spoken: bool,
@@ -26,9 +28,9 @@ pub(super) struct Subscription {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Change {
     /// Names to be sent: new ones, and in delta those that the client asks for once more.
-    pub(super) added: Vec<Arc<str>>,
+    pub(super) added: NameSet,
     /// Names that the client no longer asks for.
-    pub(super) dropped: Vec<Arc<str>>,
+    pub(super) dropped: NameSet,
 }
 
 impl Change {
@@ -42,66 +44,68 @@ impl Change {
 
 impl Subscription {
     /// A client that has not asked for anything yet.
-    pub(super) const fn new(kind: ResourceType) -> Self {
-        Self { kind, wildcard: false, names: BTreeSet::new(), spoken: false }
+    pub(super) fn new(kind: ResourceType) -> Self {
+        Self { kind, wildcard: false, names: NameSet::default(), spoken: false }
     }
 
     /// The same client begins once more: whether silence means everything is a matter of the whole stream.
-    pub(super) const fn anew(&self) -> Self {
-        Self { kind: self.kind, wildcard: false, names: BTreeSet::new(), spoken: self.spoken }
+    pub(super) fn anew(&self) -> Self {
+        Self { spoken: self.spoken, ..Self::new(self.kind) }
     }
 
     /// A `SotW` request: the whole list, each time.
-    pub(super) fn replace(&mut self, names: &[String]) -> Change {
+    pub(super) fn replace(&mut self, names: &[String], pool: &Pool) -> Change {
         let wildcard =
             if names.is_empty() { !self.spoken } else { names.iter().any(|name| name == WILDCARD) };
         self.spoken |= !names.is_empty();
-        let asked: BTreeSet<&str> =
-            names.iter().map(String::as_str).filter(|name| *name != WILDCARD).collect();
-        let mut change = Change {
-            added: asked.iter().copied().filter(|name| !self.names.contains(*name)).map(Arc::from).collect(),
-            dropped: self.names.iter().filter(|name| !asked.contains(name.as_ref())).cloned().collect(),
-        };
-        for name in &change.dropped {
-            self.names.remove(name);
+        let asked = pool.names(named(names));
+        let (before, wildcard_before) = (std::mem::replace(&mut self.names, asked.clone()), self.wildcard);
+        self.set_wildcard(wildcard);
+        if asked == before {
+            return self.change_of(NameSet::default(), NameSet::default(), wildcard_before);
         }
-        self.names.extend(change.added.iter().cloned());
-        self.set_wildcard(wildcard, &mut change);
-        change
+        let added = asked.filtered(|name| !before.contains(name));
+        let dropped = before.filtered(|name| !asked.contains(name));
+        self.change_of(added, dropped, wildcard_before)
     }
 
     /// A delta request: what comes and what goes.
-    pub(super) fn change(&mut self, subscribe: &[String], unsubscribe: &[String]) -> Change {
-        let mut change = Change::default();
+    pub(super) fn change(&mut self, subscribe: &[String], unsubscribe: &[String], pool: &Pool) -> Change {
+        let wildcard_before = self.wildcard;
         if subscribe.is_empty() && !self.spoken {
-            self.set_wildcard(true, &mut change);
+            self.set_wildcard(true);
         }
-        self.spoken |= !subscribe.is_empty() || unsubscribe.iter().any(|name| name == WILDCARD);
-        for name in subscribe {
-            if name == WILDCARD {
-                // Asked for once more, everything is sent once more.
-                self.wildcard = false;
-                self.set_wildcard(true, &mut change);
-            } else {
-                let name: Arc<str> = name.as_str().into();
-                self.names.insert(name.clone());
-                change.added.push(name);
-            }
+        let names_it = |names: &[String]| names.iter().any(|name| name == WILDCARD);
+        self.spoken |= !subscribe.is_empty() || names_it(unsubscribe);
+        if names_it(subscribe) {
+            self.set_wildcard(true);
         }
-        for name in unsubscribe {
-            if name == WILDCARD {
-                self.set_wildcard(false, &mut change);
-            } else if let Some(name) = self.names.take(name.as_str()) {
-                change.dropped.push(name);
-            }
+        if names_it(unsubscribe) {
+            self.set_wildcard(false);
         }
-        change.added.retain(|name| self.asks_for(name));
-        change
+        // Asked for once more, everything is sent once more.
+        let wildcard_before = wildcard_before && !(self.wildcard && names_it(subscribe));
+        let unsubscribed: BTreeSet<&str> = named(unsubscribe).collect();
+        let added = pool.names(named(subscribe).filter(|name| !unsubscribed.contains(name)));
+        let dropped = if unsubscribed.is_empty() {
+            NameSet::default()
+        } else {
+            let known = |name: &str| self.names.contains(name);
+            let taken_back: BTreeSet<&str> =
+                named(subscribe).filter(|name| unsubscribed.contains(name)).collect();
+            let known_or_taken_back = |name: &&str| known(name) || taken_back.contains(name);
+            unsubscribed.iter().copied().filter(known_or_taken_back).map(Into::into).collect()
+        };
+        if !added.is_empty() || !dropped.is_empty() {
+            let joined = self.names.union(&added).filtered(|name| !unsubscribed.contains(name));
+            self.names = pool.share_names(joined);
+        }
+        self.change_of(added, dropped, wildcard_before)
     }
 
-    /// Adds a name that the client already holds.
-    pub(super) fn keep(&mut self, name: Arc<str>) {
-        self.names.insert(name);
+    /// Adds names that the client already holds.
+    pub(super) fn keep(&mut self, names: &NameSet, pool: &Pool) {
+        self.names = pool.share_names(self.names.union(names));
     }
 
     /// Whether the client wants to hear of this resource.
@@ -115,7 +119,7 @@ impl Subscription {
     }
 
     /// What was asked for by name.
-    pub(super) const fn names(&self) -> &BTreeSet<Arc<str>> {
+    pub(super) const fn names(&self) -> &NameSet {
         &self.names
     }
 
@@ -124,20 +128,29 @@ impl Subscription {
         !self.wildcard && self.names.is_empty()
     }
 
-    fn asks_for(&self, name: &str) -> bool {
-        if name == WILDCARD { self.wildcard } else { self.names.contains(name) }
+    /// Subscriptions with the same one want the same, whatever the type.
+    pub(super) fn fingerprint(&self) -> (Fingerprint, bool) {
+        (self.names.fingerprint(), self.wildcard)
     }
 
     /// Only clusters and listeners know a wildcard; for the other types it is not a name either.
-    fn set_wildcard(&mut self, wildcard: bool, change: &mut Change) {
-        let wildcard = wildcard && self.kind.is_wildcard();
-        match (self.wildcard, wildcard) {
-            (false, true) => change.added.push(WILDCARD.into()),
-            (true, false) => change.dropped.push(WILDCARD.into()),
-            (true, true) | (false, false) => {}
-        }
-        self.wildcard = wildcard;
+    const fn set_wildcard(&mut self, wildcard: bool) {
+        self.wildcard = wildcard && self.kind.is_wildcard();
     }
+
+    fn change_of(&self, added: NameSet, dropped: NameSet, wildcard_before: bool) -> Change {
+        let wildcard = || NameSet::from_iter([WILDCARD.into()]);
+        match (wildcard_before, self.wildcard) {
+            (false, true) => Change { added: added.union(&wildcard()), dropped },
+            (true, false) => Change { added, dropped: dropped.union(&wildcard()) },
+            (true, true) | (false, false) => Change { added, dropped },
+        }
+    }
+}
+
+/// What is asked for by name.
+fn named(names: &[String]) -> impl Iterator<Item = &str> + Clone {
+    names.iter().map(String::as_str).filter(|name| *name != WILDCARD)
 }
 
 #[cfg(test)]
@@ -148,22 +161,26 @@ mod tests {
         names.iter().map(|name| (*name).to_owned()).collect()
     }
 
-    fn arcs(names: &[&str]) -> Vec<Arc<str>> {
-        names.iter().map(|name| Arc::from(*name)).collect()
+    fn set(names: &[&str]) -> NameSet {
+        names.iter().map(|name| (*name).into()).collect()
     }
 
-    /// Each step: what is asked for, what is then wanted (`*` for everything), what is new, what is dropped.
-    type Step =
-        (&'static [&'static str], &'static [&'static str], &'static [&'static str], &'static [&'static str]);
+    type Names = &'static [&'static str];
 
-    fn check_sotw(kind: ResourceType, steps: &[Step]) {
-        let mut subscription = Subscription::new(kind);
-        for (step, (asked, wanted, added, dropped)) in steps.iter().enumerate() {
-            let change = subscription.replace(&owned(asked));
-            let mut holds = arcs(if subscription.wildcard { &["*"] } else { &[] });
-            holds.extend(subscription.names.iter().cloned());
-            assert_eq!(holds, arcs(wanted), "step {step}");
-            assert_eq!((change.added, change.dropped), (arcs(added), arcs(dropped)), "step {step}");
+    /// What is wanted after a request (`*` for everything), what is new, what is dropped.
+    type Expected = (Names, Names, Names);
+
+    fn check(subscription: &Subscription, change: &Change, (wanted, added, dropped): Expected, step: usize) {
+        let everything = if subscription.wildcard { set(&["*"]) } else { set(&[]) };
+        assert_eq!(everything.union(&subscription.names), set(wanted), "step {step}");
+        assert_eq!((&change.added, &change.dropped), (&set(added), &set(dropped)), "step {step}");
+    }
+
+    fn check_sotw(kind: ResourceType, steps: &[(Names, Expected)]) {
+        let (pool, mut subscription) = (Pool::default(), Subscription::new(kind));
+        for (number, (asked, expected)) in steps.iter().enumerate() {
+            let change = subscription.replace(&owned(asked), &pool);
+            check(&subscription, &change, *expected, number);
         }
     }
 
@@ -172,11 +189,11 @@ mod tests {
         check_sotw(
             ResourceType::Cluster,
             &[
-                (&[], &["*"], &["*"], &[]),
-                (&["*", "a"], &["*", "a"], &["a"], &[]),
-                (&["a"], &["a"], &[], &["*"]),
-                (&[], &[], &[], &["a"]),
-                (&["*"], &["*"], &["*"], &[]),
+                (&[], (&["*"], &["*"], &[])),
+                (&["*", "a"], (&["*", "a"], &["a"], &[])),
+                (&["a"], (&["a"], &[], &["*"])),
+                (&[], (&[], &[], &["a"])),
+                (&["*"], (&["*"], &["*"], &[])),
             ],
         );
     }
@@ -186,48 +203,45 @@ mod tests {
         check_sotw(
             ResourceType::Endpoint,
             &[
-                (&["*"], &[], &[], &[]),
-                (&["b", "a", "b"], &["a", "b"], &["a", "b"], &[]),
-                (&[], &[], &[], &["a", "b"]),
+                (&["*"], (&[], &[], &[])),
+                (&["b", "a", "b"], (&["a", "b"], &["a", "b"], &[])),
+                (&[], (&[], &[], &["a", "b"])),
             ],
         );
         let mut delta = Subscription::new(ResourceType::Endpoint);
-        assert!(delta.change(&[], &[]).is_empty());
+        assert!(delta.change(&[], &[], &Pool::default()).is_empty());
         assert!(delta.is_empty());
     }
 
     #[test]
     fn delta_requests_add_and_take_away() {
-        let steps: &[(&[&str], Step)] = &[
-            // Names subscribed; names unsubscribed, then as above.
-            (&[], (&[], &["*"], &["*"], &[])),
-            (&["a"], (&[], &["*", "a"], &["a"], &[])),
+        let steps: &[(Names, Names, Expected)] = &[
+            (&[], &[], (&["*"], &["*"], &[])),
+            (&["a"], &[], (&["*", "a"], &["a"], &[])),
             // The client may have forgotten what it asks for again.
-            (&["a"], (&[], &["*", "a"], &["a"], &[])),
-            (&[], (&["*"], &["a"], &[], &["*"])),
-            (&[], (&["a", "phantom"], &[], &[], &["a"])),
+            (&["a"], &[], (&["*", "a"], &["a"], &[])),
+            (&[], &["*"], (&["a"], &[], &["*"])),
+            (&[], &["a", "phantom"], (&[], &[], &["a"])),
             // Everything was unsubscribed by name: silence does not bring the wildcard back.
-            (&[], (&[], &[], &[], &[])),
-            (&["*"], (&[], &["*"], &["*"], &[])),
-            (&["*"], (&[], &["*"], &["*"], &[])),
+            (&[], &[], (&[], &[], &[])),
+            (&["*"], &[], (&["*"], &["*"], &[])),
+            (&["*"], &[], (&["*"], &["*"], &[])),
+            (&["b", "c"], &["c", "*"], (&["b"], &["b"], &["c", "*"])),
         ];
-        let mut subscription = Subscription::new(ResourceType::Cluster);
-        for (step, (subscribe, (unsubscribe, wanted, added, dropped))) in steps.iter().enumerate() {
-            let change = subscription.change(&owned(subscribe), &owned(unsubscribe));
-            let mut holds = arcs(if subscription.wildcard { &["*"] } else { &[] });
-            holds.extend(subscription.names.iter().cloned());
-            assert_eq!(holds, arcs(wanted), "step {step}");
-            assert_eq!((change.added, change.dropped), (arcs(added), arcs(dropped)), "step {step}");
+        let (pool, mut subscription) = (Pool::default(), Subscription::new(ResourceType::Cluster));
+        for (number, (subscribe, unsubscribe, expected)) in steps.iter().enumerate() {
+            let change = subscription.change(&owned(subscribe), &owned(unsubscribe), &pool);
+            check(&subscription, &change, *expected, number);
         }
     }
 
     #[test]
     fn a_delta_client_can_begin_with_nothing() {
         for first in [&["*"][..], &[]] {
-            let mut subscription = Subscription::new(ResourceType::Cluster);
-            subscription.change(&owned(first), &owned(&["*"]));
+            let (pool, mut subscription) = (Pool::default(), Subscription::new(ResourceType::Cluster));
+            subscription.change(&owned(first), &owned(&["*"]), &pool);
             assert!(subscription.is_empty());
-            subscription.change(&[], &[]);
+            subscription.change(&[], &[], &pool);
             assert!(subscription.is_empty());
         }
     }

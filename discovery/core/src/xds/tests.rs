@@ -4,6 +4,7 @@ mod convergence;
 mod delta;
 mod encoding;
 mod harness;
+mod quarantine;
 mod sotw;
 mod types;
 
@@ -19,25 +20,25 @@ use pilot_proto::google::{protobuf::Any, rpc::Status as RpcStatus};
 use prost::Message;
 
 use super::*;
-use crate::model::Resource;
+use crate::model::{NameSet, Resource, ResourceSet};
 
 /// `a=1`: resource `a` at version 1. The body says the same, so what arrives can be read from the wire alone.
 fn resource(text: &str) -> Resource {
     let (name, version) = text.split_once('=').unwrap();
     let any = Any { type_url: "type.googleapis.com/test".into(), value: text.to_owned().into() };
-    Resource { name: name.into(), version: version.into(), body: any.encode_to_vec().into() }
+    Resource::new(name.into(), version.into(), any.encode_to_vec().into())
 }
 
 /// `a=1 b=2`
-fn set(text: &str) -> ResourceMap {
-    text.split_whitespace().map(resource).map(|resource| (resource.name.clone(), resource)).collect()
+fn set(text: &str) -> ResourceSet {
+    text.split_whitespace().map(resource).collect()
 }
 
 fn owned(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
-fn arcs(names: &[&str]) -> Vec<Arc<str>> {
+fn names(names: &[&str]) -> NameSet {
     names.iter().map(|name| Arc::from(*name)).collect()
 }
 
@@ -90,7 +91,7 @@ struct Server {
     stream: Stream,
     codec: Codec,
     version: u64,
-    world: BTreeMap<ResourceType, ResourceMap>,
+    world: BTreeMap<ResourceType, ResourceSet>,
     /// The last nonce of each type, as a client would have it.
     nonces: BTreeMap<ResourceType, String>,
 }
@@ -199,7 +200,7 @@ fn delta_request(
 }
 
 fn subscribed(kind: ResourceType, added: &[&str]) -> Verdict {
-    Verdict::Subscribe { kind, added: arcs(added) }
+    Verdict::Subscribe { kind, added: names(added) }
 }
 
 const NOTHING: [&str; 0] = [];

@@ -1,13 +1,12 @@
 //! What a stream says to its caller.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
-
 use pilot_proto::ResourceType;
 
+use super::quarantine::Refusal;
 use super::response::Nonce;
 use super::subscription::Change;
 use super::watch::Delivery;
+use crate::model::NameSet;
 
 /// What one request means. Whatever the verdict, [`Stream::next_due`](super::Stream::next_due) says what to answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +16,7 @@ pub enum Verdict {
         /// Of this type.
         kind: ResourceType,
         /// The names.
-        added: Vec<Arc<str>>,
+        added: NameSet,
     },
     /// The client wants less than before, or nothing.
     Unsubscribe {
@@ -35,6 +34,8 @@ pub enum Verdict {
         kind: ResourceType,
         /// What it has against it.
         message: String,
+        /// What is known to be bad by that; it is kept back from now on.
+        refused: Vec<Refusal>,
     },
     /// The request speaks of a response that is no longer the last one.
     Stale {
@@ -56,7 +57,7 @@ pub enum Wanted<'a> {
     /// Whatever this client should have.
     All,
     /// These.
-    Names(&'a BTreeSet<Arc<str>>),
+    Names(&'a NameSet),
 }
 
 /// Why a response is asked for.
@@ -87,9 +88,10 @@ pub struct Status<'a> {
 
 impl Verdict {
     pub(super) fn on_change(kind: ResourceType, change: Change) -> Self {
-        match change.added.as_slice() {
-            [] => Self::Unsubscribe { kind },
-            [..] => Self::Subscribe { kind, added: change.added },
+        if change.added.is_empty() {
+            Self::Unsubscribe { kind }
+        } else {
+            Self::Subscribe { kind, added: change.added }
         }
     }
 }

@@ -2,17 +2,18 @@
 //!
 //! Knows versions and nonces; does not know which variant of the protocol carries them.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use imbl::ordmap::DiffItem;
 use pilot_proto::ResourceType;
 
-use super::receipts::Receipts;
-use super::response::{Nonce, Response};
+use super::Codec;
+use super::pool::Pool;
+use super::quarantine::{Extent, Quarantine, Refusal, Rejected};
+use super::receipts::{Receipts, Sent};
+use super::response::Nonce;
+use super::step::{Losses, Owed, Position, Silence, Step};
 use super::subscription::{Change, Subscription, WILDCARD};
-use super::{Codec, ResourceMap};
-use crate::model::Resource;
+use crate::model::{NameSet, ResourceSet};
 
 /// How the client took the last response of a type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,23 +33,22 @@ pub enum Delivery {
 /// One type on one stream.
 #[derive(Debug)]
 pub(super) struct Watch {
+    kind: ResourceType,
     pub(super) subscription: Subscription,
     /// The set the client was last told about, as far as it subscribed to it. Shared with every other stream
     /// that was told the same.
-    told: ResourceMap,
+    told: ResourceSet,
+    /// The set the caller last offered; the client may have been told less.
+    offered: ResourceSet,
     owed: Owed,
+    /// Something that was rejected along with others is to be sent without them.
+    again: bool,
     receipts: Receipts,
+    pub(super) quarantine: Quarantine,
     pub(super) delivery: Delivery,
     pub(super) nonce_sent: Option<Nonce>,
     pub(super) nonce_acked: Option<Nonce>,
     pub(super) last_error: Option<Arc<str>>,
-}
-
-/// What is sent even if it has not changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Owed {
-    Names(BTreeSet<Arc<str>>),
-    Everything,
 }
 
 /// Which response the nonce of a request speaks of.
@@ -62,25 +62,20 @@ pub(super) enum Receipt {
     Stale,
 }
 
-/// What a client does not know yet.
-#[derive(Debug, Default)]
-pub(super) struct News {
-    /// Resources that it shall have.
-    pub(super) changed: Vec<Resource>,
-    /// Names that it shall drop.
-    pub(super) gone: Vec<Arc<str>>,
-}
-
 // === impl Watch ===
 
 impl Watch {
     /// A client that was told nothing.
     pub(super) fn new(kind: ResourceType) -> Self {
         Self {
+            kind,
             subscription: Subscription::new(kind),
-            told: ResourceMap::new(),
-            owed: Owed::nothing(),
+            told: ResourceSet::default(),
+            offered: ResourceSet::default(),
+            owed: Owed::default(),
+            again: false,
             receipts: Receipts::default(),
+            quarantine: Quarantine::default(),
             delivery: Delivery::NotSent,
             nonce_sent: None,
             nonce_acked: None,
@@ -88,11 +83,16 @@ impl Watch {
         }
     }
 
-    /// The client names versions that it holds from an earlier stream. They have no body here: they are compared,
-    /// never sent.
-    pub(super) fn holds(&mut self, name: Arc<str>, version: &str) {
-        let resource = Resource { name: name.clone(), version: version.into(), body: bytes::Bytes::new() };
-        self.told.insert(name, resource);
+    /// The client begins once more.
+    pub(super) fn anew(&mut self) -> Self {
+        let quarantine = std::mem::take(&mut self.quarantine);
+        Self { subscription: self.subscription.anew(), quarantine, ..Self::new(self.kind) }
+    }
+
+    /// The client names versions that it holds from an earlier stream. They may have no body here: they are
+    /// compared, never sent.
+    pub(super) fn holds(&mut self, held: ResourceSet) {
+        self.told = held;
     }
 
     /// Which response a nonce speaks of.
@@ -112,32 +112,60 @@ impl Watch {
             self.nonce_acked.clone_from(&self.nonce_sent);
             self.last_error = None;
         }
-        self.receipts.accept(nonce);
+        if self.receipts.answered(nonce).is_some() {
+            self.try_next();
+        }
         receipt
     }
 
-    /// The client rejected a response; which one it was.
-    pub(super) fn nack(&mut self, nonce: &str, message: &str) -> Receipt {
+    /// The client rejected a response; which one it was, and what it has against what.
+    pub(super) fn nack(&mut self, nonce: &str, message: &str) -> (Receipt, Vec<Refusal>) {
         let receipt = self.receipt(nonce);
         self.last_error = Some(message.into());
         if receipt == Receipt::Current {
             self.delivery = Delivery::Nacked;
         }
-        let owed = self.receipts.reject(nonce);
-        self.owe(owed);
-        self.release();
-        receipt
+        let Some(sent) = self.receipts.answered(nonce) else { return (receipt, Vec::new()) };
+        let current = &sent.names.filtered(|name| !self.receipts.speak_of(name));
+        self.take_back(&sent, current);
+        let Sent { names, before, after, extent, .. } = &sent;
+        let rejected = Rejected { names, current, before, after, extent: *extent, message };
+        let outcome = self.quarantine.reject(rejected);
+        self.again |= !outcome.again.is_empty();
+        // The client waits for these although it had them: it is told so once more.
+        let version = |set: &ResourceSet, name: &str| set.get(name).map(|resource| resource.version.clone());
+        let repeated =
+            |name: &str| version(before, name).is_some_and(|old| version(after, name) == Some(old));
+        self.owe(&outcome.again.filtered(repeated));
+        (receipt, outcome.refused)
     }
 
-    fn release(&mut self) {
-        let owed = self.receipts.release(|name| self.subscription.includes(name));
-        self.owe(owed);
+    /// The client is where it was before a response.
+    fn take_back(&mut self, sent: &Sent, names: &NameSet) {
+        if self.receipts.is_empty() && self.told == sent.after {
+            self.told = sent.before.clone();
+            return;
+        }
+        for name in names {
+            match sent.before.get(name) {
+                Some(before) => self.told.insert(before.clone()),
+                None => drop(self.told.remove(name)),
+            }
+        }
+    }
+
+    /// Offers the next suspects; whether there are any.
+    pub(super) fn try_next(&mut self) -> bool {
+        let Some(repeated) = self.quarantine.try_next() else { return false };
+        self.owe(&repeated);
+        self.again = true;
+        true
     }
 
     /// These will be sent even if they have not changed.
-    pub(super) fn owe(&mut self, names: impl IntoIterator<Item = Arc<str>>) {
+    pub(super) fn owe(&mut self, names: &NameSet) {
         if let Owed::Names(owed) = &mut self.owed {
-            owed.extend(names);
+            *owed = owed.union(names);
         }
     }
 
@@ -148,118 +176,71 @@ impl Watch {
 
     /// What a change of the subscription makes the client wait for.
     pub(super) fn owe_change(&mut self, change: &Change) {
-        if change.added.iter().any(|name| name.as_ref() == WILDCARD) {
+        if change.added.contains(WILDCARD) {
             self.owe_everything();
         }
-        self.owe(change.added.iter().cloned());
+        self.owe(&change.added);
         // Whoever has the wildcard and drops a name does not know whether the wildcard still covers it.
         if self.subscription.is_wildcard() {
-            self.owe(change.dropped.iter().cloned());
+            self.owe(&change.dropped);
         }
-        self.release();
     }
 
     /// Whether the client waits for something that need not have changed.
     pub(super) fn owes(&self) -> bool {
         match &self.owed {
+            _ if self.again => true,
             Owed::Names(names) => names.iter().any(|name| self.subscription.includes(name)),
             Owed::Everything => true,
         }
     }
 
-    /// Whether the client waits for a response even if there is nothing to put into it: a client that starts
-    /// is not ready before it has heard of its clusters and listeners, and be it that there are none.
-    pub(super) fn must_answer(&self) -> bool {
-        self.nonce_sent.is_none() || self.owed == Owed::Everything
+    /// What the caller last offered.
+    pub(super) const fn offered(&self) -> &ResourceSet {
+        &self.offered
     }
 
-    /// What the client was last told about.
-    pub(super) const fn told(&self) -> &ResourceMap {
-        &self.told
+    /// The caller offers this from now on.
+    pub(super) fn offer(&mut self, offered: ResourceSet) {
+        self.offered = offered;
     }
 
-    /// What of `offered` the client asked for.
-    pub(super) fn selected(&self, offered: &ResourceMap) -> Vec<Resource> {
-        if self.subscription.is_wildcard() {
-            return offered.values().cloned().collect();
-        }
-        self.subscription.names().iter().filter_map(|name| offered.get(name)).cloned().collect()
-    }
-
-    /// `offered` plus what the client has and would lose by it; nothing when it would lose nothing.
-    pub(super) fn without_losses(&self, offered: &ResourceMap) -> Option<ResourceMap> {
-        let mut lossless = offered.clone();
-        for item in self.told.diff(offered) {
-            if let DiffItem::Remove(name, resource) = item
-                && self.subscription.includes(name)
-            {
-                lossless.insert(name.clone(), resource.clone());
-            }
-        }
-        (lossless.len() > offered.len()).then_some(lossless)
-    }
-
-    /// What of `offered` is news to the client.
-    pub(super) fn news(&self, offered: &ResourceMap) -> News {
-        let wanted = |name: &&Arc<str>| self.subscription.includes(name);
-        let differing = self.told.diff(offered).filter_map(|item| match item {
-            DiffItem::Update { old: (_, old), new: (_, new) } if old.version == new.version => None,
-            DiffItem::Add(name, _) | DiffItem::Remove(name, _) | DiffItem::Update { new: (name, _), .. } => {
-                Some(name)
-            }
+    /// What the client is told next of what is offered, if anything, with this nonce. It counts as told from here on.
+    pub(super) fn step(
+        &mut self,
+        codec: Codec,
+        losses: Losses,
+        pool: &Pool,
+        nonce: impl FnOnce() -> Nonce,
+    ) -> Step {
+        let offered = self.quarantine.masked(&self.offered);
+        let waits = self.nonce_sent.is_none() || self.owed == Owed::Everything;
+        let position = Position {
+            codec,
+            kind: self.kind,
+            subscription: &self.subscription,
+            told: &self.told,
+            offered: &offered,
+            owed: &self.owed,
+            losses,
+            silence: if waits { Silence::Forbidden } else { Silence::Allowed },
+        };
+        let step = pool.step(position.key(), || {
+            let step = position.step();
+            Step { told: pool.share(&step.told), ..step }
         });
-        let mut names: BTreeSet<Arc<str>> = differing.filter(wanted).cloned().collect();
-        match &self.owed {
-            Owed::Names(owed) => names.extend(owed.iter().filter(wanted).cloned()),
-            Owed::Everything => {
-                names.extend(self.selected(offered).into_iter().map(|resource| resource.name));
-            }
+        self.owed = Owed::default();
+        self.again = false;
+        let before = std::mem::replace(&mut self.told, step.told.clone());
+        if step.block.is_some() {
+            let nonce = nonce();
+            self.nonce_sent = Some(nonce.clone());
+            self.delivery = Delivery::Waiting;
+            let whole = codec == Codec::Sotw && self.kind.is_wildcard();
+            let extent = if whole { Extent::Everything } else { Extent::News };
+            let (names, after) = (step.news.clone(), step.told.clone());
+            self.receipts.sent(Sent { nonce, names, before, after, extent });
         }
-        names.extend(self.receipts.rejected_with(&names));
-        let mut news = News::default();
-        for name in names {
-            match offered.get(&name) {
-                // The client holds it from an earlier stream, and it is kept there for a moment longer.
-                Some(held) if held.body.is_empty() => {}
-                Some(resource) => news.changed.push(resource.clone()),
-                None => news.gone.push(name),
-            }
-        }
-        news
-    }
-
-    /// The client now knows of `offered` all that it asked for.
-    pub(super) fn set_told(&mut self, offered: ResourceMap) {
-        self.told = offered;
-        self.owed = Owed::nothing();
-    }
-
-    /// A response was sent.
-    pub(super) fn sent(&mut self, response: &Response) {
-        self.nonce_sent = Some(response.nonce.clone());
-        self.delivery = Delivery::Waiting;
-        // A response with the whole world in it repeats by itself what was rejected.
-        if response.codec == Codec::Sotw && response.kind.is_wildcard() {
-            return;
-        }
-        let names = response.resources.iter().map(|resource| &resource.name).chain(&response.removed);
-        self.receipts.sent(response.nonce.clone(), names.cloned().collect());
-    }
-}
-
-// === impl Owed ===
-
-impl Owed {
-    const fn nothing() -> Self {
-        Self::Names(BTreeSet::new())
-    }
-}
-
-// === impl News ===
-
-impl News {
-    /// Whether there is none.
-    pub(super) fn is_empty(&self) -> bool {
-        self.changed.is_empty() && self.gone.is_empty()
+        step
     }
 }

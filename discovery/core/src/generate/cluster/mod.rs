@@ -11,8 +11,7 @@ use pilot_proto::envoy::config::cluster::v3::{Cluster, cluster};
 use super::endpoint::{Addressing, Served, localities};
 use super::proto::{duration, truth};
 use super::{Families, Reason, Rejected};
-use crate::model::{ClusterName, Location, Service, ServicePort};
-use crate::scope::Shared;
+use crate::model::{ClusterName, Location, Service, ServicePort, Shared};
 use parts::{
     dns, eds, local_source, lookup, metadata, named, original_dst, passthrough, services, unlimited,
     upstream_http,

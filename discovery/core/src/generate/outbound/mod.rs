@@ -29,8 +29,8 @@ use super::http::{HttpChain, Requests, Routes};
 use super::listener::{Chain, ChainMatch, ListenerInputs, ListenerRole, Source, Then};
 use super::route::HTTP_PROXY;
 use super::{Families, Reason, Rejected};
-use crate::model::{Endpoint, Hostname, Protocol, Resolution, Service, ServicePort};
-use crate::scope::{Scope, Shared, Visible};
+use crate::model::{Endpoint, Hostname, Protocol, ServicePort, Shared};
+use crate::scope::{Scope, Visible};
 use chain::{Reading, fallback, http_chain, tcp_chain};
 use place::{Place, Whose, places, unusable};
 
@@ -40,7 +40,7 @@ pub struct PlanInputs {
     /// The services.
     pub scope: Shared<Scope>,
     /// Endpoints of those services whose addresses are their endpoints', in the scope's order: see
-    /// [`listens_on_members`].
+    /// [`Service::is_met_at_members`].
     pub members: Vec<Shared<[Endpoint]>>,
     /// The rest.
     pub settings: ListenerSettings,
@@ -96,19 +96,12 @@ pub struct Planned {
     pub member: Option<IpAddr>,
 }
 
-/// Whether listeners for a service stand on the addresses of its endpoints: it has no address of its own, and
-/// clients choose among the endpoints (headless services).
-pub fn listens_on_members(service: &Service) -> bool {
-    service.resolution == Resolution::Passthrough
-        && service.addresses.iter().all(|vip| vip.ip.is_unspecified())
-}
-
 /// The outbound listeners of all services.
 pub fn plan(inputs: &PlanInputs) -> (Vec<Planned>, Vec<Rejected>) {
     let mut plan = Plan { settings: &inputs.settings, entries: BTreeMap::new(), rejected: Vec::new() };
     let mut members = inputs.members.iter();
     for seen in inputs.scope.services().iter() {
-        let endpoints = if listens_on_members(&seen.service) { members.next() } else { None };
+        let endpoints = if seen.service.is_met_at_members() { members.next() } else { None };
         for port in &seen.service.ports {
             plan.add(seen, port, endpoints.map_or(&[], |endpoints| endpoints));
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::chain::Reading;
-use super::{Capture, ListenerSettings, LowPorts, listens_on_members};
+use super::{Capture, ListenerSettings, LowPorts};
 use crate::generate::proto::masked;
 use crate::generate::{Families, Reason};
 use crate::model::{Endpoint, EndpointAddress, Registry, Service, ServicePort, Vip};
@@ -48,7 +48,7 @@ pub(super) fn places(
         let anywhere = service.registry != Registry::Kubernetes
             && service.selector.is_empty()
             && !endpoints.iter().any(|endpoint| endpoint.port_name == port.name);
-        if !listens_on_members(service) || anywhere {
+        if !service.is_met_at_members() || anywhere {
             return vec![Place::everyones(families.wildcard())];
         }
         return members(endpoints, port, families);

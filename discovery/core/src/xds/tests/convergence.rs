@@ -231,7 +231,7 @@ impl Run {
                 if version.is_empty() {
                     world.remove(name);
                 } else {
-                    world.insert(name.into(), resource(&format!("{name}={version}")));
+                    world.insert(resource(&format!("{name}={version}")));
                 }
                 self.server.stream.push([KINDS[kind]]);
             }
@@ -259,7 +259,7 @@ impl Run {
                 "bad" => resource(&format!("{}=mended", old.name)),
                 _ => old.clone(),
             };
-            *world = world.iter().map(|(name, old)| (name.clone(), mended(old))).collect();
+            *world = world.iter().map(mended).collect();
             self.server.stream.push([*kind]);
         }
         if self.codec == Codec::Delta {
@@ -288,8 +288,8 @@ impl Run {
             let world = self.server.world.get(&kind).cloned().unwrap_or_default();
             let is: BTreeMap<String, String> = world
                 .iter()
-                .filter(|(name, _)| wanted(name))
-                .map(|(name, resource)| (name.to_string(), resource.version.to_string()))
+                .filter(|resource| wanted(&resource.name))
+                .map(|resource| (resource.name.to_string(), resource.version.to_string()))
                 .collect();
             let mut has = interest.has.clone();
             has.retain(|name, _| wanted(name));
@@ -353,7 +353,7 @@ proptest! {
             for (kind, name, version) in &changes {
                 let before = run.server.world.get(&KINDS[*kind]).cloned().unwrap_or_default();
                 // What was gone is sent when it comes back: `SotW` cannot say that it was gone.
-                let back = |name: &String| !before.contains_key(name.as_str());
+                let back = |name: &String| before.get(name.as_str()).is_none();
                 run.step(&Step::World { kind: *kind, name: *name, version: *version });
                 let mut clusters = BTreeSet::new();
                 while run.server.stream.next_due().is_some() {

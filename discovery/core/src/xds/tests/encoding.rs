@@ -7,13 +7,14 @@ use proptest::prelude::*;
 use super::*;
 
 fn response(codec: Codec, resources: Vec<Resource>, removed: &[&str]) -> Response {
-    let mut stream = Stream::new(codec, "istiod-1".into());
-    stream.on_delta_request(&delta_request(ResourceType::Cluster, "", &[], &[]));
-    let mut response =
-        stream.respond(ResourceType::Cluster, &"2026/7".into(), &ResourceMap::new(), Why::IfChanged).unwrap();
-    response.resources = resources;
-    response.removed = arcs(removed);
-    response
+    let removed = removed.iter().map(|name| Arc::from(*name)).collect();
+    Response {
+        kind: ResourceType::Cluster,
+        version: "2026/7".into(),
+        nonce: Nonce::new("2026/7", 3),
+        control_plane: "istiod-1".into(),
+        block: Arc::new(Block::new(codec, resources, removed)),
+    }
 }
 
 fn body(resource: &Resource) -> Any {
@@ -22,7 +23,7 @@ fn body(resource: &Resource) -> Any {
 
 fn named(name: &str, length: usize) -> Resource {
     let any = Any { type_url: "type.googleapis.com/test".into(), value: vec![7; length].into() };
-    Resource { name: name.into(), version: format!("v{length}").into(), body: any.encode_to_vec().into() }
+    Resource::new(name.into(), format!("v{length}").into(), any.encode_to_vec().into())
 }
 
 proptest! {
@@ -66,34 +67,29 @@ proptest! {
 
 #[test]
 fn streams_that_are_told_the_same_share_the_block_and_not_the_head() {
-    let mut blocks = Blocks::new(8);
-    let resources = vec![named("a", 3), named("b", 4)];
-    let one = response(Codec::Delta, resources.clone(), &["gone"]);
-    let other = Response { version: "v8".into(), removed: Vec::new(), ..one.clone() };
-    let (first, second) = (blocks.encode(&one), blocks.encode(&other));
-    assert_eq!((first.concat(), second.concat()), (one.encode().concat(), other.encode().concat()));
+    let pool = Arc::<Pool>::default();
+    let world = set("a=1 b=1 c=1");
+    let told = |version: &str, request: &DeltaDiscoveryRequest, offered: &ResourceSet| {
+        let mut stream = Stream::new(Codec::Delta, "istiod-1".into()).sharing(pool.clone());
+        stream.on_delta_request(request);
+        stream.respond(ResourceType::Cluster, &version.into(), offered, Why::IfChanged).unwrap().encode()
+    };
+    let wildcard = delta_request(ResourceType::Cluster, "", &[], &[]);
+    let (first, second) = (told("v7", &wildcard, &world), told("v8", &wildcard, &set("c=1 b=1 a=1")));
     assert_eq!(first[1].as_ptr(), second[1].as_ptr());
     assert_ne!(first[0], second[0]);
-    // Other content, another variant or another type: another block.
-    for different in [
-        Response { resources: vec![named("a", 3)], ..one.clone() },
-        Response { resources: vec![named("a", 3), named("b", 5)], ..one.clone() },
-        Response { codec: Codec::Sotw, ..one.clone() },
+    // Another world, another subscription, another past: another block.
+    let past = DeltaDiscoveryRequest {
+        initial_resource_versions: [("a".to_owned(), "1".to_owned())].into(),
+        ..wildcard.clone()
+    };
+    for (request, offered) in [
+        (&wildcard, set("a=1 b=1 c=2")),
+        (&delta_request(ResourceType::Cluster, "", &["a", "b"], &[]), world.clone()),
+        (&past, world.clone()),
     ] {
-        assert_eq!(blocks.encode(&different).concat(), different.encode().concat());
+        assert_ne!(told("v7", request, &offered)[1], first[1]);
     }
-}
-
-#[test]
-fn blocks_are_bounded() {
-    let mut blocks = Blocks::new(2);
-    let responses: Vec<Response> =
-        (0..5).map(|length| response(Codec::Sotw, vec![named("a", length)], &[])).collect();
-    let first = blocks.encode(&responses[0]);
-    for response in &responses {
-        blocks.encode(response);
-    }
-    assert_ne!(first[1].as_ptr(), blocks.encode(&responses[0])[1].as_ptr());
 }
 
 #[test]

@@ -66,7 +66,7 @@ fn a_nack_is_remembered_and_never_answered() {
     let nonce = server.nonce(Cluster);
     let request = DiscoveryRequest { error_detail: Some(error("bad")), ..sotw_request(Cluster, &nonce, &[]) };
     let verdict = server.stream.on_sotw_request(&request);
-    assert_eq!(verdict, Verdict::Nack { kind: Cluster, message: "bad".into() });
+    assert!(matches!(verdict, Verdict::Nack { kind: Cluster, .. }), "{verdict:?}");
     assert_eq!(server.drain(), NOTHING);
     let status = server.stream.status(Cluster).unwrap();
     assert_eq!(
@@ -89,7 +89,7 @@ fn a_nack_of_an_older_response_leaves_the_last_one_under_way() {
     assert!(matches!(server.stream.on_sotw_request(&request), Verdict::Nack { .. }));
     assert!(server.stream.is_waiting(Endpoint));
     // Nor do its names count: the client says them again with its next answer.
-    assert_eq!(server.stream.wanted(Endpoint), Wanted::Names(&arcs(&["a"]).into_iter().collect()));
+    assert_eq!(server.stream.wanted(Endpoint), Wanted::Names(&names(&["a"])));
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn new_names_in_a_nack_are_served_without_what_was_rejected() {
 }
 
 #[test]
-fn the_good_ones_of_a_rejected_response_come_back_with_the_bad_one_mended() {
+fn the_good_ones_of_a_rejected_response_come_back_without_the_bad_one() {
     let mut server = Server::new(Codec::Sotw).with(Endpoint, "bad=1 good=1 other=1");
     server.sotw(Endpoint, "", &["bad", "good"]);
     let nonce = server.nonce(Endpoint);
@@ -121,11 +121,11 @@ fn the_good_ones_of_a_rejected_response_come_back_with_the_bad_one_mended() {
         ..sotw_request(Endpoint, &nonce, &["bad", "good", "other"])
     };
     server.stream.on_sotw_request(&nack);
-    assert_eq!(server.drain(), ["eds other=1"]);
+    assert_eq!(server.drain(), ["eds good=1 other=1"]);
     server.names(Endpoint, &["bad", "good", "other"]);
     assert_eq!(server.now(&[(Endpoint, "bad=1 good=1 other=2")]), ["eds other=2"]);
     server.names(Endpoint, &["bad", "good", "other"]);
-    assert_eq!(server.now(&[(Endpoint, "bad=2 good=1 other=2")]), ["eds bad=2 good=1"]);
+    assert_eq!(server.now(&[(Endpoint, "bad=2 good=1 other=2")]), ["eds bad=2"]);
 }
 
 #[test]

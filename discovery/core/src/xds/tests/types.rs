@@ -10,7 +10,8 @@ fn settled(codec: Codec, worlds: &[(ResourceType, &str)]) -> Server {
     for (kind, resources) in worlds {
         server.world.insert(*kind, set(resources));
         let resources = set(resources);
-        let names: Vec<&str> = resources.keys().map(AsRef::as_ref).filter(|_| !kind.is_wildcard()).collect();
+        let names: Vec<&str> =
+            resources.iter().map(|resource| &*resource.name).filter(|_| !kind.is_wildcard()).collect();
         match codec {
             Codec::Sotw => server.sotw(*kind, "", &names),
             Codec::Delta => server.subscribe(*kind, &names, &[]),
@@ -173,10 +174,10 @@ fn force_sends_what_the_client_has() {
 }
 
 #[test]
-fn what_was_told_is_the_base_of_a_partial_update() {
+fn what_was_offered_is_the_base_of_a_partial_update() {
     let mut server = settled(Codec::Delta, &MESH);
-    let mut offered = server.stream.told(Endpoint).unwrap().clone();
-    offered.insert("b".into(), resource("b=2"));
+    let mut offered = server.stream.offered(Endpoint);
+    offered.insert(resource("b=2"));
     let response = server.stream.respond(Endpoint, &"v9".into(), &offered, Why::IfChanged).unwrap();
     assert_eq!(Heard::read(Codec::Delta, &response.encode()).to_string(), "eds b=2");
 }

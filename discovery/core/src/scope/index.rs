@@ -1,0 +1,285 @@
+//! From a change to the proxies it can concern, without a look at the others.
+//!
+//! ```text
+//!  services of a host ─▶ scopes that see it, or saw it ─▶ members
+//!  endpoints of a host ─▶ audiences that asked for them ─▶ members
+//!  one proxy's workload ─▶ its address ─────────────────▶ that proxy
+//! ```
+//!
+//! An audience are proxies of one scope that asked for the same endpoints; it is told as one. What a change does to
+//! whom it concerns is not decided here.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::ScopeKey;
+use crate::model::{
+    ClusterName, ConfigKey, ExportTo, Fingerprint, Hostname, Kind, NameSet, Namespace, Proxy,
+};
+use crate::push::{PushContext, PushRequest};
+
+/// Who is connected, by what they depend on. `K` names a connection.
+#[derive(Debug)]
+pub struct Index<K> {
+    members: BTreeMap<K, Member>,
+    audiences: BTreeMap<AudienceKey, Group<K>>,
+    by_host: HashMap<Hostname, BTreeSet<AudienceKey>>,
+    by_address: HashMap<IpAddr, BTreeSet<K>>,
+}
+
+/// What proxies asked for of endpoints, by the host whose endpoints they are.
+#[derive(Debug, Default)]
+pub struct Audience {
+    names: NameSet,
+    by_host: HashMap<Hostname, Vec<Arc<str>>>,
+}
+
+type AudienceKey = (ScopeKey, Fingerprint, usize);
+
+type Keys<'a> = BTreeSet<&'a ConfigKey>;
+
+#[derive(Debug)]
+struct Member {
+    audience: AudienceKey,
+    addresses: Vec<IpAddr>,
+}
+
+#[derive(Debug)]
+struct Group<K> {
+    audience: Arc<Audience>,
+    members: BTreeSet<K>,
+}
+
+// === impl Audience ===
+
+impl Audience {
+    fn of(names: &NameSet) -> Self {
+        let mut by_host: HashMap<Hostname, Vec<Arc<str>>> = HashMap::new();
+        for name in names {
+            if let Ok(cluster) = name.parse::<ClusterName>() {
+                by_host.entry(cluster.host.into()).or_default().push(name.clone());
+            }
+        }
+        Self { names: names.clone(), by_host }
+    }
+
+    /// Names of endpoints that the services and endpoints in a request are part of; `None`: all may be.
+    pub fn touched(&self, request: &PushRequest) -> Option<NameSet> {
+        let hosts = |key: &ConfigKey| match key.kind {
+            Kind::Endpoints | Kind::ServiceEntry => Some(Hostname::from(&*key.name)),
+            // Says nothing by itself: the endpoints it makes are said too.
+            Kind::WorkloadEntry => Some("".into()),
+            Kind::MeshConfig | Kind::Proxy => None,
+        };
+        // A lookup for each key, or simply all names.
+        if request.forced || request.updated.len() > self.names.len() {
+            return None;
+        }
+        let hosts: Option<BTreeSet<Hostname>> = request.updated.iter().map(hosts).collect();
+        Some(hosts?.iter().filter_map(|host| self.by_host.get(host)).flatten().cloned().collect())
+    }
+}
+
+// === impl Index ===
+
+impl<K> Default for Index<K> {
+    fn default() -> Self {
+        Self {
+            members: BTreeMap::new(),
+            audiences: BTreeMap::new(),
+            by_host: HashMap::new(),
+            by_address: HashMap::new(),
+        }
+    }
+}
+
+impl<K: Copy + Ord> Index<K> {
+    /// Adds a proxy that has asked for no endpoints yet.
+    pub fn join(&mut self, member: K, proxy: &Proxy) {
+        for address in &proxy.ips {
+            self.by_address.entry(*address).or_default().insert(member);
+        }
+        self.enter(member, ScopeKey::of(proxy), &NameSet::default(), proxy.ips.clone());
+    }
+
+    /// A proxy asks for endpoints of these clusters, and no others.
+    pub fn follow(&mut self, member: K, names: &NameSet) -> Arc<Audience> {
+        let Some(Member { audience, addresses }) = self.exit(member) else { return Arc::default() };
+        self.enter(member, audience.0, names, addresses)
+    }
+
+    /// Removes a proxy.
+    pub fn leave(&mut self, member: K) {
+        for address in self.exit(member).into_iter().flat_map(|left| left.addresses) {
+            if let Some(known) = self.by_address.get_mut(&address) {
+                known.remove(&member);
+                if known.is_empty() {
+                    self.by_address.remove(&address);
+                }
+            }
+        }
+    }
+
+    /// Whom a push can concern and with what, members of one audience beside each other. A change of one proxy's own
+    /// workload is told to that proxy alone: to all others the rest of the request may be a few endpoints.
+    pub fn concerned(
+        &self,
+        request: &Arc<PushRequest>,
+        before: &PushContext,
+        after: &PushContext,
+    ) -> Vec<(K, Arc<PushRequest>)> {
+        let everybody = request.forced || request.updated.iter().any(|key| key.kind == Kind::MeshConfig);
+        if everybody {
+            let members = self.audiences.values().flat_map(|group| &group.members);
+            return members.map(|member| (*member, request.clone())).collect();
+        }
+        let (mut all, mut own) = (Keys::new(), BTreeMap::<K, Keys<'_>>::new());
+        let mut some: BTreeMap<&AudienceKey, Keys<'_>> = BTreeMap::new();
+        for key in &request.updated {
+            match key.kind {
+                Kind::Proxy => {
+                    let address = key.name.parse::<IpAddr>().ok();
+                    for member in self.at(address) {
+                        own.entry(member).or_default().insert(key);
+                    }
+                }
+                Kind::Endpoints | Kind::ServiceEntry => {
+                    for audience in self.by_host.get(&*key.name).into_iter().flatten() {
+                        some.entry(audience).or_default().insert(key);
+                    }
+                }
+                Kind::WorkloadEntry | Kind::MeshConfig => {}
+            }
+            if key.kind == Kind::ServiceEntry {
+                let seen = Seen::of(key, before, after);
+                if seen.everywhere() {
+                    all.insert(key);
+                    continue;
+                }
+                for audience in self.audiences.keys().filter(|audience| seen.from(&audience.0.namespace)) {
+                    some.entry(audience).or_default().insert(key);
+                }
+                // It may be seen from elsewhere only, and yet be what a proxy stands before.
+                for member in self.at(seen.served_at(key, before, after)) {
+                    own.entry(member).or_default().insert(key);
+                }
+            }
+        }
+        self.requests(request, &all, &some, own)
+    }
+
+    /// Everybody's own request; the one that was made is shared where nothing is left out.
+    fn requests(
+        &self,
+        request: &Arc<PushRequest>,
+        all: &Keys<'_>,
+        some: &BTreeMap<&AudienceKey, Keys<'_>>,
+        mut own: BTreeMap<K, Keys<'_>>,
+    ) -> Vec<(K, Arc<PushRequest>)> {
+        let mut concerned = Vec::new();
+        let only = |keys: &Keys<'_>| {
+            let whole = keys.len() == request.updated.len();
+            if whole { request.clone() } else { Arc::new(request.only(keys.iter().copied())) }
+        };
+        let everybody = only(all);
+        let groups: Box<dyn Iterator<Item = &AudienceKey>> =
+            if all.is_empty() { Box::new(some.keys().copied()) } else { Box::new(self.audiences.keys()) };
+        for audience in groups {
+            let more = some.get(audience).filter(|keys| !keys.is_subset(all));
+            let keys = more.map(|keys| all | keys);
+            let theirs = keys.as_ref().map_or_else(|| everybody.clone(), only);
+            for member in self.audiences.get(audience).into_iter().flat_map(|group| &group.members) {
+                let keys = keys.as_ref().unwrap_or(all);
+                let more = own.remove(member).filter(|own| !own.is_subset(keys));
+                concerned.push((*member, more.map_or_else(|| theirs.clone(), |own| only(&(keys | &own)))));
+            }
+        }
+        concerned.extend(own.into_iter().map(|(member, keys)| (member, only(&keys))));
+        concerned
+    }
+
+    fn at(&self, addresses: impl IntoIterator<Item = IpAddr>) -> impl Iterator<Item = K> {
+        addresses.into_iter().filter_map(|address| self.by_address.get(&address)).flatten().copied()
+    }
+
+    fn enter(
+        &mut self,
+        member: K,
+        scope: ScopeKey,
+        names: &NameSet,
+        addresses: Vec<IpAddr>,
+    ) -> Arc<Audience> {
+        let key = (scope, names.fingerprint(), names.len());
+        let by_host = &mut self.by_host;
+        let group = self.audiences.entry(key.clone()).or_insert_with(|| {
+            let audience = Audience::of(names);
+            for host in audience.by_host.keys() {
+                by_host.entry(host.clone()).or_default().insert(key.clone());
+            }
+            Group { audience: Arc::new(audience), members: BTreeSet::new() }
+        });
+        group.members.insert(member);
+        self.members.insert(member, Member { audience: key, addresses });
+        group.audience.clone()
+    }
+
+    fn exit(&mut self, member: K) -> Option<Member> {
+        let left = self.members.remove(&member)?;
+        let group = self.audiences.get_mut(&left.audience)?;
+        group.members.remove(&member);
+        if group.members.is_empty()
+            && let Some(gone) = self.audiences.remove(&left.audience)
+        {
+            for host in gone.audience.by_host.keys() {
+                if let Some(asking) = self.by_host.get_mut(host) {
+                    asking.remove(&left.audience);
+                    if asking.is_empty() {
+                        self.by_host.remove(host);
+                    }
+                }
+            }
+        }
+        Some(left)
+    }
+}
+
+/// From where a service is seen, or was.
+struct Seen<'a> {
+    own: &'a Namespace,
+    lists: Vec<Cow<'a, [ExportTo]>>,
+}
+
+impl<'a> Seen<'a> {
+    fn of(key: &'a ConfigKey, before: &'a PushContext, after: &'a PushContext) -> Self {
+        let list = |push: &'a PushContext| {
+            let service = push.service(&Hostname::from(&*key.name), &key.namespace)?;
+            Some(super::exported_to(service, &push.mesh))
+        };
+        Self { own: &key.namespace, lists: [list(before), list(after)].into_iter().flatten().collect() }
+    }
+
+    fn everywhere(&self) -> bool {
+        self.lists.iter().any(|list| list.is_empty() || list.contains(&ExportTo::Public))
+    }
+
+    /// Proxies of the service's own namespace may stand beside its workloads, whoever else sees it.
+    fn from(&self, namespace: &Namespace) -> bool {
+        self.own == namespace || self.lists.iter().any(|list| ExportTo::allows(list, self.own, namespace))
+    }
+
+    /// Addresses of workloads that serve it, or did.
+    fn served_at(&self, key: &ConfigKey, before: &PushContext, after: &PushContext) -> BTreeSet<IpAddr> {
+        use crate::model::EndpointAddress::Ip;
+        let service = (Hostname::from(&*key.name), self.own.clone());
+        let endpoints = [before, after].into_iter().filter_map(|push| push.endpoints.get(&service));
+        endpoints
+            .flat_map(|endpoints| endpoints.iter())
+            .filter_map(|endpoint| if let Ip(ip) = endpoint.address { Some(ip) } else { None })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

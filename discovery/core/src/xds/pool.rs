@@ -1,0 +1,176 @@
+//! What streams share: names that clients ask for, sets that they were told, and what to tell them next.
+//!
+//! A mesh has a few classes of proxies and thousands of each. Streams of a class ask for the same names, hold the same
+//! resources and are to be told the same; here all that is kept once, found by fingerprint. Nothing in here changes
+//! what a stream is told, only what it costs.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use super::step::{Step, StepKey};
+use crate::model::resource::Kept;
+use crate::model::{Fingerprint, NameSet, Resource, ResourceSet};
+
+/// Bytes of encoded resources that are kept for the next stream that is to be told the same. Twice the whole
+/// configuration of a large class; what is under way to a client is kept by the response itself.
+const KEPT: usize = 32 << 20;
+
+/// Steps that are kept, however small they are.
+const STEPS: usize = 4096;
+
+/// What all streams of a server share.
+#[derive(Debug, Default)]
+pub struct Pool {
+    names: Mutex<Interned<NameSet>>,
+    resources: Mutex<Interned<Weak<Kept>>>,
+    steps: Mutex<Steps>,
+}
+
+/// One of each, for as long as somebody uses it.
+#[derive(Debug)]
+struct Interned<T> {
+    known: HashMap<(Fingerprint, usize), T>,
+    /// How many there may be before those that nobody uses are looked for.
+    sweep_at: usize,
+}
+
+/// What streams were told lately, oldest first.
+#[derive(Debug, Default)]
+struct Steps {
+    known: HashMap<StepKey, Step>,
+    order: VecDeque<StepKey>,
+    bytes: usize,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Each of them is whole between any two statements.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+// === impl Pool ===
+
+impl Pool {
+    /// The set of these names.
+    pub fn names<'n>(&self, names: impl Iterator<Item = &'n str> + Clone) -> NameSet {
+        let (fingerprint, count) = names
+            .clone()
+            .map(Fingerprint::of)
+            .fold((Fingerprint::default(), 0), |(sum, count), mark| (sum.plus(mark), count + 1));
+        // Names that are said twice make another fingerprint, and the set is looked for once more below.
+        if let Some(known) = lock(&self.names).known.get(&(fingerprint, count)) {
+            return known.clone();
+        }
+        self.share_names(names.map(Arc::from).collect())
+    }
+
+    /// The same set, kept once.
+    pub fn share_names(&self, set: NameSet) -> NameSet {
+        let mut names = lock(&self.names);
+        names.sweep(|known| !known.is_shared());
+        names.known.entry((set.fingerprint(), set.len())).or_insert(set).clone()
+    }
+
+    /// The same set, kept once.
+    pub fn share(&self, set: &ResourceSet) -> ResourceSet {
+        let mut resources = lock(&self.resources);
+        resources.sweep(|known| known.strong_count() == 0);
+        let entry = resources.known.entry((set.fingerprint(), set.len()));
+        let known = entry.or_insert_with(|| Arc::downgrade(set.shared()));
+        if let Some(kept) = known.upgrade() {
+            return ResourceSet::kept(kept, set.fingerprint());
+        }
+        *known = Arc::downgrade(set.shared());
+        set.clone()
+    }
+
+    /// What a client says it holds: names and versions. Bodies are there where somebody else holds the same.
+    pub fn held<'n>(&self, held: impl Iterator<Item = (&'n str, &'n str)> + Clone) -> ResourceSet {
+        let marks = held.clone().map(|(name, version)| Resource::mark_of(name, version));
+        let (fingerprint, count) =
+            marks.fold((Fingerprint::default(), 0), |(sum, count), mark| (sum.plus(mark), count + 1));
+        let known = lock(&self.resources).known.get(&(fingerprint, count)).and_then(Weak::upgrade);
+        known.map_or_else(
+            || held.map(|(name, version)| Resource::held(name.into(), version.into())).collect(),
+            |resources| ResourceSet::kept(resources, fingerprint),
+        )
+    }
+
+    /// What a stream in this position is told next, remembered or computed. Two threads may compute the same step;
+    /// neither waits for the other.
+    pub(super) fn step(&self, key: StepKey, compute: impl FnOnce() -> Step) -> Step {
+        if let Some(step) = lock(&self.steps).known.get(&key) {
+            return step.clone();
+        }
+        let step = compute();
+        lock(&self.steps).remember(key, step.clone());
+        step
+    }
+}
+
+// === impl Interned ===
+
+impl<T> Default for Interned<T> {
+    fn default() -> Self {
+        Self { known: HashMap::new(), sweep_at: 64 }
+    }
+}
+
+impl<T> Interned<T> {
+    /// Forgets what nobody uses, once there is twice as much as there was after the last time.
+    fn sweep(&mut self, unused: impl Fn(&T) -> bool) {
+        if self.known.len() >= self.sweep_at {
+            self.known.retain(|_, known| !unused(known));
+            self.sweep_at = self.known.len().max(32) * 2;
+        }
+    }
+}
+
+// === impl Steps ===
+
+impl Steps {
+    fn remember(&mut self, key: StepKey, step: Step) {
+        let size = step.size();
+        if self.known.insert(key.clone(), step).is_none() {
+            self.order.push_back(key);
+            self.bytes += size;
+        }
+        // The newest stays, however large it is.
+        while (self.bytes > KEPT || self.order.len() > STEPS) && self.order.len() > 1 {
+            if let Some(old) = self.order.pop_front().and_then(|key| self.known.remove(&key)) {
+                self.bytes = self.bytes.saturating_sub(old.size());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resources(count: u32) -> ResourceSet {
+        (0..count).map(|i| Resource::held(i.to_string().into(), "1".into())).collect()
+    }
+
+    #[test]
+    fn equal_sets_are_kept_once() {
+        let pool = Pool::default();
+        let (one, other) = (resources(5), resources(5));
+        assert!(!Arc::ptr_eq(one.shared(), other.shared()));
+        assert!(Arc::ptr_eq(pool.share(&one).shared(), pool.share(&other).shared()));
+        let (one, other) = (pool.names(["b", "a"].into_iter()), pool.names(["a", "b", "a"].into_iter()));
+        assert!(one.is_same(&other));
+    }
+
+    #[test]
+    fn what_nobody_uses_is_forgotten() {
+        let pool = Pool::default();
+        let used = pool.share(&resources(3));
+        for count in 0..1000 {
+            pool.share(&resources(count % 200));
+            drop(pool.names([count.to_string().as_str()].into_iter()));
+        }
+        assert!(lock(&pool.resources).known.len() <= 128, "{}", lock(&pool.resources).known.len());
+        assert!(lock(&pool.names).known.len() <= 128);
+        assert!(Arc::ptr_eq(pool.share(&resources(3)).shared(), used.shared()));
+    }
+}
