@@ -72,8 +72,9 @@ impl Discovery {
         Ok(discovery)
     }
 
-    /// Starts it once more, on the same ports and the same folder.
+    /// Starts it once more, on the same ports and the same folder. One that runs is killed first.
     pub async fn start_again(&mut self) -> Result<()> {
+        drop(self.process.take());
         let Programs { discovery, .. } = programs()?;
         let mut command = Command::new(discovery);
         command.args(["discovery", "--registries", "File", "--configDir"]).arg(self.folder.path());
@@ -98,6 +99,11 @@ impl Discovery {
         let mut process = self.process.take().context("pilot-discovery does not run")?;
         process.signal(Signal::SIGTERM)?;
         process.exit(END).await
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> Result<Pid> {
+        self.process.as_ref().map(Process::pid).context("pilot-discovery does not run")
     }
 
     /// What it logged.
@@ -151,18 +157,20 @@ pub struct Options {
     pub drain: Duration,
     /// Flags besides.
     pub flags: Vec<String>,
+    /// Environment besides.
+    pub environment: Vec<(String, String)>,
 }
 
 impl Options {
     /// Interception `NONE`, beside us, the real Envoy, a short drain.
     pub fn new() -> Result<Self> {
-        let envoy = crate::envoy::envoy()?.to_owned();
         Ok(Self {
             interception: Interception::None,
             place: Place::Beside,
-            envoy,
+            envoy: crate::envoy::envoy()?.to_owned(),
             drain: Duration::from_secs(2),
             flags: Vec::new(),
+            environment: Vec::new(),
         })
     }
 }
@@ -190,7 +198,7 @@ impl Sidecar {
         command.args(["proxy", "sidecar"]).args(&options.flags).current_dir(dir);
         let config = proxy_config(discovery, status, admin, options);
         command.env("PROXY_CONFIG", serde_saphyr::to_string(&config)?);
-        command.envs(environment(options.interception, health)?);
+        command.envs(environment(options.interception, health)?).envs(options.environment.clone());
         let process = Process::spawn("agent", &mut command, dir)?;
         Ok(Self { process, place: options.place, status, admin, health })
     }
