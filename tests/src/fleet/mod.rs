@@ -6,7 +6,8 @@
 //!   └────────────── and for each answer ────────┘            ▲ requests ▼      contents · names · request
 //!                                                          scan           responses, read as they come
 //! world   the mesh as files, and its changes               http2          one stream of a connection
-//! server  the server that is measured, and what it costs   connection     its socket
+//! pilot   pilot-discovery on such a mesh                    connection     its socket
+//! server  what a server costs
 //! ```
 //!
 //! The clients have a process of their own, so that their time is not the server's, and so that it can be stopped as a whole.
@@ -16,6 +17,7 @@ mod contents;
 mod http2;
 mod names;
 mod orders;
+mod pilot;
 mod program;
 mod remote;
 mod request;
@@ -27,6 +29,7 @@ mod world;
 pub use self::orders::{
     Codec, Goal, Holdings, Kind, Memory, Order, Reached, Setup, Totals, Which, now,
 };
+pub use self::pilot::{Pilot, Pushed, Tuning};
 pub use self::program::run;
 pub use self::remote::Fleet;
 pub use self::server::{Cost, Meter};

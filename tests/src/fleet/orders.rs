@@ -192,8 +192,8 @@ pub struct Totals {
     pub last_loss: Option<String>,
     /// GOAWAYs.
     pub going_away: u64,
-    /// Bytes of messages.
-    pub bytes: u64,
+    /// Bytes of the responses of each type, without gRPC's and HTTP/2's framing.
+    pub bytes: BTreeMap<Kind, u64>,
     /// Responses of each type.
     pub responses: BTreeMap<Kind, u64>,
     /// Resources of each type.

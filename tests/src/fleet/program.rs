@@ -182,12 +182,14 @@ impl Fleet {
             totals.going_away += client.going_away;
             totals.last_loss = totals.last_loss.or_else(|| client.last_loss.clone());
             totals.refused += client.subscriber.refused;
-            totals.bytes += client.subscriber.bytes;
-            totals.most_bytes = totals.most_bytes.max(client.subscriber.bytes);
-            for (kind, responses, resources) in client.subscriber.counted() {
+            let mut all = 0;
+            for (kind, [responses, resources, bytes]) in client.subscriber.counted() {
                 *totals.responses.entry(kind).or_default() += responses;
                 *totals.resources.entry(kind).or_default() += resources;
+                *totals.bytes.entry(kind).or_default() += bytes;
+                all += bytes;
             }
+            totals.most_bytes = totals.most_bytes.max(all);
         }
         totals
     }

@@ -48,8 +48,6 @@ pub(super) struct Subscriber {
     pub(super) reached: Option<u64>,
     /// Responses refused since the mark.
     pub(super) refused: u64,
-    /// Bytes of messages since the mark.
-    pub(super) bytes: u64,
 }
 
 /// Whether the client has said who it is on this stream.
@@ -79,6 +77,7 @@ struct Topic {
     /// Since the mark.
     responses: u64,
     resources: u64,
+    bytes: u64,
     held: HashMap<u32, Held>,
     /// What each resource refers to: a cluster to its endpoints, a listener to its routes.
     refers: HashMap<u32, Rc<[u32]>>,
@@ -106,7 +105,6 @@ impl Subscriber {
             requests: Vec::new(),
             reached: None,
             refused: 0,
-            bytes: 0,
         }
     }
 
@@ -166,7 +164,7 @@ impl Subscriber {
         let topic = self.kinds.get_mut(&kind).with_context(|| format!("{kind:?} comes unasked"))?;
         topic.responses += 1;
         topic.resources += u64::from(head.resources);
-        self.bytes += head.bytes;
+        topic.bytes += head.bytes;
         if self.is_refused(&coming) {
             self.refused += 1;
             self.answer(kind, &head.nonce, Answer::Refused);
@@ -311,16 +309,16 @@ impl Subscriber {
     pub(super) fn mark(&mut self) {
         self.reached = None;
         self.refused = 0;
-        self.bytes = 0;
         for topic in self.kinds.values_mut() {
             topic.responses = 0;
             topic.resources = 0;
+            topic.bytes = 0;
         }
     }
 
-    /// Responses and resources of each type since the mark.
-    pub(super) fn counted(&self) -> impl Iterator<Item = (Kind, u64, u64)> + '_ {
-        self.kinds.iter().map(|(kind, topic)| (*kind, topic.responses, topic.resources))
+    /// Responses, resources and bytes of each type since the mark.
+    pub(super) fn counted(&self) -> impl Iterator<Item = (Kind, [u64; 3])> + '_ {
+        self.kinds.iter().map(|(kind, topic)| (*kind, [topic.responses, topic.resources, topic.bytes]))
     }
 
     /// What it holds, if it keeps that.
