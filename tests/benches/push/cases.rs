@@ -13,8 +13,8 @@ use crate::row::{Figures, Row};
 use crate::stopped;
 use crate::subject::{Change, Sizes, Subject, sizes};
 
-/// Istio's own; long enough for both writes of a full push to be one.
-pub(crate) const LONG: Duration = Duration::from_millis(100);
+/// For full pushes: long enough for both writes, the second of which is of a large file, to be one push.
+pub(crate) const LONG: Duration = Duration::from_millis(500);
 
 /// For single changes: the debounce is not what is measured.
 const SHORT: Duration = Duration::from_millis(1);
@@ -202,14 +202,22 @@ pub(crate) async fn pushes(
     let last = all.last().cloned().context("nothing was pushed")?;
     let middle = |of: fn(&Figures) -> [Option<Duration>; 3]| {
         [0, 1, 2].map(|place| {
-            let mut times: Vec<Duration> = all.iter().filter_map(|figures| *of(figures).get(place)?).collect();
+            let mut times: Vec<Duration> =
+                all.iter().filter_map(|figures| *of(figures).get(place)?).collect();
             times.sort();
             times.get(times.len() / 2).copied()
         })
     };
-    let mean = all.iter().map(|figures| figures.cpu).sum::<Duration>() / u32::try_from(all.len()).unwrap_or(1);
+    let mean =
+        all.iter().map(|figures| figures.cpu).sum::<Duration>() / u32::try_from(all.len()).unwrap_or(1);
     let peak = all.iter().map(|figures| figures.peak).max().unwrap_or_default();
-    Ok(Figures { until: middle(|one| one.until), written: middle(|one| one.written), cpu: mean, peak, ..last })
+    Ok(Figures {
+        until: middle(|one| one.until),
+        written: middle(|one| one.written),
+        cpu: mean,
+        peak,
+        ..last
+    })
 }
 
 /// One endpoint of one service. Small enough for a clock tick to matter, so there are many.
@@ -244,7 +252,9 @@ async fn churn(subject: &mut Subject, fleet: &mut Fleet, plan: &Plan, shape: &Sh
         let held = holdings.get(&Kind::Eds).context("a client without endpoints")?;
         for (name, at) in &written {
             match held.get(name).map(|(_, came)| came.saturating_sub(*at)) {
-                Some(took) if took < PATIENCE.as_micros().try_into().unwrap_or(u64::MAX) => late.at.push(took),
+                Some(took) if took < PATIENCE.as_micros().try_into().unwrap_or(u64::MAX) => {
+                    late.at.push(took)
+                }
                 _ => late.missing += 1,
             }
         }

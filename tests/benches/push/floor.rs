@@ -1,8 +1,8 @@
 //! The floor: a server that knows nothing and sends bytes made beforehand, one shared block for all streams, by the same stack
 //! as pilot-discovery: tonic's router, a body of `Bytes`. Whoever serves real configuration cannot be much faster.
 //!
-//! It is this program once more, with a process of its own. A line on standard input is a [`Block`] that everybody is sent; the
-//! last of each type is what answers whoever asks for the type. Each line is answered by the time when it began.
+//! It is this program once more, with a process of its own. A line on standard input is a [`Block`] for everybody, or for
+//! whoever asks for its type. Each line is answered by the time when it began.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -49,7 +49,6 @@ pub(crate) struct Block {
     /// Of so many bytes all together.
     pub(crate) bytes: u64,
     pub(crate) codec: Codec,
-    /// Whether everybody is sent it, or only who asks.
     pub(crate) told: Told,
 }
 
@@ -57,10 +56,10 @@ pub(crate) struct Block {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Told {
+    /// All who are connected; who comes later is answered with what was there before.
     Everybody,
+    /// Who asks for the type from now on.
     Askers,
-    /// Everybody, and whoever asks later is answered with what was there before.
-    Once,
 }
 
 /// How it is reached.
@@ -79,7 +78,8 @@ struct Floor {
 
 /// Serves until standard input ends.
 pub(crate) fn run(listen: Option<&str>) -> Result<()> {
-    let listen: Listen = serde_json::from_str(listen.context("where to listen?")?).context("read where to listen")?;
+    let listen: Listen =
+        serde_json::from_str(listen.context("where to listen?")?).context("read where to listen")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let floor = Floor { blocks: Arc::default(), news: broadcast::Sender::new(16) };
     runtime.spawn(serve(floor.clone(), listen));
@@ -87,13 +87,13 @@ pub(crate) fn run(listen: Option<&str>) -> Result<()> {
         let block: Block = serde_json::from_str(&line?).context("read a block")?;
         let at = now();
         let bytes = block.framed();
-        if block.told != Told::Once {
-            let mut blocks = floor.blocks.lock().unwrap_or_else(PoisonError::into_inner);
-            blocks.insert(block.kind, bytes.clone());
-        }
-        if block.told != Told::Askers {
+        match block.told {
             // Nobody may be there to hear it.
-            drop(floor.news.send(bytes));
+            Told::Everybody => drop(floor.news.send(bytes)),
+            Told::Askers => {
+                let mut blocks = floor.blocks.lock().unwrap_or_else(PoisonError::into_inner);
+                blocks.insert(block.kind, bytes);
+            }
         }
         let mut out = std::io::stdout().lock();
         writeln!(out, "{}", json!({"at": at}))?;
@@ -168,7 +168,11 @@ impl tokio::io::AsyncRead for Link {
 }
 
 impl tokio::io::AsyncWrite for Link {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
         Pin::new(&mut self.0).poll_write(cx, bytes)
     }
     fn poll_write_vectored(
@@ -240,7 +244,12 @@ fn body(kind: Kind, name: &str, padding: usize) -> Vec<u8> {
     let padding = "x".repeat(padding);
     if kind == Kind::Cds {
         let discovery = cluster::ClusterDiscoveryType::Type(cluster::DiscoveryType::Eds.into());
-        let made = Cluster { name: name.into(), alt_stat_name: padding, cluster_discovery_type: Some(discovery), ..Default::default() };
+        let made = Cluster {
+            name: name.into(),
+            alt_stat_name: padding,
+            cluster_discovery_type: Some(discovery),
+            ..Default::default()
+        };
         return made.encode_to_vec();
     }
     let locality = Some(Locality { region: padding, ..Default::default() });

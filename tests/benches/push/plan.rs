@@ -176,7 +176,9 @@ impl Plan {
         let securities = if securities.is_empty() { vec![Security::Plaintext] } else { securities };
         let cases = if cases.is_empty() { Case::ALL.to_vec() } else { cases };
         for (streams, scopes) in streams.iter().flat_map(|one| scopes.iter().map(move |two| (*one, *two))) {
-            for (codec, security) in codecs.iter().flat_map(|one| securities.iter().map(move |two| (*one, *two))) {
+            for (codec, security) in
+                codecs.iter().flat_map(|one| securities.iter().map(move |two| (*one, *two)))
+            {
                 plan.shapes.push(Shape { streams, scopes, codec, security, cases: cases.clone() });
             }
         }

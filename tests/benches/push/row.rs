@@ -1,9 +1,8 @@
 //! One measurement as a line of JSON, and many as a table for people.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
-use pilot_tests::figures::{millis, round};
+use pilot_tests::figures::millis;
 use serde_json::{Value, json};
 
 use crate::plan::{Case, Shape};
@@ -83,16 +82,16 @@ pub(crate) fn table(rows: &[Row]) -> String {
             shape = &row.shape;
             let head = ["p50 ms", "p99 ms", "last ms", "CPU s", "peak MB", "sent MB", "missing"];
             let head: String = head.iter().map(|name| format!("{name:>10}")).collect();
-            // A String takes whatever comes.
-            drop(writeln!(text, "\n{shape}\n{:<12}{:<16}{head}", "", ""));
+            text += &format!("\n{shape}\n{:<28}{head}\n", "");
         }
         let figures = &row.figures;
         let mut line = format!("{:<12}{:<16}", row.case.name(), row.who);
         for until in figures.until {
             line += &until.map_or_else(|| format!("{:>10}", "-"), |until| format!("{:>10.1}", millis(until)));
         }
-        let (cpu, peak, sent) = (figures.cpu.as_secs_f64(), megabytes(figures.peak), megabytes(figures.bytes));
-        drop(writeln!(text, "{line}{cpu:>10.3}{peak:>10.1}{sent:>10.1}{:>10}", figures.missing));
+        let (cpu, peak, sent) =
+            (figures.cpu.as_secs_f64(), megabytes(figures.peak), megabytes(figures.bytes));
+        text += &format!("{line}{cpu:>10.3}{peak:>10.1}{sent:>10.1}{:>10}\n", figures.missing);
         let floor = rows.iter().find(|other| {
             (other.case, &other.shape, other.who) == (row.case, &row.shape, "floor") && row.who != "floor"
         });
@@ -104,7 +103,7 @@ pub(crate) fn table(rows: &[Row]) -> String {
             let [.., mine] = figures.until;
             let [.., its] = floor.figures.until;
             let (last, cpu) = (ratio(mine, its), ratio(Some(figures.cpu), Some(floor.figures.cpu)));
-            drop(writeln!(text, "{:<28}last {} x, CPU {} x", "  of the floor", told(last), told(cpu)));
+            text += &format!("{:<28}last {} x, CPU {} x\n", "  of the floor", told(last), told(cpu));
         }
     }
     text
@@ -117,5 +116,5 @@ pub(crate) fn megabytes(bytes: u64) -> f64 {
 }
 
 fn thousandths(value: f64) -> f64 {
-    round(value * 10.0) / 10.0
+    (value * 1000.0).round() / 1000.0
 }

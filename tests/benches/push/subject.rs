@@ -113,8 +113,11 @@ impl Subject {
         };
         let answers = BufReader::new(answers);
         let mut floor = Floor { child, orders, answers, at, codec: shape.codec, began: 0, ca, sizes };
-        for (kind, size) in asked.iter().filter(|(kind, _)| matches!(kind, Kind::Cds | Kind::Eds)) {
-            floor.broadcast(*kind, *size, Told::Askers)?;
+        // Its clusters all have endpoints, so there are as many of the one as of the other.
+        let resources = asked.get(&Kind::Eds).map_or(0, |(resources, _)| *resources);
+        for kind in [Kind::Cds, Kind::Eds] {
+            let bytes = asked.get(&kind).map_or(0, |(_, bytes)| *bytes);
+            floor.broadcast(kind, (resources, bytes), Told::Askers)?;
         }
         eventually(START, "the floor listens", async || {
             tokio::net::TcpStream::connect(at).await.map(drop).context("connect to the floor")
@@ -170,12 +173,11 @@ impl Subject {
             }
             Self::Floor(floor) => {
                 let sizes = floor.sizes.get(change.place()).cloned().unwrap_or_default();
-                let told = if change == Change::Everything { Told::Everybody } else { Told::Once };
                 let mut began = u64::MAX;
-                for (kind, size) in sizes {
+                for (kind, size) in sizes.into_iter().filter(|(_, (resources, _))| *resources > 0) {
                     // Clients of the floor know no routes: what a route costs is its bytes.
                     let kind = if kind == Kind::Cds { kind } else { Kind::Eds };
-                    began = began.min(floor.broadcast(kind, size, told)?);
+                    began = began.min(floor.broadcast(kind, size, Told::Everybody)?);
                 }
                 floor.began = began;
                 Ok(began)
@@ -187,7 +189,9 @@ impl Subject {
     pub(crate) fn began(&self, written: u64) -> Option<u64> {
         match self {
             // What is written is read before we look at the clock again.
-            Self::Pilot { pilot, .. } => pilot.pushes(written.saturating_sub(20_000)).last().map(|push| push.at),
+            Self::Pilot { pilot, .. } => {
+                pilot.pushes(written.saturating_sub(20_000)).last().map(|push| push.at)
+            }
             Self::Floor(floor) => Some(floor.began),
         }
     }

@@ -125,7 +125,8 @@ impl Wiring {
             io::Result::Ok(socket)
         };
         let timeout = |_| io::Error::from(io::ErrorKind::TimedOut);
-        let socket = tokio::time::timeout(CONNECT, connect).await.map_err(timeout).flatten().context("connect")?;
+        let socket =
+            tokio::time::timeout(CONNECT, connect).await.map_err(timeout).flatten().context("connect")?;
         match &self.tls {
             None => self.run(socket, client, memory).await,
             Some(tls) => {

@@ -56,7 +56,8 @@ pub(super) fn resource(common: &Common, bytes: &[u8]) -> Result<Resource> {
     }
     let kind = Kind::ALL.into_iter().find(|kind| kind.resource_type().type_url().as_bytes() == type_url);
     // Every type that is asked for has its name in its first field.
-    let own = || fields(body).find_map(|field| if let (1, Value::Bytes(name)) = field { Some(name) } else { None });
+    let own =
+        || fields(body).find_map(|field| if let (1, Value::Bytes(name)) = field { Some(name) } else { None });
     let name = name.or_else(own).context("it has no name")?;
     let name = common.names.borrow_mut().number(std::str::from_utf8(name).context("its name is no text")?);
     let refers = match kind {

@@ -139,7 +139,11 @@ impl Http2 {
     }
 
     /// Takes what the server sent; `body` gets what it says, slice by slice.
-    pub(super) fn take(&mut self, mut bytes: &[u8], body: &mut impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    pub(super) fn take(
+        &mut self,
+        mut bytes: &[u8],
+        body: &mut impl FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()> {
         loop {
             if self.frame.left == 0 && self.have < self.header.len() {
                 let Some(missing) = self.header.get_mut(self.have..) else { return Ok(()) };
@@ -187,7 +191,8 @@ impl Http2 {
     fn finish(&mut self) -> Result<()> {
         let Frame { kind, flags, stream, .. } = self.frame;
         let payload = std::mem::take(&mut self.payload);
-        let number = |at: usize| payload.get(at..at + 4).and_then(|four| four.try_into().ok()).map(u32::from_be_bytes);
+        let number =
+            |at: usize| payload.get(at..at + 4).and_then(|four| four.try_into().ok()).map(u32::from_be_bytes);
         match kind {
             kind::DATA | kind::HEADERS => {
                 if stream == STREAM && flags & flag::END_STREAM != 0 {

@@ -26,9 +26,7 @@ mod server;
 mod subscriber;
 mod world;
 
-pub use self::orders::{
-    Codec, Goal, Holdings, Kind, Memory, Order, Reached, Setup, Totals, Which, now,
-};
+pub use self::orders::{Codec, Goal, Holdings, Kind, Memory, Order, Reached, Setup, Totals, Which, now};
 pub use self::pilot::{Pilot, Pushed, Tuning};
 pub use self::program::run;
 pub use self::remote::Fleet;

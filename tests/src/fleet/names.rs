@@ -49,7 +49,8 @@ pub(super) fn node(template: Option<&str>, client: u32, scopes: u32) -> Node {
     let id = template.unwrap_or(SIDECAR);
     let id = id.replace("{ip}", &ip).replace("{ns}", &namespace).replace("{n}", &client.to_string());
     let text = |text: &str| Value { kind: Some(Kind::StringValue(text.to_owned())) };
-    let metadata = [("NAMESPACE", namespace.as_str()), ("CLUSTER_ID", "Kubernetes"), ("ISTIO_VERSION", "1.30.3")];
+    let metadata =
+        [("NAMESPACE", namespace.as_str()), ("CLUSTER_ID", "Kubernetes"), ("ISTIO_VERSION", "1.30.3")];
     let fields = metadata.into_iter().map(|(name, value)| (name.to_owned(), text(value))).collect();
     Node { id, metadata: Some(Struct { fields }), ..Node::default() }
 }

@@ -107,8 +107,12 @@ impl Pilot {
     /// The pushes that its log tells of since then, in microseconds since 1970.
     pub fn pushes(&self, since: u64) -> Vec<Pushed> {
         let told = self.process.log();
-        told.lines().rev().map_while(|line| told_at(line).map(|at| (line, at))).take_while(|(_, at)| *at >= since)
-            .filter_map(|(line, at)| push(line, at)).collect()
+        told.lines()
+            .rev()
+            .map_while(|line| told_at(line).map(|at| (line, at)))
+            .take_while(|(_, at)| *at >= since)
+            .filter_map(|(line, at)| push(line, at))
+            .collect()
     }
 
     /// The sum of one of its metrics over all labels.

@@ -38,7 +38,8 @@ struct Fleet {
 /// Runs a fleet until its orders end.
 pub fn run(setup: Setup) -> Result<()> {
     room(u64::from(setup.streams) + SPARE)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
     let mut orders = lines()?;
     let local = LocalSet::new();
     local.block_on(&runtime, async {
@@ -135,7 +136,9 @@ impl Fleet {
 
     fn connect(&mut self, which: Which, memory: Memory) {
         for index in which.of(self.clients.len()) {
-            let (Some(client), Some(task)) = (self.clients.get(index), self.tasks.get_mut(index)) else { return };
+            let (Some(client), Some(task)) = (self.clients.get(index), self.tasks.get_mut(index)) else {
+                return;
+            };
             if task.is_none() {
                 let stay = self.wiring.clone().stay(client.clone(), memory);
                 *task = Some(tokio::task::spawn_local(stay));
@@ -145,7 +148,9 @@ impl Fleet {
 
     fn disconnect(&mut self, which: Which) {
         for index in which.of(self.clients.len()) {
-            let (Some(client), Some(task)) = (self.clients.get(index), self.tasks.get_mut(index)) else { return };
+            let (Some(client), Some(task)) = (self.clients.get(index), self.tasks.get_mut(index)) else {
+                return;
+            };
             if let Some(task) = task.take() {
                 task.abort();
             }
@@ -163,7 +168,8 @@ impl Fleet {
         let asked = self.clients.get(which.of(self.clients.len())).unwrap_or_default();
         let deadline = tokio::time::Instant::now() + within;
         loop {
-            let mut at: Vec<u64> = asked.iter().filter_map(|client| client.borrow().subscriber.reached).collect();
+            let mut at: Vec<u64> =
+                asked.iter().filter_map(|client| client.borrow().subscriber.reached).collect();
             let missing = asked.len() - at.len();
             if missing == 0 || tokio::time::Instant::now() >= deadline {
                 at.sort_unstable();
@@ -198,7 +204,8 @@ impl Fleet {
 /// A client's side of TLS that trusts the authorities of this file and nobody else.
 fn trusting(path: &std::path::Path) -> Result<ClientConfig> {
     let mut roots = RootCertStore::empty();
-    let certificates = CertificateDer::pem_file_iter(path).with_context(|| format!("read {}", path.display()))?;
+    let certificates =
+        CertificateDer::pem_file_iter(path).with_context(|| format!("read {}", path.display()))?;
     for certificate in certificates {
         roots.add(certificate.context("read a certificate")?).context("trust a certificate")?;
     }

@@ -320,7 +320,11 @@ mod tests {
         let mut contents: Vec<Vec<u8>> = sotw.resources.iter().map(Message::encode_to_vec).collect();
         contents.extend(delta.resources.iter().map(Message::encode_to_vec));
         for size in [1, 2, 3, 7, 64, 1 << 20] {
-            assert_eq!(scanned(&stream, size, Interest::Content), (contents.clone(), heads.clone()), "{size}");
+            assert_eq!(
+                scanned(&stream, size, Interest::Content),
+                (contents.clone(), heads.clone()),
+                "{size}"
+            );
             assert_eq!(scanned(&stream, size, Interest::Count), (vec![], heads.clone()), "{size}");
         }
     }

@@ -43,7 +43,8 @@ impl Meter {
             Some(kilobytes << 10)
         };
         let (resident, peak) = (field("VmRSS").context("no VmRSS")?, field("VmHWM").context("no VmHWM")?);
-        let per_second = sysconf(SysconfVar::CLK_TCK)?.and_then(|ticks| u64::try_from(ticks).ok()).unwrap_or(100);
+        let per_second =
+            sysconf(SysconfVar::CLK_TCK)?.and_then(|ticks| u64::try_from(ticks).ok()).unwrap_or(100);
         Ok(Cost { cpu: Duration::from_micros(cpu * 1_000_000 / per_second), resident, peak })
     }
 

@@ -159,7 +159,8 @@ impl Subscriber {
 
     fn on_response(&mut self, head: &Head, now: u64) -> Result<()> {
         let kind = Kind::ALL.into_iter().find(|kind| kind.resource_type().type_url() == head.type_url);
-        let kind = kind.with_context(|| format!("a response of type {:?}, which nobody asked for", head.type_url))?;
+        let kind =
+            kind.with_context(|| format!("a response of type {:?}, which nobody asked for", head.type_url))?;
         let coming = std::mem::take(&mut self.coming);
         let topic = self.kinds.get_mut(&kind).with_context(|| format!("{kind:?} comes unasked"))?;
         topic.responses += 1;
@@ -245,7 +246,11 @@ impl Subscriber {
             Kind::Cds | Kind::Lds => return BTreeSet::new(),
         };
         let topic = self.kinds.get(&by);
-        topic.into_iter().flat_map(|topic| topic.refers.values()).flat_map(|names| names.iter().copied()).collect()
+        topic
+            .into_iter()
+            .flat_map(|topic| topic.refers.values())
+            .flat_map(|names| names.iter().copied())
+            .collect()
     }
 
     fn ask(&mut self, kind: Kind) {
@@ -265,7 +270,9 @@ impl Subscriber {
         let mut known = Vec::new();
         if first && self.common.codec == Codec::Delta {
             let version = |held: &Held| u32::try_from(held.version).map(|version| text(&version));
-            known.extend(topic.held.iter().map(|(name, held)| (text(name), version(held).unwrap_or_default())));
+            known.extend(
+                topic.held.iter().map(|(name, held)| (text(name), version(held).unwrap_or_default())),
+            );
         }
         let request = Request {
             kind,

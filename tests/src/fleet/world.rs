@@ -4,6 +4,7 @@
 //! ```text
 //! svc-0007.yaml     Service and EndpointSlice of one service: nine endpoints
 //! tenth.yaml        EndpointSlices with the tenth endpoint of every service: one write changes all assignments
+//! nodes.yaml        where endpoints run: their zones
 //! mesh.yaml         connectTimeout: one write changes all clusters
 //! ```
 
@@ -21,6 +22,9 @@ pub const ENDPOINTS: u32 = 10;
 
 /// Ports that services are spread over, so that routes are a tenth of the mesh each.
 const PORTS: u32 = 10;
+
+/// Machines, each a zone of its own.
+const NODES: u32 = 2;
 
 /// Who sees which services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +47,8 @@ pub struct Mesh {
     visibility: Visibility,
     listen: (u16, u16),
     revision: u32,
+    /// How often everything has changed.
+    turn: u32,
 }
 
 /// One service of the mesh.
@@ -64,10 +70,13 @@ impl Mesh {
             visibility,
             listen: (free_port()?, free_port()?),
             revision: 0,
+            turn: 0,
         };
         for place in mesh.places() {
             mesh.folder.write(&file(place.index), &place.objects(0, 0))?;
         }
+        let nodes: Vec<Value> = (0..NODES).map(node).collect();
+        mesh.folder.write("nodes.yaml", &nodes)?;
         mesh.write_tenth()?;
         mesh.write_mesh()?;
         Ok(mesh)
@@ -111,7 +120,7 @@ impl Mesh {
 
     /// Changes every cluster and every endpoint assignment.
     pub fn change_everything(&mut self) -> Result<()> {
-        self.revision += 1;
+        self.turn += 1;
         // The large one first: reading it takes longer, and both shall be one push.
         self.write_tenth()?;
         self.write_mesh()
@@ -124,13 +133,13 @@ impl Mesh {
 
     fn write_tenth(&self) -> Result<()> {
         let slices: Vec<Value> =
-            self.places().map(|place| place.slice("tenth", self.revision, ENDPOINTS - 1..ENDPOINTS)).collect();
+            self.places().map(|place| place.slice("tenth", self.turn, ENDPOINTS - 1..ENDPOINTS)).collect();
         self.folder.write_text("tenth.yaml", &yaml(&slices)?)
     }
 
     fn write_mesh(&self) -> Result<()> {
         let (outbound, inbound) = self.listen;
-        let timeout = format!("{}ms", 10_000 + self.revision);
+        let timeout = format!("{}ms", 10_000 + self.turn);
         let mesh = json!({
             "proxyListenPort": outbound,
             "proxyInboundListenPort": inbound,
@@ -188,19 +197,23 @@ impl Place {
         })
     }
 
-    /// One of its slices, of a revision that moves the first endpoint in it.
+    /// One of its slices. A revision moves the first endpoint, which is a removal and thus urgent; the tenth stays and goes to
+    /// another zone, because a full push is to be one push and not an urgent beginning and a rest.
     fn slice(&self, part: &str, revision: u32, endpoints: std::ops::Range<u32>) -> Value {
         let [.., b, c] = self.index.to_be_bytes();
         let [.., r1, r2] = revision.to_be_bytes();
-        let first = endpoints.start;
-        let address = |nth: u32| match revision {
+        let endpoint = |nth: u32| {
+            let moved = nth == 0 && revision > 0;
             // 10.128.0.0/9 for those that stay, 11.0.0.0/8 for those that move.
-            1.. if nth == first => format!("11.{}.{r1}.{r2}", (self.index + nth) % 250),
-            _ => format!("10.{}.{b}.{c}", 128 + nth),
+            let address = if moved {
+                format!("11.{}.{r1}.{r2}", self.index % 250)
+            } else {
+                format!("10.{}.{b}.{c}", 128 + nth)
+            };
+            let node = if nth == ENDPOINTS - 1 { revision % NODES } else { 0 };
+            json!({"addresses": [address], "conditions": {"ready": true}, "nodeName": format!("node-{node}")})
         };
-        let endpoints: Vec<Value> = endpoints
-            .map(|nth| json!({"addresses": [address(nth)], "conditions": {"ready": true}}))
-            .collect();
+        let endpoints: Vec<Value> = endpoints.map(endpoint).collect();
         json!({
             "apiVersion": "discovery.k8s.io/v1",
             "kind": "EndpointSlice",
@@ -214,6 +227,20 @@ impl Place {
             "endpoints": endpoints,
         })
     }
+}
+
+fn node(number: u32) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {
+            "name": format!("node-{number}"),
+            "labels": {
+                "topology.kubernetes.io/region": "region",
+                "topology.kubernetes.io/zone": format!("zone-{number}"),
+            },
+        },
+    })
 }
 
 fn file(index: u32) -> String {
@@ -238,7 +265,7 @@ mod tests {
         assert_eq!(scopes.len(), 50);
         assert!(scopes.iter().all(|scope| scope.len() == 100));
         let files = fs::read_dir(mesh.folder.path()).unwrap().count();
-        assert_eq!(files, 98 + 50 * 2 + 1, "a file for each service, and the tenth endpoints");
+        assert_eq!(files, 98 + 50 * 2 + 2, "a file for each service, tenth endpoints, nodes");
     }
 
     #[test]
