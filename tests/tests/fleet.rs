@@ -17,7 +17,7 @@ use pilot_tests::programs::programs;
 use pilot_tests::wait::eventually;
 
 /// How long a debug build may take for anything that is asked here.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What is not sent within this is not sent. Many times the debounce.
 const STILL: Duration = Duration::from_secs(1);

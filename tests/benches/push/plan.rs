@@ -1,7 +1,7 @@
 //! What is measured, at which sizes: the command line.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -128,6 +128,10 @@ impl Plan {
             Some(named) => named.into(),
             None => build()?,
         };
+        if plan.shapes.iter().any(|shape| shape.security == Security::Tls) && !serves_tls(&plan.program)? {
+            eprintln!("{} has no --secureGRPCAddr: nothing is measured over TLS", plan.program.display());
+            plan.shapes.retain(|shape| shape.security == Security::Plaintext);
+        }
         Ok(plan)
     }
 
@@ -184,6 +188,12 @@ impl Plan {
         }
         Ok(plan)
     }
+}
+
+fn serves_tls(program: &Path) -> Result<bool> {
+    let mut help = Command::new(program);
+    let help = help.args(["discovery", "--help"]).stdin(Stdio::null()).output().context("ask for --help")?;
+    Ok(String::from_utf8_lossy(&help.stdout).contains("--secureGRPCAddr"))
 }
 
 /// A table that is done within ten minutes.

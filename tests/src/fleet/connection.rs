@@ -181,7 +181,7 @@ impl Stream {
         buffer: &mut [u8],
     ) -> Poll<Result<Life>> {
         loop {
-            let written = self.poll_write(socket.as_mut(), context)?;
+            self.poll_write(socket.as_mut(), context)?;
             if client.reading == Reading::Stalled {
                 client.waker = Some(context.waker().clone());
                 return Poll::Pending;
@@ -189,8 +189,6 @@ impl Stream {
             let mut read = ReadBuf::new(buffer);
             if socket.as_mut().poll_read(context, &mut read).is_pending() {
                 client.waker = Some(context.waker().clone());
-                // What is unwritten wakes us by itself.
-                let _: Poll<()> = written;
                 return Poll::Pending;
             }
             let bytes = read.filled();
@@ -204,21 +202,16 @@ impl Stream {
         }
     }
 
-    fn poll_write(
-        &mut self,
-        mut socket: Pin<&mut impl AsyncWrite>,
-        context: &mut Context<'_>,
-    ) -> Result<Poll<()>> {
+    /// Writes what can be written now; the socket wakes us for the rest.
+    fn poll_write(&mut self, mut socket: Pin<&mut impl AsyncWrite>, context: &mut Context<'_>) -> Result<()> {
         let out = &mut self.http2.out;
         let mut written = 0;
         while let Some(rest) = out.get(written..).filter(|rest| !rest.is_empty()) {
-            match socket.as_mut().poll_write(context, rest) {
-                Poll::Ready(some) => written += some.context("write")?,
-                Poll::Pending => {
-                    out.drain(..written);
-                    return Ok(Poll::Pending);
-                }
-            }
+            let Poll::Ready(some) = socket.as_mut().poll_write(context, rest) else {
+                out.drain(..written);
+                return Ok(());
+            };
+            written += some.context("write")?;
         }
         if out.capacity() > 16 << 10 {
             *out = Vec::new();
@@ -226,8 +219,8 @@ impl Stream {
             out.clear();
         }
         match socket.poll_flush(context) {
-            Poll::Ready(flushed) => flushed.context("write").map(Poll::Ready),
-            Poll::Pending => Ok(Poll::Pending),
+            Poll::Ready(flushed) => flushed.context("write"),
+            Poll::Pending => Ok(()),
         }
     }
 

@@ -194,10 +194,8 @@ impl Http2 {
         let number =
             |at: usize| payload.get(at..at + 4).and_then(|four| four.try_into().ok()).map(u32::from_be_bytes);
         match kind {
-            kind::DATA | kind::HEADERS => {
-                if stream == STREAM && flags & flag::END_STREAM != 0 {
-                    self.life = Life::Ended { reset: None };
-                }
+            kind::DATA | kind::HEADERS if stream == STREAM && flags & flag::END_STREAM != 0 => {
+                self.life = Life::Ended { reset: None };
             }
             kind::RST_STREAM if stream == STREAM => self.life = Life::Ended { reset: number(0) },
             kind::SETTINGS if flags & flag::ACK == 0 => {

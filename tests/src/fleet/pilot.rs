@@ -17,7 +17,7 @@ use crate::process::Process;
 use crate::wait::eventually;
 
 /// How long it may take to read a mesh of thousands of files on a busy machine.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 
 /// How it is started.
 #[derive(Clone)]

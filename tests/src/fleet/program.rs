@@ -96,7 +96,7 @@ impl Fleet {
         let client = |index: u32| {
             let number = setup.first + index;
             let node = names::node(setup.node_id.as_deref(), number, setup.scopes);
-            let kept = setup.keep > 0 && index % setup.keep == 0;
+            let kept = setup.keep > 0 && index.is_multiple_of(setup.keep);
             let keeps = if kept { Keeps::Everything } else { Keeps::Nothing };
             Rc::new(RefCell::new(Client::new(Subscriber::new(common.clone(), node, keeps))))
         };

@@ -202,9 +202,9 @@ impl Subscriber {
         }
         for Resource { name, version, refers } in coming {
             if self.keeps == Keeps::Everything {
-                let held = topic.held.entry(name).or_insert(Held { version: !version, at: now });
-                if held.version != version {
-                    *held = Held { version, at: now };
+                let known = topic.held.get(&name).is_some_and(|known| known.version == version);
+                if !known {
+                    topic.held.insert(name, Held { version, at: now });
                 }
             }
             if kind.is_wildcard() {
