@@ -10,7 +10,7 @@
 //!     manifest    the YAML that users write
 //!     upstream    what answers;  load    what asks, and counts every failure
 //!     figures     numbers made of many
-//!     ads         a client of xDS that does as it is told
+//!     ads         a client of xDS that does as it is told;  fleet    a thousand that do as Envoy does, and a mesh for them
 //!     tidy        the rules of the house
 //! ```
 //!
@@ -19,6 +19,7 @@
 pub mod ads;
 pub mod envoy;
 pub mod figures;
+pub mod fleet;
 pub mod load;
 pub mod manifest;
 pub mod mesh;

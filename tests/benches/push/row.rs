@@ -1,0 +1,120 @@
+//! One measurement as a line of JSON, and many as a table for people.
+
+use std::time::Duration;
+
+use pilot_tests::figures::millis;
+use serde_json::{Value, json};
+
+use crate::plan::{Case, Shape};
+
+/// Figures of one case.
+#[derive(Clone, Debug)]
+pub(crate) struct Row {
+    shape: String,
+    case: Case,
+    who: &'static str,
+    figures: Figures,
+}
+
+/// What was measured.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Figures {
+    /// Until half of the clients, 99 in 100 and the last one had it.
+    pub(crate) until: [Option<Duration>; 3],
+    /// The same, from the write of the file.
+    pub(crate) written: [Option<Duration>; 3],
+    /// Processor time of the server.
+    pub(crate) cpu: Duration,
+    /// Resident memory of the server at its highest, in bytes.
+    pub(crate) peak: u64,
+    /// Bytes of messages that the clients were sent.
+    pub(crate) bytes: u64,
+    /// Clients that did not come so far in time.
+    pub(crate) missing: u32,
+    /// What else is worth telling.
+    pub(crate) more: Vec<(&'static str, Value)>,
+}
+
+// === impl Row ===
+
+impl Row {
+    /// A row, which is printed at once.
+    pub(crate) fn print(shape: &Shape, case: Case, who: &'static str, figures: Figures) -> Self {
+        let row = Self { shape: shape.to_string(), case, who, figures };
+        println!("{}", row.json(shape));
+        row
+    }
+
+    fn json(&self, shape: &Shape) -> Value {
+        let [p50, p99, last] = self.figures.until.map(|until| until.map(millis));
+        let [written_p50, written_p99, written_last] = self.figures.written.map(|until| until.map(millis));
+        let mut line = json!({
+            "case": self.case.name(),
+            "who": self.who,
+            "streams": shape.streams,
+            "scopes": shape.scopes,
+            "codec": shape.codec,
+            "tls": shape.security == crate::plan::Security::Tls,
+            "p50_ms": p50,
+            "p99_ms": p99,
+            "last_ms": last,
+            "written_p50_ms": written_p50,
+            "written_p99_ms": written_p99,
+            "written_last_ms": written_last,
+            "cpu_s": thousandths(self.figures.cpu.as_secs_f64()),
+            "peak_mb": megabytes(self.figures.peak),
+            "sent_mb": megabytes(self.figures.bytes),
+            "missing": self.figures.missing,
+        });
+        if let Some(line) = line.as_object_mut() {
+            line.extend(self.figures.more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+        }
+        line
+    }
+}
+
+/// The rows for people: each case of the server beside its floor.
+pub(crate) fn table(rows: &[Row]) -> String {
+    let mut text = String::new();
+    let mut shape = "";
+    for row in rows {
+        if shape != row.shape {
+            shape = &row.shape;
+            let head = ["p50 ms", "p99 ms", "last ms", "CPU s", "peak MB", "sent MB", "missing"];
+            let head: String = head.iter().map(|name| format!("{name:>10}")).collect();
+            text += &format!("\n{shape}\n{:<28}{head}\n", "");
+        }
+        let figures = &row.figures;
+        let mut line = format!("{:<12}{:<16}", row.case.name(), row.who);
+        for until in figures.until {
+            line += &until.map_or_else(|| format!("{:>10}", "-"), |until| format!("{:>10.1}", millis(until)));
+        }
+        let (cpu, peak, sent) =
+            (figures.cpu.as_secs_f64(), megabytes(figures.peak), megabytes(figures.bytes));
+        text += &format!("{line}{cpu:>10.3}{peak:>10.1}{sent:>10.1}{:>10}\n", figures.missing);
+        let floor = rows.iter().find(|other| {
+            (other.case, &other.shape, other.who) == (row.case, &row.shape, "floor") && row.who != "floor"
+        });
+        if let Some(floor) = floor {
+            let ratio = |a: Option<Duration>, b: Option<Duration>| {
+                Some(a?.as_secs_f64() / b.filter(|b| !b.is_zero())?.as_secs_f64())
+            };
+            let told = |ratio: Option<f64>| ratio.map_or("-".to_owned(), |ratio| format!("{ratio:.2}"));
+            let [.., mine] = figures.until;
+            let [.., its] = floor.figures.until;
+            let (last, cpu) = (ratio(mine, its), ratio(Some(figures.cpu), Some(floor.figures.cpu)));
+            text += &format!("{:<28}last {} x, CPU {} x\n", "  of the floor", told(last), told(cpu));
+        }
+    }
+    text
+}
+
+/// With a tenth.
+#[expect(clippy::cast_precision_loss, reason = "2^52 bytes are out of reach")]
+pub(crate) fn megabytes(bytes: u64) -> f64 {
+    (bytes as f64 / 100_000.0).round() / 10.0
+}
+
+fn thousandths(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}

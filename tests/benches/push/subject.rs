@@ -1,0 +1,237 @@
+//! What is measured: pilot-discovery on a mesh, or the floor. Both can be reached, changed and metered alike.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use nix::unistd::Pid;
+use pilot_tests::fleet::{Codec, Kind, Mesh, Meter, Pilot, Totals, Tuning, Visibility, now};
+use pilot_tests::load::Identity;
+use pilot_tests::net::{free_port, local};
+use pilot_tests::wait::eventually;
+use serde_json::Value;
+
+use crate::floor::{ARGUMENT, Block, Listen, Told};
+use crate::plan::{Plan, Security, Shape};
+
+/// How long a program may take to listen.
+const START: Duration = Duration::from_secs(20);
+
+/// What changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    Endpoint,
+    Route,
+    Everything,
+}
+
+/// How many resources and bytes of each type one client was sent.
+pub(crate) type Sizes = BTreeMap<Kind, (u64, u64)>;
+
+/// A server.
+pub(crate) enum Subject {
+    Pilot { pilot: Pilot, mesh: Mesh, next: u32, ca: Option<PathBuf> },
+    Floor(Floor),
+}
+
+/// A running floor. Dropping it kills it.
+pub(crate) struct Floor {
+    child: Child,
+    orders: ChildStdin,
+    answers: BufReader<ChildStdout>,
+    at: SocketAddr,
+    codec: Codec,
+    began: u64,
+    ca: Option<PathBuf>,
+    /// What one client is sent by each change.
+    sizes: [Sizes; 3],
+}
+
+// === impl Change ===
+
+impl Change {
+    const fn place(self) -> usize {
+        match self {
+            Self::Endpoint => 0,
+            Self::Route => 1,
+            Self::Everything => 2,
+        }
+    }
+}
+
+/// What one of so many clients was sent.
+pub(crate) fn sizes(totals: &Totals, streams: u32) -> Sizes {
+    let each = u64::from(streams.max(1));
+    let size = |(kind, bytes): (&Kind, &u64)| {
+        let resources = totals.resources.get(kind).copied().unwrap_or_default();
+        (*kind, (resources / each, bytes / each))
+    };
+    totals.bytes.iter().map(size).collect()
+}
+
+// === impl Subject ===
+
+impl Subject {
+    /// Starts pilot-discovery on a mesh of its own.
+    pub(crate) async fn pilot(dir: &Path, plan: &Plan, shape: &Shape, debounce: Duration) -> Result<Self> {
+        let visibility = match shape.scopes {
+            0 | 1 => Visibility::All,
+            scopes => Visibility::Namespaces(scopes),
+        };
+        let mesh = Mesh::write(dir, plan.services, visibility)?;
+        let identity = identity(shape.security)?;
+        let ca = identity.is_some().then(|| dir.join("cert.pem"));
+        let debounce_max = Duration::from_secs(1);
+        let tuning = Tuning { program: plan.program.clone(), debounce, debounce_max, identity };
+        let pilot = Pilot::start(dir, &mesh, &tuning).await?;
+        Ok(Self::Pilot { pilot, mesh, next: 0, ca })
+    }
+
+    /// Starts a floor that sends as much as pilot-discovery did: to who asks, and by each change.
+    pub(crate) async fn floor(dir: &Path, shape: &Shape, asked: &Sizes, sizes: [Sizes; 3]) -> Result<Self> {
+        let at = local(free_port()?);
+        let identity = identity(shape.security)?;
+        let ca = match &identity {
+            None => None,
+            Some(identity) => {
+                let path = dir.join("floor.pem");
+                std::fs::write(&path, &identity.certificate_pem).context("write a certificate")?;
+                Some(path)
+            }
+        };
+        let identity = identity.map(|identity| (identity.certificate_pem, identity.key_pem));
+        let listen = serde_json::to_string(&Listen { at, identity }).context("say where to listen")?;
+        let mut command = Command::new(std::env::current_exe().context("who am I?")?);
+        command.args([ARGUMENT, &listen]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().context("start the floor")?;
+        let (Some(orders), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
+            bail!("the floor has no pipes")
+        };
+        let answers = BufReader::new(answers);
+        let mut floor = Floor { child, orders, answers, at, codec: shape.codec, began: 0, ca, sizes };
+        // Its clusters all have endpoints, so there are as many of the one as of the other.
+        let resources = asked.get(&Kind::Eds).map_or(0, |(resources, _)| *resources);
+        for kind in [Kind::Cds, Kind::Eds] {
+            let bytes = asked.get(&kind).map_or(0, |(_, bytes)| *bytes);
+            floor.broadcast(kind, (resources, bytes), Told::Askers)?;
+        }
+        eventually(START, "the floor listens", async || {
+            tokio::net::TcpStream::connect(at).await.map(drop).context("connect to the floor")
+        })
+        .await?;
+        Ok(Self::Floor(floor))
+    }
+
+    /// As the output names it.
+    pub(crate) const fn who(&self) -> &'static str {
+        match self {
+            Self::Pilot { .. } => "pilot-discovery",
+            Self::Floor(_) => "floor",
+        }
+    }
+
+    /// Where clients go.
+    pub(crate) const fn address(&self) -> SocketAddr {
+        match self {
+            Self::Pilot { pilot, ca: Some(_), .. } => pilot.secure,
+            Self::Pilot { pilot, .. } => pilot.grpc,
+            Self::Floor(floor) => floor.at,
+        }
+    }
+
+    /// Whom clients trust.
+    pub(crate) const fn ca(&self) -> Option<&PathBuf> {
+        match self {
+            Self::Pilot { ca, .. } | Self::Floor(Floor { ca, .. }) => ca.as_ref(),
+        }
+    }
+
+    /// What it costs.
+    pub(crate) fn meter(&self) -> Meter {
+        Meter::new(match self {
+            Self::Pilot { pilot, .. } => pilot.pid(),
+            Self::Floor(floor) => Pid::from_raw(floor.child.id().cast_signed()),
+        })
+    }
+
+    /// Changes something, another one each time. Returns when that was written, in microseconds since 1970.
+    pub(crate) fn change(&mut self, change: Change) -> Result<u64> {
+        match self {
+            Self::Pilot { mesh, next, .. } => {
+                let index = *next % mesh.seen().saturating_sub(mesh.seen() / 50).max(1);
+                *next += 1;
+                match change {
+                    Change::Endpoint => mesh.change_endpoint(index)?,
+                    Change::Route => mesh.change_route(index)?,
+                    Change::Everything => mesh.change_everything()?,
+                }
+                Ok(now())
+            }
+            Self::Floor(floor) => {
+                let sizes = floor.sizes.get(change.place()).cloned().unwrap_or_default();
+                let mut began = u64::MAX;
+                for (kind, size) in sizes.into_iter().filter(|(_, (resources, _))| *resources > 0) {
+                    // Clients of the floor know no routes: what a route costs is its bytes.
+                    let kind = if kind == Kind::Cds { kind } else { Kind::Eds };
+                    began = began.min(floor.broadcast(kind, size, Told::Everybody)?);
+                }
+                floor.began = began;
+                Ok(began)
+            }
+        }
+    }
+
+    /// When the server began what followed a change: the first push since, as it says itself.
+    pub(crate) fn began(&self, written: u64) -> Option<u64> {
+        match self {
+            // What is written is read before we look at the clock again.
+            Self::Pilot { pilot, .. } => {
+                pilot.pushes(written.saturating_sub(20_000)).last().map(|push| push.at)
+            }
+            Self::Floor(floor) => Some(floor.began),
+        }
+    }
+
+    /// How many pushes there were since.
+    pub(crate) fn pushes(&self, since: u64) -> usize {
+        match self {
+            Self::Pilot { pilot, .. } => pilot.pushes(since).len(),
+            Self::Floor(_) => 1,
+        }
+    }
+}
+
+fn identity(security: Security) -> Result<Option<Identity>> {
+    match security {
+        Security::Plaintext => Ok(None),
+        Security::Tls => Identity::new(&["127.0.0.1", "localhost"]).map(Some),
+    }
+}
+
+// === impl Floor ===
+
+impl Floor {
+    fn broadcast(&mut self, kind: Kind, (resources, bytes): (u64, u64), told: Told) -> Result<u64> {
+        let block = Block { kind, resources, bytes, codec: self.codec, told };
+        let line = serde_json::to_string(&block).context("write a block")?;
+        writeln!(self.orders, "{line}").and_then(|()| self.orders.flush()).context("tell the floor")?;
+        let mut answer = String::new();
+        if self.answers.read_line(&mut answer).context("hear from the floor")? == 0 {
+            bail!("the floor has ended");
+        }
+        let answer: Value = serde_json::from_str(&answer).context("hear from the floor")?;
+        answer.get("at").and_then(Value::as_u64).context("the floor does not say when")
+    }
+}
+
+impl Drop for Floor {
+    fn drop(&mut self) {
+        // An error means that it has ended and was waited for.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}

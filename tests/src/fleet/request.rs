@@ -1,0 +1,100 @@
+//! What a client says, in either variant, as framed bytes.
+
+use pilot_proto::envoy::config::core::v3::Node;
+use pilot_proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
+use pilot_proto::google::rpc::Status;
+use prost::Message;
+
+use super::orders::{Codec, Kind};
+
+/// `INVALID_ARGUMENT`: what Envoy refuses with.
+const INVALID_ARGUMENT: i32 = 3;
+
+/// What a request says about a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// Nothing: it is spontaneous.
+    None,
+    Accepted,
+    Refused,
+}
+
+/// One request, with what either variant may need.
+#[derive(Debug)]
+pub(super) struct Request<'a> {
+    pub(super) kind: Kind,
+    pub(super) node: Option<Node>,
+    pub(super) nonce: &'a str,
+    pub(super) answer: Answer,
+    /// The last version that was accepted; `SotW`.
+    pub(super) version: &'a str,
+    /// All names; `SotW`.
+    pub(super) names: Vec<String>,
+    /// New names; delta.
+    pub(super) add: Vec<String>,
+    /// Names no longer wanted; delta.
+    pub(super) drop: Vec<String>,
+    /// Versions known from an earlier stream; delta.
+    pub(super) known: Vec<(String, String)>,
+}
+
+// === impl Request ===
+
+impl<'a> Request<'a> {
+    /// A request that says nothing.
+    pub(super) const fn new(kind: Kind, nonce: &'a str) -> Self {
+        Self {
+            kind,
+            node: None,
+            nonce,
+            answer: Answer::None,
+            version: "",
+            names: Vec::new(),
+            add: Vec::new(),
+            drop: Vec::new(),
+            known: Vec::new(),
+        }
+    }
+
+    /// As gRPC sends it.
+    pub(super) fn framed(self, codec: Codec) -> Vec<u8> {
+        let type_url = self.kind.resource_type().type_url().to_owned();
+        let error_detail = (self.answer == Answer::Refused).then(|| Status {
+            code: INVALID_ARGUMENT,
+            message: "refused as ordered".to_owned(),
+            ..Status::default()
+        });
+        match codec {
+            Codec::Sotw => framed(&DiscoveryRequest {
+                version_info: self.version.to_owned(),
+                node: self.node,
+                resource_names: self.names,
+                type_url,
+                response_nonce: self.nonce.to_owned(),
+                error_detail,
+                ..DiscoveryRequest::default()
+            }),
+            Codec::Delta => framed(&DeltaDiscoveryRequest {
+                node: self.node,
+                type_url,
+                resource_names_subscribe: self.add,
+                resource_names_unsubscribe: self.drop,
+                initial_resource_versions: self.known.into_iter().collect(),
+                response_nonce: self.nonce.to_owned(),
+                error_detail,
+                ..DeltaDiscoveryRequest::default()
+            }),
+        }
+    }
+}
+
+/// With gRPC's prefix: not compressed, length in four bytes.
+pub(super) fn framed(message: &impl Message) -> Vec<u8> {
+    let length = message.encoded_len();
+    let mut framed = Vec::with_capacity(length + 5);
+    framed.push(0);
+    framed.extend(u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
+    // A Vec takes whatever comes.
+    framed.extend(message.encode_to_vec());
+    framed
+}
