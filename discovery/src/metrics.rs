@@ -109,6 +109,8 @@ pub(crate) struct Metrics {
     pub(crate) expired_nonces: ByType<Counter>,
     /// Faults of ours.
     pub(crate) internal_errors: Counter,
+    /// What the gRPC ports count.
+    pub(crate) transport: crate::transport::Metrics,
     /// Configuration that cannot be used.
     rejected_configs: Family<RejectedConfig, Gauge>,
     /// What happened to objects that sources read.
@@ -146,6 +148,7 @@ impl Metrics {
             rejects_by_node: ["cds", "eds", "lds", "rds"].map(|kind| (kind, Family::default())),
             expired_nonces: Family::default(),
             internal_errors: Counter::default(),
+            transport: crate::transport::Metrics::default(),
             rejected_configs: Family::default(),
             registry_events: Family::default(),
             conflicts: CONFLICTS.map(|(name, _)| (name, Gauge::default())),
@@ -156,6 +159,7 @@ impl Metrics {
 
     fn register(&mut self) {
         let r = &mut self.registry;
+        self.transport.register(r);
         r.register("istiod_uptime_seconds", "Seconds since this instance started", self.uptime.clone());
         r.register("pilot_xds", "Proxies connected over xDS", self.connected.clone());
         r.register("pilot_xds_pushes", "Responses sent", self.pushes.clone());

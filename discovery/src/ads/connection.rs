@@ -5,25 +5,27 @@
 //! assignment and not a thousand.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use pilot_core::model::{ClusterName, Hostname, Kind};
 use pilot_core::push::impact::touched;
 use pilot_core::push::{PushContext, PushRequest};
 use pilot_core::xds::{Codec, ResourceMap, Response, Stream, Verdict, Wanted, Why};
 use pilot_proto::ResourceType;
 use tokio::sync::mpsc;
-use tonic::Status;
-use tracing::{debug, info, warn};
+use tonic::{Code, Status};
+use tracing::{debug, error, info, warn};
 
 use super::hub::{Client, Turn};
 use super::request::{Request, Requests, introduce};
-use super::wire::{Outgoing, frame};
+use super::wire::Outbox;
 use crate::metrics::by_type;
 use crate::moment::at;
 use crate::server::Shared;
+use crate::transport::Peer;
 
 /// How long the next response of a type waits for the answer to the last one. A proxy that takes longer is late, not
 /// lost: it is told what is true then.
@@ -38,7 +40,8 @@ enum Stale {
 
 struct Connection {
     shared: Arc<Shared>,
-    outbox: mpsc::Sender<Outgoing>,
+    outbox: Arc<Outbox>,
+    peer: Arc<Peer>,
     client: Arc<Client>,
     turns: mpsc::Receiver<Turn>,
     stream: Stream,
@@ -51,31 +54,38 @@ struct Connection {
 }
 
 /// Starts the task of a stream.
-pub(super) fn spawn(
-    shared: Arc<Shared>,
-    mut requests: Requests,
-    outbox: mpsc::Sender<Outgoing>,
-    peer: Option<SocketAddr>,
-) {
+pub(super) fn spawn(shared: Arc<Shared>, mut requests: Requests, outbox: Outbox, peer: Arc<Peer>) {
     tokio::spawn(async move {
-        let end = match introduce(&shared, &mut requests).await {
+        let outbox = Arc::new(outbox);
+        let end = match introduce(&shared, &peer, &mut requests).await {
             Ok((first, proxy)) => {
-                let (client, turns) = shared.hub.join(Arc::new(proxy), peer, requests.spelling());
-                info!(node = %client.id, codec = client.codec, peer = ?client.peer, "new connection");
+                let (client, turns) =
+                    shared.hub.join(Arc::new(proxy), Some(peer.address), requests.spelling());
+                info!(
+                    node = %client.id,
+                    codec = client.codec,
+                    peer = %peer.address,
+                    identities = ?peer.identities,
+                    "new connection"
+                );
                 let version =
                     client.proxy.metadata.istio_version.clone().unwrap_or_else(|| "unknown".to_owned());
                 shared.metrics.connected(&version, 1);
                 let mut connection =
-                    Connection::new(shared.clone(), outbox.clone(), client, turns, requests.codec());
-                let end = connection.run(first, &mut requests).await;
+                    Connection::new(shared.clone(), outbox.clone(), peer, client, turns, requests.codec());
+                // What follows a panic is what follows any other end: nobody is left in the hub.
+                let end = AssertUnwindSafe(connection.run(first, &mut requests)).catch_unwind().await;
                 connection.close();
                 shared.metrics.connected(&version, -1);
-                end
+                end.unwrap_or_else(|_| {
+                    error!("the task of a stream has panicked; its stream ends");
+                    shared.metrics.internal_errors.inc();
+                    Status::internal("the stream's task has failed")
+                })
             }
             Err(end) => end,
         };
-        // The client may be gone already: then there is nobody to tell.
-        drop(outbox.send(Outgoing::End(end)).await);
+        outbox.end(end);
     });
 }
 
@@ -84,7 +94,8 @@ pub(super) fn spawn(
 impl Connection {
     fn new(
         shared: Arc<Shared>,
-        outbox: mpsc::Sender<Outgoing>,
+        outbox: Arc<Outbox>,
+        peer: Arc<Peer>,
         client: Arc<Client>,
         turns: mpsc::Receiver<Turn>,
         codec: Codec,
@@ -95,6 +106,7 @@ impl Connection {
         Self {
             shared,
             outbox,
+            peer,
             client,
             turns,
             stream,
@@ -108,8 +120,7 @@ impl Connection {
     /// Serves the stream; returns how it ends.
     async fn run(&mut self, first: Request, requests: &mut Requests) -> Status {
         self.on_request(&first);
-        let draining = self.shared.draining.clone();
-        let old = self.shared.max_age.map(|age| Instant::now() + lifetime(age, self.client.number));
+        let mut ended = std::pin::pin!(self.peer.ended());
         loop {
             if let Err(end) = self.send_due().await {
                 return end;
@@ -117,7 +128,7 @@ impl Connection {
             let late = self.unanswered.values().min().map(|sent| *sent + ANSWER);
             // In no order: neither a client that asks without end nor a mesh that changes without end starves the other.
             tokio::select! {
-                request = requests.next() => match request {
+                request = requests.next(&self.shared) => match request {
                     Ok(Some(request)) => self.on_request(&request),
                     Ok(None) => return Status::ok(""),
                     Err(status) => {
@@ -131,9 +142,8 @@ impl Connection {
                     }
                 }
                 () = at(late) => self.waive(),
-                // The connection got its GOAWAY before: the client opens another one, maybe to another replica.
-                () = at(old) => return Status::ok(""),
-                () = draining.cancelled() => return Status::unavailable("shutting down"),
+                // The connection got its GOAWAY before: the client opens another one, maybe to another instance.
+                end = ended.as_mut() => return end,
             }
         }
     }
@@ -278,12 +288,17 @@ impl Connection {
 
     async fn send(&mut self, response: &Response) -> Result<(), Status> {
         let kind = response.kind;
-        let bytes = frame(&response.encode())?;
-        let (size, started) = (bytes.len(), Instant::now());
-        if self.outbox.send(Outgoing::Message(bytes)).await.is_err() {
-            return Err(Status::cancelled("the client is gone"));
-        }
+        let started = Instant::now();
         let metrics = &self.shared.metrics;
+        let permit = self.outbox.reserve(self.shared.limits.send).await.inspect_err(|end| {
+            if end.code() == Code::DeadlineExceeded {
+                warn!(node = %self.client.id, %kind, "the client does not read; its stream ends");
+                metrics.transport.write_timeouts.inc();
+            }
+        })?;
+        let (head, block) = (response.head(), response.block());
+        let size = head.len() + block.len();
+        permit.send([head, block])?;
         metrics.send_time.observe(started.elapsed().as_secs_f64());
         metrics.pushes.get_or_create(&by_type(kind.short())).inc();
         #[expect(clippy::cast_precision_loss, reason = "a histogram of sizes; 2^53 bytes are out of reach")]
@@ -331,31 +346,4 @@ impl Connection {
 /// The host of a cluster's endpoints; nothing that any service is called for a name that is not ours.
 fn host_of(name: &str) -> Hostname {
     name.parse::<ClusterName>().map_or_else(|_| "".into(), |name| name.host.into())
-}
-
-/// How long a stream lives: a little longer than its connection may, and up to a tenth more, not the same for all, so
-/// that proxies that came together do not come again together.
-fn lifetime(max_age: Duration, number: u64) -> Duration {
-    /// 2^64 over the golden ratio: multiples of it are spread evenly.
-    const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
-    let tenth = max_age / 10;
-    let part = u32::try_from(number.wrapping_mul(SPREAD) >> 48).unwrap_or_default();
-    max_age + Duration::from_millis(10) + tenth * part / (1 << 16)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::*;
-
-    #[test]
-    fn streams_outlive_the_goaway_by_different_parts_of_a_tenth() {
-        let age = Duration::from_mins(30);
-        let lives: BTreeSet<Duration> = (1..=100).map(|number| lifetime(age, number)).collect();
-        assert_eq!(lives.len(), 100);
-        assert!(lives.iter().all(|life| *life > age && *life <= age + age / 10 + Duration::from_millis(10)));
-        let (first, last) = (lives.first().copied().unwrap(), lives.last().copied().unwrap());
-        assert!(last > first + age / 11, "{first:?} to {last:?}");
-    }
 }
