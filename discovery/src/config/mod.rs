@@ -235,6 +235,14 @@ mod tests {
     }
 
     #[test]
+    fn keepalive_without_a_pause_is_refused() {
+        for flag in ["--keepaliveInterval", "--keepaliveTimeout", "--keepaliveMaxServerConnectionAge"] {
+            let faults = check(&["--configDir", "/x", flag, "0s"]).unwrap_err();
+            assert!(faults.len() == 1 && faults[0].starts_with(flag), "{faults:?}");
+        }
+    }
+
+    #[test]
     fn an_unknown_flag_is_an_error() {
         assert!(Cli::try_parse_from(["pilot-discovery", "discovery", "--nope"]).is_err());
     }

@@ -75,11 +75,11 @@ pub(super) struct Reader<'a> {
 impl Reader<'_> {
     pub(super) fn keepalive(&mut self, args: &DiscoveryArgs) -> Keepalive {
         Keepalive {
-            interval: self.span("--keepaliveInterval", &args.keepalive_interval),
-            timeout: self.span("--keepaliveTimeout", &args.keepalive_timeout),
+            interval: self.lasting("--keepaliveInterval", &args.keepalive_interval),
+            timeout: self.lasting("--keepaliveTimeout", &args.keepalive_timeout),
             max_age: match args.keepalive_max_server_connection_age.as_str() {
                 "" | INFINITY => None,
-                text => Some(self.span("--keepaliveMaxServerConnectionAge", text)),
+                text => Some(self.lasting("--keepaliveMaxServerConnectionAge", text)),
             },
             grace: self.span(
                 "--keepaliveMaxServerConnectionAgeGrace",
@@ -155,6 +155,15 @@ impl Reader<'_> {
             self.faults.push(format!("{name}: {why}"));
             Duration::ZERO
         })
+    }
+
+    /// A time that is not zero: pings without a pause, or connections that end at once, are no setting.
+    fn lasting(&mut self, name: &str, text: &str) -> Duration {
+        let (before, span) = (self.faults.len(), self.span(name, text));
+        if span.is_zero() && self.faults.len() == before {
+            self.faults.push(format!("{name}: {text} is no time at all"));
+        }
+        span
     }
 
     fn number<T: FromStr>(&mut self, name: &str, default: T) -> T {
