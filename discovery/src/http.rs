@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use crate::config::Listen;
 use crate::debug;
 use crate::server::Shared;
+use crate::transport::Load;
 use crate::version::VERSION;
 
 /// Opens the first address that the machine has. `:8080` is all addresses of both families where there are both.
@@ -40,6 +41,8 @@ pub(crate) fn monitoring(shared: Arc<Shared>) -> Router {
         .route("/metrics", get(metrics))
         .route("/version", get(|| async { VERSION }))
         .route("/ready", get(ready))
+        .route("/debug/load", get(load))
+        .route("/debug/grpc_connections", get(grpc_connections))
         .merge(debug::routes())
         .with_state(shared)
 }
@@ -56,6 +59,14 @@ async fn ready(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
         None => (StatusCode::OK, "ready\n".to_owned()),
         Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
     }
+}
+
+async fn load(State(shared): State<Arc<Shared>>) -> axum::Json<Load> {
+    axum::Json(shared.load())
+}
+
+async fn grpc_connections(State(shared): State<Arc<Shared>>) -> axum::Json<Vec<serde_json::Value>> {
+    axum::Json(shared.connections.list().iter().map(|peer| peer.page()).collect())
 }
 
 async fn metrics(State(shared): State<Arc<Shared>>) -> impl IntoResponse {

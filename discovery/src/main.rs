@@ -13,6 +13,7 @@ mod moment;
 mod pusher;
 mod server;
 mod source;
+mod transport;
 mod version;
 
 use std::process::ExitCode;

@@ -107,10 +107,10 @@ pub(crate) struct Metrics {
     rejects_by_node: [(&'static str, Family<Reject, Gauge>); 4],
     /// Requests with a nonce that is not the last one.
     pub(crate) expired_nonces: ByType<Counter>,
-    /// Streams that were ended because their client read nothing.
-    pub(crate) write_timeouts: Counter,
     /// Faults of ours.
     pub(crate) internal_errors: Counter,
+    /// What the gRPC ports count.
+    pub(crate) transport: crate::transport::Metrics,
     /// Configuration that cannot be used.
     rejected_configs: Family<RejectedConfig, Gauge>,
     /// What happened to objects that sources read.
@@ -147,8 +147,8 @@ impl Metrics {
             rejects: Family::default(),
             rejects_by_node: ["cds", "eds", "lds", "rds"].map(|kind| (kind, Family::default())),
             expired_nonces: Family::default(),
-            write_timeouts: Counter::default(),
             internal_errors: Counter::default(),
+            transport: crate::transport::Metrics::default(),
             rejected_configs: Family::default(),
             registry_events: Family::default(),
             conflicts: CONFLICTS.map(|(name, _)| (name, Gauge::default())),
@@ -159,6 +159,7 @@ impl Metrics {
 
     fn register(&mut self) {
         let r = &mut self.registry;
+        self.transport.register(r);
         r.register("istiod_uptime_seconds", "Seconds since this instance started", self.uptime.clone());
         r.register("pilot_xds", "Proxies connected over xDS", self.connected.clone());
         r.register("pilot_xds_pushes", "Responses sent", self.pushes.clone());
@@ -188,11 +189,6 @@ impl Metrics {
         for (kind, family) in &self.rejects_by_node {
             r.register(format!("pilot_xds_{kind}_reject"), "Responses that a proxy rejected", family.clone());
         }
-        r.register(
-            "pilot_xds_write_timeout",
-            "Streams ended because their client read nothing",
-            self.write_timeouts.clone(),
-        );
         r.register("pilot_xds_expired_nonce", "Requests with an outdated nonce", self.expired_nonces.clone());
         r.register(
             "pilot_total_xds_internal_errors",

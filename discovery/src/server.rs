@@ -1,15 +1,14 @@
 //! The composition root: builds the parts, runs them as named tasks, and stops them in order.
 //!
 //! ```text
-//!  running ──SIGTERM──▶ draining: not ready, GOAWAY, streams finish what is due ──all gone, or time is up──▶ stopped
+//!  running ──SIGTERM──▶ draining: not ready, nobody accepted, GOAWAY to one after the other ──all gone, or time is up──▶ stopped
 //! ```
 //!
 //! A task that ends early ends the process with its reason: a control plane without one of its parts is worse than
 //! none, because nobody notices.
 
+use std::hash::BuildHasher as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use anyhow::Context as _;
 use pilot_core::model::SourceId;
@@ -17,15 +16,15 @@ use pilot_core::push::PushContext;
 use pilot_core::world::World;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::ads::{self, Ads, Generation, Hub, Quarantine};
-use crate::config::{Config, Keepalive};
+use crate::ads::{self, Generation, Hub, Quarantine};
+use crate::config::{Config, Limits};
 use crate::metrics::Metrics;
 use crate::pusher::Pusher;
 use crate::source::file::{self, FileSourceConfig, FileStatus};
+use crate::transport::{self, Admission, Balance, Connections, Load, Readiness, Transport};
 use crate::{http, mesh};
 
 /// Events a source may be ahead of the pusher; when full, the source waits.
@@ -47,13 +46,19 @@ pub(crate) struct Shared {
     pub(crate) snapshots: watch::Receiver<Arc<PushContext>>,
     /// Name of this instance.
     pub(crate) instance: String,
-    /// How long a connection lives before it is asked to reconnect; `None`: for ever.
-    pub(crate) max_age: Option<Duration>,
-    /// Streams are asked to end.
+    /// Connections of the gRPC ports.
+    pub(crate) connections: Arc<Connections>,
+    /// The gate of new streams.
+    pub(crate) admission: Admission,
+    /// What clients may ask for.
+    pub(crate) limits: Limits,
+    /// No connection is accepted any more.
     pub(crate) draining: CancellationToken,
     /// Everything else is asked to end.
     pub(crate) stop: CancellationToken,
-    synced: AtomicBool,
+    ready: watch::Sender<Readiness>,
+    /// Which instance this is, among those that compare their loads.
+    id: String,
 }
 
 // === impl Shared ===
@@ -61,18 +66,37 @@ pub(crate) struct Shared {
 impl Shared {
     /// Why this instance takes no proxies, if it does not.
     pub(crate) fn not_ready(&self) -> Option<&'static str> {
-        if self.draining.is_cancelled() {
-            Some("shutting down")
-        } else if !self.synced.load(Ordering::Acquire) {
-            Some("sources have not synced")
-        } else {
-            None
+        match *self.ready.borrow() {
+            Readiness::Draining => Some("shutting down"),
+            Readiness::Starting => Some("sources have not synced"),
+            Readiness::Ready => None,
         }
     }
 
     /// The first snapshot is there.
     pub(crate) fn synced(&self) {
-        self.synced.store(true, Ordering::Release);
+        self.ready.send_if_modified(|ready| {
+            let first = *ready == Readiness::Starting;
+            if first {
+                *ready = Readiness::Ready;
+            }
+            first
+        });
+    }
+
+    /// From here on nobody is taken.
+    fn drain(&self) {
+        self.ready.send_replace(Readiness::Draining);
+        self.draining.cancel();
+    }
+
+    /// What this instance holds, for the others.
+    pub(crate) fn load(&self) -> Load {
+        Load {
+            id: self.id.clone(),
+            streams: self.connections.streams(),
+            draining: self.not_ready().is_some(),
+        }
     }
 
     /// The mesh as it is now.
@@ -96,6 +120,8 @@ type Tasks = JoinSet<(&'static str, anyhow::Result<()>)>;
 async fn serve(config: Config) -> anyhow::Result<()> {
     let signals = signals()?;
     let grpc = bind(config.grpc.as_ref()).await?;
+    let secure = bind(config.secure.as_ref().map(|secure| &secure.listen)).await?;
+    let tls = config.secure.as_ref().map(transport::follow_tls).transpose()?;
     let http = bind(config.http.as_ref()).await?;
     let monitoring = bind(config.monitoring.as_ref()).await?;
 
@@ -111,10 +137,13 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         files: files.clone(),
         snapshots,
         instance: config.instance.clone(),
-        max_age: config.keepalive.max_age,
+        connections: Arc::default(),
+        admission: Admission::new(config.limits.opens_per_second),
+        limits: config.limits,
         draining: CancellationToken::new(),
         stop: CancellationToken::new(),
-        synced: AtomicBool::new(false),
+        ready: watch::Sender::new(Readiness::Starting),
+        id: format!("{}-{:08x}", config.instance, std::hash::RandomState::new().hash_one(())),
     });
 
     let mut tasks = Tasks::new();
@@ -137,15 +166,30 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         let router = http::monitoring(shared.clone());
         spawn(&mut tasks, "monitoring server", http::serve(listener, router, shared.clone()));
     }
-    let mut streams = Tasks::new();
-    if let Some(listener) = grpc {
-        spawn(&mut streams, "gRPC server", grpc_server(listener, config.keepalive, shared.clone()));
+    let server = grpc_server(&config, &shared).await;
+    let plaintext = grpc.map(|listener| ("gRPC server", listener, Transport::Plaintext));
+    let encrypted = secure.zip(tls);
+    let encrypted = encrypted.map(|(listener, tls)| ("gRPC server with TLS", listener, Transport::Tls(tls)));
+    for (name, listener, transport) in plaintext.into_iter().chain(encrypted) {
+        spawn(&mut tasks, name, server.clone().accept(listener, transport, shared.draining.clone()));
+    }
+    if !config.peers.is_empty() {
+        let balance = Balance {
+            connections: shared.connections.clone(),
+            metrics: shared.metrics.transport.clone(),
+            peers: config.peers.clone(),
+            id: shared.id.clone(),
+        };
+        let shared = shared.clone();
+        spawn(&mut tasks, "rebalancing", async move {
+            balance.run(|| shared.not_ready().is_none()).await;
+            Ok(())
+        });
     }
 
     let cause = tokio::select! {
         signal = signals => Ok(signal),
         ended = tasks.join_next() => Err(early(ended)),
-        ended = streams.join_next(), if !streams.is_empty() => Err(early(ended)),
     };
     match &cause {
         Ok(signal) => info!(signal, "shutting down"),
@@ -153,8 +197,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         Err(_) => warn!("a part has ended; shutting down"),
     }
     let all = async {
-        shared.draining.cancel();
-        while streams.join_next().await.is_some() {}
+        shared.drain();
+        transport::drain(&shared.connections, config.shutdown).await;
         shared.stop.cancel();
         // The file source has nothing to finish.
         tasks.abort_all();
@@ -195,29 +239,14 @@ async fn bind(listen: Option<&crate::config::Listen>) -> anyhow::Result<Option<t
     }
 }
 
-async fn grpc_server(
-    listener: tokio::net::TcpListener,
-    keepalive: Keepalive,
-    shared: Arc<Shared>,
-) -> anyhow::Result<()> {
-    // Requests are small and answers are large: what limits a client is its own window.
-    let mut builder = tonic::transport::Server::builder()
-        .tcp_nodelay(true)
-        .http2_keepalive_interval(Some(keepalive.interval))
-        .http2_keepalive_timeout(Some(keepalive.timeout))
-        .initial_stream_window_size(1 << 20)
-        .initial_connection_window_size(1 << 20);
-    if let Some(age) = keepalive.max_age {
-        // A GOAWAY, after which our streams end by themselves. With a grace time tonic 0.14 sends no GOAWAY and cuts
-        // the connection at its end.
-        builder = builder.max_connection_age(age);
-    }
-    let draining = shared.draining.clone();
-    builder
-        .add_service(Ads::new(shared))
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), draining.cancelled_owned())
-        .await
-        .context("serve gRPC")
+/// Every gRPC service, on both ports alike.
+async fn grpc_server(config: &Config, shared: &Arc<Shared>) -> transport::Server {
+    let names: Vec<&str> = ads::names().collect();
+    let (reflection, alpha) = transport::reflection(&names);
+    let health = transport::health(&names, shared.ready.subscribe()).await;
+    let routes = ads::routes(shared).add_service(health).add_service(reflection).add_service(alpha);
+    let (connections, metrics) = (shared.connections.clone(), shared.metrics.transport.clone());
+    transport::server(routes, config.keepalive, &config.limits, connections, metrics)
 }
 
 /// The signal that ends the process, when it comes. Signals are taken by a thread of their own.

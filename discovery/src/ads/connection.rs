@@ -8,10 +8,11 @@
 //! changed meanwhile; when it reads again it is told how things stand then.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use pilot_core::model::{NameSet, ResourceSet};
 use pilot_core::push::impact::touched;
 use pilot_core::push::{PushContext, PushRequest};
@@ -19,8 +20,8 @@ use pilot_core::scope::Audience;
 use pilot_core::xds::{Codec, Response, Stream, Verdict, Wanted, Why};
 use pilot_proto::ResourceType;
 use tokio::sync::mpsc;
-use tonic::Status;
-use tracing::{debug, info, warn};
+use tonic::{Code, Status};
+use tracing::{debug, error, info, warn};
 
 use super::hub::{Client, Turn};
 use super::request::{Request, Requests, introduce};
@@ -28,6 +29,7 @@ use super::wire::{Outbox, Permit};
 use crate::metrics::by_type;
 use crate::moment::at;
 use crate::server::Shared;
+use crate::transport::Peer;
 
 /// How long the next response of a type waits for the answer to the last one. A proxy that takes longer is late, not
 /// lost: it is told what is true then.
@@ -35,10 +37,6 @@ const ANSWER: Duration = Duration::from_secs(30);
 
 /// How long a turn lasts at most. A client that cannot take what it is sent goes on without one.
 const TURN: Duration = Duration::from_millis(100);
-
-/// How long a client may read nothing of what it is sent. Longer than it takes keep-alive to find out that the client
-/// is gone, so that this ends those which are there and do not read.
-const WRITE: Duration = Duration::from_mins(1);
 
 /// Which resources of a type have to be generated before the type is offered to the stream again. The rest is what
 /// was last offered.
@@ -66,24 +64,37 @@ struct Connection {
 }
 
 /// Starts the task of a stream.
-pub(super) fn spawn(shared: Arc<Shared>, mut requests: Requests, outbox: Outbox, peer: Option<SocketAddr>) {
+pub(super) fn spawn(shared: Arc<Shared>, mut requests: Requests, outbox: Outbox, peer: Arc<Peer>) {
     tokio::spawn(async move {
-        let end = match introduce(&shared, &mut requests).await {
+        let end = match introduce(&shared, &peer, &mut requests).await {
             Ok((first, proxy)) => {
-                let (client, turns) = shared.hub.join(Arc::new(proxy), peer, requests.spelling());
-                info!(node = %client.id, codec = client.codec, peer = ?client.peer, "new connection");
+                let (client, turns) =
+                    shared.hub.join(Arc::new(proxy), Some(peer.address), requests.spelling());
+                info!(
+                    node = %client.id,
+                    codec = client.codec,
+                    peer = %peer.address,
+                    identities = ?peer.identities,
+                    "new connection"
+                );
                 let version =
                     client.proxy.metadata.istio_version.clone().unwrap_or_else(|| "unknown".to_owned());
                 shared.metrics.connected(&version, 1);
                 let mut connection = Connection::new(shared.clone(), client, turns, requests.codec());
-                let end = connection.run(first, &mut requests, &outbox).await;
+                // What follows a panic is what follows any other end: nobody is left in the hub.
+                let run = connection.run(first, &mut requests, &outbox, &peer);
+                let end = AssertUnwindSafe(run).catch_unwind().await;
                 connection.close();
                 shared.metrics.connected(&version, -1);
-                end
+                end.unwrap_or_else(|_| {
+                    error!("the task of a stream has panicked; its stream ends");
+                    shared.metrics.internal_errors.inc();
+                    Status::internal("the stream's task has failed")
+                })
             }
             Err(end) => end,
         };
-        outbox.end(end).await;
+        outbox.end(end);
     });
 }
 
@@ -113,10 +124,11 @@ impl Connection {
     }
 
     /// Serves the stream; returns how it ends.
-    async fn run(&mut self, first: Request, requests: &mut Requests, outbox: &Outbox) -> Status {
+    async fn run(&mut self, first: Request, requests: &mut Requests, outbox: &Outbox, peer: &Peer) -> Status {
         self.on_request(&first);
-        let draining = self.shared.draining.clone();
-        let old = self.shared.max_age.map(|age| Instant::now() + lifetime(age, self.client.number));
+        let limit = self.shared.limits.send;
+        let shared = self.shared.clone();
+        let mut ended = std::pin::pin!(peer.ended());
         loop {
             let due = self.stream.next_due();
             if due.is_none() {
@@ -125,25 +137,21 @@ impl Connection {
             self.blocked = due.and(self.blocked.or_else(|| Some(Instant::now())));
             let turn_ends = self.turn.as_ref().map(|turn| turn.began + TURN);
             let late = self.unanswered.values().min().map(|sent| *sent + ANSWER);
-            let stuck = self.blocked.map_or(WRITE, |since| WRITE.saturating_sub(since.elapsed()));
+            let left = self.blocked.map_or(limit, |since| limit.saturating_sub(since.elapsed()));
             // In no order: neither a client that asks without end nor a mesh that changes without end starves the other.
             tokio::select! {
-                permit = outbox.reserve(stuck), if due.is_some() => {
+                permit = outbox.reserve(left), if due.is_some() => {
                     self.blocked = None;
                     let sent = match (permit, due) {
                         (Ok(permit), Some(kind)) => self.respond(kind, permit).await,
                         (Ok(_), None) => Ok(()),
-                        (Err(end), _) => Err(end),
+                        (Err(end), _) => Err(self.unread(end)),
                     };
                     if let Err(end) = sent {
-                        if end.code() == tonic::Code::DeadlineExceeded {
-                            self.shared.metrics.write_timeouts.inc();
-                            warn!(node = %self.client.id, after = ?WRITE, "the client reads nothing; ending its stream");
-                        }
                         return end;
                     }
                 }
-                request = requests.next() => match request {
+                request = requests.next(&shared) => match request {
                     Ok(Some(request)) => self.on_request(&request),
                     Ok(None) => return Status::ok(""),
                     Err(status) => {
@@ -154,11 +162,18 @@ impl Connection {
                 Some(turn) = self.turns.recv() => self.on_turn(turn),
                 () = at(turn_ends) => self.end_turn(),
                 () = at(late) => self.waive(),
-                // The connection got its GOAWAY before: the client opens another one, maybe to another replica.
-                () = at(old) => return Status::ok(""),
-                () = draining.cancelled() => return Status::unavailable("shutting down"),
+                // The connection got its GOAWAY before: the client opens another one, maybe to another instance.
+                end = ended.as_mut() => return end,
             }
         }
+    }
+
+    fn unread(&self, end: Status) -> Status {
+        if end.code() == Code::DeadlineExceeded {
+            self.shared.metrics.transport.write_timeouts.inc();
+            warn!(node = %self.client.id, %end, "the client does not read; its stream ends");
+        }
+        end
     }
 
     fn on_request(&mut self, request: &Request) {
@@ -271,7 +286,7 @@ impl Connection {
     }
 
     /// Generates and sends what is due of a type, if it is news.
-    async fn respond(&mut self, kind: ResourceType, permit: Permit<'_>) -> Result<(), Status> {
+    async fn respond(&mut self, kind: ResourceType, permit: Permit) -> Result<(), Status> {
         let started = Instant::now();
         let offered = self.offer(kind).await?;
         let version = self.shared.generation.version(&self.snapshot);
@@ -317,7 +332,7 @@ impl Connection {
         }
     }
 
-    fn send(&mut self, response: &Response, permit: Permit<'_>) -> Result<(), Status> {
+    fn send(&mut self, response: &Response, permit: Permit) -> Result<(), Status> {
         let kind = response.kind;
         let parts = response.encode();
         let size: usize = parts.iter().map(bytes::Bytes::len).sum();
@@ -365,32 +380,5 @@ impl Connection {
             self.shared.metrics.accepted(kind.short(), &self.client.proxy.id.to_string(), *code);
         }
         info!(node = %self.client.id, "connection has ended");
-    }
-}
-
-/// How long a stream lives: a little longer than its connection may, and up to a tenth more, not the same for all, so
-/// that proxies that came together do not come again together.
-fn lifetime(max_age: Duration, number: u64) -> Duration {
-    /// 2^64 over the golden ratio: multiples of it are spread evenly.
-    const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
-    let tenth = max_age / 10;
-    let part = u32::try_from(number.wrapping_mul(SPREAD) >> 48).unwrap_or_default();
-    max_age + Duration::from_millis(10) + tenth * part / (1 << 16)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::*;
-
-    #[test]
-    fn streams_outlive_the_goaway_by_different_parts_of_a_tenth() {
-        let age = Duration::from_mins(30);
-        let lives: BTreeSet<Duration> = (1..=100).map(|number| lifetime(age, number)).collect();
-        assert_eq!(lives.len(), 100);
-        assert!(lives.iter().all(|life| *life > age && *life <= age + age / 10 + Duration::from_millis(10)));
-        let (first, last) = (lives.first().copied().unwrap(), lives.last().copied().unwrap());
-        assert!(last > first + age / 11, "{first:?} to {last:?}");
     }
 }

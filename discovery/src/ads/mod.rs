@@ -1,4 +1,4 @@
-//! The aggregated discovery service: one task for each Envoy stream.
+//! xDS: one task for each Envoy stream.
 //!
 //! ```text
 //!  Envoy ══HTTP/2══ wire (gRPC frames) ══ connection (one task) ──▶ pilot_core::xds::Stream
@@ -12,9 +12,10 @@ mod generation;
 mod hub;
 mod quarantine;
 mod request;
+mod services;
 mod wire;
 
 pub(crate) use generation::Generation;
 pub(crate) use hub::{Client, Hub, dispatch};
 pub(crate) use quarantine::Quarantine;
-pub(crate) use wire::Ads;
+pub(crate) use services::{names, routes};

@@ -1,21 +1,44 @@
-//! What clients say: requests in either variant of the protocol, and the introduction that the first one must be.
+//! What clients say: requests in either variant of the protocol, within their limits, and the introduction that the
+//! first one must be.
 
-use std::time::Duration;
+mod limits;
+
+use std::time::{Duration, Instant};
 
 use pilot_core::model::Proxy;
 use pilot_core::xds::Codec;
+use pilot_proto::ResourceType;
 use pilot_proto::envoy::config::core::v3::Node;
 use pilot_proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
-use tonic::{Status, Streaming};
+use tonic::body::Body;
+use tonic::codec::Codec as _;
+use tonic::{Code, Status, Streaming};
+use tonic_prost::ProstCodec;
 use tracing::warn;
 
+pub(super) use self::limits::Refusal;
+use crate::config::Limits;
 use crate::server::Shared;
+use crate::transport::{Bucket, Peer, Verdict};
 
 /// How long a client may take to introduce itself.
-const INTRODUCTION: Duration = Duration::from_secs(30);
+const INTRODUCTION: Duration = Duration::from_secs(10);
+
+/// Requests a second on one stream, for long. Twenty times what a proxy answers that is pushed to ten times a second.
+const RATE: f64 = 500.0;
+
+/// Requests at once: a gRPC client may subscribe to one name a request.
+const BURST: f64 = 10_000.0;
 
 /// The requests of a stream, in either variant.
-pub(super) enum Requests {
+pub(super) struct Requests {
+    stream: Stream,
+    only: Option<ResourceType>,
+    limits: Limits,
+    bucket: Bucket,
+}
+
+enum Stream {
     Sotw(Streaming<DiscoveryRequest>),
     Delta(Streaming<DeltaDiscoveryRequest>),
 }
@@ -27,10 +50,14 @@ pub(super) enum Request {
 }
 
 /// The first request, which must say who the client is.
-pub(super) async fn introduce(shared: &Shared, requests: &mut Requests) -> Result<(Request, Proxy), Status> {
+pub(super) async fn introduce(
+    shared: &Shared,
+    peer: &Peer,
+    requests: &mut Requests,
+) -> Result<(Request, Proxy), Status> {
     let first = tokio::select! {
-        () = shared.draining.cancelled() => return Err(Status::unavailable("shutting down")),
-        first = tokio::time::timeout(INTRODUCTION, requests.next()) => first,
+        end = peer.ended() => return Err(end),
+        first = tokio::time::timeout(INTRODUCTION, requests.next(shared)) => first,
     };
     let first = first.map_err(|_| Status::deadline_exceeded("no request came"))??;
     let first = first.ok_or_else(|| Status::ok(""))?;
@@ -43,30 +70,77 @@ pub(super) async fn introduce(shared: &Shared, requests: &mut Requests) -> Resul
     Ok((first, proxy))
 }
 
+fn streaming<M: prost::Message + Default + 'static>(body: Body, limits: Limits) -> Streaming<M> {
+    Streaming::new_request(ProstCodec::<M, M>::default().decoder(), body, None, Some(limits.message))
+}
+
 // === impl Requests ===
 
 impl Requests {
-    pub(super) async fn next(&mut self) -> Result<Option<Request>, Status> {
-        match self {
-            Self::Sotw(stream) => Ok(stream.message().await?.map(Request::Sotw)),
-            Self::Delta(stream) => Ok(stream.message().await?.map(Request::Delta)),
+    /// State of the world; `only`: of this type.
+    pub(super) fn sotw(body: Body, only: Option<ResourceType>, limits: Limits) -> Self {
+        Self::over(Stream::Sotw(streaming(body, limits)), only, limits)
+    }
+
+    /// Incremental; `only`: of this type.
+    pub(super) fn delta(body: Body, only: Option<ResourceType>, limits: Limits) -> Self {
+        Self::over(Stream::Delta(streaming(body, limits)), only, limits)
+    }
+
+    fn over(stream: Stream, only: Option<ResourceType>, limits: Limits) -> Self {
+        Self { stream, only, limits, bucket: Bucket::new(RATE, BURST, Instant::now()) }
+    }
+
+    /// The next request; nothing: the client has said all it had to say. An error ends the stream. Cancelling loses
+    /// nothing.
+    pub(super) async fn next(&mut self, shared: &Shared) -> Result<Option<Request>, Status> {
+        let request = match &mut self.stream {
+            Stream::Sotw(stream) => stream.message().await.map(|request| request.map(Request::Sotw)),
+            Stream::Delta(stream) => stream.message().await.map(|request| request.map(Request::Delta)),
+        };
+        let checked = match request {
+            // As tonic says that a message is too long; gRPC has another code for it.
+            Err(status) if status.code() == Code::OutOfRange => {
+                Err(Refusal::Message(status.message().to_owned()))
+            }
+            Err(status) => return Err(status),
+            Ok(None) => return Ok(None),
+            Ok(Some(request)) => self.admit(request),
+        };
+        checked.map(Some).map_err(|refusal| {
+            warn!(%refusal, "request refused");
+            shared.metrics.transport.refused(refusal.reason());
+            refusal.into()
+        })
+    }
+
+    fn admit(&mut self, mut request: Request) -> Result<Request, Refusal> {
+        if self.bucket.take(Instant::now(), Duration::ZERO) != Verdict::Now {
+            return Err(Refusal::Flood(RATE));
         }
+        request.check(&self.limits)?;
+        if let Some(only) = self.only {
+            request.restrict(only)?;
+        }
+        Ok(request)
     }
 
     pub(super) const fn codec(&self) -> Codec {
-        match self {
-            Self::Sotw(_) => Codec::Sotw,
-            Self::Delta(_) => Codec::Delta,
+        match self.stream {
+            Stream::Sotw(_) => Codec::Sotw,
+            Stream::Delta(_) => Codec::Delta,
         }
     }
 
     pub(super) const fn spelling(&self) -> &'static str {
-        match self {
-            Self::Sotw(_) => "GRPC",
-            Self::Delta(_) => "DELTA_GRPC",
+        match self.stream {
+            Stream::Sotw(_) => "GRPC",
+            Stream::Delta(_) => "DELTA_GRPC",
         }
     }
 }
+
+// === impl Request ===
 
 impl Request {
     const fn node(&self) -> Option<&Node> {

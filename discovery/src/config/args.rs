@@ -63,6 +63,18 @@ pub(crate) struct DiscoveryArgs {
     /// Plaintext xDS; empty: off.
     #[arg(long, value_name = "ADDR", default_value = ":15010")]
     pub(crate) grpc_addr: String,
+    /// xDS over TLS; off without --tlsCertFile and --tlsKeyFile.
+    #[arg(long = "secureGRPCAddr", alias = "secureGrpcAddr", value_name = "ADDR", default_value = ":15012")]
+    pub(crate) secure_grpc_addr: String,
+    /// Certificate of this server in PEM; read again when it changes.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tls_cert_file: Option<PathBuf>,
+    /// Its private key in PEM; read again when it changes.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tls_key_file: Option<PathBuf>,
+    /// Roots of client certificates in PEM, which are verified where they are given; read again when it changes.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca_cert_file: Option<PathBuf>,
     /// /ready and /debug; empty: off.
     #[arg(long, value_name = "ADDR", default_value = ":8080")]
     pub(crate) http_addr: String,
@@ -70,15 +82,18 @@ pub(crate) struct DiscoveryArgs {
     #[arg(long, value_name = "ADDR", default_value = ":15014")]
     pub(crate) monitoring_addr: String,
     /// How often idle gRPC connections are pinged.
-    #[arg(long, value_name = "DURATION", default_value = "30s")]
+    #[arg(long, env = "GRPC_KEEPALIVE_INTERVAL", value_name = "DURATION", default_value = "30s")]
     pub(crate) keepalive_interval: String,
     /// How long a ping may stay unanswered.
-    #[arg(long, value_name = "DURATION", default_value = "10s")]
+    #[arg(long, env = "GRPC_KEEPALIVE_TIMEOUT", value_name = "DURATION", default_value = "10s")]
     pub(crate) keepalive_timeout: String,
-    /// How long a gRPC connection lives before it is asked to reconnect (with up to 10 % of jitter); empty: for ever.
+    /// How long a gRPC connection lives before it is asked to reconnect (10 % more or less); empty: for ever.
     #[arg(long, value_name = "DURATION", default_value = "")]
     pub(crate) keepalive_max_server_connection_age: String,
-    /// How long the process may take to stop.
+    /// How long a gRPC connection that was asked to may take to end.
+    #[arg(long, value_name = "DURATION", default_value = "10s")]
+    pub(crate) keepalive_max_server_connection_age_grace: String,
+    /// How long the process may take to stop; streams are told to end at moments spread over most of it.
     #[arg(long, value_name = "DURATION", default_value = "10s")]
     pub(crate) shutdown_duration: String,
     /// Levels by scope: `info`, `default:info,ads:debug`. Levels: none, error, warn, info, debug, trace.

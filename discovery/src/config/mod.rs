@@ -1,6 +1,7 @@
 //! From the raw command line and environment to a checked configuration; all faults are reported at once.
 
 pub(crate) mod args;
+mod transport;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use args::DiscoveryArgs;
 use pilot_core::push::debounce::Params;
 use pilot_proto::duration;
+pub(crate) use transport::{Keepalive, Limits, Secure};
 
 use crate::logging::Logging;
 
@@ -31,8 +33,14 @@ pub(crate) struct Config {
     pub(crate) http: Option<Listen>,
     /// Where to listen; `None`: not at all.
     pub(crate) monitoring: Option<Listen>,
+    /// xDS over TLS; `None`: not at all.
+    pub(crate) secure: Option<Secure>,
     /// gRPC keepalive.
     pub(crate) keepalive: Keepalive,
+    /// What clients may ask for.
+    pub(crate) limits: Limits,
+    /// Monitoring ports of all instances, to compare loads with; none: nobody is told to leave for that.
+    pub(crate) peers: Vec<String>,
     /// How long changes are gathered before a push.
     pub(crate) debounce: Params,
     /// How many proxies are pushed to at a time. `PILOT_PUSH_THROTTLE`; 0 or nothing: 15 and 5 for each core, at most
@@ -53,17 +61,6 @@ pub(crate) struct Listen {
     pub(crate) flag: &'static str,
     /// To be tried in turn: `:15010` means all addresses, of IPv6 too where the kernel has it.
     pub(crate) addresses: Vec<SocketAddr>,
-}
-
-/// How connections are kept alive and ended.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Keepalive {
-    /// Between pings of an idle connection.
-    pub(crate) interval: Duration,
-    /// Until an unanswered ping ends it.
-    pub(crate) timeout: Duration,
-    /// Until it is asked to reconnect; `None`: never.
-    pub(crate) max_age: Option<Duration>,
 }
 
 // === impl Config ===
@@ -90,22 +87,18 @@ impl Config {
             }
         };
         let grpc = listen("--grpcAddr", &args.grpc_addr);
+        let secure = listen("--secureGRPCAddr", &args.secure_grpc_addr);
         let http = listen("--httpAddr", &args.http_addr);
         let monitoring = listen("--monitoringAddr", &args.monitoring_addr);
+        let mut reader = transport::Reader { lookup: &|name| environment(&[name]), faults: &mut faults };
+        let keepalive = reader.keepalive(args);
+        let secure = reader.secure(args, secure);
+        let (limits, peers) = (reader.limits(), reader.peers());
         let mut span = |flag, text: &str| {
             duration::parse(text).unwrap_or_else(|why| {
                 faults.push(format!("{flag}: {why}"));
                 Duration::ZERO
             })
-        };
-        let keepalive = Keepalive {
-            interval: span("--keepaliveInterval", &args.keepalive_interval),
-            timeout: span("--keepaliveTimeout", &args.keepalive_timeout),
-            max_age: match args.keepalive_max_server_connection_age.as_str() {
-                // Istio prints its default, the largest int64 of nanoseconds, as 2562047h47m16.854775807s.
-                "" | "2562047h47m16.854775807s" => None,
-                text => Some(span("--keepaliveMaxServerConnectionAge", text)),
-            },
         };
         let debounce = Params {
             after: span(
@@ -149,7 +142,10 @@ impl Config {
             grpc,
             http,
             monitoring,
+            secure,
             keepalive,
+            limits,
+            peers,
             debounce,
             push_throttle,
             shutdown,
@@ -210,6 +206,23 @@ mod tests {
     }
 
     #[test]
+    fn tls_takes_a_certificate_and_a_key() {
+        let secure = |flags: &[&str]| {
+            check(&[&["--configDir", "/x"][..], flags].concat()).map(|config| config.secure.is_some())
+        };
+        assert_eq!(secure(&[]), Ok(false));
+        assert_eq!(secure(&["--tlsCertFile", "c", "--tlsKeyFile", "k"]), Ok(true));
+        assert_eq!(secure(&["--tlsCertFile", "c", "--tlsKeyFile", "k", "--secureGRPCAddr", ""]), Ok(false));
+        for (flags, flag) in [
+            (["--tlsCertFile", "c"], "--tlsKeyFile"),
+            (["--tlsKeyFile", "k"], "--tlsCertFile"),
+            (["--caCertFile", "a"], "--caCertFile"),
+        ] {
+            assert!(secure(&flags).is_err_and(|faults| faults[0].starts_with(flag)), "{flags:?}");
+        }
+    }
+
+    #[test]
     fn an_empty_address_is_off() {
         assert_eq!(check(&["--configDir", "/x", "--httpAddr", ""]).unwrap().http, None);
     }
@@ -236,6 +249,14 @@ mod tests {
                 "--log_output_level"
             ]
         );
+    }
+
+    #[test]
+    fn keepalive_without_a_pause_is_refused() {
+        for flag in ["--keepaliveInterval", "--keepaliveTimeout", "--keepaliveMaxServerConnectionAge"] {
+            let faults = check(&["--configDir", "/x", flag, "0s"]).unwrap_err();
+            assert!(faults.len() == 1 && faults[0].starts_with(flag), "{faults:?}");
+        }
     }
 
     #[test]

@@ -1,0 +1,53 @@
+//! The load of an instance, as it tells it to the others and as it asks them for theirs.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper_util::rt::TokioIo;
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpStream;
+
+/// How long another instance may take to answer.
+pub(super) const PATIENCE: Duration = Duration::from_secs(1);
+
+/// An answer takes a hundred bytes.
+const ANSWER: usize = 4 << 10;
+
+/// What an instance holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Load {
+    /// Which instance, whatever its address.
+    pub(crate) id: String,
+    /// xDS streams open.
+    pub(crate) streams: usize,
+    /// Whether it takes no more: it ends, or has not begun.
+    pub(crate) draining: bool,
+}
+
+/// Asks the monitoring port of an instance.
+pub(super) async fn ask(address: SocketAddr) -> anyhow::Result<Load> {
+    let exchange = async {
+        let stream = TcpStream::connect(address).await.context("connect")?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        let request = http::Request::get("/debug/load")
+            .header(http::header::HOST, address.to_string())
+            .body(Empty::<Bytes>::new())?;
+        let exchange = async {
+            let response = sender.send_request(request).await.context("GET /debug/load")?;
+            ensure!(response.status() == http::StatusCode::OK, "GET /debug/load: {}", response.status());
+            let body = Limited::new(response.into_body(), ANSWER).collect().await;
+            let body = body.map_err(|error| anyhow::anyhow!("read the answer: {error}"))?;
+            serde_json::from_slice(&body.to_bytes()).context("read the answer")
+        };
+        tokio::pin!(connection);
+        tokio::select! {
+            answer = exchange => answer,
+            // It only ends first when it breaks.
+            ended = &mut connection => Err(ended.err().map_or_else(|| anyhow::anyhow!("it closed"), Into::into)),
+        }
+    };
+    tokio::time::timeout(PATIENCE, exchange).await.context("no answer in time")?
+}

@@ -1,0 +1,88 @@
+//! When connections leave, so that those that came together do not come again together: pure arithmetic, and dice.
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::time::Duration;
+
+/// The most that lies between two streams told to leave. A few are through at once; many are spread over all the time
+/// there is.
+const WIDEST_GAP: Duration = Duration::from_millis(20);
+
+/// From 0 to 1, differently each time. For spreading, not for secrets.
+pub(crate) fn dice() -> f64 {
+    // Keys differ with every `RandomState`, and the first of a thread come from the system.
+    let drawn = u32::try_from(RandomState::new().hash_one(()) >> 32).unwrap_or_default();
+    f64::from(drawn) / f64::from(u32::MAX)
+}
+
+/// How long a connection lives: its age with up to a tenth more or less, as gRPC does it.
+pub(crate) fn jittered(age: Duration, dice: f64) -> Duration {
+    age.mul_f64(0.9 + 0.2 * dice.clamp(0.0, 1.0))
+}
+
+/// When each of these connections is told to leave, as a time from now: in the order given, evenly over `window` by the
+/// streams they carry, and no slower than it needs to be. One without streams goes with the one before it.
+pub(crate) fn spread(streams: &[usize], window: Duration) -> Vec<Duration> {
+    let total: usize = streams.iter().sum();
+    let count = u32::try_from(total.max(1)).unwrap_or(u32::MAX);
+    let gap = (window / count).min(WIDEST_GAP);
+    let mut before = 0_u32;
+    let moments = streams.iter().map(|streams| {
+        let moment = gap.saturating_mul(before);
+        before = before.saturating_add(u32::try_from(*streams).unwrap_or(u32::MAX));
+        moment
+    });
+    moments.collect()
+}
+
+/// A random order of the numbers below `count`.
+pub(crate) fn shuffled(count: usize) -> Vec<usize> {
+    let state = RandomState::new();
+    let mut order: Vec<usize> = (0..count).collect();
+    order.sort_by_cached_key(|number| state.hash_one(number));
+    order
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_life_is_its_age_within_a_tenth() {
+        let age = Duration::from_mins(30);
+        assert_eq!(jittered(age, 0.0), Duration::from_mins(27));
+        assert_eq!(jittered(age, 0.5), age);
+        assert_eq!(jittered(age, 1.0), Duration::from_mins(33));
+        let lives: Vec<Duration> = (0..1000).map(|_| jittered(age, dice())).collect();
+        let below = lives.iter().filter(|life| **life < age).count();
+        assert!((400..600).contains(&below), "{below} of 1000 live shorter");
+    }
+
+    #[test]
+    fn many_leave_evenly_and_few_leave_soon() {
+        let ms = Duration::from_millis;
+        for (streams, window, expected) in [
+            (vec![], ms(1000), vec![]),
+            (vec![1, 1, 1], ms(1000), vec![0, 20, 40]),
+            (vec![1; 4], ms(40), vec![0, 10, 20, 30]),
+            // One that carries many takes their time.
+            (vec![3, 0, 1], ms(40), vec![0, 30, 30]),
+            (vec![0, 0], ms(40), vec![0, 0]),
+        ] {
+            assert_eq!(
+                spread(&streams, window),
+                expected.into_iter().map(ms).collect::<Vec<_>>(),
+                "{streams:?}"
+            );
+        }
+        let five_thousand = spread(&[1; 5000], Duration::from_secs(7));
+        assert!(five_thousand.last().is_some_and(|last| *last < Duration::from_secs(7) && *last > ms(6900)));
+    }
+
+    #[test]
+    fn a_shuffle_loses_nobody_and_changes() {
+        let mut order = shuffled(100);
+        assert_ne!(order, shuffled(100), "the same order twice");
+        order.sort_unstable();
+        assert_eq!(order, (0..100).collect::<Vec<_>>());
+    }
+}

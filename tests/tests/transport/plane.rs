@@ -1,0 +1,85 @@
+//! A control plane with an environment of its own.
+
+use std::net::SocketAddr;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use pilot_tests::manifest::{Folder, Port, service};
+use pilot_tests::mesh::START;
+use pilot_tests::net::{free_port, get_ok, local};
+use pilot_tests::process::Process;
+use pilot_tests::programs::programs;
+use pilot_tests::wait::eventually;
+
+/// How long anything here may take before a test has waited in vain.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(crate) struct Plane {
+    pub(crate) process: Process,
+    pub(crate) folder: Folder,
+    pub(crate) grpc: SocketAddr,
+    pub(crate) http: SocketAddr,
+    pub(crate) monitoring: SocketAddr,
+    /// Holds its files as long as it runs.
+    _dir: tempfile::TempDir,
+}
+
+/// What differs from one test to the next.
+#[derive(Default)]
+pub(crate) struct Setup<'a> {
+    pub(crate) flags: &'a [&'a str],
+    pub(crate) environment: &'a [(&'a str, &'a str)],
+    pub(crate) monitoring: Option<SocketAddr>,
+}
+
+impl Plane {
+    pub(crate) async fn start(setup: Setup<'_>) -> Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let folder = Folder::create(dir.path().join("config"))?;
+        folder.write("web.yaml", &[service("web", "10.0.0.1", &[Port::new("http", 80, 8080)])])?;
+        let (grpc, http) = (local(free_port()?), local(free_port()?));
+        let monitoring = setup.monitoring.map_or_else(|| free_port().map(local), Ok)?;
+        let mut command = Command::new(&programs()?.discovery);
+        command.args(["discovery", "--configDir"]).arg(folder.path()).current_dir(dir.path());
+        command.args(["--grpcAddr", &grpc.to_string(), "--httpAddr", &http.to_string()]);
+        command.args(["--monitoringAddr", &monitoring.to_string()]).args(setup.flags);
+        command.envs(setup.environment.iter().copied());
+        let process = Process::spawn("discovery", &mut command, dir.path())?;
+        let ready =
+            eventually(START, "pilot-discovery is ready", async || get_ok(http, "/ready").await.map(drop));
+        ready.await.with_context(|| process.tail(30))?;
+        Ok(Self { process, folder, grpc, http, monitoring, _dir: dir })
+    }
+
+    /// A service comes: everybody is pushed to.
+    pub(crate) fn change(&self, name: &str) -> Result<()> {
+        let ports = [Port::new("http", 81, 8081)];
+        self.folder.write(&format!("{name}.yaml"), &[service(name, "10.0.0.2", &ports)])
+    }
+
+    /// Waits until a line of the metrics reads so.
+    pub(crate) async fn counts(&self, line: &str) -> Result<()> {
+        let counted = eventually(PATIENCE, line, async || {
+            let page = get_ok(self.monitoring, "/metrics").await?;
+            let name = line.split(['{', ' ']).next().unwrap_or_default();
+            let lines: Vec<&str> = page.lines().filter(|line| line.starts_with(name)).collect();
+            anyhow::ensure!(lines.contains(&line), "{lines:?}");
+            Ok(())
+        });
+        counted.await
+    }
+
+    /// xDS streams open.
+    pub(crate) async fn streams(&self) -> Result<u64> {
+        let load: serde_json::Value = serde_json::from_str(&get_ok(self.monitoring, "/debug/load").await?)?;
+        load["streams"].as_u64().with_context(|| load.to_string())
+    }
+
+    /// Resident memory in MiB.
+    pub(crate) fn memory(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.pid()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
+        Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? >> 10)
+    }
+}

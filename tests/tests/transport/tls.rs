@@ -1,0 +1,169 @@
+//! xDS over TLS: who the server is, who the client is, and a key pair that is replaced.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use pilot_tests::net::{free_port, get_ok, local};
+use pilot_tests::wait::eventually;
+use rcgen::{CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+use super::plane::{PATIENCE, Plane, Setup};
+
+const IDENTITY: &str = "spiffe://cluster.local/ns/default/sa/shop";
+
+/// A root that signs.
+type Authority = CertifiedIssuer<'static, KeyPair>;
+
+/// A certificate and its key, as PEM and as DER.
+struct Pair {
+    certificate: CertificateDer<'static>,
+    certificate_pem: String,
+    key: KeyPair,
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", BASE64_STANDARD.encode(der))
+}
+
+fn authority() -> Result<Authority> {
+    let mut params = CertificateParams::new(Vec::new())?;
+    params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    Ok(CertifiedIssuer::self_signed(params, KeyPair::generate()?)?)
+}
+
+fn pair(authority: &Authority, name: SanType) -> Result<Pair> {
+    let key = KeyPair::generate()?;
+    let mut params = CertificateParams::new(Vec::new())?;
+    params.subject_alt_names = vec![name];
+    let certificate = params.signed_by(&key, authority)?;
+    Ok(Pair {
+        certificate: certificate.der().clone(),
+        certificate_pem: pem("CERTIFICATE", certificate.der()),
+        key,
+    })
+}
+
+fn server(authority: &Authority) -> Result<Pair> {
+    pair(authority, SanType::DnsName("istiod.istio-system.svc".try_into()?))
+}
+
+fn client(authority: &Authority) -> Result<Pair> {
+    pair(authority, SanType::URI(IDENTITY.try_into()?))
+}
+
+/// Connects, and says enough HTTP/2 for the server to answer.
+async fn shake_hands(
+    to: SocketAddr,
+    trusts: &Authority,
+    shows: Option<&Pair>,
+) -> Result<TlsStream<TcpStream>> {
+    let mut roots = RootCertStore::empty();
+    roots.add(trusts.der().clone())?;
+    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots);
+    let mut config = match shows {
+        None => config.with_no_client_auth(),
+        Some(pair) => {
+            let key = PrivateKeyDer::Pkcs8(pair.key.serialized_der().to_vec().into());
+            config.with_client_auth_cert(vec![pair.certificate.clone()], key)?
+        }
+    };
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let stream = TcpStream::connect(to).await?;
+    let name = ServerName::try_from("istiod.istio-system.svc")?;
+    let mut stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
+    ensure!(stream.get_ref().1.alpn_protocol() == Some(b"h2"), "no h2");
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await?;
+    stream.write_all(&super::raw::frame(super::raw::SETTINGS, 0, 0, &[])).await?;
+    // In TLS 1.3 the server judges the client's certificate after the client is done: its first frame says that it did.
+    let read = tokio::time::timeout(PATIENCE, stream.read_exact(&mut [0; 9])).await;
+    read.context("no settings came")??;
+    Ok(stream)
+}
+
+/// A control plane with this key pair, which trusts clients of this root.
+struct Secure {
+    plane: Plane,
+    to: SocketAddr,
+    files: tempfile::TempDir,
+}
+
+impl Secure {
+    async fn start(shows: &Pair, trusts: &Authority) -> Result<Self> {
+        let files = tempfile::tempdir()?;
+        let to = local(free_port()?);
+        let path = |name: &str| files.path().join(name).display().to_string();
+        let (certificate, key, roots) = (path("cert.pem"), path("key.pem"), path("root.pem"));
+        fs::write(&certificate, &shows.certificate_pem)?;
+        fs::write(&key, pem("PRIVATE KEY", shows.key.serialized_der()))?;
+        fs::write(&roots, pem("CERTIFICATE", trusts.der()))?;
+        let address = to.to_string();
+        let flags = ["--secureGRPCAddr", &address, "--tlsCertFile", &certificate, "--tlsKeyFile", &key];
+        let flags = [&flags[..], &["--caCertFile", &roots]].concat();
+        let plane = Plane::start(Setup { flags: &flags, ..Setup::default() }).await?;
+        Ok(Self { plane, to, files })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_may_show_a_certificate_and_then_it_has_to_be_good() -> Result<()> {
+    let (ours, theirs) = (authority()?, authority()?);
+    let secure = Secure::start(&server(&ours)?, &ours).await?;
+    let _nobody = shake_hands(secure.to, &ours, None).await?;
+    let _shop = shake_hands(secure.to, &ours, Some(&client(&ours)?)).await?;
+    let known = get_ok(secure.plane.monitoring, "/debug/grpc_connections").await?;
+    let known: Vec<serde_json::Value> = serde_json::from_str(&known)?;
+    let identities: Vec<&serde_json::Value> = known.iter().map(|peer| &peer["identities"]).collect();
+    ensure!(identities == [&serde_json::json!([]), &serde_json::json!([IDENTITY])], "{identities:?}");
+
+    ensure!(shake_hands(secure.to, &ours, Some(&client(&theirs)?)).await.is_err(), "a stranger was let in");
+    ensure!(shake_hands(secure.to, &theirs, None).await.is_err(), "anybody is trusted");
+    secure.plane.counts("pilot_grpc_connections_closed{reason=\"handshake\"} 2").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_key_pair_is_shown_to_the_next_and_half_of_one_to_nobody() -> Result<()> {
+    let (old, new) = (authority()?, authority()?);
+    let secure = Secure::start(&server(&old)?, &old).await?;
+    let mut first = shake_hands(secure.to, &old, None).await?;
+    let next = server(&new)?;
+    fs::write(secure.files.path().join("cert.pem"), &next.certificate_pem)?;
+    let told = eventually(PATIENCE, "the log tells of half a pair", async || {
+        let log = secure.plane.process.log();
+        ensure!(log.contains("the last one holds"), "{log}");
+        Ok(())
+    });
+    told.await?;
+    shake_hands(secure.to, &old, None).await?;
+    fs::write(secure.files.path().join("key.pem"), pem("PRIVATE KEY", next.key.serialized_der()))?;
+    let shown =
+        eventually(PATIENCE, "the new pair is shown", async || shake_hands(secure.to, &new, None).await);
+    shown.await?;
+    // Who is connected stays.
+    first.write_all(&super::raw::frame(super::raw::PING, 0, 0, &[1; 8])).await?;
+    tokio::time::timeout(PATIENCE, first.read_exact(&mut [0; 17])).await.context("no answer")??;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_shake_hands_is_cut() -> Result<()> {
+    let ours = authority()?;
+    let secure = Secure::start(&server(&ours)?, &ours).await?;
+    let mut mute = TcpStream::connect(secure.to).await?;
+    let read = tokio::time::timeout(PATIENCE, mute.read(&mut [0; 1])).await.context("it is never cut")?;
+    ensure!(read.is_ok_and(|bytes| bytes == 0), "something was said");
+    let page = get_ok(secure.plane.http, "/ready").await?;
+    ensure!(page == "ready\n", "{page}");
+    Ok(())
+}
