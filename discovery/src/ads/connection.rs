@@ -18,7 +18,8 @@ use tokio::sync::mpsc;
 use tonic::Status;
 use tracing::{debug, info, warn};
 
-use super::hub::{Client, Turn};
+use super::client::Client;
+use super::hub::Turn;
 use super::request::{Request, Requests, introduce};
 use super::wire::{Outgoing, frame};
 use crate::metrics::by_type;

@@ -1,54 +1,18 @@
 //! Who is connected, and whose turn it is to be pushed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use pilot_core::generate::Rejected;
 use pilot_core::model::{Kind, Proxy};
 use pilot_core::push::{PushQueue, PushRequest};
-use pilot_core::xds::{Status, Wanted};
-use pilot_proto::ResourceType;
 use tokio::sync::{Notify, mpsc};
 
+use super::client::{Client, Via};
 use crate::server::Shared;
-
-/// What one type looks like from outside, for the debug pages.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct TypeStatus {
-    /// What was asked for by name; `None`: everything.
-    pub(crate) names: Option<BTreeSet<Arc<str>>>,
-    /// Nonce of the last response.
-    pub(crate) nonce_sent: String,
-    /// Nonce of the last response that was accepted.
-    pub(crate) nonce_acked: String,
-    /// Why the proxy rejected a response, until it accepts one.
-    pub(crate) last_error: String,
-    /// When the last response was sent.
-    pub(crate) sent: Option<SystemTime>,
-    /// What could not be generated.
-    pub(crate) rejected: Vec<Rejected>,
-}
-
-/// One connected proxy.
-pub(crate) struct Client {
-    /// Counts the connections of this instance.
-    pub(crate) number: u64,
-    /// Istio's connection id, `<pod>.<namespace>-<number>`.
-    pub(crate) id: String,
-    /// Who it is.
-    pub(crate) proxy: Arc<Proxy>,
-    /// Where it connects from.
-    pub(crate) peer: Option<SocketAddr>,
-    /// Since when.
-    pub(crate) connected: SystemTime,
-    /// `SotW` or delta, as the debug pages spell it.
-    pub(crate) codec: &'static str,
-    pushes: mpsc::Sender<Turn>,
-    types: Mutex<BTreeMap<ResourceType, TypeStatus>>,
-}
 
 /// A push whose turn it is.
 pub(crate) struct Turn {
@@ -75,7 +39,7 @@ struct Queue {
 }
 
 /// A lock whose holder panicked still holds a usable value: nothing here is changed in two steps.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -92,16 +56,7 @@ impl Hub {
         let number = self.counter.fetch_add(1, Ordering::Relaxed) + 1;
         // One turn at most is under way: the queue keeps the next until this one is done.
         let (pushes, turns) = mpsc::channel(1);
-        let client = Arc::new(Client {
-            number,
-            id: format!("{}-{number}", proxy.id.id),
-            proxy,
-            peer,
-            connected: SystemTime::now(),
-            codec,
-            pushes,
-            types: Mutex::default(),
-        });
+        let client = Arc::new(Client::new(number, proxy, Via { peer, codec, pushes }));
         lock(&self.clients).insert(number, client.clone());
         (client, turns)
     }
@@ -194,49 +149,6 @@ impl Queue {
         let (number, request) = self.turns.dequeue()?;
         let queued = self.since.remove(&number).unwrap_or_else(Instant::now);
         Some((number, Turn { request, queued }))
-    }
-}
-
-// === impl Client ===
-
-impl Client {
-    /// Whether a push names this proxy itself.
-    fn is_named(&self, request: &PushRequest) -> bool {
-        let mut proxies = request.updated.iter().filter(|key| key.kind == Kind::Proxy);
-        proxies.any(|key| self.proxy.ips.iter().any(|ip| *key.name == *ip.to_string()))
-    }
-
-    /// What every type looks like.
-    pub(crate) fn types(&self) -> BTreeMap<ResourceType, TypeStatus> {
-        lock(&self.types).clone()
-    }
-
-    /// Where a type stands after a request or a response; nothing: it is not watched any more.
-    pub(crate) fn note(&self, kind: ResourceType, status: Option<Status<'_>>) {
-        let mut types = lock(&self.types);
-        let Some(status) = status else {
-            types.remove(&kind);
-            return;
-        };
-        let known = types.entry(kind).or_default();
-        known.names = match status.wanted {
-            Wanted::All => None,
-            Wanted::Names(names) => Some(names.clone()),
-            Wanted::Nothing => Some(BTreeSet::new()),
-        };
-        known.nonce_sent = status.nonce_sent.map_or_else(String::new, |nonce| nonce.as_str().to_owned());
-        known.nonce_acked = status.nonce_acked.map_or_else(String::new, |nonce| nonce.as_str().to_owned());
-        status.last_error.unwrap_or_default().clone_into(&mut known.last_error);
-    }
-
-    /// A response was sent.
-    pub(crate) fn sent(&self, kind: ResourceType) {
-        lock(&self.types).entry(kind).or_default().sent = Some(SystemTime::now());
-    }
-
-    /// What could not be generated of a type.
-    pub(crate) fn report(&self, kind: ResourceType, rejected: Vec<Rejected>) {
-        lock(&self.types).entry(kind).or_default().rejected = rejected;
     }
 }
 

@@ -7,12 +7,14 @@
 //!                                                     generation: scope, cache, pool of threads
 //! ```
 
+mod client;
 mod connection;
 mod generation;
 mod hub;
 mod request;
 mod wire;
 
+pub(crate) use client::Client;
 pub(crate) use generation::Generation;
-pub(crate) use hub::{Client, Hub, dispatch};
+pub(crate) use hub::{Hub, dispatch};
 pub(crate) use wire::Ads;

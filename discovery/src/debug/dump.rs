@@ -34,11 +34,14 @@ async fn section(
     shared: &Shared,
     client: &Client,
     kind: ResourceType,
-    names: Option<BTreeSet<Arc<str>>>,
+    names: Option<Arc<BTreeSet<Arc<str>>>>,
 ) -> anyhow::Result<Option<Value>> {
     let snapshot = shared.snapshot();
     let version = shared.generation.version(&snapshot);
-    let generated = shared.generation.generate(snapshot, client.proxy.clone(), kind, names).await?;
+    let generated = shared
+        .generation
+        .generate(snapshot, client.proxy.clone(), kind, names.map(Arc::unwrap_or_clone))
+        .await?;
     let resources: Vec<Value> = generated
         .resources
         .into_values()

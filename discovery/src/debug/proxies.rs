@@ -29,7 +29,9 @@ fn ads_client(client: &Client) -> Value {
     let watches: BTreeMap<&str, Vec<Arc<str>>> = client
         .types()
         .into_iter()
-        .map(|(kind, status)| (kind.type_url(), status.names.into_iter().flatten().collect()))
+        .map(|(kind, status)| {
+            (kind.type_url(), status.names.iter().flat_map(|names| names.iter()).cloned().collect())
+        })
         .collect();
     let locality = &client.proxy.locality;
     json!({

@@ -1,0 +1,121 @@
+//! One connected proxy as others see it: who it is, and where each type stands.
+//!
+//! The connection's task writes it, debug pages read it. Decides nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
+
+use pilot_core::generate::Rejected;
+use pilot_core::model::{Kind, Proxy};
+use pilot_core::push::PushRequest;
+use pilot_core::xds::{Status, Wanted};
+use pilot_proto::ResourceType;
+use tokio::sync::mpsc;
+
+use super::hub::{Turn, lock};
+
+/// What one type looks like from outside, for the debug pages.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TypeStatus {
+    /// What was asked for by name; `None`: everything. Shared: a thousand idle proxies name the same clusters.
+    pub(crate) names: Option<Arc<BTreeSet<Arc<str>>>>,
+    /// Nonce of the last response.
+    pub(crate) nonce_sent: String,
+    /// Nonce of the last response that was accepted.
+    pub(crate) nonce_acked: String,
+    /// Why the proxy rejected a response, until it accepts one.
+    pub(crate) last_error: String,
+    /// When the last response was sent.
+    pub(crate) sent: Option<SystemTime>,
+    /// What could not be generated.
+    pub(crate) rejected: Vec<Rejected>,
+}
+
+/// One connected proxy.
+pub(crate) struct Client {
+    /// Counts the connections of this instance.
+    pub(crate) number: u64,
+    /// Istio's connection id, `<pod>.<namespace>-<number>`.
+    pub(crate) id: String,
+    /// Who it is.
+    pub(crate) proxy: Arc<Proxy>,
+    /// Where it connects from.
+    pub(crate) peer: Option<SocketAddr>,
+    /// Since when.
+    pub(crate) connected: SystemTime,
+    /// `SotW` or delta, as the debug pages spell it.
+    pub(crate) codec: &'static str,
+    pub(super) pushes: mpsc::Sender<Turn>,
+    types: Mutex<BTreeMap<ResourceType, TypeStatus>>,
+}
+
+/// How a proxy is connected.
+pub(super) struct Via {
+    /// Where it connects from.
+    pub(super) peer: Option<SocketAddr>,
+    /// Which variant of the protocol.
+    pub(super) codec: &'static str,
+    /// Where its turns go.
+    pub(super) pushes: mpsc::Sender<Turn>,
+}
+
+// === impl Client ===
+
+impl Client {
+    /// A proxy that has just connected.
+    pub(super) fn new(number: u64, proxy: Arc<Proxy>, via: Via) -> Self {
+        let Via { peer, codec, pushes } = via;
+        Self {
+            number,
+            id: format!("{}-{number}", proxy.id.id),
+            proxy,
+            peer,
+            connected: SystemTime::now(),
+            codec,
+            pushes,
+            types: Mutex::default(),
+        }
+    }
+
+    /// Whether a push names this proxy itself.
+    pub(super) fn is_named(&self, request: &PushRequest) -> bool {
+        let mut proxies = request.updated.iter().filter(|key| key.kind == Kind::Proxy);
+        proxies.any(|key| self.proxy.ips.iter().any(|ip| *key.name == *ip.to_string()))
+    }
+
+    /// What every type looks like.
+    pub(crate) fn types(&self) -> BTreeMap<ResourceType, TypeStatus> {
+        lock(&self.types).clone()
+    }
+
+    /// Where a type stands after a request or a response; nothing: it is not watched any more.
+    pub(crate) fn note(&self, kind: ResourceType, status: Option<Status<'_>>) {
+        let mut types = lock(&self.types);
+        let Some(status) = status else {
+            types.remove(&kind);
+            return;
+        };
+        let known = types.entry(kind).or_default();
+        match status.wanted {
+            Wanted::All => known.names = None,
+            Wanted::Nothing => known.names = Some(Arc::default()),
+            Wanted::Names(names) if known.names.as_deref() == Some(names) => {}
+            Wanted::Names(names) => known.names = Some(Arc::new(names.clone())),
+        }
+        known.nonce_sent = status.nonce_sent.map_or_else(String::new, |nonce| nonce.as_str().to_owned());
+        known.nonce_acked = status.nonce_acked.map_or_else(String::new, |nonce| nonce.as_str().to_owned());
+        status.last_error.unwrap_or_default().clone_into(&mut known.last_error);
+    }
+
+    /// A response was sent.
+    pub(crate) fn sent(&self, kind: ResourceType) {
+        lock(&self.types).entry(kind).or_default().sent = Some(SystemTime::now());
+    }
+
+    /// What could not be generated of a type.
+    pub(crate) fn report(&self, kind: ResourceType, rejected: Vec<Rejected>) {
+        lock(&self.types).entry(kind).or_default().rejected = rejected;
+    }
+}
