@@ -26,6 +26,7 @@ pub(super) struct Memo<K, V> {
     hasher: RandomState,
     hits: AtomicU64,
     misses: AtomicU64,
+    evictions: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -43,6 +44,8 @@ pub struct Stats {
     pub misses: u64,
     /// Answers that are remembered now.
     pub entries: u64,
+    /// Answers that were forgotten for want of room.
+    pub evictions: u64,
 }
 
 // === impl Memo ===
@@ -57,6 +60,7 @@ impl<K: Clone + Eq + Hash, V: Clone + Debug + PartialEq> Memo<K, V> {
             hasher: RandomState::new(),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
+            evictions: AtomicU64::new(0),
         }
     }
 
@@ -70,7 +74,10 @@ impl<K: Clone + Eq + Hash, V: Clone + Debug + PartialEq> Memo<K, V> {
         }
         self.misses.fetch_add(1, Ordering::Relaxed);
         let answer = make(inputs);
-        self.with_shard(inputs, |shard| shard.insert(inputs.clone(), answer.clone(), self.capacity));
+        self.with_shard(inputs, |shard| {
+            let forgotten = shard.insert(inputs.clone(), answer.clone(), self.capacity);
+            self.evictions.fetch_add(forgotten as u64, Ordering::Relaxed);
+        });
         answer
     }
 
@@ -83,11 +90,33 @@ impl<K: Clone + Eq + Hash, V: Clone + Debug + PartialEq> Memo<K, V> {
             hits: self.hits.load(Ordering::Relaxed),
             misses: self.misses.load(Ordering::Relaxed),
             entries: self.shards.iter().map(count).sum(),
+            evictions: self.evictions.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Forgets every answer.
+    pub(super) fn clear(&self) {
+        for shard in &self.shards {
+            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            *shard = Generations { young: HashMap::new(), old: HashMap::new() };
+        }
+    }
+
+    /// Shows every answer that is remembered, in no order.
+    pub(super) fn each(&self, mut show: impl FnMut(&V)) {
+        for shard in &self.shards {
+            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            shard.young.values().chain(shard.old.values()).for_each(&mut show);
         }
     }
 
     fn remembered(&self, inputs: &K) -> Option<V> {
-        self.with_shard(inputs, |shard| shard.find(inputs, self.capacity)).flatten()
+        self.with_shard(inputs, |shard| {
+            let (answer, forgotten) = shard.find(inputs, self.capacity)?;
+            self.evictions.fetch_add(forgotten as u64, Ordering::Relaxed);
+            Some(answer)
+        })
+        .flatten()
     }
 
     fn with_shard<R>(&self, inputs: &K, act: impl FnOnce(&mut Generations<K, V>) -> R) -> Option<R> {
@@ -101,20 +130,25 @@ impl<K: Clone + Eq + Hash, V: Clone + Debug + PartialEq> Memo<K, V> {
 // === impl Generations ===
 
 impl<K: Clone + Eq + Hash, V: Clone> Generations<K, V> {
-    fn find(&mut self, inputs: &K, capacity: usize) -> Option<V> {
+    /// The answer, and how many others were forgotten for it.
+    fn find(&mut self, inputs: &K, capacity: usize) -> Option<(V, usize)> {
         if let Some(answer) = self.young.get(inputs) {
-            return Some(answer.clone());
+            return Some((answer.clone(), 0));
         }
         let (inputs, answer) = self.old.remove_entry(inputs)?;
-        self.insert(inputs, answer.clone(), capacity);
-        Some(answer)
+        let forgotten = self.insert(inputs, answer.clone(), capacity);
+        Some((answer, forgotten))
     }
 
-    fn insert(&mut self, inputs: K, answer: V, capacity: usize) {
+    /// How many others were forgotten for it.
+    fn insert(&mut self, inputs: K, answer: V, capacity: usize) -> usize {
+        let mut forgotten = 0;
         if self.young.len() >= capacity {
+            forgotten = self.old.len();
             self.old = mem::take(&mut self.young);
         }
         self.young.insert(inputs, answer);
+        forgotten
     }
 }
 
@@ -130,7 +164,12 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(memo.get(&7, |n| n * 2), 14);
         }
-        assert_eq!(memo.stats(), Stats { hits: 2, misses: 1, entries: 1 });
+        assert_eq!(memo.stats(), Stats { hits: 2, misses: 1, entries: 1, evictions: 0 });
+        let mut shown = Vec::new();
+        memo.each(|answer| shown.push(*answer));
+        assert_eq!(shown, [14]);
+        memo.clear();
+        assert_eq!(memo.stats().entries, 0);
     }
 
     #[test]
@@ -152,6 +191,7 @@ mod tests {
         let stats = memo.stats();
         assert!(stats.entries <= SHARDS as u64 * 20, "{stats:?}");
         assert_eq!(stats.misses, 10_000, "0 was computed once, {stats:?}");
+        assert_eq!(stats.evictions + stats.entries, 10_000, "what is gone was counted, {stats:?}");
     }
 
     #[test]
