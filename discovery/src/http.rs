@@ -31,7 +31,7 @@ pub(crate) async fn bind(listen: &Listen) -> anyhow::Result<TcpListener> {
 
 /// What `--httpAddr` serves.
 pub(crate) fn http(shared: Arc<Shared>) -> Router {
-    Router::new().route("/ready", get(ready)).merge(debug::routes()).with_state(shared)
+    Router::new().route("/ready", get(ready)).merge(debug::routes(&shared)).with_state(shared)
 }
 
 /// What `--monitoringAddr` serves.
@@ -40,7 +40,7 @@ pub(crate) fn monitoring(shared: Arc<Shared>) -> Router {
         .route("/metrics", get(metrics))
         .route("/version", get(|| async { VERSION }))
         .route("/ready", get(ready))
-        .merge(debug::routes())
+        .merge(debug::routes(&shared))
         .with_state(shared)
 }
 

@@ -22,11 +22,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::ads::{self, Ads, Generation, Hub};
+use crate::config::debug::DebugConfig;
 use crate::config::{Config, Keepalive};
 use crate::metrics::Metrics;
 use crate::pusher::Pusher;
 use crate::source::file::{self, FileSourceConfig, FileStatus};
-use crate::{http, mesh};
+use crate::{debug, http, mesh};
 
 /// Events a source may be ahead of the pusher; when full, the source waits.
 const EVENTS: usize = 1024;
@@ -45,6 +46,10 @@ pub(crate) struct Shared {
     pub(crate) snapshots: watch::Receiver<Arc<PushContext>>,
     /// Name of this instance.
     pub(crate) instance: String,
+    /// Name of the cluster it runs in.
+    pub(crate) cluster_id: String,
+    /// Who may use the debug pages.
+    pub(crate) debug: DebugConfig,
     /// How long a connection lives before it is asked to reconnect; `None`: for ever.
     pub(crate) max_age: Option<Duration>,
     /// Streams are asked to end.
@@ -57,6 +62,27 @@ pub(crate) struct Shared {
 // === impl Shared ===
 
 impl Shared {
+    /// A control plane whose world is this snapshot, for tests of its parts.
+    #[cfg(test)]
+    pub(crate) fn with(snapshot: PushContext, debug: DebugConfig) -> Arc<Self> {
+        // The receiver holds the last value though the sender is gone.
+        let (_, snapshots) = watch::channel(Arc::new(snapshot));
+        Arc::new(Self {
+            hub: Hub::default(),
+            metrics: Metrics::new(),
+            generation: Generation::default(),
+            files: Arc::default(),
+            snapshots,
+            instance: "istiod-1".to_owned(),
+            cluster_id: "Kubernetes".to_owned(),
+            debug,
+            max_age: None,
+            draining: CancellationToken::new(),
+            stop: CancellationToken::new(),
+            synced: AtomicBool::new(true),
+        })
+    }
+
     /// Why this instance takes no proxies, if it does not.
     pub(crate) fn not_ready(&self) -> Option<&'static str> {
         if self.draining.is_cancelled() {
@@ -108,6 +134,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         files: files.clone(),
         snapshots,
         instance: config.instance.clone(),
+        cluster_id: config.cluster_id.clone(),
+        debug: config.debug,
         max_age: config.keepalive.max_age,
         draining: CancellationToken::new(),
         stop: CancellationToken::new(),
@@ -211,7 +239,8 @@ async fn grpc_server(
     }
     let draining = shared.draining.clone();
     builder
-        .add_service(Ads::new(shared))
+        .add_service(Ads::new(shared.clone()))
+        .add_service(debug::csds(shared))
         .serve_with_incoming_shutdown(TcpListenerStream::new(listener), draining.cancelled_owned())
         .await
         .context("serve gRPC")

@@ -1,4 +1,4 @@
-//! One connected proxy as others see it: who it is, and where each type stands.
+//! One connected proxy as others see it: who it is, where each type stands, why it was pushed.
 //!
 //! The connection's task writes it, debug pages read it. Decides nothing.
 
@@ -10,10 +10,12 @@ use std::time::SystemTime;
 use pilot_core::generate::Rejected;
 use pilot_core::model::{Kind, Proxy};
 use pilot_core::push::PushRequest;
-use pilot_core::xds::{Status, Wanted};
+use pilot_core::xds::{Nonce, Status, Wanted};
 use pilot_proto::ResourceType;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
+use super::history::History;
 use super::hub::{Turn, lock};
 
 /// What one type looks like from outside, for the debug pages.
@@ -21,16 +23,27 @@ use super::hub::{Turn, lock};
 pub(crate) struct TypeStatus {
     /// What was asked for by name; `None`: everything. Shared: a thousand idle proxies name the same clusters.
     pub(crate) names: Option<Arc<BTreeSet<Arc<str>>>>,
-    /// Nonce of the last response.
-    pub(crate) nonce_sent: String,
-    /// Nonce of the last response that was accepted.
-    pub(crate) nonce_acked: String,
+    /// The last response.
+    pub(crate) nonce_sent: Option<Nonce>,
+    /// The last response that was accepted.
+    pub(crate) nonce_acked: Option<Nonce>,
     /// Why the proxy rejected a response, until it accepts one.
-    pub(crate) last_error: String,
+    pub(crate) last_error: Option<Arc<str>>,
+    /// How often it rejected one since, and the code it gave last.
+    pub(crate) refused: Refused,
     /// When the last response was sent.
     pub(crate) sent: Option<SystemTime>,
     /// What could not be generated.
-    pub(crate) rejected: Vec<Rejected>,
+    pub(crate) rejected: Arc<[Rejected]>,
+}
+
+/// Rejections of one type by one proxy, since it last accepted a response.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Refused {
+    /// How many.
+    pub(crate) count: u32,
+    /// Code of the last one's error detail, a `google.rpc.Code`.
+    pub(crate) code: i32,
 }
 
 /// One connected proxy.
@@ -47,6 +60,10 @@ pub(crate) struct Client {
     pub(crate) connected: SystemTime,
     /// `SotW` or delta, as the debug pages spell it.
     pub(crate) codec: &'static str,
+    /// Why it was pushed lately.
+    pub(crate) history: History,
+    /// Cancelled: the stream is to end now.
+    pub(crate) dismissed: CancellationToken,
     pub(super) pushes: mpsc::Sender<Turn>,
     types: Mutex<BTreeMap<ResourceType, TypeStatus>>,
 }
@@ -74,6 +91,8 @@ impl Client {
             peer,
             connected: SystemTime::now(),
             codec,
+            history: History::default(),
+            dismissed: CancellationToken::new(),
             pushes,
             types: Mutex::default(),
         }
@@ -104,9 +123,21 @@ impl Client {
             Wanted::Names(names) if known.names.as_deref() == Some(names) => {}
             Wanted::Names(names) => known.names = Some(Arc::new(names.clone())),
         }
-        known.nonce_sent = status.nonce_sent.map_or_else(String::new, |nonce| nonce.as_str().to_owned());
-        known.nonce_acked = status.nonce_acked.map_or_else(String::new, |nonce| nonce.as_str().to_owned());
-        status.last_error.unwrap_or_default().clone_into(&mut known.last_error);
+        known.nonce_sent = status.nonce_sent.cloned();
+        known.nonce_acked = status.nonce_acked.cloned();
+        if known.last_error.as_deref() != status.last_error {
+            known.last_error = status.last_error.map(Arc::from);
+        }
+        if status.last_error.is_none() {
+            known.refused = Refused::default();
+        }
+    }
+
+    /// The proxy rejected a response, with this code.
+    pub(crate) fn refused(&self, kind: ResourceType, code: i32) {
+        let mut types = lock(&self.types);
+        let refused = &mut types.entry(kind).or_default().refused;
+        *refused = Refused { count: refused.count.saturating_add(1), code };
     }
 
     /// A response was sent.
@@ -114,8 +145,8 @@ impl Client {
         lock(&self.types).entry(kind).or_default().sent = Some(SystemTime::now());
     }
 
-    /// What could not be generated of a type.
-    pub(crate) fn report(&self, kind: ResourceType, rejected: Vec<Rejected>) {
-        lock(&self.types).entry(kind).or_default().rejected = rejected;
+    /// What could not be generated of a type. Proxies with the same troubles may share the list.
+    pub(crate) fn report(&self, kind: ResourceType, rejected: impl Into<Arc<[Rejected]>>) {
+        lock(&self.types).entry(kind).or_default().rejected = rejected.into();
     }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use pilot_core::model::{ClusterName, Hostname, Kind};
 use pilot_core::push::impact::touched;
-use pilot_core::push::{PushContext, PushRequest};
+use pilot_core::push::{PushContext, PushRequest, Reason};
 use pilot_core::xds::{Codec, ResourceMap, Response, Stream, Verdict, Wanted, Why};
 use pilot_proto::ResourceType;
 use tokio::sync::mpsc;
@@ -19,9 +19,11 @@ use tonic::Status;
 use tracing::{debug, info, warn};
 
 use super::client::Client;
+use super::history::{self, Answer};
 use super::hub::Turn;
 use super::request::{Request, Requests, introduce};
 use super::wire::{Outgoing, frame};
+use crate::debug;
 use crate::metrics::by_type;
 use crate::moment::at;
 use crate::server::Shared;
@@ -47,8 +49,10 @@ struct Connection {
     stale: BTreeMap<ResourceType, Stale>,
     /// When a response was sent that is not answered yet.
     unanswered: BTreeMap<ResourceType, Instant>,
-    /// Error codes of rejections that stand in the metrics.
-    rejections: BTreeMap<ResourceType, i32>,
+    /// Types of which everything is sent once more, because somebody asked for it.
+    forced: BTreeSet<ResourceType>,
+    /// How many questions of `istioctl`'s were answered.
+    debug_answers: u64,
 }
 
 /// Starts the task of a stream.
@@ -102,14 +106,18 @@ impl Connection {
             snapshot,
             stale: BTreeMap::new(),
             unanswered: BTreeMap::new(),
-            rejections: BTreeMap::new(),
+            forced: BTreeSet::new(),
+            debug_answers: 0,
         }
     }
 
     /// Serves the stream; returns how it ends.
     async fn run(&mut self, first: Request, requests: &mut Requests) -> Status {
-        self.on_request(&first);
+        if let Err(end) = self.on_request(&first).await {
+            return end;
+        }
         let draining = self.shared.draining.clone();
+        let dismissed = self.client.dismissed.clone();
         let old = self.shared.max_age.map(|age| Instant::now() + lifetime(age, self.client.number));
         loop {
             if let Err(end) = self.send_due().await {
@@ -119,7 +127,9 @@ impl Connection {
             // In no order: neither a client that asks without end nor a mesh that changes without end starves the other.
             tokio::select! {
                 request = requests.next() => match request {
-                    Ok(Some(request)) => self.on_request(&request),
+                    Ok(Some(request)) => if let Err(end) = self.on_request(&request).await {
+                        return end;
+                    },
                     Ok(None) => return Status::ok(""),
                     Err(status) => {
                         debug!(node = %self.client.id, %status, "stream has broken");
@@ -134,36 +144,41 @@ impl Connection {
                 () = at(late) => self.waive(),
                 // The connection got its GOAWAY before: the client opens another one, maybe to another replica.
                 () = at(old) => return Status::ok(""),
+                () = dismissed.cancelled() => return Status::ok(""),
                 () = draining.cancelled() => return Status::unavailable("shutting down"),
             }
         }
     }
 
-    fn on_request(&mut self, request: &Request) {
+    async fn on_request(&mut self, request: &Request) -> Result<(), Status> {
         let verdict = match request {
             Request::Sotw(request) => self.stream.on_sotw_request(request),
             Request::Delta(request) => self.stream.on_delta_request(request),
         };
-        let (node, metrics) = (&self.client.proxy.id, &self.shared.metrics);
+        let (metrics, now) = (&self.shared.metrics, Instant::now());
+        metrics.received(request.size());
         let kind = match verdict {
             Verdict::Subscribe { kind, added } => {
                 debug!(node = %self.client.id, %kind, names = added.len(), "subscribe");
                 // The snapshot may be newer than the one that the rest was generated from; only the news is.
                 self.snapshot = self.shared.snapshot();
+                self.client.history.asked(now);
                 self.mark(kind, added);
                 kind
             }
-            Verdict::Unsubscribe { kind } | Verdict::Ack { kind } => {
-                if let Some(code) = self.rejections.remove(&kind) {
-                    metrics.accepted(kind.short(), &node.to_string(), code);
+            Verdict::Unsubscribe { kind } => kind,
+            Verdict::Ack { kind } => {
+                let after = self.client.history.answered(kind, request.nonce(), Answer::Ack, now);
+                if let Some(after) = after {
+                    metrics.propagated(kind, after);
                 }
                 kind
             }
             Verdict::Nack { kind, message } => {
                 warn!(node = %self.client.id, %kind, %message, "proxy rejects configuration");
-                let code = request.error_code();
-                metrics.rejected(kind.short(), &node.to_string(), code);
-                self.rejections.insert(kind, code);
+                metrics.rejects.get_or_create(&by_type(kind.short())).inc();
+                self.client.refused(kind, request.error_code());
+                self.client.history.answered(kind, request.nonce(), Answer::Nack, now);
                 kind
             }
             Verdict::Stale { kind } => {
@@ -171,15 +186,28 @@ impl Connection {
                 metrics.expired_nonces.get_or_create(&by_type(kind.short())).inc();
                 kind
             }
-            Verdict::Unknown { type_url } => {
-                info!(node = %self.client.id, %type_url, "not a type of ours: no answer");
-                return;
-            }
+            Verdict::Unknown { type_url } => return self.on_unknown(&type_url, request).await,
         };
         if !self.stream.is_waiting(kind) {
             self.unanswered.remove(&kind);
         }
         self.client.note(kind, self.stream.status(kind));
+        Ok(())
+    }
+
+    /// Not a type of the mesh: a question of `istioctl`'s, or nothing.
+    async fn on_unknown(&mut self, type_url: &str, request: &Request) -> Result<(), Status> {
+        let answer = debug::xds::answer(&self.shared, &self.client, type_url, request.names()).await;
+        let Some(answer) = answer else {
+            info!(node = %self.client.id, %type_url, "not a type of ours: no answer");
+            return Ok(());
+        };
+        let version = self.shared.generation.version(&self.snapshot);
+        self.debug_answers += 1;
+        let nonce = format!("{version}-debug-{}", self.debug_answers);
+        let message = answer?.encode(request.codec(), type_url, &version, &nonce);
+        let sent = self.outbox.send(Outgoing::Message(frame(&[message])?)).await;
+        sent.map_err(|_| Status::cancelled("the client is gone"))
     }
 
     async fn on_turn(&mut self, turn: Turn) -> Result<(), Status> {
@@ -188,6 +216,10 @@ impl Connection {
         let kinds = touched(&turn.request, self.client.proxy.node_type());
         for kind in &kinds {
             self.mark_changed(*kind, &turn.request);
+        }
+        self.client.history.begin(&turn.request, kinds.iter().copied(), Instant::now());
+        if turn.request.reasons.contains_key(&Reason::Debug) {
+            self.forced.extend(&kinds);
         }
         self.stream.push(kinds);
         let sent = self.send_due().await;
@@ -233,9 +265,12 @@ impl Connection {
     async fn send_due(&mut self) -> Result<(), Status> {
         while let Some(kind) = self.stream.next_due() {
             let started = Instant::now();
-            let offered = self.offer(kind).await?;
+            let offered = self.offer(kind).await.inspect_err(|_| {
+                self.shared.metrics.internal_errors.inc();
+            })?;
             let version = self.shared.generation.version(&self.snapshot);
-            let response = self.stream.respond(kind, &version, &offered, Why::IfChanged);
+            let why = if self.forced.remove(&kind) { Why::Forced } else { Why::IfChanged };
+            let response = self.stream.respond(kind, &version, &offered, why);
             if let Some(response) = response {
                 let generated = started.elapsed();
                 self.shared
@@ -243,7 +278,9 @@ impl Connection {
                     .push_time
                     .get_or_create(&by_type(kind.short()))
                     .observe(generated.as_secs_f64());
-                self.send(&response).await?;
+                self.send(&response, generated).await?;
+            } else {
+                self.client.history.unchanged(kind);
             }
         }
         Ok(())
@@ -277,9 +314,9 @@ impl Connection {
         Ok(offered)
     }
 
-    async fn send(&mut self, response: &Response) -> Result<(), Status> {
+    async fn send(&mut self, response: &Response, generated: Duration) -> Result<(), Status> {
         let kind = response.kind;
-        let bytes = frame(&response.encode())?;
+        let bytes = frame(&response.encode()).inspect_err(|_| self.shared.metrics.send_error(kind))?;
         let (size, started) = (bytes.len(), Instant::now());
         if self.outbox.send(Outgoing::Message(bytes)).await.is_err() {
             return Err(Status::cancelled("the client is gone"));
@@ -288,7 +325,7 @@ impl Connection {
         metrics.send_time.observe(started.elapsed().as_secs_f64());
         metrics.pushes.get_or_create(&by_type(kind.short())).inc();
         #[expect(clippy::cast_precision_loss, reason = "a histogram of sizes; 2^53 bytes are out of reach")]
-        metrics.config_size.get_or_create(&by_type(kind.short())).observe(size as f64);
+        metrics.config_size.get_or_create(&by_type(kind.type_url())).observe(size as f64);
         debug!(
             node = %self.client.id,
             %kind,
@@ -298,7 +335,17 @@ impl Connection {
             nonce = response.nonce.as_str(),
             "sent"
         );
-        self.unanswered.insert(kind, Instant::now());
+        let now = Instant::now();
+        let told = history::Response {
+            kind,
+            nonce: response.nonce.as_str(),
+            resources: response.resources.len(),
+            removed: response.removed.len(),
+            bytes: size,
+            generated,
+        };
+        self.client.history.sent(&told, now);
+        self.unanswered.insert(kind, now);
         self.client.note(kind, self.stream.status(kind));
         self.client.sent(kind);
         Ok(())
@@ -322,9 +369,6 @@ impl Connection {
 
     fn close(&self) {
         self.shared.hub.leave(self.client.number);
-        for (kind, code) in &self.rejections {
-            self.shared.metrics.accepted(kind.short(), &self.client.proxy.id.to_string(), *code);
-        }
         info!(node = %self.client.id, "connection has ended");
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use imbl::OrdMap;
-use pilot_core::cache::{Cache, Generated, resources};
+use pilot_core::cache::{Cache, Generated, Stats, resources};
 use pilot_core::model::{Proxy, Service};
 use pilot_core::push::PushContext;
 use pilot_core::push::context::ServiceKey;
@@ -20,6 +20,8 @@ use tonic::Status;
 pub(crate) struct Generation {
     inner: Arc<Inner>,
     slots: Semaphore,
+    /// How many slots there are.
+    capacity: usize,
     /// When this process started: versions of another process are other versions.
     started: String,
 }
@@ -42,6 +44,7 @@ impl Default for Generation {
         Self {
             inner: Arc::new(Inner { cache: Cache::default(), scopes: Mutex::default() }),
             slots: Semaphore::new(cores),
+            capacity: cores,
             started: prost_types::Timestamp::from(SystemTime::now()).to_string(),
         }
     }
@@ -53,6 +56,26 @@ impl Generation {
     /// Version of everything generated from a snapshot, as Istio spells it: a time and a counter.
     pub(crate) fn version(&self, snapshot: &PushContext) -> Arc<str> {
         format!("{}/{}", self.started, snapshot.version).into()
+    }
+
+    /// How the cache does, by type.
+    pub(crate) fn cache(&self) -> BTreeMap<ResourceType, Stats> {
+        self.inner.cache.stats()
+    }
+
+    /// Name and bytes of every resource that is remembered, by type.
+    pub(crate) fn cached(&self) -> BTreeMap<ResourceType, Vec<(Arc<str>, usize)>> {
+        self.inner.cache.contents()
+    }
+
+    /// Forgets every resource; what is asked for next is generated anew.
+    pub(crate) fn forget(&self) {
+        self.inner.cache.clear();
+    }
+
+    /// How many answers are being generated.
+    pub(crate) fn running(&self) -> usize {
+        self.capacity.saturating_sub(self.slots.available_permits())
     }
 
     /// What a proxy should have of a type: everything, or these names.

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use pilot_core::generate::Rejected;
 use pilot_core::model::{Kind, Proxy};
 use pilot_core::push::{PushQueue, PushRequest};
 use tokio::sync::{Notify, mpsc};
@@ -74,14 +73,9 @@ impl Hub {
         lock(&self.clients).values().cloned().collect()
     }
 
-    /// What could not be generated, and for whom.
-    pub(crate) fn rejected(&self) -> Vec<(Arc<Client>, Rejected)> {
-        let of = |client: Arc<Client>| {
-            let rejected: Vec<Rejected> =
-                client.types().into_values().flat_map(|known| known.rejected).collect();
-            rejected.into_iter().map(move |rejected| (client.clone(), rejected))
-        };
-        self.clients().into_iter().flat_map(of).collect()
+    /// How many proxies wait for their turn.
+    pub(crate) fn waiting(&self) -> usize {
+        lock(&self.queue).turns.len()
     }
 
     /// Queues a push for everybody it may concern; returns how many. A change of one proxy's own workload is told to

@@ -10,11 +10,12 @@
 mod client;
 mod connection;
 mod generation;
+pub(crate) mod history;
 mod hub;
 mod request;
 mod wire;
 
-pub(crate) use client::Client;
+pub(crate) use client::{Client, TypeStatus};
 pub(crate) use generation::Generation;
 pub(crate) use hub::{Hub, dispatch};
 pub(crate) use wire::Ads;
