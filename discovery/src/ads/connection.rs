@@ -51,8 +51,6 @@ struct Connection {
     unanswered: BTreeMap<ResourceType, Instant>,
     /// Types of which everything is sent once more, because somebody asked for it.
     forced: BTreeSet<ResourceType>,
-    /// How many questions of `istioctl`'s were answered.
-    debug_answers: u64,
 }
 
 /// Starts the task of a stream.
@@ -107,7 +105,6 @@ impl Connection {
             stale: BTreeMap::new(),
             unanswered: BTreeMap::new(),
             forced: BTreeSet::new(),
-            debug_answers: 0,
         }
     }
 
@@ -203,9 +200,7 @@ impl Connection {
             return Ok(());
         };
         let version = self.shared.generation.version(&self.snapshot);
-        self.debug_answers += 1;
-        let nonce = format!("{version}-debug-{}", self.debug_answers);
-        let message = answer?.encode(request.codec(), type_url, &version, &nonce);
+        let message = answer?.encode(request.codec(), type_url, &version);
         let sent = self.outbox.send(Outgoing::Message(frame(&[message])?)).await;
         sent.map_err(|_| Status::cancelled("the client is gone"))
     }
@@ -336,15 +331,7 @@ impl Connection {
             "sent"
         );
         let now = Instant::now();
-        let told = history::Response {
-            kind,
-            nonce: response.nonce.as_str(),
-            resources: response.resources.len(),
-            removed: response.removed.len(),
-            bytes: size,
-            generated,
-        };
-        self.client.history.sent(&told, now);
+        self.client.history.sent(&history::Response::of(response, size, generated), now);
         self.unanswered.insert(kind, now);
         self.client.note(kind, self.stream.status(kind));
         self.client.sent(kind);

@@ -15,6 +15,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 use pilot_core::push::{PushRequest, Reason};
+use pilot_core::xds;
 use pilot_proto::ResourceType;
 
 use super::hub::lock;
@@ -231,6 +232,22 @@ impl History {
         let mut pushes: Vec<Pushed> = log.pushes.iter().map(read).collect();
         pushes.reverse();
         pushes
+    }
+}
+
+// === impl Response ===
+
+impl<'a> Response<'a> {
+    /// A response that takes so many bytes on the wire and took so long to generate.
+    pub(crate) fn of(response: &'a xds::Response, bytes: usize, generated: Duration) -> Self {
+        Self {
+            kind: response.kind,
+            nonce: response.nonce.as_str(),
+            resources: response.resources.len(),
+            removed: response.removed.len(),
+            bytes,
+            generated,
+        }
     }
 }
 

@@ -122,9 +122,9 @@ fn control_plane(shared: &Shared) -> String {
 // === impl DebugAnswer ===
 
 impl DebugAnswer {
-    /// The response, without gRPC's length prefix. `version` and `nonce` are the stream's; nobody compares them.
-    pub(crate) fn encode(self, codec: Codec, type_url: &str, version: &str, nonce: &str) -> Bytes {
-        let (type_url, nonce) = (type_url.to_owned(), nonce.to_owned());
+    /// The response, without gRPC's length prefix. Nobody acknowledges it, so its version does for a nonce.
+    pub(crate) fn encode(self, codec: Codec, type_url: &str, version: &str) -> Bytes {
+        let (type_url, nonce) = (type_url.to_owned(), version.to_owned());
         let control_plane = Some(ControlPlane { identifier: self.control_plane });
         match codec {
             Codec::Sotw => DiscoveryResponse {
