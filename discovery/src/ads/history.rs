@@ -117,8 +117,8 @@ struct Sent {
     removed: u32,
     bytes: u32,
     generated: Micros,
-    /// After the push has started.
-    sent: Micros,
+    /// From the start of the push until it was sent.
+    delay: Micros,
     /// After the event.
     age: Option<Micros>,
     /// After it was sent.
@@ -178,14 +178,14 @@ impl History {
         }
         let Some(push) = log.pushes.back_mut() else { return };
         push.responses += 1;
-        let sent = Micros::between(push.started, now);
+        let delay = Micros::between(push.started, now);
         log.responses.push_back(Sent {
             nonce: hash(response.nonce),
             resources: clamp(response.resources),
             removed: clamp(response.removed),
             bytes: clamp(response.bytes),
             generated: response.generated.into(),
-            sent,
+            delay,
             age: event.map(|event| Micros::between(event, now)),
             answered: Micros::default(),
             kind: response.kind,
@@ -211,7 +211,7 @@ impl History {
             for sent in later.by_ref().take(push.responses as usize) {
                 if sent.kind == kind && sent.nonce == nonce && sent.answer == Answer::None {
                     sent.answer = answer;
-                    sent.answered = Micros::between(push.started + sent.sent.get(), now);
+                    sent.answered = Micros::between(push.started + sent.delay.get(), now);
                     let age = sent.age.filter(|_| answer == Answer::Ack)?;
                     return Some(age.get() + sent.answered.get());
                 }
@@ -291,7 +291,7 @@ impl Sent {
             removed: self.removed,
             bytes: self.bytes,
             generated: self.generated.get(),
-            sent: self.sent.get(),
+            sent: self.delay.get(),
             answer: self.answer,
             answered: self.answered.get(),
         }

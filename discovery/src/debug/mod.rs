@@ -6,7 +6,7 @@
 //!  gRPC ──▶ csds ─▶ access ────┘
 //! ```
 //!
-//! Pages read; what changes something is POSTed, but for `adsz?push=true`, which Istio's users type into a browser's
+//! Pages read; what changes something wants POST, but for `adsz?push=true`, which Istio's users type into a browser's
 //! address line. Nothing here holds keys: what of them could be in a resource is blotted out.
 
 mod access;
@@ -80,7 +80,7 @@ pub(crate) fn routes(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
 fn pages(admin: Switch) -> Router<Arc<Shared>> {
     let list = move |params: page::Params| async move { page::page(&params, &names(admin)) };
     let mut pages = Router::new()
-        .route("/debug", get(move || index(admin)))
+        .route("/debug", get(move || async move { index(admin) }))
         .route("/debug/list", get(list))
         .route("/debug/adsz", get(proxies::adsz).post(proxies::adsz))
         .route("/debug/syncz", get(proxies::syncz))
@@ -114,7 +114,7 @@ fn names(admin: Switch) -> Vec<&'static str> {
     listed(admin).map(|(name, _)| name).collect()
 }
 
-async fn index(admin: Switch) -> impl IntoResponse {
+fn index(admin: Switch) -> impl IntoResponse {
     let row = |(name, help)| format!("<tr><td><a href=\"/debug/{name}\">{name}</a></td><td>{help}</td></tr>");
     let rows: String = listed(admin).map(row).collect();
     let head =

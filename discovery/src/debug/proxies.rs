@@ -26,7 +26,8 @@ struct Clients<T> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Connection<'a> {
-    connection_id: &'a str,
+    #[serde(rename = "connectionId")]
+    id: &'a str,
     connected_at: String,
     address: String,
     /// Ours: which variant of the protocol.
@@ -106,7 +107,7 @@ pub(super) async fn connections(State(shared): State<Arc<Shared>>, params: Param
 
 fn connection(client: &Client) -> Connection<'_> {
     Connection {
-        connection_id: &client.id,
+        id: &client.id,
         connected_at: time(client.connected),
         address: client.peer.map(|peer| peer.to_string()).unwrap_or_default(),
         protocol: client.codec,

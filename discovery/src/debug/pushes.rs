@@ -31,12 +31,12 @@ struct Shown {
     /// The first of them, `<kind>/<namespace>/<name>`.
     objects: Vec<String>,
     /// What the proxy was sent. Empty: nothing of it was news to it.
-    responses: Vec<Sent>,
+    responses: Vec<Line>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Sent {
+struct Line {
     r#type: &'static str,
     resources: u32,
     removed: u32,
@@ -70,17 +70,17 @@ fn show(push: &Pushed) -> Shown {
         forced: request.forced,
         changed: request.updated.len(),
         objects: request.updated.iter().take(OBJECTS).map(ToString::to_string).collect(),
-        responses: push.responses.iter().map(sent).collect(),
+        responses: push.responses.iter().map(line).collect(),
     }
 }
 
-fn sent(told: &Told) -> Sent {
+fn line(told: &Told) -> Line {
     let answer = match told.answer {
         Answer::None => None,
         Answer::Ack => Some("ACK"),
         Answer::Nack => Some("NACK"),
     };
-    Sent {
+    Line {
         r#type: told.kind.short(),
         resources: told.resources,
         removed: told.removed,

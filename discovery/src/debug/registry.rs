@@ -126,9 +126,9 @@ pub(super) async fn endpoint_shardz(State(shared): State<Arc<Shared>>, params: P
             .map(|endpoint| &*endpoint.service_account)
             .filter(|account| !account.is_empty())
             .collect();
-        let shard = format!("{}/{}", service.registry.as_str(), shared.cluster_id);
+        let registry = format!("{}/{}", service.registry.as_str(), shared.cluster_id);
         let shards = json!({
-            "Shards": {shard: endpoints.iter().map(endpoint_json).collect::<Vec<_>>()},
+            "Shards": {registry: endpoints.iter().map(endpoint_json).collect::<Vec<_>>()},
             // Istio prints a set as Go does.
             "ServiceAccounts": accounts.into_iter().map(|name| (name, json!({}))).collect::<BTreeMap<_, _>>(),
         });

@@ -17,6 +17,7 @@ use pilot_proto::envoy::service::discovery::v3::DiscoveryRequest;
 use pilot_proto::google::rpc::Status;
 
 use crate::ads::{Client, TypeStatus};
+use crate::config::debug::DebugConfig;
 use crate::server::Shared;
 
 /// What happens on a stream that watches clusters.
@@ -116,7 +117,7 @@ pub(crate) fn tell(client: &Client, story: &[Said]) {
 
 /// What the pages see of clusters after this.
 pub(crate) fn told(story: &[Said]) -> TypeStatus {
-    let shared = Shared::with(Default::default(), Default::default());
+    let shared = Shared::with(PushContext::default(), DebugConfig::default());
     let client = join(&shared, "pod", "default");
     tell(&client, story);
     client.types().remove(&ResourceType::Cluster).unwrap()

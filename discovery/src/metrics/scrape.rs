@@ -53,11 +53,16 @@ fn sources(metrics: &Metrics, shared: &Shared) {
         metrics.rejected_configs.get_or_create(&labels).inc();
     }
     for (kind, fate, count) in shared.files.events() {
-        let family = match kind {
-            ObjectKind::ServiceEntry | ObjectKind::WorkloadEntry => &metrics.config_events,
-            _ => &metrics.registry_events,
+        let (family, kind) = match kind {
+            ObjectKind::ServiceEntry | ObjectKind::WorkloadEntry => (&metrics.config_events, kind.as_str()),
+            // As Istio's registry spells them.
+            ObjectKind::Namespace => (&metrics.registry_events, "Namespaces"),
+            ObjectKind::Node => (&metrics.registry_events, "Nodes"),
+            ObjectKind::Pod => (&metrics.registry_events, "Pods"),
+            ObjectKind::Service => (&metrics.registry_events, "Services"),
+            ObjectKind::EndpointSlice | ObjectKind::Endpoints => (&metrics.registry_events, kind.as_str()),
         };
-        let labels = SourceEvent { r#type: kind.as_str().to_owned(), event: fate.as_str().to_owned() };
+        let labels = SourceEvent { r#type: kind.to_owned(), event: fate.as_str().to_owned() };
         catch_up(&family.get_or_create(&labels), count);
     }
 }
