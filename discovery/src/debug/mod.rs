@@ -42,6 +42,9 @@ pub(crate) use troubles::troubles;
 use crate::config::debug::Switch;
 use crate::server::Shared;
 
+/// The only one that is not a page.
+const FORCE_DISCONNECT: &str = "force_disconnect";
+
 /// The pages by name below `/debug/`, and what each is for.
 const PAGES: [(&str, &str); 20] = [
     ("adsz", "Connected proxies: who they are, what they watch"),
@@ -63,7 +66,7 @@ const PAGES: [(&str, &str); 20] = [
     ("resourcesz", "Kinds of configuration objects"),
     ("sidecarz", "What ?proxyID= may see, and why not the rest"),
     ("syncz", "Which proxy has what it was sent"),
-    ("force_disconnect", "POST: ends the stream of ?proxyID="),
+    (FORCE_DISCONNECT, "POST: ends the stream of ?proxyID="),
 ];
 
 /// Routes of every page, for those who may.
@@ -78,7 +81,7 @@ pub(crate) fn routes(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
 
 /// Routes of every page, for anybody.
 fn pages(admin: Switch) -> Router<Arc<Shared>> {
-    let list = move |params: page::Params| async move { page::page(&params, &names(admin)) };
+    let list = async |params: page::Params| page::page(&params, &names());
     let mut pages = Router::new()
         .route("/debug", get(move || async move { index(admin) }))
         .route("/debug/list", get(list))
@@ -107,11 +110,13 @@ fn pages(admin: Switch) -> Router<Arc<Shared>> {
 
 /// The pages that are there.
 fn listed(admin: Switch) -> impl Iterator<Item = (&'static str, &'static str)> {
-    PAGES.into_iter().filter(move |(name, _)| *name != "force_disconnect" || admin == Switch::On)
+    PAGES.into_iter().filter(move |(name, _)| *name != FORCE_DISCONNECT || admin == Switch::On)
 }
 
-fn names(admin: Switch) -> Vec<&'static str> {
-    listed(admin).map(|(name, _)| name).collect()
+/// What a program may fetch. Istio lists `adsz?push=true` too, and whoever fetches all of it pushes to everybody.
+fn names() -> Vec<&'static str> {
+    let reads = |name: &&str| !name.contains('?') && *name != FORCE_DISCONNECT;
+    PAGES.into_iter().map(|(name, _)| name).filter(reads).collect()
 }
 
 fn index(admin: Switch) -> impl IntoResponse {
