@@ -32,7 +32,7 @@ pub(crate) async fn bind(listen: &Listen) -> anyhow::Result<TcpListener> {
 
 /// What `--httpAddr` serves.
 pub(crate) fn http(shared: Arc<Shared>) -> Router {
-    Router::new().route("/ready", get(ready)).merge(debug::routes()).with_state(shared)
+    Router::new().route("/ready", get(ready)).merge(debug::routes(&shared)).with_state(shared)
 }
 
 /// What `--monitoringAddr` serves.
@@ -43,7 +43,7 @@ pub(crate) fn monitoring(shared: Arc<Shared>) -> Router {
         .route("/ready", get(ready))
         .route("/debug/load", get(load))
         .route("/debug/grpc_connections", get(grpc_connections))
-        .merge(debug::routes())
+        .merge(debug::routes(&shared))
         .with_state(shared)
 }
 

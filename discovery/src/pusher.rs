@@ -93,7 +93,11 @@ impl Pusher {
         let mut request = PushRequest { updated: changes.keys.clone(), ..PushRequest::default() };
         for key in &changes.keys {
             let (reason, update) = match key.kind {
-                Kind::ServiceEntry => (Reason::Service, "svc"),
+                Kind::ServiceEntry => {
+                    let service = (key.name.as_ref().into(), key.namespace.clone());
+                    let is_gone = !self.world.services().contains_key(&service);
+                    (Reason::Service, if is_gone { "svcdelete" } else { "svc" })
+                }
                 Kind::Endpoints => (Reason::Endpoint, "eds"),
                 Kind::WorkloadEntry => (Reason::Config, "config"),
                 Kind::MeshConfig => (Reason::Global, "config"),
@@ -118,12 +122,17 @@ impl Pusher {
         let now = Instant::now();
         let Some((request, urgency)) = self.debounce.take(now) else { return };
         let collected = request.start.map(|start| now.duration_since(start)).unwrap_or_default();
-        self.shared.metrics.debounce_time.observe(collected.as_secs_f64());
-        for reason in request.reasons.keys() {
-            self.shared.metrics.push_triggers.get_or_create(&by_type(reason.as_str())).inc();
+        for (reason, count) in &request.reasons {
+            self.shared
+                .metrics
+                .push_triggers
+                .get_or_create(&by_type(reason.as_str()))
+                .inc_by((*count).into());
         }
         let before = self.snapshots.borrow().clone();
         self.build();
+        let prepared = request.start.map(|start| start.elapsed()).unwrap_or_default();
+        self.shared.metrics.debounce_time.observe(prepared.as_secs_f64());
         let (updated, first) = (request.updated.len(), request.updated.first().map(ToString::to_string));
         let after = self.snapshots.borrow().clone();
         let proxies = self.shared.hub.push(&Arc::new(request), urgency, (&before, &after), now);

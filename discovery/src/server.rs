@@ -20,12 +20,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::ads::{self, Generation, Hub, Quarantine};
+use crate::config::debug::DebugConfig;
 use crate::config::{Config, Limits};
 use crate::metrics::Metrics;
 use crate::pusher::Pusher;
 use crate::source::file::{self, FileSourceConfig, FileStatus};
 use crate::transport::{self, Admission, Balance, Connections, Load, Readiness, Transport};
-use crate::{http, mesh};
+use crate::{debug, http, mesh};
 
 /// Events a source may be ahead of the pusher; when full, the source waits.
 const EVENTS: usize = 1024;
@@ -46,6 +47,10 @@ pub(crate) struct Shared {
     pub(crate) snapshots: watch::Receiver<Arc<PushContext>>,
     /// Name of this instance.
     pub(crate) instance: String,
+    /// Name of the cluster it runs in.
+    pub(crate) cluster_id: String,
+    /// Who may use the debug pages.
+    pub(crate) debug: DebugConfig,
     /// Connections of the gRPC ports.
     pub(crate) connections: Arc<Connections>,
     /// The gate of new streams.
@@ -64,6 +69,31 @@ pub(crate) struct Shared {
 // === impl Shared ===
 
 impl Shared {
+    /// A control plane whose world is this snapshot, for tests of its parts.
+    #[cfg(test)]
+    pub(crate) fn with(snapshot: PushContext, debug: DebugConfig) -> Arc<Self> {
+        // The receiver holds the last value though the sender is gone.
+        let (_, snapshots) = watch::channel(Arc::new(snapshot));
+        Arc::new(Self {
+            hub: Hub::new(1),
+            quarantine: Quarantine::default(),
+            metrics: Metrics::new(),
+            generation: Generation::default(),
+            files: Arc::default(),
+            snapshots,
+            instance: "istiod-1".to_owned(),
+            cluster_id: "Kubernetes".to_owned(),
+            debug,
+            connections: Arc::default(),
+            admission: Admission::new(Limits::default().opens_per_second),
+            limits: Limits::default(),
+            draining: CancellationToken::new(),
+            stop: CancellationToken::new(),
+            ready: watch::Sender::new(Readiness::Ready),
+            id: "istiod-1".to_owned(),
+        })
+    }
+
     /// Why this instance takes no proxies, if it does not.
     pub(crate) fn not_ready(&self) -> Option<&'static str> {
         match *self.ready.borrow() {
@@ -140,6 +170,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         connections: Arc::default(),
         admission: Admission::new(config.limits.opens_per_second),
         limits: config.limits,
+        cluster_id: config.cluster_id.clone(),
+        debug: config.debug,
         draining: CancellationToken::new(),
         stop: CancellationToken::new(),
         ready: watch::Sender::new(Readiness::Starting),
@@ -245,6 +277,7 @@ async fn grpc_server(config: &Config, shared: &Arc<Shared>) -> transport::Server
     let (reflection, alpha) = transport::reflection(&names);
     let health = transport::health(&names, shared.ready.subscribe()).await;
     let routes = ads::routes(shared).add_service(health).add_service(reflection).add_service(alpha);
+    let routes = routes.add_service(debug::csds(shared.clone()));
     let (connections, metrics) = (shared.connections.clone(), shared.metrics.transport.clone());
     transport::server(routes, config.keepalive, &config.limits, connections, metrics)
 }

@@ -7,25 +7,31 @@
 //! Nothing is generated before the client can take it. A client that does not read costs a mark for each type that
 //! changed meanwhile; when it reads again it is told how things stand then.
 
-use std::collections::BTreeMap;
+mod response;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
-use pilot_core::model::{NameSet, ResourceSet};
+use pilot_core::model::NameSet;
 use pilot_core::push::impact::touched;
-use pilot_core::push::{PushContext, PushRequest};
+use pilot_core::push::{PushContext, PushRequest, Reason};
 use pilot_core::scope::Audience;
-use pilot_core::xds::{Codec, Response, Stream, Verdict, Wanted, Why};
+use pilot_core::xds::{Codec, Stream, Verdict, Wanted};
 use pilot_proto::ResourceType;
 use tokio::sync::mpsc;
 use tonic::{Code, Status};
 use tracing::{debug, error, info, warn};
 
-use super::hub::{Client, Turn};
+use super::client::Client;
+use super::history::Answer;
+use super::hub::Turn;
 use super::request::{Request, Requests, introduce};
-use super::wire::{Outbox, Permit};
+use super::wire::Outbox;
+use crate::debug;
+use crate::debug::xds::DebugAnswer;
 use crate::metrics::by_type;
 use crate::moment::at;
 use crate::server::Shared;
@@ -59,8 +65,11 @@ struct Connection {
     blocked: Option<Instant>,
     /// When a response was sent that is not answered yet.
     unanswered: BTreeMap<ResourceType, Instant>,
-    /// Error codes of rejections that stand in the metrics.
-    rejections: BTreeMap<ResourceType, i32>,
+    /// Types of which everything is sent once more, because somebody asked for it.
+    forced: BTreeSet<ResourceType>,
+    /// Answers to questions that are none of the mesh, such as `istioctl`'s. One at a time: whoever asks again before
+    /// he has his answer waits.
+    answer: Option<(String, DebugAnswer, Codec)>,
 }
 
 /// Starts the task of a stream.
@@ -119,13 +128,17 @@ impl Connection {
             turn: None,
             blocked: None,
             unanswered: BTreeMap::new(),
-            rejections: BTreeMap::new(),
+            forced: BTreeSet::new(),
+            answer: None,
         }
     }
 
     /// Serves the stream; returns how it ends.
     async fn run(&mut self, first: Request, requests: &mut Requests, outbox: &Outbox, peer: &Peer) -> Status {
-        self.on_request(&first);
+        if let Err(end) = self.on_request(&first).await {
+            return end;
+        }
+        let dismissed = self.client.dismissed.clone();
         let limit = self.shared.limits.send;
         let shared = self.shared.clone();
         let mut ended = std::pin::pin!(peer.ended());
@@ -134,15 +147,17 @@ impl Connection {
             if due.is_none() {
                 self.end_turn();
             }
-            self.blocked = due.and(self.blocked.or_else(|| Some(Instant::now())));
+            let writes = due.is_some() || self.answer.is_some();
+            self.blocked = if writes { self.blocked.or_else(|| Some(Instant::now())) } else { None };
             let turn_ends = self.turn.as_ref().map(|turn| turn.began + TURN);
             let late = self.unanswered.values().min().map(|sent| *sent + ANSWER);
             let left = self.blocked.map_or(limit, |since| limit.saturating_sub(since.elapsed()));
             // In no order: neither a client that asks without end nor a mesh that changes without end starves the other.
             tokio::select! {
-                permit = outbox.reserve(left), if due.is_some() => {
+                permit = outbox.reserve(left), if writes => {
                     self.blocked = None;
                     let sent = match (permit, due) {
+                        (Ok(permit), _) if self.answer.is_some() => self.tell(permit),
                         (Ok(permit), Some(kind)) => self.respond(kind, permit).await,
                         (Ok(_), None) => Ok(()),
                         (Err(end), _) => Err(self.unread(end)),
@@ -151,8 +166,10 @@ impl Connection {
                         return end;
                     }
                 }
-                request = requests.next(&shared) => match request {
-                    Ok(Some(request)) => self.on_request(&request),
+                request = requests.next(&shared), if self.answer.is_none() => match request {
+                    Ok(Some(request)) => if let Err(end) = self.on_request(&request).await {
+                        return end;
+                    },
                     Ok(None) => return Status::ok(""),
                     Err(status) => {
                         debug!(node = %self.client.id, %status, "stream has broken");
@@ -164,6 +181,7 @@ impl Connection {
                 () = at(late) => self.waive(),
                 // The connection got its GOAWAY before: the client opens another one, maybe to another instance.
                 end = ended.as_mut() => return end,
+                () = dismissed.cancelled() => return Status::ok(""),
             }
         }
     }
@@ -176,36 +194,40 @@ impl Connection {
         end
     }
 
-    fn on_request(&mut self, request: &Request) {
+    async fn on_request(&mut self, request: &Request) -> Result<(), Status> {
         let verdict = match request {
             Request::Sotw(request) => self.stream.on_sotw_request(request),
             Request::Delta(request) => self.stream.on_delta_request(request),
         };
-        let (node, shared) = (&self.client.proxy.id, self.shared.clone());
+        let (shared, now) = (self.shared.clone(), Instant::now());
         let metrics = &shared.metrics;
+        metrics.received(request.size());
         let kind = match verdict {
             Verdict::Subscribe { kind, added } => {
                 debug!(node = %self.client.id, %kind, names = added.len(), "subscribe");
                 self.follow(kind);
                 // The snapshot may be newer than the one that the rest was generated from; only the news is.
                 self.snapshot = self.shared.snapshot();
+                self.client.history.asked(now);
                 self.mark(kind, &added);
                 kind
             }
             Verdict::Unsubscribe { kind } => {
                 self.follow(kind);
-                self.accepted(kind);
                 kind
             }
             Verdict::Ack { kind } => {
-                self.accepted(kind);
+                let after = self.client.history.answered(kind, request.nonce(), Answer::Ack, now);
+                if let Some(after) = after {
+                    metrics.propagated(kind, after);
+                }
                 kind
             }
             Verdict::Nack { kind, message, refused } => {
                 warn!(node = %self.client.id, %kind, %message, "proxy rejects configuration");
-                let code = request.error_code();
-                metrics.rejected(kind.short(), &node.to_string(), code);
-                self.rejections.insert(kind, code);
+                metrics.rejects.get_or_create(&by_type(kind.short())).inc();
+                self.client.refused(kind, request.error_code());
+                self.client.history.answered(kind, request.nonce(), Answer::Nack, now);
                 if !refused.is_empty() {
                     let scope = shared.generation.scope(&self.snapshot, &self.client.proxy);
                     shared.quarantine.put(&self.client, kind, refused, &scope);
@@ -217,21 +239,22 @@ impl Connection {
                 metrics.expired_nonces.get_or_create(&by_type(kind.short())).inc();
                 kind
             }
-            Verdict::Unknown { type_url } => {
-                info!(node = %self.client.id, %type_url, "not a type of ours: no answer");
-                return;
-            }
+            Verdict::Unknown { type_url } => return self.on_unknown(type_url, request).await,
         };
         if !self.stream.is_waiting(kind) {
             self.unanswered.remove(&kind);
         }
         self.client.note(kind, self.stream.status(kind));
+        Ok(())
     }
 
-    fn accepted(&mut self, kind: ResourceType) {
-        if let Some(code) = self.rejections.remove(&kind) {
-            self.shared.metrics.accepted(kind.short(), &self.client.proxy.id.to_string(), code);
+    /// Not a type of the mesh: a question of `istioctl`'s, or nothing.
+    async fn on_unknown(&mut self, type_url: String, request: &Request) -> Result<(), Status> {
+        match debug::xds::answer(&self.shared, &self.client, &type_url, request.names()).await {
+            Some(answer) => self.answer = Some((type_url, answer?, request.codec())),
+            None => info!(node = %self.client.id, %type_url, "not a type of ours: no answer"),
         }
+        Ok(())
     }
 
     /// Whom a change of endpoints concerns is known from what they ask for.
@@ -251,6 +274,10 @@ impl Connection {
         let kinds = touched(&turn.request, self.client.proxy.node_type());
         for kind in &kinds {
             self.mark_changed(*kind, &turn.request);
+        }
+        self.client.history.begin(&turn.request, kinds.iter().copied(), Instant::now());
+        if turn.request.reasons.contains_key(&Reason::Debug) {
+            self.forced.extend(&kinds);
         }
         self.stream.push(kinds);
         self.turn = Some(turn);
@@ -285,77 +312,6 @@ impl Connection {
         }
     }
 
-    /// Generates and sends what is due of a type, if it is news.
-    async fn respond(&mut self, kind: ResourceType, permit: Permit) -> Result<(), Status> {
-        let started = Instant::now();
-        let offered = self.offer(kind).await?;
-        let version = self.shared.generation.version(&self.snapshot);
-        let Some(response) = self.stream.respond(kind, &version, &offered, Why::IfChanged) else {
-            return Ok(());
-        };
-        let metrics = &self.shared.metrics;
-        metrics.push_time.get_or_create(&by_type(kind.short())).observe(started.elapsed().as_secs_f64());
-        self.send(&response, permit)
-    }
-
-    /// All that the client could want of a type: what it was offered, with everything stale generated anew.
-    async fn offer(&mut self, kind: ResourceType) -> Result<ResourceSet, Status> {
-        let before = self.stream.offered(kind);
-        let wanted = match self.stream.wanted(kind) {
-            Wanted::Nothing => return Ok(before),
-            Wanted::All => None,
-            Wanted::Names(names) => Some(names.clone()),
-        };
-        let stale = self.stale.remove(&kind);
-        let (snapshot, proxy) = (self.snapshot.clone(), self.client.proxy.clone());
-        let generation = &self.shared.generation;
-        match (stale, wanted) {
-            (None, _) => Ok(before),
-            (Some(Stale::Names(stale)), Some(wanted)) if stale.len() < wanted.len() => {
-                let stale = stale.filtered(|name| wanted.contains(name));
-                let generated = generation.generate(snapshot, proxy, kind, Some(stale.clone())).await?;
-                self.client.report(kind, generated.report);
-                let mut offered = before;
-                for name in &stale {
-                    match generated.resources.get(name) {
-                        Some(resource) => offered.insert(resource.clone()),
-                        None => drop(offered.remove(name)),
-                    }
-                }
-                Ok(generation.pool().share(&offered))
-            }
-            (Some(_), wanted) => {
-                let generated = generation.generate(snapshot, proxy, kind, wanted).await?;
-                self.client.report(kind, generated.report);
-                Ok(generated.resources)
-            }
-        }
-    }
-
-    fn send(&mut self, response: &Response, permit: Permit) -> Result<(), Status> {
-        let kind = response.kind;
-        let parts = response.encode();
-        let size: usize = parts.iter().map(bytes::Bytes::len).sum();
-        permit.send(parts)?;
-        let metrics = &self.shared.metrics;
-        metrics.pushes.get_or_create(&by_type(kind.short())).inc();
-        #[expect(clippy::cast_precision_loss, reason = "a histogram of sizes; 2^53 bytes are out of reach")]
-        metrics.config_size.get_or_create(&by_type(kind.short())).observe(size as f64);
-        debug!(
-            node = %self.client.id,
-            %kind,
-            resources = response.resources().len(),
-            removed = response.removed().len(),
-            size,
-            nonce = response.nonce.as_str(),
-            "sent"
-        );
-        self.unanswered.insert(kind, Instant::now());
-        self.client.note(kind, self.stream.status(kind));
-        self.client.sent(kind);
-        Ok(())
-    }
-
     /// Waits no longer for answers that are late.
     fn waive(&mut self) {
         let now = Instant::now();
@@ -376,9 +332,6 @@ impl Connection {
         self.end_turn();
         self.shared.hub.leave(self.client.number);
         self.shared.quarantine.keep(&self.client, &self.stream);
-        for (kind, code) in &self.rejections {
-            self.shared.metrics.accepted(kind.short(), &self.client.proxy.id.to_string(), *code);
-        }
         info!(node = %self.client.id, "connection has ended");
     }
 }

@@ -21,6 +21,8 @@ use tonic::Status;
 pub(crate) struct Generation {
     inner: Arc<Inner>,
     slots: Semaphore,
+    /// How many slots there are.
+    capacity: usize,
     /// When this process started: versions of another process are other versions.
     started: String,
 }
@@ -64,6 +66,7 @@ impl Default for Generation {
         Self {
             inner: Arc::new(inner),
             slots: Semaphore::new(cores),
+            capacity: cores,
             started: prost_types::Timestamp::from(SystemTime::now()).to_string(),
         }
     }
@@ -82,14 +85,29 @@ impl Generation {
         self.inner.pool.clone()
     }
 
-    /// How the cache does, by type.
-    pub(crate) fn stats(&self) -> BTreeMap<ResourceType, Stats> {
-        self.inner.cache.stats()
-    }
-
     /// The mesh as a proxy sees it.
     pub(crate) fn scope(&self, snapshot: &PushContext, proxy: &Proxy) -> Arc<Scope> {
         self.inner.scope(snapshot, proxy)
+    }
+
+    /// How the cache does, by type.
+    pub(crate) fn cache(&self) -> BTreeMap<ResourceType, Stats> {
+        self.inner.cache.stats()
+    }
+
+    /// Name and bytes of every resource that is remembered, by type.
+    pub(crate) fn cached(&self) -> BTreeMap<ResourceType, Vec<(Arc<str>, usize)>> {
+        self.inner.cache.contents()
+    }
+
+    /// Forgets every resource; what is asked for next is generated anew.
+    pub(crate) fn forget(&self) {
+        self.inner.cache.clear();
+    }
+
+    /// How many answers are being generated.
+    pub(crate) fn running(&self) -> usize {
+        self.capacity.saturating_sub(self.slots.available_permits())
     }
 
     /// What a proxy should have of a type: everything, or these names.

@@ -4,52 +4,15 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
-use pilot_core::generate::{Rejected, Report};
 use pilot_core::model::{NameSet, Proxy};
 use pilot_core::push::{PushContext, PushQueue, PushRequest, Urgency};
 use pilot_core::scope::{Audience, Index};
-use pilot_core::xds::{Status, Wanted};
-use pilot_proto::ResourceType;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 
+use super::client::{Client, Via};
 use crate::server::Shared;
-
-/// What one type looks like from outside, for the debug pages.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct TypeStatus {
-    /// What was asked for by name; `None`: everything.
-    pub(crate) names: Option<NameSet>,
-    /// Nonce of the last response.
-    pub(crate) nonce_sent: String,
-    /// Nonce of the last response that was accepted.
-    pub(crate) nonce_acked: String,
-    /// Why the proxy rejected a response, until it accepts one.
-    pub(crate) last_error: String,
-    /// When the last response was sent.
-    pub(crate) sent: Option<SystemTime>,
-    /// What could not be generated.
-    pub(crate) report: Arc<Report>,
-}
-
-/// One connected proxy.
-pub(crate) struct Client {
-    /// Counts the connections of this instance.
-    pub(crate) number: u64,
-    /// Istio's connection id, `<pod>.<namespace>-<number>`.
-    pub(crate) id: String,
-    /// Who it is.
-    pub(crate) proxy: Arc<Proxy>,
-    /// Where it connects from.
-    pub(crate) peer: Option<SocketAddr>,
-    /// Since when.
-    pub(crate) connected: SystemTime,
-    /// `SotW` or delta, as the debug pages spell it.
-    pub(crate) codec: &'static str,
-    pushes: mpsc::Sender<Turn>,
-    types: Mutex<BTreeMap<ResourceType, TypeStatus>>,
-}
 
 /// A push whose turn it is.
 pub(crate) struct Turn {
@@ -82,7 +45,7 @@ struct Queue {
 }
 
 /// A lock whose holder panicked still holds a usable value: nothing here is changed in two steps.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -111,16 +74,7 @@ impl Hub {
         let number = self.counter.fetch_add(1, Ordering::Relaxed) + 1;
         // One turn at most is under way: the queue keeps the next until this one is done.
         let (pushes, turns) = mpsc::channel(1);
-        let client = Arc::new(Client {
-            number,
-            id: format!("{}-{number}", proxy.id.id),
-            proxy,
-            peer,
-            connected: SystemTime::now(),
-            codec,
-            pushes,
-            types: Mutex::default(),
-        });
+        let client = Arc::new(Client::new(number, proxy, Via { peer, codec, pushes }));
         lock(&self.clients).insert(number, client.clone());
         lock(&self.index).join(number, &client.proxy);
         (client, turns)
@@ -145,14 +99,9 @@ impl Hub {
         lock(&self.clients).values().cloned().collect()
     }
 
-    /// What could not be generated, and for whom.
-    pub(crate) fn rejected(&self) -> Vec<(Arc<Client>, Rejected)> {
-        let of = |client: Arc<Client>| {
-            let rejected: Vec<Rejected> =
-                client.types().into_values().flat_map(|known| known.report.rejected.clone()).collect();
-            rejected.into_iter().map(move |rejected| (client.clone(), rejected))
-        };
-        self.clients().into_iter().flat_map(of).collect()
+    /// How many proxies wait for their turn.
+    pub(crate) fn waiting(&self) -> usize {
+        lock(&self.queue).turns.len()
     }
 
     /// Queues a push for everybody it may concern; returns how many.
@@ -221,43 +170,6 @@ impl Queue {
         let (number, request) = self.turns.dequeue()?;
         let queued = self.since.remove(&number).unwrap_or_else(Instant::now);
         Some((number, request, queued))
-    }
-}
-
-// === impl Client ===
-
-impl Client {
-    /// What every type looks like.
-    pub(crate) fn types(&self) -> BTreeMap<ResourceType, TypeStatus> {
-        lock(&self.types).clone()
-    }
-
-    /// Where a type stands after a request or a response; nothing: it is not watched any more.
-    pub(crate) fn note(&self, kind: ResourceType, status: Option<Status<'_>>) {
-        let mut types = lock(&self.types);
-        let Some(status) = status else {
-            types.remove(&kind);
-            return;
-        };
-        let known = types.entry(kind).or_default();
-        known.names = match status.wanted {
-            Wanted::All => None,
-            Wanted::Names(names) => Some(names.clone()),
-            Wanted::Nothing => Some(NameSet::default()),
-        };
-        known.nonce_sent = status.nonce_sent.map_or_else(String::new, |nonce| nonce.as_str().to_owned());
-        known.nonce_acked = status.nonce_acked.map_or_else(String::new, |nonce| nonce.as_str().to_owned());
-        status.last_error.unwrap_or_default().clone_into(&mut known.last_error);
-    }
-
-    /// A response was sent.
-    pub(crate) fn sent(&self, kind: ResourceType) {
-        lock(&self.types).entry(kind).or_default().sent = Some(SystemTime::now());
-    }
-
-    /// What could not be generated of a type.
-    pub(crate) fn report(&self, kind: ResourceType, report: Arc<Report>) {
-        lock(&self.types).entry(kind).or_default().report = report;
     }
 }
 

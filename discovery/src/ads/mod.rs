@@ -7,15 +7,18 @@
 //!                                                     generation: scope, cache, pool of threads
 //! ```
 
+mod client;
 mod connection;
 mod generation;
+pub(crate) mod history;
 mod hub;
 mod quarantine;
 mod request;
 mod services;
 mod wire;
 
+pub(crate) use client::{Client, TypeStatus};
 pub(crate) use generation::Generation;
-pub(crate) use hub::{Client, Hub, dispatch};
-pub(crate) use quarantine::Quarantine;
+pub(crate) use hub::{Hub, dispatch};
+pub(crate) use quarantine::{Quarantine, Refused};
 pub(crate) use services::{names, routes};

@@ -13,7 +13,7 @@ use pilot_proto::ResourceType;
 use pilot_proto::node::NodeId;
 use tracing::warn;
 
-use super::hub::Client;
+use super::client::Client;
 
 /// Proxies whose rejections are remembered. The oldest is forgotten first, and learns of it by rejecting once more.
 const PROXIES: usize = 10_000;
@@ -104,6 +104,16 @@ impl Quarantine {
             listed.collect::<Vec<_>>()
         };
         inner.by_proxy.iter().flat_map(of).collect()
+    }
+
+    /// How many are kept back, of each type.
+    pub(crate) fn counts(&self) -> BTreeMap<ResourceType, usize> {
+        let inner = self.lock();
+        let kinds = inner.by_proxy.values().flat_map(|known| known.refused.keys().map(|(kind, _)| *kind));
+        kinds.fold(BTreeMap::new(), |mut counts, kind| {
+            *counts.entry(kind).or_default() += 1;
+            counts
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -10,6 +10,7 @@ use pilot_core::xds::Codec;
 use pilot_proto::ResourceType;
 use pilot_proto::envoy::config::core::v3::Node;
 use pilot_proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
+use prost::Message as _;
 use tonic::body::Body;
 use tonic::codec::Codec as _;
 use tonic::{Code, Status, Streaming};
@@ -147,6 +148,37 @@ impl Request {
         match self {
             Self::Sotw(request) => request.node.as_ref(),
             Self::Delta(request) => request.node.as_ref(),
+        }
+    }
+
+    pub(super) const fn codec(&self) -> Codec {
+        match self {
+            Self::Sotw(_) => Codec::Sotw,
+            Self::Delta(_) => Codec::Delta,
+        }
+    }
+
+    /// Its bytes on the wire.
+    pub(super) fn size(&self) -> usize {
+        match self {
+            Self::Sotw(request) => request.encoded_len(),
+            Self::Delta(request) => request.encoded_len(),
+        }
+    }
+
+    /// Which response it speaks of.
+    pub(super) fn nonce(&self) -> &str {
+        match self {
+            Self::Sotw(request) => &request.response_nonce,
+            Self::Delta(request) => &request.response_nonce,
+        }
+    }
+
+    /// What it names.
+    pub(super) fn names(&self) -> &[String] {
+        match self {
+            Self::Sotw(request) => &request.resource_names,
+            Self::Delta(request) => &request.resource_names_subscribe,
         }
     }
 

@@ -1,6 +1,7 @@
 //! From the raw command line and environment to a checked configuration; all faults are reported at once.
 
 pub(crate) mod args;
+pub(crate) mod debug;
 mod transport;
 
 use std::net::SocketAddr;
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use args::DiscoveryArgs;
+use debug::DebugConfig;
 use pilot_core::push::debounce::Params;
 use pilot_proto::duration;
 pub(crate) use transport::{Keepalive, Limits, Secure};
@@ -52,6 +54,8 @@ pub(crate) struct Config {
     pub(crate) logging: Logging,
     /// Name of this instance: the pod's, when there is one.
     pub(crate) instance: String,
+    /// Who may use the debug pages.
+    pub(crate) debug: DebugConfig,
 }
 
 /// An address to listen on, with the flag it came from for error messages.
@@ -128,6 +132,7 @@ impl Config {
             faults.push(format!("--log_output_level: {why}"));
             Logging::default()
         });
+        let debug = DebugConfig::read(&mut faults);
         if !faults.is_empty() {
             return Err(faults);
         }
@@ -151,6 +156,7 @@ impl Config {
             shutdown,
             logging,
             instance: environment(&["POD_NAME", "HOSTNAME"]).unwrap_or_else(|| "pilot-discovery".to_owned()),
+            debug,
         })
     }
 }

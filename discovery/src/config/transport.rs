@@ -55,12 +55,26 @@ pub(crate) struct Limits {
     pub(crate) opens_per_second: Option<f64>,
     /// `ISTIO_GPRC_MAXRECVMSGSIZE`: bytes of a request.
     pub(crate) message: usize,
-    /// `PILOT_MAX_NAMES_PER_REQUEST`: resources named in one field of a request.
+    /// `PILOT_MAX_NAMES_PER_REQUEST`: resources named in one field of a request. An ACK in `SotW` names every cluster of
+    /// the mesh; what bounds the memory of a request is its size.
     pub(crate) names: usize,
     /// `PILOT_XDS_SEND_TIMEOUT`: how long a client may leave a message unread before its stream ends. Dead peers are
     /// found by pings within 40 s; this is for those that answer pings and do not read. 60 s let 40 MB, the largest
     /// configurations seen, through 6 Mbit/s. 0: for ever.
     pub(crate) send: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            streams_per_connection: 100,
+            streams_per_address: 10_000,
+            opens_per_second: None,
+            message: 4 << 20,
+            names: 100_000,
+            send: Duration::from_mins(1),
+        }
+    }
 }
 
 /// Faults, one line each, as they are found.
@@ -123,12 +137,15 @@ impl Reader<'_> {
             self.faults
                 .push(format!("PILOT_MAX_REQUESTS_PER_SECOND: {rate} is no rate from 0 to 1000000000"));
         }
+        let default = Limits::default();
         Limits {
-            streams_per_connection: self.positive("ISTIO_GPRC_MAXSTREAMS", 100),
-            streams_per_address: self.positive("PILOT_MAX_STREAMS_PER_ADDRESS", 10_000),
+            streams_per_connection: self
+                .positive("ISTIO_GPRC_MAXSTREAMS", default.streams_per_connection),
+            streams_per_address: self
+                .positive("PILOT_MAX_STREAMS_PER_ADDRESS", default.streams_per_address),
             opens_per_second: (rate > 0.0).then_some(rate),
-            message: self.positive("ISTIO_GPRC_MAXRECVMSGSIZE", 4 << 20),
-            names: self.positive("PILOT_MAX_NAMES_PER_REQUEST", 10_000),
+            message: self.positive("ISTIO_GPRC_MAXRECVMSGSIZE", default.message),
+            names: self.positive("PILOT_MAX_NAMES_PER_REQUEST", default.names),
             send: if send.is_zero() { Duration::MAX } else { send },
         }
     }

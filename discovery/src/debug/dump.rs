@@ -1,80 +1,255 @@
-//! `/debug/config_dump?proxyID=`: what a proxy should have now, in the form of Envoy's own `/config_dump`.
+//! What a proxy should have now, in the form of Envoy's own `/config_dump`: `config_dump`, `edsz`, and the same over xDS.
+//!
+//! Everything is generated as a push would; nothing is remembered for this. Fields are spelt as Envoy's admin spells
+//! them (`version_info`), which readers of protobuf's JSON take as well as Istio's `versionInfo`.
 
 use std::collections::BTreeSet;
 
+use anyhow::Context as _;
+use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse as _, Response};
-use pilot_core::model::{NameSet, Resource};
-use pilot_proto::ResourceType;
+use axum::response::Response;
+use pilot_core::model::Resource;
+use pilot_proto::envoy::admin::v3::{
+    BootstrapConfigDump, ClustersConfigDump, ConfigDump, EcdsConfigDump, EndpointsConfigDump,
+    ListenersConfigDump, RoutesConfigDump, ScopedRoutesConfigDump, SecretsConfigDump,
+    clusters_config_dump::DynamicCluster,
+    ecds_config_dump::EcdsFilterConfig,
+    endpoints_config_dump::DynamicEndpointConfig,
+    listeners_config_dump::{DynamicListener, DynamicListenerState},
+    routes_config_dump::DynamicRouteConfig,
+    secrets_config_dump::DynamicSecret,
+};
+use pilot_proto::envoy::config::core::v3::{DataSource, data_source::Specifier};
+use pilot_proto::envoy::extensions::transport_sockets::tls::v3::{Secret, secret::Type};
 use pilot_proto::google::protobuf::Any;
-use pilot_proto::json::encoded_to_value;
+use pilot_proto::{ResourceType, any, json};
 use prost::Message as _;
 
-use super::{Arc, Client, Params, Shared, State, Value, json, named, page};
+use super::page::{Params, given, named, page, refuse};
+use super::{Arc, Shared};
+use crate::ads::Client;
 
-/// `/debug/config_dump?proxyID=[&types=cds,lds,rds,eds]`
+/// Whether endpoints are part of a dump; in Envoy's they are when asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Endpoints {
+    With,
+    Without,
+}
+
+/// `/debug/config_dump?proxyID=[&types=cds,lds][&include_eds]`: with types their bare resources, as in Istio.
 pub(super) async fn config_dump(State(shared): State<Arc<Shared>>, params: Params) -> Response {
-    let client = match named(&shared, &params) {
+    let types: Option<BTreeSet<String>> =
+        given(&params, "types").map(|types| types.split(',').map(str::to_lowercase).collect());
+    let endpoints = if params.contains_key("include_eds") { Endpoints::With } else { Endpoints::Without };
+    dump(&shared, &params, types, endpoints).await
+}
+
+/// `/debug/edsz?proxyID=`
+pub(super) async fn edsz(State(shared): State<Arc<Shared>>, params: Params) -> Response {
+    dump(&shared, &params, Some(["eds".to_owned()].into()), Endpoints::Without).await
+}
+
+async fn dump(
+    shared: &Shared,
+    params: &Params,
+    types: Option<BTreeSet<String>>,
+    endpoints: Endpoints,
+) -> Response {
+    let client = match named(shared, params) {
         Ok(client) => client,
         Err(answer) => return *answer,
     };
-    let types = params.0.get("types").map(|types| types.split(',').collect::<BTreeSet<_>>());
-    let wanted = |kind: ResourceType| types.as_ref().is_none_or(|types| types.contains(kind.short()));
-    let mut configs = Vec::new();
-    for (kind, known) in client.types().into_iter().filter(|(kind, _)| wanted(*kind)) {
-        match section(&shared, &client, kind, known.names).await {
-            Ok(config) => configs.extend(config),
-            Err(error) => return (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}\n")).into_response(),
-        }
+    let configs = match types {
+        Some(types) => bare(shared, &client, &types).await,
+        None => sections(shared, &client, endpoints).await,
+    };
+    let value = configs.and_then(|configs| Ok(json::to_value(&ConfigDump { configs })?));
+    match value {
+        Ok(value) => page(params, &value),
+        Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error:#}\n")),
     }
-    page(&json!({"configs": configs}))
 }
 
-async fn section(
+async fn bare(shared: &Shared, client: &Client, types: &BTreeSet<String>) -> anyhow::Result<Vec<Any>> {
+    let mut configs = Vec::new();
+    for kind in ResourceType::ALL.into_iter().filter(|kind| types.contains(kind.short())) {
+        configs.extend(resources(shared, client, kind).await?.into_iter().map(|(_, any)| any));
+    }
+    Ok(configs)
+}
+
+/// The parts of a dump, in Envoy's order.
+pub(super) async fn sections(
+    shared: &Shared,
+    client: &Client,
+    endpoints: Endpoints,
+) -> anyhow::Result<Vec<Any>> {
+    let version = shared.generation.version(&shared.snapshot()).to_string();
+    let version = || version.clone();
+    let of = async |kind| resources(shared, client, kind).await;
+
+    let mut sections = vec![any(&BootstrapConfigDump::default())];
+    let cluster = |(_, cluster)| DynamicCluster { cluster: Some(cluster), ..DynamicCluster::default() };
+    sections.push(any(&ClustersConfigDump {
+        version_info: version(),
+        dynamic_active_clusters: of(ResourceType::Cluster).await?.into_iter().map(cluster).collect(),
+        ..ClustersConfigDump::default()
+    }));
+    if endpoints == Endpoints::With {
+        let endpoint = |(_, assignment)| DynamicEndpointConfig {
+            version_info: version(),
+            endpoint_config: Some(assignment),
+            ..DynamicEndpointConfig::default()
+        };
+        sections.push(any(&EndpointsConfigDump {
+            dynamic_endpoint_configs: of(ResourceType::Endpoint).await?.into_iter().map(endpoint).collect(),
+            ..EndpointsConfigDump::default()
+        }));
+    }
+    let listener = |(name, listener): (Arc<str>, Any)| DynamicListener {
+        name: name.to_string(),
+        active_state: Some(DynamicListenerState {
+            version_info: version(),
+            listener: Some(listener),
+            ..DynamicListenerState::default()
+        }),
+        ..DynamicListener::default()
+    };
+    sections.push(any(&ListenersConfigDump {
+        version_info: version(),
+        dynamic_listeners: of(ResourceType::Listener).await?.into_iter().map(listener).collect(),
+        ..ListenersConfigDump::default()
+    }));
+    sections.push(any(&ScopedRoutesConfigDump::default()));
+    let route = |(_, route)| DynamicRouteConfig {
+        version_info: version(),
+        route_config: Some(route),
+        ..DynamicRouteConfig::default()
+    };
+    sections.push(any(&RoutesConfigDump {
+        dynamic_route_configs: of(ResourceType::Route).await?.into_iter().map(route).collect(),
+        ..RoutesConfigDump::default()
+    }));
+    let secret = |(name, secret): (Arc<str>, Any)| DynamicSecret {
+        name: name.to_string(),
+        version_info: version(),
+        secret: Some(secret),
+        ..DynamicSecret::default()
+    };
+    sections.push(any(&SecretsConfigDump {
+        dynamic_active_secrets: of(ResourceType::Secret).await?.into_iter().map(secret).collect(),
+        ..SecretsConfigDump::default()
+    }));
+    let filter = |(_, filter)| EcdsFilterConfig {
+        version_info: version(),
+        ecds_filter: Some(filter),
+        ..EcdsFilterConfig::default()
+    };
+    sections.push(any(&EcdsConfigDump {
+        ecds_filters: of(ResourceType::Extension).await?.into_iter().map(filter).collect(),
+    }));
+    Ok(sections)
+}
+
+/// What a proxy should have of a type, by name. Nothing of a type that it does not watch.
+async fn resources(
     shared: &Shared,
     client: &Client,
     kind: ResourceType,
-    names: Option<NameSet>,
-) -> anyhow::Result<Option<Value>> {
-    let snapshot = shared.snapshot();
-    let version = shared.generation.version(&snapshot);
-    let generated = shared.generation.generate(snapshot, client.proxy.clone(), kind, names).await?;
-    let resources: Vec<Value> = generated.resources.iter().map(to_json).collect::<anyhow::Result<_>>()?;
-    let dump = |message: &str| format!("type.googleapis.com/envoy.admin.v3.{message}");
-    let listed = |field: &str| -> Vec<Value> {
-        resources.iter().map(|resource| json!({"version_info": *version, field: resource})).collect()
-    };
-    Ok(match kind {
-        ResourceType::Cluster => Some(json!({
-            "@type": dump("ClustersConfigDump"), "version_info": *version, "dynamic_active_clusters": listed("cluster"),
-        })),
-        ResourceType::Listener => {
-            let listener = |resource: &Value| {
-                let state = json!({"version_info": *version, "listener": resource});
-                json!({"name": resource.get("name"), "active_state": state})
-            };
-            let listeners: Vec<Value> = resources.iter().map(listener).collect();
-            Some(json!({
-                "@type": dump("ListenersConfigDump"), "version_info": *version, "dynamic_listeners": listeners,
-            }))
-        }
-        ResourceType::Route => Some(json!({
-            "@type": dump("RoutesConfigDump"), "dynamic_route_configs": listed("route_config"),
-        })),
-        ResourceType::Endpoint => Some(json!({
-            "@type": dump("EndpointsConfigDump"), "dynamic_endpoint_configs": listed("endpoint_config"),
-        })),
-        ResourceType::Secret | ResourceType::Extension => None,
-    })
+) -> anyhow::Result<Vec<(Arc<str>, Any)>> {
+    let made = generated(shared, client, kind).await?;
+    made.iter().map(|resource| Ok((resource.name.clone(), readable(resource)?))).collect()
 }
 
-/// A resource as JSON, with its `@type`.
-fn to_json(resource: &Resource) -> anyhow::Result<Value> {
-    let any = Any::decode(resource.body.clone())?;
-    let name = any.type_url.rsplit('/').next().unwrap_or_default();
-    let mut value = encoded_to_value(name, &any.value)?;
-    if let Value::Object(fields) = &mut value {
-        fields.insert("@type".into(), any.type_url.clone().into());
+/// What a proxy should have of a type, by name. Nothing of a type that it does not watch.
+pub(super) async fn generated(
+    shared: &Shared,
+    client: &Client,
+    kind: ResourceType,
+) -> anyhow::Result<Vec<Resource>> {
+    let Some(known) = client.types().remove(&kind) else { return Ok(Vec::new()) };
+    let generation = &shared.generation;
+    let generated = generation.generate(shared.snapshot(), client.proxy.clone(), kind, known.names).await;
+    let generated = generated.with_context(|| format!("generate {kind} for {}", client.id))?;
+    Ok(generated.resources.iter().cloned().collect())
+}
+
+/// A resource as anybody may read it: what is secret in it is blotted out.
+pub(super) fn readable(resource: &Resource) -> anyhow::Result<Any> {
+    let any = Any::decode(resource.body.clone()).with_context(|| format!("decode {}", resource.name))?;
+    if any.type_url != ResourceType::Secret.type_url() {
+        return Ok(any);
     }
-    Ok(value)
+    let secret = Secret::decode(any.value).with_context(|| format!("decode {}", resource.name))?;
+    Ok(pilot_proto::any(&redacted(secret)))
+}
+
+/// Istio's and Envoy's way: certificates stay, what proves who one is does not.
+fn redacted(mut secret: Secret) -> Secret {
+    let blot = |source: &mut Option<DataSource>| {
+        if let Some(source) = source {
+            *source = DataSource {
+                specifier: Some(Specifier::InlineBytes("[redacted]".into())),
+                ..DataSource::default()
+            };
+        }
+    };
+    match &mut secret.r#type {
+        Some(Type::TlsCertificate(certificate)) => {
+            blot(&mut certificate.private_key);
+            blot(&mut certificate.pkcs12);
+            blot(&mut certificate.password);
+        }
+        Some(Type::SessionTicketKeys(tickets)) => tickets.keys.clear(),
+        Some(Type::GenericSecret(generic)) => {
+            blot(&mut generic.secret);
+            generic.secrets.clear();
+        }
+        Some(Type::ValidationContext(_)) | None => {}
+    }
+    secret
+}
+
+#[cfg(test)]
+mod tests {
+    use pilot_proto::envoy::extensions::transport_sockets::tls::v3::{
+        GenericSecret, TlsCertificate, TlsSessionTicketKeys,
+    };
+
+    use super::*;
+
+    #[test]
+    fn keys_are_blotted_out_and_certificates_are_not() {
+        let source = |text: &'static str| DataSource {
+            specifier: Some(Specifier::InlineBytes(text.into())),
+            ..DataSource::default()
+        };
+        let hidden = || Some(source("CANARY"));
+        for kind in [
+            Type::TlsCertificate(TlsCertificate {
+                certificate_chain: Some(source("CHAIN")),
+                private_key: hidden(),
+                pkcs12: hidden(),
+                password: hidden(),
+                ..TlsCertificate::default()
+            }),
+            Type::SessionTicketKeys(TlsSessionTicketKeys { keys: vec![source("CANARY")] }),
+            Type::GenericSecret(GenericSecret {
+                secret: hidden(),
+                secrets: [("a".to_owned(), source("CANARY"))].into(),
+            }),
+        ] {
+            let secret = Secret { name: "s".into(), r#type: Some(kind) };
+            let resource =
+                Resource::new("s".into(), "1".into(), any(&secret).encode_to_vec().into());
+            assert!(String::from_utf8_lossy(&resource.body).contains("CANARY"));
+            let shown = readable(&resource).unwrap().encode_to_vec();
+            let shown = String::from_utf8_lossy(&shown);
+            assert!(!shown.contains("CANARY"), "{shown}");
+            if matches!(secret.r#type, Some(Type::TlsCertificate(_))) {
+                assert!(shown.contains("CHAIN") && shown.contains("[redacted]"), "{shown}");
+            }
+        }
+    }
 }

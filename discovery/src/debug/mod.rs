@@ -1,92 +1,128 @@
-//! `/debug/*`: what the control plane knows and told, in Istio's JSON.
+//! `/debug/*`: what the control plane knows and told, in Istio's JSON, over HTTP and over xDS.
 //!
-//! Loopback and whoever may reach the port see it all; nothing here holds keys.
+//! ```text
+//!  HTTP ──▶ access (who may) ──┐
+//!  xDS  ──▶ xds ──▶ access ────┼──▶ pages ──▶ hub, snapshot, generation
+//!  gRPC ──▶ csds ─▶ access ────┘
+//! ```
+//!
+//! Pages read; what changes something wants POST, but for `adsz?push=true`, which Istio's users type into a browser's
+//! address line. Nothing here holds keys: what of them could be in a resource is blotted out.
 
+mod access;
+mod cache;
+mod csds;
 mod dump;
+mod matcher;
 mod proxies;
+mod pushes;
 mod registry;
+mod scope;
+mod status;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+mod troubles;
+pub(crate) mod xds;
 
-use std::collections::BTreeMap;
+mod page;
+
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use axum::Router;
-use axum::extract::{Query, State};
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use serde_json::{Value, json};
+use axum::http::header;
+use axum::middleware::from_fn_with_state;
+use axum::response::IntoResponse;
+use axum::routing::{get, post};
 
-use crate::ads::Client;
+pub(crate) use csds::service as csds;
+pub(crate) use troubles::troubles;
+
+use crate::config::debug::Switch;
 use crate::server::Shared;
 
-type Params = Query<BTreeMap<String, String>>;
+/// The only one that is not a page.
+const FORCE_DISCONNECT: &str = "force_disconnect";
 
-/// The pages, by name below `/debug/`.
-const PAGES: [&str; 10] = [
-    "adsz",
-    "config_dump",
-    "configz",
-    "connections",
-    "endpointz",
-    "mesh",
-    "push_status",
-    "registryz",
-    "rejectedz",
-    "syncz",
+/// The pages by name below `/debug/`, and what each is for.
+const PAGES: [(&str, &str); 20] = [
+    ("adsz", "Connected proxies: who they are, what they watch"),
+    ("adsz?push=true", "Push everything to everybody"),
+    ("cachez", "Resources in the cache"),
+    ("cachez?sizes=true", "Size of the cache"),
+    ("config_dump", "What ?proxyID= should have, as Envoy's own /config_dump"),
+    ("configz", "Configuration objects"),
+    ("connections", "Connected proxies"),
+    ("edsz", "Endpoints that ?proxyID= should have"),
+    ("endpointShardz", "Endpoints of every service, by registry"),
+    ("endpointz", "Endpoints of every port of every service"),
+    ("instancesz", "The services that each proxy's own workload serves"),
+    ("mesh", "The mesh configuration"),
+    ("push_status", "What could not be generated, and what proxies rejected"),
+    ("pushes", "Why ?proxyID= was pushed lately, and what came of it"),
+    ("registryz", "Every service"),
+    ("rejectedz", "Objects that cannot be used"),
+    ("resourcesz", "Kinds of configuration objects"),
+    ("sidecarz", "What ?proxyID= may see, and why not the rest"),
+    ("syncz", "Which proxy has what it was sent"),
+    (FORCE_DISCONNECT, "POST: ends the stream of ?proxyID="),
 ];
 
-/// Routes of every page.
-pub(crate) fn routes() -> Router<Arc<Shared>> {
-    Router::new()
-        .route("/debug", get(index))
-        .route("/debug/list", get(|| async { page(&json!(PAGES)) }))
-        .route("/debug/adsz", get(proxies::adsz))
-        .route("/debug/syncz", get(proxies::syncz))
-        .route("/debug/connections", get(proxies::connections))
-        .route("/debug/push_status", get(proxies::push_status))
-        .route("/debug/config_dump", get(dump::config_dump))
-        .route("/debug/registryz", get(registry::registryz))
-        .route("/debug/endpointz", get(registry::endpointz))
-        .route("/debug/configz", get(registry::configz))
-        .route("/debug/mesh", get(registry::mesh))
-        .route("/debug/rejectedz", get(registry::rejectedz))
-}
-
-async fn index() -> impl IntoResponse {
-    let link = |name: &&str| format!("<li><a href=\"/debug/{name}\">/debug/{name}</a></li>");
-    let links: String = PAGES.iter().map(link).collect();
-    let head = "<!DOCTYPE html><title>Pilot debug</title><h1>Debug endpoints</h1>";
-    ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], format!("{head}<ul>{links}</ul>"))
-}
-
-/// JSON as Istio prints it.
-fn page(value: &Value) -> Response {
-    match serde_json::to_string_pretty(value) {
-        Ok(text) => ([(header::CONTENT_TYPE, "application/json")], text).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+/// Routes of every page, for those who may.
+pub(crate) fn routes(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
+    match shared.debug.http {
+        Switch::Off => Router::new(),
+        Switch::On => {
+            pages(shared.debug.admin).route_layer(from_fn_with_state(shared.clone(), access::guard))
+        }
     }
 }
 
-/// The proxy that `?proxyID=` names: its id, `<pod>.<namespace>`, or the id of one connection.
-fn named(shared: &Shared, Query(params): &Params) -> Result<Arc<Client>, Box<Response>> {
-    let Some(wanted) = params.get("proxyID").filter(|id| !id.is_empty()) else {
-        let text = "You must provide a proxyID in the query string\n";
-        return Err(Box::new((StatusCode::BAD_REQUEST, text).into_response()));
-    };
-    let found = shared
-        .hub
-        .clients()
-        .into_iter()
-        .rev()
-        .find(|client| client.proxy.id.id == *wanted || client.id == *wanted);
-    found.ok_or_else(|| {
-        let text = "Proxy not connected to this Pilot instance. It may be connected to another instance.\n";
-        Box::new((StatusCode::NOT_FOUND, text).into_response())
-    })
+/// Routes of every page, for anybody.
+fn pages(admin: Switch) -> Router<Arc<Shared>> {
+    let list = async |params: page::Params| page::page(&params, &names());
+    let mut pages = Router::new()
+        .route("/debug", get(move || async move { index(admin) }))
+        .route("/debug/list", get(list))
+        .route("/debug/adsz", get(proxies::adsz).post(proxies::adsz))
+        .route("/debug/syncz", get(proxies::syncz))
+        .route("/debug/connections", get(proxies::connections))
+        .route("/debug/push_status", get(troubles::push_status))
+        .route("/debug/rejectedz", get(troubles::rejectedz))
+        .route("/debug/pushes", get(pushes::pushes))
+        .route("/debug/config_dump", get(dump::config_dump))
+        .route("/debug/edsz", get(dump::edsz))
+        .route("/debug/sidecarz", get(scope::sidecarz))
+        .route("/debug/instancesz", get(scope::instancesz))
+        .route("/debug/cachez", get(cache::cachez).post(cache::clear))
+        .route("/debug/registryz", get(registry::registryz))
+        .route("/debug/endpointz", get(registry::endpointz))
+        .route("/debug/endpointShardz", get(registry::endpoint_shardz))
+        .route("/debug/configz", get(registry::configz))
+        .route("/debug/resourcesz", get(registry::resourcesz))
+        .route("/debug/mesh", get(registry::mesh));
+    if admin == Switch::On {
+        pages = pages.route("/debug/force_disconnect", post(proxies::force_disconnect));
+    }
+    pages
 }
 
-/// RFC 3339.
-fn time(time: SystemTime) -> String {
-    prost_types::Timestamp::from(time).to_string()
+/// The pages that are there.
+fn listed(admin: Switch) -> impl Iterator<Item = (&'static str, &'static str)> {
+    PAGES.into_iter().filter(move |(name, _)| *name != FORCE_DISCONNECT || admin == Switch::On)
+}
+
+/// What a program may fetch. Istio lists `adsz?push=true` too, and whoever fetches all of it pushes to everybody.
+fn names() -> Vec<&'static str> {
+    let reads = |name: &&str| !name.contains('?') && *name != FORCE_DISCONNECT;
+    PAGES.into_iter().map(|(name, _)| name).filter(reads).collect()
+}
+
+fn index(admin: Switch) -> impl IntoResponse {
+    let row = |(name, help)| format!("<tr><td><a href=\"/debug/{name}\">{name}</a></td><td>{help}</td></tr>");
+    let rows: String = listed(admin).map(row).collect();
+    let head =
+        "<!DOCTYPE html><title>Pilot debug</title><h1>Debug endpoints</h1><p>With ?pretty for people.</p>";
+    ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], format!("{head}<table>{rows}</table>"))
 }

@@ -1,17 +1,70 @@
-//! Pages about proxies: who is connected, what each was sent and accepted, what could not be made for it.
+//! Pages about proxies: who is connected, what each was sent and accepted; and what can be done to them.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
-use axum::extract::Query;
-use axum::response::Response;
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
+use pilot_core::model::NameSet;
+use pilot_core::push::{PushRequest, Reason, Urgency};
 use pilot_proto::ResourceType;
-use serde_json::Map;
+use pilot_proto::node::NodeMetadata;
+use serde::{Serialize, Serializer};
+use tracing::info;
 
-use super::{Arc, Client, Params, Shared, State, Value, json, named, page, time};
+use super::page::{Params, given, named, page, time};
+use super::{Arc, Shared};
+use crate::ads::{Client, TypeStatus};
 
-/// `/debug/adsz[?proxyID=]`
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Clients<T> {
+    total_clients: usize,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    clients: Vec<T>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Connection<'a> {
+    #[serde(rename = "connectionId")]
+    id: &'a str,
+    connected_at: String,
+    address: String,
+    /// Ours: which variant of the protocol.
+    protocol: &'static str,
+}
+
+#[derive(Serialize)]
+struct AdsClient<'a> {
+    #[serde(flatten)]
+    connection: Connection<'a>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    labels: &'a BTreeMap<String, String>,
+    metadata: &'a NodeMetadata,
+    locality: Locality<'a>,
+    watches: BTreeMap<&'static str, Names>,
+}
+
+#[derive(Serialize)]
+struct Locality<'a> {
+    #[serde(skip_serializing_if = "str::is_empty")]
+    region: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    zone: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    sub_zone: &'a str,
+}
+
+/// What was asked for by name. Printed where it is: a thousand proxies with a thousand names each are many.
+struct Names(Option<NameSet>);
+
+/// `/debug/adsz[?proxyID=]`; `?push=true` pushes everything to everybody.
 pub(super) async fn adsz(State(shared): State<Arc<Shared>>, params: Params) -> Response {
-    let clients = if params.0.contains_key("proxyID") {
+    if given(&params, "push").is_some() {
+        return push_all(&shared).into_response();
+    }
+    let clients = if given(&params, "proxyID").is_some() {
         match named(&shared, &params) {
             Ok(client) => vec![client],
             Err(answer) => return *answer,
@@ -19,67 +72,70 @@ pub(super) async fn adsz(State(shared): State<Arc<Shared>>, params: Params) -> R
     } else {
         shared.hub.clients()
     };
-    page(&json!({
-        "totalClients": clients.len(),
-        "clients": clients.iter().map(|client| ads_client(client)).collect::<Vec<_>>(),
-    }))
+    let clients: Vec<AdsClient<'_>> = clients.iter().map(|client| ads_client(client)).collect();
+    page(&params, &Clients { total_clients: clients.len(), clients })
 }
 
-fn ads_client(client: &Client) -> Value {
-    let watches: BTreeMap<&str, Vec<Arc<str>>> = client
-        .types()
-        .into_iter()
-        .map(|(kind, status)| (kind.type_url(), status.names.iter().flatten().cloned().collect()))
-        .collect();
+fn push_all(shared: &Shared) -> String {
+    let now = Instant::now();
+    let request = PushRequest { start: Some(now), ..PushRequest::forced(Reason::Debug) };
+    let snapshot = shared.snapshot();
+    let proxies = shared.hub.push(&Arc::new(request), Urgency::Normal, (&snapshot, &snapshot), now);
+    info!(proxies, "everything is pushed to everybody, as /debug/adsz was asked to");
+    format!("Pushed to {proxies} servers\n")
+}
+
+fn ads_client(client: &Client) -> AdsClient<'_> {
     let locality = &client.proxy.locality;
-    json!({
-        "connectionId": client.id,
-        "connectedAt": time(client.connected),
-        "address": client.peer.map(|peer| peer.to_string()).unwrap_or_default(),
-        "labels": client.proxy.metadata.labels,
-        "metadata": client.proxy.metadata,
-        "locality": {"region": locality.region, "zone": locality.zone, "sub_zone": locality.sub_zone},
-        "watches": watches,
-    })
+    AdsClient {
+        connection: connection(client),
+        labels: &client.proxy.metadata.labels,
+        metadata: &client.proxy.metadata,
+        locality: Locality { region: &locality.region, zone: &locality.zone, sub_zone: &locality.sub_zone },
+        watches: client
+            .types()
+            .into_iter()
+            .map(|(kind, known)| (kind.type_url(), Names(known.names)))
+            .collect(),
+    }
 }
 
 /// `/debug/connections`
-pub(super) async fn connections(State(shared): State<Arc<Shared>>) -> Response {
+pub(super) async fn connections(State(shared): State<Arc<Shared>>, params: Params) -> Response {
     let clients = shared.hub.clients();
-    let connection = |client: &Arc<Client>| {
-        json!({
-            "connectionId": client.id,
-            "connectedAt": time(client.connected),
-            "address": client.peer.map(|peer| peer.to_string()).unwrap_or_default(),
-            "protocol": client.codec,
-        })
-    };
-    let connected: Vec<Value> = clients.iter().map(connection).collect();
-    page(&json!({"totalClients": clients.len(), "clients": connected}))
+    let clients: Vec<Connection<'_>> = clients.iter().map(|client| connection(client)).collect();
+    page(&params, &Clients { total_clients: clients.len(), clients })
+}
+
+fn connection(client: &Client) -> Connection<'_> {
+    Connection {
+        id: &client.id,
+        connected_at: time(client.connected),
+        address: client.peer.map(|peer| peer.to_string()).unwrap_or_default(),
+        protocol: client.codec,
+    }
 }
 
 /// `/debug/syncz[?namespace=]`
-pub(super) async fn syncz(State(shared): State<Arc<Shared>>, Query(params): Params) -> Response {
-    let namespace = params.get("namespace").filter(|namespace| !namespace.is_empty());
+pub(super) async fn syncz(State(shared): State<Arc<Shared>>, params: Params) -> Response {
+    let namespace = given(&params, "namespace");
     let clients = shared.hub.clients();
     let shown =
-        clients.iter().filter(|client| namespace.is_none_or(|name| *name == client.proxy.namespace.as_str()));
-    page(&shown.map(|client| sync_status(client)).collect())
+        clients.iter().filter(|client| namespace.is_none_or(|name| name == client.proxy.namespace.as_str()));
+    page(&params, &shown.map(|client| sync_status(client)).collect::<Vec<_>>())
 }
 
-fn sync_status(client: &Client) -> Value {
+/// Istio's fields, in a map because their names are made of the types'; those without a value are left out.
+fn sync_status(client: &Client) -> BTreeMap<String, serde_json::Value> {
     let types = client.types();
-    let mut status = Map::new();
-    let mut put = |key: String, value: &str| {
-        if !value.is_empty() {
-            status.insert(key, value.into());
-        }
-    };
     let metadata = &client.proxy.metadata;
-    put("cluster_id".into(), metadata.cluster_id.as_deref().unwrap_or_default());
-    put("proxy".into(), &client.proxy.id.id);
-    put("proxy_type".into(), client.proxy.node_type().as_str());
-    put("istio_version".into(), metadata.istio_version.as_deref().unwrap_or_default());
+    let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
+    let mut fields = vec![
+        ("cluster_id".to_owned(), text(metadata.cluster_id.as_deref())),
+        ("proxy".to_owned(), client.proxy.id.id.clone()),
+        ("proxy_type".to_owned(), client.proxy.node_type().as_str().to_owned()),
+        ("istio_version".to_owned(), text(metadata.istio_version.as_deref())),
+    ];
     for (kind, name) in [
         (ResourceType::Cluster, "cluster"),
         (ResourceType::Listener, "listener"),
@@ -88,45 +144,55 @@ fn sync_status(client: &Client) -> Value {
         (ResourceType::Extension, "extensionconfig"),
     ] {
         if let Some(known) = types.get(&kind) {
-            put(format!("{name}_sent"), &known.nonce_sent);
-            put(format!("{name}_acked"), &known.nonce_acked);
+            fields.push((format!("{name}_sent"), print(known.nonce_sent.as_ref())));
+            fields.push((format!("{name}_acked"), print(known.nonce_acked.as_ref())));
         }
     }
-    let resources: BTreeMap<&str, Value> = types
-        .iter()
-        .map(|(kind, known)| {
-            let fields = [
-                ("sent", known.nonce_sent.clone()),
-                ("acked", known.nonce_acked.clone()),
-                ("sentTime", known.sent.map(time).unwrap_or_default()),
-                ("lastError", known.last_error.clone()),
-            ];
-            let fields = fields.into_iter().filter(|(_, value)| !value.is_empty());
-            (kind.type_url(), fields.map(|(key, value)| (key.to_owned(), Value::from(value))).collect())
-        })
-        .collect();
-    status.insert("resources".into(), json!(resources));
-    Value::Object(status)
+    let mut status: BTreeMap<String, serde_json::Value> = said(fields);
+    let resources: serde_json::Map<String, serde_json::Value> =
+        types.iter().map(|(kind, known)| (kind.type_url().to_owned(), resource_status(known))).collect();
+    if !resources.is_empty() {
+        status.insert("resources".to_owned(), resources.into());
+    }
+    status
 }
 
-/// `/debug/push_status`: what could not be made, by Istio's metric, then by resource.
-pub(super) async fn push_status(State(shared): State<Arc<Shared>>) -> Response {
-    let mut metrics: BTreeMap<&str, BTreeMap<String, Value>> = BTreeMap::new();
-    for (client, rejected) in shared.hub.rejected() {
-        let metric = rejected.reason.metric().unwrap_or("pilot_rejected_resources");
-        let entry = json!({"proxy": client.proxy.id.id, "message": rejected.to_string()});
-        metrics.entry(metric).or_default().insert(rejected.subject, entry);
+fn resource_status(known: &TypeStatus) -> serde_json::Value {
+    said([
+        ("sent".to_owned(), print(known.nonce_sent.as_ref())),
+        ("acked".to_owned(), print(known.nonce_acked.as_ref())),
+        ("sentTime".to_owned(), known.sent.map(time).unwrap_or_default()),
+        ("lastError".to_owned(), print(known.last_error.as_ref())),
+    ])
+}
+
+fn print(value: Option<&impl ToString>) -> String {
+    value.map(ToString::to_string).unwrap_or_default()
+}
+
+fn said<M: FromIterator<(String, serde_json::Value)>>(
+    fields: impl IntoIterator<Item = (String, String)>,
+) -> M {
+    let fields = fields.into_iter().filter(|(_, value)| !value.is_empty());
+    fields.map(|(key, value)| (key, value.into())).collect()
+}
+
+/// `POST /debug/force_disconnect?proxyID=`: the proxy connects again, perhaps to another instance.
+pub(super) async fn force_disconnect(State(shared): State<Arc<Shared>>, params: Params) -> Response {
+    match named(&shared, &params) {
+        Ok(client) => {
+            info!(node = %client.id, "disconnected, as /debug/force_disconnect was asked to");
+            client.dismissed.cancel();
+            "OK".into_response()
+        }
+        Err(answer) => *answer,
     }
-    for (proxy, kind, refused) in shared.quarantine.all() {
-        let metric = "pilot_total_xds_rejects";
-        let entry = json!({
-            "proxy": proxy,
-            "type": kind.type_url(),
-            "version": refused.refusal.version,
-            "objects": refused.origins,
-            "message": refused.refusal.error,
-        });
-        metrics.entry(metric).or_default().insert(refused.refusal.name.to_string(), entry);
+}
+
+// === impl Names ===
+
+impl Serialize for Names {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().flatten())
     }
-    page(&json!(metrics))
 }

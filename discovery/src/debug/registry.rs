@@ -1,22 +1,27 @@
-//! Pages about the world: services, endpoints, configuration objects, and what could not be used of them.
+//! Pages about the world: services, endpoints, configuration objects.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
+use axum::extract::State;
 use axum::response::Response;
 use pilot_core::model::{
-    ConfigObject, ConfigSpec, Endpoint, ExportTo, Health, Location, Resolution, Service,
+    ConfigObject, ConfigSpec, Endpoint, ExportTo, Health, Kind, Location, Resolution, Service,
 };
-use serde_json::Map;
+use serde_json::{Map, Value, json};
 
-use super::{Arc, Shared, State, Value, json, page, time};
+use super::page::{Params, page, time};
+use super::{Arc, Shared};
 
 /// `/debug/registryz`: every service.
-pub(super) async fn registryz(State(shared): State<Arc<Shared>>) -> Response {
-    page(&shared.snapshot().services.values().map(|service| service_json(service)).collect())
+pub(super) async fn registryz(State(shared): State<Arc<Shared>>, params: Params) -> Response {
+    page(
+        &params,
+        &shared.snapshot().services.values().map(|service| service_json(service)).collect::<Vec<_>>(),
+    )
 }
 
-fn service_json(service: &Service) -> Value {
+pub(super) fn service_json(service: &Service) -> Value {
     let ports: Vec<Value> = service
         .ports
         .iter()
@@ -67,7 +72,7 @@ fn created(seconds: i64) -> Option<String> {
 }
 
 /// `/debug/endpointz`: the endpoints of every port of every service.
-pub(super) async fn endpointz(State(shared): State<Arc<Shared>>) -> Response {
+pub(super) async fn endpointz(State(shared): State<Arc<Shared>>, params: Params) -> Response {
     let snapshot = shared.snapshot();
     let mut ports = Vec::new();
     for service in snapshot.services.values() {
@@ -81,7 +86,7 @@ pub(super) async fn endpointz(State(shared): State<Arc<Shared>>) -> Response {
             ports.push(json!({"svc": format!("{}:{}", service.hostname, port.name), "ep": served}));
         }
     }
-    page(&json!(ports))
+    page(&params, &ports)
 }
 
 fn endpoint_json(endpoint: &Endpoint) -> Value {
@@ -109,9 +114,39 @@ fn endpoint_json(endpoint: &Endpoint) -> Value {
     })
 }
 
+/// `/debug/endpointShardz`: by host, namespace and registry. A snapshot holds the endpoints of all sources together, so
+/// a service has one shard, that of its own registry.
+pub(super) async fn endpoint_shardz(State(shared): State<Arc<Shared>>, params: Params) -> Response {
+    let snapshot = shared.snapshot();
+    let mut hosts: BTreeMap<&str, BTreeMap<&str, Value>> = BTreeMap::new();
+    for service in snapshot.services.values() {
+        let endpoints = snapshot.endpoints_of(service);
+        let accounts: BTreeSet<&str> = endpoints
+            .iter()
+            .map(|endpoint| &*endpoint.service_account)
+            .filter(|account| !account.is_empty())
+            .collect();
+        let registry = format!("{}/{}", service.registry.as_str(), shared.cluster_id);
+        let shards = json!({
+            "Shards": {registry: endpoints.iter().map(endpoint_json).collect::<Vec<_>>()},
+            // Istio prints a set as Go does.
+            "ServiceAccounts": accounts.into_iter().map(|name| (name, json!({}))).collect::<BTreeMap<_, _>>(),
+        });
+        hosts.entry(service.hostname.as_str()).or_default().insert(service.namespace.as_str(), shards);
+    }
+    page(&params, &hosts)
+}
+
+/// `/debug/resourcesz`: the kinds of configuration objects that are read.
+pub(super) async fn resourcesz(params: Params) -> Response {
+    let kinds = [Kind::ServiceEntry, Kind::WorkloadEntry];
+    let kind = |kind: Kind| json!({"group": "networking.istio.io", "version": "v1", "kind": kind.as_str()});
+    page(&params, &kinds.map(kind))
+}
+
 /// `/debug/configz`: every configuration object, as `kubectl` would show it.
-pub(super) async fn configz(State(shared): State<Arc<Shared>>) -> Response {
-    page(&shared.snapshot().configs.values().map(|object| config_json(object)).collect())
+pub(super) async fn configz(State(shared): State<Arc<Shared>>, params: Params) -> Response {
+    page(&params, &shared.snapshot().configs.values().map(|object| config_json(object)).collect::<Vec<_>>())
 }
 
 fn config_json(object: &ConfigObject) -> Value {
@@ -156,12 +191,6 @@ fn is_default(value: &Value) -> bool {
 }
 
 /// `/debug/mesh`: the mesh configuration.
-pub(super) async fn mesh(State(shared): State<Arc<Shared>>) -> Response {
-    page(&json!(*shared.snapshot().mesh))
-}
-
-/// `/debug/rejectedz`: objects that could not be used, and why. (Ours: Istio tells by webhook and status only.)
-pub(super) async fn rejectedz(State(shared): State<Arc<Shared>>) -> Response {
-    let problems: Vec<String> = shared.files.problems().iter().map(ToString::to_string).collect();
-    page(&json!(problems))
+pub(super) async fn mesh(State(shared): State<Arc<Shared>>, params: Params) -> Response {
+    page(&params, &*shared.snapshot().mesh)
 }

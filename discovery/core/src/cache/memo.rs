@@ -43,6 +43,7 @@ pub(super) struct Memo<K, V> {
     hasher: RandomState,
     hits: AtomicU64,
     misses: AtomicU64,
+    evictions: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -66,6 +67,8 @@ pub struct Stats {
     pub hits: u64,
     /// Answers that were computed.
     pub misses: u64,
+    /// Answers that were forgotten.
+    pub evictions: u64,
     /// Answers that are remembered now.
     pub entries: u64,
 }
@@ -75,13 +78,13 @@ pub struct Stats {
 impl<K: Clone + Eq + Hash, V: Answer> Memo<K, V> {
     /// Remembers what lives, and never more than `capacity` answers.
     pub(super) fn new(capacity: usize) -> Self {
-        let empty = || Mutex::new(Shard { entries: HashMap::new(), sweep_at: SMALL });
         Self {
-            shards: std::iter::repeat_with(empty).take(SHARDS).collect(),
+            shards: std::iter::repeat_with(Mutex::default).take(SHARDS).collect(),
             capacity: capacity.div_ceil(SHARDS).max(1),
             hasher: RandomState::new(),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
+            evictions: AtomicU64::new(0),
         }
     }
 
@@ -97,7 +100,10 @@ impl<K: Clone + Eq + Hash, V: Answer> Memo<K, V> {
         }
         self.misses.fetch_add(1, Ordering::Relaxed);
         let answer = make(inputs);
-        self.with_shard(inputs, |shard| shard.insert(inputs.clone(), answer.clone(), self.capacity));
+        self.with_shard(inputs, |shard| {
+            let forgotten = shard.insert(inputs.clone(), answer.clone(), self.capacity);
+            self.evictions.fetch_add(forgotten as u64, Ordering::Relaxed);
+        });
         answer
     }
 
@@ -108,7 +114,23 @@ impl<K: Clone + Eq + Hash, V: Answer> Memo<K, V> {
         Stats {
             hits: self.hits.load(Ordering::Relaxed),
             misses: self.misses.load(Ordering::Relaxed),
+            evictions: self.evictions.load(Ordering::Relaxed),
             entries: self.shards.iter().map(count).sum(),
+        }
+    }
+
+    /// Forgets every answer.
+    pub(super) fn clear(&self) {
+        for shard in &self.shards {
+            *shard.lock().unwrap_or_else(PoisonError::into_inner) = Shard::default();
+        }
+    }
+
+    /// Shows every answer that is remembered, in no order.
+    pub(super) fn each(&self, mut show: impl FnMut(&V)) {
+        for shard in &self.shards {
+            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            shard.entries.values().for_each(|entry| show(&entry.answer));
         }
     }
 
@@ -126,6 +148,12 @@ impl<K: Clone + Eq + Hash, V: Answer> Memo<K, V> {
 
 // === impl Shard ===
 
+impl<K, V> Default for Shard<K, V> {
+    fn default() -> Self {
+        Self { entries: HashMap::new(), sweep_at: SMALL }
+    }
+}
+
 impl<K: Clone + Eq + Hash, V: Answer> Shard<K, V> {
     fn find(&mut self, inputs: &K) -> Option<V> {
         let entry = self.entries.get_mut(inputs)?;
@@ -133,7 +161,9 @@ impl<K: Clone + Eq + Hash, V: Answer> Shard<K, V> {
         Some(entry.answer.clone())
     }
 
-    fn insert(&mut self, inputs: K, answer: V, capacity: usize) {
+    /// How many others were forgotten for it.
+    fn insert(&mut self, inputs: K, answer: V, capacity: usize) -> usize {
+        let before = self.entries.len();
         if self.entries.len() >= self.sweep_at.min(capacity) {
             self.entries.retain(|_, entry| mem::take(&mut entry.used) || entry.answer.is_held());
             if self.entries.len() >= capacity {
@@ -141,7 +171,9 @@ impl<K: Clone + Eq + Hash, V: Answer> Shard<K, V> {
             }
             self.sweep_at = (self.entries.len() * 2).max(SMALL);
         }
+        let forgotten = before - self.entries.len();
         self.entries.insert(inputs, Entry { answer, used: true });
+        forgotten
     }
 }
 
@@ -169,7 +201,7 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(*memo.get(&7, |n| Arc::new(n * 2)), 14);
         }
-        assert_eq!(memo.stats(), Stats { hits: 2, misses: 1, entries: 1 });
+        assert_eq!(memo.stats(), Stats { hits: 2, misses: 1, evictions: 0, entries: 1 });
     }
 
     #[test]
@@ -191,6 +223,9 @@ mod tests {
             "0 and the one that is held were computed once"
         );
         assert!(stats.entries <= SHARDS as u64 * 50, "{stats:?}");
+        assert_eq!(stats.entries + stats.evictions, 10_001, "what is gone was counted, {stats:?}");
+        memo.clear();
+        memo.each(|answer| panic!("{answer} is remembered"));
     }
 
     #[test]

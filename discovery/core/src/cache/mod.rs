@@ -137,6 +137,35 @@ impl Cache {
     }
 }
 
+impl Cache {
+    /// Forgets everything; what streams were told stays theirs.
+    pub fn clear(&self) {
+        self.clusters.clear();
+        self.cluster_sets.clear();
+        self.assignments.clear();
+        self.listeners.clear();
+        self.plans.clear();
+        self.routes.clear();
+        self.grpc_listeners.clear();
+        self.named.clear();
+    }
+
+    /// Name and bytes of every resource that is remembered, by type, in no order; a name once for each version of it.
+    pub fn contents(&self) -> BTreeMap<ResourceType, Vec<(Arc<str>, usize)>> {
+        let mut contents: BTreeMap<ResourceType, Vec<(Arc<str>, usize)>> = BTreeMap::new();
+        let mut show = |kind, made: &Made| {
+            let named = made.resource.iter().map(|resource| (resource.name.clone(), resource.body.len()));
+            contents.entry(kind).or_default().extend(named);
+        };
+        self.clusters.each(|made| show(ResourceType::Cluster, made));
+        self.assignments.each(|made| show(ResourceType::Endpoint, made));
+        self.listeners.each(|made| show(ResourceType::Listener, made));
+        self.grpc_listeners.each(|made| show(ResourceType::Listener, made));
+        self.routes.each(|made| show(ResourceType::Route, made));
+        contents
+    }
+}
+
 impl Default for Cache {
     /// As many entries as Istio's.
     fn default() -> Self {

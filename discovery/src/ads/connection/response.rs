@@ -1,0 +1,100 @@
+//! What one stream is sent: generated as far as it is stale, told as far as it is news.
+
+use std::time::{Duration, Instant};
+
+use pilot_core::model::ResourceSet;
+use pilot_core::xds::{Response, Wanted, Why};
+use pilot_proto::ResourceType;
+use tonic::Status;
+use tracing::debug;
+
+use super::{Connection, Stale};
+use crate::ads::history;
+use crate::ads::wire::Permit;
+use crate::metrics::by_type;
+
+impl Connection {
+    /// Generates and sends what is due of a type, if it is news.
+    pub(super) async fn respond(&mut self, kind: ResourceType, permit: Permit) -> Result<(), Status> {
+        let started = Instant::now();
+        let offered = self.offer(kind).await?;
+        let version = self.shared.generation.version(&self.snapshot);
+        let why = if self.forced.remove(&kind) { Why::Forced } else { Why::IfChanged };
+        let Some(response) = self.stream.respond(kind, &version, &offered, why) else {
+            self.client.history.unchanged(kind);
+            return Ok(());
+        };
+        let generated = started.elapsed();
+        let push_time = self.shared.metrics.push_time.get_or_create(&by_type(kind.short()));
+        push_time.observe(generated.as_secs_f64());
+        drop(push_time);
+        self.send(&response, permit, generated)
+    }
+
+    /// All that the client could want of a type: what it was offered, with everything stale generated anew.
+    async fn offer(&mut self, kind: ResourceType) -> Result<ResourceSet, Status> {
+        let before = self.stream.offered(kind);
+        let wanted = match self.stream.wanted(kind) {
+            Wanted::Nothing => return Ok(before),
+            Wanted::All => None,
+            Wanted::Names(names) => Some(names.clone()),
+        };
+        let stale = self.stale.remove(&kind);
+        let (snapshot, proxy) = (self.snapshot.clone(), self.client.proxy.clone());
+        let generation = &self.shared.generation;
+        match (stale, wanted) {
+            (None, _) => Ok(before),
+            (Some(Stale::Names(stale)), Some(wanted)) if stale.len() < wanted.len() => {
+                let stale = stale.filtered(|name| wanted.contains(name));
+                let generated = generation.generate(snapshot, proxy, kind, Some(stale.clone())).await?;
+                self.client.report(kind, generated.report);
+                let mut offered = before;
+                for name in &stale {
+                    match generated.resources.get(name) {
+                        Some(resource) => offered.insert(resource.clone()),
+                        None => drop(offered.remove(name)),
+                    }
+                }
+                Ok(generation.pool().share(&offered))
+            }
+            (Some(_), wanted) => {
+                let generated = generation.generate(snapshot, proxy, kind, wanted).await?;
+                self.client.report(kind, generated.report);
+                Ok(generated.resources)
+            }
+        }
+    }
+
+    fn send(&mut self, response: &Response, permit: Permit, generated: Duration) -> Result<(), Status> {
+        let (kind, metrics) = (response.kind, &self.shared.metrics);
+        let (parts, started) = (response.encode(), Instant::now());
+        let size: usize = parts.iter().map(bytes::Bytes::len).sum();
+        permit.send(parts).inspect_err(|_| metrics.send_error(kind))?;
+        let now = Instant::now();
+        metrics.send_time.observe((now - started).as_secs_f64());
+        metrics.pushes.get_or_create(&by_type(kind.short())).inc();
+        #[expect(clippy::cast_precision_loss, reason = "a histogram of sizes; 2^53 bytes are out of reach")]
+        metrics.config_size.get_or_create(&by_type(kind.type_url())).observe(size as f64);
+        debug!(
+            node = %self.client.id,
+            %kind,
+            resources = response.resources().len(),
+            removed = response.removed().len(),
+            size,
+            nonce = response.nonce.as_str(),
+            "sent"
+        );
+        self.client.history.sent(&history::Response::of(response, size, generated), now);
+        self.unanswered.insert(kind, now);
+        self.client.note(kind, self.stream.status(kind));
+        self.client.sent(kind);
+        Ok(())
+    }
+
+    /// Answers a question that is none of the mesh.
+    pub(super) fn tell(&mut self, permit: Permit) -> Result<(), Status> {
+        let Some((type_url, answer, codec)) = self.answer.take() else { return Ok(()) };
+        let version = self.shared.generation.version(&self.snapshot);
+        permit.send([bytes::Bytes::new(), answer.encode(codec, &type_url, &version)])
+    }
+}

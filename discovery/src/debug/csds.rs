@@ -1,0 +1,137 @@
+//! Envoy's client status discovery: what proxies have, from the control plane's point of view.
+//! <https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/status/v3/csds.proto>
+//!
+//! With `exclude_resource_contents` each type of a proxy is one entry, for as many proxies as there are. Otherwise each
+//! resource is one, with its version and content as it would be generated now, and `node_matchers` have to leave a few
+//! proxies: the configuration of a thousand is gigabytes.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::{Stream, StreamExt as _};
+use pilot_proto::envoy::config::core::v3::Node;
+use pilot_proto::envoy::service::status::v3::client_config::GenericXdsConfig;
+use pilot_proto::envoy::service::status::v3::client_status_discovery_service_server::{
+    ClientStatusDiscoveryService, ClientStatusDiscoveryServiceServer,
+};
+use pilot_proto::envoy::service::status::v3::{ClientConfig, ClientStatusRequest, ClientStatusResponse};
+use tonic::transport::server::TcpConnectInfo;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{Shared, access, dump, matcher, status};
+use crate::ads::{Client, TypeStatus};
+use pilot_proto::ResourceType;
+
+/// Proxies whose resources one answer has room for.
+const DETAILED: usize = 16;
+
+/// The service.
+pub(crate) struct Csds {
+    shared: Arc<Shared>,
+}
+
+/// The service, for gRPC's router.
+pub(crate) fn service(shared: Arc<Shared>) -> ClientStatusDiscoveryServiceServer<Csds> {
+    ClientStatusDiscoveryServiceServer::new(Csds::new(shared))
+}
+
+type Answers = Pin<Box<dyn Stream<Item = Result<ClientStatusResponse, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl ClientStatusDiscoveryService for Csds {
+    type StreamClientStatusStream = Answers;
+
+    async fn stream_client_status(
+        &self,
+        request: Request<Streaming<ClientStatusRequest>>,
+    ) -> Result<Response<Answers>, Status> {
+        self.check(&request)?;
+        let shared = self.shared.clone();
+        let end = self.shared.draining.clone().cancelled_owned();
+        let answers = request.into_inner().then(move |question| {
+            let shared = shared.clone();
+            async move { answer(&shared, question?).await }
+        });
+        Ok(Response::new(Box::pin(answers.take_until(end))))
+    }
+
+    async fn fetch_client_status(
+        &self,
+        request: Request<ClientStatusRequest>,
+    ) -> Result<Response<ClientStatusResponse>, Status> {
+        self.check(&request)?;
+        Ok(Response::new(answer(&self.shared, request.into_inner()).await?))
+    }
+}
+
+// === impl Csds ===
+
+impl Csds {
+    /// The service over this state.
+    pub(super) const fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// The same who may use the debug pages.
+    fn check<T>(&self, request: &Request<T>) -> Result<(), Status> {
+        let info = request.extensions().get::<TcpConnectInfo>();
+        let peer = info.and_then(TcpConnectInfo::remote_addr).map(|peer| peer.ip());
+        access::check(self.shared.debug, peer).map_err(|denied| Status::unauthenticated(denied.to_string()))
+    }
+}
+
+async fn answer(shared: &Shared, question: ClientStatusRequest) -> Result<ClientStatusResponse, Status> {
+    let clients = shared.hub.clients();
+    let mut meant = Vec::new();
+    for client in &clients {
+        let (id, metadata) = (client.proxy.id.to_string(), client.proxy.metadata.to_struct());
+        let is_meant = matcher::any(&question.node_matchers, &id, &metadata)
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        if is_meant {
+            meant.push((client, Node { id, metadata: Some(metadata), ..Node::default() }));
+        }
+    }
+    if !question.exclude_resource_contents && meant.len() > DETAILED {
+        return Err(Status::resource_exhausted(format!(
+            "{} proxies match: name at most {DETAILED} in node_matchers, or set exclude_resource_contents",
+            meant.len()
+        )));
+    }
+    let mut config = Vec::with_capacity(meant.len());
+    for (client, node) in meant {
+        let types = client.types();
+        let generic_xds_configs = if question.exclude_resource_contents {
+            types.iter().map(|(kind, known)| status::of_type(*kind, known)).collect()
+        } else {
+            let mut resources = Vec::new();
+            for (kind, known) in &types {
+                resources.extend(of_resources(shared, client, *kind, known).await?);
+            }
+            resources
+        };
+        config.push(ClientConfig { node: Some(node), generic_xds_configs, ..ClientConfig::default() });
+    }
+    Ok(ClientStatusResponse { config })
+}
+
+/// Each resource of a type. Where the type stands is where each of its resources stands: a proxy answers for all that
+/// a response has.
+async fn of_resources(
+    shared: &Shared,
+    client: &Client,
+    kind: ResourceType,
+    known: &TypeStatus,
+) -> Result<Vec<GenericXdsConfig>, Status> {
+    let internal = |error: anyhow::Error| Status::internal(format!("{error:#}"));
+    let resources = dump::generated(shared, client, kind).await.map_err(internal)?;
+    let of_type = status::of_type(kind, known);
+    let entry = |resource: &pilot_core::model::Resource| {
+        Ok(GenericXdsConfig {
+            name: resource.name.to_string(),
+            version_info: resource.version.to_string(),
+            xds_config: Some(dump::readable(resource).map_err(internal)?),
+            ..of_type.clone()
+        })
+    };
+    resources.iter().map(entry).collect()
+}

@@ -1,0 +1,94 @@
+//! `/debug/sidecarz`: what a proxy may see, and why not the rest. `/debug/instancesz`: what its own workload serves.
+
+use std::collections::BTreeMap;
+
+use axum::extract::State;
+use axum::response::Response;
+use pilot_core::model::{ExportTo, Namespace, Resolution, Service};
+use pilot_core::push::PushContext;
+use pilot_core::scope::{Scope, ScopeKey};
+use serde_json::{Value, json};
+
+use super::page::{Params, named, page};
+use super::registry::service_json;
+use super::{Arc, Shared};
+
+/// `/debug/sidecarz?proxyID=`: Istio's fields, those that we have, and `hidden`.
+pub(super) async fn sidecarz(State(shared): State<Arc<Shared>>, params: Params) -> Response {
+    let client = match named(&shared, &params) {
+        Ok(client) => client,
+        Err(answer) => return *answer,
+    };
+    let snapshot = shared.snapshot();
+    let scope = Scope::of(&snapshot, ScopeKey::of(&client.proxy));
+    let services: Vec<Value> = scope.services().iter().map(|seen| service_json(&seen.service)).collect();
+    let by_host: BTreeMap<&str, &Value> =
+        scope.services().iter().map(|seen| seen.service.hostname.as_str()).zip(&services).collect();
+    let hidden: Vec<Value> = snapshot
+        .services
+        .values()
+        .filter_map(|service| {
+            let why = hidden(&snapshot, &scope, service)?;
+            Some(json!({"hostname": service.hostname, "namespace": service.namespace, "why": why}))
+        })
+        .collect();
+    let scope = json!({
+        "version": *shared.generation.version(&snapshot),
+        "name": "default-sidecar",
+        "namespace": client.proxy.namespace,
+        "services": services,
+        "servicesByHostname": by_host,
+        "hidden": hidden,
+    });
+    page(&params, &scope)
+}
+
+/// Why a service is not among those that this class of proxies sees; nothing if it is.
+fn hidden(snapshot: &PushContext, scope: &Scope, service: &Service) -> Option<String> {
+    let viewer = &scope.key().namespace;
+    if !is_exported(snapshot, service, viewer) {
+        return Some(format!("exportTo does not include namespace {viewer}"));
+    }
+    if let Resolution::Alias(target) = &service.resolution {
+        return Some(format!("is only another name for {target}"));
+    }
+    match scope.by_host(service.hostname.as_str()) {
+        Some(seen) if seen.service.namespace == service.namespace => None,
+        Some(seen) => {
+            Some(format!("the declaration of the same host in namespace {} counts", seen.service.namespace))
+        }
+        None => Some("another declaration of the same host counts".to_owned()),
+    }
+}
+
+fn is_exported(snapshot: &PushContext, service: &Service, viewer: &Namespace) -> bool {
+    let default: Vec<ExportTo> =
+        snapshot.mesh.default_service_export_to.iter().map(|text| ExportTo::parse(text)).collect();
+    let list = if service.export_to.is_empty() { &default } else { &service.export_to };
+    ExportTo::allows(list, &service.namespace, viewer)
+}
+
+/// `/debug/instancesz`: the ports of each proxy's own services, and where they lead in the workload.
+pub(super) async fn instancesz(State(shared): State<Arc<Shared>>, params: Params) -> Response {
+    let snapshot = shared.snapshot();
+    let instances: BTreeMap<String, Vec<Value>> = shared
+        .hub
+        .clients()
+        .iter()
+        .map(|client| {
+            let targets = snapshot.service_targets(&client.proxy);
+            let target = |target: &pilot_core::push::ServiceTarget| {
+                let port = &target.port;
+                json!({
+                    "Service": service_json(&target.service),
+                    "Port": {
+                        "name": port.name, "port": port.port, "protocol": port.protocol.as_str(),
+                        "TargetPort": target.target_port,
+                    },
+                })
+            };
+            (client.proxy.id.id.clone(), targets.iter().map(target).collect())
+        })
+        .collect();
+    page(&params, &instances)
+}

@@ -1,0 +1,76 @@
+//! Pages about what went wrong: what could not be generated, what proxies rejected, what could not be read.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use axum::extract::State;
+use axum::response::Response;
+use pilot_core::generate::Report;
+use serde::Serialize;
+
+use super::page::{Params, page, pretty};
+use super::{Arc, Shared};
+use crate::ads::{Client, Refused};
+
+/// What is wrong with one thing, as Istio's `ProxyPushStatus` has it.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Trouble {
+    /// A proxy that has it; others may have it too.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(super) proxy: String,
+    /// What it is.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(super) message: String,
+}
+
+/// Istio's metric, then what it is about.
+pub(crate) type Troubles = BTreeMap<&'static str, BTreeMap<String, Trouble>>;
+
+/// Resources that proxies rejected, by type and name, until they change.
+const KEPT_BACK: &str = "pilot_xds_quarantined_resources";
+
+/// What nothing of Istio's counts.
+const REJECTED_RESOURCES: &str = "pilot_rejected_resources";
+
+/// `/debug/push_status`: always for people, as in Istio.
+pub(super) async fn push_status(State(shared): State<Arc<Shared>>) -> Response {
+    let mut troubles = troubles(&shared.hub.clients());
+    for (proxy, kind, Refused { refusal, origins }) in shared.quarantine.all() {
+        let serves = if refusal.good.is_some() { "the last good version serves" } else { "nothing serves" };
+        let objects = origins.join(", ");
+        let message = format!("made from {objects}; kept back, {serves}: {}", refusal.error);
+        let kept_back = troubles.entry(KEPT_BACK).or_default();
+        kept_back.insert(format!("{kind}/{}", refusal.name), Trouble { proxy, message });
+    }
+    pretty(&troubles)
+}
+
+/// What is wrong for these proxies.
+pub(crate) fn troubles(clients: &[Arc<Client>]) -> Troubles {
+    let mut troubles = Troubles::new();
+    // Proxies may share a list of what could not be made for them.
+    let mut seen: BTreeSet<*const Report> = BTreeSet::new();
+    for client in clients {
+        let proxy = &client.proxy.id.id;
+        for (kind, known) in client.types() {
+            if seen.insert(Arc::as_ptr(&known.report)) {
+                for rejected in &known.report.rejected {
+                    let metric = rejected.reason.metric().unwrap_or(REJECTED_RESOURCES);
+                    let trouble = Trouble { proxy: proxy.clone(), message: rejected.to_string() };
+                    troubles.entry(metric).or_default().insert(rejected.subject.clone(), trouble);
+                }
+            }
+            if let Some(error) = &known.last_error {
+                let trouble = Trouble { proxy: proxy.clone(), message: error.to_string() };
+                let rejects = troubles.entry("pilot_total_xds_rejects").or_default();
+                rejects.insert(format!("{kind}/{}", client.id), trouble);
+            }
+        }
+    }
+    troubles
+}
+
+/// `/debug/rejectedz`: objects that could not be used, and why. (Ours: Istio tells by webhook and status only.)
+pub(super) async fn rejectedz(State(shared): State<Arc<Shared>>, params: Params) -> Response {
+    let problems: Vec<String> = shared.files.problems().iter().map(ToString::to_string).collect();
+    page(&params, &problems)
+}

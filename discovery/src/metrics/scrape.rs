@@ -1,0 +1,115 @@
+//! What is not counted as it happens but read when somebody looks: what others keep, and what must not outlive its
+//! owner. A proxy that has left has no line, so lines are as many as proxies are connected.
+
+use std::collections::BTreeMap;
+
+use pilot_core::model::{Endpoint, EndpointAddress, Health, Protocol, Registry, Resolution, ServicePort};
+use pilot_core::push::PushContext;
+use prometheus_client::metrics::counter::Counter;
+
+use super::labels::{Reject, RejectedConfig, SourceEvent, by_type};
+use super::{Metrics, gauge};
+use crate::debug::troubles;
+use crate::server::Shared;
+use crate::source::kubernetes::objects::ObjectKind;
+
+/// Reads everything.
+pub(super) fn scrape(metrics: &Metrics, shared: &Shared) {
+    proxies(metrics, shared);
+    sources(metrics, shared);
+    cache(metrics, shared);
+    endpoints(metrics, &shared.snapshot());
+    metrics.queue_length.set(gauge(shared.hub.waiting()));
+    metrics.quarantined.clear();
+    for (kind, count) in shared.quarantine.counts() {
+        metrics.quarantined.get_or_create(&by_type(kind.short())).set(gauge(count));
+    }
+    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        metrics.tasks.set(gauge(runtime.metrics().num_alive_tasks()));
+    }
+    metrics.generations.set(gauge(shared.generation.running()));
+}
+
+fn proxies(metrics: &Metrics, shared: &Shared) {
+    let clients = shared.hub.clients();
+    for (_, family) in &metrics.rejects_by_node {
+        family.clear();
+    }
+    for client in &clients {
+        for (kind, known) in client.types().into_iter().filter(|(_, known)| known.refused.count > 0) {
+            let family = metrics.rejects_by_node.iter().find(|(known, _)| *known == kind.short());
+            if let Some((_, family)) = family {
+                let labels =
+                    Reject { node: client.proxy.id.to_string(), err: known.refused.code.to_string() };
+                family.get_or_create(&labels).inc_by(known.refused.count.into());
+            }
+        }
+    }
+    let troubles = troubles(&clients);
+    for (metric, found) in &metrics.conflicts {
+        found.set(gauge(troubles.get(metric).map_or(0, BTreeMap::len)));
+    }
+}
+
+fn sources(metrics: &Metrics, shared: &Shared) {
+    metrics.rejected_configs.clear();
+    for problem in shared.files.problems() {
+        let object = problem.object.clone().unwrap_or_default();
+        let (kind, name) = object.split_once(' ').unwrap_or(("", ""));
+        let labels = RejectedConfig { r#type: kind.to_owned(), name: name.to_owned() };
+        metrics.rejected_configs.get_or_create(&labels).inc();
+    }
+    for (kind, fate, count) in shared.files.events() {
+        let (family, kind) = match kind {
+            ObjectKind::ServiceEntry | ObjectKind::WorkloadEntry => (&metrics.config_events, kind.as_str()),
+            // As Istio's registry spells them.
+            ObjectKind::Namespace => (&metrics.registry_events, "Namespaces"),
+            ObjectKind::Node => (&metrics.registry_events, "Nodes"),
+            ObjectKind::Pod => (&metrics.registry_events, "Pods"),
+            ObjectKind::Service => (&metrics.registry_events, "Services"),
+            ObjectKind::EndpointSlice | ObjectKind::Endpoints => (&metrics.registry_events, kind.as_str()),
+        };
+        let labels = SourceEvent { r#type: kind.to_owned(), event: fate.as_str().to_owned() };
+        catch_up(&family.get_or_create(&labels), count);
+    }
+}
+
+fn cache(metrics: &Metrics, shared: &Shared) {
+    let stats = shared.generation.cache();
+    let sum = |of: fn(&pilot_core::cache::Stats) -> u64| stats.values().map(of).sum::<u64>();
+    catch_up(&metrics.cache_reads.get_or_create(&by_type("hit")), sum(|stats| stats.hits));
+    catch_up(&metrics.cache_reads.get_or_create(&by_type("miss")), sum(|stats| stats.misses));
+    catch_up(&metrics.cache_evictions.get_or_create(&by_type("size")), sum(|stats| stats.evictions));
+    metrics.cache_size.set(i64::try_from(sum(|stats| stats.entries)).unwrap_or(i64::MAX));
+}
+
+/// Endpoints as the snapshot has them. Istio counts them as it builds them, and so once for each proxy that looks.
+fn endpoints(metrics: &Metrics, snapshot: &PushContext) {
+    let (mut without, mut unready, mut no_pod) = (0, 0, 0);
+    for service in snapshot.services.values() {
+        let endpoints = snapshot.endpoints_of(service);
+        if service.resolution == Resolution::ClientSideLb {
+            let unserved = |port: &&ServicePort| {
+                port.protocol != Protocol::Udp
+                    && endpoints.iter().all(|endpoint| endpoint.port_name != port.name)
+            };
+            without += service.ports.iter().filter(unserved).count();
+        }
+        unready += endpoints.iter().filter(|endpoint| endpoint.health == Health::Unhealthy).count();
+        if service.registry == Registry::Kubernetes {
+            let podless = |endpoint: &&Endpoint| match &endpoint.address {
+                EndpointAddress::Ip(ip) => !snapshot.workloads.contains_key(ip),
+                EndpointAddress::Unix(_) | EndpointAddress::Dns(_) => false,
+            };
+            no_pod += endpoints.iter().filter(podless).count();
+        }
+    }
+    metrics.no_instances.set(gauge(without));
+    metrics.not_ready.set(gauge(unready));
+    metrics.no_pod.set(gauge(no_pod));
+}
+
+/// A counter that another keeps.
+fn catch_up(counter: &Counter, total: u64) {
+    counter.inc_by(total.saturating_sub(counter.get()));
+}
