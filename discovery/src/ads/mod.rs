@@ -12,6 +12,7 @@ mod connection;
 mod generation;
 pub(crate) mod history;
 mod hub;
+mod limits;
 mod quarantine;
 mod request;
 mod services;

@@ -1,8 +1,6 @@
 //! What clients say: requests in either variant of the protocol, within their limits, and the introduction that the
 //! first one must be.
 
-mod limits;
-
 use std::time::{Duration, Instant};
 
 use pilot_core::model::Proxy;
@@ -17,7 +15,7 @@ use tonic::{Code, Status, Streaming};
 use tonic_prost::ProstCodec;
 use tracing::warn;
 
-pub(super) use self::limits::Refusal;
+use super::limits::Refusal;
 use crate::config::Limits;
 use crate::server::Shared;
 use crate::transport::{Bucket, Peer, Verdict};

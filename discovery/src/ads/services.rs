@@ -15,7 +15,8 @@ use tonic::service::Routes;
 use tracing::debug;
 
 use super::connection;
-use super::request::{Refusal, Requests};
+use super::limits::Refusal;
+use super::request::Requests;
 use super::wire::outbox;
 use crate::server::Shared;
 use crate::transport::Peer;

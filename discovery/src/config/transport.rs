@@ -139,10 +139,8 @@ impl Reader<'_> {
         }
         let default = Limits::default();
         Limits {
-            streams_per_connection: self
-                .positive("ISTIO_GPRC_MAXSTREAMS", default.streams_per_connection),
-            streams_per_address: self
-                .positive("PILOT_MAX_STREAMS_PER_ADDRESS", default.streams_per_address),
+            streams_per_connection: self.positive("ISTIO_GPRC_MAXSTREAMS", default.streams_per_connection),
+            streams_per_address: self.positive("PILOT_MAX_STREAMS_PER_ADDRESS", default.streams_per_address),
             opens_per_second: (rate > 0.0).then_some(rate),
             message: self.positive("ISTIO_GPRC_MAXRECVMSGSIZE", default.message),
             names: self.positive("PILOT_MAX_NAMES_PER_REQUEST", default.names),

@@ -241,8 +241,7 @@ mod tests {
             }),
         ] {
             let secret = Secret { name: "s".into(), r#type: Some(kind) };
-            let resource =
-                Resource::new("s".into(), "1".into(), any(&secret).encode_to_vec().into());
+            let resource = Resource::new("s".into(), "1".into(), any(&secret).encode_to_vec().into());
             assert!(String::from_utf8_lossy(&resource.body).contains("CANARY"));
             let shown = readable(&resource).unwrap().encode_to_vec();
             let shown = String::from_utf8_lossy(&shown);

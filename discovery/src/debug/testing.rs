@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use pilot_core::model::{ResourceSet, 
-    Change, ExportTo, Location, Protocol, Proxy, Registry, Resolution, Resource, Service, ServicePort,
-    SourceEvent, SourceId, TargetPort,
+use pilot_core::model::{
+    Change, ExportTo, Location, Protocol, Proxy, Registry, Resolution, Resource, ResourceSet, Service,
+    ServicePort, SourceEvent, SourceId, TargetPort,
 };
 use pilot_core::push::PushContext;
 use pilot_core::world::World;

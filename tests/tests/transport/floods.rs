@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::plane::{PATIENCE, Plane, Setup};
 use super::raw::{
-    CONTINUATION, END_HEADERS, GOAWAY, HEADERS, PING, RST_STREAM, Raw, SETTINGS, call, frame, header,
+    CONTINUATION, END_HEADERS, Frame, GOAWAY, HEADERS, PING, RST_STREAM, Raw, SETTINGS, call, frame, header,
 };
 
 /// `ENHANCE_YOUR_CALM`
@@ -81,7 +81,7 @@ async fn headers_that_are_too_long_are_refused() -> Result<()> {
         client.send(CONTINUATION, END_HEADERS, 1, rest).await?;
         // 431, or the stream's reset.
         let answer = client.until(HEADERS).await;
-        ensure!(answer.is_ok_and(|frames| frames.last().is_some_and(|frame| frame.is_end())), "it was taken");
+        ensure!(answer.is_ok_and(|frames| frames.last().is_some_and(Frame::is_end)), "it was taken");
         Ok(())
     })
     .await

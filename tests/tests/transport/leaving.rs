@@ -12,7 +12,7 @@ use pilot_tests::wait::eventually;
 use tokio::net::TcpStream;
 
 use super::plane::{PATIENCE, Plane, Setup};
-use super::raw::{DATA, GOAWAY, HEADERS, Raw};
+use super::raw::{DATA, Frame, GOAWAY, HEADERS, Raw};
 
 const WINDOW: u32 = 1 << 20;
 
@@ -34,9 +34,9 @@ async fn connections_of_age_are_told_to_leave_at_moments_of_their_own() -> Resul
         let mut client = served(&plane).await?;
         let before = client.until(GOAWAY).await?;
         let told = begin.elapsed();
-        ensure!(!before.iter().any(|frame| frame.is_end()), "the stream ended before GOAWAY: {before:?}");
+        ensure!(!before.iter().any(Frame::is_end), "the stream ended before GOAWAY: {before:?}");
         let after = client.rest().await?;
-        ensure!(after.iter().any(|frame| frame.is_end()), "the stream has no end: {after:?}");
+        ensure!(after.iter().any(Frame::is_end), "the stream has no end: {after:?}");
         Ok(told)
     });
     let mut told = try_join_all(clients).await?;
@@ -56,7 +56,7 @@ async fn who_does_not_read_is_cut_at_the_end_of_the_grace() -> Result<()> {
     client.ask(1, &[Cluster]).await?;
     client.until(GOAWAY).await?;
     let rest = client.rest().await?;
-    ensure!(!rest.iter().any(|frame| frame.is_end()), "what it did not read has an end: {rest:?}");
+    ensure!(!rest.iter().any(Frame::is_end), "what it did not read has an end: {rest:?}");
     let gone = eventually(PATIENCE, "it is gone", async || {
         ensure!(plane.process.log().contains("connection cut"), "{}", plane.process.log());
         ensure!(plane.streams().await? == 0, "its stream lives on");
@@ -110,7 +110,7 @@ async fn at_the_end_two_hundred_streams_leave_one_after_the_other() -> Result<()
     let tasks = clients.into_iter().map(|mut client| {
         tokio::spawn(async move {
             let before = client.until(GOAWAY).await?;
-            ensure!(!before.iter().any(|frame| frame.is_end()), "the stream ended before GOAWAY");
+            ensure!(!before.iter().any(Frame::is_end), "the stream ended before GOAWAY");
             while let Some(frame) = client.next().await? {
                 if frame.is_end() && frame.kind == HEADERS {
                     return Ok(Instant::now());

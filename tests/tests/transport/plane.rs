@@ -73,7 +73,7 @@ impl Plane {
     /// xDS streams open.
     pub(crate) async fn streams(&self) -> Result<u64> {
         let load: serde_json::Value = serde_json::from_str(&get_ok(self.monitoring, "/debug/load").await?)?;
-        load["streams"].as_u64().with_context(|| load.to_string())
+        load.get("streams").and_then(serde_json::Value::as_u64).with_context(|| load.to_string())
     }
 
     /// Resident memory in MiB.

@@ -12,7 +12,7 @@ use super::plane::{Plane, Setup};
 use super::raw::{DATA, GOAWAY, Raw};
 
 /// A proxy that nothing changes for hears nothing.
-const LONG: Duration = Duration::from_secs(120);
+const LONG: Duration = Duration::from_mins(2);
 
 /// A proxy on one instance, and on the other one when it is told to leave.
 async fn proxy(first: SocketAddr, other: SocketAddr) -> Result<()> {
@@ -49,7 +49,7 @@ async fn the_surplus_moves_and_no_more() -> Result<()> {
             Plane::start(Setup { environment: &environment, monitoring: Some(two), ..Setup::default() });
         let empty = empty.await?;
         let tasks = (0..PROXIES).map(|_| tokio::spawn(proxy(full.grpc, empty.grpc))).collect();
-        let shared = eventually(Duration::from_secs(60), "the surplus has moved", async || {
+        let shared = eventually(Duration::from_mins(1), "the surplus has moved", async || {
             let loads = (full.streams().await?, empty.streams().await?);
             ensure!(loads.0 >= STAY, "too many have left: {loads:?}");
             ensure!(loads == (STAY, PROXIES - STAY), "{loads:?}");

@@ -52,7 +52,6 @@ impl Stream {
             (&request.resource_names_subscribe, &request.resource_names_unsubscribe);
         let mut change = watch.subscription.change(subscribe, unsubscribe, &pool);
         let held = &request.initial_resource_versions;
-        watch.holds(pool.held(held.iter().map(|(name, version)| (name.as_str(), version.as_str()))));
         // What a client holds of a type without wildcard it also wants.
         if !kind.is_wildcard() && !held.is_empty() {
             let unsubscribed: BTreeSet<&String> = unsubscribe.iter().collect();
@@ -61,6 +60,11 @@ impl Stream {
             watch.subscription.keep(&wanted, &pool);
             change.added = change.added.union(&wanted);
         }
+        // What it holds and does not want it drops, and shall be told when it asks for it.
+        let wanted = |(name, _): &(&String, &String)| watch.subscription.includes(name);
+        let kept = held.iter().filter(wanted).map(|(name, version)| (name.as_str(), version.as_str()));
+        let kept = pool.held(kept);
+        watch.holds(kept);
         // An Envoy whose clusters warm says nothing of clusters before it has their endpoints, those that it has from
         // an earlier stream as well: who asks for endpoints first is answered in full.
         let warms = kind == ResourceType::Endpoint && self.watch(ResourceType::Cluster).is_none();

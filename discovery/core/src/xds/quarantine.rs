@@ -50,7 +50,7 @@ pub(super) struct Rejected<'a> {
     pub(super) names: &'a NameSet,
     /// That of it which no later response has overtaken.
     pub(super) current: &'a NameSet,
-    /// What the client knew before.
+    /// What the client has.
     pub(super) before: &'a ResourceSet,
     /// What it would have known then.
     pub(super) after: &'a ResourceSet,

@@ -1,4 +1,4 @@
-//! Responses that the client has not answered, and where it stood before each.
+//! Responses that the client has not answered, and where each brings it.
 //!
 //! There is one at most, except where the caller stopped waiting. Knows sets of names and nonces; does not judge what
 //! an answer means.
@@ -20,10 +20,8 @@ pub(super) struct Receipts {
 pub(super) struct Sent {
     pub(super) nonce: Nonce,
     /// What it was news of.
-    pub(super) names: NameSet,
-    /// What the client knew before.
-    pub(super) before: ResourceSet,
-    /// What it knows then.
+    pub(super) news: NameSet,
+    /// What the client knows then.
     pub(super) after: ResourceSet,
     pub(super) extent: Extent,
 }
@@ -51,7 +49,7 @@ impl Receipts {
 
     /// Whether a response that is still unanswered is news of this.
     pub(super) fn speak_of(&self, name: &str) -> bool {
-        self.unanswered.iter().any(|sent| sent.names.contains(name))
+        self.unanswered.iter().any(|sent| sent.news.contains(name))
     }
 
     /// Whether everything is answered.
@@ -69,8 +67,7 @@ mod tests {
         for count in 1..=count {
             receipts.sent(Sent {
                 nonce: Nonce::new("v", count),
-                names: [count.to_string().into()].into_iter().collect(),
-                before: ResourceSet::default(),
+                news: [count.to_string().into()].into_iter().collect(),
                 after: ResourceSet::default(),
                 extent: Extent::News,
             });

@@ -15,10 +15,12 @@ use super::{delta, sotw};
 use crate::model::{Difference, Fingerprint, NameSet, Resource, ResourceSet};
 
 /// What is sent even if it has not changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Owed {
-    Names(NameSet),
-    Everything,
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Owed {
+    /// These, and be it that there are none.
+    pub(super) names: NameSet,
+    /// All that there is.
+    pub(super) everything: bool,
 }
 
 /// Whether the client may lose what is no longer offered.
@@ -62,8 +64,7 @@ pub(super) struct StepKey {
     subscription: (Fingerprint, bool),
     told: (Fingerprint, usize),
     offered: (Fingerprint, usize),
-    /// `None`: everything.
-    owed: Option<(Fingerprint, usize)>,
+    owed: (Fingerprint, usize, bool),
     losses: Losses,
     silence: Silence,
 }
@@ -103,10 +104,7 @@ impl Position<'_> {
             subscription: self.subscription.fingerprint(),
             told: set(self.told),
             offered: set(self.offered),
-            owed: match self.owed {
-                Owed::Names(names) => Some((names.fingerprint(), names.len())),
-                Owed::Everything => None,
-            },
+            owed: (self.owed.names.fingerprint(), self.owed.names.len(), self.owed.everything),
             losses: self.losses,
             silence: self.silence,
         }
@@ -166,9 +164,9 @@ impl Position<'_> {
         let wanted = |name: &&Arc<str>| self.subscription.includes(name);
         let mut names: BTreeSet<Arc<str>> =
             self.told.differences(set).map(Difference::name).filter(wanted).cloned().collect();
-        match self.owed {
-            Owed::Names(owed) => names.extend(owed.iter().filter(wanted).cloned()),
-            Owed::Everything => names.extend(set.iter().map(|resource| resource.name.clone())),
+        names.extend(self.owed.names.iter().filter(wanted).cloned());
+        if self.owed.everything {
+            names.extend(set.iter().map(|resource| resource.name.clone()));
         }
         let mut news = News::default();
         for name in names {
@@ -180,14 +178,6 @@ impl Position<'_> {
             }
         }
         news
-    }
-}
-
-// === impl Owed ===
-
-impl Default for Owed {
-    fn default() -> Self {
-        Self::Names(NameSet::default())
     }
 }
 

@@ -13,7 +13,7 @@ use super::receipts::{Receipts, Sent};
 use super::response::Nonce;
 use super::step::{Losses, Owed, Position, Silence, Step};
 use super::subscription::{Change, Subscription, WILDCARD};
-use crate::model::{NameSet, ResourceSet};
+use crate::model::{Difference, NameSet, ResourceSet};
 
 /// How the client took the last response of a type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +38,8 @@ pub(super) struct Watch {
     /// The set the client was last told about, as far as it subscribed to it. Shared with every other stream
     /// that was told the same.
     told: ResourceSet,
+    /// What of it the client accepted; what it has after it rejects the rest.
+    accepted: ResourceSet,
     /// The set the caller last offered; the client may have been told less.
     offered: ResourceSet,
     owed: Owed,
@@ -71,6 +73,7 @@ impl Watch {
             kind,
             subscription: Subscription::new(kind),
             told: ResourceSet::default(),
+            accepted: ResourceSet::default(),
             offered: ResourceSet::default(),
             owed: Owed::default(),
             again: false,
@@ -92,7 +95,8 @@ impl Watch {
     /// The client names versions that it holds from an earlier stream. They may have no body here: they are
     /// compared, never sent.
     pub(super) fn holds(&mut self, held: ResourceSet) {
-        self.told = held;
+        self.told = held.clone();
+        self.accepted = held;
     }
 
     /// Which response a nonce speaks of.
@@ -112,7 +116,8 @@ impl Watch {
             self.nonce_acked.clone_from(&self.nonce_sent);
             self.last_error = None;
         }
-        if self.receipts.answered(nonce).is_some() {
+        if let Some(sent) = self.receipts.answered(nonce) {
+            self.keep(sent);
             self.try_next();
         }
         receipt
@@ -125,12 +130,21 @@ impl Watch {
         if receipt == Receipt::Current {
             self.delivery = Delivery::Nacked;
         }
-        let Some(sent) = self.receipts.answered(nonce) else { return (receipt, Vec::new()) };
-        let current = &sent.names.filtered(|name| !self.receipts.speak_of(name));
-        self.take_back(&sent, current);
-        let Sent { names, before, after, extent, .. } = &sent;
-        let rejected = Rejected { names, current, before, after, extent: *extent, message };
-        let outcome = self.quarantine.reject(rejected);
+        let Some(Sent { news, after, extent, .. }) = self.receipts.answered(nonce) else {
+            return (receipt, Vec::new());
+        };
+        let names = match extent {
+            Extent::News => news,
+            // It is news to the client until it has accepted it.
+            Extent::Everything => {
+                let unaccepted = self.accepted.differences(&after).map(Difference::name).cloned();
+                news.union(&unaccepted.collect())
+            }
+        };
+        let current = names.filtered(|name| !self.receipts.speak_of(name));
+        self.take_back(&after, &current);
+        let (names, current, before, after) = (&names, &current, &self.accepted, &after);
+        let outcome = self.quarantine.reject(Rejected { names, current, before, after, extent, message });
         self.again |= !outcome.again.is_empty();
         // The client waits for these although it had them: it is told so once more.
         let version = |set: &ResourceSet, name: &str| set.get(name).map(|resource| resource.version.clone());
@@ -140,14 +154,33 @@ impl Watch {
         (receipt, outcome.refused)
     }
 
-    /// The client is where it was before a response.
-    fn take_back(&mut self, sent: &Sent, names: &NameSet) {
-        if self.receipts.is_empty() && self.told == sent.after {
-            self.told = sent.before.clone();
+    /// The client has what a response brought.
+    fn keep(&mut self, Sent { news, after, extent, .. }: Sent) {
+        let settled = self.receipts.is_empty() && self.told == after;
+        if settled || extent == Extent::Everything {
+            self.accepted = after;
+            return;
+        }
+        for name in &news {
+            match after.get(name) {
+                Some(accepted) => self.accepted.insert(accepted.clone()),
+                None => drop(self.accepted.remove(name)),
+            }
+        }
+    }
+
+    /// The client is where it was before a response that brought it to `after`.
+    fn take_back(&mut self, after: &ResourceSet, names: &NameSet) {
+        let differs = |name: &str| !names.contains(name);
+        let alone = self.receipts.is_empty()
+            && self.told == *after
+            && !self.accepted.differences(after).any(|difference| differs(difference.name()));
+        if alone {
+            self.told = self.accepted.clone();
             return;
         }
         for name in names {
-            match sent.before.get(name) {
+            match self.accepted.get(name) {
                 Some(before) => self.told.insert(before.clone()),
                 None => drop(self.told.remove(name)),
             }
@@ -164,14 +197,12 @@ impl Watch {
 
     /// These will be sent even if they have not changed.
     pub(super) fn owe(&mut self, names: &NameSet) {
-        if let Owed::Names(owed) = &mut self.owed {
-            *owed = owed.union(names);
-        }
+        self.owed.names = self.owed.names.union(names);
     }
 
     /// Everything will be sent even if it has not changed.
     pub(super) fn owe_everything(&mut self) {
-        self.owed = Owed::Everything;
+        self.owed.everything = true;
     }
 
     /// What a change of the subscription makes the client wait for.
@@ -179,20 +210,22 @@ impl Watch {
         if change.added.contains(WILDCARD) {
             self.owe_everything();
         }
-        self.owe(&change.added);
+        let named = |names: &NameSet| names.filtered(|name| name != WILDCARD);
+        self.owe(&named(&change.added));
         // Whoever has the wildcard and drops a name does not know whether the wildcard still covers it.
         if self.subscription.is_wildcard() {
-            self.owe(&change.dropped);
+            self.owe(&named(&change.dropped));
+            return;
+        }
+        for name in &change.dropped {
+            self.accepted.remove(name);
         }
     }
 
     /// Whether the client waits for something that need not have changed.
     pub(super) fn owes(&self) -> bool {
-        match &self.owed {
-            _ if self.again => true,
-            Owed::Names(names) => names.iter().any(|name| self.subscription.includes(name)),
-            Owed::Everything => true,
-        }
+        let named = || self.owed.names.iter().any(|name| self.subscription.includes(name));
+        self.again || self.owed.everything || named()
     }
 
     /// What the caller last offered.
@@ -214,7 +247,7 @@ impl Watch {
         nonce: impl FnOnce() -> Nonce,
     ) -> Step {
         let offered = self.quarantine.masked(&self.offered);
-        let waits = self.nonce_sent.is_none() || self.owed == Owed::Everything;
+        let waits = self.nonce_sent.is_none() || self.owed.everything;
         let position = Position {
             codec,
             kind: self.kind,
@@ -231,15 +264,15 @@ impl Watch {
         });
         self.owed = Owed::default();
         self.again = false;
-        let before = std::mem::replace(&mut self.told, step.told.clone());
+        self.told = step.told.clone();
         if step.block.is_some() {
             let nonce = nonce();
             self.nonce_sent = Some(nonce.clone());
             self.delivery = Delivery::Waiting;
             let whole = codec == Codec::Sotw && self.kind.is_wildcard();
             let extent = if whole { Extent::Everything } else { Extent::News };
-            let (names, after) = (step.news.clone(), step.told.clone());
-            self.receipts.sent(Sent { nonce, names, before, after, extent });
+            let (news, after) = (step.news.clone(), step.told.clone());
+            self.receipts.sent(Sent { nonce, news, after, extent });
         }
         step
     }

@@ -190,3 +190,25 @@ fn who_asks_for_endpoints_before_clusters_is_told_also_what_it_has() {
     server.ack(Endpoint);
     assert_eq!(server.delta(&reconnect_with(Cluster, &["*"], &versions)).1, ["cds"]);
 }
+
+#[test]
+fn a_name_that_is_asked_for_along_with_everything_is_answered() {
+    let mut server = Server::new(Codec::Delta).with(Cluster, "a=1");
+    server.subscribe(Cluster, &["a"], &[]);
+    server.ack(Cluster);
+    assert_eq!(server.subscribe(Cluster, &["*", "ghost"], &[]).1, ["cds a=1 -ghost"]);
+}
+
+#[test]
+fn a_name_that_was_held_and_not_wanted_is_answered_when_it_is_asked_for() {
+    let mut server = Server::new(Codec::Delta).with(Listener, "l=1");
+    let mut first = delta_request(Cluster, "", &["c"], &["c"]);
+    first.initial_resource_versions.insert("c".into(), "1".into());
+    server.delta(&first);
+    assert_eq!(server.subscribe(Listener, &["*"], &[]).1, ["lds l=1"]);
+    server.subscribe(Cluster, &["c"], &[]);
+    server.now(&[(Cluster, "c=1")]);
+    let mut heard = server.ack(Listener).1;
+    heard.extend(server.ack(Cluster).1);
+    assert_eq!(heard, ["cds c=1"]);
+}

@@ -5,7 +5,7 @@
 use pilot_proto::ResourceType;
 use tonic::Status;
 
-use super::Request;
+use super::request::Request;
 use crate::config::Limits;
 use crate::transport::{Crowded, TooMany};
 
@@ -20,7 +20,7 @@ const REASON: usize = 16 << 10;
 
 /// Why a stream or a request is refused.
 #[derive(Debug, PartialEq, thiserror::Error)]
-pub(in crate::ads) enum Refusal {
+pub(super) enum Refusal {
     /// Streams of one address.
     #[error(transparent)]
     Address(TooMany),
@@ -68,7 +68,7 @@ pub(in crate::ads) enum Refusal {
 
 impl Refusal {
     /// As the metric spells it.
-    pub(in crate::ads) const fn reason(&self) -> &'static str {
+    pub(super) const fn reason(&self) -> &'static str {
         match self {
             Self::Address(_) => "streams_per_address",
             Self::Crowded(_) => "streams_per_second",
