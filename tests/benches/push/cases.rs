@@ -154,7 +154,7 @@ pub(crate) async fn storm(subject: &Subject, fleet: &mut Fleet, shape: &Shape) -
     let meter = subject.meter();
     let before = meter.read()?;
     fleet.mark(Goal::Configured)?;
-    let mut figures = measured(subject, fleet, |fleet| fleet.connect()).await?;
+    let mut figures = measured(subject, fleet, Fleet::connect).await?;
     sleep(IDLE).await;
     let idle = meter.read()?.resident.saturating_sub(before.resident) / u64::from(shape.streams.max(1));
     figures.more.push(("idle_kb_per_stream", json!(idle >> 10)));
@@ -253,7 +253,7 @@ async fn churn(subject: &mut Subject, fleet: &mut Fleet, plan: &Plan, shape: &Sh
         for (name, at) in &written {
             match held.get(name).map(|(_, came)| came.saturating_sub(*at)) {
                 Some(took) if took < PATIENCE.as_micros().try_into().unwrap_or(u64::MAX) => {
-                    late.at.push(took)
+                    late.at.push(took);
                 }
                 _ => late.missing += 1,
             }
@@ -282,7 +282,7 @@ async fn reconnect(subject: &Subject, fleet: &mut Fleet) -> Result<Figures> {
     fleet.at(&Order::Disconnect { which: Which::EVERYBODY })?;
     sleep(REST).await;
     fleet.mark(Goal::Configured)?;
-    measured(subject, fleet, |fleet| fleet.connect()).await
+    measured(subject, fleet, Fleet::connect).await
 }
 
 /// Everybody is cut and comes again with versions; meanwhile one endpoint moves, and nothing else is news.
