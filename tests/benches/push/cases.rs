@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use pilot_tests::fleet::{Codec, Fleet, Goal, Kind, Memory, Order, Reached, Setup, Which};
-use serde_json::json;
+use pilot_tests::fleet::{Codec, Cost, Fleet, Goal, Kind, Memory, Meter, Order, Reached, Setup, Which};
+use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::plan::{Beside, Case, PATIENCE, Plan, Shape};
@@ -176,6 +176,7 @@ pub(crate) async fn pushes(
         let meter = subject.meter();
         meter.reset_peak()?;
         let before = meter.read()?;
+        let clients = Meter::new(fleet.pid()).read()?;
         let written = subject.change(change)?;
         let reached = fleet.reached(Which::EVERYBODY, PATIENCE)?;
         sleep(REST).await;
@@ -191,6 +192,7 @@ pub(crate) async fn pushes(
             more: vec![
                 ("responses", json!(totals.responses)),
                 ("pushes", json!(subject.pushes(written.saturating_sub(20_000)))),
+                ("clients_cpu_s", spent(fleet, clients)?),
             ],
         };
         let missing = figures.missing;
@@ -308,7 +310,7 @@ async fn measured(
     meter.reset_peak()?;
     let before = meter.read()?;
     // The answer comes when everybody has been told to begin.
-    let earlier = pilot_tests::fleet::now();
+    let (earlier, clients) = (pilot_tests::fleet::now(), Meter::new(fleet.pid()).read()?);
     begin(fleet)?;
     let reached = fleet.reached(Which::EVERYBODY, PATIENCE)?;
     sleep(REST).await;
@@ -321,8 +323,18 @@ async fn measured(
         peak: after.peak,
         bytes: totals.bytes.values().sum(),
         missing: reached.missing,
-        more: vec![("lost", json!(totals.lost)), ("last_loss", json!(totals.last_loss))],
+        more: vec![
+            ("lost", json!(totals.lost)),
+            ("last_loss", json!(totals.last_loss)),
+            ("clients_cpu_s", spent(fleet, clients)?),
+        ],
     })
+}
+
+/// Processor time of the clients since: whether it was them who were slow.
+fn spent(fleet: &Fleet, since: Cost) -> Result<Value> {
+    let spent = Meter::new(fleet.pid()).read()?.cpu.saturating_sub(since.cpu);
+    Ok(json!(spent.as_secs_f64()))
 }
 
 /// Half of them, 99 in 100, all.
