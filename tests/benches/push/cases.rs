@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use pilot_tests::fleet::{Codec, Fleet, Goal, Kind, Memory, Order, Reached, Setup, Which};
-use serde_json::json;
+use pilot_tests::fleet::{Codec, Cost, Fleet, Goal, Kind, Memory, Meter, Order, Reached, Setup, Which};
+use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::plan::{Beside, Case, PATIENCE, Plan, Shape};
@@ -154,7 +154,7 @@ pub(crate) async fn storm(subject: &Subject, fleet: &mut Fleet, shape: &Shape) -
     let meter = subject.meter();
     let before = meter.read()?;
     fleet.mark(Goal::Configured)?;
-    let mut figures = measured(subject, fleet, |fleet| fleet.connect()).await?;
+    let mut figures = measured(subject, fleet, Fleet::connect).await?;
     sleep(IDLE).await;
     let idle = meter.read()?.resident.saturating_sub(before.resident) / u64::from(shape.streams.max(1));
     figures.more.push(("idle_kb_per_stream", json!(idle >> 10)));
@@ -176,6 +176,7 @@ pub(crate) async fn pushes(
         let meter = subject.meter();
         meter.reset_peak()?;
         let before = meter.read()?;
+        let clients = Meter::new(fleet.pid()).read()?;
         let written = subject.change(change)?;
         let reached = fleet.reached(Which::EVERYBODY, PATIENCE)?;
         sleep(REST).await;
@@ -191,6 +192,7 @@ pub(crate) async fn pushes(
             more: vec![
                 ("responses", json!(totals.responses)),
                 ("pushes", json!(subject.pushes(written.saturating_sub(20_000)))),
+                ("clients_cpu_s", spent(fleet, clients)?),
             ],
         };
         let missing = figures.missing;
@@ -253,7 +255,7 @@ async fn churn(subject: &mut Subject, fleet: &mut Fleet, plan: &Plan, shape: &Sh
         for (name, at) in &written {
             match held.get(name).map(|(_, came)| came.saturating_sub(*at)) {
                 Some(took) if took < PATIENCE.as_micros().try_into().unwrap_or(u64::MAX) => {
-                    late.at.push(took)
+                    late.at.push(took);
                 }
                 _ => late.missing += 1,
             }
@@ -282,7 +284,7 @@ async fn reconnect(subject: &Subject, fleet: &mut Fleet) -> Result<Figures> {
     fleet.at(&Order::Disconnect { which: Which::EVERYBODY })?;
     sleep(REST).await;
     fleet.mark(Goal::Configured)?;
-    measured(subject, fleet, |fleet| fleet.connect()).await
+    measured(subject, fleet, Fleet::connect).await
 }
 
 /// Everybody is cut and comes again with versions; meanwhile one endpoint moves, and nothing else is news.
@@ -308,7 +310,7 @@ async fn measured(
     meter.reset_peak()?;
     let before = meter.read()?;
     // The answer comes when everybody has been told to begin.
-    let earlier = pilot_tests::fleet::now();
+    let (earlier, clients) = (pilot_tests::fleet::now(), Meter::new(fleet.pid()).read()?);
     begin(fleet)?;
     let reached = fleet.reached(Which::EVERYBODY, PATIENCE)?;
     sleep(REST).await;
@@ -321,8 +323,18 @@ async fn measured(
         peak: after.peak,
         bytes: totals.bytes.values().sum(),
         missing: reached.missing,
-        more: vec![("lost", json!(totals.lost)), ("last_loss", json!(totals.last_loss))],
+        more: vec![
+            ("lost", json!(totals.lost)),
+            ("last_loss", json!(totals.last_loss)),
+            ("clients_cpu_s", spent(fleet, clients)?),
+        ],
     })
+}
+
+/// Processor time of the clients since: whether it was them who were slow.
+fn spent(fleet: &Fleet, since: Cost) -> Result<Value> {
+    let spent = Meter::new(fleet.pid()).read()?.cpu.saturating_sub(since.cpu);
+    Ok(json!(spent.as_secs_f64()))
 }
 
 /// Half of them, 99 in 100, all.

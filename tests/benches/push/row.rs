@@ -75,14 +75,14 @@ impl Row {
 
 /// The rows for people: each case of the server beside its floor.
 pub(crate) fn table(rows: &[Row]) -> String {
-    let mut text = String::new();
+    let mut lines = Vec::new();
     let mut shape = "";
     for row in rows {
         if shape != row.shape {
             shape = &row.shape;
             let head = ["p50 ms", "p99 ms", "last ms", "CPU s", "peak MB", "sent MB", "missing"];
-            let head: String = head.iter().map(|name| format!("{name:>10}")).collect();
-            text += &format!("\n{shape}\n{:<28}{head}\n", "");
+            let head = head.map(|name| format!("{name:>10}")).concat();
+            lines.push(format!("\n{shape}\n{:<28}{head}", ""));
         }
         let figures = &row.figures;
         let mut line = format!("{:<12}{:<16}", row.case.name(), row.who);
@@ -91,7 +91,7 @@ pub(crate) fn table(rows: &[Row]) -> String {
         }
         let (cpu, peak, sent) =
             (figures.cpu.as_secs_f64(), megabytes(figures.peak), megabytes(figures.bytes));
-        text += &format!("{line}{cpu:>10.3}{peak:>10.1}{sent:>10.1}{:>10}\n", figures.missing);
+        lines.push(format!("{line}{cpu:>10.3}{peak:>10.1}{sent:>10.1}{:>10}", figures.missing));
         let floor = rows.iter().find(|other| {
             (other.case, &other.shape, other.who) == (row.case, &row.shape, "floor") && row.who != "floor"
         });
@@ -103,10 +103,10 @@ pub(crate) fn table(rows: &[Row]) -> String {
             let [.., mine] = figures.until;
             let [.., its] = floor.figures.until;
             let (last, cpu) = (ratio(mine, its), ratio(Some(figures.cpu), Some(floor.figures.cpu)));
-            text += &format!("{:<28}last {} x, CPU {} x\n", "  of the floor", told(last), told(cpu));
+            lines.push(format!("{:<28}last {} x, CPU {} x", "  of the floor", told(last), told(cpu)));
         }
     }
-    text
+    lines.join("\n") + "\n"
 }
 
 /// With a tenth.
