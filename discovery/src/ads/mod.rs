@@ -13,6 +13,7 @@ mod generation;
 pub(crate) mod history;
 mod hub;
 mod limits;
+mod messages;
 mod quarantine;
 mod request;
 mod services;

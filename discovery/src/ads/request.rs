@@ -10,12 +10,11 @@ use pilot_proto::envoy::config::core::v3::Node;
 use pilot_proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
 use prost::Message as _;
 use tonic::body::Body;
-use tonic::codec::Codec as _;
-use tonic::{Code, Status, Streaming};
-use tonic_prost::ProstCodec;
+use tonic::{Code, Status};
 use tracing::warn;
 
 use super::limits::Refusal;
+use super::messages::Messages;
 use crate::config::Limits;
 use crate::server::Shared;
 use crate::transport::{Bucket, Peer, Verdict};
@@ -38,8 +37,8 @@ pub(super) struct Requests {
 }
 
 enum Stream {
-    Sotw(Streaming<DiscoveryRequest>),
-    Delta(Streaming<DeltaDiscoveryRequest>),
+    Sotw(Messages<DiscoveryRequest>),
+    Delta(Messages<DeltaDiscoveryRequest>),
 }
 
 /// One request.
@@ -69,21 +68,17 @@ pub(super) async fn introduce(
     Ok((first, proxy))
 }
 
-fn streaming<M: prost::Message + Default + 'static>(body: Body, limits: Limits) -> Streaming<M> {
-    Streaming::new_request(ProstCodec::<M, M>::default().decoder(), body, None, Some(limits.message))
-}
-
 // === impl Requests ===
 
 impl Requests {
     /// State of the world; `only`: of this type.
     pub(super) fn sotw(body: Body, only: Option<ResourceType>, limits: Limits) -> Self {
-        Self::over(Stream::Sotw(streaming(body, limits)), only, limits)
+        Self::over(Stream::Sotw(Messages::of(body, limits.message)), only, limits)
     }
 
     /// Incremental; `only`: of this type.
     pub(super) fn delta(body: Body, only: Option<ResourceType>, limits: Limits) -> Self {
-        Self::over(Stream::Delta(streaming(body, limits)), only, limits)
+        Self::over(Stream::Delta(Messages::of(body, limits.message)), only, limits)
     }
 
     fn over(stream: Stream, only: Option<ResourceType>, limits: Limits) -> Self {
@@ -94,11 +89,11 @@ impl Requests {
     /// nothing.
     pub(super) async fn next(&mut self, shared: &Shared) -> Result<Option<Request>, Status> {
         let request = match &mut self.stream {
-            Stream::Sotw(stream) => stream.message().await.map(|request| request.map(Request::Sotw)),
-            Stream::Delta(stream) => stream.message().await.map(|request| request.map(Request::Delta)),
+            Stream::Sotw(messages) => messages.next().await.map(|request| request.map(Request::Sotw)),
+            Stream::Delta(messages) => messages.next().await.map(|request| request.map(Request::Delta)),
         };
         let checked = match request {
-            // As tonic says that a message is too long; gRPC has another code for it.
+            // gRPC has another code for a message that is too long.
             Err(status) if status.code() == Code::OutOfRange => {
                 Err(Refusal::Message(status.message().to_owned()))
             }
