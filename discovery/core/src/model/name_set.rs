@@ -1,5 +1,6 @@
 //! Sets of names that streams share, and the fingerprints by which sets are compared in one step.
 
+use std::cmp::Ordering;
 use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::{BuildHasher as _, Hash, Hasher};
@@ -84,6 +85,20 @@ impl NameSet {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
+    /// Those of a sorted sequence whose names are in it, in one walk over both.
+    pub fn among<'a, T: 'a>(
+        &'a self,
+        sorted: impl Iterator<Item = T> + 'a,
+        name: impl Fn(&T) -> &str + 'a,
+    ) -> impl Iterator<Item = T> + 'a {
+        let mut rest = self.0.sorted.iter().peekable();
+        sorted.filter(move |item| {
+            let wanted = name(item);
+            while rest.next_if(|known| ***known < *wanted).is_some() {}
+            rest.peek().is_some_and(|known| ***known == *wanted)
+        })
+    }
+
     /// Everything that is in either.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
@@ -91,7 +106,7 @@ impl NameSet {
             _ if self == other => self.clone(),
             (_, true) => self.clone(),
             (true, false) => other.clone(),
-            (false, false) => self.iter().chain(other).cloned().collect(),
+            (false, false) => merged(self.iter(), other.iter()).cloned().collect(),
         }
     }
 
@@ -112,10 +127,35 @@ impl Default for NameSet {
     }
 }
 
+/// Two sorted sequences as one; what is in both is in it once.
+pub(crate) fn merged<'a>(
+    one: impl Iterator<Item = &'a Arc<str>>,
+    other: impl Iterator<Item = &'a Arc<str>>,
+) -> impl Iterator<Item = &'a Arc<str>> {
+    let (mut one, mut other) = (one.peekable(), other.peekable());
+    std::iter::from_fn(move || {
+        let order = match (one.peek(), other.peek()) {
+            (Some(one), Some(other)) => one.cmp(other),
+            (Some(_), None) => Ordering::Less,
+            (None, _) => Ordering::Greater,
+        };
+        match order {
+            Ordering::Less => one.next(),
+            Ordering::Greater => other.next(),
+            Ordering::Equal => {
+                other.next();
+                one.next()
+            }
+        }
+    })
+}
+
 impl FromIterator<Arc<str>> for NameSet {
     fn from_iter<I: IntoIterator<Item = Arc<str>>>(names: I) -> Self {
         let mut sorted: Vec<Arc<str>> = names.into_iter().collect();
-        sorted.sort_unstable();
+        if !sorted.is_sorted() {
+            sorted.sort_unstable();
+        }
         sorted.dedup();
         let marks = sorted.iter().map(|name| Fingerprint::of(&**name));
         let fingerprint = marks.fold(Fingerprint::default(), Fingerprint::plus);
@@ -178,6 +218,19 @@ mod tests {
         }
         assert_eq!(names("a b c").filtered(|name| name != "b"), names("a c"));
         assert_eq!(names("a").filtered(|_| false), NameSet::default());
+    }
+
+    #[test]
+    fn one_walk_finds_what_is_in_both() {
+        let sequence = ["a", "b", "b", "d", "f"];
+        for (set, found) in [("b c d e", "b b d"), ("", ""), ("a f", "a f"), ("g", ""), ("0 a", "a")] {
+            let set = names(set);
+            let among: Vec<&str> = set.among(sequence.into_iter(), |name| *name).collect();
+            assert_eq!(among.join(" "), found, "{set:?}");
+        }
+        let (one, other) = (names("a c d"), names("b c e"));
+        let both: Vec<&str> = merged(one.iter(), other.iter()).map(|name| &**name).collect();
+        assert_eq!(both.join(" "), "a b c d e");
     }
 
     #[test]

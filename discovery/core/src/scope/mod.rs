@@ -6,7 +6,7 @@
 mod index;
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use pilot_proto::mesh::MeshConfig;
@@ -33,7 +33,7 @@ pub struct Scope {
     services: Arc<[Visible]>,
     resolved_by_dns: Arc<[Visible]>,
     met_at_members: Arc<[Visible]>,
-    by_host: BTreeMap<Hostname, Visible>,
+    by_host: HashMap<Hostname, Visible>,
     by_port: BTreeMap<u16, Arc<[Visible]>>,
 }
 

@@ -3,7 +3,6 @@
 //! Equal inputs make the same step, so it is computed once for all streams that stand at the same point, and its
 //! bytes are encoded once. Knows neither nonces nor whether an answer is awaited.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,6 +11,7 @@ use pilot_proto::ResourceType;
 use super::response::{Block, Codec};
 use super::subscription::Subscription;
 use super::{delta, sotw};
+use crate::model::name_set::merged;
 use crate::model::{Difference, Fingerprint, NameSet, Resource, ResourceSet};
 
 /// What is sent even if it has not changed.
@@ -139,11 +139,11 @@ impl Position<'_> {
 
     /// What of `set` the client asked for.
     fn asked_for(&self, set: ResourceSet) -> ResourceSet {
-        let all = set.iter().all(|resource| self.subscription.includes(&resource.name));
-        if all {
+        let wanted = || self.subscription.among(set.iter(), |resource| &resource.name);
+        if wanted().count() == set.len() {
             return set;
         }
-        self.subscription.names().iter().filter_map(|name| set.get(name)).cloned().collect()
+        wanted().cloned().collect()
     }
 
     /// What is offered plus what the client has and would lose by it; nothing when it would lose nothing.
@@ -161,20 +161,17 @@ impl Position<'_> {
 
     /// What of `set` is news to the client.
     fn news(&self, set: &ResourceSet) -> News {
-        let wanted = |name: &&Arc<str>| self.subscription.includes(name);
-        let mut names: BTreeSet<Arc<str>> =
-            self.told.differences(set).map(Difference::name).filter(wanted).cloned().collect();
-        names.extend(self.owed.names.iter().filter(wanted).cloned());
-        if self.owed.everything {
-            names.extend(set.iter().map(|resource| resource.name.clone()));
-        }
+        let differing = self.told.differences(set).map(Difference::name);
+        let everything = set.iter().map(|resource| &resource.name).take_while(|_| self.owed.everything);
+        let owed = merged(self.owed.names.iter(), everything);
+        let wanted = self.subscription.among(merged(differing, owed), |name| name);
         let mut news = News::default();
-        for name in names {
-            match set.get(&name) {
+        for name in wanted {
+            match set.get(name) {
                 // The client holds it from an earlier stream, and it is kept there for a moment longer.
                 Some(held) if held.body.is_empty() => {}
                 Some(resource) => news.changed.push(resource.clone()),
-                None => news.gone.push(name),
+                None => news.gone.push(name.clone()),
             }
         }
         news

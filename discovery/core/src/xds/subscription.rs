@@ -113,6 +113,15 @@ impl Subscription {
         self.wildcard || self.names.contains(name)
     }
 
+    /// Those of a sequence sorted by name that the client wants to hear of.
+    pub(super) fn among<'a, T: 'a>(
+        &'a self,
+        sorted: impl Iterator<Item = T> + 'a,
+        name: impl Fn(&T) -> &str + 'a,
+    ) -> Box<dyn Iterator<Item = T> + 'a> {
+        if self.wildcard { Box::new(sorted) } else { Box::new(self.names.among(sorted, name)) }
+    }
+
     /// Whether everything was asked for.
     pub(super) const fn is_wildcard(&self) -> bool {
         self.wildcard
