@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use crate::config::Listen;
 use crate::debug;
@@ -21,13 +21,24 @@ use crate::version::VERSION;
 pub(crate) async fn bind(listen: &Listen) -> anyhow::Result<TcpListener> {
     let mut last = None;
     for address in &listen.addresses {
-        match TcpListener::bind(address).await {
+        match open(*address) {
             Ok(listener) => return Ok(listener),
             Err(error) => last = Some((address, error)),
         }
     }
     let (address, error) = last.context("no address to listen on")?;
     Err(error).with_context(|| format!("listen on {} {address}", listen.flag))
+}
+
+fn open(address: SocketAddr) -> std::io::Result<TcpListener> {
+    /// Connections that may wait to be accepted; the kernel's `net.core.somaxconn` is the limit. One that finds no room
+    /// is tried again after 1, 3, 7, 15, 31 s, and thousands may come at once when another instance goes.
+    const BACKLOG: u32 = 65_535;
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // An instance that is started again has the port at once, as with Tokio's own listeners.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// What `--httpAddr` serves.

@@ -11,9 +11,9 @@ use super::step::{Step, StepKey};
 use crate::model::resource::Kept;
 use crate::model::{Fingerprint, NameSet, Resource, ResourceSet};
 
-/// Bytes of encoded resources that are kept for the next stream that is to be told the same. Twice the whole
-/// configuration of a large class; what is under way to a client is kept by the response itself.
-const KEPT: usize = 32 << 20;
+/// Bytes of encoded resources that are kept for the next stream that is to be told the same. Members of a class are
+/// pushed to one after the other, so a few classes are enough; what is under way to a client is kept by the response.
+const KEPT: usize = 16 << 20;
 
 /// Steps that are kept, however small they are.
 const STEPS: usize = 4096;
