@@ -31,6 +31,9 @@ pub(crate) type Kept = OrdMap<Arc<str>, Resource>;
 pub struct ResourceSet {
     resources: Arc<Kept>,
     fingerprint: Fingerprint,
+    /// How many of them have no body. Sets with the same names and versions are equal; they can stand for each other
+    /// only if this is equal too.
+    held: usize,
 }
 
 /// One resource in which two sets differ.
@@ -94,11 +97,11 @@ impl ResourceSet {
 
     /// Puts a resource in, in place of the one of its name.
     pub fn insert(&mut self, resource: Resource) {
-        let mark = resource.mark;
+        self.fingerprint = self.fingerprint.plus(resource.mark);
+        self.held += usize::from(resource.body.is_empty());
         let before = Arc::make_mut(&mut self.resources).insert(resource.name.clone(), resource);
-        self.fingerprint = self.fingerprint.plus(mark);
         if let Some(before) = before {
-            self.fingerprint = self.fingerprint.minus(before.mark);
+            self.forget(&before);
         }
     }
 
@@ -107,8 +110,13 @@ impl ResourceSet {
         // Without a copy of the map where there is nothing to take out.
         self.resources.get(name)?;
         let before = Arc::make_mut(&mut self.resources).remove(name)?;
-        self.fingerprint = self.fingerprint.minus(before.mark);
+        self.forget(&before);
         Some(before)
+    }
+
+    fn forget(&mut self, before: &Resource) {
+        self.fingerprint = self.fingerprint.minus(before.mark);
+        self.held -= usize::from(before.body.is_empty());
     }
 
     /// What `later` has, or has no more, that `self` has not, by name. Takes as long as the difference is large.
@@ -123,14 +131,24 @@ impl ResourceSet {
         })
     }
 
+    /// Sets with the same one can stand for each other.
+    pub(crate) fn identity(&self) -> (Fingerprint, usize, usize) {
+        (self.fingerprint, self.len(), self.held)
+    }
+
     /// Where its resources are kept: streams that share them are told by one and the same.
     pub(crate) const fn shared(&self) -> &Arc<Kept> {
         &self.resources
     }
 
-    /// The set of these resources, whose fingerprint is known.
+    /// The set of these resources, all with a body, whose fingerprint is known.
     pub(crate) const fn kept(resources: Arc<Kept>, fingerprint: Fingerprint) -> Self {
-        Self { resources, fingerprint }
+        Self { resources, fingerprint, held: 0 }
+    }
+
+    /// The same set, kept where an identical one is kept already.
+    pub(crate) const fn kept_at(&self, resources: Arc<Kept>) -> Self {
+        Self { resources, fingerprint: self.fingerprint, held: self.held }
     }
 }
 

@@ -21,15 +21,15 @@ const STEPS: usize = 4096;
 /// What all streams of a server share.
 #[derive(Debug, Default)]
 pub struct Pool {
-    names: Mutex<Interned<NameSet>>,
-    resources: Mutex<Interned<Weak<Kept>>>,
+    names: Mutex<Interned<(Fingerprint, usize), NameSet>>,
+    resources: Mutex<Interned<(Fingerprint, usize, usize), Weak<Kept>>>,
     steps: Mutex<Steps>,
 }
 
 /// One of each, for as long as somebody uses it.
 #[derive(Debug)]
-struct Interned<T> {
-    known: HashMap<(Fingerprint, usize), T>,
+struct Interned<K, T> {
+    known: HashMap<K, T>,
     /// How many there may be before those that nobody uses are looked for.
     sweep_at: usize,
 }
@@ -74,10 +74,10 @@ impl Pool {
     pub fn share(&self, set: &ResourceSet) -> ResourceSet {
         let mut resources = lock(&self.resources);
         resources.sweep(|known| known.strong_count() == 0);
-        let entry = resources.known.entry((set.fingerprint(), set.len()));
+        let entry = resources.known.entry(set.identity());
         let known = entry.or_insert_with(|| Arc::downgrade(set.shared()));
         if let Some(kept) = known.upgrade() {
-            return ResourceSet::kept(kept, set.fingerprint());
+            return set.kept_at(kept);
         }
         *known = Arc::downgrade(set.shared());
         set.clone()
@@ -88,7 +88,7 @@ impl Pool {
         let marks = held.clone().map(|(name, version)| Resource::mark_of(name, version));
         let (fingerprint, count) =
             marks.fold((Fingerprint::default(), 0), |(sum, count), mark| (sum.plus(mark), count + 1));
-        let known = lock(&self.resources).known.get(&(fingerprint, count)).and_then(Weak::upgrade);
+        let known = lock(&self.resources).known.get(&(fingerprint, count, 0)).and_then(Weak::upgrade);
         known.map_or_else(
             || held.map(|(name, version)| Resource::held(name.into(), version.into())).collect(),
             |resources| ResourceSet::kept(resources, fingerprint),
@@ -109,13 +109,13 @@ impl Pool {
 
 // === impl Interned ===
 
-impl<T> Default for Interned<T> {
+impl<K, T> Default for Interned<K, T> {
     fn default() -> Self {
         Self { known: HashMap::new(), sweep_at: 64 }
     }
 }
 
-impl<T> Interned<T> {
+impl<K, T> Interned<K, T> {
     /// Forgets what nobody uses, once there is twice as much as there was after the last time.
     fn sweep(&mut self, unused: impl Fn(&T) -> bool) {
         if self.known.len() >= self.sweep_at {

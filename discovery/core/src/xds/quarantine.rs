@@ -96,6 +96,18 @@ impl Quarantine {
         self.refused.values()
     }
 
+    /// The client no longer has what it had of these.
+    pub(super) fn lose(&mut self, names: &NameSet) {
+        for name in names {
+            if let Some(refusal) = self.refused.get_mut(name) {
+                refusal.good = None;
+            }
+        }
+        for suspect in self.waiting.iter_mut().flatten().filter(|suspect| names.contains(&suspect.name)) {
+            suspect.good = None;
+        }
+    }
+
     /// A response was rejected.
     pub(super) fn reject(&mut self, rejected: Rejected<'_>) -> Outcome {
         let sent = |name: &&Arc<str>| rejected.after.get(name).is_some_and(|sent| !sent.body.is_empty());

@@ -40,11 +40,13 @@ impl Receipts {
         self.unanswered.push_back(sent);
     }
 
-    /// The response that a nonce names was answered. A stream keeps its order, so whatever was sent before it is
-    /// answered too.
-    pub(super) fn answered(&mut self, nonce: &str) -> Option<Sent> {
+    /// The response that a nonce names was answered. A stream keeps its order, so whatever was sent before it, and is
+    /// returned besides, was accepted: Envoy answers the last one only of those that come while a type is paused.
+    pub(super) fn answered(&mut self, nonce: &str) -> Option<(Vec<Sent>, Sent)> {
         let at = self.unanswered.iter().position(|sent| sent.nonce.as_str() == nonce)?;
-        self.unanswered.drain(..=at).next_back()
+        let mut answered: Vec<Sent> = self.unanswered.drain(..=at).collect();
+        let last = answered.pop()?;
+        Some((answered, last))
     }
 
     /// Whether a response that is still unanswered is news of this.
@@ -78,7 +80,7 @@ mod tests {
     #[test]
     fn an_answer_is_an_answer_to_all_before() {
         let mut receipts = receipts(3);
-        assert_eq!(receipts.answered("v-2").map(|sent| sent.nonce), Some(Nonce::new("v", 2)));
+        assert_eq!(receipts.answered("v-2").map(|(_, sent)| sent.nonce), Some(Nonce::new("v", 2)));
         assert!(receipts.answered("v-1").is_none());
         assert!(receipts.speak_of("3") && !receipts.speak_of("2"));
         assert!(receipts.answered("v-3").is_some() && receipts.is_empty());

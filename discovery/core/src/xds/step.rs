@@ -62,8 +62,8 @@ pub(super) struct StepKey {
     codec: Codec,
     kind: ResourceType,
     subscription: (Fingerprint, bool),
-    told: (Fingerprint, usize),
-    offered: (Fingerprint, usize),
+    told: (Fingerprint, usize, usize),
+    offered: (Fingerprint, usize, usize),
     owed: (Fingerprint, usize, bool),
     losses: Losses,
     silence: Silence,
@@ -97,13 +97,12 @@ pub(super) struct News {
 
 impl Position<'_> {
     pub(super) fn key(&self) -> StepKey {
-        let set = |set: &ResourceSet| (set.fingerprint(), set.len());
         StepKey {
             codec: self.codec,
             kind: self.kind,
             subscription: self.subscription.fingerprint(),
-            told: set(self.told),
-            offered: set(self.offered),
+            told: self.told.identity(),
+            offered: self.offered.identity(),
             owed: (self.owed.names.fingerprint(), self.owed.names.len(), self.owed.everything),
             losses: self.losses,
             silence: self.silence,

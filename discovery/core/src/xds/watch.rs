@@ -116,7 +116,8 @@ impl Watch {
             self.nonce_acked.clone_from(&self.nonce_sent);
             self.last_error = None;
         }
-        if let Some(sent) = self.receipts.answered(nonce) {
+        if let Some((before, sent)) = self.receipts.answered(nonce) {
+            before.into_iter().for_each(|before| self.keep(before));
             self.keep(sent);
             self.try_next();
         }
@@ -130,9 +131,10 @@ impl Watch {
         if receipt == Receipt::Current {
             self.delivery = Delivery::Nacked;
         }
-        let Some(Sent { news, after, extent, .. }) = self.receipts.answered(nonce) else {
+        let Some((before, Sent { news, after, extent, .. })) = self.receipts.answered(nonce) else {
             return (receipt, Vec::new());
         };
+        before.into_iter().for_each(|before| self.keep(before));
         let names = match extent {
             Extent::News => news,
             // It is news to the client until it has accepted it.
@@ -142,6 +144,11 @@ impl Watch {
             }
         };
         let current = names.filtered(|name| !self.receipts.speak_of(name));
+        // Removals alone are not repeated: nothing in them can be found bad, and the same would be rejected for ever.
+        if !names.iter().any(|name| after.get(name).is_some()) {
+            self.try_next();
+            return (receipt, Vec::new());
+        }
         self.take_back(&after, &current);
         let (names, current, before, after) = (&names, &current, &self.accepted, &after);
         let outcome = self.quarantine.reject(Rejected { names, current, before, after, extent, message });
@@ -151,6 +158,15 @@ impl Watch {
         let repeated =
             |name: &str| version(before, name).is_some_and(|old| version(after, name) == Some(old));
         self.owe(&outcome.again.filtered(repeated));
+        if outcome.again.is_empty() {
+            // What was tried is convicted: the next suspects have their trial.
+            self.try_next();
+        }
+        // A client that has not accepted any list yet may have anything from an earlier stream, and loses by a list what is
+        // not in it, be it that the list is empty.
+        if extent == Extent::Everything && self.nonce_acked.is_none() {
+            self.owe_everything();
+        }
         (receipt, outcome.refused)
     }
 
@@ -212,14 +228,21 @@ impl Watch {
         }
         let named = |names: &NameSet| names.filtered(|name| name != WILDCARD);
         self.owe(&named(&change.added));
+        self.drop_unwanted(&change.dropped);
         // Whoever has the wildcard and drops a name does not know whether the wildcard still covers it.
         if self.subscription.is_wildcard() {
             self.owe(&named(&change.dropped));
-            return;
         }
-        for name in &change.dropped {
+    }
+
+    /// The client keeps nothing of these that it does not want.
+    fn drop_unwanted(&mut self, dropped: &NameSet) {
+        let unwanted = dropped.filtered(|name| !self.subscription.includes(name));
+        for name in &unwanted {
+            self.told.remove(name);
             self.accepted.remove(name);
         }
+        self.quarantine.lose(&unwanted);
     }
 
     /// Whether the client waits for something that need not have changed.
