@@ -1,0 +1,178 @@
+//! The caller of a [`Stream`], as cheap as can be: resources are made once, nothing is encoded.
+//!
+//! The one place in here that knows how resources are offered and what a response looks like.
+
+use std::sync::LazyLock;
+
+use super::*;
+
+/// Version of what a client rejects.
+pub(super) const BAD: u8 = 4;
+
+/// Every resource there can be, by name and version.
+static RESOURCES: LazyLock<Vec<Vec<Resource>>> = LazyLock::new(|| {
+    let made = |name: &str, version: u8| Resource {
+        name: name.into(),
+        version: version.to_string().into(),
+        body: Bytes::from_static(b"x"),
+    };
+    NAMES.iter().map(|name| (1..=BAD).map(|version| made(name, version)).collect()).collect()
+});
+
+/// What is sent with every response.
+static VERSION: LazyLock<Arc<str>> = LazyLock::new(|| "v".into());
+
+/// What a response says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Told {
+    /// Of this type, by its place in [`KINDS`].
+    pub(super) kind: usize,
+    pub(super) nonce: String,
+    /// Version by name; [`NONE`]: not in it.
+    pub(super) has: Versions,
+    /// By name: whether the client shall drop it.
+    pub(super) gone: [bool; NAMES.len()],
+    /// Names that are in it and not in [`NAMES`].
+    pub(super) strange: Vec<String>,
+}
+
+/// One stream and the world it speaks of.
+pub(super) struct Source {
+    pub(super) stream: Stream,
+    pub(super) codec: Codec,
+    pub(super) world: [Versions; KINDS.len()],
+    /// The same as the stream is offered it.
+    offered: [ResourceMap; KINDS.len()],
+}
+
+// === impl Told ===
+
+impl Told {
+    pub(super) fn is_empty(&self) -> bool {
+        self.has == [NONE; NAMES.len()] && self.gone == [false; NAMES.len()] && self.strange.is_empty()
+    }
+
+    pub(super) fn is_bad(&self) -> bool {
+        self.has.contains(&BAD)
+    }
+
+    fn read(response: &Response) -> Self {
+        let mut told = Self {
+            kind: KINDS.iter().position(|kind| *kind == response.kind).unwrap(),
+            nonce: response.nonce.to_string(),
+            has: [NONE; NAMES.len()],
+            gone: [false; NAMES.len()],
+            strange: Vec::new(),
+        };
+        for resource in &response.resources {
+            match place(&resource.name) {
+                Some(at) if told.has[at] == NONE => told.has[at] = version(&resource.version),
+                _ => told.strange.push(resource.name.to_string()),
+            }
+        }
+        for name in &response.removed {
+            match place(name) {
+                Some(at) if !told.gone[at] => told.gone[at] = true,
+                _ => told.strange.push(name.to_string()),
+            }
+        }
+        told
+    }
+}
+
+// === impl Source ===
+
+impl Source {
+    pub(super) fn new(codec: Codec) -> Self {
+        Self {
+            stream: Stream::new(codec, VERSION.clone()),
+            codec,
+            world: [[NONE; NAMES.len()]; KINDS.len()],
+            offered: Default::default(),
+        }
+    }
+
+    /// A new stream of the same world.
+    pub(super) fn reconnect(&mut self) {
+        self.stream = Stream::new(self.codec, VERSION.clone());
+    }
+
+    /// The world changes, and the stream hears that its type was touched.
+    pub(super) fn set(&mut self, kind: usize, name: usize, version: u8) {
+        self.world[kind][name] = version;
+        put(&mut self.offered[kind], name, version);
+        self.stream.push([KINDS[kind]]);
+    }
+
+    /// The next response that is due.
+    pub(super) fn respond(&mut self) -> Option<Told> {
+        while let Some(kind) = self.stream.next_due() {
+            let at = KINDS.iter().position(|known| *known == kind).unwrap();
+            let response = self.stream.respond(kind, &VERSION, &self.offered[at], Why::IfChanged);
+            if let Some(response) = response {
+                return Some(Told::read(&response));
+            }
+        }
+        None
+    }
+
+    pub(super) fn hear(&mut self, request: &Request) -> Verdict {
+        match request {
+            Request::Sotw(request) => self.stream.on_sotw_request(request),
+            Request::Delta(request) => self.stream.on_delta_request(request),
+        }
+    }
+}
+
+/// A request in either variant.
+#[derive(Clone, Debug)]
+pub(super) enum Request {
+    Sotw(DiscoveryRequest),
+    Delta(DeltaDiscoveryRequest),
+}
+
+/// There is now this version of a resource, or none.
+fn put(resources: &mut ResourceMap, name: usize, version: u8) {
+    match usize::from(version).checked_sub(1) {
+        Some(at) => {
+            let resource = &RESOURCES[name][at];
+            resources.insert(resource.name.clone(), resource.clone());
+        }
+        None => drop(resources.remove(NAMES[name])),
+    }
+}
+
+/// The place of a name in [`NAMES`].
+pub(super) fn place(name: &str) -> Option<usize> {
+    NAMES.iter().position(|known| *known == name)
+}
+
+fn version(text: &str) -> u8 {
+    text.parse().unwrap_or(u8::MAX)
+}
+
+/// What the client was told of a type, with some names as they are now: what a caller offers who generates only what changed.
+pub(super) fn patched(
+    stream: &Stream,
+    kind: ResourceType,
+    stale: [bool; NAMES.len()],
+    now: &Versions,
+) -> ResourceMap {
+    let mut offered = stream.told(kind).cloned().unwrap_or_default();
+    for name in (0..NAMES.len()).filter(|name| stale[*name]) {
+        put(&mut offered, name, now[name]);
+    }
+    offered
+}
+
+/// Everything of one type that is due, when `offer` says what there is.
+pub(super) fn due(stream: &mut Stream, mut offer: impl FnMut(&Stream) -> ResourceMap) -> Vec<Told> {
+    let mut told = Vec::new();
+    while let Some(kind) = stream.next_due() {
+        let offered = offer(stream);
+        told.extend(
+            stream.respond(kind, &VERSION, &offered, Why::IfChanged).map(|response| Told::read(&response)),
+        );
+    }
+    told
+}
