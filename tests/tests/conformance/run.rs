@@ -197,7 +197,7 @@ impl Run {
                     has.insert(letter, self.mesh.version(heard.kind, letter, body));
                 }
                 None => {
-                    ensure!(!name.contains(".example") && !name.ends_with("_80"), "{name} is of another run")
+                    ensure!(!name.contains(".example") && !name.ends_with("_80"), "{name} is of another run");
                 }
             }
         }

@@ -36,8 +36,8 @@ const TRACES: u32 = 100_000;
 #[derive(Clone, Copy, Debug)]
 struct Dice(u32);
 
-/// One way to go wrong, in words.
-type Verdicts = Result<(), String>;
+/// Whether a property holds, and if not, why not.
+type Held = Result<(), String>;
 
 // === impl Dice ===
 
@@ -72,7 +72,7 @@ fn trace(seed: u64, length: usize) -> Vec<u32> {
 }
 
 /// Holds `property` against many traces of up to `longest` steps.
-fn check(longest: usize, property: impl Fn(&[u32]) -> Verdicts) {
+fn check(longest: usize, property: impl Fn(&[u32]) -> Held) {
     let standard = Config::default();
     let told = standard.cases != 256;
     let cases = if told { standard.cases } else { TRACES };
@@ -87,7 +87,7 @@ fn check(longest: usize, property: impl Fn(&[u32]) -> Verdicts) {
 }
 
 /// Leaves out what does not matter to the failure.
-fn shortest(mut steps: Vec<u32>, property: &impl Fn(&[u32]) -> Verdicts) -> String {
+fn shortest(mut steps: Vec<u32>, property: &impl Fn(&[u32]) -> Held) -> String {
     let mut at = 0;
     while at < steps.len() {
         let mut fewer = steps.clone();

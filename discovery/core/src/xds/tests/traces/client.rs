@@ -106,7 +106,7 @@ impl Run {
             (interest.subscribe, interest.unsubscribe) = (interest.names, Default::default());
             let holds = match self.source.codec {
                 Codec::Sotw => BTreeMap::new(),
-                Codec::Delta => held(&interest.has),
+                Codec::Delta => held(interest.has),
             };
             self.say(kind, "", holds, false);
         }
@@ -170,7 +170,7 @@ impl Run {
     }
 
     /// Everything that is due goes on its way.
-    pub(super) fn flush(&mut self) -> Verdicts {
+    pub(super) fn flush(&mut self) -> Held {
         while let Some(told) = self.source.respond() {
             self.one_at_a_time(&told)?;
             let whole = KINDS[told.kind].is_wildcard();
@@ -182,7 +182,7 @@ impl Run {
         Ok(())
     }
 
-    fn one_at_a_time(&mut self, told: &Told) -> Verdicts {
+    fn one_at_a_time(&mut self, told: &Told) -> Held {
         match self.outstanding[told.kind].replace(told.nonce.clone()) {
             None => Ok(()),
             Some(before) => Err(format!("{told:?} while {before} is not answered")),
@@ -245,7 +245,7 @@ impl Run {
     }
 
     /// Everything that was said arrives, and nothing more happens.
-    pub(super) fn settle(&mut self) -> Verdicts {
+    pub(super) fn settle(&mut self) -> Held {
         if self.source.codec == Codec::Delta {
             for kind in 0..KINDS.len() {
                 let Interest { subscribe, unsubscribe, .. } = self.interests[kind];
@@ -290,12 +290,12 @@ impl Run {
     }
 
     /// Whether the client, at rest, has what there is; and whether the server says nothing when nothing is new.
-    pub(super) fn is_where_the_world_is(&mut self) -> Verdicts {
+    pub(super) fn is_where_the_world_is(&mut self) -> Held {
         for (kind, resource_type) in KINDS.into_iter().enumerate() {
             let interest = &self.interests[kind];
-            let is: Versions = std::array::from_fn(|name| match kind == CLUSTER || interest.names[name] {
-                true => self.source.world[kind][name],
-                false => NONE,
+            let is: Versions = std::array::from_fn(|name| {
+                let wanted = kind == CLUSTER || interest.names[name];
+                if wanted { self.source.world[kind][name] } else { NONE }
             });
             let has = self.has(kind);
             if has != is {
@@ -314,7 +314,7 @@ impl Run {
 }
 
 /// Versions as a delta client tells them.
-fn held(has: &Versions) -> BTreeMap<String, String> {
-    let there = NAMES.iter().zip(has).filter(|(_, version)| **version != NONE);
+fn held(has: Versions) -> BTreeMap<String, String> {
+    let there = NAMES.iter().zip(has).filter(|(_, version)| *version != NONE);
     there.map(|(name, version)| ((*name).to_owned(), version.to_string())).collect()
 }

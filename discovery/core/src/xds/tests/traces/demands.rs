@@ -19,7 +19,7 @@ impl Life {
         Self { source: Source::new(codec), model: Model::new(codec), nonces: Default::default() }
     }
 
-    fn step(&mut self, mut dice: Dice) -> Verdicts {
+    fn step(&mut self, mut dice: Dice) -> Held {
         let kind = dice.roll(4);
         match dice.roll(8) {
             0 | 1 => {
@@ -39,7 +39,7 @@ impl Life {
         if dice.chance(4) { Ok(()) } else { self.drain() }
     }
 
-    fn ask_for_what_is_not_ours(&mut self) -> Verdicts {
+    fn ask_for_what_is_not_ours(&mut self) -> Held {
         let type_url = "type.googleapis.com/envoy.config.cluster.v2.Cluster";
         let said = || Said { names: vec!["a".into()], ..Said::default() };
         let verdict = match self.source.codec {
@@ -53,7 +53,7 @@ impl Life {
     }
 
     /// The sensible thing: the last response is accepted, or rejected, by a client that wants what it wanted.
-    fn answer(&mut self, kind: usize, rejects: bool) -> Verdicts {
+    fn answer(&mut self, kind: usize, rejects: bool) -> Held {
         let Some(nonce) = self.nonces[kind].last().cloned() else { return Ok(()) };
         let names = match (self.source.codec, self.source.stream.wanted(KINDS[kind])) {
             (Codec::Sotw, Wanted::Names(names)) => names.iter().map(ToString::to_string).collect(),
@@ -64,7 +64,7 @@ impl Life {
     }
 
     /// Anything else.
-    fn ask(&mut self, kind: usize, dice: &mut Dice) -> Verdicts {
+    fn ask(&mut self, kind: usize, dice: &mut Dice) -> Held {
         let nonces = &self.nonces[kind];
         let nonce = match dice.roll(5) {
             0 | 1 => String::new(),
@@ -101,7 +101,7 @@ impl Life {
         self.say(kind, Said { nonce: &nonce, names, unsubscribe, holds, rejects })
     }
 
-    fn say(&mut self, kind: usize, said: Said) -> Verdicts {
+    fn say(&mut self, kind: usize, said: Said) -> Held {
         let type_url = KINDS[kind].type_url();
         let rejects = said.rejects;
         let request = match self.source.codec {
@@ -122,7 +122,7 @@ impl Life {
     }
 
     /// Everything that is due.
-    fn drain(&mut self) -> Verdicts {
+    fn drain(&mut self) -> Held {
         // Each type once, clusters a second time when some leave; then endpoints that follow them.
         for _ in 0..16 {
             let Some(told) = self.source.respond() else { return self.model.at_rest(&self.source.world) };
@@ -133,7 +133,7 @@ impl Life {
     }
 
     /// Everything is accepted, until there is nothing more to say.
-    fn end(&mut self) -> Verdicts {
+    fn end(&mut self) -> Held {
         self.drain()?;
         for _ in 0..16 {
             let waiting: Vec<usize> =

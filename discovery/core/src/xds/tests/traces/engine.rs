@@ -60,12 +60,14 @@ impl Plane {
         }
     }
 
-    fn step(&mut self, mut dice: Dice) -> Verdicts {
+    fn step(&mut self, mut dice: Dice) -> Held {
         let roll = dice.roll(16);
         let name = dice.roll(4);
         match roll {
             0..=3 => {
-                self.change(name, dice.pick(&[NONE, 1, 2, 3]), dice.pick(&[Urgency::Normal, Urgency::Urgent]))
+                let (version, urgency) =
+                    (dice.pick(&[NONE, 1, 2, 3]), dice.pick(&[Urgency::Normal, Urgency::Urgent]));
+                self.change(name, version, urgency);
             }
             4 | 5 => self.pass(Duration::from_millis(dice.pick(&[1, 30, 100, 250]))),
             6 => self.begin_build(),
@@ -130,7 +132,7 @@ impl Plane {
         self.debounce.done();
     }
 
-    fn dequeue(&mut self) -> Verdicts {
+    fn dequeue(&mut self) -> Held {
         let Some((number, request)) = self.queue.dequeue() else { return Ok(()) };
         match self.proxies.get_mut(&number) {
             Some(proxy) if proxy.turn.is_none() => {
@@ -155,7 +157,7 @@ impl Plane {
     }
 
     /// Everybody does what he has to do until nothing is left to do.
-    fn come_to_rest(&mut self) -> Verdicts {
+    fn come_to_rest(&mut self) -> Held {
         for _ in 0..200 {
             self.pass(Params::default().max);
             self.begin_build();
@@ -173,13 +175,13 @@ impl Plane {
         Err("it never comes to rest".into())
     }
 
-    fn check(&self) -> Verdicts {
+    fn check(&self) -> Held {
         for (number, proxy) in &self.proxies {
-            for name in 0..NAMES.len() {
+            for (name, spelt) in NAMES.into_iter().enumerate() {
                 let (is, has) = (self.world[name], proxy.has[name]);
                 let unsaid = is == NONE && proxy.codec == Codec::Sotw;
                 if proxy.wants[name] && has != is && !unsaid {
-                    return Err(format!("proxy {number} has {}={has}, there is {is}", NAMES[name]));
+                    return Err(format!("proxy {number} has {spelt}={has}, there is {is}"));
                 }
             }
         }
@@ -223,7 +225,7 @@ impl Proxy {
     fn send_due(&mut self) {
         let (stale, snapshot) = (&mut self.stale, &self.snapshot);
         let sent =
-            due(&mut self.stream, |stream| patched(stream, ENDPOINTS, std::mem::take(stale), snapshot));
+            due(&mut self.stream, |stream| patched(stream, ENDPOINTS, std::mem::take(stale), *snapshot));
         self.on_the_way.extend(sent);
     }
 

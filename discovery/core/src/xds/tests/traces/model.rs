@@ -47,14 +47,22 @@ pub(super) struct Watch {
     /// The last version told of each name; [`NONE`]: that it is not there.
     sent: [Option<u8>; NAMES.len()],
     owed: Flags,
-    everything: bool,
-    an_answer: bool,
+    due: Due,
     /// May be sent though it has not changed.
     excused: Flags,
     waiting: Option<String>,
     pub(super) last_nonce: Option<String>,
     unanswered: VecDeque<(String, Flags)>,
     rejected: Vec<Flags>,
+}
+
+/// What a client waits for that has no name.
+#[derive(Clone, Copy, Debug, Default)]
+struct Due {
+    /// All that there is.
+    everything: bool,
+    /// Any response, and be it that there is nothing.
+    an_answer: bool,
 }
 
 /// One stream as the protocol sees it.
@@ -193,11 +201,11 @@ impl Model {
         self.watches[kind] = Watch { exists: true, spoken, ..Watch::default() };
         self.rename(kind, names);
         let watch = &mut self.watches[kind];
-        watch.everything = true;
-        watch.an_answer = KINDS[kind].is_wildcard();
+        watch.due.everything = true;
+        watch.due.an_answer = KINDS[kind].is_wildcard();
         self.inserted(kind);
         if kind == CLUSTER {
-            self.watches[ENDPOINT].everything = true;
+            self.watches[ENDPOINT].due.everything = true;
         }
     }
 
@@ -222,7 +230,7 @@ impl Model {
         }
         let names = watch.names;
         if whole {
-            (watch.everything, watch.an_answer) = (true, true);
+            (watch.due.everything, watch.due.an_answer) = (true, true);
         } else {
             watch.owe(|name| names[name] && !before.1[name]);
         }
@@ -249,7 +257,7 @@ impl Model {
         self.watches[kind].exists = true;
         self.resubscribe(kind, request);
         let watch = &mut self.watches[kind];
-        (watch.everything, watch.an_answer) = (false, KINDS[kind].is_wildcard());
+        (watch.due.everything, watch.due.an_answer) = (false, KINDS[kind].is_wildcard());
         let dropped = flags(&request.resource_names_unsubscribe);
         // Whoever drops a name with his first request has never had it on this stream.
         watch.owed = std::array::from_fn(|name| watch.owed[name] && !dropped[name]);
@@ -275,8 +283,8 @@ impl Model {
         let silent = subscribe.is_empty() && !watch.spoken;
         if (silent && whole && !watch.wildcard) || all(subscribe) {
             watch.wildcard = true;
-            watch.everything = !all(unsubscribe);
-            watch.an_answer |= watch.everything;
+            watch.due.everything = !all(unsubscribe);
+            watch.due.an_answer |= watch.due.everything;
         }
         watch.spoken |= !subscribe.is_empty() || unsubscribe.iter().any(|name| name == "*");
         if all(unsubscribe) {
@@ -305,7 +313,7 @@ impl Model {
     }
 
     /// Holds a response against the rules.
-    pub(super) fn on_told(&mut self, told: &Told, world: &World) -> Verdicts {
+    pub(super) fn on_told(&mut self, told: &Told, world: &World) -> Held {
         let kind = told.kind;
         let (whole, codec) = (self.is_whole(kind), self.codec);
         let watch = &self.watches[kind];
@@ -333,7 +341,7 @@ impl Model {
                 return fault(15, (NAMES[name], told));
             }
         }
-        let news = if whole { self.is_news_as_a_whole(told) } else { self.is_news(told, &world[kind]) };
+        let news = if whole { self.is_news_as_a_whole(told) } else { self.is_news(told, world[kind]) };
         if !news {
             return fault(14, (told, &self.watches[kind]));
         }
@@ -346,11 +354,11 @@ impl Model {
         let watch = &self.watches[told.kind];
         let differs =
             |name: usize| watch.includes(name) && watch.sent[name].unwrap_or(NONE) != told.has[name];
-        watch.everything || watch.an_answer || places().any(differs)
+        watch.due.everything || watch.due.an_answer || places().any(differs)
     }
 
     /// Each resource has a reason of its own, or was rejected along with one that has.
-    fn is_news(&self, told: &Told, world: &Versions) -> bool {
+    fn is_news(&self, told: &Told, world: Versions) -> bool {
         let watch = &self.watches[told.kind];
         let is_in = |name: usize| told.has[name] != NONE || told.gone[name];
         let has_reason = |name: usize| {
@@ -359,7 +367,7 @@ impl Model {
                 // Whoever takes up the wildcard again may hear of what went meanwhile.
                 None => told.has[name] != NONE || self.was_there[told.kind][name],
             };
-            changed || watch.owed[name] || watch.everything || watch.excused[name]
+            changed || watch.owed[name] || watch.due.everything || watch.excused[name]
         };
         let along = |name: usize| {
             let with = watch.rejected.iter().find(|group| group[name]);
@@ -368,17 +376,17 @@ impl Model {
             with.is_some_and(|group| places().any(|other| group[other] && reason(other)))
         };
         let idle = places().filter(|name| is_in(*name)).any(|name| !has_reason(name) && !along(name));
-        !idle && (watch.an_answer || watch.everything || places().any(is_in))
+        !idle && (watch.due.an_answer || watch.due.everything || places().any(is_in))
     }
 
     /// What is owed is in it, and so is all that was rejected along with it.
-    fn complete(&self, told: &Told, world: &World) -> Verdicts {
+    fn complete(&self, told: &Told, world: &World) -> Held {
         let (kind, watch) = (told.kind, &self.watches[told.kind]);
         for name in places().filter(|name| watch.includes(*name)) {
             let there = world[kind][name] != NONE;
-            let sayable = there || (self.codec == Codec::Delta && kind != CLUSTER && !watch.an_answer);
+            let sayable = there || (self.codec == Codec::Delta && kind != CLUSTER && !watch.due.an_answer);
             let is_in = told.has[name] != NONE || told.gone[name];
-            if !is_in && ((watch.owed[name] && sayable) || (watch.everything && there)) {
+            if !is_in && ((watch.owed[name] && sayable) || (watch.due.everything && there)) {
                 return fault(2, (NAMES[name], told, watch));
             }
             let along =
@@ -406,7 +414,7 @@ impl Model {
             watch.excused[name] = false;
         }
         watch.owed = NOBODY;
-        (watch.everything, watch.an_answer) = (false, false);
+        (watch.due.everything, watch.due.an_answer) = (false, false);
         (watch.waiting, watch.last_nonce) = (Some(told.nonce.clone()), Some(told.nonce.clone()));
         if !whole {
             for group in &mut watch.rejected {
@@ -432,7 +440,7 @@ impl Model {
     }
 
     /// The client was told how things stand.
-    fn nothing_is_missing(&self, kind: usize, world: &World) -> Verdicts {
+    fn nothing_is_missing(&self, kind: usize, world: &World) -> Held {
         let watch = &self.watches[kind];
         for name in places().filter(|name| watch.includes(*name)) {
             let there = world[kind][name];
@@ -447,7 +455,7 @@ impl Model {
     }
 
     /// Nothing more is due: then nobody may still wait for anything.
-    pub(super) fn at_rest(&mut self, world: &World) -> Verdicts {
+    pub(super) fn at_rest(&mut self, world: &World) -> Held {
         let keepers_wait = KEEPERS.iter().any(|kind| self.watches[*kind].is_waiting());
         for kind in 0..KINDS.len() {
             let (codec, watch) = (self.codec, &mut self.watches[kind]);
@@ -459,7 +467,7 @@ impl Model {
                 let there = world[kind][name] != NONE;
                 let sayable = there || !(single || kind == CLUSTER);
                 let owed = watch.owed[name] && sayable;
-                if owed || (watch.everything && there) {
+                if owed || (watch.due.everything && there) {
                     return fault(2, (KINDS[kind], NAMES[name], watch));
                 }
                 let known = watch.sent[name].unwrap_or(NONE) == world[kind][name];
@@ -468,10 +476,10 @@ impl Model {
                     return fault(5, (KINDS[kind], NAMES[name], world[kind][name], watch));
                 }
             }
-            if watch.an_answer {
+            if watch.due.an_answer {
                 return fault(1, (KINDS[kind], watch));
             }
-            (watch.owed, watch.everything) = (NOBODY, false);
+            (watch.owed, watch.due.everything) = (NOBODY, false);
         }
         Ok(())
     }

@@ -156,7 +156,7 @@ pub(super) fn patched(
     stream: &Stream,
     kind: ResourceType,
     stale: [bool; NAMES.len()],
-    now: &Versions,
+    now: Versions,
 ) -> ResourceMap {
     let mut offered = stream.told(kind).cloned().unwrap_or_default();
     for name in (0..NAMES.len()).filter(|name| stale[*name]) {

@@ -5,7 +5,7 @@ use super::server::BAD;
 use super::*;
 
 /// Something happens to a client, its server or the wires between them.
-fn step(run: &mut Run, mut dice: Dice, reconnects: Reconnects) -> Verdicts {
+fn step(run: &mut Run, mut dice: Dice, reconnects: Reconnects) -> Held {
     let roll = dice.roll(16);
     let (kind, name) = (dice.roll(4), dice.roll(4));
     match roll {
@@ -57,13 +57,17 @@ fn a_client_of_deltas_has_what_a_client_of_states_has() {
             match dice.roll(8) {
                 0 | 1 => {
                     let (kind, name, version) = change(&mut dice);
-                    runs.iter_mut().for_each(|run| run.source.set(kind, name, version));
+                    for run in &mut runs {
+                        run.source.set(kind, name, version);
+                    }
                 }
                 // What they want is the same for both.
                 2 => {
                     let (kind, name, when) =
                         (dice.roll(4), dice.roll(4), dice.pick(&[When::Now, When::WithTheNextAnswer]));
-                    runs.iter_mut().for_each(|run| run.toggle(kind, name, when));
+                    for run in &mut runs {
+                        run.toggle(kind, name, when);
+                    }
                 }
                 3 if dice.chance(3) && !has_bad(&runs[0]) => at_rest(&mut runs)?,
                 _ => {
@@ -80,16 +84,16 @@ fn a_client_of_deltas_has_what_a_client_of_states_has() {
     });
 }
 
-fn at_rest(runs: &mut [Run; 2]) -> Verdicts {
+fn at_rest(runs: &mut [Run; 2]) -> Held {
     for run in &mut *runs {
         run.settle()?;
         run.is_where_the_world_is()?;
     }
     let [states, deltas] = runs;
-    for kind in 0..KINDS.len() {
+    for (kind, resource_type) in KINDS.into_iter().enumerate() {
         if states.has(kind) != deltas.has(kind) {
             let told = (states.has(kind), deltas.has(kind));
-            return Err(format!("{}: state of the world {:?}, delta {:?}", KINDS[kind], told.0, told.1));
+            return Err(format!("{resource_type}: state of the world {:?}, delta {:?}", told.0, told.1));
         }
     }
     Ok(())
