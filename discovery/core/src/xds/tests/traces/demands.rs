@@ -125,11 +125,21 @@ impl Life {
     fn drain(&mut self) -> Held {
         // Each type once, clusters a second time when some leave; then endpoints that follow them.
         for _ in 0..16 {
-            let Some(told) = self.source.respond() else { return self.model.at_rest(&self.source.world) };
+            let Some(told) = self.source.respond() else { return self.at_rest() };
+            for name in 0..NAMES.len() {
+                if told.has[name] != NONE && self.source.keeps_back(told.kind, name, told.has[name]) {
+                    return Err(format!("rule 14: {} was rejected: {told:?}", NAMES[name]));
+                }
+            }
             self.model.on_told(&told, &self.source.world)?;
             self.nonces[told.kind].push(told.nonce);
         }
         Err("rule 14: the server never falls silent".into())
+    }
+
+    fn at_rest(&mut self) -> Held {
+        let source = &self.source;
+        self.model.at_rest(&source.world, |kind, name, version| source.keeps_back(kind, name, version))
     }
 
     /// Everything is accepted, until there is nothing more to say.
@@ -139,7 +149,7 @@ impl Life {
             let waiting: Vec<usize> =
                 (0..KINDS.len()).filter(|kind| self.model.watches[*kind].is_waiting()).collect();
             if waiting.is_empty() {
-                return self.model.at_rest(&self.source.world);
+                return self.at_rest();
             }
             for kind in waiting {
                 self.answer(kind, false)?;

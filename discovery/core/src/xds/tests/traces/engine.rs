@@ -22,7 +22,7 @@ struct Plane {
     debounce: Debounce,
     world: Versions,
     /// The build that is running: what it is about, and the world when it began.
-    building: Option<(PushRequest, Versions)>,
+    building: Option<(PushRequest, Urgency, Versions)>,
     snapshot: Versions,
     queue: PushQueue<u64>,
     proxies: BTreeMap<u64, Proxy>,
@@ -116,18 +116,18 @@ impl Plane {
     }
 
     fn begin_build(&mut self) {
-        if let Some(request) = self.debounce.take(self.now) {
-            self.building = Some((request, self.world));
+        if let Some((request, urgency)) = self.debounce.take(self.now) {
+            self.building = Some((request, urgency, self.world));
         }
     }
 
     /// The snapshot is there for all before anybody is told of it.
     fn end_build(&mut self) {
-        let Some((request, snapshot)) = self.building.take() else { return };
+        let Some((request, urgency, snapshot)) = self.building.take() else { return };
         self.snapshot = snapshot;
         let request = Arc::new(request);
         for number in self.proxies.keys() {
-            self.queue.enqueue(*number, &request);
+            self.queue.enqueue(*number, &request, urgency);
         }
         self.debounce.done();
     }

@@ -9,13 +9,13 @@
 //!  4. A name that is dropped under the wildcard is answered: the client does not know whether the wildcard covers it.
 //!  5. Whatever differs from what the client was told is told as soon as nothing is under way, all in one response.
 //!  6. A cluster that is sent brings its endpoints, changed or not; in `SotW` a client that begins with clusters gets all.
-//!  7. What was rejected comes back as a whole when some of it changed or is no longer wanted.
+//!  7. What is good of a rejected response comes, and so does what is mended: only what was rejected is kept back.
 //!
 //! Forbidden:
 //! 11. a response to a type that is not ours, or that the client does not want;
 //! 12. a resource that the client does not want, or that is not there, or in a version that it has not; twice the same name;
 //! 13. a second response of a type before the first was answered (or waived);
-//! 14. a response that tells nothing new: to an ACK, to a stale request, to a NACK;
+//! 14. a response that tells nothing new: to an ACK, to a stale request; to a NACK the same as before;
 //! 15. in `SotW`, clusters or listeners that are not complete, or anything removed.
 //!
 //! <https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol>
@@ -52,8 +52,19 @@ pub(super) struct Watch {
     excused: Flags,
     waiting: Option<String>,
     pub(super) last_nonce: Option<String>,
-    unanswered: VecDeque<(String, Flags)>,
-    rejected: Vec<Flags>,
+    unanswered: VecDeque<Sent>,
+    /// Versions that were in a response which was rejected; one of them may be to blame, and is sent never again.
+    suspected: [BTreeSet<u8>; NAMES.len()],
+    /// What was rejected, as long as nothing has changed since.
+    rejected: Option<Told>,
+}
+
+/// A response that was not answered.
+#[derive(Clone, Debug)]
+struct Sent {
+    told: Told,
+    /// What the client knew before.
+    before: [Option<u8>; NAMES.len()],
 }
 
 /// What a client waits for that has no name.
@@ -113,36 +124,35 @@ impl Watch {
     }
 
     /// What the answer to a response means; the response need not be the last one.
-    fn answered(&mut self, nonce: &str) -> Option<Flags> {
+    fn answered(&mut self, nonce: &str) -> Option<Sent> {
         if self.last_nonce.as_deref() == Some(nonce) {
             self.waiting = None;
         }
-        let at = self.unanswered.iter().position(|(sent, _)| sent == nonce)?;
-        self.unanswered.drain(..=at).next_back().map(|(_, names)| names)
+        let at = self.unanswered.iter().position(|sent| sent.told.nonce == nonce)?;
+        self.unanswered.drain(..=at).next_back()
     }
 
-    fn reject(&mut self, nonce: &str) {
-        let Some(names) = self.answered(nonce) else { return self.release() };
-        let later = |name: usize| self.unanswered.iter().any(|(_, later)| later[name]);
-        let superseded: Flags = std::array::from_fn(|name| names[name] && later(name));
-        if superseded != NOBODY {
-            self.owe(|name| names[name] && !superseded[name]);
-        } else if names != NOBODY {
-            self.rejected.push(names);
-        }
-        self.release();
-    }
-
-    /// A client that no longer wants all of what it rejected gets the rest.
-    fn release(&mut self) {
-        let groups = std::mem::take(&mut self.rejected);
-        for group in groups {
-            if places().any(|name| group[name] && !self.includes(name)) {
-                self.owe(|name| group[name]);
-            } else {
-                self.rejected.push(group);
+    /// The client is where it was before, except for what it was told since.
+    fn reject(&mut self, nonce: &str, whole: bool) {
+        let Some(Sent { told, before }) = self.answered(nonce) else { return };
+        for name in places() {
+            let news = if whole { self.includes(name) } else { told.has[name] != NONE || told.gone[name] };
+            let overtaken =
+                self.unanswered.iter().any(|later| whole || later.told.has[name] != NONE || later.told.gone[name]);
+            if news && told.has[name] != NONE {
+                self.suspected[name].insert(told.has[name]);
+            }
+            if news && !overtaken {
+                self.sent[name] = before[name];
+                self.excused[name] = true;
             }
         }
+        self.rejected = self.unanswered.is_empty().then_some(told);
+    }
+
+    /// Whether this version of a resource may be kept back.
+    fn is_suspected(&self, name: usize, version: u8) -> bool {
+        self.suspected[name].contains(&version)
     }
 
     /// The client wants other names than before; what it no longer wants it has no longer.
@@ -152,7 +162,6 @@ impl Watch {
                 (self.sent[name], self.owed[name]) = (None, false);
             }
         }
-        self.release();
     }
 }
 
@@ -178,7 +187,7 @@ impl Model {
         let watch = &mut self.watches[kind];
         let current = watch.last_nonce.as_deref() == Some(nonce);
         if request.error_detail.is_some() {
-            watch.reject(nonce);
+            watch.reject(nonce, KINDS[kind].is_wildcard());
             if current {
                 self.rename(kind, names);
             }
@@ -197,8 +206,8 @@ impl Model {
     }
 
     fn begin(&mut self, kind: usize, names: &[String]) {
-        let spoken = self.watches[kind].spoken;
-        self.watches[kind] = Watch { exists: true, spoken, ..Watch::default() };
+        let Watch { spoken, suspected, .. } = std::mem::take(&mut self.watches[kind]);
+        self.watches[kind] = Watch { exists: true, spoken, suspected, ..Watch::default() };
         self.rename(kind, names);
         let watch = &mut self.watches[kind];
         watch.due.everything = true;
@@ -229,6 +238,7 @@ impl Model {
             return;
         }
         let names = watch.names;
+        watch.rejected = None;
         if whole {
             (watch.due.everything, watch.due.an_answer) = (true, true);
         } else {
@@ -244,7 +254,7 @@ impl Model {
             (false, false) => self.first(kind, request),
             (true, rejects) => {
                 if rejects {
-                    watch.reject(&request.response_nonce);
+                    watch.reject(&request.response_nonce, false);
                 } else {
                     watch.answered(&request.response_nonce);
                 }
@@ -256,6 +266,8 @@ impl Model {
     fn first(&mut self, kind: usize, request: &DeltaDiscoveryRequest) {
         self.watches[kind].exists = true;
         self.resubscribe(kind, request);
+        // An Envoy whose clusters warm asks for endpoints before it says anything of clusters: it waits for all of them.
+        let warms = kind == ENDPOINT && !self.watches[CLUSTER].exists;
         let watch = &mut self.watches[kind];
         (watch.due.everything, watch.due.an_answer) = (false, KINDS[kind].is_wildcard());
         let dropped = flags(&request.resource_names_unsubscribe);
@@ -268,7 +280,7 @@ impl Model {
                 watch.names[at] = true;
             }
             watch.sent[at] = watch.includes(at).then(|| version.parse().unwrap());
-            watch.owed[at] = false;
+            watch.owed[at] = warms && watch.includes(at);
         }
         self.inserted(kind);
     }
@@ -297,6 +309,9 @@ impl Model {
             let covered = named && dropped[name] && watch.wildcard;
             watch.owed[name] |= asked || covered;
         }
+        if !subscribe.is_empty() || !unsubscribe.is_empty() {
+            watch.rejected = None;
+        }
         watch.forget_the_unwanted();
     }
 
@@ -306,6 +321,7 @@ impl Model {
 
     pub(super) fn on_change(&mut self, kind: usize, name: usize, version: u8) {
         self.was_there[kind][name] = true;
+        self.watches[kind].rejected = None;
         // In `SotW` a client cannot be told that it is gone, so it is sent again when it comes back.
         if version == NONE && self.codec == Codec::Sotw {
             self.watches[kind].excused[name] = true;
@@ -333,15 +349,21 @@ impl Model {
             let (has, gone, there) = (told.has[name], told.gone[name], world[kind][name]);
             // A cluster that listeners or routes may still name leaves after them.
             let kept = kind == CLUSTER && there == NONE;
-            let right = (has == NONE || has == there || kept) && !(gone && (there != NONE || has != NONE));
+            // What the client rejects it keeps as it was, or has not at all.
+            let held_back = watch.is_suspected(name, there);
+            let right = (has == NONE || has == there || kept || held_back)
+                && !(gone && (has != NONE || (there != NONE && !held_back)));
             if !right || ((has != NONE || gone) && !watch.includes(name)) {
                 return fault(12, (NAMES[name], told));
             }
-            if whole && watch.includes(name) && has == NONE && there != NONE {
+            if whole && watch.includes(name) && has == NONE && there != NONE && !held_back {
                 return fault(15, (NAMES[name], told));
             }
         }
-        let news = if whole { self.is_news_as_a_whole(told) } else { self.is_news(told, world[kind]) };
+        if watch.rejected.as_ref().is_some_and(|rejected| (rejected.has, rejected.gone) == (told.has, told.gone)) {
+            return fault(14, ("the same", told));
+        }
+        let news = if whole { self.is_news_as_a_whole(told) } else { self.is_news(told) };
         if !news {
             return fault(14, (told, &self.watches[kind]));
         }
@@ -354,11 +376,12 @@ impl Model {
         let watch = &self.watches[told.kind];
         let differs =
             |name: usize| watch.includes(name) && watch.sent[name].unwrap_or(NONE) != told.has[name];
-        watch.due.everything || watch.due.an_answer || places().any(differs)
+        let excused = watch.excused != NOBODY;
+        excused || watch.due.everything || watch.due.an_answer || places().any(differs)
     }
 
-    /// Each resource has a reason of its own, or was rejected along with one that has.
-    fn is_news(&self, told: &Told, world: Versions) -> bool {
+    /// Each resource has a reason of its own.
+    fn is_news(&self, told: &Told) -> bool {
         let watch = &self.watches[told.kind];
         let is_in = |name: usize| told.has[name] != NONE || told.gone[name];
         let has_reason = |name: usize| {
@@ -369,30 +392,20 @@ impl Model {
             };
             changed || watch.owed[name] || watch.due.everything || watch.excused[name]
         };
-        let along = |name: usize| {
-            let with = watch.rejected.iter().find(|group| group[name]);
-            let moved = |other: usize| watch.sent[other].unwrap_or(NONE) != world[other];
-            let reason = |other: usize| moved(other) || (is_in(other) && has_reason(other));
-            with.is_some_and(|group| places().any(|other| group[other] && reason(other)))
-        };
-        let idle = places().filter(|name| is_in(*name)).any(|name| !has_reason(name) && !along(name));
+        let idle = places().filter(|name| is_in(*name)).any(|name| !has_reason(name));
         !idle && (watch.due.an_answer || watch.due.everything || places().any(is_in))
     }
 
-    /// What is owed is in it, and so is all that was rejected along with it.
+    /// What is owed is in it.
     fn complete(&self, told: &Told, world: &World) -> Held {
         let (kind, watch) = (told.kind, &self.watches[told.kind]);
         for name in places().filter(|name| watch.includes(*name)) {
             let there = world[kind][name] != NONE;
             let sayable = there || (self.codec == Codec::Delta && kind != CLUSTER && !watch.due.an_answer);
             let is_in = told.has[name] != NONE || told.gone[name];
-            if !is_in && ((watch.owed[name] && sayable) || (watch.due.everything && there)) {
+            let held_back = watch.is_suspected(name, world[kind][name]);
+            if !is_in && !held_back && ((watch.owed[name] && sayable) || (watch.due.everything && there)) {
                 return fault(2, (NAMES[name], told, watch));
-            }
-            let along =
-                |group: &&Flags| group[name] && places().any(|other| group[other] && told.has[other] != NONE);
-            if !is_in && there && watch.rejected.iter().any(|group| along(&group)) {
-                return fault(7, (NAMES[name], told, watch));
             }
         }
         Ok(())
@@ -403,6 +416,8 @@ impl Model {
         let (kind, whole) = (told.kind, self.is_whole(told.kind));
         let is_in: Flags = std::array::from_fn(|name| told.has[name] != NONE || told.gone[name]);
         let watch = &mut self.watches[kind];
+        let before = watch.sent;
+        watch.rejected = None;
         let mut changed = NOBODY;
         for name in places() {
             let covered = if whole { watch.includes(name) } else { is_in[name] };
@@ -416,16 +431,10 @@ impl Model {
         watch.owed = NOBODY;
         (watch.due.everything, watch.due.an_answer) = (false, false);
         (watch.waiting, watch.last_nonce) = (Some(told.nonce.clone()), Some(told.nonce.clone()));
-        if !whole {
-            for group in &mut watch.rejected {
-                *group = std::array::from_fn(|name| group[name] && !is_in[name]);
-            }
-            watch.rejected.retain(|group| *group != NOBODY);
-            if watch.unanswered.len() >= REMEMBERED {
-                watch.unanswered.pop_front();
-            }
-            watch.unanswered.push_back((told.nonce.clone(), is_in));
+        if watch.unanswered.len() >= REMEMBERED {
+            watch.unanswered.pop_front();
         }
+        watch.unanswered.push_back(Sent { told: told.clone(), before });
         if kind == CLUSTER {
             let endpoints = &mut self.watches[ENDPOINT];
             for name in places().filter(|name| told.has[*name] != NONE) {
@@ -446,7 +455,7 @@ impl Model {
             let there = world[kind][name];
             let unsaid = self.codec == Codec::Sotw && !KINDS[kind].is_wildcard();
             let kept = kind == CLUSTER;
-            let known = watch.sent[name].unwrap_or(NONE) == there;
+            let known = watch.sent[name].unwrap_or(NONE) == there || watch.is_suspected(name, there);
             if !known && !(there == NONE && (unsaid || kept)) {
                 return fault(5, (KINDS[kind], NAMES[name], there, watch));
             }
@@ -455,7 +464,8 @@ impl Model {
     }
 
     /// Nothing more is due: then nobody may still wait for anything.
-    pub(super) fn at_rest(&mut self, world: &World) -> Held {
+    /// `keeps_back` says whether a version of a resource is.
+    pub(super) fn at_rest(&mut self, world: &World, keeps_back: impl Fn(usize, usize, u8) -> bool) -> Held {
         let keepers_wait = KEEPERS.iter().any(|kind| self.watches[*kind].is_waiting());
         for kind in 0..KINDS.len() {
             let (codec, watch) = (self.codec, &mut self.watches[kind]);
@@ -466,11 +476,16 @@ impl Model {
             for name in places().filter(|name| watch.includes(*name)) {
                 let there = world[kind][name] != NONE;
                 let sayable = there || !(single || kind == CLUSTER);
-                let owed = watch.owed[name] && sayable;
-                if owed || (watch.due.everything && there) {
+                let suspected = watch.is_suspected(name, world[kind][name]);
+                let owed = watch.owed[name] && sayable && !suspected;
+                if owed || (watch.due.everything && there && !suspected) {
                     return fault(2, (KINDS[kind], NAMES[name], watch));
                 }
                 let known = watch.sent[name].unwrap_or(NONE) == world[kind][name];
+                // Other suspects have their trial when the client has answered what it was sent.
+                let on_trial = suspected && !watch.unanswered.is_empty();
+                let held_back = on_trial || (suspected && keeps_back(kind, name, world[kind][name]));
+                let known = known || held_back;
                 let unsaid = !there && (single || (kind == CLUSTER && keepers_wait));
                 if !known && !unsaid {
                     return fault(5, (KINDS[kind], NAMES[name], world[kind][name], watch));

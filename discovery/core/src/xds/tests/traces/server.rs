@@ -14,10 +14,8 @@ const PATIENCE: usize = 16;
 
 /// Every resource there can be, by name and version.
 static RESOURCES: LazyLock<Vec<Vec<Resource>>> = LazyLock::new(|| {
-    let made = |name: &str, version: u8| Resource {
-        name: name.into(),
-        version: version.to_string().into(),
-        body: Bytes::from_static(b"x"),
+    let made = |name: &str, version: u8| {
+        Resource::new(name.into(), version.to_string().into(), Bytes::from_static(b"x"))
     };
     NAMES.iter().map(|name| (1..=BAD).map(|version| made(name, version)).collect()).collect()
 });
@@ -45,7 +43,7 @@ pub(super) struct Source {
     pub(super) codec: Codec,
     pub(super) world: [Versions; KINDS.len()],
     /// The same as the stream is offered it.
-    offered: [ResourceMap; KINDS.len()],
+    offered: [ResourceSet; KINDS.len()],
 }
 
 // === impl Told ===
@@ -67,13 +65,13 @@ impl Told {
             gone: [false; NAMES.len()],
             strange: Vec::new(),
         };
-        for resource in &response.resources {
+        for resource in response.resources() {
             match place(&resource.name) {
                 Some(at) if told.has[at] == NONE => told.has[at] = version(&resource.version),
                 _ => told.strange.push(resource.name.to_string()),
             }
         }
-        for name in &response.removed {
+        for name in response.removed() {
             match place(name) {
                 Some(at) if !told.gone[at] => told.gone[at] = true,
                 _ => told.strange.push(name.to_string()),
@@ -120,6 +118,12 @@ impl Source {
         panic!("something is due and cannot be said");
     }
 
+    /// Whether a version of a resource is kept back from the client.
+    pub(super) fn keeps_back(&self, kind: usize, name: usize, version: u8) -> bool {
+        let refused = &mut self.stream.refused(KINDS[kind]);
+        refused.any(|refusal| *refusal.name == *NAMES[name] && self::version(&refusal.version) == version)
+    }
+
     pub(super) fn hear(&mut self, request: &Request) -> Verdict {
         match request {
             Request::Sotw(request) => self.stream.on_sotw_request(request),
@@ -136,12 +140,9 @@ pub(super) enum Request {
 }
 
 /// There is now this version of a resource, or none.
-fn put(resources: &mut ResourceMap, name: usize, version: u8) {
+fn put(resources: &mut ResourceSet, name: usize, version: u8) {
     match usize::from(version).checked_sub(1) {
-        Some(at) => {
-            let resource = &RESOURCES[name][at];
-            resources.insert(resource.name.clone(), resource.clone());
-        }
+        Some(at) => resources.insert(RESOURCES[name][at].clone()),
         None => drop(resources.remove(NAMES[name])),
     }
 }
@@ -161,8 +162,8 @@ pub(super) fn patched(
     kind: ResourceType,
     stale: [bool; NAMES.len()],
     now: Versions,
-) -> ResourceMap {
-    let mut offered = stream.told(kind).cloned().unwrap_or_default();
+) -> ResourceSet {
+    let mut offered = stream.offered(kind);
     for name in (0..NAMES.len()).filter(|name| stale[*name]) {
         put(&mut offered, name, now[name]);
     }
@@ -170,7 +171,7 @@ pub(super) fn patched(
 }
 
 /// Everything of one type that is due, when `offer` says what there is.
-pub(super) fn due(stream: &mut Stream, mut offer: impl FnMut(&Stream) -> ResourceMap) -> Vec<Told> {
+pub(super) fn due(stream: &mut Stream, mut offer: impl FnMut(&Stream) -> ResourceSet) -> Vec<Told> {
     let mut told = Vec::new();
     for _ in 0..PATIENCE {
         let Some(kind) = stream.next_due() else { return told };
