@@ -135,7 +135,9 @@ impl Watch {
     /// The client is where it was before, except for what it was told since.
     fn reject(&mut self, nonce: &str, whole: bool) {
         let Some(Sent { told, before }) = self.answered(nonce) else { return };
-        for name in places() {
+        // That something is gone is not said twice to a client that does not want to hear it.
+        let removals_alone = told.has == [NONE; NAMES.len()] && !whole;
+        for name in places().filter(|_| !removals_alone) {
             let news = if whole { self.includes(name) } else { told.has[name] != NONE || told.gone[name] };
             let overtaken =
                 self.unanswered.iter().any(|later| whole || later.told.has[name] != NONE || later.told.gone[name]);
