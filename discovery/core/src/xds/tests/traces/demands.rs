@@ -93,8 +93,7 @@ impl Life {
             let versions = ["1", "2", "9"];
             holds = subset(&mut more)
                 .into_iter()
-                // A client holds what it asks for.
-                .filter(|name| name != "*" && names.contains(name) && !unsubscribe.contains(name))
+                .filter(|name| name != "*")
                 .map(|name| (name, more.pick(&versions).to_owned()))
                 .collect();
         }

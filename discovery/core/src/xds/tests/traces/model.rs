@@ -403,7 +403,7 @@ impl Model {
         let (kind, watch) = (told.kind, &self.watches[told.kind]);
         for name in places().filter(|name| watch.includes(*name)) {
             let there = world[kind][name] != NONE;
-            let sayable = there || (self.codec == Codec::Delta && kind != CLUSTER && !watch.due.an_answer);
+            let sayable = there || (self.codec == Codec::Delta && kind != CLUSTER);
             let is_in = told.has[name] != NONE || told.gone[name];
             let held_back = watch.is_suspected(name, world[kind][name]);
             if !is_in && !held_back && ((watch.owed[name] && sayable) || (watch.due.everything && there)) {
