@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use super::requests::{Said, spelt};
-use super::server::{BAD, Request, Source, Told};
+use super::server::{BAD, Request, Source, Told, spelt_version};
 use super::*;
 
 /// The one type that the client asks for whole.
@@ -106,7 +106,7 @@ impl Run {
             (interest.subscribe, interest.unsubscribe) = (interest.names, Default::default());
             let holds = match self.source.codec {
                 Codec::Sotw => BTreeMap::new(),
-                Codec::Delta => held(interest.has),
+                Codec::Delta => held(kind, interest.has),
             };
             self.say(kind, "", holds, false);
         }
@@ -314,7 +314,7 @@ impl Run {
 }
 
 /// Versions as a delta client tells them.
-fn held(has: Versions) -> BTreeMap<String, String> {
+fn held(kind: usize, has: Versions) -> BTreeMap<String, String> {
     let there = NAMES.iter().zip(has).filter(|(_, version)| *version != NONE);
-    there.map(|(name, version)| ((*name).to_owned(), version.to_string())).collect()
+    there.map(|(name, version)| ((*name).to_owned(), spelt_version(kind, version))).collect()
 }

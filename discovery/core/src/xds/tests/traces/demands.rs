@@ -1,8 +1,10 @@
 //! Clients without sense, held against the [`Model`](super::model::Model) of what the protocol demands and forbids.
 
+use std::collections::BTreeSet;
+
 use super::model::Model;
 use super::requests::{Said, spelt};
-use super::server::{Request, Source};
+use super::server::{Request, Source, spelt_version};
 use super::*;
 
 /// A stream, what the protocol says of it, and the nonces that were ever heard.
@@ -10,13 +12,20 @@ struct Life {
     source: Source,
     model: Model,
     nonces: [Vec<String>; KINDS.len()],
+    /// Responses that brought something new: what a client has, and that it loses something, it cannot reject.
+    with_news: BTreeSet<String>,
 }
 
 // === impl Life ===
 
 impl Life {
     fn new(codec: Codec) -> Self {
-        Self { source: Source::new(codec), model: Model::new(codec), nonces: Default::default() }
+        Self {
+            source: Source::new(codec),
+            model: Model::new(codec),
+            nonces: Default::default(),
+            with_news: BTreeSet::new(),
+        }
     }
 
     fn step(&mut self, mut dice: Dice) -> Held {
@@ -90,11 +99,10 @@ impl Life {
             unsubscribe = subset(&mut more);
         }
         if more.chance(4) {
-            let versions = ["1", "2", "9"];
             holds = subset(&mut more)
                 .into_iter()
                 .filter(|name| name != "*")
-                .map(|name| (name, more.pick(&versions).to_owned()))
+                .map(|name| (name, spelt_version(kind, more.pick(&[1, 2, 9]))))
                 .collect();
         }
         self.say(kind, Said { nonce: &nonce, names, unsubscribe, holds, rejects })
@@ -102,7 +110,8 @@ impl Life {
 
     fn say(&mut self, kind: usize, said: Said) -> Held {
         let type_url = KINDS[kind].type_url();
-        let rejects = said.rejects;
+        let rejects = said.rejects && (said.nonce.is_empty() || self.with_news.contains(said.nonce));
+        let said = Said { rejects, ..said };
         let request = match self.source.codec {
             Codec::Sotw => Request::Sotw(said.sotw(type_url)),
             Codec::Delta => Request::Delta(said.delta(type_url)),
@@ -131,6 +140,9 @@ impl Life {
                 if version != NONE && version == there && self.source.keeps_back(told.kind, name, version) {
                     return Err(format!("rule 14: {} was rejected: {told:?}", NAMES[name]));
                 }
+            }
+            if self.model.brings_news(&told) {
+                self.with_news.insert(told.nonce.clone());
             }
             self.model.on_told(&told, &self.source.world)?;
             self.nonces[told.kind].push(told.nonce);

@@ -22,7 +22,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use super::server::{Told, place};
+use super::server::{Told, place, version as version_of};
 use super::*;
 
 const CLUSTER: usize = 0;
@@ -50,6 +50,8 @@ pub(super) struct Watch {
     due: Due,
     /// May be sent though it has not changed.
     excused: Flags,
+    /// Endpoints that a cluster brings, changed or not.
+    brought: Flags,
     waiting: Option<String>,
     pub(super) last_nonce: Option<String>,
     unanswered: VecDeque<Sent>,
@@ -81,7 +83,9 @@ struct Due {
 pub(super) struct Model {
     codec: Codec,
     pub(super) watches: [Watch; KINDS.len()],
+    /// Clusters that were sent before any endpoints were asked for: those that changed, and all.
     warming: Flags,
+    sent_early: Flags,
     was_there: [Flags; KINDS.len()],
     nonces: BTreeSet<String>,
 }
@@ -135,12 +139,13 @@ impl Watch {
     /// The client is where it was before, except for what it was told since.
     fn reject(&mut self, nonce: &str, whole: bool) {
         let Some(Sent { told, before }) = self.answered(nonce) else { return };
-        // That something is gone is not said twice to a client that does not want to hear it.
-        let removals_alone = told.has == [NONE; NAMES.len()] && !whole;
-        for name in places().filter(|_| !removals_alone) {
+        let first = self.suspected.iter().all(BTreeSet::is_empty);
+        for name in places() {
             let news = if whole { self.includes(name) } else { told.has[name] != NONE || told.gone[name] };
-            let overtaken =
-                self.unanswered.iter().any(|later| whole || later.told.has[name] != NONE || later.told.gone[name]);
+            let overtaken = self
+                .unanswered
+                .iter()
+                .any(|later| whole || later.told.has[name] != NONE || later.told.gone[name]);
             if news && told.has[name] != NONE {
                 self.suspected[name].insert(told.has[name]);
             }
@@ -149,7 +154,8 @@ impl Watch {
                 self.excused[name] = true;
             }
         }
-        self.rejected = self.unanswered.is_empty().then_some(told);
+        // Who rejects more and more is asked about what he has, too.
+        self.rejected = (first && self.unanswered.is_empty()).then_some(told);
     }
 
     /// Whether this version of a resource may be kept back.
@@ -162,6 +168,7 @@ impl Watch {
         for name in places() {
             if !self.includes(name) {
                 (self.sent[name], self.owed[name]) = (None, false);
+                self.unanswered.iter_mut().for_each(|sent| sent.before[name] = None);
             }
         }
     }
@@ -175,6 +182,7 @@ impl Model {
             codec,
             watches: Default::default(),
             warming: NOBODY,
+            sent_early: NOBODY,
             was_there: Default::default(),
             nonces: BTreeSet::new(),
         }
@@ -226,6 +234,7 @@ impl Model {
             let watch = &mut self.watches[ENDPOINT];
             let covered: Flags = std::array::from_fn(|name| warming[name] && watch.includes(name));
             watch.owe(|name| covered[name]);
+            watch.brought = std::mem::replace(&mut self.sent_early, NOBODY);
         }
     }
 
@@ -281,7 +290,7 @@ impl Model {
             if !KINDS[kind].is_wildcard() && !dropped[at] {
                 watch.names[at] = true;
             }
-            watch.sent[at] = watch.includes(at).then(|| version.parse().unwrap());
+            watch.sent[at] = watch.includes(at).then(|| version_of(version));
             watch.owed[at] = warms && watch.includes(at);
         }
         self.inserted(kind);
@@ -297,6 +306,8 @@ impl Model {
         let silent = subscribe.is_empty() && !watch.spoken;
         if (silent && whole && !watch.wildcard) || all(subscribe) {
             watch.wildcard = true;
+            // Who asks for everything and takes it back may get it all the same.
+            watch.excused = std::array::from_fn(|name| watch.excused[name] || watch.due.everything);
             watch.due.everything = !all(unsubscribe);
             watch.due.an_answer |= watch.due.everything;
         }
@@ -328,6 +339,12 @@ impl Model {
         if version == NONE && self.codec == Codec::Sotw {
             self.watches[kind].excused[name] = true;
         }
+    }
+
+    /// Whether a response has something in it that the client does not have.
+    pub(super) fn brings_news(&self, told: &Told) -> bool {
+        let watch = &self.watches[told.kind];
+        places().any(|name| told.has[name] != NONE && watch.sent[name] != Some(told.has[name]))
     }
 
     /// Holds a response against the rules.
@@ -362,7 +379,10 @@ impl Model {
                 return fault(15, (NAMES[name], told));
             }
         }
-        if watch.rejected.as_ref().is_some_and(|rejected| (rejected.has, rejected.gone) == (told.has, told.gone)) {
+        let asked =
+            watch.owed != NOBODY || watch.brought != NOBODY || watch.due.everything || watch.due.an_answer;
+        let same = |rejected: &Told| (rejected.has, rejected.gone) == (told.has, told.gone);
+        if !asked && watch.rejected.as_ref().is_some_and(same) {
             return fault(14, ("the same", told));
         }
         let news = if whole { self.is_news_as_a_whole(told) } else { self.is_news(told) };
@@ -378,7 +398,8 @@ impl Model {
         let watch = &self.watches[told.kind];
         let differs =
             |name: usize| watch.includes(name) && watch.sent[name].unwrap_or(NONE) != told.has[name];
-        let excused = watch.excused != NOBODY;
+        // Suspects have their trial one group after the other, and some of them may be gone by then.
+        let excused = watch.excused != NOBODY || watch.suspected.iter().any(|versions| !versions.is_empty());
         excused || watch.due.everything || watch.due.an_answer || places().any(differs)
     }
 
@@ -392,7 +413,12 @@ impl Model {
                 // Whoever takes up the wildcard again may hear of what went meanwhile.
                 None => told.has[name] != NONE || self.was_there[told.kind][name],
             };
-            changed || watch.owed[name] || watch.due.everything || watch.excused[name]
+            changed
+                || watch.owed[name]
+                || watch.due.everything
+                || watch.excused[name]
+                || watch.brought[name]
+                || !watch.suspected[name].is_empty()
         };
         let idle = places().filter(|name| is_in(*name)).any(|name| !has_reason(name));
         !idle && (watch.due.an_answer || watch.due.everything || places().any(is_in))
@@ -430,7 +456,7 @@ impl Model {
             watch.sent[name] = Some(told.has[name]);
             watch.excused[name] = false;
         }
-        watch.owed = NOBODY;
+        (watch.owed, watch.brought) = (NOBODY, NOBODY);
         (watch.due.everything, watch.due.an_answer) = (false, false);
         (watch.waiting, watch.last_nonce) = (Some(told.nonce.clone()), Some(told.nonce.clone()));
         if watch.unanswered.len() >= REMEMBERED {
@@ -442,9 +468,10 @@ impl Model {
             for name in places().filter(|name| told.has[*name] != NONE) {
                 if !endpoints.exists {
                     self.warming[name] |= changed[name];
+                    self.sent_early[name] = true;
                 } else if endpoints.includes(name) {
                     endpoints.owed[name] |= changed[name];
-                    endpoints.excused[name] = true;
+                    endpoints.brought[name] = true;
                 }
             }
         }
@@ -486,6 +513,9 @@ impl Model {
                 let known = watch.sent[name].unwrap_or(NONE) == world[kind][name];
                 // Other suspects have their trial when the client has answered what it was sent.
                 let on_trial = suspected && !watch.unanswered.is_empty();
+                // Who rejects also what he had before is beyond help.
+                let hopeless = watch.suspected[name].len() > 1;
+                let on_trial = on_trial || (suspected && hopeless);
                 let held_back = on_trial || (suspected && keeps_back(kind, name, world[kind][name]));
                 let known = known || held_back;
                 let unsaid = !there && (single || (kind == CLUSTER && keepers_wait));

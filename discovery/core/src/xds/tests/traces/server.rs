@@ -12,13 +12,20 @@ pub(super) const BAD: u8 = 4;
 /// So many types may be due at once, each with nothing to say in the end; one that stays due for ever is a defect.
 const PATIENCE: usize = 16;
 
-/// Every resource there can be, by name and version.
-static RESOURCES: LazyLock<Vec<Vec<Resource>>> = LazyLock::new(|| {
-    let made = |name: &str, version: u8| {
-        Resource::new(name.into(), version.to_string().into(), Bytes::from_static(b"x"))
+/// Every resource there can be, by type, name and version.
+static RESOURCES: LazyLock<Vec<Vec<Vec<Resource>>>> = LazyLock::new(|| {
+    let made = |kind: usize, name: &str, version: u8| {
+        Resource::new(name.into(), spelt_version(kind, version).into(), Bytes::from_static(b"x"))
     };
-    NAMES.iter().map(|name| (1..=BAD).map(|version| made(name, version)).collect()).collect()
+    let versions = |kind, name| (1..=BAD).map(|version| made(kind, name, version)).collect();
+    let names = |kind| NAMES.iter().map(|name| versions(kind, name)).collect();
+    (0..KINDS.len()).map(names).collect()
 });
+
+/// As the wire has it. Versions are hashes of content: no two types have the same.
+pub(super) fn spelt_version(kind: usize, version: u8) -> String {
+    (kind * 10 + usize::from(version)).to_string()
+}
 
 /// What is sent with every response.
 static VERSION: LazyLock<Arc<str>> = LazyLock::new(|| "v".into());
@@ -59,7 +66,7 @@ impl Told {
 
     fn read(response: &Response) -> Self {
         let mut told = Self {
-            kind: KINDS.iter().position(|kind| *kind == response.kind).unwrap(),
+            kind: place_of(response.kind),
             nonce: response.nonce.to_string(),
             has: [NONE; NAMES.len()],
             gone: [false; NAMES.len()],
@@ -101,7 +108,7 @@ impl Source {
     /// The world changes, and the stream hears that its type was touched.
     pub(super) fn set(&mut self, kind: usize, name: usize, version: u8) {
         self.world[kind][name] = version;
-        put(&mut self.offered[kind], name, version);
+        put(&mut self.offered[kind], kind, name, version);
         self.stream.push([KINDS[kind]]);
     }
 
@@ -109,7 +116,7 @@ impl Source {
     pub(super) fn respond(&mut self) -> Option<Told> {
         for _ in 0..PATIENCE {
             let kind = self.stream.next_due()?;
-            let at = KINDS.iter().position(|known| *known == kind).unwrap();
+            let at = place_of(kind);
             let response = self.stream.respond(kind, &VERSION, &self.offered[at], Why::IfChanged);
             if let Some(response) = response {
                 return Some(Told::read(&response));
@@ -140,9 +147,9 @@ pub(super) enum Request {
 }
 
 /// There is now this version of a resource, or none.
-fn put(resources: &mut ResourceSet, name: usize, version: u8) {
+fn put(resources: &mut ResourceSet, kind: usize, name: usize, version: u8) {
     match usize::from(version).checked_sub(1) {
-        Some(at) => resources.insert(RESOURCES[name][at].clone()),
+        Some(at) => resources.insert(RESOURCES[kind][name][at].clone()),
         None => drop(resources.remove(NAMES[name])),
     }
 }
@@ -152,8 +159,14 @@ pub(super) fn place(name: &str) -> Option<usize> {
     NAMES.iter().position(|known| *known == name)
 }
 
-fn version(text: &str) -> u8 {
-    text.parse().unwrap_or(u8::MAX)
+/// The place of a type in [`KINDS`].
+fn place_of(kind: ResourceType) -> usize {
+    KINDS.iter().position(|known| *known == kind).unwrap()
+}
+
+/// The version that the wire spells so.
+pub(super) fn version(text: &str) -> u8 {
+    text.parse::<u8>().map_or(u8::MAX, |number| number % 10)
 }
 
 /// What the client was told of a type, with some names as they are now: what a caller offers who generates only what changed.
@@ -165,7 +178,7 @@ pub(super) fn patched(
 ) -> ResourceSet {
     let mut offered = stream.offered(kind);
     for name in (0..NAMES.len()).filter(|name| stale[*name]) {
-        put(&mut offered, name, now[name]);
+        put(&mut offered, place_of(kind), name, now[name]);
     }
     offered
 }
