@@ -8,10 +8,14 @@ use anyhow::{Context, Result, bail};
 use futures_util::Stream;
 use pilot_proto::ResourceType;
 use pilot_proto::envoy::config::core::v3::Node;
+use pilot_proto::envoy::service::cluster::v3::cluster_discovery_service_client::ClusterDiscoveryServiceClient;
 use pilot_proto::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
 use pilot_proto::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
 };
+use pilot_proto::envoy::service::endpoint::v3::endpoint_discovery_service_client::EndpointDiscoveryServiceClient;
+use pilot_proto::envoy::service::listener::v3::listener_discovery_service_client::ListenerDiscoveryServiceClient;
+use pilot_proto::envoy::service::route::v3::route_discovery_service_client::RouteDiscoveryServiceClient;
 use pilot_proto::google::rpc::Status;
 use tokio::sync::mpsc;
 use tonic::Streaming;
@@ -23,7 +27,16 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// `INVALID_ARGUMENT`: what Envoy refuses with.
 const INVALID_ARGUMENT: i32 = 3;
 
-/// One ADS stream: requests of one kind go out, responses of another come in.
+/// Which service a stream is opened on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// `AggregatedDiscoveryService`: every type on one stream.
+    Aggregated,
+    /// The service of this type alone: `ClusterDiscoveryService` and so on.
+    Of(ResourceType),
+}
+
+/// One stream: requests of one kind go out, responses of another come in.
 pub struct Ads<Request, Response> {
     node: Option<Node>,
     requests: mpsc::Sender<Request>,
@@ -85,10 +98,36 @@ fn outgoing<T: Send + 'static>() -> (mpsc::Sender<T>, impl Stream<Item = T> + Se
     (sender, futures_util::stream::poll_fn(move |context| receiver.poll_recv(context)))
 }
 
-async fn connect(to: SocketAddr) -> Result<AggregatedDiscoveryServiceClient<Channel>> {
+async fn connect(to: SocketAddr) -> Result<Channel> {
     let endpoint = Endpoint::from_shared(format!("http://{to}"))?.connect_timeout(PATIENCE);
-    let channel = endpoint.connect().await.with_context(|| format!("connect to {to}"))?;
-    Ok(AggregatedDiscoveryServiceClient::new(channel).max_decoding_message_size(usize::MAX))
+    endpoint.connect().await.with_context(|| format!("connect to {to}"))
+}
+
+/// Opens a stream on whatever service; they differ in their names only.
+macro_rules! stream {
+    ($channel:ident, $service:ident, $stream:ident, [$aggregated:ident, $clusters:ident, $endpoints:ident, $listeners:ident, $routes:ident]) => {
+        match $service {
+            Service::Aggregated => stream!(AggregatedDiscoveryServiceClient, $channel, $aggregated, $stream),
+            Service::Of(ResourceType::Cluster) => {
+                stream!(ClusterDiscoveryServiceClient, $channel, $clusters, $stream)
+            }
+            Service::Of(ResourceType::Endpoint) => {
+                stream!(EndpointDiscoveryServiceClient, $channel, $endpoints, $stream)
+            }
+            Service::Of(ResourceType::Listener) => {
+                stream!(ListenerDiscoveryServiceClient, $channel, $listeners, $stream)
+            }
+            Service::Of(ResourceType::Route) => {
+                stream!(RouteDiscoveryServiceClient, $channel, $routes, $stream)
+            }
+            Service::Of(kind @ (ResourceType::Secret | ResourceType::Extension)) => {
+                bail!("{kind} has no service of its own here")
+            }
+        }
+    };
+    ($client:ident, $channel:ident, $method:ident, $stream:ident) => {
+        $client::new($channel).max_decoding_message_size(usize::MAX).$method($stream).await
+    };
 }
 
 fn refusal(message: &str) -> Status {
@@ -98,11 +137,21 @@ fn refusal(message: &str) -> Status {
 // === impl Sotw ===
 
 impl Sotw {
-    /// Opens a stream as this node, which is sent with the first request.
+    /// Opens an ADS stream as this node, which is sent with the first request.
     pub async fn open(to: SocketAddr, node: Node) -> Result<Self> {
-        let (requests, stream) = outgoing();
-        let responses = connect(to).await?.stream_aggregated_resources(stream).await?.into_inner();
-        Ok(Self::over(Wire { requests, responses }, node))
+        Self::open_on(Service::Aggregated, to, node).await
+    }
+
+    /// The same, on any service.
+    pub async fn open_on(service: Service, to: SocketAddr, node: Node) -> Result<Self> {
+        let ((requests, stream), channel) = (outgoing(), connect(to).await?);
+        let opened = stream!(
+            channel,
+            service,
+            stream,
+            [stream_aggregated_resources, stream_clusters, stream_endpoints, stream_listeners, stream_routes]
+        );
+        Ok(Self::over(Wire { requests, responses: opened?.into_inner() }, node))
     }
 
     /// Asks for resources by name, or for all of them with no name at all.
@@ -153,11 +202,21 @@ impl Sotw {
 // === impl Delta ===
 
 impl Delta {
-    /// Opens a stream as this node, which is sent with the first request.
+    /// Opens an ADS stream as this node, which is sent with the first request.
     pub async fn open(to: SocketAddr, node: Node) -> Result<Self> {
-        let (requests, stream) = outgoing();
-        let responses = connect(to).await?.delta_aggregated_resources(stream).await?.into_inner();
-        Ok(Self::over(Wire { requests, responses }, node))
+        Self::open_on(Service::Aggregated, to, node).await
+    }
+
+    /// The same, on any service.
+    pub async fn open_on(service: Service, to: SocketAddr, node: Node) -> Result<Self> {
+        let ((requests, stream), channel) = (outgoing(), connect(to).await?);
+        let opened = stream!(
+            channel,
+            service,
+            stream,
+            [delta_aggregated_resources, delta_clusters, delta_endpoints, delta_listeners, delta_routes]
+        );
+        Ok(Self::over(Wire { requests, responses: opened?.into_inner() }, node))
     }
 
     /// Adds and drops names. `*` is all of them.

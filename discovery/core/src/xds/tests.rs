@@ -1,11 +1,11 @@
 //! A server in miniature, and what the protocol promises about it.
 
-mod convergence;
 mod delta;
 mod encoding;
 mod harness;
 mod quarantine;
 mod sotw;
+mod traces;
 mod types;
 
 use std::collections::BTreeMap;
