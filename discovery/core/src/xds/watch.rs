@@ -235,8 +235,14 @@ impl Watch {
         }
     }
 
-    /// The client keeps nothing of these that it does not want.
+    /// The client keeps nothing that it no longer wants: of what it dropped, which is everything with the wildcard.
     fn drop_unwanted(&mut self, dropped: &NameSet) {
+        let known = |set: &ResourceSet| set.iter().map(|resource| resource.name.clone()).collect::<NameSet>();
+        let dropped = if dropped.contains(WILDCARD) {
+            dropped.union(&known(&self.told)).union(&known(&self.accepted))
+        } else {
+            dropped.clone()
+        };
         let unwanted = dropped.filtered(|name| !self.subscription.includes(name));
         for name in &unwanted {
             self.told.remove(name);
