@@ -18,7 +18,7 @@ use crate::transport::Load;
 use crate::version::VERSION;
 
 /// Opens the first address that the machine has. `:8080` is all addresses of both families where there are both.
-pub(crate) async fn bind(listen: &Listen) -> anyhow::Result<TcpListener> {
+pub(crate) fn bind(listen: &Listen) -> anyhow::Result<TcpListener> {
     let mut last = None;
     for address in &listen.addresses {
         match open(*address) {

@@ -149,11 +149,11 @@ type Tasks = JoinSet<(&'static str, anyhow::Result<()>)>;
 
 async fn serve(config: Config) -> anyhow::Result<()> {
     let signals = signals()?;
-    let grpc = bind(config.grpc.as_ref()).await?;
-    let secure = bind(config.secure.as_ref().map(|secure| &secure.listen)).await?;
+    let grpc = bind(config.grpc.as_ref())?;
+    let secure = bind(config.secure.as_ref().map(|secure| &secure.listen))?;
     let tls = config.secure.as_ref().map(transport::follow_tls).transpose()?;
-    let http = bind(config.http.as_ref()).await?;
-    let monitoring = bind(config.monitoring.as_ref()).await?;
+    let http = bind(config.http.as_ref())?;
+    let monitoring = bind(config.monitoring.as_ref())?;
 
     let mesh = mesh::watch(&config.mesh_file)?;
     let world = World::new(&config.domain, [SourceId("File".into())]);
@@ -260,11 +260,11 @@ fn early(ended: Option<Result<(&'static str, anyhow::Result<()>), tokio::task::J
     }
 }
 
-async fn bind(listen: Option<&crate::config::Listen>) -> anyhow::Result<Option<tokio::net::TcpListener>> {
+fn bind(listen: Option<&crate::config::Listen>) -> anyhow::Result<Option<tokio::net::TcpListener>> {
     match listen {
         None => Ok(None),
         Some(listen) => {
-            let listener = http::bind(listen).await?;
+            let listener = http::bind(listen)?;
             info!(flag = listen.flag, address = %listener.local_addr().context("local address")?, "listening");
             Ok(Some(listener))
         }

@@ -77,14 +77,14 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
 
 /// The services as routes, to which others can be added.
 pub(crate) fn routes(shared: &Arc<Shared>) -> Routes {
-    let router = SERVICES.iter().fold(axum::Router::new(), |router, definition| {
+    let ours = SERVICES.iter().fold(axum::Router::new(), |ours, definition| {
         let service = Service { shared: shared.clone(), definition };
-        router.route_service(&format!("/{}/{{method}}", definition.name), service)
+        ours.route_service(&format!("/{}/{{method}}", definition.name), service)
     });
     // Its fallback is gRPC's UNIMPLEMENTED.
     let mut routes = Routes::default();
     let served = routes.axum_router_mut();
-    *served = std::mem::take(served).merge(router);
+    *served = std::mem::take(served).merge(ours);
     routes
 }
 

@@ -202,31 +202,25 @@ impl Reader<'_> {
 mod tests {
     use super::*;
 
-    fn read<T>(
-        environment: &[(&str, &str)],
-        what: impl FnOnce(&mut Reader<'_>) -> T,
-    ) -> Result<T, Vec<String>> {
+    /// Limits and peers of this environment.
+    fn read(environment: &[(&str, &str)]) -> Result<(Limits, Vec<String>), Vec<String>> {
         let mut faults = Vec::new();
         let lookup = |name: &str| {
             environment.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
         };
-        let value = what(&mut Reader { lookup: &lookup, faults: &mut faults });
-        if faults.is_empty() { Ok(value) } else { Err(faults) }
+        let mut reader = Reader { lookup: &lookup, faults: &mut faults };
+        let read = (reader.limits(), reader.peers());
+        if faults.is_empty() { Ok(read) } else { Err(faults) }
     }
 
     #[test]
     fn limits_are_read_and_none_of_them_lets_nobody_in() {
-        let defaults = read(&[], |reader| reader.limits()).unwrap();
+        let (defaults, _) = read(&[]).unwrap();
         assert_eq!((defaults.streams_per_connection, defaults.opens_per_second), (100, None));
         assert_eq!(defaults.send, Duration::from_mins(1));
-        let given =
-            read(&[("PILOT_MAX_REQUESTS_PER_SECOND", "2.5"), ("PILOT_XDS_SEND_TIMEOUT", "0s")], |reader| {
-                reader.limits()
-            });
-        assert_eq!(
-            given.map(|limits| (limits.opens_per_second, limits.send)),
-            Ok((Some(2.5), Duration::MAX))
-        );
+        let given = [("PILOT_MAX_REQUESTS_PER_SECOND", "2.5"), ("PILOT_XDS_SEND_TIMEOUT", "0s")];
+        let (given, _) = read(&given).unwrap();
+        assert_eq!((given.opens_per_second, given.send), (Some(2.5), Duration::MAX));
         for (name, bad) in [
             ("PILOT_MAX_REQUESTS_PER_SECOND", "-1"),
             ("PILOT_MAX_REQUESTS_PER_SECOND", "NaN"),
@@ -237,14 +231,14 @@ mod tests {
             ("PILOT_MAX_NAMES_PER_REQUEST", ""),
             ("PILOT_XDS_SEND_TIMEOUT", "later"),
         ] {
-            let faults = read(&[(name, bad)], |reader| reader.limits()).unwrap_err();
+            let faults = read(&[(name, bad)]).unwrap_err();
             assert!(faults.len() == 1 && faults[0].starts_with(name), "{name}={bad}: {faults:?}");
         }
     }
 
     #[test]
     fn peers_are_addresses_or_names() {
-        let peers = |text| read(&[("PILOT_PEERS", text)], |reader| reader.peers());
+        let peers = |text| read(&[("PILOT_PEERS", text)]).map(|(_, peers)| peers);
         assert_eq!(peers(""), Ok(vec![]));
         assert_eq!(
             peers("istiod.istio-system.svc, 10.0.0.1:1,[::1]:2"),

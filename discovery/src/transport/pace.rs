@@ -74,7 +74,7 @@ mod tests {
                 "{streams:?}"
             );
         }
-        let five_thousand = spread(&[1; 5000], Duration::from_secs(7));
+        let five_thousand = spread(&vec![1; 5000], Duration::from_secs(7));
         assert!(five_thousand.last().is_some_and(|last| *last < Duration::from_secs(7) && *last > ms(6900)));
     }
 

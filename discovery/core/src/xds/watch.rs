@@ -117,7 +117,9 @@ impl Watch {
             self.last_error = None;
         }
         if let Some((before, sent)) = self.receipts.answered(nonce) {
-            before.into_iter().for_each(|before| self.keep(before));
+            for sent in before {
+                self.keep(sent);
+            }
             self.keep(sent);
             self.try_next();
         }
@@ -134,7 +136,9 @@ impl Watch {
         let Some((before, Sent { news, after, extent, .. })) = self.receipts.answered(nonce) else {
             return (receipt, Vec::new());
         };
-        before.into_iter().for_each(|before| self.keep(before));
+        for sent in before {
+            self.keep(sent);
+        }
         let names = match extent {
             Extent::News => news,
             // It is news to the client until it has accepted it.

@@ -27,10 +27,10 @@ fn names(count: usize) -> Vec<String> {
     (0..count).map(|number| number.to_string()).collect()
 }
 
-fn node(id: &str, metadata: &str) -> Option<Node> {
+fn node(id: &str, metadata: &str) -> Node {
     let kind = Some(value::Kind::StringValue(metadata.to_owned()));
     let fields = BTreeMap::from([("A".to_owned(), Value { kind })]);
-    Some(Node { id: id.to_owned(), metadata: Some(Struct { fields }), ..Node::default() })
+    Node { id: id.to_owned(), metadata: Some(Struct { fields }), ..Node::default() }
 }
 
 #[test]
@@ -47,10 +47,10 @@ fn too_much_of_anything_is_refused_with_the_name_of_its_field() {
             Some("resource_names: a name of 4097"),
         ),
         (sotw(DiscoveryRequest { type_url: long.clone(), ..Default::default() }), Some("type_url")),
-        (sotw(DiscoveryRequest { node: node(&long, ""), ..Default::default() }), Some("node.id")),
-        (sotw(DiscoveryRequest { node: node("a", &"x".repeat(200_000)), ..Default::default() }), None),
+        (sotw(DiscoveryRequest { node: Some(node(&long, "")), ..Default::default() }), Some("node.id")),
+        (sotw(DiscoveryRequest { node: Some(node("a", &"x".repeat(200_000))), ..Default::default() }), None),
         (
-            sotw(DiscoveryRequest { node: node("a", &"x".repeat(300_000)), ..Default::default() }),
+            sotw(DiscoveryRequest { node: Some(node("a", &"x".repeat(300_000))), ..Default::default() }),
             Some("node.metadata: 300"),
         ),
         (
