@@ -174,7 +174,7 @@ impl Life {
 }
 
 fn no_forbidden_answer_and_none_missing(codec: Codec) {
-    check(24, |steps| {
+    check(20, |steps| {
         let mut life = Life::new(codec);
         for number in steps {
             life.step(Dice(*number))?;
