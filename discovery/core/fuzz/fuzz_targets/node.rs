@@ -8,8 +8,7 @@
 #[path = "../../tests/fixture/mod.rs"]
 mod fixture;
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use pilot_core::cache::{Cache, resources};
@@ -50,7 +49,7 @@ fuzz_target!(|data: &[u8]| {
     let Some(Ok(proxy)) = node.as_ref().map(Proxy::from_node) else { return };
     let scope = Scope::of(&MESH, ScopeKey::of(&proxy));
     let cache = Cache::default();
-    let names: BTreeSet<Arc<str>> = fixture::names([
+    let names = fixture::names([
         "outbound|80||web.default.svc.cluster.local",
         "outbound|7000||peers.default.svc.cluster.local",
         "80",

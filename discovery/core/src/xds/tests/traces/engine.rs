@@ -289,7 +289,7 @@ impl Proxy {
 #[expect(clippy::disallowed_methods, reason = "an Instant to count from; there is no other way to make one")]
 fn no_update_is_lost_between_a_change_and_a_client() {
     let start = Instant::now();
-    check(48, |steps| {
+    check(36, |steps| {
         let mut plane = Plane::new(start);
         for number in steps {
             plane.step(Dice(*number))?;

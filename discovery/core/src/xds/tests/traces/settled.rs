@@ -50,7 +50,7 @@ fn has_bad(run: &Run) -> bool {
 /// The same world, told to a client of each variant on wires of their own: whenever both are at rest they have the same.
 #[test]
 fn a_client_of_deltas_has_what_a_client_of_states_has() {
-    check(30, |steps| {
+    check(24, |steps| {
         let mut runs = [Run::new(Codec::Sotw), Run::new(Codec::Delta)];
         for number in steps {
             let mut dice = Dice(*number);
@@ -102,7 +102,7 @@ fn at_rest(runs: &mut [Run; 2]) -> Held {
 /// A client that comes back at any moment, remembering everything, nothing, or what was never so.
 #[test]
 fn a_client_that_reconnects_converges_to_the_world() {
-    check(30, |steps| {
+    check(24, |steps| {
         let mut run = Run::new(either(steps));
         for number in steps {
             let mut dice = Dice(*number);
@@ -131,7 +131,7 @@ fn a_client_that_reconnects_converges_to_the_world() {
 /// [`Run::flush`] holds each response against what is under way; here clients are slow, changes many, and servers impatient.
 #[test]
 fn one_response_of_a_type_is_under_way_and_the_last_state_arrives() {
-    check(30, |steps| {
+    check(24, |steps| {
         let mut run = Run::new(either(steps));
         for number in steps {
             let mut dice = Dice(*number);
