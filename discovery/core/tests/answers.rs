@@ -16,7 +16,8 @@ use std::sync::Arc;
 use fixture::*;
 use pilot_core::cache::{Cache, resources};
 use pilot_core::generate::Reason;
-use pilot_core::model::{Health, Resolution, ResourceSet};
+use pilot_core::model::{Health, NameSet, Resolution, ResourceSet, Shared};
+use pilot_core::push::PushContext;
 use pilot_core::scope::{Scope, ScopeKey};
 use pilot_proto::ResourceType::{self, Cluster, Endpoint, Listener, Route};
 use pilot_proto::envoy::config::endpoint::v3::{ClusterLoadAssignment, lb_endpoint};
@@ -221,6 +222,45 @@ fn proxies_of_a_class_share_what_is_the_same_for_them() {
     resources(&cache, &next, &scope, &first, Cluster, None);
     let inbound_and_outbound = 2;
     assert_eq!(made() - before, inbound_and_outbound);
+}
+
+#[test]
+fn one_changed_service_in_a_thousand_is_generated_alone() {
+    let named = |number: u32| format!("s{number}.default");
+    let push = mesh((0..1000_u32).map(|number| {
+        let [_, _, high, low] = number.to_be_bytes();
+        let (vip, endpoint) = (format!("10.0.{high}.{low}"), format!("10.1.{high}.{low}"));
+        kubernetes(&named(number)).port("http", 80).port("tcp", 5432).vip(&vip).on(&endpoint)
+    }));
+    let (cache, proxy) = (Cache::new(60_000), sidecar("10.9.0.1", "default"));
+    let everything = |push: &PushContext| {
+        let scope = Scope::of(push, ScopeKey::of(&proxy));
+        let ask = |kind, names: Option<&NameSet>| resources(&cache, push, &scope, &proxy, kind, names).resources;
+        let clusters: NameSet = ask(Cluster, None).iter().map(|resource| resource.name.clone()).collect();
+        ask(Listener, None);
+        ask(Endpoint, Some(&clusters));
+        ask(Route, Some(&names(["80", "s7.default.svc.cluster.local:80"])));
+        clusters.len()
+    };
+    let made = || -> BTreeMap<ResourceType, u64> {
+        cache.stats().into_iter().map(|(kind, stats)| (kind, stats.misses)).collect()
+    };
+    assert!(everything(&push) >= 2000);
+    let before = made();
+    assert!(before[&Cluster] >= 2000 && before[&Endpoint] >= 2000 && before[&Listener] >= 1000);
+
+    let mut next = PushContext { version: push.version + 1, moment: Shared::default(), ..push.clone() };
+    let key = (fqdn("s7"), "default".into());
+    let mut changed = next.services[&key].as_ref().clone();
+    changed.ports[1].port = 5433;
+    next.services.insert(key, Arc::new(changed));
+    everything(&next);
+    let made: BTreeMap<ResourceType, u64> =
+        made().into_iter().map(|(kind, made)| (kind, made - before[&kind])).collect();
+    // Both of its clusters, and the assignment of the one whose port is another now; the listener of that port; the
+    // routes of port 80, which name it, and its own.
+    assert!(made[&Cluster] <= 2 && made[&Endpoint] <= 2 && made[&Listener] <= 1 && made[&Route] <= 2, "{made:?}");
+    assert!(made[&Cluster] >= 1 && made[&Listener] == 1 && made[&Route] >= 1, "{made:?}");
 }
 
 #[test]
