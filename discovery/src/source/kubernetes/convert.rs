@@ -1,6 +1,6 @@
 //! What Kubernetes objects mean in the model: the rules, without memory. `registry` decides when they apply.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -46,6 +46,8 @@ pub(super) trait Surroundings {
 struct Lookup<'a, S> {
     surroundings: &'a S,
     facts: &'a mut BTreeSet<Fact>,
+    /// Those of the last endpoint: the next one has the same, often.
+    labels: Labels,
 }
 
 // === impl Lookup ===
@@ -81,11 +83,15 @@ impl<S: Surroundings> Lookup<'_, S> {
         };
         let network = self.network(pod);
         let locality = self.locality(pod, &node);
+        let labels = augmented(pod, &locality, &network, &node, options);
+        if *self.labels != labels {
+            self.labels = Arc::new(labels);
+        }
         Some(Endpoint {
             address: EndpointAddress::Ip(ip),
             port: 0,
             port_name: "".into(),
-            labels: augmented(pod, &locality, &network, &node, options),
+            labels: self.labels.clone(),
             service_account: pod.map(|pod| account(pod, options)).unwrap_or_default(),
             tls_mode: TlsMode::from_label(pod.and_then(|pod| pod.metadata.label(TLS_MODE))),
             namespace: (**pod.map_or(namespace, |pod| &pod.metadata.namespace)).into(),
@@ -135,7 +141,7 @@ fn augmented(
     network: &Arc<str>,
     node: &Arc<str>,
     options: &RegistryOptions,
-) -> Labels {
+) -> BTreeMap<String, String> {
     let [region, zone] = [REGION, ZONE].map(|[label, _]| label);
     let place = [
         (region, &*locality.region),
@@ -151,7 +157,7 @@ fn augmented(
             labels.insert(label.to_owned(), value.to_owned());
         }
     }
-    Arc::new(labels)
+    labels
 }
 
 fn account(pod: &Pod, options: &RegistryOptions) -> Arc<str> {

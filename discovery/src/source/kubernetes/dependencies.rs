@@ -33,7 +33,14 @@ pub(super) enum Fact {
 #[derive(Debug, Default)]
 pub(super) struct Dependencies {
     facts: HashMap<Subject, BTreeSet<Fact>>,
-    subjects: HashMap<Fact, BTreeSet<Subject>>,
+    subjects: HashMap<Fact, Subjects>,
+}
+
+/// Who depends on one fact. An address has one endpoint nearly always, and there are many addresses.
+#[derive(Debug)]
+enum Subjects {
+    One(Subject),
+    Many(BTreeSet<Subject>),
 }
 
 // === impl Dependencies ===
@@ -43,15 +50,17 @@ impl Dependencies {
     pub(super) fn set(&mut self, subject: &Subject, facts: BTreeSet<Fact>) {
         let before = self.facts.remove(subject).unwrap_or_default();
         for fact in before.difference(&facts) {
-            if let Some(subjects) = self.subjects.get_mut(fact) {
-                subjects.remove(subject);
-                if subjects.is_empty() {
-                    self.subjects.remove(fact);
-                }
+            let rest = self.subjects.remove(fact).and_then(|subjects| subjects.without(subject));
+            if let Some(rest) = rest {
+                self.subjects.insert(fact.clone(), rest);
             }
         }
         for fact in facts.difference(&before) {
-            self.subjects.entry(fact.clone()).or_default().insert(subject.clone());
+            let with = match self.subjects.remove(fact) {
+                Some(subjects) => subjects.with(subject),
+                None => Subjects::One(subject.clone()),
+            };
+            self.subjects.insert(fact.clone(), with);
         }
         if !facts.is_empty() {
             self.facts.insert(subject.clone(), facts);
@@ -60,7 +69,37 @@ impl Dependencies {
 
     /// Who depends on the fact.
     pub(super) fn on(&self, fact: &Fact) -> impl Iterator<Item = &Subject> {
-        self.subjects.get(fact).into_iter().flatten()
+        let (one, many) = match self.subjects.get(fact) {
+            Some(Subjects::One(subject)) => (Some(subject), None),
+            Some(Subjects::Many(subjects)) => (None, Some(subjects)),
+            None => (None, None),
+        };
+        one.into_iter().chain(many.into_iter().flatten())
+    }
+}
+
+// === impl Subjects ===
+
+impl Subjects {
+    fn with(self, subject: &Subject) -> Self {
+        match self {
+            Self::One(one) if one == *subject => Self::One(one),
+            Self::One(one) => Self::Many(BTreeSet::from([one, subject.clone()])),
+            Self::Many(mut many) => {
+                many.insert(subject.clone());
+                Self::Many(many)
+            }
+        }
+    }
+
+    fn without(self, subject: &Subject) -> Option<Self> {
+        match self {
+            Self::One(one) => (one != *subject).then_some(Self::One(one)),
+            Self::Many(mut many) => {
+                many.remove(subject);
+                if many.len() > 1 { Some(Self::Many(many)) } else { many.pop_first().map(Self::One) }
+            }
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use pilot_core::model::{Endpoint, EndpointAddress, Health};
+use pilot_core::model::{Endpoint, EndpointAddress, Health, Labels};
 
 use super::{Lookup, Surroundings};
 use crate::source::kubernetes::dependencies::Fact;
@@ -23,7 +23,7 @@ pub(in crate::source::kubernetes) fn endpoints<'a>(
     surroundings: &impl Surroundings,
 ) -> (Vec<Endpoint>, BTreeSet<Fact>) {
     let mut facts = BTreeSet::new();
-    let mut lookup = Lookup { surroundings, facts: &mut facts };
+    let mut lookup = Lookup { surroundings, facts: &mut facts, labels: Labels::default() };
     let mut found = Vec::new();
     let mut slices = slices.peekable();
     if service.spec.kind == ServiceType::ExternalName {

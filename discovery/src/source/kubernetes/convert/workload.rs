@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pilot_core::model::{EndpointAddress, Health, TlsMode, Workload, WorkloadKind};
+use pilot_core::model::{EndpointAddress, Health, Labels, TlsMode, Workload, WorkloadKind};
 
 use super::{Lookup, Surroundings, TLS_MODE, account};
 use crate::source::kubernetes::dependencies::Fact;
@@ -18,7 +18,7 @@ pub(in crate::source::kubernetes) fn workload(
         return None;
     }
     let mut facts = BTreeSet::new();
-    let mut lookup = Lookup { surroundings, facts: &mut facts };
+    let mut lookup = Lookup { surroundings, facts: &mut facts, labels: Labels::default() };
     let workload = Workload {
         kind: WorkloadKind::Pod,
         namespace: (*pod.metadata.namespace).into(),
