@@ -4,7 +4,7 @@
 //! snapshot and the control plane is not ready.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pilot_core::model::{Kind, SourceEvent, SourceId};
 use pilot_core::push::debounce::Params;
@@ -21,6 +21,9 @@ use crate::server::Shared;
 /// How many events are taken at once: enough to swallow a burst, few enough to look at the clock in between.
 const BATCH: usize = 256;
 
+/// How long at least what was made for one push is kept for the next. A mesh that does not change forgets nothing.
+const KEPT: Duration = Duration::from_secs(5);
+
 /// What the task works with.
 pub(crate) struct Pusher {
     world: World,
@@ -29,6 +32,8 @@ pub(crate) struct Pusher {
     mesh: watch::Receiver<Arc<MeshConfig>>,
     snapshots: watch::Sender<Arc<PushContext>>,
     shared: Arc<Shared>,
+    /// When what nobody uses was forgotten last.
+    tidied: Instant,
 }
 
 // === impl Pusher ===
@@ -45,7 +50,8 @@ impl Pusher {
     ) -> Self {
         // What the mesh is at the start is no change.
         drop(world.set_mesh(mesh.borrow_and_update().clone()));
-        Self { world, debounce: Debounce::new(debounce), events, mesh, snapshots, shared }
+        let debounce = Debounce::new(debounce);
+        Self { world, debounce, events, mesh, snapshots, shared, tidied: Instant::now() }
     }
 
     /// Runs until the sources are gone or the server stops.
@@ -128,6 +134,10 @@ impl Pusher {
                 .push_triggers
                 .get_or_create(&by_type(reason.as_str()))
                 .inc_by((*count).into());
+        }
+        if now.duration_since(self.tidied) >= KEPT {
+            self.tidied = now;
+            self.shared.generation.forget_unused();
         }
         let before = self.snapshots.borrow().clone();
         self.build();

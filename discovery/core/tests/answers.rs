@@ -235,7 +235,8 @@ fn one_changed_service_in_a_thousand_is_generated_alone() {
     let (cache, proxy) = (Cache::new(60_000), sidecar("10.9.0.1", "default"));
     let everything = |push: &PushContext| {
         let scope = Scope::of(push, ScopeKey::of(&proxy));
-        let ask = |kind, names: Option<&NameSet>| resources(&cache, push, &scope, &proxy, kind, names).resources;
+        let ask =
+            |kind, names: Option<&NameSet>| resources(&cache, push, &scope, &proxy, kind, names).resources;
         let clusters: NameSet = ask(Cluster, None).iter().map(|resource| resource.name.clone()).collect();
         ask(Listener, None);
         ask(Endpoint, Some(&clusters));
@@ -259,7 +260,10 @@ fn one_changed_service_in_a_thousand_is_generated_alone() {
         made().into_iter().map(|(kind, made)| (kind, made - before[&kind])).collect();
     // Both of its clusters, and the assignment of the one whose port is another now; the listener of that port; the
     // routes of port 80, which name it, and its own.
-    assert!(made[&Cluster] <= 2 && made[&Endpoint] <= 2 && made[&Listener] <= 1 && made[&Route] <= 2, "{made:?}");
+    assert!(
+        made[&Cluster] <= 2 && made[&Endpoint] <= 2 && made[&Listener] <= 1 && made[&Route] <= 2,
+        "{made:?}"
+    );
     assert!(made[&Cluster] >= 1 && made[&Listener] == 1 && made[&Route] >= 1, "{made:?}");
 }
 

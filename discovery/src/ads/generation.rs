@@ -41,6 +41,8 @@ struct Known {
     services: OrdMap<ServiceKey, Arc<Service>>,
     mesh: Arc<MeshConfig>,
     scope: Arc<Scope>,
+    /// Whether it was asked for since the last time.
+    used: bool,
 }
 
 /// So few names are generated at once, on the spot.
@@ -103,6 +105,13 @@ impl Generation {
     /// Forgets every resource; what is asked for next is generated anew.
     pub(crate) fn forget(&self) {
         self.inner.cache.clear();
+    }
+
+    /// Forgets what nobody has asked for since the last time, and no proxy was told.
+    pub(crate) fn forget_unused(&self) {
+        self.inner.pool.forget_unused();
+        lock(&self.inner.scopes).retain(|_, known| std::mem::take(&mut known.used));
+        self.inner.cache.forget_unused();
     }
 
     /// How many answers are being generated.
@@ -175,17 +184,23 @@ impl Inner {
     fn scope(&self, snapshot: &PushContext, proxy: &Proxy) -> Arc<Scope> {
         let key = ScopeKey::of(proxy);
         let mut scopes = lock(&self.scopes);
-        if let Some(known) = scopes.get(&key)
+        if let Some(known) = scopes.get_mut(&key)
             && known.services.ptr_eq(&snapshot.services)
             && Arc::ptr_eq(&known.mesh, &snapshot.mesh)
         {
+            known.used = true;
             return known.scope.clone();
         }
         let scope = Scope::of(snapshot, key.clone());
         // An older snapshot may come last, from a connection that was slow; the next one mends that.
         scopes.insert(
             key,
-            Known { services: snapshot.services.clone(), mesh: snapshot.mesh.clone(), scope: scope.clone() },
+            Known {
+                services: snapshot.services.clone(),
+                mesh: snapshot.mesh.clone(),
+                scope: scope.clone(),
+                used: true,
+            },
         );
         scope
     }

@@ -104,7 +104,7 @@ impl<M: Message + Default> Messages<M> {
         let length = u32::from_be_bytes([a, b, c, d]) as usize;
         if length > self.limit {
             let limit = self.limit;
-            return Err(Status::out_of_range(format!("a message of {length} bytes; {limit} are taken")));
+            return Err(Status::out_of_range(format!("a message of {length} bytes; the limit is {limit}")));
         }
         Ok(Some(PREFIX + length))
     }

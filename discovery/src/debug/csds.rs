@@ -15,11 +15,11 @@ use pilot_proto::envoy::service::status::v3::client_status_discovery_service_ser
     ClientStatusDiscoveryService, ClientStatusDiscoveryServiceServer,
 };
 use pilot_proto::envoy::service::status::v3::{ClientConfig, ClientStatusRequest, ClientStatusResponse};
-use tonic::transport::server::TcpConnectInfo;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{Shared, access, dump, matcher, status};
 use crate::ads::{Client, TypeStatus};
+use crate::transport::Peer;
 use pilot_proto::ResourceType;
 
 /// Proxies whose resources one answer has room for.
@@ -47,7 +47,9 @@ impl ClientStatusDiscoveryService for Csds {
     ) -> Result<Response<Answers>, Status> {
         self.check(&request)?;
         let shared = self.shared.clone();
-        let end = self.shared.draining.clone().cancelled_owned();
+        let peer = request.extensions().get::<Arc<Peer>>().cloned();
+        let peer = peer.ok_or_else(|| Status::internal("a request without a connection"))?;
+        let end = peer.ended();
         let answers = request.into_inner().then(move |question| {
             let shared = shared.clone();
             async move { answer(&shared, question?).await }
@@ -74,8 +76,7 @@ impl Csds {
 
     /// The same who may use the debug pages.
     fn check<T>(&self, request: &Request<T>) -> Result<(), Status> {
-        let info = request.extensions().get::<TcpConnectInfo>();
-        let peer = info.and_then(TcpConnectInfo::remote_addr).map(|peer| peer.ip());
+        let peer = request.extensions().get::<Arc<Peer>>().map(|peer| peer.address.ip());
         access::check(self.shared.debug, peer).map_err(|denied| Status::unauthenticated(denied.to_string()))
     }
 }

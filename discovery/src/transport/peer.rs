@@ -61,7 +61,8 @@ pub(super) enum Stage {
 // === impl Peer ===
 
 impl Peer {
-    pub(super) fn new(number: u64, address: SocketAddr, identities: Vec<SpiffeId>) -> Self {
+    /// A connection that has just been accepted.
+    pub(crate) fn new(number: u64, address: SocketAddr, identities: Vec<SpiffeId>) -> Self {
         Self {
             number,
             address,

@@ -1,8 +1,8 @@
 //! A bounded memory of what pure functions returned.
 //!
-//! Kept is what lives: what somebody outside still holds, and what was asked for lately. When a shard has twice as many
-//! entries as it had after the last time, it forgets the rest. So a mesh in which services come and go costs what it
-//! is, not what it was.
+//! Kept is what lives: what somebody outside still holds, and what was asked for lately. The rest is forgotten when it is
+//! time to, and when a shard has twice as many entries as it had after the last time. So a mesh in which services come
+//! and go costs what it is, not what it was.
 //!
 //! A debug build computes answers again and compares: inputs that forget something are found by the first test that
 //! reaches them, not by a user whose proxy got another's configuration. Every one of the first few hundred, then one
@@ -119,6 +119,14 @@ impl<K: Clone + Eq + Hash, V: Answer> Memo<K, V> {
         }
     }
 
+    /// Forgets what nobody holds and nobody has asked for since the last time.
+    pub(super) fn forget_unused(&self) {
+        for shard in &self.shards {
+            let forgotten = shard.lock().unwrap_or_else(PoisonError::into_inner).sweep();
+            self.evictions.fetch_add(forgotten as u64, Ordering::Relaxed);
+        }
+    }
+
     /// Forgets every answer.
     pub(super) fn clear(&self) {
         for shard in &self.shards {
@@ -163,17 +171,24 @@ impl<K: Clone + Eq + Hash, V: Answer> Shard<K, V> {
 
     /// How many others were forgotten for it.
     fn insert(&mut self, inputs: K, answer: V, capacity: usize) -> usize {
-        let before = self.entries.len();
+        let mut forgotten = 0;
         if self.entries.len() >= self.sweep_at.min(capacity) {
-            self.entries.retain(|_, entry| mem::take(&mut entry.used) || entry.answer.is_held());
+            forgotten = self.sweep();
             if self.entries.len() >= capacity {
+                forgotten += self.entries.len();
                 self.entries.clear();
             }
-            self.sweep_at = (self.entries.len() * 2).max(SMALL);
         }
-        let forgotten = before - self.entries.len();
         self.entries.insert(inputs, Entry { answer, used: true });
         forgotten
+    }
+
+    /// How many were forgotten.
+    fn sweep(&mut self) -> usize {
+        let before = self.entries.len();
+        self.entries.retain(|_, entry| mem::take(&mut entry.used) || entry.answer.is_held());
+        self.sweep_at = (self.entries.len() * 2).max(SMALL);
+        before - self.entries.len()
     }
 }
 
@@ -226,6 +241,20 @@ mod tests {
         assert_eq!(stats.entries + stats.evictions, 10_001, "what is gone was counted, {stats:?}");
         memo.clear();
         memo.each(|answer| panic!("{answer} is remembered"));
+    }
+
+    #[test]
+    fn what_was_not_asked_for_between_two_times_is_forgotten() {
+        let memo = Memo::new(SHARDS * 1000);
+        let held = memo.get(&1, |n| Arc::new(*n));
+        drop((memo.get(&2, |n| Arc::new(*n)), memo.get(&3, |n| Arc::new(*n))));
+        memo.forget_unused();
+        drop(memo.get(&2, |n| Arc::new(*n)));
+        memo.forget_unused();
+        let mut kept = Vec::new();
+        memo.each(|answer| kept.push(**answer));
+        kept.sort_unstable();
+        assert_eq!((kept, *held), (vec![1, 2], 1));
     }
 
     #[test]

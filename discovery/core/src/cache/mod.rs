@@ -138,6 +138,19 @@ impl Cache {
 }
 
 impl Cache {
+    /// Forgets what no proxy was told and nobody has asked for since the last time.
+    pub fn forget_unused(&self) {
+        // Sets first: they hold resources.
+        self.cluster_sets.forget_unused();
+        self.plans.forget_unused();
+        self.named.forget_unused();
+        self.clusters.forget_unused();
+        self.assignments.forget_unused();
+        self.listeners.forget_unused();
+        self.routes.forget_unused();
+        self.grpc_listeners.forget_unused();
+    }
+
     /// Forgets everything; what streams were told stays theirs.
     pub fn clear(&self) {
         self.clusters.clear();

@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::step::{Step, StepKey};
-use crate::model::resource::Kept;
+use crate::model::resource::Kept as Resources;
 use crate::model::{Fingerprint, NameSet, Resource, ResourceSet};
 
 /// Bytes of encoded resources that are kept for the next stream that is to be told the same. Members of a class are
@@ -22,7 +22,7 @@ const STEPS: usize = 4096;
 #[derive(Debug, Default)]
 pub struct Pool {
     names: Mutex<Interned<(Fingerprint, usize), NameSet>>,
-    resources: Mutex<Interned<(Fingerprint, usize, usize), Weak<Kept>>>,
+    resources: Mutex<Interned<(Fingerprint, usize, usize), Weak<Resources>>>,
     steps: Mutex<Steps>,
 }
 
@@ -37,9 +37,16 @@ struct Interned<K, T> {
 /// What streams were told lately, oldest first.
 #[derive(Debug, Default)]
 struct Steps {
-    known: HashMap<StepKey, Step>,
+    known: HashMap<StepKey, Kept>,
     order: VecDeque<StepKey>,
     bytes: usize,
+}
+
+#[derive(Debug)]
+struct Kept {
+    step: Step,
+    /// Whether it was taken since the last time.
+    used: bool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -95,11 +102,20 @@ impl Pool {
         )
     }
 
+    /// Forgets steps that no stream has taken since the last time, and with them what they hold of a mesh that was.
+    pub fn forget_unused(&self) {
+        let steps = &mut *lock(&self.steps);
+        steps.known.retain(|_, kept| std::mem::take(&mut kept.used));
+        steps.order.retain(|key| steps.known.contains_key(key));
+        steps.bytes = steps.known.values().map(|kept| kept.step.size()).sum();
+    }
+
     /// What a stream in this position is told next, remembered or computed. Two threads may compute the same step;
     /// neither waits for the other.
     pub(super) fn step(&self, key: StepKey, compute: impl FnOnce() -> Step) -> Step {
-        if let Some(step) = lock(&self.steps).known.get(&key) {
-            return step.clone();
+        if let Some(kept) = lock(&self.steps).known.get_mut(&key) {
+            kept.used = true;
+            return kept.step.clone();
         }
         let step = compute();
         lock(&self.steps).remember(key, step.clone());
@@ -130,14 +146,14 @@ impl<K, T> Interned<K, T> {
 impl Steps {
     fn remember(&mut self, key: StepKey, step: Step) {
         let size = step.size();
-        if self.known.insert(key.clone(), step).is_none() {
+        if self.known.insert(key.clone(), Kept { step, used: true }).is_none() {
             self.order.push_back(key);
             self.bytes += size;
         }
         // The newest stays, however large it is.
         while (self.bytes > KEPT || self.order.len() > STEPS) && self.order.len() > 1 {
             if let Some(old) = self.order.pop_front().and_then(|key| self.known.remove(&key)) {
-                self.bytes = self.bytes.saturating_sub(old.size());
+                self.bytes = self.bytes.saturating_sub(old.step.size());
             }
         }
     }

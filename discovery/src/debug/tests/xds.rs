@@ -1,5 +1,6 @@
 //! The same over xDS: Istio's debug types, and client status discovery.
 
+use crate::transport::Peer;
 use pilot_core::xds::Codec;
 use pilot_proto::envoy::service::discovery::v3::{DeltaDiscoveryResponse, DiscoveryResponse};
 use pilot_proto::envoy::service::status::v3::client_status_discovery_service_server::ClientStatusDiscoveryService as _;
@@ -7,7 +8,6 @@ use pilot_proto::envoy::service::status::v3::{
     ClientConfig, ClientStatusRequest, ClientStatusResponse, ConfigStatus,
 };
 use prost::{Message as _, Name as _};
-use tonic::transport::server::TcpConnectInfo;
 use tonic::{Code, Status};
 
 use super::super::csds::Csds;
@@ -154,8 +154,7 @@ async fn status_of(
 ) -> Result<ClientStatusResponse, Status> {
     let question: ClientStatusRequest = pilot_proto::json::from_value(question).unwrap();
     let mut request = tonic::Request::new(question);
-    let info = TcpConnectInfo { local_addr: None, remote_addr: Some(peer.parse().unwrap()) };
-    request.extensions_mut().insert(info);
+    request.extensions_mut().insert(Arc::new(Peer::new(1, peer.parse().unwrap(), Vec::new())));
     Ok(Csds::new(shared.clone()).fetch_client_status(request).await?.into_inner())
 }
 
