@@ -40,7 +40,7 @@ pub struct PlanInputs {
     /// The services.
     pub scope: Shared<Scope>,
     /// Endpoints of those services whose addresses are their endpoints', in the scope's order: see
-    /// [`Service::is_met_at_members`].
+    /// [`Scope::met_at_members`].
     pub members: Vec<Shared<[Endpoint]>>,
     /// The rest.
     pub settings: ListenerSettings,
