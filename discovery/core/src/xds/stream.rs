@@ -140,6 +140,9 @@ impl Stream {
     pub fn waive(&mut self, kind: ResourceType) {
         if let Some(watch) = self.watch_mut(kind).filter(|watch| watch.delivery == Delivery::Waiting) {
             watch.delivery = Delivery::Waived;
+            // Nor do those wait any longer who were to be tried after what is not answered.
+            watch.try_next();
+            self.note_owed(kind);
         }
     }
 

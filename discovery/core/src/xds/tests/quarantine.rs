@@ -182,3 +182,14 @@ fn another_stream_of_the_same_client_is_not_offered_it_either() {
         assert_eq!(told, ["lds bad=1 good=1"], "the last good version serves");
     }
 }
+
+#[test]
+fn suspects_do_not_wait_for_an_answer_that_does_not_come() {
+    let mut server = Server::new(Codec::Delta).with(Endpoint, "a=1 b=1");
+    server.subscribe(Endpoint, &["a", "b"], &[]);
+    assert_eq!(server.reject(Endpoint, "no").1, ["eds a=1"]);
+    server.stream.waive(Endpoint);
+    assert_eq!(server.drain(), ["eds b=1"]);
+    server.stream.waive(Endpoint);
+    assert_eq!(server.now(&[(Endpoint, "a=1 b=1")]), NOTHING);
+}
