@@ -13,6 +13,7 @@ use pilot_tests::fleet::{
     Codec, Fleet, Goal, Holdings, Kind, Memory, Mesh, Order, Pilot, Setup, Tuning, Visibility, Which,
 };
 use pilot_tests::manifest::{Port, service};
+use pilot_tests::net::get_ok;
 use pilot_tests::programs::programs;
 use pilot_tests::wait::eventually;
 
@@ -119,6 +120,10 @@ async fn a_listener_that_everybody_refuses_is_pushed_once_for_each_change() -> R
             ensure!(!names(&held, Kind::Lds).contains(BAD), "client {client} has what it refused");
         }
     }
+
+    let status = get_ok(scene.pilot.monitoring, "/debug/push_status").await?;
+    let named = status.contains(&format!("lds/{BAD}")) && status.contains("Service/default/bad-5");
+    ensure!(named, "the object is not named: {status}");
 
     fleet.at(&Order::Refuse { name: None })?;
     fleet.mark(Goal::of(Kind::Lds, 1))?;
