@@ -150,6 +150,13 @@ async fn told(stayers: &[Client], expected: &BTreeSet<String>) -> Result<()> {
     .await
 }
 
+/// Tasks that have not ended, as the server counts them.
+async fn tasks(discovery: &Discovery) -> Result<u64> {
+    let metrics = get_ok(discovery.monitoring, "/metrics").await?;
+    let line = metrics.lines().find_map(|line| line.strip_prefix("tokio_alive_tasks "));
+    Ok(line.context("tokio_alive_tasks")?.trim().parse()?)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_has_come_and_gone_ten_thousand_times_leaves_nothing_behind() -> Result<()> {
     let dir = tempfile::tempdir()?;
@@ -161,6 +168,8 @@ async fn what_has_come_and_gone_ten_thousand_times_leaves_nothing_behind() -> Re
     let stayers = [Variant::Delta, Variant::Sotw]
         .map(|variant| Client::start(variant, discovery.grpc, format!("stays-{variant:?}").to_lowercase()));
     let cluster = |name: &str| format!("outbound|80||{name}.default.svc.cluster.local");
+    told(&stayers, &BTreeSet::from([cluster("stays")])).await?;
+    let resting = tasks(&discovery).await?;
     let mut vitals = Vec::new();
     for round in 0..ROUNDS {
         come(&folder, round)?;
@@ -181,6 +190,8 @@ async fn what_has_come_and_gone_ten_thousand_times_leaves_nothing_behind() -> Re
         Ok(())
     });
     gone.await?;
+    let tasks = tasks(&discovery).await?;
+    ensure!(tasks <= resting + 5, "{resting} tasks at first, later {tasks}");
 
     let early = vitals.get(ROUNDS - 3 * WINDOW..ROUNDS - 2 * WINDOW).context("a window")?;
     let late = vitals.get(ROUNDS - WINDOW..).context("a window")?;

@@ -67,18 +67,16 @@ impl Audience {
 
     /// Names of endpoints that the services and endpoints in a request are part of; `None`: all may be.
     pub fn touched(&self, request: &PushRequest) -> Option<NameSet> {
-        let hosts = |key: &ConfigKey| match key.kind {
-            Kind::Endpoints | Kind::ServiceEntry => Some(Hostname::from(&*key.name)),
-            // Says nothing by itself: the endpoints it makes are said too.
-            Kind::WorkloadEntry => Some("".into()),
-            Kind::MeshConfig | Kind::Proxy => None,
-        };
-        // A lookup for each key, or simply all names.
-        if request.forced || request.updated.len() > self.names.len() {
+        // A lookup for each key, or simply all names, which a class of proxies is given together.
+        let many = request.updated.len() > self.names.len() / 4 + 16;
+        let all = |key: &ConfigKey| matches!(key.kind, Kind::MeshConfig | Kind::Proxy);
+        if request.forced || many || request.updated.iter().any(all) {
             return None;
         }
-        let hosts: Option<BTreeSet<Hostname>> = request.updated.iter().map(hosts).collect();
-        Some(hosts?.iter().filter_map(|host| self.by_host.get(host)).flatten().cloned().collect())
+        // A `WorkloadEntry` says nothing by itself: the endpoints it makes are said too.
+        let named = |key: &&ConfigKey| matches!(key.kind, Kind::Endpoints | Kind::ServiceEntry);
+        let hosts = request.updated.iter().filter(named).filter_map(|key| self.by_host.get(&*key.name));
+        Some(hosts.flatten().cloned().collect())
     }
 }
 
