@@ -124,6 +124,9 @@ async fn a_listener_that_everybody_refuses_is_pushed_once_for_each_change() -> R
     let status = get_ok(scene.pilot.monitoring, "/debug/push_status").await?;
     let named = status.contains(&format!("lds/{BAD}")) && status.contains("Service/default/bad-5");
     ensure!(named, "the object is not named: {status}");
+    let metrics = get_ok(scene.pilot.monitoring, "/metrics").await?;
+    let counted = r#"pilot_xds_quarantined_resources{type="lds",object="Service/default/bad-5"} 1000"#;
+    ensure!(metrics.contains(counted), "{metrics}");
 
     fleet.at(&Order::Refuse { name: None })?;
     fleet.mark(Goal::of(Kind::Lds, 1))?;

@@ -106,16 +106,6 @@ impl Quarantine {
         inner.by_proxy.iter().flat_map(of).collect()
     }
 
-    /// How many are kept back, of each type.
-    pub(crate) fn counts(&self) -> BTreeMap<ResourceType, usize> {
-        let inner = self.lock();
-        let kinds = inner.by_proxy.values().flat_map(|known| known.refused.keys().map(|(kind, _)| *kind));
-        kinds.fold(BTreeMap::new(), |mut counts, kind| {
-            *counts.entry(kind).or_default() += 1;
-            counts
-        })
-    }
-
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -52,6 +52,15 @@ pub(super) struct SourceEvent {
     pub(super) event: String,
 }
 
+/// Labels of what a proxy rejected.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct Quarantined {
+    /// `cds`, `eds`, ...
+    pub(super) r#type: String,
+    /// The object it was made from, `<kind>/<namespace>/<name>`; of several the first, of none the resource.
+    pub(super) object: String,
+}
+
 /// The label set `{type="..."}`.
 pub(crate) fn by_type(kind: &str) -> Type {
     Type { r#type: kind.to_owned() }

@@ -19,7 +19,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
 pub(crate) use labels::by_type;
-use labels::{Build, Reject, RejectedConfig, SourceEvent, Type, Version};
+use labels::{Build, Quarantined, Reject, RejectedConfig, SourceEvent, Type, Version};
 
 use crate::server::Shared;
 use crate::version::VERSION;
@@ -88,7 +88,7 @@ pub(crate) struct Metrics {
     cache_size: Gauge,
     queue_length: Gauge,
     generations: Gauge,
-    quarantined: ByType<Gauge>,
+    quarantined: Family<Quarantined, Gauge>,
     tasks: Gauge,
 }
 
@@ -171,7 +171,7 @@ impl Metrics {
             queue_length: shown(r, "pilot_push_queue_length", "Proxies that wait for their turn in a push", Gauge::default()),
             generations: shown(r, "pilot_generations_running", "Answers that are being generated", Gauge::default()),
             quarantined: shown(r, "pilot_xds_quarantined_resources",
-                "Versions of resources that a proxy rejected and is not sent again, by type", Family::default()),
+                "Versions of resources that a proxy rejected and is not sent again, by type and object", Family::default()),
             tasks: shown(r, "tokio_alive_tasks", "Tasks that have not ended", Gauge::default()),
             registry,
         }

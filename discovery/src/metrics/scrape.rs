@@ -7,7 +7,7 @@ use pilot_core::model::{Endpoint, EndpointAddress, Health, Protocol, Registry, R
 use pilot_core::push::PushContext;
 use prometheus_client::metrics::counter::Counter;
 
-use super::labels::{Reject, RejectedConfig, SourceEvent, by_type};
+use super::labels::{Quarantined, Reject, RejectedConfig, SourceEvent, by_type};
 use super::{Metrics, gauge};
 use crate::debug::troubles;
 use crate::server::Shared;
@@ -21,8 +21,10 @@ pub(super) fn scrape(metrics: &Metrics, shared: &Shared) {
     endpoints(metrics, &shared.snapshot());
     metrics.queue_length.set(gauge(shared.hub.waiting()));
     metrics.quarantined.clear();
-    for (kind, count) in shared.quarantine.counts() {
-        metrics.quarantined.get_or_create(&by_type(kind.short())).set(gauge(count));
+    for (_, kind, refused) in shared.quarantine.all() {
+        let resource = refused.refusal.name.to_string();
+        let object = refused.origins.into_iter().next().unwrap_or(resource);
+        metrics.quarantined.get_or_create(&Quarantined { r#type: kind.short().to_owned(), object }).inc();
     }
     if let Ok(runtime) = tokio::runtime::Handle::try_current() {
         metrics.tasks.set(gauge(runtime.metrics().num_alive_tasks()));
