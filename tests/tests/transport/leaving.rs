@@ -105,7 +105,11 @@ async fn at_the_end_two_hundred_streams_leave_one_after_the_other() -> Result<()
         Ok(())
     });
     unready.await?;
-    ensure!(TcpStream::connect(plane.grpc).await.is_err(), "it still accepts");
+    let closed = eventually(PATIENCE, "it accepts nobody any more", async || {
+        ensure!(TcpStream::connect(plane.grpc).await.is_err(), "it still accepts");
+        Ok(())
+    });
+    closed.await?;
 
     let tasks = clients.into_iter().map(|mut client| {
         tokio::spawn(async move {
