@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use imbl::OrdMap;
@@ -16,6 +16,8 @@ use pilot_proto::ResourceType;
 use pilot_proto::mesh::MeshConfig;
 use tokio::sync::Semaphore;
 use tonic::Status;
+
+use super::hub::lock;
 
 /// What makes resources.
 pub(crate) struct Generation {
@@ -50,11 +52,6 @@ const FEW: usize = 4;
 
 /// Classes of requests that are remembered; with one more, all are forgotten.
 const CLASSES: usize = 16_384;
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A panic while the lock was held left a map that is whole.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 impl Default for Generation {
     fn default() -> Self {

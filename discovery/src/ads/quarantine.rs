@@ -4,7 +4,7 @@
 //! configuration.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use pilot_core::cache::origins;
 use pilot_core::scope::Scope;
@@ -14,6 +14,7 @@ use pilot_proto::node::NodeId;
 use tracing::warn;
 
 use super::client::Client;
+use super::hub::lock;
 
 /// Proxies whose rejections are remembered. The oldest is forgotten first, and learns of it by rejecting once more.
 const PROXIES: usize = 10_000;
@@ -52,7 +53,7 @@ impl Quarantine {
     /// What is kept back from a proxy.
     pub(crate) fn of(&self, proxy: &NodeId) -> BTreeMap<ResourceType, Vec<Refusal>> {
         let mut refusals: BTreeMap<ResourceType, Vec<Refusal>> = BTreeMap::new();
-        if let Some(known) = self.lock().by_proxy.get(&proxy.to_string()) {
+        if let Some(known) = lock(&self.inner).by_proxy.get(&proxy.to_string()) {
             for ((kind, _), refused) in &known.refused {
                 refusals.entry(*kind).or_default().push(refused.refusal.clone());
             }
@@ -74,7 +75,7 @@ impl Quarantine {
                 serves = if refusal.good.is_some() { "the last good version" } else { "nothing" },
                 "resource is kept back from this proxy until it changes"
             );
-            let mut inner = self.lock();
+            let mut inner = lock(&self.inner);
             let known = inner.proxy(client.proxy.id.to_string());
             known.refused.insert((kind, refusal.name.clone()), Refused { refusal, origins });
         }
@@ -82,7 +83,7 @@ impl Quarantine {
 
     /// A stream has ended: what it still keeps back is kept back from the next one.
     pub(crate) fn keep(&self, client: &Client, stream: &Stream) {
-        let mut inner = self.lock();
+        let mut inner = lock(&self.inner);
         let id = client.proxy.id.to_string();
         let Some(known) = inner.by_proxy.get_mut(&id) else { return };
         known.refused.retain(|(kind, name), refused| {
@@ -97,17 +98,13 @@ impl Quarantine {
 
     /// Everything, by proxy.
     pub(crate) fn all(&self) -> Vec<(String, ResourceType, Refused)> {
-        let inner = self.lock();
+        let inner = lock(&self.inner);
         let of = |(id, known): (&String, &Known)| {
             let listed =
                 known.refused.iter().map(|((kind, _), refused)| (id.clone(), *kind, refused.clone()));
             listed.collect::<Vec<_>>()
         };
         inner.by_proxy.iter().flat_map(of).collect()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

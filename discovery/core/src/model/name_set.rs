@@ -33,6 +33,11 @@ impl Fingerprint {
         Self(u128::from(high.hash_one(element)) << 64 | u128::from(low.hash_one(element)))
     }
 
+    /// Of a set of elements, and how many there are.
+    pub fn sum(elements: impl Iterator<Item = Self>) -> (Self, usize) {
+        elements.fold((Self::default(), 0), |(sum, count), element| (sum.plus(element), count + 1))
+    }
+
     /// With an element, or the elements of a disjoint set, more.
     #[must_use]
     pub const fn plus(self, other: Self) -> Self {
@@ -157,8 +162,7 @@ impl FromIterator<Arc<str>> for NameSet {
             sorted.sort_unstable();
         }
         sorted.dedup();
-        let marks = sorted.iter().map(|name| Fingerprint::of(&**name));
-        let fingerprint = marks.fold(Fingerprint::default(), Fingerprint::plus);
+        let (fingerprint, _) = Fingerprint::sum(sorted.iter().map(|name| Fingerprint::of(&**name)));
         Self(Arc::new(Names { sorted: sorted.into(), fingerprint }))
     }
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
 
-use super::name_set::Fingerprint;
+use super::name_set::{Fingerprint, NameSet};
 
 /// An xDS resource as streams carry it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,12 +24,12 @@ pub struct Resource {
 }
 
 /// What a set keeps, where others may keep it too.
-pub(crate) type Kept = OrdMap<Arc<str>, Resource>;
+pub(crate) type Resources = OrdMap<Arc<str>, Resource>;
 
 /// Resources of one type by name.
 #[derive(Clone, Debug, Default)]
 pub struct ResourceSet {
-    resources: Arc<Kept>,
+    resources: Arc<Resources>,
     fingerprint: Fingerprint,
     /// How many of them have no body. Sets with the same names and versions are equal; they can stand for each other
     /// only if this is equal too.
@@ -114,6 +114,16 @@ impl ResourceSet {
         Some(before)
     }
 
+    /// Has of these names what `other` has of them, and nothing where that has nothing.
+    pub fn adopt(&mut self, names: &NameSet, other: &Self) {
+        for name in names {
+            match other.get(name) {
+                Some(resource) => self.insert(resource.clone()),
+                None => drop(self.remove(name)),
+            }
+        }
+    }
+
     fn forget(&mut self, before: &Resource) {
         self.fingerprint = self.fingerprint.minus(before.mark);
         self.held -= usize::from(before.body.is_empty());
@@ -137,17 +147,17 @@ impl ResourceSet {
     }
 
     /// Where its resources are kept: streams that share them are told by one and the same.
-    pub(crate) const fn shared(&self) -> &Arc<Kept> {
+    pub(crate) const fn shared(&self) -> &Arc<Resources> {
         &self.resources
     }
 
     /// The set of these resources, all with a body, whose fingerprint is known.
-    pub(crate) const fn kept(resources: Arc<Kept>, fingerprint: Fingerprint) -> Self {
+    pub(crate) const fn kept(resources: Arc<Resources>, fingerprint: Fingerprint) -> Self {
         Self { resources, fingerprint, held: 0 }
     }
 
     /// The same set, kept where an identical one is kept already.
-    pub(crate) const fn kept_at(&self, resources: Arc<Kept>) -> Self {
+    pub(crate) const fn kept_at(&self, resources: Arc<Resources>) -> Self {
         Self { resources, fingerprint: self.fingerprint, held: self.held }
     }
 }
@@ -210,6 +220,14 @@ mod tests {
         grown = set("a=1");
         grown.remove("a");
         assert_eq!(grown, ResourceSet::default());
+    }
+
+    #[test]
+    fn a_set_adopts_what_another_has_and_lacks() {
+        let mut adopting = set("a=1 b=1 c=1");
+        let names = ["b", "c", "d", "e"].into_iter().map(Arc::from).collect();
+        adopting.adopt(&names, &set("a=2 b=2 d=2"));
+        assert_eq!(adopting, set("a=1 b=2 d=2"));
     }
 
     #[test]

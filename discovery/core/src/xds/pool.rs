@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::step::{Step, StepKey};
-use crate::model::resource::Kept as Resources;
+use crate::model::resource::Resources;
 use crate::model::{Fingerprint, NameSet, Resource, ResourceSet};
 
 /// Bytes of encoded resources that are kept for the next stream that is to be told the same. Members of a class are
@@ -59,10 +59,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Pool {
     /// The set of these names.
     pub fn names<'n>(&self, names: impl Iterator<Item = &'n str> + Clone) -> NameSet {
-        let (fingerprint, count) = names
-            .clone()
-            .map(Fingerprint::of)
-            .fold((Fingerprint::default(), 0), |(sum, count), mark| (sum.plus(mark), count + 1));
+        let (fingerprint, count) = Fingerprint::sum(names.clone().map(Fingerprint::of));
         // Names that are said twice make another fingerprint, and the set is looked for once more below.
         if let Some(known) = lock(&self.names).known.get(&(fingerprint, count)) {
             return known.clone();
@@ -93,8 +90,7 @@ impl Pool {
     /// What a client says it holds: names and versions. Bodies are there where somebody else holds the same.
     pub fn held<'n>(&self, held: impl Iterator<Item = (&'n str, &'n str)> + Clone) -> ResourceSet {
         let marks = held.clone().map(|(name, version)| Resource::mark_of(name, version));
-        let (fingerprint, count) =
-            marks.fold((Fingerprint::default(), 0), |(sum, count), mark| (sum.plus(mark), count + 1));
+        let (fingerprint, count) = Fingerprint::sum(marks);
         let known = lock(&self.resources).known.get(&(fingerprint, count, 0)).and_then(Weak::upgrade);
         known.map_or_else(
             || held.map(|(name, version)| Resource::held(name.into(), version.into())).collect(),

@@ -170,7 +170,7 @@ impl Stream {
         self.pending.remove(&kind);
         let nonce = Nonce::new(version, self.responses + 1);
         let step = loop {
-            let step = watch.step(self.codec, losses, &self.pool, || nonce.clone());
+            let step = watch.step(self.codec, losses, &self.pool, &nonce);
             // Nothing to send is as good as accepted: the next suspects have their trial.
             if step.block.is_some() || !watch.try_next() {
                 break step;

@@ -116,10 +116,7 @@ impl Watch {
             self.nonce_acked.clone_from(&self.nonce_sent);
             self.last_error = None;
         }
-        if let Some((before, sent)) = self.receipts.answered(nonce) {
-            for sent in before {
-                self.keep(sent);
-            }
+        if let Some(sent) = self.answered(nonce) {
             self.keep(sent);
             self.try_next();
         }
@@ -133,12 +130,9 @@ impl Watch {
         if receipt == Receipt::Current {
             self.delivery = Delivery::Nacked;
         }
-        let Some((before, Sent { news, after, extent, .. })) = self.receipts.answered(nonce) else {
+        let Some(Sent { news, after, extent, .. }) = self.answered(nonce) else {
             return (receipt, Vec::new());
         };
-        for sent in before {
-            self.keep(sent);
-        }
         let names = match extent {
             Extent::News => news,
             // It is news to the client until it has accepted it.
@@ -153,7 +147,8 @@ impl Watch {
             self.try_next();
             return (receipt, Vec::new());
         }
-        self.take_back(&after, &current);
+        // The client is where it was before.
+        self.told.adopt(&current, &self.accepted);
         let (names, current, before, after) = (&names, &current, &self.accepted, &after);
         let outcome = self.quarantine.reject(Rejected { names, current, before, after, extent, message });
         self.again |= !outcome.again.is_empty();
@@ -174,6 +169,15 @@ impl Watch {
         (receipt, outcome.refused)
     }
 
+    /// The response that was answered; the client has what those before it brought.
+    fn answered(&mut self, nonce: &str) -> Option<Sent> {
+        let (before, sent) = self.receipts.answered(nonce)?;
+        for earlier in before {
+            self.keep(earlier);
+        }
+        Some(sent)
+    }
+
     /// The client has what a response brought.
     fn keep(&mut self, Sent { news, after, extent, .. }: Sent) {
         let settled = self.receipts.is_empty() && self.told == after;
@@ -181,30 +185,7 @@ impl Watch {
             self.accepted = after;
             return;
         }
-        for name in &news {
-            match after.get(name) {
-                Some(accepted) => self.accepted.insert(accepted.clone()),
-                None => drop(self.accepted.remove(name)),
-            }
-        }
-    }
-
-    /// The client is where it was before a response that brought it to `after`.
-    fn take_back(&mut self, after: &ResourceSet, names: &NameSet) {
-        let differs = |name: &str| !names.contains(name);
-        let alone = self.receipts.is_empty()
-            && self.told == *after
-            && !self.accepted.differences(after).any(|difference| differs(difference.name()));
-        if alone {
-            self.told = self.accepted.clone();
-            return;
-        }
-        for name in names {
-            match self.accepted.get(name) {
-                Some(before) => self.told.insert(before.clone()),
-                None => drop(self.told.remove(name)),
-            }
-        }
+        self.accepted.adopt(&news, &after);
     }
 
     /// Offers the next suspects; whether there are any.
@@ -272,13 +253,7 @@ impl Watch {
     }
 
     /// What the client is told next of what is offered, if anything, with this nonce. It counts as told from here on.
-    pub(super) fn step(
-        &mut self,
-        codec: Codec,
-        losses: Losses,
-        pool: &Pool,
-        nonce: impl FnOnce() -> Nonce,
-    ) -> Step {
+    pub(super) fn step(&mut self, codec: Codec, losses: Losses, pool: &Pool, nonce: &Nonce) -> Step {
         let offered = self.quarantine.masked(&self.offered);
         let waits = self.nonce_sent.is_none() || self.owed.everything;
         let position = Position {
@@ -299,13 +274,12 @@ impl Watch {
         self.again = false;
         self.told = step.told.clone();
         if step.block.is_some() {
-            let nonce = nonce();
             self.nonce_sent = Some(nonce.clone());
             self.delivery = Delivery::Waiting;
             let whole = codec == Codec::Sotw && self.kind.is_wildcard();
             let extent = if whole { Extent::Everything } else { Extent::News };
             let (news, after) = (step.news.clone(), step.told.clone());
-            self.receipts.sent(Sent { nonce, news, after, extent });
+            self.receipts.sent(Sent { nonce: nonce.clone(), news, after, extent });
         }
         step
     }

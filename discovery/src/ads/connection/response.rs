@@ -49,12 +49,7 @@ impl Connection {
                 let generated = generation.generate(snapshot, proxy, kind, Some(stale.clone())).await?;
                 self.client.report(kind, generated.report);
                 let mut offered = before;
-                for name in &stale {
-                    match generated.resources.get(name) {
-                        Some(resource) => offered.insert(resource.clone()),
-                        None => drop(offered.remove(name)),
-                    }
-                }
+                offered.adopt(&stale, &generated.resources);
                 Ok(generation.pool().share(&offered))
             }
             (Some(_), wanted) => {
