@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
+use crate::net::loopback;
+
 /// A port of a service.
 #[derive(Clone, Copy, Debug)]
 pub struct Port<'a> {
@@ -111,6 +113,15 @@ impl Folder {
         Ok(Self(path))
     }
 
+    /// A folder in `dir` with one service, `web` in `default`, port 80, served at 127.0.0.2.
+    pub fn of_web(dir: &Path) -> Result<Self> {
+        let folder = Self::create(dir.join("config"))?;
+        let ports = [Port::new("http", 80, 8080)];
+        let slice = endpoint_slice("web", &ports, &[loopback(2)]);
+        folder.write("web.yaml", &[service("web", "10.0.0.1", &ports), slice])?;
+        Ok(folder)
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.0
@@ -148,7 +159,7 @@ mod tests {
         let port = [Port::new("http-web", 80, 8080)];
         let objects = [
             service("web", "None", &port),
-            endpoint_slice("web", &port, &[[127, 0, 0, 2].into()]),
+            endpoint_slice("web", &port, &[loopback(2)]),
             service_entry("on", "no.example.com", "STATIC", &port, &["10.0.0.1"]),
             external_name("far", "1.example.com", &port),
         ];

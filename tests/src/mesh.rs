@@ -82,14 +82,8 @@ impl Discovery {
         command.args(["--monitoringAddr", &self.monitoring.to_string()]);
         command.arg("--meshConfig").arg(self.dir.join("mesh.yaml")).args(&self.flags).current_dir(&self.dir);
         let mut process = Process::spawn("discovery", &mut command, &self.dir)?;
-        let ready = eventually(START, "pilot-discovery is ready", async || {
-            if process.check().is_err() {
-                return Ok(());
-            }
-            get_ok(self.http, "/ready").await.map(drop)
-        });
-        ready.await.with_context(|| process.tail(30))?;
-        process.check()?;
+        let ready = async || get_ok(self.http, "/ready").await.map(drop);
+        process.until(START, "pilot-discovery is ready", ready).await?;
         self.process = Some(process);
         Ok(())
     }
@@ -205,14 +199,9 @@ impl Sidecar {
 
     /// Waits until it says that it is ready.
     pub async fn ready(&mut self) -> Result<()> {
-        let ready = eventually(START, "pilot-agent is ready", async || {
-            if self.process.check().is_err() {
-                return Ok(());
-            }
-            get_ok(self.status, "/healthz/ready").await.map(drop)
-        });
-        ready.await.with_context(|| self.process.tail(30))?;
-        self.process.check()
+        let status = self.status;
+        let ready = async || get_ok(status, "/healthz/ready").await.map(drop);
+        self.process.until(START, "pilot-agent is ready", ready).await
     }
 
     /// The agent's process id as we see it; in a namespace of its own it is 1.

@@ -78,6 +78,19 @@ impl Process {
         }
     }
 
+    /// Waits until `attempt` succeeds; its own end ends the wait, and its last lines say why.
+    pub async fn until(
+        &mut self,
+        within: Duration,
+        what: &str,
+        mut attempt: impl AsyncFnMut() -> Result<()>,
+    ) -> Result<()> {
+        let waited =
+            eventually(within, what, async || if self.check().is_err() { Ok(()) } else { attempt().await });
+        waited.await.with_context(|| self.tail(30))?;
+        self.check()
+    }
+
     /// The last lines of its log.
     pub fn tail(&self, lines: usize) -> String {
         let log = self.log();

@@ -215,14 +215,9 @@ impl Solo {
 
     /// Waits until it says that it is ready.
     pub async fn ready(&mut self) -> Result<()> {
-        let ready = eventually(START, "pilot-agent is ready", async || {
-            if self.process.check().is_err() {
-                return Ok(());
-            }
-            get_ok(self.status, "/healthz/ready").await.map(drop)
-        });
-        ready.await.with_context(|| self.process.tail(30))?;
-        self.process.check()?;
+        let status = self.status;
+        let ready = async || get_ok(status, "/healthz/ready").await.map(drop);
+        self.process.until(START, "pilot-agent is ready", ready).await?;
         self.shm = Some(leftovers::shm_of(self.agent()?)?);
         Ok(())
     }

@@ -40,19 +40,9 @@ struct Plane {
     _dir: tempfile::TempDir,
 }
 
-fn mesh_of_web(dir: &tempfile::TempDir) -> Result<Folder> {
-    let folder = Folder::create(dir.path().join("config"))?;
-    let ports = [Port::new("http", 80, 8080)];
-    folder.write(
-        "web.yaml",
-        &[service("web", "10.0.0.1", &ports), endpoint_slice("web", &ports, &[loopback(2)])],
-    )?;
-    Ok(folder)
-}
-
 async fn plane() -> Result<Plane> {
     let dir = tempfile::tempdir()?;
-    let folder = mesh_of_web(&dir)?;
+    let folder = Folder::of_web(dir.path())?;
     let discovery = Discovery::start_with(dir.path(), &folder, &[]).await?;
     Ok(Plane { discovery, folder, _dir: dir })
 }
@@ -370,7 +360,7 @@ async fn pages_tell_of_a_proxy_what_it_sees_serves_and_should_have() -> Result<(
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_can_be_sent_away_where_that_is_allowed() -> Result<()> {
     let dir = tempfile::tempdir()?;
-    let folder = mesh_of_web(&dir)?;
+    let folder = Folder::of_web(dir.path())?;
     let (grpc, http) = (local(free_port()?), local(free_port()?));
     let mut command = Command::new(&programs()?.discovery);
     command.args(["discovery", "--monitoringAddr", "", "--configDir"]).arg(folder.path());

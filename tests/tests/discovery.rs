@@ -35,12 +35,7 @@ async fn plane() -> Result<Plane> {
 
 async fn plane_with(flags: &[&str]) -> Result<Plane> {
     let dir = tempfile::tempdir()?;
-    let folder = Folder::create(dir.path().join("config"))?;
-    let ports = [Port::new("http", 80, 8080)];
-    folder.write(
-        "web.yaml",
-        &[service("web", "10.0.0.1", &ports), endpoint_slice("web", &ports, &[loopback(2)])],
-    )?;
+    let folder = Folder::of_web(dir.path())?;
     let discovery = Discovery::start_with(dir.path(), &folder, flags).await?;
     Ok(Plane { discovery, folder, dir })
 }

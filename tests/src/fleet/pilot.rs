@@ -14,7 +14,6 @@ use super::world::Mesh;
 use crate::load::Identity;
 use crate::net::{free_port, get_ok, local};
 use crate::process::Process;
-use crate::wait::eventually;
 
 /// How long it may take to read a mesh of thousands of files on a busy machine.
 const START: Duration = Duration::from_mins(1);
@@ -83,14 +82,8 @@ impl Pilot {
             command.arg("--caCertFile").arg(&certificate);
         }
         let mut process = Process::spawn("pilot", &mut command, dir)?;
-        let ready = eventually(START, "pilot-discovery is ready", async || {
-            if process.check().is_err() {
-                return Ok(());
-            }
-            get_ok(http, "/ready").await.map(drop)
-        });
-        ready.await.with_context(|| process.tail(30))?;
-        process.check()?;
+        let ready = async || get_ok(http, "/ready").await.map(drop);
+        process.until(START, "pilot-discovery is ready", ready).await?;
         Ok(Self { process, dir: dir.to_owned(), grpc, secure, http, monitoring })
     }
 

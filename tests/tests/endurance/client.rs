@@ -83,6 +83,12 @@ impl Drop for Client {
 // === impl Known ===
 
 impl Known {
+    /// A stream begins to tell it.
+    fn begin(&mut self) {
+        self.streams += 1;
+        self.told.clear();
+    }
+
     /// Names of what it has of a type.
     pub(crate) fn names(&self, kind: ResourceType) -> BTreeSet<&str> {
         self.has.get(&kind).into_iter().flatten().map(|(name, _)| name.as_str()).collect()
@@ -120,10 +126,7 @@ async fn delta(to: SocketAddr, pod: &str, known: &watch::Sender<Known>) -> Resul
         let Some(response) = stream.next_within(LISTEN).await? else { continue };
         stream.seen.clear();
         if std::mem::take(&mut first) {
-            known.send_modify(|known| {
-                known.streams += 1;
-                known.told.clear();
-            });
+            known.send_modify(Known::begin);
         }
         stream.ack(&response).await?;
         let (new, gone) = take_delta(known, response);
@@ -176,10 +179,7 @@ async fn sotw(to: SocketAddr, pod: &str, known: &watch::Sender<Known>) -> Result
         let Some(response) = stream.next_within(LISTEN).await? else { continue };
         stream.seen.clear();
         if std::mem::take(&mut first) {
-            known.send_modify(|known| {
-                known.streams += 1;
-                known.told.clear();
-            });
+            known.send_modify(Known::begin);
         }
         let before: Vec<String> = known.borrow().names(Endpoint).into_iter().map(str::to_owned).collect();
         take_sotw(known, &response)?;

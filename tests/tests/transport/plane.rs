@@ -45,10 +45,9 @@ impl Plane {
         command.args(["--grpcAddr", &grpc.to_string(), "--httpAddr", &http.to_string()]);
         command.args(["--monitoringAddr", &monitoring.to_string()]).args(setup.flags);
         command.envs(setup.environment.iter().copied());
-        let process = Process::spawn("discovery", &mut command, dir.path())?;
-        let ready =
-            eventually(START, "pilot-discovery is ready", async || get_ok(http, "/ready").await.map(drop));
-        ready.await.with_context(|| process.tail(30))?;
+        let mut process = Process::spawn("discovery", &mut command, dir.path())?;
+        let ready = async || get_ok(http, "/ready").await.map(drop);
+        process.until(START, "pilot-discovery is ready", ready).await?;
         Ok(Self { process, folder, grpc, http, monitoring, _dir: dir })
     }
 
