@@ -105,7 +105,15 @@ impl Pusher {
                     (Reason::Service, if is_gone { "svcdelete" } else { "svc" })
                 }
                 Kind::Endpoints => (Reason::Endpoint, "eds"),
-                Kind::WorkloadEntry => (Reason::Config, "config"),
+                Kind::WorkloadEntry
+                | Kind::WorkloadGroup
+                | Kind::VirtualService
+                | Kind::DestinationRule
+                | Kind::Gateway
+                | Kind::Sidecar
+                | Kind::EnvoyFilter
+                | Kind::ProxyConfig
+                | Kind::Telemetry => (Reason::Config, "config"),
                 Kind::MeshConfig => (Reason::Global, "config"),
                 Kind::Proxy => (Reason::Proxy, "proxy"),
             };

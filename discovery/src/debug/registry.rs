@@ -153,6 +153,14 @@ fn config_json(object: &ConfigObject) -> Value {
     let spec = match &object.spec {
         ConfigSpec::ServiceEntry(entry) => json!(entry),
         ConfigSpec::WorkloadEntry(entry) => json!(entry),
+        ConfigSpec::WorkloadGroup(group) => json!(group),
+        ConfigSpec::VirtualService(service) => json!(service),
+        ConfigSpec::DestinationRule(rule) => json!(rule),
+        ConfigSpec::Gateway(gateway) => json!(gateway),
+        ConfigSpec::Sidecar(sidecar) => json!(sidecar),
+        ConfigSpec::EnvoyFilter(filter) => json!(filter),
+        ConfigSpec::ProxyConfig(config) => json!(config),
+        ConfigSpec::Telemetry(telemetry) => json!(telemetry),
     };
     let meta = &object.meta;
     let metadata = json!({

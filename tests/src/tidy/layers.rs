@@ -1,5 +1,5 @@
-//! Inside the core, each layer knows only those before it: `model ← world ← push ← scope ← generate ← cache`, and `xds`
-//! knows none of them but what it carries: resources and names, in sets. Tests may look from above.
+//! Inside the core, each layer knows only those before it: in the order of [`LAYERS`], and `xds` knows none
+//! of them but what it carries: resources and names, in sets. Tests may look from above.
 
 use super::{Entry, source};
 
@@ -7,7 +7,8 @@ const CORE: &str = "discovery/core/src/";
 /// What `xds` knows of the model.
 const CARRIED: [&str; 7] =
     ["Difference", "Fingerprint", "NameSet", "Resource", "ResourceSet", "name_set", "resource"];
-const LAYERS: [&str; 6] = ["model", "world", "push", "scope", "generate", "cache"];
+const LAYERS: [&str; 10] =
+    ["api", "model", "validate", "patch", "world", "push", "scope", "generate", "cache", "simulate"];
 
 pub(super) fn faults(entries: &[Entry]) -> Vec<String> {
     let mut faults = Vec::new();

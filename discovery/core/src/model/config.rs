@@ -4,6 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Namespace;
+use crate::api::{
+    DestinationRule, EnvoyFilter, Gateway, ProxyConfig, ServiceEntry, Sidecar, Telemetry, VirtualService,
+    WorkloadEntry, WorkloadGroup,
+};
 
 /// What kind of thing changed. Every service change, whatever the registry, is a `ServiceEntry` change of
 /// its host name (as in Istio).
@@ -15,6 +19,22 @@ pub enum Kind {
     Endpoints,
     /// A `WorkloadEntry` changed.
     WorkloadEntry,
+    /// A `WorkloadGroup` changed.
+    WorkloadGroup,
+    /// A `VirtualService` changed.
+    VirtualService,
+    /// A `DestinationRule` changed.
+    DestinationRule,
+    /// A `Gateway` changed.
+    Gateway,
+    /// A `Sidecar` changed.
+    Sidecar,
+    /// An `EnvoyFilter` changed.
+    EnvoyFilter,
+    /// A `ProxyConfig` changed.
+    ProxyConfig,
+    /// A `Telemetry` changed.
+    Telemetry,
     /// The mesh configuration changed.
     MeshConfig,
     /// One proxy's own workload changed.
@@ -28,6 +48,14 @@ impl Kind {
             Self::ServiceEntry => "ServiceEntry",
             Self::Endpoints => "Endpoints",
             Self::WorkloadEntry => "WorkloadEntry",
+            Self::WorkloadGroup => "WorkloadGroup",
+            Self::VirtualService => "VirtualService",
+            Self::DestinationRule => "DestinationRule",
+            Self::Gateway => "Gateway",
+            Self::Sidecar => "Sidecar",
+            Self::EnvoyFilter => "EnvoyFilter",
+            Self::ProxyConfig => "ProxyConfig",
+            Self::Telemetry => "Telemetry",
             Self::MeshConfig => "MeshConfig",
             Self::Proxy => "Proxy",
         }
@@ -82,6 +110,22 @@ pub enum ConfigSpec {
     ServiceEntry(ServiceEntry),
     /// `networking.istio.io WorkloadEntry`
     WorkloadEntry(WorkloadEntry),
+    /// `networking.istio.io WorkloadGroup`
+    WorkloadGroup(WorkloadGroup),
+    /// `networking.istio.io VirtualService`
+    VirtualService(VirtualService),
+    /// `networking.istio.io DestinationRule`
+    DestinationRule(DestinationRule),
+    /// `networking.istio.io Gateway`
+    Gateway(Gateway),
+    /// `networking.istio.io Sidecar`
+    Sidecar(Sidecar),
+    /// `networking.istio.io EnvoyFilter`
+    EnvoyFilter(EnvoyFilter),
+    /// `networking.istio.io ProxyConfig`
+    ProxyConfig(ProxyConfig),
+    /// `telemetry.istio.io Telemetry`
+    Telemetry(Telemetry),
 }
 
 impl ConfigSpec {
@@ -90,104 +134,14 @@ impl ConfigSpec {
         match self {
             Self::ServiceEntry(_) => Kind::ServiceEntry,
             Self::WorkloadEntry(_) => Kind::WorkloadEntry,
+            Self::WorkloadGroup(_) => Kind::WorkloadGroup,
+            Self::VirtualService(_) => Kind::VirtualService,
+            Self::DestinationRule(_) => Kind::DestinationRule,
+            Self::Gateway(_) => Kind::Gateway,
+            Self::Sidecar(_) => Kind::Sidecar,
+            Self::EnvoyFilter(_) => Kind::EnvoyFilter,
+            Self::ProxyConfig(_) => Kind::ProxyConfig,
+            Self::Telemetry(_) => Kind::Telemetry,
         }
     }
-}
-
-/// `ServiceEntry.spec`. <https://istio.io/latest/docs/reference/config/networking/service-entry/>
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-pub struct ServiceEntry {
-    /// Host names; may be wildcards when the resolution is `NONE`.
-    pub hosts: Vec<String>,
-    /// Virtual addresses or networks.
-    pub addresses: Vec<String>,
-    /// Ports of every host.
-    pub ports: Vec<ServiceEntryPort>,
-    /// Inside the mesh or not.
-    pub location: ServiceEntryLocation,
-    /// How endpoints are found.
-    pub resolution: ServiceEntryResolution,
-    /// Where it is served; excludes `workloadSelector`.
-    pub endpoints: Vec<WorkloadEntry>,
-    /// Selects pods and `WorkloadEntry`s of the namespace.
-    #[serde(alias = "workload_selector")]
-    pub workload_selector: Option<WorkloadSelector>,
-    /// Who may see it.
-    #[serde(alias = "export_to")]
-    pub export_to: Vec<String>,
-    /// Identities of the servers.
-    #[serde(alias = "subject_alt_names")]
-    pub subject_alt_names: Vec<String>,
-}
-
-/// One port of a `ServiceEntry`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-pub struct ServiceEntryPort {
-    /// What clients connect to.
-    pub number: u32,
-    /// HTTP, HTTPS, GRPC, HTTP2, MONGO, TCP, TLS; empty: by the name.
-    pub protocol: String,
-    /// Unique in the entry.
-    pub name: String,
-    /// Where endpoints listen when that differs.
-    #[serde(alias = "target_port")]
-    pub target_port: u32,
-}
-
-/// Inside the mesh or not.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum ServiceEntryLocation {
-    /// Outside (the default of the API).
-    #[default]
-    MeshExternal,
-    /// Inside.
-    MeshInternal,
-}
-
-/// How endpoints are found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum ServiceEntryResolution {
-    /// The application has resolved the name.
-    #[default]
-    None,
-    /// `endpoints` or `workloadSelector` tell.
-    Static,
-    /// The proxy asks DNS.
-    Dns,
-    /// The proxy asks DNS and takes one answer at a time.
-    DnsRoundRobin,
-}
-
-/// Selects workloads by labels.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-pub struct WorkloadSelector {
-    /// All of them must be there.
-    pub labels: BTreeMap<String, String>,
-}
-
-/// `WorkloadEntry.spec`, and an element of `ServiceEntry.endpoints`.
-/// <https://istio.io/latest/docs/reference/config/networking/workload-entry/>
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-pub struct WorkloadEntry {
-    /// IP, host name (DNS resolution) or `unix:///path`.
-    pub address: String,
-    /// Service port name to number.
-    pub ports: BTreeMap<String, u32>,
-    /// Labels of the workload.
-    pub labels: BTreeMap<String, String>,
-    /// Network it can be reached in.
-    pub network: String,
-    /// `region/zone/sub-zone`.
-    pub locality: String,
-    /// Share of the traffic; 0 counts as 1.
-    pub weight: u32,
-    /// Kubernetes service account of the workload.
-    #[serde(alias = "service_account")]
-    pub service_account: String,
 }

@@ -17,7 +17,7 @@ pub fn touched(request: &PushRequest, node_type: NodeType) -> BTreeSet<ResourceT
         return ResourceType::ALL.into();
     }
     let mut kinds: BTreeSet<ResourceType> =
-        request.updated.iter().flat_map(|key| touched_by(key.kind)).copied().collect();
+        request.updated.iter().flat_map(|key| touched_by(key.kind, node_type)).copied().collect();
     if is_headless_only(request) {
         // Names of services and ports are as they were, and these two are made from nothing else.
         kinds.remove(&ResourceType::Cluster);
@@ -30,11 +30,21 @@ pub fn touched(request: &PushRequest, node_type: NodeType) -> BTreeSet<ResourceT
     kinds
 }
 
-const fn touched_by(kind: Kind) -> &'static [ResourceType] {
-    use ResourceType::{Cluster, Endpoint, Listener, Route};
+const fn touched_by(kind: Kind, node_type: NodeType) -> &'static [ResourceType] {
+    use ResourceType::{Cluster, Endpoint, Extension, Listener, Route};
     match kind {
         Kind::ServiceEntry | Kind::MeshConfig => &[Cluster, Endpoint, Listener, Route],
         Kind::Endpoints | Kind::WorkloadEntry => &[Endpoint],
+        Kind::DestinationRule => &[Cluster, Endpoint, Listener, Route],
+        // Clusters too: what a rule leads to is visible to whoever the rule is for.
+        Kind::VirtualService => &[Cluster, Listener, Route],
+        Kind::Sidecar if matches!(node_type, NodeType::Router) => &[],
+        Kind::Sidecar => &[Cluster, Listener, Route],
+        Kind::Gateway if matches!(node_type, NodeType::Router) => &[Cluster, Listener, Route],
+        Kind::EnvoyFilter => &[Cluster, Listener, Route, Extension],
+        Kind::Telemetry => &[Listener],
+        // Read at start, by the agent and by machines that register themselves.
+        Kind::Gateway | Kind::ProxyConfig | Kind::WorkloadGroup => &[],
         // Its labels select whatever can be selected.
         Kind::Proxy => &ResourceType::ALL,
     }
@@ -71,12 +81,28 @@ mod tests {
                 (Kind::Endpoints, "eds"),
                 (Kind::WorkloadEntry, "eds"),
                 (Kind::MeshConfig, "cds eds lds rds"),
+                (Kind::DestinationRule, "cds eds lds rds"),
+                (Kind::VirtualService, "cds lds rds"),
+                (Kind::EnvoyFilter, "cds lds rds ecds"),
+                (Kind::Telemetry, "lds"),
+                (Kind::ProxyConfig, ""),
+                (Kind::WorkloadGroup, ""),
                 (Kind::Proxy, "cds eds lds rds sds ecds"),
             ] {
                 check(&[kind], &[Reason::Config], node_type, expected);
             }
             check(&[], &[], node_type, "");
             check(&[Kind::Endpoints, Kind::Proxy], &[], node_type, "cds eds lds rds sds ecds");
+        }
+    }
+
+    #[test]
+    fn sidecars_know_no_gateways_and_gateways_no_sidecars() {
+        for (kind, sidecar, router) in
+            [(Kind::Sidecar, "cds lds rds", ""), (Kind::Gateway, "", "cds lds rds")]
+        {
+            check(&[kind], &[Reason::Config], NodeType::Sidecar, sidecar);
+            check(&[kind], &[Reason::Config], NodeType::Router, router);
         }
     }
 

@@ -148,7 +148,14 @@ impl<K: Copy + Ord> Index<K> {
                         some.entry(audience).or_default().insert(key);
                     }
                 }
-                Kind::WorkloadEntry | Kind::MeshConfig => {}
+                // Nobody reads them from here, or everybody is told.
+                Kind::WorkloadEntry | Kind::WorkloadGroup | Kind::ProxyConfig | Kind::MeshConfig => {}
+                Kind::VirtualService
+                | Kind::DestinationRule
+                | Kind::Gateway
+                | Kind::Sidecar
+                | Kind::EnvoyFilter
+                | Kind::Telemetry => drop(all.insert(key)),
             }
             if key.kind == Kind::ServiceEntry {
                 let seen = Seen::of(key, before, after);

@@ -55,8 +55,8 @@ impl Changes {
             .any(|endpoint| !serving.contains(&place(endpoint)));
     }
 
-    pub(super) fn workload_entry(&mut self, namespace: &Namespace, name: &Arc<str>) {
-        self.add(Kind::WorkloadEntry, namespace.clone(), name.clone());
+    pub(super) fn config(&mut self, kind: Kind, namespace: &Namespace, name: &Arc<str>) {
+        self.add(kind, namespace.clone(), name.clone());
     }
 
     pub(super) fn mesh(&mut self) {

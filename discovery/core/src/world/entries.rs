@@ -10,11 +10,12 @@ use std::sync::Arc;
 use pilot_proto::identity::SpiffeId;
 
 use super::{Changes, Origin, ServiceKey, World};
-use crate::model::config::{ServiceEntryLocation, ServiceEntryPort, ServiceEntryResolution};
+use crate::api::service_entry::{ServiceEntryLocation, ServiceEntryPort, ServiceEntryResolution};
+use crate::api::{ServiceEntry, WorkloadEntry};
 use crate::model::{
     ConfigMeta, ConfigObject, ConfigSpec, Endpoint, EndpointAddress, ExportTo, Health, Hostname, Kind,
-    Labels, Locality, Location, Namespace, Protocol, Registry, Resolution, Service, ServiceEntry,
-    ServicePort, TargetPort, TlsMode, Vip, Workload, WorkloadEntry, WorkloadKind, selects,
+    Labels, Locality, Location, Namespace, Protocol, Registry, Resolution, Service, ServicePort, TargetPort,
+    TlsMode, Vip, Workload, WorkloadKind, selects,
 };
 
 // === impl World ===
@@ -31,7 +32,7 @@ impl World {
         let origin = Origin::Entry(name.clone());
         let entry = object.and_then(|object| match &object.spec {
             ConfigSpec::ServiceEntry(entry) => Some((&object.meta, entry)),
-            ConfigSpec::WorkloadEntry(_) => None,
+            _ => None,
         });
         let names = self.entries_in.entry(namespace.clone()).or_default();
         match entry {

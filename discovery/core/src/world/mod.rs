@@ -266,16 +266,24 @@ impl World {
         match kind {
             Kind::ServiceEntry => self.entry_changed(namespace, name, object.as_deref(), changes),
             Kind::WorkloadEntry => {
-                changes.workload_entry(namespace, name);
+                changes.config(kind, namespace, name);
                 let workload = object.as_deref().and_then(|object| match &object.spec {
                     ConfigSpec::WorkloadEntry(entry) => {
                         Some(Arc::new(entries::workload(&object.meta, entry, &self.mesh.trust_domain)))
                     }
-                    ConfigSpec::ServiceEntry(_) => None,
+                    _ => None,
                 });
                 let name = (WorkloadKind::WorkloadEntry, namespace.clone(), name.clone());
                 self.workload_changed(&name, workload, changes);
             }
+            Kind::WorkloadGroup
+            | Kind::VirtualService
+            | Kind::DestinationRule
+            | Kind::Gateway
+            | Kind::Sidecar
+            | Kind::EnvoyFilter
+            | Kind::ProxyConfig
+            | Kind::Telemetry => changes.config(kind, namespace, name),
             // Not kinds of configuration objects.
             Kind::Endpoints | Kind::MeshConfig | Kind::Proxy => {}
         }

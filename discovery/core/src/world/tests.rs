@@ -4,10 +4,12 @@ use proptest::prelude::*;
 
 use super::lineage::Item;
 use super::*;
-use crate::model::config::{ServiceEntryPort, ServiceEntryResolution, WorkloadSelector};
+use crate::api::selector::WorkloadSelector;
+use crate::api::service_entry::{ServiceEntryPort, ServiceEntryResolution};
+use crate::api::{ServiceEntry, WorkloadEntry};
 use crate::model::{
-    ConfigMeta, Health, Labels, Locality, Location, Protocol, Registry, Resolution, ServiceEntry,
-    ServicePort, TargetPort, TlsMode, Vip, WorkloadEntry,
+    ConfigMeta, Health, Labels, Locality, Location, Protocol, Registry, Resolution, ServicePort, TargetPort,
+    TlsMode, Vip,
 };
 use crate::push::PushContext;
 

@@ -7,8 +7,9 @@
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 
-use pilot_core::model::config::{ServiceEntryPort, ServiceEntryResolution};
-use pilot_core::model::{ConfigObject, ConfigSpec, Protocol, ServiceEntry, Vip, WorkloadEntry};
+use pilot_core::api::service_entry::{ServiceEntryPort, ServiceEntryResolution};
+use pilot_core::api::{ServiceEntry, WorkloadEntry};
+use pilot_core::model::{ConfigObject, ConfigSpec, Protocol, Vip};
 
 use super::objects::{AddressType, EndpointSlice, Object, Service, ServiceType};
 
@@ -29,6 +30,8 @@ pub(super) fn object(object: &Object) -> Result<(), Wrong> {
         Object::Config(ConfigObject { spec: ConfigSpec::WorkloadEntry(entry), .. }) => {
             workload_entry("spec", entry, None)
         }
+        // Not decoded yet.
+        Object::Config(_) => Ok(()),
         // Nothing but types to check.
         Object::Namespace(_) | Object::Node(_) | Object::Pod(_) | Object::Endpoints(_) => Ok(()),
     }

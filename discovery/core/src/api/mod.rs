@@ -1,0 +1,27 @@
+//! Istio's configuration objects as users write them: one type for each message of the API.
+//!
+//! A type says what can be written, not what may be: that is `validate`'s. Names are Istio's, and every field is here, so
+//! that what is not acted upon can be named. Where the API has a `oneof`, several fields of which at most one is set.
+//! <https://istio.io/latest/docs/reference/config/networking/>
+
+pub mod destination_rule;
+pub mod envoy_filter;
+pub mod gateway;
+pub mod proxy_config;
+pub mod selector;
+pub mod service_entry;
+pub mod sidecar;
+pub mod telemetry;
+pub mod values;
+pub mod virtual_service;
+pub mod workload;
+
+pub use destination_rule::DestinationRule;
+pub use envoy_filter::EnvoyFilter;
+pub use gateway::Gateway;
+pub use proxy_config::ProxyConfig;
+pub use service_entry::ServiceEntry;
+pub use sidecar::Sidecar;
+pub use telemetry::Telemetry;
+pub use virtual_service::VirtualService;
+pub use workload::{WorkloadEntry, WorkloadGroup};
