@@ -200,7 +200,7 @@ fn proxies_of_a_class_share_what_is_the_same_for_them() {
         kubernetes("db.default").port("tcp", 5432).vip("10.0.0.2").on("10.1.0.2"),
     ]);
     let cache = Cache::new(1000);
-    let scope = Scope::of(&push, ScopeKey::of(&sidecar("10.1.0.1", "default")));
+    let scope = Scope::of(&push, ScopeKey::of(&push, &sidecar("10.1.0.1", "default")), None);
     let ask = |proxy: &_, kind| resources(&cache, &push, &scope, proxy, kind, None).resources;
     let (first, second) = (sidecar("10.1.0.1", "default"), sidecar("10.1.0.2", "default"));
     let (mine, theirs) = (ask(&first, Listener), ask(&second, Listener));
@@ -218,7 +218,7 @@ fn proxies_of_a_class_share_what_is_the_same_for_them() {
     let made = || cache.stats()[&Cluster].misses;
     ask(&first, Cluster);
     let before = made();
-    let scope = Scope::of(&next, ScopeKey::of(&first));
+    let scope = Scope::of(&next, ScopeKey::of(&next, &first), None);
     resources(&cache, &next, &scope, &first, Cluster, None);
     let inbound_and_outbound = 2;
     assert_eq!(made() - before, inbound_and_outbound);
@@ -234,7 +234,7 @@ fn one_changed_service_in_a_thousand_is_generated_alone() {
     }));
     let (cache, proxy) = (Cache::new(60_000), sidecar("10.9.0.1", "default"));
     let everything = |push: &PushContext| {
-        let scope = Scope::of(push, ScopeKey::of(&proxy));
+        let scope = Scope::of(push, ScopeKey::of(push, &proxy), None);
         let ask =
             |kind, names: Option<&NameSet>| resources(&cache, push, &scope, &proxy, kind, names).resources;
         let clusters: NameSet = ask(Cluster, None).iter().map(|resource| resource.name.clone()).collect();

@@ -158,7 +158,7 @@ proptest! {
         let pushes: Vec<PushContext> = meshes.into_iter().map(mesh).collect();
         for push in pushes.iter().chain(pushes.iter().rev()) {
             for proxy in &proxies {
-                let scope = Scope::of(push, ScopeKey::of(proxy));
+                let scope = Scope::of(push, ScopeKey::of(push, proxy), None);
                 for kind in KINDS {
                     let names = askable(push, proxy, kind);
                     let shared = resources(&cache, push, &scope, proxy, kind, names.as_ref());

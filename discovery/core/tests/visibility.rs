@@ -19,7 +19,7 @@ use pilot_core::scope::{Scope, ScopeKey};
 use pilot_proto::mesh::MeshConfig;
 
 fn scope(push: &PushContext, proxy: &Proxy) -> Arc<Scope> {
-    Scope::of(push, ScopeKey::of(proxy))
+    Scope::of(push, ScopeKey::of(push, proxy), None)
 }
 
 fn hosts(push: &PushContext, namespace: &str) -> Vec<String> {

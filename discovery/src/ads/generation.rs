@@ -5,15 +5,12 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
-use imbl::OrdMap;
 use pilot_core::cache::{Cache, Generated, Stats, resources};
-use pilot_core::model::{Fingerprint, NameSet, Proxy, Service};
+use pilot_core::model::{Fingerprint, NameSet, Proxy, Shared};
 use pilot_core::push::PushContext;
-use pilot_core::push::context::ServiceKey;
 use pilot_core::scope::{Scope, ScopeKey};
 use pilot_core::xds::Pool;
 use pilot_proto::ResourceType;
-use pilot_proto::mesh::MeshConfig;
 use tokio::sync::Semaphore;
 use tonic::Status;
 
@@ -38,10 +35,9 @@ struct Inner {
     warm: Mutex<HashMap<Fingerprint, u64>>,
 }
 
-/// A scope, and all it was made from.
+/// A scope, and what it was made from.
 struct Known {
-    services: OrdMap<ServiceKey, Arc<Service>>,
-    mesh: Arc<MeshConfig>,
+    shape: Shared<()>,
     scope: Arc<Scope>,
     /// Whether it was asked for since the last time.
     used: bool,
@@ -125,7 +121,7 @@ impl Generation {
         names: Option<NameSet>,
     ) -> Result<Generated, Status> {
         let few = names.as_ref().is_some_and(|names| names.len() <= FEW && !kind.is_wildcard());
-        let class = Inner::class(&proxy, kind, names.as_ref());
+        let class = Inner::class(&snapshot, &proxy, kind, names.as_ref());
         if few || self.inner.is_warm(class, &snapshot) {
             return Ok(self.inner.generate(&snapshot, &proxy, kind, names.as_ref()));
         }
@@ -159,11 +155,17 @@ impl Inner {
     }
 
     /// Requests of one class are answered alike, or nearly so.
-    fn class(proxy: &Proxy, kind: ResourceType, names: Option<&NameSet>) -> Fingerprint {
+    fn class(
+        snapshot: &PushContext,
+        proxy: &Proxy,
+        kind: ResourceType,
+        names: Option<&NameSet>,
+    ) -> Fingerprint {
         let names = names.map(NameSet::fingerprint);
         let (node, grpc) = (&proxy.metadata.node_name, proxy.is_proxyless());
         let families = (proxy.has_ipv4(), proxy.has_ipv6());
-        Fingerprint::of(&(ScopeKey::of(proxy), kind, names, node, grpc, families, proxy.interception() as u8))
+        let scope = ScopeKey::of(snapshot, proxy);
+        Fingerprint::of(&(scope, kind, names, node, grpc, families, proxy.interception() as u8))
     }
 
     fn is_warm(&self, class: Fingerprint, snapshot: &PushContext) -> bool {
@@ -179,26 +181,18 @@ impl Inner {
     }
 
     fn scope(&self, snapshot: &PushContext, proxy: &Proxy) -> Arc<Scope> {
-        let key = ScopeKey::of(proxy);
+        let key = ScopeKey::of(snapshot, proxy);
         let mut scopes = lock(&self.scopes);
         if let Some(known) = scopes.get_mut(&key)
-            && known.services.ptr_eq(&snapshot.services)
-            && Arc::ptr_eq(&known.mesh, &snapshot.mesh)
+            && known.shape == snapshot.shape
         {
             known.used = true;
             return known.scope.clone();
         }
-        let scope = Scope::of(snapshot, key.clone());
+        let before = scopes.get(&key).map(|known| known.scope.clone());
+        let scope = Scope::of(snapshot, key.clone(), before.as_deref());
         // An older snapshot may come last, from a connection that was slow; the next one mends that.
-        scopes.insert(
-            key,
-            Known {
-                services: snapshot.services.clone(),
-                mesh: snapshot.mesh.clone(),
-                scope: scope.clone(),
-                used: true,
-            },
-        );
+        scopes.insert(key, Known { shape: snapshot.shape.clone(), scope: scope.clone(), used: true });
         scope
     }
 }

@@ -20,7 +20,7 @@ pub(super) async fn sidecarz(State(shared): State<Arc<Shared>>, params: Params) 
         Err(answer) => return *answer,
     };
     let snapshot = shared.snapshot();
-    let scope = Scope::of(&snapshot, ScopeKey::of(&client.proxy));
+    let scope = Scope::of(&snapshot, ScopeKey::of(&snapshot, &client.proxy), None);
     let services: Vec<Value> = scope.services().iter().map(|seen| service_json(&seen.service)).collect();
     let by_host: BTreeMap<&str, &Value> =
         scope.services().iter().map(|seen| seen.service.hostname.as_str()).zip(&services).collect();

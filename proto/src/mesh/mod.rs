@@ -42,6 +42,10 @@ pub struct MeshConfig {
     pub enable_auto_mtls: bool,
     /// `exportTo` of services that have none.
     pub default_service_export_to: Vec<String>,
+    /// `exportTo` of `VirtualService`s that have none.
+    pub default_virtual_service_export_to: Vec<String>,
+    /// `exportTo` of `DestinationRule`s that have none.
+    pub default_destination_rule_export_to: Vec<String>,
     /// `ProxyConfig` of every proxy, as written; see [`proxy`].
     pub default_config: Value,
     /// Everything else.
@@ -84,6 +88,8 @@ impl Default for MeshConfig {
             root_namespace: "istio-system".into(),
             enable_auto_mtls: true,
             default_service_export_to: vec!["*".into()],
+            default_virtual_service_export_to: vec!["*".into()],
+            default_destination_rule_export_to: vec!["*".into()],
             default_config: Value::Object(Map::new()),
             rest: Map::new(),
         }

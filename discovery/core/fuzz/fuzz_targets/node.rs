@@ -47,7 +47,7 @@ fuzz_target!(|data: &[u8]| {
         }),
     };
     let Some(Ok(proxy)) = node.as_ref().map(Proxy::from_node) else { return };
-    let scope = Scope::of(&MESH, ScopeKey::of(&proxy));
+    let scope = Scope::of(&MESH, ScopeKey::of(&MESH, &proxy), None);
     let cache = Cache::default();
     let names = fixture::names([
         "outbound|80||web.default.svc.cluster.local",

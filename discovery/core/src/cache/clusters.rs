@@ -13,12 +13,12 @@ use crate::generate::endpoint::Unhealthy;
 use crate::generate::{Families, inbound};
 use crate::model::{Endpoint, Protocol, Resolution, Service, ServicePort, Shared};
 use crate::push::ServiceTarget;
-use crate::scope::Scope;
+use crate::scope::Visible;
 
 /// Everything the outbound clusters of a class of proxies depend on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct ClusterSet {
-    scope: Shared<Scope>,
+    services: Shared<[Visible]>,
     /// Endpoints of the services that proxies resolve by DNS, in the scope's order.
     resolved: Vec<Shared<[Endpoint]>>,
     node: Option<Arc<str>>,
@@ -51,7 +51,7 @@ impl View<'_> {
         if self.proxy.node_type() == NodeType::Sidecar {
             fixed.extend([ClusterRole::Passthrough, ClusterRole::InboundPassthrough(set.families)]);
             let targets = self.push.service_targets(self.proxy);
-            let settings = settings::listeners(&self.push.mesh, self.proxy, &targets);
+            let settings = settings::listeners(self.push, self.scope, self.proxy, &targets);
             // The listeners report what is wrong with targets.
             let (by_port, _) = inbound::targets(&targets, &settings);
             for (target_port, services) in by_port {
@@ -81,7 +81,7 @@ impl View<'_> {
         let resolved: Vec<Shared<[Endpoint]>> =
             by_dns.map(|seen| self.push.endpoints_of(&seen.service).into()).collect();
         ClusterSet {
-            scope: self.scope.clone().into(),
+            services: self.scope.services().clone(),
             node: self.node().filter(|_| !resolved.is_empty()),
             resolved,
             families: Families::of(self.proxy),
@@ -94,11 +94,11 @@ impl View<'_> {
     fn outbound_clusters(self, inputs: &ClusterSet) -> Set {
         let mut set = Set::default();
         let mut resolved = inputs.resolved.iter();
-        for seen in inputs.scope.services().iter() {
+        for seen in inputs.services.iter() {
             let service = &seen.service;
             let endpoints = if answers(service).is_some() { resolved.next() } else { None };
             let mut numbers = BTreeSet::new();
-            for port in service.ports.iter().filter(|port| port.protocol != Protocol::Udp) {
+            for port in seen.ports().filter(|port| port.protocol != Protocol::Udp) {
                 if numbers.insert(port.port) {
                     let discovery = inputs.discovery(service, port, endpoints);
                     let role =

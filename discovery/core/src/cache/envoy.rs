@@ -42,7 +42,7 @@ impl View<'_> {
         }
         let targets = self.push.service_targets(self.proxy);
         let mesh = &self.push.mesh;
-        let settings = settings::listeners(mesh, self.proxy, &targets);
+        let settings = settings::listeners(self.push, self.scope, self.proxy, &targets);
         let with_members = self.scope.met_at_members().iter();
         let inputs = PlanInputs {
             scope: self.scope.clone().into(),
@@ -106,7 +106,7 @@ impl View<'_> {
             node: self.node(),
             dns_domain: self.proxy.id.dns_domain.as_str().into(),
             families: Families::of(self.proxy),
-            unknown: self.push.mesh.outbound_traffic_policy.mode,
+            unknown: self.scope.unknown().mode,
             unhealthy: self.unhealthy(),
         };
         self.cache.named.get(&inputs, |_| all())
@@ -119,7 +119,7 @@ impl View<'_> {
             services,
             dns_domain: self.proxy.id.dns_domain.as_str().into(),
             families: Families::of(self.proxy),
-            unknown: self.push.mesh.outbound_traffic_policy.mode,
+            unknown: self.scope.unknown().mode,
         };
         self.cache.routes.get(&inputs, |inputs| {
             Made::run(&inputs.name, || {
@@ -132,11 +132,11 @@ impl View<'_> {
     /// What the name of a route configuration means: `<port>`, `<host>:<port>` or `http_proxy`.
     fn hosts(self, name: &str) -> Option<(Hosts, Arc<[Visible]>)> {
         if name == HTTP_PROXY {
-            return Some((Hosts::All, self.scope.services().clone()));
+            return Some((Hosts::All, self.scope.services().arc().clone()));
         }
         if let Some((host, port)) = name.rsplit_once(':') {
             let port = port_number(port)?;
-            let seen = self.scope.by_host(host).filter(|seen| seen.service.port(port).is_some())?;
+            let seen = self.scope.by_host(host).filter(|seen| seen.port(port).is_some())?;
             return Some((Hosts::Only(port), Arc::from([seen.clone()])));
         }
         // A port that no service has (any more) still lets through what the mesh lets through.
@@ -165,14 +165,15 @@ impl View<'_> {
         if name.direction == Direction::Inbound || !name.subset.is_empty() {
             return None;
         }
-        let service = &self.scope.by_host(&name.host)?.service;
+        let seen = self.scope.by_host(&name.host)?;
+        let service = &seen.service;
         if matches!(service.resolution, Resolution::Dns | Resolution::DnsRoundRobin)
             && !self.proxy.is_proxyless()
         {
             // The cluster has changed from EDS to DNS; the proxy is about to learn that.
             return None;
         }
-        let port = service.port(name.port)?;
+        let port = seen.port(name.port)?;
         let endpoints = self.push.endpoints_of(service).into();
         Some(served(service, port, endpoints, self.node().as_ref(), self.unhealthy()))
     }

@@ -61,7 +61,7 @@ impl View<'_> {
     /// What a client may dial: every port of every service.
     fn every_target(&self) -> impl Iterator<Item = (&Visible, u16)> {
         self.scope.services().iter().flat_map(|seen| {
-            let ports = seen.service.ports.iter().filter(|port| port.protocol != Protocol::Udp);
+            let ports = seen.ports().filter(|port| port.protocol != Protocol::Udp);
             ports.map(|port| port.port).collect::<BTreeSet<u16>>().into_iter().map(move |port| (seen, port))
         })
     }
@@ -71,7 +71,7 @@ impl View<'_> {
         let name: ClusterName = name.parse().ok()?;
         let seen = self.scope.by_host(&name.host)?;
         let ours = name.direction == Direction::Outbound && name.subset.is_empty();
-        (ours && seen.service.port(name.port).is_some()).then_some((name, seen))
+        (ours && seen.port(name.port).is_some()).then_some((name, seen))
     }
 
     /// The listeners that a name asks for: `host:port`, `host` for all its ports, or a server's own.

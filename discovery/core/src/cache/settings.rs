@@ -12,10 +12,17 @@ use crate::generate::filter::FilterSettings;
 use crate::generate::listener::Source;
 use crate::generate::outbound::{Capture, ListenerSettings, LowPorts};
 use crate::model::Proxy;
-use crate::push::ServiceTarget;
+use crate::push::{PushContext, ServiceTarget};
+use crate::scope::Scope;
 
 /// What the listeners of a proxy depend on.
-pub(super) fn listeners(mesh: &MeshConfig, proxy: &Proxy, targets: &[ServiceTarget]) -> ListenerSettings {
+pub(super) fn listeners(
+    push: &PushContext,
+    scope: &Scope,
+    proxy: &Proxy,
+    targets: &[ServiceTarget],
+) -> ListenerSettings {
+    let mesh = &push.mesh;
     let unprivileged = proxy.metadata.unprivileged_pod.is_some_and(|flag| flag.0);
     let capture = match proxy.interception() {
         InterceptionMode::Redirect => Capture::Redirected(Source::Proxy),
@@ -29,7 +36,7 @@ pub(super) fn listeners(mesh: &MeshConfig, proxy: &Proxy, targets: &[ServiceTarg
         families: Families::of(proxy),
         capture,
         reserved: reserved(mesh, proxy),
-        unknown: mesh.outbound_traffic_policy.mode,
+        unknown: scope.unknown().mode,
         detection_timeout: mesh.protocol_detection_timeout,
         filters: Arc::new(FilterSettings::of(mesh, proxy)),
     }

@@ -177,7 +177,7 @@ fn ports(hosts: Hosts, seen: &Visible) -> impl Iterator<Item = &ServicePort> {
         port.protocol.is_http() || port.protocol == Protocol::Auto || matches!(hosts, Hosts::Target(_))
     };
     let mut numbers = BTreeSet::new();
-    seen.service.ports.iter().filter(wanted).filter(takes).filter(move |port| numbers.insert(port.port))
+    seen.ports().filter(wanted).filter(takes).filter(move |port| numbers.insert(port.port))
 }
 
 fn candidates(inputs: &RouteInputs, seen: &Visible, port: &ServicePort) -> Vec<Domain> {

@@ -104,6 +104,7 @@ pub struct ConfigObject {
 }
 
 /// The kinds of configuration we read.
+#[expect(clippy::large_enum_variant, reason = "objects are shared behind an Arc, and never moved")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConfigSpec {
     /// `networking.istio.io ServiceEntry`

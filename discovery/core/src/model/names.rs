@@ -70,6 +70,26 @@ impl Hostname {
     pub fn is_wildcard(&self) -> bool {
         self.0.starts_with('*')
     }
+
+    /// Whether every name that `other` stands for is one that this stands for.
+    pub fn includes(&self, other: &Self) -> bool {
+        let Some(suffix) = self.0.strip_prefix('*') else { return self == other };
+        other.0.strip_prefix('*').unwrap_or(&other.0).ends_with(suffix)
+    }
+
+    /// Whether there is a name that both stand for.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.includes(other) || other.includes(self)
+    }
+
+    /// The host that a name in an object of a namespace means: `reviews` is `reviews.<namespace>.svc.<suffix>`. What has a
+    /// dot, a star or a colon in it is complete already.
+    pub fn completed(name: &str, namespace: &Namespace, domain_suffix: &str) -> Self {
+        if name.is_empty() || name.contains(['.', '*', ':']) || namespace.as_str().is_empty() {
+            return name.into();
+        }
+        format!("{name}.{namespace}.svc.{domain_suffix}").into()
+    }
 }
 
 /// Which way traffic of a cluster goes, seen from the proxy.
@@ -157,6 +177,41 @@ mod tests {
             "inbound|8080||",
         ] {
             assert_eq!(text.parse::<ClusterName>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn wildcards_include_what_ends_alike() {
+        for (wide, narrow, includes, overlaps) in [
+            ("*", "a.com", true, true),
+            ("*", "*", true, true),
+            ("*.com", "*.a.com", true, true),
+            ("*.a.com", "*.com", false, true),
+            ("*.a.com", "b.a.com", true, true),
+            ("*.a.com", "a.com", false, false),
+            ("a.com", "a.com", true, true),
+            ("a.com", "*.com", false, true),
+            ("a.com", "b.com", false, false),
+        ] {
+            let (wide, narrow) = (Hostname::from(wide), Hostname::from(narrow));
+            assert_eq!(
+                (wide.includes(&narrow), wide.overlaps(&narrow)),
+                (includes, overlaps),
+                "{wide} {narrow}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_short_name_is_of_the_namespace_of_its_object() {
+        for (name, completed) in [
+            ("reviews", "reviews.shop.svc.cluster.local"),
+            ("reviews.prod", "reviews.prod"),
+            ("*", "*"),
+            ("::1", "::1"),
+            ("", ""),
+        ] {
+            assert_eq!(Hostname::completed(name, &"shop".into(), "cluster.local"), Hostname::from(completed));
         }
     }
 

@@ -33,18 +33,18 @@ pub fn touched(request: &PushRequest, node_type: NodeType) -> BTreeSet<ResourceT
 const fn touched_by(kind: Kind, node_type: NodeType) -> &'static [ResourceType] {
     use ResourceType::{Cluster, Endpoint, Extension, Listener, Route};
     match kind {
-        Kind::ServiceEntry | Kind::MeshConfig => &[Cluster, Endpoint, Listener, Route],
+        Kind::ServiceEntry | Kind::MeshConfig | Kind::DestinationRule => {
+            &[Cluster, Endpoint, Listener, Route]
+        }
         Kind::Endpoints | Kind::WorkloadEntry => &[Endpoint],
-        Kind::DestinationRule => &[Cluster, Endpoint, Listener, Route],
-        // Clusters too: what a rule leads to is visible to whoever the rule is for.
-        Kind::VirtualService => &[Cluster, Listener, Route],
         Kind::Sidecar if matches!(node_type, NodeType::Router) => &[],
-        Kind::Sidecar => &[Cluster, Listener, Route],
-        Kind::Gateway if matches!(node_type, NodeType::Router) => &[Cluster, Listener, Route],
+        Kind::Gateway if !matches!(node_type, NodeType::Router) => &[],
+        // Clusters too: what a rule leads to is visible to whoever the rule is for.
+        Kind::VirtualService | Kind::Sidecar | Kind::Gateway => &[Cluster, Listener, Route],
         Kind::EnvoyFilter => &[Cluster, Listener, Route, Extension],
         Kind::Telemetry => &[Listener],
         // Read at start, by the agent and by machines that register themselves.
-        Kind::Gateway | Kind::ProxyConfig | Kind::WorkloadGroup => &[],
+        Kind::ProxyConfig | Kind::WorkloadGroup => &[],
         // Its labels select whatever can be selected.
         Kind::Proxy => &ResourceType::ALL,
     }

@@ -6,7 +6,7 @@ pub mod impact;
 pub mod queue;
 pub mod request;
 
-pub use context::{PushContext, ServiceTarget};
+pub use context::{PushContext, Routing, Rule, ServiceTarget};
 pub use debounce::{Debounce, Urgency};
 pub use queue::PushQueue;
 pub use request::{PushRequest, Reason};

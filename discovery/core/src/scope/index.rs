@@ -1,12 +1,13 @@
 //! From a change to the proxies it can concern, without a look at the others.
 //!
 //! ```text
-//!  services of a host ─▶ scopes that see it, or saw it ─▶ members
+//!  services of a host ─▶ homes that see it, or saw it ──▶ members
+//!  a rule ─────────────▶ homes it is for, or was ───────▶ members
 //!  endpoints of a host ─▶ audiences that asked for them ─▶ members
 //!  one proxy's workload ─▶ its address ─────────────────▶ that proxy
 //! ```
 //!
-//! An audience are proxies of one scope that asked for the same endpoints; it is told as one. What a change does to
+//! A home is a namespace, and what kind of proxies; an audience are proxies of one home that asked for the same endpoints; it is told as one. What a change does to
 //! whom it concerns is not decided here.
 
 use std::borrow::Cow;
@@ -14,11 +15,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::ScopeKey;
 use crate::model::{
-    ClusterName, ConfigKey, ExportTo, Fingerprint, Hostname, Kind, NameSet, Namespace, Proxy,
+    ClusterName, ConfigKey, ConfigObject, ConfigSpec, ExportTo, Fingerprint, Hostname, Kind, NameSet,
+    Namespace, Proxy,
 };
 use crate::push::{PushContext, PushRequest};
+use pilot_proto::node::NodeType;
 
 /// Who is connected, by what they depend on. `K` names a connection.
 #[derive(Debug)]
@@ -36,9 +38,16 @@ pub struct Audience {
     by_host: HashMap<Hostname, Vec<Arc<str>>>,
 }
 
-type AudienceKey = (ScopeKey, Fingerprint, usize);
+type AudienceKey = (Home, Fingerprint, usize);
 
 type Keys<'a> = BTreeSet<&'a ConfigKey>;
+
+/// Where a proxy is looked for when something changes. Its labels are none of it: they can change while it stays.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Home {
+    namespace: Namespace,
+    node_type: NodeType,
+}
 
 #[derive(Debug)]
 struct Member {
@@ -99,7 +108,8 @@ impl<K: Copy + Ord> Index<K> {
         for address in &proxy.ips {
             self.by_address.entry(*address).or_default().insert(member);
         }
-        self.enter(member, ScopeKey::of(proxy), &NameSet::default(), proxy.ips.clone());
+        let home = Home { namespace: proxy.namespace.clone(), node_type: proxy.node_type() };
+        self.enter(member, home, &NameSet::default(), proxy.ips.clone());
     }
 
     /// A proxy asks for endpoints of these clusters, and no others.
@@ -148,14 +158,20 @@ impl<K: Copy + Ord> Index<K> {
                         some.entry(audience).or_default().insert(key);
                     }
                 }
-                // Nobody reads them from here, or everybody is told.
-                Kind::WorkloadEntry | Kind::WorkloadGroup | Kind::ProxyConfig | Kind::MeshConfig => {}
                 Kind::VirtualService
                 | Kind::DestinationRule
                 | Kind::Gateway
                 | Kind::Sidecar
                 | Kind::EnvoyFilter
-                | Kind::Telemetry => drop(all.insert(key)),
+                | Kind::Telemetry => {
+                    let reach = Reach::of(key, before, after);
+                    let homes = self.audiences.keys().filter(|(home, ..)| reach.has(home));
+                    for audience in homes {
+                        some.entry(audience).or_default().insert(key);
+                    }
+                }
+                // Nobody reads them from here, or everybody is told.
+                Kind::WorkloadEntry | Kind::WorkloadGroup | Kind::ProxyConfig | Kind::MeshConfig => {}
             }
             if key.kind == Kind::ServiceEntry {
                 let seen = Seen::of(key, before, after);
@@ -209,14 +225,8 @@ impl<K: Copy + Ord> Index<K> {
         addresses.into_iter().filter_map(|address| self.by_address.get(&address)).flatten().copied()
     }
 
-    fn enter(
-        &mut self,
-        member: K,
-        scope: ScopeKey,
-        names: &NameSet,
-        addresses: Vec<IpAddr>,
-    ) -> Arc<Audience> {
-        let key = (scope, names.fingerprint(), names.len());
+    fn enter(&mut self, member: K, home: Home, names: &NameSet, addresses: Vec<IpAddr>) -> Arc<Audience> {
+        let key = (home, names.fingerprint(), names.len());
         let by_host = &mut self.by_host;
         let group = self.audiences.entry(key.clone()).or_insert_with(|| {
             let audience = Audience::of(names);
@@ -248,6 +258,65 @@ impl<K: Copy + Ord> Index<K> {
         }
         Some(left)
     }
+}
+
+/// Whom a rule is for, or was.
+enum Reach<'a> {
+    /// Sidecars of a namespace, or all proxies of it.
+    Namespace(&'a Namespace, Option<NodeType>),
+    /// All, or all of a kind.
+    All(Option<NodeType>),
+    /// Those who see one of these lists' owners.
+    Seeing(Vec<(&'a Namespace, &'a [ExportTo])>),
+}
+
+impl<'a> Reach<'a> {
+    fn of(key: &'a ConfigKey, before: &'a PushContext, after: &'a PushContext) -> Self {
+        let everywhere = *key.namespace.as_str() == *after.mesh.root_namespace;
+        match key.kind {
+            Kind::Gateway => Self::All(Some(NodeType::Router)),
+            Kind::Sidecar if everywhere => Self::All(Some(NodeType::Sidecar)),
+            Kind::Sidecar => Self::Namespace(&key.namespace, Some(NodeType::Sidecar)),
+            Kind::EnvoyFilter | Kind::Telemetry if !everywhere => Self::Namespace(&key.namespace, None),
+            Kind::VirtualService => {
+                let name = (key.namespace.clone(), key.name.clone());
+                let meaning = |push: &'a PushContext| {
+                    push.routings
+                        .get(&name)
+                        .into_iter()
+                        .chain(push.routings.roots_of(&name))
+                        .collect::<Vec<_>>()
+                };
+                let all = meaning(before).into_iter().chain(meaning(after));
+                Self::Seeing(all.map(|routing| (&routing.namespace, routing.export_to.as_slice())).collect())
+            }
+            Kind::DestinationRule => {
+                let versions = [before, after].into_iter().filter_map(|push| push.config(key));
+                let private = versions.into_iter().all(|object| is_private(object));
+                if private { Self::Namespace(&key.namespace, None) } else { Self::All(None) }
+            }
+            _ => Self::All(None),
+        }
+    }
+
+    fn has(&self, home: &Home) -> bool {
+        match self {
+            Self::Namespace(namespace, kind) => {
+                **namespace == home.namespace && kind.is_none_or(|kind| kind == home.node_type)
+            }
+            Self::All(kind) => kind.is_none_or(|kind| kind == home.node_type),
+            Self::Seeing(lists) => {
+                lists.iter().any(|(owner, list)| ExportTo::allows(list, owner, &home.namespace))
+            }
+        }
+    }
+}
+
+/// Whether a `DestinationRule` is for clients of its own namespace alone.
+fn is_private(object: &ConfigObject) -> bool {
+    let ConfigSpec::DestinationRule(rule) = &object.spec else { return false };
+    let own = |target: &String| target == "." || target == object.meta.namespace.as_str();
+    rule.workload_selector.is_some() || (!rule.export_to.is_empty() && rule.export_to.iter().all(own))
 }
 
 /// From where a service is seen, or was.

@@ -1,21 +1,38 @@
-//! What one class of proxies may see: which services, and which of several declarations of a host counts.
+//! What one class of proxies may see: which services, which of several declarations of a host counts, which rules hold.
 //!
 //! A scope is computed once per snapshot and shared by every proxy of the class. It knows neither addresses of a
 //! proxy nor endpoints: those are inputs of single generators.
+//!
+//! ```text
+//! Sidecar ─▶ Egress … Egress ─▶ services (the union, for clusters)
+//!              │ imports × services ─▶ Visible (ports, aliases, Rule)
+//!              └ imports × VirtualServices ─▶ routings, and which service has which
+//! ```
 
+mod aliases;
+mod egress;
+mod imports;
 mod index;
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use pilot_proto::mesh::MeshConfig;
+use pilot_proto::mesh::{MeshConfig, OutboundTrafficMode};
 use pilot_proto::node::NodeType;
 
+pub use egress::{Alone, Egress};
 pub use index::{Audience, Index};
 
-use crate::model::{ExportTo, Hostname, Namespace, Protocol, Proxy, Registry, Resolution, Service, Shared};
-use crate::push::PushContext;
+use crate::api::sidecar::OutboundTrafficMode as SidecarMode;
+use crate::api::values::Map;
+use crate::api::virtual_service::Destination;
+use crate::api::{Gateway, Sidecar};
+use crate::model::{
+    ConfigObject, ConfigSpec, ExportTo, Hostname, Kind, Labels, Namespace, Proxy, Registry, Resolution,
+    Service, ServicePort, Shared,
+};
+use crate::push::{PushContext, Rule};
 
 /// Proxies with the same key see the same.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,79 +41,155 @@ pub struct ScopeKey {
     pub namespace: Namespace,
     /// What kind of proxies.
     pub node_type: NodeType,
+    /// The selectors, of those that objects have, that select them; sorted.
+    pub selected: Arc<[Labels]>,
 }
 
 /// The mesh as one class of proxies sees it.
 #[derive(Debug)]
 pub struct Scope {
     key: ScopeKey,
-    services: Arc<[Visible]>,
+    sidecar: Option<Shared<ConfigObject>>,
+    egress: Arc<[Egress]>,
+    gateways: Arc<[Shared<ConfigObject>]>,
+    unknown: Unknown,
+    services: Shared<[Visible]>,
     resolved_by_dns: Arc<[Visible]>,
     met_at_members: Arc<[Visible]>,
     by_host: HashMap<Hostname, Visible>,
-    by_port: BTreeMap<u16, Arc<[Visible]>>,
 }
 
-/// A service, with the other names it goes by.
+/// What happens to traffic to hosts that nobody declared.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Unknown {
+    /// It is passed on, or refused.
+    pub mode: OutboundTrafficMode,
+    /// Where it is passed on to, instead of where it was going.
+    pub proxy: Option<Destination>,
+}
+
+/// A service, as far as it can be reached.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Visible {
     /// The service.
     pub service: Shared<Service>,
     /// Hosts that are only other names for it (Kubernetes `ExternalName`), sorted.
     pub aliases: Arc<[Hostname]>,
+    /// How connections to it are made, where a `DestinationRule` says so.
+    pub rule: Option<Shared<Rule>>,
+    /// The only ports that can be reached; `None`: all.
+    only: Option<Arc<BTreeSet<u16>>>,
 }
 
 // === impl ScopeKey ===
 
 impl ScopeKey {
     /// The class of a proxy.
-    pub fn of(proxy: &Proxy) -> Self {
-        Self { namespace: proxy.namespace.clone(), node_type: proxy.node_type() }
+    pub fn of(push: &PushContext, proxy: &Proxy) -> Self {
+        let root = Namespace::from(&*push.mesh.root_namespace);
+        Self {
+            namespace: proxy.namespace.clone(),
+            node_type: proxy.node_type(),
+            selected: push.selectors.matching(&proxy.namespace, &root, &push.labels_of(proxy)),
+        }
+    }
+
+    /// Whether a selector that an object has selects the class.
+    pub fn is_selected(&self, selector: &Map) -> bool {
+        selector.is_empty() || self.selected.iter().any(|selected| **selected == *selector)
+    }
+}
+
+// === impl Visible ===
+
+impl Visible {
+    fn of(
+        push: &PushContext,
+        key: &ScopeKey,
+        service: &Arc<Service>,
+        aliases: Arc<[Hostname]>,
+        only: Option<BTreeSet<u16>>,
+    ) -> Self {
+        let root = Namespace::from(&*push.mesh.root_namespace);
+        let rule =
+            push.rules.find(&service.hostname, &service.namespace, &key.namespace, &root, |selector| {
+                key.is_selected(selector)
+            });
+        // All of them are no restriction.
+        let only = only.filter(|only| !service.ports.iter().all(|port| only.contains(&port.port)));
+        Self { service: service.clone().into(), aliases, rule, only: only.map(Arc::new) }
+    }
+
+    /// The ports that can be reached, in the order of the declaration.
+    pub fn ports(&self) -> impl Iterator<Item = &ServicePort> {
+        self.service.ports.iter().filter(|port| self.reaches(port.port))
+    }
+
+    /// The port with this number, if it can be reached and proxied (not UDP).
+    pub fn port(&self, number: u16) -> Option<&ServicePort> {
+        self.service.port(number).filter(|port| self.reaches(port.port))
+    }
+
+    fn reaches(&self, port: u16) -> bool {
+        self.only.as_ref().is_none_or(|only| only.contains(&port))
+    }
+
+    /// This, and what another view of the same service reaches besides.
+    fn widen(&mut self, other: &Self) {
+        self.only = match (&self.only, &other.only) {
+            (Some(own), Some(other)) => Some(Arc::new(&**own | &**other)),
+            _ => None,
+        };
+        if self.aliases.is_empty() {
+            self.aliases = other.aliases.clone();
+        }
     }
 }
 
 // === impl Scope ===
 
 impl Scope {
-    /// What proxies with this key see in a snapshot.
-    pub fn of(push: &PushContext, key: ScopeKey) -> Arc<Self> {
-        let mut declared: Vec<&Arc<Service>> = push
-            .services
-            .values()
-            .filter(|service| {
-                let list = exported_to(service, &push.mesh);
-                ExportTo::allows(&list, &service.namespace, &key.namespace)
-            })
-            .collect();
-        declared.sort_by_key(|service| preference(service, &key.namespace));
-
-        let mut hosts = BTreeSet::new();
-        let mut winners: Vec<&Arc<Service>> =
-            declared.into_iter().filter(|service| hosts.insert(&service.hostname)).collect();
-        winners.sort_by_key(|service| (service.created, &service.hostname));
-
-        let mut aliases = aliases(&winners);
-        let services: Arc<[Visible]> = winners
-            .into_iter()
-            .filter(|service| !matches!(service.resolution, Resolution::Alias(_)))
-            .map(|service| Visible {
-                service: service.clone().into(),
-                aliases: aliases.remove(&service.hostname).unwrap_or_default().into(),
-            })
-            .collect();
-        let by_host = services.iter().map(|seen| (seen.service.hostname.clone(), seen.clone())).collect();
-        let only = |holds: fn(&Service) -> bool| {
+    /// What proxies with this key see in a snapshot. What is as it was in the scope `before` is the same value.
+    pub fn of(push: &PushContext, key: ScopeKey, before: Option<&Self>) -> Arc<Self> {
+        let sidecar = sidecar(push, &key);
+        let spec = sidecar.as_ref().and_then(|object| spec_of(object));
+        let listeners = spec.map(|spec| spec.egress.as_slice()).unwrap_or_default();
+        let mut egress: Vec<Egress> = if listeners.is_empty() {
+            vec![Egress::of(push, &key, None)]
+        } else {
+            listeners.iter().map(|listener| Egress::of(push, &key, Some(listener))).collect()
+        };
+        for (at, egress) in egress.iter_mut().enumerate() {
+            egress.index();
+            if let Some(before) = before.and_then(|before| before.egress.get(at)) {
+                egress.keep(before);
+            }
+        }
+        let mut services: Shared<[Visible]> = union(push, &key, &egress).into();
+        let mut egress: Arc<[Egress]> = egress.into();
+        if let Some(before) = before {
+            if *before.services == *services {
+                services = before.services.clone();
+            }
+            if before.egress == egress {
+                egress = before.egress.clone();
+            }
+        }
+        let only = |holds: fn(&Service) -> bool| -> Arc<[Visible]> {
             services.iter().filter(|seen| holds(&seen.service)).cloned().collect()
         };
         Arc::new(Self {
-            key,
+            egress,
+            gateways: gateways(push, &key),
+            unknown: Unknown::of(spec, &push.mesh),
             resolved_by_dns: only(|service| {
                 matches!(service.resolution, Resolution::Dns | Resolution::DnsRoundRobin)
             }),
             met_at_members: only(Service::is_met_at_members),
-            by_host,
-            by_port: by_port(&services),
+            by_host: services.iter().map(|seen| (seen.service.hostname.clone(), seen.clone())).collect(),
             services,
+            sidecar,
+            key,
         })
     }
 
@@ -105,8 +198,42 @@ impl Scope {
         &self.key
     }
 
+    /// The `Sidecar` that holds.
+    pub const fn sidecar(&self) -> Option<&Shared<ConfigObject>> {
+        self.sidecar.as_ref()
+    }
+
+    /// What it says.
+    pub fn sidecar_spec(&self) -> Option<&Sidecar> {
+        self.sidecar.as_ref().and_then(|object| spec_of(object))
+    }
+
+    /// The egress listeners, those with a port first; never empty.
+    pub const fn egress(&self) -> &Arc<[Egress]> {
+        &self.egress
+    }
+
+    /// The egress listener whose routes have this port, or this Unix path when the port is 0.
+    pub fn egress_at(&self, port: u16, path: &str) -> Option<&Egress> {
+        self.egress.iter().find(|egress| match &egress.port {
+            None => true,
+            Some(own) if own.number == 0 && port == 0 => egress.bind == path,
+            Some(own) => own.number == u32::from(port),
+        })
+    }
+
+    /// The `Gateway`s that a gateway serves, the one that counts first.
+    pub const fn gateways(&self) -> &Arc<[Shared<ConfigObject>]> {
+        &self.gateways
+    }
+
+    /// What happens to traffic to hosts that nobody declared.
+    pub const fn unknown(&self) -> &Unknown {
+        &self.unknown
+    }
+
     /// Every visible service that has clusters of its own, oldest first.
-    pub const fn services(&self) -> &Arc<[Visible]> {
+    pub const fn services(&self) -> &Shared<[Visible]> {
         &self.services
     }
 
@@ -127,8 +254,111 @@ impl Scope {
 
     /// Services with a port of this number that can be proxied, oldest first.
     pub fn on_port(&self, port: u16) -> Option<&Arc<[Visible]>> {
-        self.by_port.get(&port)
+        self.egress_at(port, "")?.on_port(port)
     }
+}
+
+// === impl Unknown ===
+
+impl Unknown {
+    fn of(sidecar: Option<&Sidecar>, mesh: &MeshConfig) -> Self {
+        match sidecar.and_then(|spec| spec.outbound_traffic_policy.as_ref()) {
+            None => Self { mode: mesh.outbound_traffic_policy.mode, proxy: None },
+            Some(policy) => Self {
+                mode: match policy.mode {
+                    SidecarMode::RegistryOnly => OutboundTrafficMode::RegistryOnly,
+                    SidecarMode::AllowAny => OutboundTrafficMode::AllowAny,
+                },
+                proxy: policy.egress_proxy.clone(),
+            },
+        }
+    }
+}
+
+const fn spec_of(object: &ConfigObject) -> Option<&Sidecar> {
+    match &object.spec {
+        ConfigSpec::Sidecar(spec) => Some(spec),
+        _ => None,
+    }
+}
+
+/// The `Sidecar` that holds for a class: one that selects it, before one for all of the namespace, before the one of the
+/// root namespace; of several the oldest.
+fn sidecar(push: &PushContext, key: &ScopeKey) -> Option<Shared<ConfigObject>> {
+    if key.node_type != NodeType::Sidecar {
+        return None;
+    }
+    let root = Namespace::from(&*push.mesh.root_namespace);
+    let oldest = |namespace: &Namespace, selected: fn(&ScopeKey, Option<&Map>) -> bool| {
+        let holding = push.configs_in(Kind::Sidecar, namespace).filter(|object| {
+            let selector = spec_of(object).and_then(|spec| spec.workload_selector.as_ref());
+            selected(key, selector.map(|selector| &selector.labels))
+        });
+        holding.min_by_key(|object| (object.meta.created, object.meta.name.clone())).cloned()
+    };
+    let selects =
+        |key: &ScopeKey, selector: Option<&Map>| selector.is_some_and(|labels| key.is_selected(labels));
+    let for_all = |_: &ScopeKey, selector: Option<&Map>| selector.is_none();
+    let found = oldest(&key.namespace, selects)
+        .or_else(|| oldest(&key.namespace, for_all))
+        .or_else(|| oldest(&root, for_all));
+    found.map(Shared::from)
+}
+
+/// The `Gateway`s whose selector selects a class, oldest first. An empty selector is for every gateway.
+fn gateways(push: &PushContext, key: &ScopeKey) -> Arc<[Shared<ConfigObject>]> {
+    if key.node_type != NodeType::Router {
+        return Arc::default();
+    }
+    let selects = |object: &&Arc<ConfigObject>| match &object.spec {
+        ConfigSpec::Gateway(Gateway { selector, .. }) => key.is_selected(selector),
+        _ => false,
+    };
+    let mut found: Vec<&Arc<ConfigObject>> = push.configs_of(Kind::Gateway).filter(selects).collect();
+    found.sort_by_key(|object| (object.meta.created, &object.meta.name, &object.meta.namespace));
+    found.into_iter().map(|object| object.clone().into()).collect()
+}
+
+/// The services of all egress listeners, and those that their rules send to. Whoever is named wins over who is implied.
+fn union(push: &PushContext, key: &ScopeKey, egress: &[Egress]) -> Arc<[Visible]> {
+    let mut found: Vec<Visible> = Vec::new();
+    let mut places: HashMap<Hostname, usize> = HashMap::new();
+    let mut add = |seen: Visible| match places.get(&seen.service.hostname).and_then(|at| found.get_mut(*at)) {
+        None => {
+            places.insert(seen.service.hostname.clone(), found.len());
+            found.push(seen);
+        }
+        Some(known) if known.service == seen.service => known.widen(&seen),
+        Some(_) => {}
+    };
+    // Without a `Sidecar` everything that can be seen is there already.
+    if let [only] = egress
+        && only.port.is_none()
+    {
+        only.services.iter().cloned().for_each(&mut add);
+        only.implied(push, key).into_iter().for_each(add);
+    } else {
+        for listener in egress {
+            listener.services.iter().cloned().for_each(&mut add);
+            listener.implied(push, key).into_iter().for_each(&mut add);
+        }
+    }
+    found.sort_by(|a, b| {
+        (a.service.created, &a.service.hostname).cmp(&(b.service.created, &b.service.hostname))
+    });
+    found.into()
+}
+
+/// The service that a host means to a class without being imported: of its own namespace, else one of Kubernetes, else
+/// the oldest that it may see.
+fn by_name<'a>(push: &'a PushContext, key: &ScopeKey, host: &Hostname) -> Option<&'a Arc<Service>> {
+    let from = (host.clone(), Namespace::from(""));
+    let declared = push.services.range(from..).take_while(|((own, _), _)| own == host);
+    let visible = declared.map(|(_, service)| service).filter(|service| {
+        let list = exported_to(service, &push.mesh);
+        service.namespace == key.namespace || ExportTo::allows(&list, &service.namespace, &key.namespace)
+    });
+    visible.min_by_key(|service| preference(service, &key.namespace))
 }
 
 /// From where a service is seen: what it says, or what the mesh says for those that say nothing.
@@ -144,47 +374,4 @@ fn exported_to<'a>(service: &'a Service, mesh: &MeshConfig) -> Cow<'a, [ExportTo
 fn preference<'a>(service: &'a Service, own: &Namespace) -> (bool, bool, i64, &'a Namespace) {
     let elsewhere = service.namespace != *own;
     (elsewhere, service.registry != Registry::Kubernetes, service.created, &service.namespace)
-}
-
-/// The other names of each service. Aliases of aliases are followed; names that lead in a circle mean nothing,
-/// as they do in DNS.
-fn aliases(services: &[&Arc<Service>]) -> BTreeMap<Hostname, Vec<Hostname>> {
-    let links: BTreeMap<&Hostname, &Hostname> = services
-        .iter()
-        .filter_map(|service| match &service.resolution {
-            Resolution::Alias(target) => Some((&service.hostname, target)),
-            _ => None,
-        })
-        .collect();
-    let mut resolved: BTreeMap<Hostname, Vec<Hostname>> = BTreeMap::new();
-    for (alias, first) in &links {
-        let mut passed = BTreeSet::from([*alias]);
-        let mut target = *first;
-        while let Some(next) = links.get(target)
-            && passed.insert(target)
-        {
-            target = next;
-        }
-        if !links.contains_key(target) {
-            resolved.entry(target.clone()).or_default().push((*alias).clone());
-        }
-    }
-    resolved
-}
-
-fn by_port(services: &[Visible]) -> BTreeMap<u16, Arc<[Visible]>> {
-    let mut by_port: BTreeMap<u16, Vec<Visible>> = BTreeMap::new();
-    for seen in services {
-        let ports: BTreeSet<u16> = seen
-            .service
-            .ports
-            .iter()
-            .filter(|port| port.protocol != Protocol::Udp)
-            .map(|port| port.port)
-            .collect();
-        for port in ports {
-            by_port.entry(port).or_default().push(seen.clone());
-        }
-    }
-    by_port.into_iter().map(|(port, services)| (port, services.into())).collect()
 }

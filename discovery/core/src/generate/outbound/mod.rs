@@ -102,7 +102,7 @@ pub fn plan(inputs: &PlanInputs) -> (Vec<Planned>, Vec<Rejected>) {
     let mut members = inputs.members.iter();
     for seen in inputs.scope.services().iter() {
         let endpoints = if seen.service.is_met_at_members() { members.next() } else { None };
-        for port in &seen.service.ports {
+        for port in seen.ports() {
             plan.add(seen, port, endpoints.map_or(&[], |endpoints| endpoints));
         }
     }

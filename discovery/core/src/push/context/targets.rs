@@ -1,48 +1,15 @@
-//! The immutable snapshot that everything is generated from.
-//!
-//! Maps are persistent: a snapshot is built from the world in the time of a few pointer copies, shares what did not
-//! change with the one before, and stays as it is while streams still read it.
+//! Which services the workload beside a proxy serves, and where.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use imbl::{OrdMap, OrdSet};
-use pilot_proto::mesh::MeshConfig;
 use serde::Deserialize;
 
+use super::PushContext;
 use crate::model::{
-    ConfigObject, Endpoint, EndpointAddress, Hostname, Kind, Namespace, Proxy, Service, ServicePort, Shared,
-    TargetPort, Workload, WorkloadKind, selects,
+    EndpointAddress, Hostname, Namespace, Proxy, Service, ServicePort, TargetPort, WorkloadKind, selects,
 };
-use crate::world::World;
-
-pub use crate::world::ServiceKey;
-
-/// The mesh as it was at one moment.
-#[derive(Clone, Debug, Default)]
-pub struct PushContext {
-    /// Counts the snapshots; a proxy that was pushed `version` has seen everything up to it.
-    pub version: u64,
-    /// This snapshot and no other: what was made from it can be remembered under its name.
-    pub moment: Shared<()>,
-    /// Mesh-wide settings.
-    pub mesh: Arc<MeshConfig>,
-    /// `cluster.local`
-    pub domain_suffix: Arc<str>,
-    /// Every service.
-    pub services: OrdMap<ServiceKey, Arc<Service>>,
-    /// Host names by namespace.
-    pub in_namespace: OrdMap<Namespace, OrdSet<Hostname>>,
-    /// Endpoints of every service, all ports and all sources together, sorted.
-    pub endpoints: OrdMap<ServiceKey, Arc<[Endpoint]>>,
-    /// Pods and `WorkloadEntry`s by address.
-    pub workloads: OrdMap<IpAddr, Arc<Workload>>,
-    /// Services that have an endpoint at this address.
-    pub served_at: OrdMap<IpAddr, OrdSet<ServiceKey>>,
-    /// Every configuration object.
-    pub configs: OrdMap<(Kind, Namespace, Arc<str>), Arc<ConfigObject>>,
-}
 
 /// One port of one of a proxy's own services, and where it leads in the workload.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,34 +25,6 @@ pub struct ServiceTarget {
 // === impl PushContext ===
 
 impl PushContext {
-    /// The snapshot after `self` (that of an empty world is `PushContext::default()`).
-    #[must_use]
-    pub fn next(&self, world: &World) -> Self {
-        Self {
-            version: self.version + 1,
-            moment: Arc::new(()).into(),
-            mesh: world.mesh().clone(),
-            domain_suffix: world.domain_suffix().clone(),
-            services: world.services().clone(),
-            in_namespace: world.in_namespace().clone(),
-            endpoints: world.endpoints().clone(),
-            workloads: world.at_address().clone(),
-            served_at: world.served_at().clone(),
-            configs: world.configs().clone(),
-        }
-    }
-
-    /// The service that a host means in a namespace.
-    pub fn service(&self, host: &Hostname, namespace: &Namespace) -> Option<&Arc<Service>> {
-        self.services.get(&(host.clone(), namespace.clone()))
-    }
-
-    /// All endpoints of a service; empty when there are none.
-    pub fn endpoints_of(&self, service: &Service) -> Arc<[Endpoint]> {
-        let key = (service.hostname.clone(), service.namespace.clone());
-        self.endpoints.get(&key).cloned().unwrap_or_default()
-    }
-
     /// The services that the workload beside the proxy serves, oldest first: those that select its pod or
     /// `WorkloadEntry`, those that have an endpoint at its address, and when there is neither, those that select
     /// the labels the proxy claims (a pod that no source has told of yet).

@@ -1,0 +1,228 @@
+//! The immutable snapshot that everything is generated from.
+//!
+//! Maps are persistent: a snapshot is built from the world in the time of a few pointer copies, shares what did not
+//! change with the one before, and stays as it is while streams still read it. What configuration objects mean together
+//! ([`Routings`], [`Rules`], [`Selectors`]) is kept the same way: a changed object is read again, and what reads it.
+
+mod delegate;
+mod routing;
+mod rules;
+mod selectors;
+mod targets;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use imbl::ordmap::DiffItem;
+use imbl::{OrdMap, OrdSet};
+use pilot_proto::mesh::MeshConfig;
+
+pub use routing::{MESH, ObjectName, Routing, Routings};
+pub use rules::{Rule, Rules};
+pub use selectors::Selectors;
+pub use targets::ServiceTarget;
+
+use crate::model::{
+    ConfigKey, ConfigObject, Endpoint, ExportTo, Hostname, Kind, Labels, Namespace, Proxy, Service, Shared,
+    Workload,
+};
+use crate::world::World;
+use routing::Defaults;
+
+pub use crate::world::ServiceKey;
+
+/// Every configuration object.
+pub type Configs = OrdMap<(Kind, Namespace, Arc<str>), Arc<ConfigObject>>;
+
+/// The mesh as it was at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct PushContext {
+    /// Counts the snapshots; a proxy that was pushed `version` has seen everything up to it.
+    pub version: u64,
+    /// This snapshot and no other: what was made from it can be remembered under its name.
+    pub moment: Shared<()>,
+    /// All that decides what classes of proxies see: snapshots that share it have equal scopes.
+    pub shape: Shared<()>,
+    /// Mesh-wide settings.
+    pub mesh: Arc<MeshConfig>,
+    /// `cluster.local`
+    pub domain_suffix: Arc<str>,
+    /// Every service.
+    pub services: OrdMap<ServiceKey, Arc<Service>>,
+    /// Host names by namespace.
+    pub in_namespace: OrdMap<Namespace, OrdSet<Hostname>>,
+    /// Endpoints of every service, all ports and all sources together, sorted.
+    pub endpoints: OrdMap<ServiceKey, Arc<[Endpoint]>>,
+    /// Pods and `WorkloadEntry`s by address.
+    pub workloads: OrdMap<IpAddr, Arc<Workload>>,
+    /// Services that have an endpoint at this address.
+    pub served_at: OrdMap<IpAddr, OrdSet<ServiceKey>>,
+    /// Every configuration object.
+    pub configs: Configs,
+    /// What `VirtualService`s mean.
+    pub routings: Routings,
+    /// What `DestinationRule`s mean.
+    pub rules: Rules,
+    /// Which labels of a proxy make a difference.
+    pub selectors: Selectors,
+}
+
+// === impl PushContext ===
+
+impl PushContext {
+    /// The snapshot after `self` (that of an empty world is `PushContext::default()`).
+    #[must_use]
+    pub fn next(&self, world: &World) -> Self {
+        let mut next = Self {
+            version: self.version + 1,
+            moment: Arc::new(()).into(),
+            shape: self.shape.clone(),
+            mesh: world.mesh().clone(),
+            domain_suffix: world.domain_suffix().clone(),
+            services: world.services().clone(),
+            in_namespace: world.in_namespace().clone(),
+            endpoints: world.endpoints().clone(),
+            workloads: world.at_address().clone(),
+            served_at: world.served_at().clone(),
+            configs: world.configs().clone(),
+            routings: self.routings.clone(),
+            rules: self.rules.clone(),
+            selectors: self.selectors.clone(),
+        };
+        next.read(self);
+        next
+    }
+
+    /// Takes in what configuration objects mean that are not what they were.
+    fn read(&mut self, before: &Self) {
+        let mut shapes_scopes =
+            !before.services.ptr_eq(&self.services) || !Arc::ptr_eq(&before.mesh, &self.mesh);
+        let mut routings = BTreeSet::new();
+        let mut rules = BTreeSet::new();
+        for item in before.configs.diff(&self.configs) {
+            let (old, new) = match item {
+                DiffItem::Add(_, new) => (None, Some(new)),
+                DiffItem::Update { old: (_, old), new: (_, new) } => (Some(old), Some(new)),
+                DiffItem::Remove(_, old) => (Some(old), None),
+            };
+            if let Some(old) = old {
+                self.selectors.remove(old);
+            }
+            if let Some(new) = new {
+                self.selectors.add(new);
+            }
+            let Some(object) = old.or(new) else { continue };
+            match object.spec.kind() {
+                Kind::VirtualService => _ = routings.insert(name(object)),
+                Kind::DestinationRule => _ = rules.insert(object.meta.namespace.clone()),
+                _ => {}
+            }
+            shapes_scopes |= shapes(object.spec.kind());
+        }
+        let (was, is) = (before.defaults(Kind::VirtualService), self.defaults(Kind::VirtualService));
+        if was != is {
+            routings.extend(of_kind(&self.configs, Kind::VirtualService).map(name));
+        }
+        self.routings.update(&routings, &self.configs, &is);
+        let (was, is) = (before.defaults(Kind::DestinationRule), self.defaults(Kind::DestinationRule));
+        if was != is {
+            rules.extend(of_kind(&self.configs, Kind::DestinationRule).map(|object| name(object).0));
+        }
+        self.rules.update(&rules, &self.configs, &is);
+        if shapes_scopes {
+            self.shape = Arc::new(()).into();
+        }
+    }
+
+    /// What holds where objects of a kind say nothing.
+    fn defaults(&self, kind: Kind) -> Defaults {
+        let list = match kind {
+            Kind::VirtualService => &self.mesh.default_virtual_service_export_to,
+            _ => &self.mesh.default_destination_rule_export_to,
+        };
+        Defaults {
+            export_to: list.iter().map(|text| ExportTo::parse(text)).collect(),
+            domain_suffix: self.domain_suffix.clone(),
+        }
+    }
+
+    /// The object that a key names.
+    pub fn config(&self, key: &ConfigKey) -> Option<&Arc<ConfigObject>> {
+        self.configs.get(&(key.kind, key.namespace.clone(), key.name.clone()))
+    }
+
+    /// Objects of a kind in a namespace, by name.
+    pub fn configs_in<'a>(
+        &'a self,
+        kind: Kind,
+        namespace: &'a Namespace,
+    ) -> impl Iterator<Item = &'a Arc<ConfigObject>> {
+        in_namespace(&self.configs, kind, namespace)
+    }
+
+    /// Objects of a kind, by namespace and name.
+    pub fn configs_of(&self, kind: Kind) -> impl Iterator<Item = &Arc<ConfigObject>> {
+        of_kind(&self.configs, kind)
+    }
+
+    /// Labels of the workload beside a proxy: those that a source tells, or those that the proxy claims while no source
+    /// has told of it.
+    pub fn labels_of(&self, proxy: &Proxy) -> Labels {
+        let told = proxy.ips.iter().find_map(|ip| self.workloads.get(ip));
+        told.map_or_else(|| Arc::new(proxy.metadata.labels.clone()), |workload| workload.labels.clone())
+    }
+
+    /// The service that a host means in a namespace.
+    pub fn service(&self, host: &Hostname, namespace: &Namespace) -> Option<&Arc<Service>> {
+        self.services.get(&(host.clone(), namespace.clone()))
+    }
+
+    /// All endpoints of a service; empty when there are none.
+    pub fn endpoints_of(&self, service: &Service) -> Arc<[Endpoint]> {
+        let key = (service.hostname.clone(), service.namespace.clone());
+        self.endpoints.get(&key).cloned().unwrap_or_default()
+    }
+}
+
+/// Whether what classes of proxies see depends on objects of a kind.
+const fn shapes(kind: Kind) -> bool {
+    match kind {
+        Kind::VirtualService
+        | Kind::DestinationRule
+        | Kind::Gateway
+        | Kind::Sidecar
+        | Kind::EnvoyFilter
+        | Kind::Telemetry
+        | Kind::MeshConfig => true,
+        // Services are looked at themselves; the rest is no part of a scope.
+        Kind::ServiceEntry
+        | Kind::Endpoints
+        | Kind::WorkloadEntry
+        | Kind::WorkloadGroup
+        | Kind::ProxyConfig
+        | Kind::Proxy => false,
+    }
+}
+
+fn of_kind(configs: &Configs, kind: Kind) -> impl Iterator<Item = &Arc<ConfigObject>> {
+    let from = (kind, Namespace::from(""), Arc::from(""));
+    configs.range(from..).take_while(move |((other, ..), _)| *other == kind).map(|(_, object)| object)
+}
+
+fn in_namespace<'a>(
+    configs: &'a Configs,
+    kind: Kind,
+    namespace: &'a Namespace,
+) -> impl Iterator<Item = &'a Arc<ConfigObject>> {
+    let from = (kind, namespace.clone(), Arc::from(""));
+    let here =
+        configs.range(from..).take_while(move |((other, place, _), _)| *other == kind && place == namespace);
+    here.map(|(_, object)| object)
+}
+
+fn name(object: &Arc<ConfigObject>) -> ObjectName {
+    (object.meta.namespace.clone(), object.meta.name.clone())
+}

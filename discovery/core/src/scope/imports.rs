@@ -1,0 +1,116 @@
+//! What a list of hosts in a `Sidecar` lets through: `<namespace>/<host>`.
+//!
+//! The namespace is a name, `.` (its own) or `*` (any); after `~` what follows is left out, and `~` alone is a namespace
+//! that nothing is in. <https://istio.io/latest/docs/reference/config/networking/sidecar/#IstioEgressListener>
+
+use std::collections::BTreeMap;
+
+use crate::model::{Hostname, Namespace};
+
+/// Hosts that are let through, by namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Imports {
+    of: BTreeMap<Namespace, Hosts>,
+    anywhere: Hosts,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Hosts {
+    included: Vec<Hostname>,
+    excluded: Vec<Hostname>,
+}
+
+// === impl Imports ===
+
+impl Imports {
+    /// Those of a list, for proxies of a namespace.
+    pub(super) fn of<'a>(list: impl IntoIterator<Item = &'a str>, own: &Namespace) -> Self {
+        let mut imports = Self::default();
+        for text in list {
+            let Some((namespace, host)) = text.split_once('/') else { continue };
+            let (namespace, excluded) = match namespace.strip_prefix('~') {
+                // `~/*`: nothing at all.
+                Some("") => ("*", true),
+                Some(namespace) => (namespace, true),
+                None => (namespace, false),
+            };
+            let hosts = match namespace {
+                "*" => &mut imports.anywhere,
+                "." => imports.of.entry(own.clone()).or_default(),
+                name => imports.of.entry(name.into()).or_default(),
+            };
+            let list = if excluded { &mut hosts.excluded } else { &mut hosts.included };
+            list.push(host.into());
+        }
+        imports
+    }
+
+    /// Everything.
+    pub(super) fn everything() -> Self {
+        let anywhere = Hosts { included: vec!["*".into()], excluded: Vec::new() };
+        Self { of: BTreeMap::new(), anywhere }
+    }
+
+    /// The services by name, if nothing else is let through: then nobody has to look at all there are.
+    pub(super) fn named(&self) -> Option<impl Iterator<Item = (&Hostname, &Namespace)>> {
+        let exact = self.anywhere.included.is_empty()
+            && self.of.values().flat_map(|hosts| &hosts.included).all(|host| !host.is_wildcard());
+        let named = self
+            .of
+            .iter()
+            .flat_map(|(namespace, hosts)| hosts.included.iter().map(move |host| (host, namespace)));
+        exact.then_some(named)
+    }
+
+    /// Whether a service of a namespace is let through.
+    pub(super) fn service(&self, namespace: &Namespace, host: &Hostname) -> bool {
+        self.allows(namespace, host, Hostname::includes)
+    }
+
+    /// Whether rules of a namespace for a host are: they may be for some of the hosts that are let through.
+    pub(super) fn rules_for(&self, namespace: &Namespace, host: &Hostname) -> bool {
+        self.allows(namespace, host, Hostname::overlaps)
+    }
+
+    fn allows(
+        &self,
+        namespace: &Namespace,
+        host: &Hostname,
+        matches: fn(&Hostname, &Hostname) -> bool,
+    ) -> bool {
+        let lists = || self.of.get(namespace).into_iter().chain([&self.anywhere]);
+        lists().any(|hosts| hosts.included.iter().any(|own| matches(own, host)))
+            && !lists().any(|hosts| hosts.excluded.iter().any(|own| own.includes(host)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_let_through_by_namespace_and_name() {
+        for (list, namespace, host, service, rules) in [
+            (&["*/*"][..], "far", "a.com", true, true),
+            (&["./*"], "own", "a.com", true, true),
+            (&["./*"], "far", "a.com", false, false),
+            (&["far/*"], "far", "a.com", true, true),
+            (&["far/a.com"], "far", "b.com", false, false),
+            (&["far/*.com"], "far", "a.com", true, true),
+            (&["far/a.com"], "far", "*.com", false, true),
+            (&["*/a.com", "far/b.com"], "far", "a.com", true, true),
+            (&["~/*"], "own", "a.com", false, false),
+            (&["*/*", "~far/*"], "far", "a.com", false, false),
+            (&["*/*", "~far/*"], "own", "a.com", true, true),
+            (&["*/*", "~*/a.com"], "own", "a.com", false, false),
+            (&["*/*", "~far/a.com"], "far", "b.com", true, true),
+            (&["nonsense"], "own", "a.com", false, false),
+        ] {
+            let imports = Imports::of(list.iter().copied(), &"own".into());
+            let (namespace, host) = (Namespace::from(namespace), Hostname::from(host));
+            let found = (imports.service(&namespace, &host), imports.rules_for(&namespace, &host));
+            assert_eq!(found, (service, rules), "{list:?} {namespace}/{host}");
+        }
+        assert!(Imports::everything().service(&"far".into(), &"a.com".into()));
+    }
+}
