@@ -7,7 +7,8 @@
 //! - [`identity`]: SPIFFE ids;
 //! - [`duration`]: durations as configuration writes them;
 //! - [`mesh`]: `MeshConfig` and `ProxyConfig` with Istio's names, defaults and merge rules;
-//! - [`json`]: protobuf's JSON mapping of every message of Envoy's API.
+//! - [`json`]: protobuf's JSON mapping of every message of Envoy's API;
+//! - [`read`]: the same mapping for the plain types that hold Istio's.
 //!
 //! Nothing here opens a socket, reads a file or asks the clock.
 
@@ -30,6 +31,7 @@ pub mod istio;
 pub mod json;
 pub mod mesh;
 pub mod node;
+pub mod read;
 pub mod type_url;
 
 pub use api::{envoy, google, xds};

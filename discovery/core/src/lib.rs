@@ -13,5 +13,6 @@ pub mod generate;
 pub mod model;
 pub mod push;
 pub mod scope;
+pub mod validate;
 pub mod world;
 pub mod xds;

@@ -6,12 +6,13 @@ use std::time::{Duration, SystemTime};
 use axum::extract::State;
 use axum::response::Response;
 use pilot_core::model::{
-    ConfigObject, ConfigSpec, Endpoint, ExportTo, Health, Kind, Location, Resolution, Service,
+    ConfigObject, ConfigSpec, Endpoint, ExportTo, Health, Location, Resolution, Service,
 };
 use serde_json::{Map, Value, json};
 
 use super::page::{Params, page, time};
 use super::{Arc, Shared};
+use crate::source::kubernetes::schema::{SCHEMAS, Schema};
 
 /// `/debug/registryz`: every service.
 pub(super) async fn registryz(State(shared): State<Arc<Shared>>, params: Params) -> Response {
@@ -139,9 +140,10 @@ pub(super) async fn endpoint_shardz(State(shared): State<Arc<Shared>>, params: P
 
 /// `/debug/resourcesz`: the kinds of configuration objects that are read.
 pub(super) async fn resourcesz(params: Params) -> Response {
-    let kinds = [Kind::ServiceEntry, Kind::WorkloadEntry];
-    let kind = |kind: Kind| json!({"group": "networking.istio.io", "version": "v1", "kind": kind.as_str()});
-    page(&params, &kinds.map(kind))
+    let kinds = SCHEMAS.iter().map(
+        |schema| json!({"group": schema.group, "version": schema.version, "kind": schema.kind.as_str()}),
+    );
+    page(&params, &kinds.collect::<Vec<_>>())
 }
 
 /// `/debug/configz`: every configuration object, as `kubectl` would show it.
@@ -167,8 +169,10 @@ fn config_json(object: &ConfigObject) -> Value {
         "name": meta.name, "namespace": meta.namespace, "labels": meta.labels, "annotations": meta.annotations,
         "creationTimestamp": created(meta.created),
     });
+    let api_version =
+        Schema::of(object.spec.kind()).map(|schema| format!("{}/{}", schema.group, schema.version));
     json!({
-        "apiVersion": "networking.istio.io/v1",
+        "apiVersion": api_version,
         "kind": object.spec.kind().as_str(),
         "metadata": without_defaults(metadata),
         "spec": without_defaults(spec),

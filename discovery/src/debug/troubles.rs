@@ -69,7 +69,7 @@ pub(crate) fn troubles(clients: &[Arc<Client>]) -> Troubles {
     troubles
 }
 
-/// `/debug/rejectedz`: objects that could not be used, and why. (Ours: Istio tells by webhook and status only.)
+/// `/debug/rejectedz`: objects that could not be used, and why; warnings about those that are. (Ours: Istio tells by webhook and status only.)
 pub(super) async fn rejectedz(State(shared): State<Arc<Shared>>, params: Params) -> Response {
     let problems: Vec<String> = shared.files.problems().iter().map(ToString::to_string).collect();
     page(&params, &problems)

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use pilot_core::model::{Endpoint, EndpointAddress, Health, Protocol, Registry, Resolution, ServicePort};
 use pilot_core::push::PushContext;
+use pilot_core::validate::Severity;
 use prometheus_client::metrics::counter::Counter;
 
 use super::labels::{Quarantined, Reject, RejectedConfig, SourceEvent, by_type};
@@ -55,7 +56,8 @@ fn proxies(metrics: &Metrics, shared: &Shared) {
 
 fn sources(metrics: &Metrics, shared: &Shared) {
     metrics.rejected_configs.clear();
-    for problem in shared.files.problems() {
+    let problems = shared.files.problems().into_iter();
+    for problem in problems.filter(|problem| problem.severity == Severity::Error) {
         let object = problem.object.clone().unwrap_or_default();
         let (kind, name) = object.split_once(' ').unwrap_or(("", ""));
         let labels = RejectedConfig { r#type: kind.to_owned(), name: name.to_owned() };
@@ -63,7 +65,7 @@ fn sources(metrics: &Metrics, shared: &Shared) {
     }
     for (kind, fate, count) in shared.files.events() {
         let (family, kind) = match kind {
-            ObjectKind::ServiceEntry | ObjectKind::WorkloadEntry => (&metrics.config_events, kind.as_str()),
+            ObjectKind::Config(kind) => (&metrics.config_events, kind.as_str()),
             // As Istio's registry spells them.
             ObjectKind::Namespace => (&metrics.registry_events, "Namespaces"),
             ObjectKind::Node => (&metrics.registry_events, "Nodes"),

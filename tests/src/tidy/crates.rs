@@ -17,7 +17,7 @@ const CRATES: &[(&str, &[&str])] = &[
 ];
 
 /// What the core may depend on outside its tests: data, and ways to write it down.
-const CORE: &[&str] = &["bytes", "imbl", "pilot-proto", "prost", "serde", "serde_json", "thiserror"];
+const CORE: &[&str] = &["bytes", "imbl", "pilot-proto", "prost", "regex", "serde", "serde_json", "thiserror"];
 
 pub(super) fn faults(root: &Path) -> Result<Vec<String>> {
     let mut faults = Vec::new();

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! The manifests are those that `kubectl apply` takes. What cannot be used is a [`Problem`] in the
-//! [`FileStatus`] and changes nothing else: its last good version serves on. An object ends when its file is
+//! [`FileStatus`] and changes nothing else: its last good version serves on. So is what is used and does not mean all that
+//! was written, as a warning. An object ends when its file is
 //! deleted or, whole and readable, no longer has it.
 
 pub(crate) mod documents;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use pilot_core::model::{SourceEvent, SourceId};
+use pilot_core::validate::Severity;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
 
@@ -147,7 +149,10 @@ impl Reader {
         let places = trouble.into_iter().map(|(path, why)| Problem::of_file(&path, why));
         let (new, solved) = self.status.set_problems(self.store.problems().cloned().chain(places).collect());
         for problem in new {
-            warn!("{problem}; what was there before stays");
+            match problem.severity {
+                Severity::Error => warn!("{problem}; what was there before stays"),
+                Severity::Warning => warn!("{problem}"),
+            }
         }
         for problem in solved {
             info!("solved: {problem}");

@@ -1,15 +1,22 @@
 //! What is wrong with the files, and what was read: for logs, debug pages and metrics.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::source::kubernetes::ObjectKind;
+use pilot_core::validate::Severity;
 
-/// One thing that cannot be used as it is written. What was there before serves on.
+use crate::source::kubernetes::ObjectKind;
+use crate::source::kubernetes::schema::SCHEMAS;
+
+/// One thing that is wrong with what is written.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Problem {
+    /// An error: it cannot be used, and what was there before serves on. A warning: it serves, and does not mean all
+    /// that was written.
+    pub(crate) severity: Severity,
     /// Where.
     pub(crate) file: PathBuf,
     /// The line it begins on, from 1; 0: the whole file.
@@ -38,13 +45,22 @@ pub(crate) enum Fate {
 }
 
 /// Shared between the source, which writes, and whoever wants to know.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct FileStatus {
     problems: Mutex<Vec<Problem>>,
-    events: [[AtomicU64; 3]; ObjectKind::ALL.len()],
+    events: BTreeMap<ObjectKind, [AtomicU64; 3]>,
 }
 
 // === impl FileStatus ===
+
+impl Default for FileStatus {
+    fn default() -> Self {
+        let configs = SCHEMAS.iter().map(|schema| ObjectKind::Config(schema.kind));
+        let kinds = ObjectKind::OWN.into_iter().chain(configs);
+        let events = kinds.map(|kind| (kind, Default::default())).collect();
+        Self { problems: Mutex::default(), events }
+    }
+}
 
 impl FileStatus {
     /// Everything that is wrong now.
@@ -54,16 +70,15 @@ impl FileStatus {
 
     /// How many objects of each kind were added, updated, deleted (`pilot_k8s_reg_events`).
     pub(crate) fn events(&self) -> impl Iterator<Item = (ObjectKind, Fate, u64)> {
-        ObjectKind::ALL.into_iter().zip(&self.events).flat_map(|(kind, counters)| {
+        self.events.iter().flat_map(|(kind, counters)| {
             let counters = Fate::ALL.into_iter().zip(counters);
-            counters.map(move |(fate, count)| (kind, fate, count.load(Ordering::Relaxed)))
+            counters.map(|(fate, count)| (*kind, fate, count.load(Ordering::Relaxed)))
         })
     }
 
     pub(super) fn count(&self, kind: ObjectKind, fate: Fate) {
-        let counters = ObjectKind::ALL.into_iter().zip(&self.events).find(|(known, _)| *known == kind);
-        let counter = counters
-            .and_then(|(_, counters)| Fate::ALL.into_iter().zip(counters).find(|(known, _)| *known == fate));
+        let counters = self.events.get(&kind).into_iter().flatten();
+        let counter = Fate::ALL.into_iter().zip(counters).find(|(known, _)| *known == fate);
         if let Some((_, counter)) = counter {
             counter.fetch_add(1, Ordering::Relaxed);
         }
@@ -100,6 +115,7 @@ impl Problem {
     /// Something that is wrong with a whole file or directory.
     pub(super) fn of_file(file: &Path, message: String) -> Self {
         Self {
+            severity: Severity::Error,
             file: file.to_owned(),
             line: 0,
             document: 0,
@@ -117,6 +133,9 @@ impl fmt::Display for Problem {
         write!(f, "{}", self.file.display())?;
         if self.line > 0 {
             write!(f, ":{}", self.line)?;
+        }
+        if self.severity == Severity::Warning {
+            f.write_str(": warning")?;
         }
         if self.document > 0 {
             write!(f, ": document {}", self.document)?;

@@ -13,10 +13,12 @@ use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use pilot_core::validate::Finding;
+
 use super::documents::{self, Document};
 use super::observer::Sighting;
 use super::status::{Fate, Problem};
-use crate::source::kubernetes::{Decoded, Fault, Object, ObjectEvent, ObjectKey, decode};
+use crate::source::kubernetes::{Decoded, Item, Object, ObjectEvent, ObjectKey, decode};
 
 /// Everything that files declare.
 #[derive(Debug, Default)]
@@ -83,13 +85,15 @@ struct Parsed {
     /// Lines below the document's first.
     line: usize,
     outcome: Outcome,
+    findings: Vec<Finding>,
 }
 
 #[derive(Clone, Debug)]
 enum Outcome {
     Object(Arc<Object>),
     Foreign(Foreign),
-    Fault(Fault),
+    /// It cannot be used; whose it is, when that can be told.
+    Faulty(Option<ObjectKey>),
 }
 
 // === impl Store ===
@@ -176,14 +180,17 @@ impl Store {
         for document in documents::split(text) {
             let fingerprint = self.hasher.hash_one(document.text);
             let parsed = known.get(&fingerprint).cloned().unwrap_or_else(|| parse(&document));
-            for Parsed { item, line, outcome } in parsed.iter() {
+            for Parsed { item, line, outcome, findings } in parsed.iter() {
                 let place = Place { line: document.line + line, document: document.index, item: *item };
+                let problems = findings.iter().cloned();
+                record.problems.extend(problems.map(|finding| place.problem(path, outcome.key(), finding)));
                 match outcome {
                     Outcome::Object(object) => {
                         let key = object.key();
                         if let Some(first) = record.claims.get(&key) {
                             let message = format!("is declared in document {} before", first.place.document);
-                            record.problems.push(place.problem(path, Some(key.to_string()), "", message));
+                            let finding = Finding::error("", message);
+                            record.problems.push(place.problem(path, Some(key.clone()), finding));
                             faulty.insert(key);
                         } else {
                             record.claims.insert(key, Claim { object: object.clone(), place });
@@ -194,19 +201,8 @@ impl Store {
                             met.push(foreign.clone());
                         }
                     }
-                    Outcome::Fault(fault) => {
-                        let object = fault.key.as_ref().map(ToString::to_string);
-                        record.problems.push(place.problem(
-                            path,
-                            object,
-                            &fault.field,
-                            fault.message.clone(),
-                        ));
-                        match &fault.key {
-                            Some(key) => drop(faulty.insert(key.clone())),
-                            None => anybody = true,
-                        }
-                    }
+                    Outcome::Faulty(Some(key)) => drop(faulty.insert(key.clone())),
+                    Outcome::Faulty(None) => anybody = true,
                 }
             }
             record.parsed.insert(fingerprint, parsed);
@@ -258,7 +254,7 @@ impl Store {
         let others = present.iter().filter(|path| **path != holder).filter_map(|path| {
             let place = self.files.get(*path)?.claims.get(key)?.place;
             let message = format!("is declared in {}, which was there first", holder.display());
-            Some(place.problem(path, Some(key.to_string()), "", message))
+            Some(place.problem(path, Some(key.clone()), Finding::error("", message)))
         });
         let others: Vec<_> = others.collect();
         if others.is_empty() {
@@ -278,9 +274,23 @@ impl Store {
 // === impl Place ===
 
 impl Place {
-    fn problem(self, file: &Path, object: Option<String>, field: &str, message: String) -> Problem {
+    fn problem(self, file: &Path, object: Option<ObjectKey>, finding: Finding) -> Problem {
         let Self { line, document, item } = self;
-        Problem { file: file.to_owned(), line, document, item, object, field: field.to_owned(), message }
+        let object = object.as_ref().map(ToString::to_string);
+        let Finding { severity, field, message } = finding;
+        Problem { severity, file: file.to_owned(), line, document, item, object, field, message }
+    }
+}
+
+// === impl Outcome ===
+
+impl Outcome {
+    fn key(&self) -> Option<ObjectKey> {
+        match self {
+            Self::Object(object) => Some(object.key()),
+            Self::Faulty(key) => key.clone(),
+            Self::Foreign(_) => None,
+        }
     }
 }
 
@@ -288,23 +298,30 @@ fn parse(document: &Document<'_>) -> Arc<[Parsed]> {
     let manifest = match documents::parse(document) {
         Ok(manifest) => manifest,
         Err(fault) => {
-            let outcome = Outcome::Fault(Fault { key: None, field: String::new(), message: fault.message });
-            return [Parsed { item: None, line: fault.line, outcome }].into();
+            let (outcome, findings) = (Outcome::Faulty(None), vec![Finding::error("", fault.message)]);
+            return [Parsed { item: None, line: fault.line, outcome, findings }].into();
         }
     };
-    let items = decode(manifest).into_iter();
-    items
-        .map(|item| Parsed {
+    decode(manifest).into_iter().map(Parsed::from).collect()
+}
+
+impl From<Item> for Parsed {
+    fn from(item: Item) -> Self {
+        let unknown = item.unknown.into_iter();
+        let unknown =
+            unknown.map(|field| Finding::warning(field, "is no field of this kind and has no effect"));
+        Self {
             item: item.index,
             line: 0,
+            findings: item.findings.into_iter().chain(unknown).collect(),
             outcome: match item.decoded {
-                Ok(Decoded::Object(object)) => Outcome::Object(object.into()),
-                Ok(Decoded::NotRead(api, kind)) => Outcome::Foreign(Foreign::NotRead(api, kind)),
-                Ok(Decoded::Unknown(api, kind)) => Outcome::Foreign(Foreign::Unknown(api, kind)),
-                Err(fault) => Outcome::Fault(fault),
+                Decoded::Object(object) => Outcome::Object(object.into()),
+                Decoded::Faulty(key) => Outcome::Faulty(key),
+                Decoded::NotRead(api, kind) => Outcome::Foreign(Foreign::NotRead(api, kind)),
+                Decoded::Unknown(api, kind) => Outcome::Foreign(Foreign::Unknown(api, kind)),
             },
-        })
-        .collect()
+        }
+    }
 }
 
 #[cfg(test)]

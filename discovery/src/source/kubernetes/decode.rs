@@ -4,12 +4,14 @@
 //! have but nobody here reads yet are told apart from those that do not exist: a kind that its group cannot
 //! have is a misspelling or the beginning of a file that is still being written, and counts as a fault.
 
-use pilot_core::model::{ConfigMeta, ConfigObject, ConfigSpec};
+use pilot_core::model::{ConfigMeta, ConfigObject};
+use pilot_core::validate::{Finding, Severity};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::objects::{Metadata, NamespacedName, Object, ObjectKey, ObjectKind};
+use super::schema::Schema;
 use super::validate;
 
 /// What a manifest is.
@@ -17,23 +19,12 @@ use super::validate;
 pub(crate) enum Decoded {
     /// An object that is read.
     Object(Box<Object>),
+    /// One that cannot be used; whose it is, when that much can be read.
+    Faulty(Option<ObjectKey>),
     /// A kind of Istio or Kubernetes that is not read: `apiVersion` and kind.
     NotRead(String, String),
     /// A kind of somebody else: `apiVersion` and kind.
     Unknown(String, String),
-}
-
-/// Why a manifest is of no use.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}{}{message}", .key.as_ref().map(|key| format!("{key}: ")).unwrap_or_default(),
-    if .field.is_empty() { String::new() } else { format!("{}: ", .field) })]
-pub(crate) struct Fault {
-    /// Whose manifest it is, when that much can be read.
-    pub(crate) key: Option<ObjectKey>,
-    /// The field, `spec.ports[0].port`; empty when it is none in particular.
-    pub(crate) field: String,
-    /// What is wrong with it.
-    pub(crate) message: String,
 }
 
 /// One manifest of a list, or the only one.
@@ -42,7 +33,17 @@ pub(crate) struct Item {
     /// Its place in a `List`, from 0.
     pub(crate) index: Option<usize>,
     /// What it is.
-    pub(crate) decoded: Result<Decoded, Fault>,
+    pub(crate) decoded: Decoded,
+    /// What is to be said about it: of a faulty one, why it is.
+    pub(crate) findings: Vec<Finding>,
+    /// Fields that its kind does not have: skipped where an object is served, a mistake where it is validated.
+    pub(crate) unknown: Vec<String>,
+}
+
+/// Why a manifest is of no use.
+struct Fault {
+    key: Option<ObjectKey>,
+    finding: Finding,
 }
 
 /// The namespace of what does not say, as `kubectl` has it.
@@ -65,25 +66,17 @@ const CORE_KINDS: [&str; 13] = [
     "Status",
 ];
 
-/// Everything else that `networking.istio.io` has.
-const ISTIO_NETWORKING_KINDS: [&str; 7] = [
-    "DestinationRule",
-    "EnvoyFilter",
-    "Gateway",
-    "ProxyConfig",
-    "Sidecar",
-    "VirtualService",
-    "WorkloadGroup",
-];
+/// What an Istio object has besides its `spec`.
+const OUTER_FIELDS: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
 
 /// Reads a manifest, or every manifest of a `List`.
 pub(crate) fn decode(manifest: Value) -> Vec<Item> {
     let mut manifest = match manifest {
         Value::Object(fields) => fields,
-        other => return vec![Item { index: None, decoded: Err(not_an_object(&other)) }],
+        other => return vec![Item::new(None, Err(not_an_object(&other)))],
     };
     match list_of(&manifest) {
-        None => vec![Item { index: None, decoded: one(manifest) }],
+        None => vec![Item::new(None, one(manifest))],
         Some((api_version, kind)) => {
             let items = manifest.remove("items").unwrap_or(Value::Array(Vec::new()));
             list(items, api_version.as_deref(), kind.as_deref())
@@ -105,15 +98,13 @@ fn list(items: Value, api_version: Option<&str>, kind: Option<&str>) -> Vec<Item
         Value::Array(items) => items,
         Value::Null => Vec::new(),
         _ => {
-            let message = "is not a list of manifests".to_owned();
-            let fault = Fault { key: None, field: "items".into(), message };
-            return vec![Item { index: None, decoded: Err(fault) }];
+            return vec![Item::new(None, Err(Fault::of_nobody("items", "is not a list of manifests")))];
         }
     };
     let numbered = items.into_iter().enumerate();
     numbered
         .map(|(index, item)| {
-            let decoded = match item {
+            let outcome = match item {
                 Value::Object(mut fields) => {
                     for (name, value) in [("apiVersion", api_version), ("kind", kind)] {
                         if let Some(value) = value {
@@ -124,7 +115,7 @@ fn list(items: Value, api_version: Option<&str>, kind: Option<&str>) -> Vec<Item
                 }
                 other => Err(not_an_object(&other)),
             };
-            Item { index: Some(index), decoded }
+            Item::new(Some(index), outcome)
         })
         .collect()
 }
@@ -138,47 +129,38 @@ fn not_an_object(value: &Value) -> Fault {
         Value::Array(_) => "a list",
         Value::Object(_) => "a mapping",
     };
-    Fault { key: None, field: String::new(), message: format!("is {found}, not a manifest") }
+    Fault::of_nobody("", format!("is {found}, not a manifest"))
 }
 
-fn one(fields: Map<String, Value>) -> Result<Decoded, Fault> {
+fn one(fields: Map<String, Value>) -> Result<Item, Fault> {
     let text = |name: &str| match fields.get(name) {
         Some(Value::String(text)) if !text.is_empty() => Ok(text.clone()),
-        Some(Value::Null) | None => Err("is missing"),
-        Some(_) => Err("is not a name"),
+        Some(Value::Null) | None => Err(Fault::of_nobody(name, "is missing")),
+        Some(_) => Err(Fault::of_nobody(name, "is not a name")),
     };
-    let fault = |field: &str, message: &str| Fault {
-        key: None,
-        field: field.to_owned(),
-        message: message.to_owned(),
-    };
-    let api_version = text("apiVersion").map_err(|message| fault("apiVersion", message))?;
-    let kind = text("kind").map_err(|message| fault("kind", message))?;
+    let api_version = text("apiVersion")?;
+    let kind = text("kind")?;
     match classify(&api_version, &kind) {
         Class::Read(kind) => {
             let object = typed(kind, fields)?;
-            validate::object(&object).map_err(|(field, message)| Fault {
-                key: Some(object.key()),
-                field,
-                message,
-            })?;
-            Ok(Decoded::Object(Box::new(object)))
+            validate::object(&object).map_err(|finding| Fault::of(&object.key(), finding))?;
+            Ok(Item::of(Decoded::Object(Box::new(object))))
         }
-        Class::NotRead => Ok(Decoded::NotRead(api_version, kind)),
-        Class::Unknown => Ok(Decoded::Unknown(api_version, kind)),
+        Class::Config(schema) => config(schema, fields),
+        Class::NotRead => Ok(Item::of(Decoded::NotRead(api_version, kind))),
+        Class::Unknown => Ok(Item::of(Decoded::Unknown(api_version, kind))),
         Class::OtherVersion(expected) => {
             let message = format!("{kind} is read in {expected}, not in {api_version}");
-            Err(Fault { key: None, field: "apiVersion".into(), message })
+            Err(Fault::of_nobody("apiVersion", message))
         }
-        Class::NoSuchKind => {
-            Err(Fault { key: None, field: "kind".into(), message: format!("{api_version} has no {kind:?}") })
-        }
+        Class::NoSuchKind => Err(Fault::of_nobody("kind", format!("{api_version} has no {kind:?}"))),
     }
 }
 
 enum Class {
     Read(ObjectKind),
-    OtherVersion(&'static str),
+    Config(&'static Schema),
+    OtherVersion(String),
     NotRead,
     NoSuchKind,
     Unknown,
@@ -186,53 +168,29 @@ enum Class {
 
 fn classify(api_version: &str, kind: &str) -> Class {
     let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
-    let read = ObjectKind::ALL.into_iter().find(|known| known.as_str() == kind);
-    match (group, read) {
-        (
-            "",
-            Some(
-                kind @ (ObjectKind::Namespace
-                | ObjectKind::Node
-                | ObjectKind::Pod
-                | ObjectKind::Service
-                | ObjectKind::Endpoints),
-            ),
-        ) => {
-            if version == "v1" {
-                Class::Read(kind)
-            } else {
-                Class::OtherVersion("v1")
-            }
+    if let Some(schema) = Schema::named(group, kind) {
+        if schema.has(version) {
+            return Class::Config(schema);
         }
-        ("discovery.k8s.io", Some(kind @ ObjectKind::EndpointSlice)) => {
-            if version == "v1" {
-                Class::Read(kind)
-            } else {
-                Class::OtherVersion("discovery.k8s.io/v1")
-            }
-        }
-        ("networking.istio.io", Some(kind @ (ObjectKind::ServiceEntry | ObjectKind::WorkloadEntry))) => {
-            if ["v1", "v1beta1", "v1alpha3"].contains(&version) {
-                Class::Read(kind)
-            } else {
-                Class::OtherVersion("networking.istio.io/v1, v1beta1 and v1alpha3")
-            }
-        }
-        ("", _) if CORE_KINDS.contains(&kind) => Class::NotRead,
-        ("networking.istio.io", _) if ISTIO_NETWORKING_KINDS.contains(&kind) => Class::NotRead,
-        ("" | "discovery.k8s.io" | "networking.istio.io", _) => Class::NoSuchKind,
-        ("apps" | "batch" | "autoscaling" | "policy", _) => Class::NotRead,
-        _ if group.ends_with(".istio.io") || group.ends_with(".k8s.io") => Class::NotRead,
-        _ => Class::Unknown,
+        let versions: Vec<String> = schema.versions().map(|known| format!("{group}/{known}")).collect();
+        return Class::OtherVersion(versions.join(", "));
     }
-}
-
-/// An Istio object as it is written.
-#[derive(Deserialize)]
-struct Resource<S> {
-    metadata: Metadata,
-    #[serde(default)]
-    spec: S,
+    let own = ObjectKind::OWN.into_iter().find(|known| known.as_str() == kind);
+    let expected = match (group, own) {
+        ("", Some(kind)) if kind != ObjectKind::EndpointSlice => "v1",
+        ("discovery.k8s.io", Some(ObjectKind::EndpointSlice)) => "discovery.k8s.io/v1",
+        ("", _) if CORE_KINDS.contains(&kind) => return Class::NotRead,
+        ("" | "discovery.k8s.io" | "networking.istio.io" | "telemetry.istio.io", _) => {
+            return Class::NoSuchKind;
+        }
+        ("apps" | "batch" | "autoscaling" | "policy", _) => return Class::NotRead,
+        _ if group.ends_with(".istio.io") || group.ends_with(".k8s.io") => return Class::NotRead,
+        _ => return Class::Unknown,
+    };
+    match own {
+        Some(kind) if api_version == expected => Class::Read(kind),
+        _ => Class::OtherVersion(expected.to_owned()),
+    }
 }
 
 fn typed(kind: ObjectKind, mut fields: Map<String, Value>) -> Result<Object, Fault> {
@@ -246,33 +204,54 @@ fn typed(kind: ObjectKind, mut fields: Map<String, Value>) -> Result<Object, Fau
         ObjectKind::Service => read(&key, fields).map(Object::Service),
         ObjectKind::EndpointSlice => read(&key, fields).map(Object::EndpointSlice),
         ObjectKind::Endpoints => read(&key, fields).map(Object::Endpoints),
-        ObjectKind::ServiceEntry => read(&key, fields).map(|entry| config(entry, ConfigSpec::ServiceEntry)),
-        ObjectKind::WorkloadEntry => read(&key, fields).map(|entry| config(entry, ConfigSpec::WorkloadEntry)),
+        ObjectKind::Config(kind) => Err(Fault::of_nobody("kind", format!("{} has a schema", kind.as_str()))),
     }
 }
 
-fn config<S>(resource: Resource<S>, spec: impl FnOnce(S) -> ConfigSpec) -> Object {
-    let Metadata { name, namespace, labels, annotations, creation_timestamp, .. } = resource.metadata;
-    Object::Config(ConfigObject {
-        meta: ConfigMeta {
-            namespace: (*namespace).into(),
-            name,
-            labels: std::sync::Arc::unwrap_or_clone(labels),
-            annotations,
-            created: creation_timestamp.0,
-        },
-        spec: spec(resource.spec),
-    })
+/// Who an Istio object is.
+#[derive(Deserialize)]
+struct Header {
+    metadata: Metadata,
+}
+
+fn config(schema: &Schema, mut fields: Map<String, Value>) -> Result<Item, Fault> {
+    // Nulls have a meaning in what patches hold.
+    let spec = fields.remove("spec").unwrap_or_default();
+    let mut unknown: Vec<String> =
+        fields.keys().filter(|name| !OUTER_FIELDS.contains(&name.as_str())).cloned().collect();
+    fields.retain(|name, _| name == "metadata");
+    drop_nulls(&mut fields);
+    let key = complete(ObjectKind::Config(schema.kind), &mut fields)?;
+    let Header { metadata } = read(&key, Value::Object(fields))?;
+    let read = schema.read(&spec);
+    let read = read.map_err(|wrong| Fault::of(&key, Finding::error(wrong.field, wrong.message)))?;
+    unknown.extend(read.unknown);
+
+    let Metadata { name, namespace, labels, annotations, creation_timestamp, .. } = metadata;
+    let meta = ConfigMeta {
+        namespace: (*namespace).into(),
+        name,
+        labels: std::sync::Arc::unwrap_or_clone(labels),
+        annotations,
+        created: creation_timestamp.0,
+    };
+    let object = ConfigObject { meta, spec: read.value };
+    let named = validate::name(&key).err();
+    let findings: Vec<Finding> = named.into_iter().chain(pilot_core::validate::config(&object)).collect();
+    let is_faulty = findings.iter().any(|finding| finding.severity == Severity::Error);
+    let decoded = if is_faulty {
+        Decoded::Faulty(Some(key))
+    } else {
+        Decoded::Object(Box::new(Object::Config(object)))
+    };
+    Ok(Item { index: None, decoded, findings, unknown })
 }
 
 fn read<T: DeserializeOwned>(key: &ObjectKey, fields: Value) -> Result<T, Fault> {
     serde_path_to_error::deserialize(fields).map_err(|error| {
         let path = error.path().to_string();
-        Fault {
-            key: Some(key.clone()),
-            field: if path == "." { String::new() } else { path },
-            message: error.inner().to_string(),
-        }
+        let field = if path == "." { String::new() } else { path };
+        Fault::of(key, Finding::error(field, error.inner().to_string()))
     })
 }
 
@@ -294,16 +273,15 @@ fn drop_nulls_inside(value: &mut Value) {
 
 /// Tells who the object is and fills in the namespace that it left out.
 fn complete(kind: ObjectKind, fields: &mut Map<String, Value>) -> Result<ObjectKey, Fault> {
-    let fault = |field: &str, message: String| Fault { key: None, field: field.to_owned(), message };
     let Some(Value::Object(metadata)) = fields.get_mut("metadata") else {
-        return Err(fault("metadata", format!("a {} needs a name", kind.as_str())));
+        return Err(Fault::of_nobody("metadata", format!("a {} needs a name", kind.as_str())));
     };
     let name = match metadata.get("name") {
         Some(Value::String(name)) if !name.is_empty() => name.as_str().into(),
         Some(Value::String(_)) | None => {
-            return Err(fault("metadata.name", format!("a {} needs a name", kind.as_str())));
+            return Err(Fault::of_nobody("metadata.name", format!("a {} needs a name", kind.as_str())));
         }
-        Some(other) => return Err(fault("metadata.name", format!("{other} is not a string"))),
+        Some(other) => return Err(Fault::of_nobody("metadata.name", format!("{other} is not a string"))),
     };
     if kind.is_cluster_scoped() {
         metadata.remove("namespace");
@@ -317,7 +295,35 @@ fn complete(kind: ObjectKind, fields: &mut Map<String, Value>) -> Result<ObjectK
         Value::String(namespace) => {
             Ok(ObjectKey { kind, name: NamespacedName { namespace: namespace.as_str().into(), name } })
         }
-        other => Err(fault("metadata.namespace", format!("{other} is not a string"))),
+        other => Err(Fault::of_nobody("metadata.namespace", format!("{other} is not a string"))),
+    }
+}
+
+// === impl Item, Fault ===
+
+impl Item {
+    /// Nothing is to be said about it.
+    const fn of(decoded: Decoded) -> Self {
+        Self { index: None, decoded, findings: Vec::new(), unknown: Vec::new() }
+    }
+
+    fn new(index: Option<usize>, outcome: Result<Self, Fault>) -> Self {
+        let item = outcome.unwrap_or_else(|fault| Self {
+            findings: vec![fault.finding],
+            ..Self::of(Decoded::Faulty(fault.key))
+        });
+        Self { index, ..item }
+    }
+}
+
+impl Fault {
+    fn of(key: &ObjectKey, finding: Finding) -> Self {
+        Self { key: Some(key.clone()), finding }
+    }
+
+    /// It cannot be told whose it is.
+    fn of_nobody(field: &str, message: impl Into<String>) -> Self {
+        Self { key: None, finding: Finding::error(field, message) }
     }
 }
 

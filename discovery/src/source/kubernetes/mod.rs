@@ -6,8 +6,9 @@ pub(crate) mod decode;
 mod dependencies;
 pub(crate) mod objects;
 pub(crate) mod registry;
+pub(crate) mod schema;
 mod validate;
 
-pub(crate) use decode::{Decoded, Fault, decode};
+pub(crate) use decode::{Decoded, Item, decode};
 pub(crate) use objects::{Object, ObjectKey, ObjectKind};
 pub(crate) use registry::{ObjectEvent, PendingPods, Registry, RegistryOptions};

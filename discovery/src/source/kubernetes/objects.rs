@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use pilot_core::model::{ConfigObject, Kind, Labels};
+use pilot_core::model::{ConfigMeta, ConfigObject, Kind, Labels};
 use serde::Deserialize;
 
 pub(crate) use self::endpoints::{AddressType, EndpointConditions, EndpointSlice, Endpoints, TargetRef};
@@ -38,10 +38,8 @@ pub(crate) enum ObjectKind {
     EndpointSlice,
     /// `v1 Endpoints`
     Endpoints,
-    /// `networking.istio.io ServiceEntry`
-    ServiceEntry,
-    /// `networking.istio.io WorkloadEntry`
-    WorkloadEntry,
+    /// Configuration; its schema tells the API group.
+    Config(Kind),
 }
 
 /// Namespace (empty for what has none) and name.
@@ -118,17 +116,9 @@ pub(crate) struct Node {
 // === impl ObjectKind ===
 
 impl ObjectKind {
-    /// Every kind.
-    pub(crate) const ALL: [Self; 8] = [
-        Self::Namespace,
-        Self::Node,
-        Self::Pod,
-        Self::Service,
-        Self::EndpointSlice,
-        Self::Endpoints,
-        Self::ServiceEntry,
-        Self::WorkloadEntry,
-    ];
+    /// Kubernetes' own.
+    pub(crate) const OWN: [Self; 6] =
+        [Self::Namespace, Self::Node, Self::Pod, Self::Service, Self::EndpointSlice, Self::Endpoints];
 
     /// As manifests spell it.
     pub(crate) const fn as_str(self) -> &'static str {
@@ -139,8 +129,7 @@ impl ObjectKind {
             Self::Service => "Service",
             Self::EndpointSlice => "EndpointSlice",
             Self::Endpoints => "Endpoints",
-            Self::ServiceEntry => "ServiceEntry",
-            Self::WorkloadEntry => "WorkloadEntry",
+            Self::Config(kind) => kind.as_str(),
         }
     }
 
@@ -181,16 +170,9 @@ impl Object {
             Self::EndpointSlice(object) => (ObjectKind::EndpointSlice, &object.metadata),
             Self::Endpoints(object) => (ObjectKind::Endpoints, &object.metadata),
             Self::Config(object) => {
-                let kind = if object.spec.kind() == Kind::WorkloadEntry {
-                    ObjectKind::WorkloadEntry
-                } else {
-                    ObjectKind::ServiceEntry
-                };
-                let namespace = object.meta.namespace.as_str().into();
-                return ObjectKey {
-                    kind,
-                    name: NamespacedName { namespace, name: object.meta.name.clone() },
-                };
+                let ConfigMeta { namespace, name, .. } = &object.meta;
+                let name = NamespacedName { namespace: namespace.as_str().into(), name: name.clone() };
+                return ObjectKey { kind: ObjectKind::Config(object.spec.kind()), name };
             }
         };
         ObjectKey { kind, name: metadata.id() }

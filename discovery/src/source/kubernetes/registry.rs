@@ -75,7 +75,7 @@ struct Said {
     services: BTreeMap<NamespacedName, Arc<ModelService>>,
     endpoints: BTreeMap<NamespacedName, Vec<Endpoint>>,
     workloads: BTreeMap<NamespacedName, Arc<Workload>>,
-    configs: BTreeMap<ObjectKey, Arc<ConfigObject>>,
+    configs: BTreeMap<(Kind, NamespacedName), Arc<ConfigObject>>,
 }
 
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -107,13 +107,15 @@ impl Registry {
         let mut changes = Vec::new();
         for event in events {
             match event {
-                ObjectEvent::Delete(key) if kind_of_config(key.kind).is_some() => {
-                    self.config_gone(key, &mut changes);
+                ObjectEvent::Delete(ObjectKey { kind: ObjectKind::Config(kind), name }) => {
+                    self.config_gone((kind, name), &mut changes);
                 }
                 ObjectEvent::Upsert(object) => {
                     let key = object.key();
                     match *object {
-                        Object::Config(object) => self.config(key, object, &mut changes),
+                        Object::Config(object) => {
+                            self.config((object.spec.kind(), key.name), object, &mut changes);
+                        }
                         object => {
                             self.collect_concerned(&key, &mut concerned);
                             self.insert(key.clone(), object);
@@ -156,7 +158,7 @@ impl Registry {
             ObjectKind::Namespace if *name.name == *self.options.system_namespace => {
                 facts.push(Fact::SystemNetwork);
             }
-            ObjectKind::Namespace | ObjectKind::ServiceEntry | ObjectKind::WorkloadEntry => {}
+            ObjectKind::Namespace | ObjectKind::Config(_) => {}
         }
         concerned.extend(facts.iter().flat_map(|fact| self.dependencies.on(fact)).cloned());
     }
@@ -217,7 +219,7 @@ impl Registry {
             ObjectKind::Namespace if *name.name == *self.options.system_namespace => {
                 self.system_network = "".into();
             }
-            ObjectKind::Namespace | ObjectKind::ServiceEntry | ObjectKind::WorkloadEntry => {}
+            ObjectKind::Namespace | ObjectKind::Config(_) => {}
         }
     }
 
@@ -287,7 +289,7 @@ impl Registry {
         }
     }
 
-    fn config(&mut self, key: ObjectKey, object: ConfigObject, changes: &mut Vec<Change>) {
+    fn config(&mut self, key: (Kind, NamespacedName), object: ConfigObject, changes: &mut Vec<Change>) {
         if self.said.configs.get(&key).is_none_or(|said| **said != object) {
             let object = Arc::new(object);
             self.said.configs.insert(key, object.clone());
@@ -295,9 +297,10 @@ impl Registry {
         }
     }
 
-    fn config_gone(&mut self, key: ObjectKey, changes: &mut Vec<Change>) {
-        if let (Some(kind), Some(_)) = (kind_of_config(key.kind), self.said.configs.remove(&key)) {
-            changes.push(Change::ConfigGone(kind, (*key.name.namespace).into(), key.name.name));
+    fn config_gone(&mut self, key: (Kind, NamespacedName), changes: &mut Vec<Change>) {
+        if self.said.configs.remove(&key).is_some() {
+            let (kind, NamespacedName { namespace, name }) = key;
+            changes.push(Change::ConfigGone(kind, (*namespace).into(), name));
         }
     }
 }
@@ -324,14 +327,6 @@ impl Surroundings for Registry {
 
     fn system_network(&self) -> &Arc<str> {
         &self.system_network
-    }
-}
-
-const fn kind_of_config(kind: ObjectKind) -> Option<Kind> {
-    match kind {
-        ObjectKind::ServiceEntry => Some(Kind::ServiceEntry),
-        ObjectKind::WorkloadEntry => Some(Kind::WorkloadEntry),
-        _ => None,
     }
 }
 

@@ -25,7 +25,7 @@ fn objects(yaml: &str) -> Vec<Object> {
     let items = documents.into_iter().flat_map(decode);
     items
         .map(|item| match item.decoded {
-            Ok(Decoded::Object(object)) => *object,
+            Decoded::Object(object) => *object,
             other => panic!("{other:?}"),
         })
         .collect()

@@ -1,0 +1,279 @@
+//! The vocabulary that all kinds share: names, hosts, ports, durations, shares, labels, expressions.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use regex::Regex;
+
+use super::findings::{At, Findings};
+use crate::api::values::Percent;
+use crate::model::{Protocol, Vip};
+
+/// Longest name of a host.
+const LONGEST_HOST: usize = 255;
+/// Longest label of DNS, longest name and value of a label of Kubernetes.
+const LONGEST_LABEL: usize = 63;
+/// Longest prefix of a label's name.
+const LONGEST_PREFIX: usize = 253;
+/// Longest expression that Istio takes; Envoy's own bound is by the size of the compiled one.
+const LONGEST_REGEX: usize = 1024;
+/// What an address of a Unix socket begins with.
+pub(super) const UNIX: &str = "unix://";
+
+/// A label of DNS (RFC 1123), in any case.
+pub fn is_dns_label(text: &str) -> bool {
+    let is_edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+    text.len() <= LONGEST_LABEL
+        && is_edge(text.chars().next())
+        && is_edge(text.chars().next_back())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+}
+
+/// A host name without wildcards; may end in a dot, and its last label must not look like a number.
+pub fn is_host(name: &str) -> bool {
+    let labels = name.strip_suffix('.').unwrap_or(name);
+    let last = labels.rsplit('.').next().unwrap_or_default();
+    let is_number = name == labels && last.bytes().all(|byte| byte.is_ascii_digit());
+    name.len() <= LONGEST_HOST && !is_number && labels.split('.').all(is_dns_label)
+}
+
+/// A host name whose first label may be a wildcard or begin with one: `*`, `*.com`, `*-a.com`, `*a.com`.
+pub fn is_wildcard_host(name: &str) -> bool {
+    let (first, rest) = name.split_once('.').map_or((name, None), |(first, rest)| (first, Some(rest)));
+    let is_first = match first.strip_prefix('*') {
+        None => is_dns_label(first),
+        Some("") => true,
+        Some(tail) => first.len() <= LONGEST_LABEL && is_dns_label(tail.strip_prefix('-').unwrap_or(tail)),
+    };
+    name.len() <= LONGEST_HOST && is_first && rest.is_none_or(is_host)
+}
+
+/// Whether a host has a wildcard that is not a whole label: `*a.com`. Envoy knows it as a suffix, DNS does not know it at all.
+pub(super) fn is_partial_wildcard(name: &str) -> bool {
+    name.contains('*') && name != "*" && !name.starts_with("*.")
+}
+
+/// Whether all hosts of `narrow` are hosts of `wide` too.
+pub(super) fn is_within(narrow: &str, wide: &str) -> bool {
+    match (wide.strip_prefix('*'), narrow.strip_prefix('*')) {
+        (None, None) => narrow == wide,
+        (None, Some(_)) => false,
+        (Some(tail), narrow_tail) => narrow_tail.unwrap_or(narrow).ends_with(tail),
+    }
+}
+
+/// A name of a protocol, in any case.
+pub(super) fn is_protocol(name: &str) -> bool {
+    is_http_proxy(name) || !matches!(Protocol::parse(name), Protocol::Auto | Protocol::Hbone)
+}
+
+/// Requests can be routed by their content.
+pub(super) fn is_http(name: &str) -> bool {
+    is_http_proxy(name) || Protocol::parse(name).is_http()
+}
+
+/// TLS, whatever is in it.
+pub(super) fn is_tls(name: &str) -> bool {
+    matches!(Protocol::parse(name), Protocol::Https | Protocol::Tls)
+}
+
+fn is_http_proxy(name: &str) -> bool {
+    name.eq_ignore_ascii_case("HTTP_PROXY")
+}
+
+/// An address, of either family.
+pub(super) fn is_ip(text: &str) -> bool {
+    text.parse::<IpAddr>().is_ok()
+}
+
+// === impl Findings ===
+
+impl Findings {
+    /// A host name without wildcards.
+    pub(super) fn host(&mut self, at: At<'_>, name: &str) {
+        if !is_host(name) {
+            self.error(at, format!("{name:?} is no host name"));
+        }
+    }
+
+    /// A host name that may have a wildcard in front.
+    pub(super) fn wildcard_host(&mut self, at: At<'_>, name: &str) {
+        if !is_wildcard_host(name) {
+            self.error(at, format!("{name:?} is no host name, with or without a wildcard in front"));
+        }
+    }
+
+    /// A name that becomes part of others: of subsets, ports, namespaces.
+    pub(super) fn label(&mut self, at: At<'_>, name: &str) {
+        if name.is_empty() {
+            self.error(at, "is missing");
+        } else if !is_dns_label(name) {
+            self.error(at, format!("{name:?} is not a single DNS label"));
+        }
+    }
+
+    /// A text that must be there.
+    pub(super) fn present(&mut self, at: At<'_>, text: &str) {
+        if text.is_empty() {
+            self.error(at, "is missing");
+        }
+    }
+
+    /// 1 to 65535.
+    pub(super) fn port(&mut self, at: At<'_>, number: u32) {
+        if !(1..=65535).contains(&number) {
+            self.error(at, format!("{number} is no port: 1 to 65535"));
+        }
+    }
+
+    /// A protocol's name; empty: whatever it turns out to be.
+    pub(super) fn protocol(&mut self, at: At<'_>, name: &str) {
+        if !name.is_empty() && !is_protocol(name) {
+            self.error(at, format!("{name:?} is no protocol"));
+        }
+    }
+
+    /// Whole milliseconds, one at least; absent is fine.
+    pub(super) fn duration(&mut self, at: At<'_>, duration: Option<Duration>) {
+        match duration {
+            Some(duration) if duration < Duration::from_millis(1) => {
+                self.error(at, format!("{duration:?} is too short: 1 ms at least"));
+            }
+            Some(duration) if duration.subsec_nanos() % 1_000_000 != 0 => {
+                self.error(at, format!("{duration:?} is no whole number of milliseconds"));
+            }
+            _ => {}
+        }
+    }
+
+    /// A count that Envoy has as unsigned.
+    pub(super) fn not_negative(&mut self, at: At<'_>, number: i32) {
+        if number < 0 {
+            self.error(at, format!("{number} is less than 0"));
+        }
+    }
+
+    /// 0 to 100.
+    pub(super) fn whole_percent(&mut self, at: At<'_>, number: i32) {
+        if !(0..=100).contains(&number) {
+            self.error(at, format!("{number} is no share: 0 to 100"));
+        }
+    }
+
+    /// 0 to 100, with fractions.
+    pub(super) fn percent(&mut self, at: At<'_>, percent: Option<Percent>) {
+        if let Some(Percent { value }) = percent
+            && !(0.0..=100.0).contains(&value.0)
+        {
+            self.error(at.of("value"), format!("{} is no share: 0 to 100", value.0));
+        }
+    }
+
+    /// An address or a network.
+    pub(super) fn network(&mut self, at: At<'_>, text: &str) {
+        if Vip::parse(text).is_none() {
+            self.error(at, format!("{text:?} is neither an IP address nor a network"));
+        }
+    }
+
+    /// An address.
+    pub(super) fn ip(&mut self, at: At<'_>, text: &str) {
+        if !is_ip(text) {
+            self.error(at, format!("{text:?} is no IP address"));
+        }
+    }
+
+    /// What follows `unix://`: the path of a socket, or `@` and a name of Linux's abstract namespace.
+    pub(super) fn unix_path(&mut self, at: At<'_>, path: &str) {
+        if !path.starts_with('@') && (!path.starts_with('/') || path.ends_with('/')) {
+            self.error(at, format!("{path:?} is no absolute path of a socket"));
+        }
+    }
+
+    /// Labels that something has.
+    pub(super) fn labels(&mut self, at: At<'_>, labels: &BTreeMap<String, String>) {
+        for (key, value) in labels {
+            if !is_label_key(key) {
+                self.error(at, format!("{key:?} is no name of a label"));
+            }
+            if value.len() > LONGEST_LABEL || !(value.is_empty() || is_qualified(value)) {
+                self.error(at.of(key), format!("{value:?} is no value of a label"));
+            }
+        }
+    }
+
+    /// Labels that something must have. None select everything, which is seldom meant.
+    pub(super) fn selector(&mut self, at: At<'_>, labels: &BTreeMap<String, String>) {
+        for (key, value) in labels {
+            if key.is_empty() {
+                self.error(at, "a label without a name selects nothing");
+            }
+            if key.contains('*') || value.contains('*') {
+                self.error(at.of(key), "wildcards are not for selectors");
+            }
+            if value.len() > LONGEST_LABEL {
+                self.error(at.of(key), format!("{value:?} is longer than {LONGEST_LABEL} characters"));
+            }
+        }
+        if labels.is_empty() {
+            self.warning(at, "is empty: selects every workload of the namespace");
+        }
+    }
+
+    /// Of some fields, those that are set exclude each other.
+    pub(super) fn at_most_one(&mut self, at: At<'_>, fields: &[(&str, bool)]) {
+        let set: Vec<&str> = fields.iter().filter(|(_, is_set)| *is_set).map(|(name, _)| *name).collect();
+        if set.len() > 1 {
+            self.error(at, format!("has {}, of which one is allowed", set.join(" and ")));
+        }
+    }
+
+    /// Of some fields, one has to be set.
+    pub(super) fn exactly_one(&mut self, at: At<'_>, fields: &[(&str, bool)]) {
+        if fields.iter().any(|(_, is_set)| *is_set) {
+            self.at_most_one(at, fields);
+        } else {
+            let names: Vec<&str> = fields.iter().map(|(name, _)| *name).collect();
+            self.error(at, format!("needs one of {}", names.join(", ")));
+        }
+    }
+
+    /// A list that is longer than Istio takes.
+    pub(super) fn at_most(&mut self, at: At<'_>, count: usize, most: usize) {
+        if count > most {
+            self.error(at, format!("{count} are too many: {most} at most"));
+        }
+    }
+
+    /// An expression for RE2.
+    pub(super) fn regex(&mut self, at: At<'_>, text: &str) {
+        if text.is_empty() {
+            self.error(at, "an empty expression");
+        } else if text.len() > LONGEST_REGEX {
+            self.error(at, format!("is {} bytes long: {LONGEST_REGEX} at most", text.len()));
+        } else if let Err(error) = Regex::new(text) {
+            self.error(at, format!("{text:?} is no regular expression: {}", reason(&error)));
+        }
+    }
+}
+
+/// The last line of what the parser says; those before draw a picture.
+fn reason(error: &regex::Error) -> String {
+    let text = error.to_string();
+    let last = text.lines().last().unwrap_or_default();
+    last.trim_start_matches("error: ").to_owned()
+}
+
+fn is_qualified(text: &str) -> bool {
+    let is_edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+    is_edge(text.chars().next())
+        && is_edge(text.chars().next_back())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+}
+
+fn is_label_key(key: &str) -> bool {
+    let (prefix, name) = key.rsplit_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
+    let is_prefix = |prefix: &str| prefix.len() <= LONGEST_PREFIX && prefix.split('.').all(is_dns_label);
+    prefix.is_none_or(is_prefix) && name.len() <= LONGEST_LABEL && is_qualified(name)
+}
