@@ -190,7 +190,7 @@ impl Inner {
             return known.scope.clone();
         }
         let before = scopes.get(&key).map(|known| known.scope.clone());
-        let scope = Scope::of(snapshot, key.clone(), before.as_deref());
+        let scope = Scope::of(snapshot, key.clone(), before.as_ref());
         // An older snapshot may come last, from a connection that was slow; the next one mends that.
         scopes.insert(key, Known { shape: snapshot.shape.clone(), scope: scope.clone(), used: true });
         scope

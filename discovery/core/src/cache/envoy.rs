@@ -55,13 +55,15 @@ impl View<'_> {
         let settings = &inputs.settings;
         let (by_port, rejected) = inbound::targets(&targets, settings);
         generated.reject(&rejected);
+        let (ports, rejected) = inbound::ports(&by_port, self.scope.sidecar(), settings);
+        generated.reject(&rejected);
         let proxy_port = settings::http_proxy_port(mesh, self.proxy);
         let own = [
             outbound::virtual_outbound(mesh, settings),
-            inbound::virtual_inbound(&by_port, mesh, settings),
+            inbound::virtual_inbound(&ports, mesh, settings),
             proxy_port.map(|port| outbound::http_proxy(port, settings)),
         ];
-        for inputs in own.into_iter().flatten() {
+        for inputs in own.into_iter().flatten().chain(inbound::bound(&ports, settings)) {
             generated.take(&self.listener(&Arc::new(inputs)));
         }
         generated

@@ -3,15 +3,16 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use pilot_proto::mesh::MeshConfig;
+use pilot_proto::mesh::{MeshConfig, OutboundTrafficMode};
 use pilot_proto::node::InterceptionMode;
 use serde_json::Value;
 
 use crate::generate::Families;
+use crate::generate::cluster::{BLACK_HOLE, PASSTHROUGH};
 use crate::generate::filter::FilterSettings;
 use crate::generate::listener::Source;
 use crate::generate::outbound::{Capture, ListenerSettings, LowPorts};
-use crate::model::Proxy;
+use crate::model::{ClusterName, Proxy};
 use crate::push::{PushContext, ServiceTarget};
 use crate::scope::Scope;
 
@@ -36,9 +37,25 @@ pub(super) fn listeners(
         families: Families::of(proxy),
         capture,
         reserved: reserved(mesh, proxy),
-        unknown: scope.unknown().mode,
+        unknown: unknown(scope),
         detection_timeout: mesh.protocol_detection_timeout,
         filters: Arc::new(FilterSettings::of(mesh, proxy)),
+    }
+}
+
+/// Where connections to nobody's address go.
+pub(super) fn unknown(scope: &Scope) -> Arc<str> {
+    let unknown = scope.unknown();
+    match (unknown.mode, &unknown.proxy) {
+        (OutboundTrafficMode::RegistryOnly, _) => BLACK_HOLE.into(),
+        (OutboundTrafficMode::AllowAny, None) => PASSTHROUGH.into(),
+        (OutboundTrafficMode::AllowAny, Some(proxy)) => {
+            let seen = scope.by_host(&proxy.host);
+            let only = || seen.and_then(|seen| seen.ports().next()).map(|port| port.port);
+            let port = proxy.port.and_then(|port| u16::try_from(port.number).ok()).or_else(only);
+            let cluster = ClusterName::outbound(port.unwrap_or_default(), &proxy.host.as_str().into());
+            ClusterName { subset: proxy.subset.clone(), ..cluster }.to_string().into()
+        }
     }
 }
 

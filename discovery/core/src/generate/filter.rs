@@ -15,6 +15,7 @@ use pilot_proto::envoy::config::listener::v3::{Filter, filter};
 use pilot_proto::envoy::extensions::access_loggers::file::v3::{FileAccessLog, file_access_log};
 use pilot_proto::envoy::extensions::filters::network::mongo_proxy::v3::MongoProxy;
 use pilot_proto::envoy::extensions::filters::network::tcp_proxy::v3::{TcpProxy, tcp_proxy};
+use pilot_proto::envoy::r#type::v3::{HashPolicy, hash_policy};
 use pilot_proto::mesh::MeshConfig;
 use prost::{Message, Name};
 
@@ -30,6 +31,33 @@ pub struct FilterSettings {
     pub idle_timeout: Option<Duration>,
     /// Whether HTTP/1.0 requests are served.
     pub http10: Http10,
+}
+
+/// Where bytes go.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TcpChain {
+    /// Begins the names of its statistics.
+    pub stat_prefix: String,
+    /// To these clusters, with a share each that is not 0; never empty.
+    pub clusters: Vec<(String, u32)>,
+    /// What the bytes are said to be.
+    pub protocol: Protocol,
+    /// When an idle connection is closed; `None`: what the proxy says.
+    pub idle_timeout: Option<Duration>,
+    /// When a connection is closed that is not idle.
+    pub longest: Option<Duration>,
+    /// By what the upstream host is chosen where the cluster hashes.
+    pub hash: ConnectionHash,
+}
+
+/// By what of a connection a host is chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ConnectionHash {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Address of the client.
+    SourceIp,
 }
 
 /// A file that access is logged to.
@@ -119,22 +147,64 @@ impl FilterSettings {
         }]
     }
 
-    /// Passes bytes on to a cluster.
-    pub(super) fn tcp(&self, cluster: &str, protocol: Protocol) -> Vec<Filter> {
+    /// Passes bytes on.
+    pub(super) fn tcp(&self, chain: &TcpChain) -> Vec<Filter> {
+        let stat_prefix = &chain.stat_prefix;
+        let hash_policy = match chain.hash {
+            ConnectionHash::Nothing => Vec::new(),
+            ConnectionHash::SourceIp => vec![HashPolicy {
+                policy_specifier: Some(hash_policy::PolicySpecifier::SourceIp(hash_policy::SourceIp {})),
+            }],
+        };
         let tcp = TcpProxy {
-            stat_prefix: cluster.to_owned(),
-            cluster_specifier: Some(tcp_proxy::ClusterSpecifier::Cluster(cluster.to_owned())),
-            idle_timeout: self.idle_timeout.and_then(duration),
+            stat_prefix: stat_prefix.clone(),
+            cluster_specifier: Some(chain.clusters()),
+            idle_timeout: chain.idle_timeout.or(self.idle_timeout).and_then(duration),
+            max_downstream_connection_duration: chain.longest.and_then(duration),
+            hash_policy,
             access_log: self.access_log(Logged::Every),
             ..TcpProxy::default()
         };
         let tcp = network_filter("envoy.filters.network.tcp_proxy", &tcp);
-        match protocol {
+        match chain.protocol {
             Protocol::Mongo => {
-                let mongo = MongoProxy { stat_prefix: cluster.to_owned(), ..MongoProxy::default() };
+                let mongo = MongoProxy { stat_prefix: stat_prefix.clone(), ..MongoProxy::default() };
                 vec![network_filter("envoy.filters.network.mongo_proxy", &mongo), tcp]
             }
             _ => vec![tcp],
+        }
+    }
+}
+
+// === impl TcpChain ===
+
+impl TcpChain {
+    /// To one cluster, without conditions.
+    pub fn to(cluster: impl Into<String>, protocol: Protocol) -> Self {
+        let cluster = cluster.into();
+        Self {
+            stat_prefix: cluster.clone(),
+            clusters: vec![(cluster, 1)],
+            protocol,
+            idle_timeout: None,
+            longest: None,
+            hash: ConnectionHash::Nothing,
+        }
+    }
+
+    fn clusters(&self) -> tcp_proxy::ClusterSpecifier {
+        match self.clusters.as_slice() {
+            [(only, _)] => tcp_proxy::ClusterSpecifier::Cluster(only.clone()),
+            several => tcp_proxy::ClusterSpecifier::WeightedClusters(tcp_proxy::WeightedCluster {
+                clusters: several
+                    .iter()
+                    .map(|(name, weight)| tcp_proxy::weighted_cluster::ClusterWeight {
+                        name: name.clone(),
+                        weight: *weight,
+                        ..tcp_proxy::weighted_cluster::ClusterWeight::default()
+                    })
+                    .collect(),
+            }),
         }
     }
 }

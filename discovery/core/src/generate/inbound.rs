@@ -5,19 +5,22 @@
 //! DISABLE, and TLS from clients reaches the workload unopened.
 //!
 //! Without interception there are none: the workload itself listens on its ports, and a second listener there
-//! would keep it from starting.
+//! would keep it from starting. A `Sidecar` with ingress listeners says itself what is served, instead of the services.
 
 use std::collections::BTreeMap;
 
 use pilot_proto::mesh::MeshConfig;
 
 use super::cluster::{BLACK_HOLE, INBOUND_PASSTHROUGH};
+use super::filter::TcpChain;
 use super::http::{HttpChain, Requests, Routes};
-use super::listener::{Chain, ChainMatch, ListenerInputs, ListenerRole, Speaks, Then};
-use super::outbound::{Capture, ListenerSettings};
+use super::listener::{Bind, Chain, ChainMatch, ListenerInputs, ListenerRole, Speaks, Then};
+use super::outbound::{Capture, ListenerSettings, LowPorts};
 use super::route::InboundRoute;
 use super::{Reason, Rejected};
-use crate::model::{ClusterName, Protocol};
+use crate::api::Sidecar;
+use crate::api::sidecar::{CaptureMode, IngressListener};
+use crate::model::{ClusterName, ConfigObject, ConfigSpec, Protocol, Shared};
 use crate::push::ServiceTarget;
 
 /// The services on one port of the workload; the first one decides.
@@ -54,30 +57,130 @@ pub fn targets<'a>(all: &'a [ServiceTarget], settings: &ListenerSettings) -> (Ta
     (by_port, rejected)
 }
 
+/// A port of the workload that the proxy serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InboundPort {
+    /// The port.
+    pub number: u16,
+    /// Where clients connect to the proxy themselves; `None`: iptables redirects them.
+    pub bound: Option<Bind>,
+    /// What is spoken there.
+    pub protocol: Protocol,
+    /// Whose it is, for traces.
+    pub host: String,
+    /// Port of the service, for traces.
+    pub service_port: u16,
+    /// The `Sidecar` that says so.
+    pub decided_by: Option<Shared<ConfigObject>>,
+}
+
+/// The ports that the proxy serves: those of the services, or those that the `Sidecar` names.
+pub fn ports(
+    targets: &Targets<'_>,
+    sidecar: Option<&Shared<ConfigObject>>,
+    settings: &ListenerSettings,
+) -> (Vec<InboundPort>, Vec<Rejected>) {
+    if let Some(object) = sidecar
+        && let ConfigSpec::Sidecar(Sidecar { ingress, .. }) = &object.spec
+        && !ingress.is_empty()
+    {
+        return named(object, ingress, settings);
+    }
+    let ports = targets.iter().filter_map(|(number, services)| {
+        let first = services.first()?;
+        Some(InboundPort {
+            number: *number,
+            bound: None,
+            protocol: first.port.protocol,
+            host: first.service.hostname.to_string(),
+            service_port: first.port.port,
+            decided_by: None,
+        })
+    });
+    (ports.collect(), Vec::new())
+}
+
+fn named(
+    object: &Shared<ConfigObject>,
+    ingress: &[IngressListener],
+    settings: &ListenerSettings,
+) -> (Vec<InboundPort>, Vec<Rejected>) {
+    let mut ports: BTreeMap<u16, InboundPort> = BTreeMap::new();
+    let mut rejected = Vec::new();
+    let host = format!("{}.{}", object.meta.name, object.meta.namespace);
+    for listener in ingress {
+        let Some(port) = &listener.port else { continue };
+        let Ok(number) = u16::try_from(port.number) else { continue };
+        let bound = match (listener.capture_mode, &settings.capture) {
+            (CaptureMode::None, _) | (CaptureMode::Default, Capture::Bound { .. }) => {
+                Some(Bind::parse(&listener.bind).unwrap_or_else(|| settings.families.wildcard().into()))
+            }
+            _ => None,
+        };
+        let low = matches!(&settings.capture, Capture::Bound { low_ports: LowPorts::Forbidden, .. });
+        let reason = if settings.reserved.contains(&number) {
+            Some(Reason::ReservedPort)
+        } else if bound.is_some() && low && number < 1024 {
+            Some(Reason::PrivilegedPort)
+        } else {
+            ports.get(&number).map(|first| Reason::InboundProtocol { existing: first.host.as_str().into() })
+        };
+        if let Some(reason) = reason {
+            let subject = ClusterName::inbound(number).to_string();
+            rejected.push(Rejected { subject, service: host.as_str().into(), reason });
+            continue;
+        }
+        let protocol = Protocol::parse(&port.protocol);
+        let (host, decided_by) = (host.clone(), Some(object.clone()));
+        ports.insert(number, InboundPort { number, bound, protocol, host, service_port: number, decided_by });
+    }
+    (ports.into_values().collect(), rejected)
+}
+
+/// The listeners of the ports that clients connect to themselves.
+pub fn bound<'a>(
+    ports: &'a [InboundPort],
+    settings: &'a ListenerSettings,
+) -> impl Iterator<Item = ListenerInputs> + 'a {
+    ports.iter().filter_map(|port| {
+        let bind = port.bound.clone()?;
+        Some(ListenerInputs {
+            name: bind.listener(port.number),
+            also: settings.families.beside(&bind),
+            port: port.number,
+            role: ListenerRole::BoundInbound,
+            chains: declared(port, &bind),
+            bind,
+            detection_timeout: settings.detection_timeout,
+            filters: settings.filters.clone(),
+        })
+    })
+}
+
 /// The listener that iptables redirects everything inbound to.
 pub fn virtual_inbound(
-    targets: &Targets<'_>,
+    ports: &[InboundPort],
     mesh: &MeshConfig,
     settings: &ListenerSettings,
 ) -> Option<ListenerInputs> {
     let Capture::Redirected(source) = &settings.capture else { return None };
     let port = mesh.proxy_inbound_listen_port;
-    let address = settings.families.wildcard().to_string();
+    let bind = Bind::from(settings.families.wildcard());
     // A connection to the listener's own port would be passed on to itself.
     let mut chains = vec![Chain {
         name: "virtualInbound-blackhole".into(),
         matches: ChainMatch { port, ..ChainMatch::default() },
-        then: Then::Tcp { cluster: BLACK_HOLE.into(), protocol: Protocol::Tcp },
+        then: Then::Tcp(TcpChain::to(BLACK_HOLE, Protocol::Tcp)),
+        decided_by: None,
     }];
     chains.extend(undeclared());
-    for (target_port, services) in targets {
-        if let Some(first) = services.first() {
-            chains.extend(declared(*target_port, first, &address));
-        }
+    for served in ports.iter().filter(|port| port.bound.is_none()) {
+        chains.extend(declared(served, &bind));
     }
     Some(ListenerInputs {
         name: "virtualInbound".into(),
-        address,
+        also: settings.families.beside(&bind),
+        bind,
         port,
         role: ListenerRole::VirtualInbound(*source),
         chains,
@@ -101,23 +204,24 @@ fn undeclared() -> [Chain; 2] {
     ]
 }
 
-fn declared(target_port: u16, first: &ServiceTarget, address: &str) -> Vec<Chain> {
-    let name = format!("{address}_{target_port}");
+fn declared(port: &InboundPort, bind: &Bind) -> Vec<Chain> {
+    let name = bind.listener(port.number);
     let route = InboundRoute {
-        cluster: ClusterName::inbound(target_port).to_string(),
-        host: first.service.hostname.to_string(),
-        port: first.port.port,
-        protocol: first.port.protocol,
+        cluster: ClusterName::inbound(port.number).to_string(),
+        host: port.host.clone(),
+        port: port.service_port,
+        protocol: port.protocol,
     };
     let prefix = format!("inbound_{name};");
-    let chains: Vec<Chain> = match first.port.protocol {
-        Protocol::Auto => either(target_port, route, prefix).into(),
+    let chains: Vec<Chain> = match port.protocol {
+        Protocol::Auto => either(port.number, route, prefix).into(),
         protocol if protocol.is_http() || protocol == Protocol::Hbone => {
-            vec![http(target_port, Speaks::Plain, route, prefix)]
+            vec![http(port.number, Speaks::Plain, route, prefix)]
         }
-        _ => vec![tcp(target_port, &route)],
+        _ => vec![tcp(port.number, &route)],
     };
-    chains.into_iter().map(|chain| Chain { name: name.clone(), ..chain }).collect()
+    let decided = |chain| Chain { name: name.clone(), decided_by: port.decided_by.clone(), ..chain };
+    chains.into_iter().map(decided).collect()
 }
 
 fn either(port: u16, route: InboundRoute, stat_prefix: String) -> [Chain; 2] {
@@ -135,6 +239,7 @@ fn http(port: u16, speaks: Speaks, route: InboundRoute, stat_prefix: String) -> 
             routes: Routes::Inbound(route),
             requests: Requests::ToOrigin,
         }),
+        decided_by: None,
     }
 }
 
@@ -142,6 +247,7 @@ fn tcp(port: u16, route: &InboundRoute) -> Chain {
     Chain {
         name: String::new(),
         matches: ChainMatch { port, speaks: Speaks::Plain, ..ChainMatch::default() },
-        then: Then::Tcp { cluster: route.cluster.clone(), protocol: route.protocol },
+        then: Then::Tcp(TcpChain::to(route.cluster.clone(), route.protocol)),
+        decided_by: None,
     }
 }

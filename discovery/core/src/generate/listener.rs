@@ -4,13 +4,14 @@
 //! the default. What chains there are is decided in `outbound` and `inbound`.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pilot_proto::envoy::config::core::v3::TrafficDirection;
+use pilot_proto::envoy::config::core::v3::{Address, TrafficDirection};
 use pilot_proto::envoy::config::listener::v3::{
-    FilterChain, FilterChainMatch, Listener, ListenerFilter, ListenerFilterChainMatchPredicate,
-    listener_filter, listener_filter_chain_match_predicate as predicate,
+    AdditionalAddress, FilterChain, FilterChainMatch, Listener, ListenerFilter,
+    ListenerFilterChainMatchPredicate, listener_filter, listener_filter_chain_match_predicate as predicate,
 };
 use pilot_proto::envoy::extensions::filters::listener::{
     http_inspector::v3::HttpInspector, original_dst::v3::OriginalDst, original_src::v3::OriginalSrc,
@@ -19,10 +20,10 @@ use pilot_proto::envoy::extensions::filters::listener::{
 use pilot_proto::envoy::r#type::v3::Int32Range;
 use prost::{Message, Name};
 
-use super::filter::{FilterSettings, Logged};
+use super::filter::{FilterSettings, Logged, TcpChain};
 use super::http::{HttpChain, connection_manager};
-use super::proto::{address, any, cidr, duration, no, number, yes};
-use crate::model::{Protocol, Vip};
+use super::proto::{address, any, cidr, decided_by, duration, no, number, pipe, yes};
+use crate::model::{ConfigObject, Shared, Vip};
 
 /// Everything a listener depends on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -30,8 +31,10 @@ pub struct ListenerInputs {
     /// Its name.
     pub name: String,
     /// Where it listens.
-    pub address: String,
-    /// Where it listens.
+    pub bind: Bind,
+    /// Addresses of other families where it listens too.
+    pub also: Vec<IpAddr>,
+    /// Where it listens; 0 for Unix sockets.
     pub port: u16,
     /// How connections reach it.
     pub role: ListenerRole,
@@ -41,6 +44,15 @@ pub struct ListenerInputs {
     pub detection_timeout: Duration,
     /// What its filters say alike.
     pub filters: Arc<FilterSettings>,
+}
+
+/// Where a listener listens.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Bind {
+    /// At an address.
+    Ip(IpAddr),
+    /// At a Unix domain socket with this path.
+    Unix(String),
 }
 
 /// How connections reach a listener.
@@ -54,6 +66,8 @@ pub enum ListenerRole {
     VirtualOutbound(Source),
     /// iptables redirects everything inbound here.
     VirtualInbound(Source),
+    /// Clients of the workload connect to it themselves.
+    BoundInbound,
 }
 
 /// Which source address the other side sees.
@@ -74,6 +88,8 @@ pub struct Chain {
     pub matches: ChainMatch,
     /// What it does with them.
     pub then: Then,
+    /// The object that decided so, where it is not the service alone.
+    pub decided_by: Option<Shared<ConfigObject>>,
 }
 
 /// Which connections a chain takes. Two chains with equal matches cannot be in one listener.
@@ -107,19 +123,15 @@ pub enum Then {
     /// Reads requests.
     Http(HttpChain),
     /// Passes bytes on.
-    Tcp {
-        /// To this cluster.
-        cluster: String,
-        /// What they are said to be.
-        protocol: Protocol,
-    },
+    Tcp(TcpChain),
 }
 
 /// A listener.
 pub fn listener(inputs: &ListenerInputs) -> Listener {
     let base = Listener {
         name: inputs.name.clone(),
-        address: address(&inputs.address, inputs.port),
+        address: inputs.bind.to_proto(inputs.port),
+        additional_addresses: inputs.also.iter().map(|ip| additional(*ip, inputs.port)).collect(),
         listener_filters_timeout: duration(inputs.detection_timeout),
         continue_on_listener_filters_timeout: true,
         traffic_direction: TrafficDirection::Outbound.into(),
@@ -141,7 +153,14 @@ pub fn listener(inputs: &ListenerInputs) -> Listener {
         },
         ListenerRole::VirtualInbound(source) => Listener {
             transparent: transparent(source),
-            listener_filters: inbound_filters(&inputs.chains, source),
+            listener_filters: redirected(source).chain(inbound_filters(&inputs.chains)).collect(),
+            filter_chains: chains(inputs),
+            access_log: inputs.filters.access_log(Logged::Unmatched),
+            traffic_direction: TrafficDirection::Inbound.into(),
+            ..base
+        },
+        ListenerRole::BoundInbound => Listener {
+            listener_filters: inbound_filters(&inputs.chains),
             filter_chains: chains(inputs),
             access_log: inputs.filters.access_log(Logged::Unmatched),
             traffic_direction: TrafficDirection::Inbound.into(),
@@ -191,13 +210,56 @@ fn with_default(listener: Listener, inputs: &ListenerInputs) -> Listener {
 fn filter_chain(chain: &Chain, filters: &FilterSettings) -> FilterChain {
     FilterChain {
         name: chain.name.clone(),
+        metadata: chain.decided_by.as_deref().map(decided_by),
         filter_chain_match: Some(chain.matches.to_proto())
             .filter(|matches| *matches != FilterChainMatch::default()),
         filters: match &chain.then {
             Then::Http(http) => vec![connection_manager(http, filters)],
-            Then::Tcp { cluster, protocol } => filters.tcp(cluster, *protocol),
+            Then::Tcp(tcp) => filters.tcp(tcp),
         },
         ..FilterChain::default()
+    }
+}
+
+fn additional(ip: IpAddr, port: u16) -> AdditionalAddress {
+    AdditionalAddress { address: address(&ip.to_string(), port), ..AdditionalAddress::default() }
+}
+
+// === impl Bind ===
+
+impl Bind {
+    /// As `Sidecar`s and `Gateway`s write it: an IP address or `unix:///path`.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text.strip_prefix("unix://") {
+            Some(path) => Some(Self::Unix(path.to_owned())),
+            None => text.parse().ok().map(Self::Ip),
+        }
+    }
+
+    /// Whether it is every address of a family.
+    pub const fn is_everywhere(&self) -> bool {
+        matches!(self, Self::Ip(ip) if ip.is_unspecified())
+    }
+
+    /// Name of a listener there.
+    pub fn listener(&self, port: u16) -> String {
+        match self {
+            Self::Ip(ip) => format!("{ip}_{port}"),
+            Self::Unix(path) => format!("unix://{path}"),
+        }
+    }
+
+    fn to_proto(&self, port: u16) -> Option<Address> {
+        match self {
+            Self::Ip(ip) => address(&ip.to_string(), port),
+            Self::Unix(path) => pipe(path),
+        }
+    }
+}
+
+impl From<IpAddr> for Bind {
+    fn from(ip: IpAddr) -> Self {
+        Self::Ip(ip)
     }
 }
 
@@ -245,13 +307,17 @@ impl ChainMatch {
 
 // === listener filters ===
 
-fn inbound_filters(chains: &[Chain], source: Source) -> Vec<ListenerFilter> {
-    let mut filters = vec![listener_filter("envoy.filters.listener.original_dst", &OriginalDst {})];
-    if source == Source::Client {
-        // The mark by which iptables rules know the proxy's own connections.
-        let keep = OriginalSrc { mark: 1337, ..OriginalSrc::default() };
-        filters.push(listener_filter("envoy.filters.listener.original_src", &keep));
-    }
+/// What tells where a redirected connection was going, and where from.
+fn redirected(source: Source) -> impl Iterator<Item = ListenerFilter> {
+    // The mark by which iptables rules know the proxy's own connections.
+    let keep = OriginalSrc { mark: 1337, ..OriginalSrc::default() };
+    let source =
+        (source == Source::Client).then(|| listener_filter("envoy.filters.listener.original_src", &keep));
+    [listener_filter("envoy.filters.listener.original_dst", &OriginalDst {})].into_iter().chain(source)
+}
+
+fn inbound_filters(chains: &[Chain]) -> Vec<ListenerFilter> {
+    let mut filters = Vec::new();
     let mut sniffed: BTreeMap<u16, bool> = BTreeMap::new();
     for chain in chains {
         *sniffed.entry(chain.matches.port).or_default() |= chain.matches.speaks == Speaks::PlainHttp;

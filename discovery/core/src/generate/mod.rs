@@ -28,6 +28,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 pub use report::{Reason, Rejected, Report};
 
 use crate::model::Proxy;
+use listener::Bind;
 
 /// Address families a proxy has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -67,6 +68,16 @@ impl Families {
             Self::V4 | Self::Both => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             Self::V6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         }
+    }
+
+    /// Where else a listener at an address listens: everywhere is everywhere in both families, and loopback is both.
+    pub fn beside(self, bind: &Bind) -> Vec<IpAddr> {
+        let second = match bind {
+            Bind::Ip(ip) if *ip == self.wildcard() => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            Bind::Ip(ip) if *ip == self.loopback() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+            Bind::Ip(_) | Bind::Unix(_) => return Vec::new(),
+        };
+        if self == Self::Both { vec![second] } else { Vec::new() }
     }
 
     /// The loopback address of the first family.

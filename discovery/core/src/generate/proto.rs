@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use pilot_proto::envoy::config::core::v3::{
-    Address, AggregatedConfigSource, ApiVersion, CidrRange, ConfigSource, Pipe, SocketAddress,
+    Address, AggregatedConfigSource, ApiVersion, CidrRange, ConfigSource, Metadata, Pipe, SocketAddress,
     TypedExtensionConfig, address, config_source, socket_address,
 };
 use pilot_proto::google::protobuf::{
@@ -18,7 +18,7 @@ use pilot_proto::google::protobuf::{
 };
 use prost::{Message, Name};
 
-use crate::model::Vip;
+use crate::model::{ConfigObject, Kind as ConfigKind, Vip};
 
 pub(super) fn duration(duration: Duration) -> Option<protobuf::Duration> {
     Some(pilot_proto::duration::to_proto(duration))
@@ -89,6 +89,15 @@ pub(super) fn ads() -> Option<ConfigSource> {
         config_source_specifier: Some(config_source::ConfigSourceSpecifier::Ads(AggregatedConfigSource {})),
         ..ConfigSource::default()
     })
+}
+
+/// Names the object that decided, as Istio's metadata does.
+pub(super) fn decided_by(decider: &ConfigObject) -> Metadata {
+    let (kind, meta) = (decider.spec.kind(), &decider.meta);
+    let group = if kind == ConfigKind::Telemetry { "telemetry.istio.io" } else { "networking.istio.io" };
+    let path = format!("/apis/{group}/v1/namespaces/{}/{}/{}", meta.namespace, kind.resource(), meta.name);
+    let istio = object([("config", string(&path))]);
+    Metadata { filter_metadata: [("istio".to_owned(), istio)].into(), ..Metadata::default() }
 }
 
 pub(super) fn string(text: &str) -> Value {

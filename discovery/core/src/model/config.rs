@@ -62,6 +62,25 @@ impl Kind {
     }
 }
 
+impl Kind {
+    /// As paths of Istio's metadata spell it: `virtual-service`.
+    pub const fn resource(self) -> &'static str {
+        match self {
+            Self::ServiceEntry => "service-entry",
+            Self::WorkloadEntry => "workload-entry",
+            Self::WorkloadGroup => "workload-group",
+            Self::VirtualService => "virtual-service",
+            Self::DestinationRule => "destination-rule",
+            Self::Gateway => "gateway",
+            Self::Sidecar => "sidecar",
+            Self::EnvoyFilter => "envoy-filter",
+            Self::ProxyConfig => "proxy-config",
+            Self::Telemetry => "telemetry",
+            Self::Endpoints | Self::MeshConfig | Self::Proxy => self.as_str(),
+        }
+    }
+}
+
 /// Names one thing that can change. For services and endpoints the name is the host name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConfigKey {

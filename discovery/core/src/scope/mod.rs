@@ -150,7 +150,7 @@ impl Visible {
 
 impl Scope {
     /// What proxies with this key see in a snapshot. What is as it was in the scope `before` is the same value.
-    pub fn of(push: &PushContext, key: ScopeKey, before: Option<&Self>) -> Arc<Self> {
+    pub fn of(push: &PushContext, key: ScopeKey, before: Option<&Arc<Self>>) -> Arc<Self> {
         let sidecar = sidecar(push, &key);
         let spec = sidecar.as_ref().and_then(|object| spec_of(object));
         let listeners = spec.map(|spec| spec.egress.as_slice()).unwrap_or_default();
@@ -178,10 +178,21 @@ impl Scope {
         let only = |holds: fn(&Service) -> bool| -> Arc<[Visible]> {
             services.iter().filter(|seen| holds(&seen.service)).cloned().collect()
         };
+        let gateways = gateways(push, &key);
+        let unknown = Unknown::of(spec, push, &key);
+        if let Some(before) = before
+            && before.services == services
+            && Arc::ptr_eq(&before.egress, &egress)
+            && before.gateways == gateways
+            && before.unknown == unknown
+            && before.sidecar == sidecar
+        {
+            return before.clone();
+        }
         Arc::new(Self {
             egress,
-            gateways: gateways(push, &key),
-            unknown: Unknown::of(spec, &push.mesh),
+            gateways,
+            unknown,
             resolved_by_dns: only(|service| {
                 matches!(service.resolution, Resolution::Dns | Resolution::DnsRoundRobin)
             }),
@@ -261,15 +272,18 @@ impl Scope {
 // === impl Unknown ===
 
 impl Unknown {
-    fn of(sidecar: Option<&Sidecar>, mesh: &MeshConfig) -> Self {
+    fn of(sidecar: Option<&Sidecar>, push: &PushContext, key: &ScopeKey) -> Self {
         match sidecar.and_then(|spec| spec.outbound_traffic_policy.as_ref()) {
-            None => Self { mode: mesh.outbound_traffic_policy.mode, proxy: None },
+            None => Self { mode: push.mesh.outbound_traffic_policy.mode, proxy: None },
             Some(policy) => Self {
                 mode: match policy.mode {
                     SidecarMode::RegistryOnly => OutboundTrafficMode::RegistryOnly,
                     SidecarMode::AllowAny => OutboundTrafficMode::AllowAny,
                 },
-                proxy: policy.egress_proxy.clone(),
+                proxy: policy.egress_proxy.clone().map(|proxy| Destination {
+                    host: Hostname::completed(&proxy.host, &key.namespace, &push.domain_suffix).to_string(),
+                    ..proxy
+                }),
             },
         }
     }

@@ -1,13 +1,12 @@
-//! What a listener does with the connections of one service.
+//! What a listener does with what it can read, and with what nobody wants.
 
-use super::ListenerSettings;
 use super::place::{Place, Whose};
-use crate::generate::cluster::{BLACK_HOLE, PASSTHROUGH};
+use super::{ListenerSettings, Spot};
+use crate::generate::filter::TcpChain;
 use crate::generate::http::{HttpChain, Requests, Routes};
-use crate::generate::listener::{Chain, ChainMatch, Speaks, Then};
-use crate::model::{ClusterName, Protocol, ServicePort};
+use crate::generate::listener::{Bind, Chain, ChainMatch, Speaks, Then};
+use crate::model::Protocol;
 use crate::scope::Visible;
-use pilot_proto::mesh::OutboundTrafficMode;
 
 /// How a port is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,54 +18,31 @@ pub(super) enum Reading {
 
 /// Where what no service wants goes.
 pub(super) fn fallback(settings: &ListenerSettings) -> Chain {
-    let cluster = match settings.unknown {
-        OutboundTrafficMode::AllowAny => PASSTHROUGH,
-        OutboundTrafficMode::RegistryOnly => BLACK_HOLE,
-    };
     Chain {
         name: "PassthroughFilterChain".into(),
         matches: ChainMatch::default(),
-        then: Then::Tcp { cluster: cluster.into(), protocol: Protocol::Tcp },
+        then: Then::Tcp(TcpChain::to(&*settings.unknown, Protocol::Tcp)),
+        decided_by: None,
     }
 }
 
-pub(super) fn tcp_chain(seen: &Visible, port: &ServicePort, place: &Place) -> Chain {
-    let host = &seen.service.hostname;
-    let tls = matches!(port.protocol, Protocol::Https | Protocol::Tls);
-    // On an address that others use too, the name a TLS client asks for tells whom it wants.
-    let mut server_names: Vec<String> = match place.whose {
-        Whose::Everyones if tls => {
-            std::iter::once(host).chain(seen.aliases.iter()).map(ToString::to_string).collect()
-        }
-        _ => Vec::new(),
-    };
-    server_names.retain(|name| name != "*");
-    server_names.sort();
-    Chain {
-        name: String::new(),
-        matches: ChainMatch { networks: place.networks.clone(), server_names, ..ChainMatch::default() },
-        then: Then::Tcp {
-            cluster: ClusterName::outbound(port.port, host).to_string(),
-            protocol: port.protocol,
-        },
-    }
-}
-
-pub(super) fn http_chain(listener: &str, seen: &Visible, port: &ServicePort, place: &Place) -> Chain {
-    let routes = match place.whose {
-        Whose::Everyones => port.port.to_string(),
-        Whose::Services | Whose::Members => format!("{}:{}", seen.service.hostname, port.port),
+pub(super) fn http_chain(seen: &Visible, spot: &Spot<'_>, place: &Place) -> Chain {
+    let routes = match (&place.bind, place.whose) {
+        (bind @ Bind::Unix(_), _) => bind.listener(spot.number),
+        (_, Whose::Everyones) => spot.number.to_string(),
+        (_, Whose::Services | Whose::Members) => format!("{}:{}", seen.service.hostname, spot.number),
     };
     Chain {
         name: String::new(),
         matches: ChainMatch { speaks: Speaks::PlainHttp, ..ChainMatch::default() },
         then: Then::Http(HttpChain {
-            stat_prefix: format!("outbound_{listener};"),
+            stat_prefix: format!("outbound_{};", place.bind.listener(spot.number)),
             routes: Routes::Discovered(routes),
             // Only gRPC-Web changes how requests are read, and all services of the listener are read alike.
-            protocol: if port.protocol == Protocol::GrpcWeb { Protocol::GrpcWeb } else { Protocol::Http },
-            requests: Requests::ToOrigin,
+            protocol: if spot.protocol == Protocol::GrpcWeb { Protocol::GrpcWeb } else { Protocol::Http },
+            requests: if spot.egress.is_http_proxy() { Requests::ToProxy } else { Requests::ToOrigin },
         }),
+        decided_by: None,
     }
 }
 
