@@ -37,8 +37,10 @@ const FEW: usize = 8;
 
 impl View<'_> {
     pub(super) fn listeners(self) -> Generated {
-        if self.proxy.node_type() != NodeType::Sidecar {
-            return Generated::default();
+        match self.proxy.node_type() {
+            NodeType::Sidecar => {}
+            NodeType::Router => return self.gateway_listeners(),
+            _ => return Generated::default(),
         }
         let targets = self.push.service_targets(self.proxy);
         let mesh = &self.push.mesh;
@@ -69,7 +71,7 @@ impl View<'_> {
         generated
     }
 
-    fn listener(self, inputs: &Arc<ListenerInputs>) -> Made {
+    pub(super) fn listener(self, inputs: &Arc<ListenerInputs>) -> Made {
         self.cache
             .listeners
             .get(inputs, |inputs| Made::run(&inputs.name, || (Some(listener(inputs)), Vec::new())))

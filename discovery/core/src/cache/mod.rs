@@ -5,6 +5,7 @@
 
 mod clusters;
 mod envoy;
+mod gateway;
 mod grpc;
 mod memo;
 mod origin;
@@ -23,6 +24,7 @@ pub use origin::origins;
 
 use crate::generate::cluster::ClusterInputs;
 use crate::generate::endpoint::AssignmentInputs;
+use crate::generate::gateway::GatewayInputs;
 use crate::generate::grpc::GrpcListener;
 use crate::generate::listener::ListenerInputs;
 use crate::generate::outbound::PlanInputs;
@@ -46,6 +48,7 @@ pub struct Cache {
     routes: Memo<RouteInputs, Made>,
     grpc_listeners: Memo<GrpcListener, Made>,
     named: Memo<Named, Generated>,
+    gateways: Memo<GatewayInputs, Arc<Set>>,
 }
 
 /// The resources of one type for one proxy.
@@ -123,6 +126,7 @@ impl Cache {
             routes: Memo::new(entries),
             grpc_listeners: Memo::new(entries),
             named: Memo::new(sets),
+            gateways: Memo::new(sets),
         }
     }
 
@@ -144,6 +148,7 @@ impl Cache {
         self.cluster_sets.forget_unused();
         self.plans.forget_unused();
         self.named.forget_unused();
+        self.gateways.forget_unused();
         self.clusters.forget_unused();
         self.assignments.forget_unused();
         self.listeners.forget_unused();
@@ -161,6 +166,7 @@ impl Cache {
         self.routes.clear();
         self.grpc_listeners.clear();
         self.named.clear();
+        self.gateways.clear();
     }
 
     /// Name and bytes of every resource that is remembered, by type, in no order; a name once for each version of it.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use pilot_proto::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::ForwardClientCertDetails;
 use pilot_proto::mesh::{MeshConfig, OutboundTrafficMode};
 use pilot_proto::node::InterceptionMode;
 use serde_json::Value;
@@ -10,6 +11,7 @@ use serde_json::Value;
 use crate::generate::Families;
 use crate::generate::cluster::{BLACK_HOLE, PASSTHROUGH};
 use crate::generate::filter::FilterSettings;
+use crate::generate::http::Edge;
 use crate::generate::listener::Source;
 use crate::generate::outbound::{Capture, ListenerSettings, LowPorts};
 use crate::model::{ClusterName, Proxy};
@@ -57,6 +59,22 @@ pub(super) fn unknown(scope: &Scope) -> Arc<str> {
             ClusterName { subset: proxy.subset.clone(), ..cluster }.to_string().into()
         }
     }
+}
+
+/// What stands in front of a gateway.
+pub(super) fn edge(mesh: &MeshConfig, proxy: &Proxy) -> Edge {
+    let of = |config: Option<&Value>| config?.get("gatewayTopology").cloned();
+    let own = of(proxy.metadata.proxy_config.as_ref()).or_else(|| of(Some(&mesh.default_config)));
+    let field = |name: &str| own.as_ref().and_then(|topology| topology.get(name));
+    let hops = field("numTrustedProxies").and_then(Value::as_u64).and_then(|hops| hops.try_into().ok());
+    let client_cert = match field("forwardClientCertDetails").and_then(Value::as_str) {
+        Some("SANITIZE") => ForwardClientCertDetails::Sanitize,
+        Some("FORWARD_ONLY") => ForwardClientCertDetails::ForwardOnly,
+        Some("APPEND_FORWARD") => ForwardClientCertDetails::AppendForward,
+        Some("ALWAYS_FORWARD_ONLY") => ForwardClientCertDetails::AlwaysForwardOnly,
+        _ => ForwardClientCertDetails::SanitizeSet,
+    };
+    Edge { trusted_proxies: hops.unwrap_or_default(), client_cert }
 }
 
 /// Where the proxy serves applications that are told to use one.

@@ -22,7 +22,7 @@ use pilot_proto::google::protobuf::BoolValue;
 use prost::{Message, Name};
 
 use super::filter::{FilterSettings, Http10, Logged, network_filter};
-use super::proto::{ads, any, duration, no, yes};
+use super::proto::{ads, any, duration, yes};
 use super::route::{InboundRoute, inbound_route};
 use crate::model::Protocol;
 
@@ -37,6 +37,17 @@ pub struct HttpChain {
     pub protocol: Protocol,
     /// How clients name what they want.
     pub requests: Requests,
+    /// What stands in front of a gateway; `None`: it is none.
+    pub edge: Option<Edge>,
+}
+
+/// What stands in front of a gateway (`gatewayTopology` of its `ProxyConfig`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Edge {
+    /// Trusted proxies between the client and the gateway.
+    pub trusted_proxies: u32,
+    /// What becomes of `x-forwarded-client-cert`.
+    pub client_cert: ForwardClientCertDetails,
 }
 
 /// Where routes come from.
@@ -69,6 +80,15 @@ pub(super) fn connection_manager(chain: &HttpChain, settings: &FilterSettings) -
         }
     };
     let inbound = direction == TrafficDirection::Inbound;
+    let client_cert = match chain.edge {
+        Some(edge) => edge.client_cert,
+        None if inbound => ForwardClientCertDetails::AppendForward,
+        None => ForwardClientCertDetails::Sanitize,
+    };
+    let tells = matches!(
+        client_cert,
+        ForwardClientCertDetails::AppendForward | ForwardClientCertDetails::SanitizeSet
+    );
     let http1 = Http1ProtocolOptions {
         allow_absolute_url: (chain.requests == Requests::ToProxy).then_some(BoolValue { value: true }),
         accept_http_10: settings.http10 == Http10::Accepted,
@@ -88,7 +108,8 @@ pub(super) fn connection_manager(chain: &HttpChain, settings: &FilterSettings) -
         http2_protocol_options: (inbound && chain.protocol.is_http2()).then(Http2ProtocolOptions::default),
         // Long polls and streams are idle by design; who wants a limit sets a timeout on the route.
         stream_idle_timeout: duration(Duration::ZERO),
-        use_remote_address: no(),
+        use_remote_address: Some(BoolValue { value: chain.edge.is_some() }),
+        xff_num_trusted_hops: chain.edge.map_or(0, |edge| edge.trusted_proxies),
         proxy_100_continue: true,
         upgrade_configs: vec![UpgradeConfig { upgrade_type: "websocket".into(), ..UpgradeConfig::default() }],
         normalize_path: yes(),
@@ -98,15 +119,13 @@ pub(super) fn connection_manager(chain: &HttpChain, settings: &FilterSettings) -
                 ..UuidRequestIdConfig::default()
             }),
         }),
-        forward_client_cert_details: if inbound {
-            ForwardClientCertDetails::AppendForward.into()
-        } else {
-            ForwardClientCertDetails::Sanitize.into()
-        },
-        set_current_client_cert_details: inbound.then(|| SetCurrentClientCertDetails {
+        forward_client_cert_details: client_cert.into(),
+        set_current_client_cert_details: tells.then(|| SetCurrentClientCertDetails {
             subject: yes(),
             dns: true,
             uri: true,
+            // The workload behind a gateway sees the certificate no other way.
+            cert: chain.edge.is_some(),
             ..SetCurrentClientCertDetails::default()
         }),
         ..HttpConnectionManager::default()

@@ -171,6 +171,7 @@ pub fn virtual_inbound(
         name: "virtualInbound-blackhole".into(),
         matches: ChainMatch { port, ..ChainMatch::default() },
         then: Then::Tcp(TcpChain::to(BLACK_HOLE, Protocol::Tcp)),
+        tls: None,
         decided_by: None,
     }];
     chains.extend(undeclared());
@@ -238,7 +239,9 @@ fn http(port: u16, speaks: Speaks, route: InboundRoute, stat_prefix: String) -> 
             protocol: route.protocol,
             routes: Routes::Inbound(route),
             requests: Requests::ToOrigin,
+            edge: None,
         }),
+        tls: None,
         decided_by: None,
     }
 }
@@ -248,6 +251,7 @@ fn tcp(port: u16, route: &InboundRoute) -> Chain {
         name: String::new(),
         matches: ChainMatch { port, speaks: Speaks::Plain, ..ChainMatch::default() },
         then: Then::Tcp(TcpChain::to(route.cluster.clone(), route.protocol)),
+        tls: None,
         decided_by: None,
     }
 }

@@ -23,6 +23,7 @@ use prost::{Message, Name};
 use super::filter::{FilterSettings, Logged, TcpChain};
 use super::http::{HttpChain, connection_manager};
 use super::proto::{address, any, cidr, decided_by, duration, no, number, pipe, yes};
+use super::tls::Termination;
 use crate::model::{ConfigObject, Shared, Vip};
 
 /// Everything a listener depends on.
@@ -68,6 +69,8 @@ pub enum ListenerRole {
     VirtualInbound(Source),
     /// Clients of the workload connect to it themselves.
     BoundInbound,
+    /// Clients from outside of the mesh connect to it.
+    Gateway,
 }
 
 /// Which source address the other side sees.
@@ -88,6 +91,8 @@ pub struct Chain {
     pub matches: ChainMatch,
     /// What it does with them.
     pub then: Then,
+    /// How TLS ends here; `None`: it does not.
+    pub tls: Option<Arc<Termination>>,
     /// The object that decided so, where it is not the service alone.
     pub decided_by: Option<Shared<ConfigObject>>,
 }
@@ -115,6 +120,8 @@ pub enum Speaks {
     PlainHttp,
     /// Anything in plaintext.
     Plain,
+    /// The mesh's own mutual TLS, by the protocols that only its proxies offer.
+    MeshTls,
 }
 
 /// What a chain does with a connection.
@@ -125,6 +132,9 @@ pub enum Then {
     /// Passes bytes on.
     Tcp(TcpChain),
 }
+
+/// How long a handshake may take: slow ones are an attack on memory.
+const HANDSHAKE: Duration = Duration::from_secs(15);
 
 /// A listener.
 pub fn listener(inputs: &ListenerInputs) -> Listener {
@@ -166,6 +176,19 @@ pub fn listener(inputs: &ListenerInputs) -> Listener {
             traffic_direction: TrafficDirection::Inbound.into(),
             ..base
         },
+        ListenerRole::Gateway => {
+            let tls = |chain: &Chain| chain.tls.is_some() || !chain.matches.server_names.is_empty();
+            let inspected = inputs.chains.iter().any(tls);
+            Listener {
+                listener_filters: inspected.then(tls_inspector).into_iter().collect(),
+                filter_chains: chains(inputs),
+                access_log: inputs.filters.access_log(Logged::Unmatched),
+                // Envoy's own limit, 15 s, keeps slow handshakes from piling up.
+                listener_filters_timeout: None,
+                continue_on_listener_filters_timeout: false,
+                ..base
+            }
+        }
     }
 }
 
@@ -217,6 +240,8 @@ fn filter_chain(chain: &Chain, filters: &FilterSettings) -> FilterChain {
             Then::Http(http) => vec![connection_manager(http, filters)],
             Then::Tcp(tcp) => filters.tcp(tcp),
         },
+        transport_socket: chain.tls.as_deref().map(Termination::socket),
+        transport_socket_connect_timeout: chain.tls.as_ref().and_then(|_| duration(HANDSHAKE)),
         ..FilterChain::default()
     }
 }
@@ -293,6 +318,9 @@ impl ChainMatch {
             Speaks::Anything => ("", &[]),
             Speaks::PlainHttp => ("raw_buffer", &["http/1.1", "h2c"]),
             Speaks::Plain => ("raw_buffer", &[]),
+            Speaks::MeshTls => {
+                ("", &["istio-peer-exchange", "istio", "istio-http/1.0", "istio-http/1.1", "istio-h2"])
+            }
         };
         FilterChainMatch {
             destination_port: Some(self.port).filter(|port| *port != 0).and_then(|port| number(port.into())),

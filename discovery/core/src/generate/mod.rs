@@ -14,14 +14,17 @@ pub mod cluster;
 mod domains;
 pub mod endpoint;
 pub mod filter;
+pub mod gateway;
 pub mod grpc;
 pub mod http;
 pub mod inbound;
+mod l4;
 pub mod listener;
 pub mod outbound;
 mod proto;
 mod report;
 pub mod route;
+pub mod tls;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

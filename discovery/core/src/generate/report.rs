@@ -53,6 +53,13 @@ pub enum Reason {
     HostnameEndpoint,
     /// Another, older service already has this domain on this port.
     DuplicateDomain,
+    /// An older `Gateway` serves something else at this port.
+    PortTaken {
+        /// Who has it.
+        existing: Hostname,
+    },
+    /// A server of TLS that says nothing of it.
+    NoCertificate,
     /// The generator failed; a defect of ours.
     Panicked,
 }
@@ -85,6 +92,7 @@ impl Reason {
             Self::InboundProtocol { .. } => Some("pilot_conflict_inbound_listener"),
             Self::NoEndpoints => Some("pilot_dns_cluster_without_endpoints"),
             Self::DuplicateDomain => Some("pilot_vservice_dup_domain"),
+            Self::PortTaken { .. } | Self::NoCertificate => Some("pilot_total_rejected_configs"),
             Self::ServerFirst { .. }
             | Self::ReservedPort
             | Self::PrivilegedPort
@@ -115,6 +123,8 @@ impl fmt::Display for Reason {
             Self::NoEndpoints => f.write_str("there is no address to resolve"),
             Self::HostnameEndpoint => f.write_str("a host name is no address outside a DNS service"),
             Self::DuplicateDomain => f.write_str("an older service has this domain"),
+            Self::PortTaken { existing } => write!(f, "{existing} is older and serves something else there"),
+            Self::NoCertificate => f.write_str("the server says nothing of its TLS"),
             Self::Panicked => f.write_str("the generator failed"),
         }
     }

@@ -136,6 +136,11 @@ impl ClusterName {
         Self { direction: Direction::Outbound, port, subset: String::new(), host: host.to_string() }
     }
 
+    /// As SNI spells it, which may hold no `|`: `outbound_.9080_.v1_.reviews.default.svc.cluster.local`.
+    pub fn sni(&self) -> String {
+        format!("{}_.{}_.{}_.{}", self.direction.as_str(), self.port, self.subset, self.host)
+    }
+
     /// `inbound|<target port>||`.
     pub fn inbound(target_port: u16) -> Self {
         Self { direction: Direction::Inbound, port: target_port, subset: String::new(), host: String::new() }

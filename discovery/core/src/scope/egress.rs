@@ -10,7 +10,7 @@ use super::aliases::aliases;
 use super::imports::Imports;
 use super::{ScopeKey, Visible, exported_to, preference};
 use crate::api::sidecar::{CaptureMode, EgressListener, SidecarPort};
-use crate::model::{ExportTo, Hostname, Protocol, Resolution, Service, Shared};
+use crate::model::{ExportTo, Hostname, Namespace, Protocol, Resolution, Service, Shared};
 use crate::push::PushContext;
 use crate::push::Routing;
 use crate::push::context::MESH;
@@ -220,18 +220,26 @@ impl Egress {
     }
 }
 
-/// The rules for sidecars of a namespace that the imports let through. Those that are for it alone come first, then those
-/// for it and some others, then those for everybody.
+/// The rules for sidecars of a namespace that the imports let through.
 fn routings(push: &PushContext, key: &ScopeKey, imports: &Imports) -> Arc<[Shared<Routing>]> {
-    let mut found: Vec<&Shared<Routing>> = push
+    let found = push
         .routings
         .iter()
         .filter(|routing| routing.is_for(MESH) && routing.is_visible_from(&key.namespace))
-        .filter(|routing| routing.hosts.iter().any(|host| imports.rules_for(&routing.namespace, host)))
-        .collect();
+        .filter(|routing| routing.hosts.iter().any(|host| imports.rules_for(&routing.namespace, host)));
+    ordered(found, &key.namespace)
+}
+
+/// Rules in the order in which they count for proxies of a namespace: those that are for it alone, those for it and some
+/// others, those for everybody; the oldest first.
+pub(super) fn ordered<'a>(
+    routings: impl Iterator<Item = &'a Shared<Routing>>,
+    namespace: &Namespace,
+) -> Arc<[Shared<Routing>]> {
+    let mut found: Vec<&Shared<Routing>> = routings.collect();
     found.sort_by_key(|routing| {
         let public = routing.export_to.is_empty() || routing.export_to.contains(&ExportTo::Public);
-        let near = match (public, routing.namespace == key.namespace) {
+        let near = match (public, routing.namespace == *namespace) {
             (true, _) => 2,
             (false, false) => 1,
             (false, true) => 0,

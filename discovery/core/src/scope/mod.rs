@@ -32,7 +32,7 @@ use crate::model::{
     ConfigObject, ConfigSpec, ExportTo, Hostname, Kind, Labels, Namespace, Proxy, Registry, Resolution,
     Service, ServicePort, Shared,
 };
-use crate::push::{PushContext, Rule};
+use crate::push::{PushContext, Routing, Rule};
 
 /// Proxies with the same key see the same.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -52,6 +52,7 @@ pub struct Scope {
     sidecar: Option<Shared<ConfigObject>>,
     egress: Arc<[Egress]>,
     gateways: Arc<[Shared<ConfigObject>]>,
+    gateway_routings: Arc<[Shared<Routing>]>,
     unknown: Unknown,
     services: Shared<[Visible]>,
     resolved_by_dns: Arc<[Visible]>,
@@ -179,11 +180,13 @@ impl Scope {
             services.iter().filter(|seen| holds(&seen.service)).cloned().collect()
         };
         let gateways = gateways(push, &key);
+        let gateway_routings = gateway_routings(push, &key, &gateways);
         let unknown = Unknown::of(spec, push, &key);
         if let Some(before) = before
             && before.services == services
             && Arc::ptr_eq(&before.egress, &egress)
             && before.gateways == gateways
+            && before.gateway_routings == gateway_routings
             && before.unknown == unknown
             && before.sidecar == sidecar
         {
@@ -192,6 +195,7 @@ impl Scope {
         Arc::new(Self {
             egress,
             gateways,
+            gateway_routings,
             unknown,
             resolved_by_dns: only(|service| {
                 matches!(service.resolution, Resolution::Dns | Resolution::DnsRoundRobin)
@@ -236,6 +240,11 @@ impl Scope {
     /// The `Gateway`s that a gateway serves, the one that counts first.
     pub const fn gateways(&self) -> &Arc<[Shared<ConfigObject>]> {
         &self.gateways
+    }
+
+    /// The rules for them, those that count first at the front.
+    pub const fn gateway_routings(&self) -> &Arc<[Shared<Routing>]> {
+        &self.gateway_routings
     }
 
     /// What happens to traffic to hosts that nobody declared.
@@ -331,6 +340,22 @@ fn gateways(push: &PushContext, key: &ScopeKey) -> Arc<[Shared<ConfigObject>]> {
     let mut found: Vec<&Arc<ConfigObject>> = push.configs_of(Kind::Gateway).filter(selects).collect();
     found.sort_by_key(|object| (object.meta.created, &object.meta.name, &object.meta.namespace));
     found.into_iter().map(|object| object.clone().into()).collect()
+}
+
+/// The rules for some `Gateway`s.
+fn gateway_routings(
+    push: &PushContext,
+    key: &ScopeKey,
+    gateways: &[Shared<ConfigObject>],
+) -> Arc<[Shared<Routing>]> {
+    let names: BTreeSet<String> =
+        gateways.iter().map(|gateway| format!("{}/{}", gateway.meta.namespace, gateway.meta.name)).collect();
+    if names.is_empty() {
+        return Arc::default();
+    }
+    let bound =
+        push.routings.iter().filter(|routing| routing.gateways.iter().any(|name| names.contains(name)));
+    egress::ordered(bound.filter(|routing| routing.is_visible_from(&key.namespace)), &key.namespace)
 }
 
 /// The services of all egress listeners, and those that their rules send to. Whoever is named wins over who is implied.

@@ -22,6 +22,7 @@ pub(super) fn fallback(settings: &ListenerSettings) -> Chain {
         name: "PassthroughFilterChain".into(),
         matches: ChainMatch::default(),
         then: Then::Tcp(TcpChain::to(&*settings.unknown, Protocol::Tcp)),
+        tls: None,
         decided_by: None,
     }
 }
@@ -41,7 +42,9 @@ pub(super) fn http_chain(seen: &Visible, spot: &Spot<'_>, place: &Place) -> Chai
             // Only gRPC-Web changes how requests are read, and all services of the listener are read alike.
             protocol: if spot.protocol == Protocol::GrpcWeb { Protocol::GrpcWeb } else { Protocol::Http },
             requests: if spot.egress.is_http_proxy() { Requests::ToProxy } else { Requests::ToOrigin },
+            edge: None,
         }),
+        tls: None,
         decided_by: None,
     }
 }

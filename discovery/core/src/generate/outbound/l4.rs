@@ -7,15 +7,14 @@ use std::collections::BTreeSet;
 
 use super::Spot;
 use super::place::{Place, Whose};
-use crate::api::destination_rule::{ConsistentHash, LoadBalancer, TrafficPolicy};
 use crate::api::values::Map;
-use crate::api::virtual_service::{Destination, RouteDestination};
-use crate::generate::filter::{ConnectionHash, TcpChain};
+use crate::api::virtual_service::RouteDestination;
+use crate::generate::l4::L4;
 use crate::generate::listener::{Chain, ChainMatch, Then};
 use crate::generate::proto::masked;
-use crate::model::{ClusterName, Hostname, Protocol, Shared, Vip};
+use crate::model::{Protocol, Shared, Vip};
+use crate::push::Routing;
 use crate::push::context::MESH;
-use crate::push::{Routing, Rule};
 use crate::scope::{Scope, Visible};
 
 /// The chains of a service at a place.
@@ -146,95 +145,22 @@ impl Made<'_> {
     /// To the service itself.
     fn default(&self, server_names: Vec<String>) -> Chain {
         let networks = self.place.networks.clone();
-        let destination =
-            Destination { host: self.seen.service.hostname.to_string(), ..Destination::default() };
-        let (cluster, rule) = self.target(&destination);
         Chain {
             name: String::new(),
             matches: ChainMatch { networks, server_names, ..ChainMatch::default() },
-            then: Then::Tcp(self.to(vec![(cluster, 1)], None, rule, "")),
+            then: Then::Tcp(self.l4().service(self.seen)),
+            tls: None,
             decided_by: None,
         }
     }
 
-    /// To where a rule leads. The first destination's `DestinationRule` holds for all of them: connections are closed by a
-    /// listener, not by a cluster.
     fn chain(&self, matches: ChainMatch, routing: &Routing, routes: &[RouteDestination]) -> Option<Chain> {
-        let first = routes.first()?.destination.as_ref()?;
-        let (cluster, rule) = self.target(first);
-        let tcp = if routes.len() == 1 {
-            self.to(vec![(cluster, 1)], None, rule, &first.subset)
-        } else {
-            let share = |route: &RouteDestination| {
-                let weight = u32::try_from(route.weight).ok().filter(|weight| *weight > 0)?;
-                Some((self.target(route.destination.as_ref()?).0, weight))
-            };
-            let clusters: Vec<(String, u32)> = routes.iter().filter_map(share).collect();
-            let prefix = format!("{}.{}", routing.name, routing.namespace);
-            (!clusters.is_empty()).then(|| self.to(clusters, Some(prefix), rule, ""))?
-        };
-        Some(Chain {
-            name: String::new(),
-            matches,
-            then: Then::Tcp(tcp),
-            decided_by: routing.sources.first().cloned(),
-        })
+        let then = Then::Tcp(self.l4().routes(routing, routes)?);
+        let decided_by = routing.sources.first().cloned();
+        Some(Chain { name: String::new(), matches, then, tls: None, decided_by })
     }
 
-    fn to(
-        &self,
-        clusters: Vec<(String, u32)>,
-        stat_prefix: Option<String>,
-        rule: Option<Shared<Rule>>,
-        subset: &str,
-    ) -> TcpChain {
-        let policy = rule.as_ref().and_then(|rule| rule.traffic_policy.as_ref());
-        let pool =
-            policy.and_then(|policy| policy.connection_pool.as_ref()).and_then(|pool| pool.tcp.as_ref());
-        let first = clusters.first().map(|(name, _)| name.clone()).unwrap_or_default();
-        TcpChain {
-            stat_prefix: stat_prefix.unwrap_or(first),
-            clusters,
-            protocol: self.spot.protocol,
-            idle_timeout: pool.and_then(|pool| pool.idle_timeout),
-            longest: pool.and_then(|pool| pool.max_connection_duration),
-            hash: rule.map_or(ConnectionHash::Nothing, |rule| hash(&rule, subset)),
-        }
+    const fn l4(&self) -> L4<'_> {
+        L4 { scope: self.scope, port: self.spot.number, protocol: self.spot.protocol }
     }
-
-    /// The cluster of a destination, and the rule for its host. A destination without a port means the only port of its
-    /// service, or the one that was asked for.
-    fn target(&self, destination: &Destination) -> (String, Option<Shared<Rule>>) {
-        let host = Hostname::from(&*destination.host);
-        let own = host == self.seen.service.hostname;
-        let seen = if own { Some(self.seen) } else { self.scope.by_host(host.as_str()) };
-        let named =
-            destination.port.and_then(|port| u16::try_from(port.number).ok()).filter(|port| *port != 0);
-        let port = named.or_else(|| only_port(seen?)).unwrap_or(self.spot.number);
-        let cluster =
-            ClusterName { subset: destination.subset.clone(), ..ClusterName::outbound(port, &host) };
-        (cluster.to_string(), seen.and_then(|seen| seen.rule.clone()))
-    }
-}
-
-/// The port of a service that has but one.
-fn only_port(seen: &Visible) -> Option<u16> {
-    let mut ports = seen.ports();
-    let first = ports.next()?;
-    ports.next().is_none().then_some(first.port)
-}
-
-/// By what the hosts of a service, or of a subset of it, are chosen.
-fn hash(rule: &Rule, subset: &str) -> ConnectionHash {
-    let subset = rule.subsets.iter().find(|own| own.name == subset);
-    let own = balancer(subset.and_then(|subset| subset.traffic_policy.as_ref()));
-    let chosen = own.or_else(|| balancer(rule.traffic_policy.as_ref()));
-    match chosen.and_then(|balancer| balancer.consistent_hash.as_ref()) {
-        Some(ConsistentHash { use_source_ip: Some(true), .. }) => ConnectionHash::SourceIp,
-        _ => ConnectionHash::Nothing,
-    }
-}
-
-fn balancer(policy: Option<&TrafficPolicy>) -> Option<&LoadBalancer> {
-    policy?.load_balancer.as_ref()
 }

@@ -179,6 +179,7 @@ pub fn virtual_outbound(mesh: &MeshConfig, settings: &ListenerSettings) -> Optio
         name: "virtualOutbound-blackhole".into(),
         matches: ChainMatch { port, ..ChainMatch::default() },
         then: Then::Tcp(TcpChain::to(BLACK_HOLE, Protocol::Tcp)),
+        tls: None,
         decided_by: None,
     };
     let bind = settings.families.wildcard().into();
@@ -204,6 +205,7 @@ pub fn http_proxy(port: u16, settings: &ListenerSettings) -> ListenerInputs {
         routes: Routes::Discovered(HTTP_PROXY.into()),
         protocol: Protocol::Http,
         requests: Requests::ToProxy,
+        edge: None,
     };
     ListenerInputs {
         name,
@@ -215,6 +217,7 @@ pub fn http_proxy(port: u16, settings: &ListenerSettings) -> ListenerInputs {
             name: String::new(),
             matches: ChainMatch::default(),
             then: Then::Http(http),
+            tls: None,
             decided_by: None,
         }],
         detection_timeout: settings.detection_timeout,

@@ -1,0 +1,109 @@
+//! Connections that are not read: to which clusters, and for how long.
+//!
+//! Shared by what leaves a workload and what enters the mesh; which connections they are is decided there.
+
+use super::filter::{ConnectionHash, TcpChain};
+use crate::api::destination_rule::{ConsistentHash, LoadBalancer, TrafficPolicy};
+use crate::api::virtual_service::{Destination, RouteDestination};
+use crate::model::{ClusterName, Hostname, Protocol, Shared};
+use crate::push::{Routing, Rule};
+use crate::scope::{Scope, Visible};
+
+/// A port whose connections are passed on.
+#[derive(Clone, Copy)]
+pub(super) struct L4<'a> {
+    pub(super) scope: &'a Scope,
+    /// The port that was asked for.
+    pub(super) port: u16,
+    /// What is said to be spoken there.
+    pub(super) protocol: Protocol,
+}
+
+// === impl L4 ===
+
+impl L4<'_> {
+    /// To a service itself.
+    pub(super) fn service(&self, seen: &Visible) -> TcpChain {
+        let port = only_port(seen).unwrap_or(self.port);
+        let cluster = ClusterName::outbound(port, &seen.service.hostname).to_string();
+        self.to(vec![(cluster, 1)], None, seen.rule.as_ref(), "")
+    }
+
+    /// To a cluster of a service that goes by another name.
+    pub(super) fn named(&self, cluster: String, seen: &Visible, subset: &str) -> TcpChain {
+        self.to(vec![(cluster, 1)], None, seen.rule.as_ref(), subset)
+    }
+
+    /// To where a rule leads, if it leads anywhere. The first destination's `DestinationRule` holds for all of them:
+    /// connections are closed by a listener, not by a cluster.
+    pub(super) fn routes(&self, routing: &Routing, routes: &[RouteDestination]) -> Option<TcpChain> {
+        let first = routes.first()?.destination.as_ref()?;
+        let (cluster, rule) = self.target(first);
+        if routes.len() == 1 {
+            return Some(self.to(vec![(cluster, 1)], None, rule.as_ref(), &first.subset));
+        }
+        let share = |route: &RouteDestination| {
+            let weight = u32::try_from(route.weight).ok().filter(|weight| *weight > 0)?;
+            Some((self.target(route.destination.as_ref()?).0, weight))
+        };
+        let clusters: Vec<(String, u32)> = routes.iter().filter_map(share).collect();
+        let prefix = format!("{}.{}", routing.name, routing.namespace);
+        (!clusters.is_empty()).then(|| self.to(clusters, Some(prefix), rule.as_ref(), ""))
+    }
+
+    fn to(
+        &self,
+        clusters: Vec<(String, u32)>,
+        stat_prefix: Option<String>,
+        rule: Option<&Shared<Rule>>,
+        subset: &str,
+    ) -> TcpChain {
+        let policy = rule.and_then(|rule| rule.traffic_policy.as_ref());
+        let pool =
+            policy.and_then(|policy| policy.connection_pool.as_ref()).and_then(|pool| pool.tcp.as_ref());
+        let first = clusters.first().map(|(name, _)| name.clone()).unwrap_or_default();
+        TcpChain {
+            stat_prefix: stat_prefix.unwrap_or(first),
+            clusters,
+            protocol: self.protocol,
+            idle_timeout: pool.and_then(|pool| pool.idle_timeout),
+            longest: pool.and_then(|pool| pool.max_connection_duration),
+            hash: rule.map_or(ConnectionHash::Nothing, |rule| hash(rule, subset)),
+        }
+    }
+
+    /// The cluster of a destination, and the rule for its host. A destination without a port means the only port of its
+    /// service, or the one that was asked for.
+    fn target(&self, destination: &Destination) -> (String, Option<Shared<Rule>>) {
+        let host = Hostname::from(&*destination.host);
+        let seen = self.scope.by_host(host.as_str());
+        let named =
+            destination.port.and_then(|port| u16::try_from(port.number).ok()).filter(|port| *port != 0);
+        let port = named.or_else(|| only_port(seen?)).unwrap_or(self.port);
+        let cluster =
+            ClusterName { subset: destination.subset.clone(), ..ClusterName::outbound(port, &host) };
+        (cluster.to_string(), seen.and_then(|seen| seen.rule.clone()))
+    }
+}
+
+/// The port of a service that has but one.
+fn only_port(seen: &Visible) -> Option<u16> {
+    let mut ports = seen.ports();
+    let first = ports.next()?;
+    ports.next().is_none().then_some(first.port)
+}
+
+/// By what the hosts of a service, or of a subset of it, are chosen.
+fn hash(rule: &Rule, subset: &str) -> ConnectionHash {
+    let subset = rule.subsets.iter().find(|own| own.name == subset);
+    let own = balancer(subset.and_then(|subset| subset.traffic_policy.as_ref()));
+    let chosen = own.or_else(|| balancer(rule.traffic_policy.as_ref()));
+    match chosen.and_then(|balancer| balancer.consistent_hash.as_ref()) {
+        Some(ConsistentHash { use_source_ip: Some(true), .. }) => ConnectionHash::SourceIp,
+        _ => ConnectionHash::Nothing,
+    }
+}
+
+fn balancer(policy: Option<&TrafficPolicy>) -> Option<&LoadBalancer> {
+    policy?.load_balancer.as_ref()
+}
