@@ -46,7 +46,7 @@ pub fn is_wildcard_host(name: &str) -> bool {
         Some("") => true,
         Some(tail) => first.len() <= LONGEST_LABEL && is_dns_label(tail.strip_prefix('-').unwrap_or(tail)),
     };
-    name.len() <= LONGEST_HOST && is_first && rest.is_none_or(is_host)
+    name.len() <= LONGEST_HOST && is_first && rest.is_none_or(|rest| rest.is_empty() || is_host(rest))
 }
 
 /// Whether a host has a wildcard that is not a whole label: `*a.com`. Envoy knows it as a suffix, DNS does not know it at all.
@@ -131,6 +131,8 @@ impl Findings {
     pub(super) fn protocol(&mut self, at: At<'_>, name: &str) {
         if !name.is_empty() && !is_protocol(name) {
             self.error(at, format!("{name:?} is no protocol"));
+        } else if is_http_proxy(name) {
+            self.warning(at, "HTTP_PROXY is not supported yet, and counts as no protocol");
         }
     }
 
