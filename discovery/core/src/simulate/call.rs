@@ -94,11 +94,9 @@ pub enum Version {
     Http2,
 }
 
-/// Why a text is no address to call.
+/// Why a text is no destination.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "{0:?} is not a URL such as http://reviews:9080/path, nor an address such as 10.0.0.1:3306 or unix:///path"
-)]
+#[error("{0:?} is not an address such as 10.0.0.1:3306 or unix:///path")]
 pub struct NotAnAddress(pub String);
 
 // === impl Call ===

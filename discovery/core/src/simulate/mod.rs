@@ -10,10 +10,13 @@
 
 mod action;
 mod call;
+mod caller;
 mod chain;
+mod dns;
 mod domains;
 mod filters;
 mod http;
+mod line;
 mod listener;
 mod matching;
 mod network;
@@ -29,6 +32,9 @@ mod trace;
 mod upstream;
 
 pub use call::{Call, Certificate, Destination, NotAnAddress, Request, Says, Tls, Version, Way};
+pub use caller::{Caller, proxy_of};
+pub use dns::{Meaning, resolve};
+pub use line::{Line, NotALine};
 pub use told::{Told, ToldError};
 pub use trace::{Answer, Closed, Share, Stage, Step, Trace, Verdict};
 pub use upstream::{Endpoint, Fitness, Security, Upstream};
