@@ -13,6 +13,7 @@ pub mod generate;
 pub mod model;
 pub mod push;
 pub mod scope;
+pub mod simulate;
 pub mod validate;
 pub mod world;
 pub mod xds;

@@ -12,30 +12,15 @@
 
 mod fixture;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use fixture::*;
-use pilot_core::model::{Proxy, Resolution};
+use pilot_core::model::Resolution;
 use pilot_core::push::PushContext;
-use pilot_proto::ResourceType::{Cluster, Listener, Route};
-use pilot_proto::envoy::config::cluster::v3 as cds;
-use pilot_proto::envoy::config::core::v3::{CidrRange, address, socket_address};
-use pilot_proto::envoy::config::listener::v3 as lds;
-use pilot_proto::envoy::config::listener::v3::filter::ConfigType;
-use pilot_proto::envoy::config::listener::v3::listener_filter_chain_match_predicate::Rule;
-use pilot_proto::envoy::config::route::v3 as rds;
-use pilot_proto::envoy::extensions::filters::network::http_connection_manager::v3::{
-    HttpConnectionManager, http_connection_manager::RouteSpecifier,
-};
-use pilot_proto::envoy::extensions::filters::network::tcp_proxy::v3::{
-    TcpProxy, tcp_proxy::ClusterSpecifier,
-};
+use pilot_core::simulate::resolve;
+use pilot_proto::ResourceType::Listener;
 use pilot_proto::mesh::{MeshConfig, OutboundTrafficMode, OutboundTrafficPolicy};
 use pilot_proto::node::InterceptionMode;
-use prost::Message;
-
-// === the call ===
 
 /// Bytes as they leave a client.
 #[derive(Clone, Copy)]
@@ -48,210 +33,24 @@ enum Says<'a> {
     Tls(&'a str),
 }
 
-/// Which way a connection passes the proxy.
-#[derive(Clone, Copy, PartialEq)]
-enum Way {
-    Out,
-    In,
+/// Where a connection to `to` ends, from the workload.
+fn ends(client: &Client, to: &str, says: Says<'_>) -> String {
+    client.ask(&line(to, says)).to_string()
 }
 
-/// Everything one proxy was told.
-struct Told<'a> {
-    push: &'a PushContext,
-    proxy: &'a Proxy,
-    listeners: Vec<lds::Listener>,
+/// Where a connection to a port of the workload ends.
+fn arrives(client: &Client, to: &str, says: Says<'_>) -> String {
+    client.receive(&line(to, says)).to_string()
 }
 
-impl<'a> Told<'a> {
-    fn new(push: &'a PushContext, proxy: &'a Proxy) -> Self {
-        let listeners = decoded(&generate(push, proxy, Listener, None)).into_values().collect();
-        let told = Self { push, proxy, listeners };
-        told.must_be_accepted();
-        told
+fn line(to: &str, says: Says<'_>) -> String {
+    let (ip, port) = to.rsplit_once(':').unwrap();
+    let to = if ip.contains(':') { format!("[{ip}]:{port}") } else { to.to_owned() };
+    match says {
+        Says::Http(host) => format!("http://{to}/ | host: {host}"),
+        Says::Bytes => format!("tcp://{to}"),
+        Says::Tls(name) => format!("tls://{to} | sni {name}"),
     }
-
-    /// Where a connection to `to` ends.
-    fn call(&self, way: Way, to: &str, says: Says<'_>) -> String {
-        let (ip, port) = to.rsplit_once(':').unwrap();
-        let (ip, port): (IpAddr, u16) = (ip.parse().unwrap(), port.parse().unwrap());
-        let Some(listener) = self.listener(way, ip, port) else { return "refused".into() };
-        let Some(chain) = pick(listener, ip, port, says) else { return format!("{} closed", listener.name) };
-        let config = chain.filters.iter().rev().find_map(|filter| match &filter.config_type {
-            Some(ConfigType::TypedConfig(any)) => Some(any),
-            _ => None,
-        });
-        let config = config.unwrap();
-        if config.type_url.ends_with(".TcpProxy") {
-            let tcp = TcpProxy::decode(config.value.clone()).unwrap();
-            let Some(ClusterSpecifier::Cluster(cluster)) = tcp.cluster_specifier else { panic!("{tcp:?}") };
-            return format!("{} {}", listener.name, self.existing(&cluster));
-        }
-        let http = HttpConnectionManager::decode(config.value.clone()).unwrap();
-        let Says::Http(host) = says else { return format!("{} 400", listener.name) };
-        let routes = match http.route_specifier.unwrap() {
-            RouteSpecifier::RouteConfig(routes) => routes,
-            RouteSpecifier::Rds(rds) => {
-                let asked = names([rds.route_config_name.as_str()]);
-                let answer = generate(self.push, self.proxy, Route, Some(&asked));
-                decoded(&answer).remove(&rds.route_config_name).expect("routes that a listener names exist")
-            }
-            scoped @ RouteSpecifier::ScopedRoutes(_) => panic!("{scoped:?}"),
-        };
-        let Some(found) = virtual_host(&routes, host) else { return format!("{} 404", listener.name) };
-        let action = found.routes.first().and_then(|route| route.action.clone()).unwrap();
-        match action {
-            rds::route::Action::Route(action) => {
-                let Some(rds::route_action::ClusterSpecifier::Cluster(cluster)) = action.cluster_specifier
-                else {
-                    panic!("{action:?}")
-                };
-                format!("{} [{}] {}", listener.name, found.name, self.existing(&cluster))
-            }
-            rds::route::Action::DirectResponse(answer) => {
-                format!("{} [{}] {}", listener.name, found.name, answer.status)
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-
-    /// Connections reach a listener that binds by its address, and others by way of a virtual listener, which hands
-    /// them over to the listener of their original destination.
-    fn listener(&self, way: Way, ip: IpAddr, port: u16) -> Option<&lds::Listener> {
-        let named = |name: &str| self.listeners.iter().find(|listener| listener.name == name);
-        let bound = |listener: &&lds::Listener| listener.bind_to_port.is_none_or(|bind| bind.value);
-        if self.proxy.interception() == InterceptionMode::None {
-            return self.at(ip, port).filter(bound);
-        }
-        match way {
-            Way::In => named("virtualInbound"),
-            Way::Out => {
-                let wildcard: IpAddr = self.proxy.wildcard().parse().unwrap();
-                let special = |listener: &&lds::Listener| !listener.name.starts_with("virtual");
-                self.at(ip, port)
-                    .filter(special)
-                    .or_else(|| self.at(wildcard, port).filter(special))
-                    .or_else(|| named("virtualOutbound"))
-            }
-        }
-    }
-
-    fn at(&self, ip: IpAddr, port: u16) -> Option<&lds::Listener> {
-        self.listeners.iter().find(|listener| {
-            let Some(address::Address::SocketAddress(socket)) =
-                listener.address.as_ref().and_then(|address| address.address.as_ref())
-            else {
-                return false;
-            };
-            socket.address == ip.to_string()
-                && socket.port_specifier == Some(socket_address::PortSpecifier::PortValue(port.into()))
-        })
-    }
-
-    fn existing(&self, cluster: &str) -> String {
-        let asked = names([cluster]);
-        let clusters = decoded::<cds::Cluster>(&generate(self.push, self.proxy, Cluster, Some(&asked)));
-        if clusters.contains_key(cluster) { cluster.into() } else { format!("{cluster} (missing)") }
-    }
-
-    /// What Envoy refuses a listener for.
-    fn must_be_accepted(&self) {
-        for listener in &self.listeners {
-            for (index, chain) in listener.filter_chains.iter().enumerate() {
-                let same = |other: &lds::FilterChain| other.filter_chain_match == chain.filter_chain_match;
-                let again = listener.filter_chains.iter().skip(index + 1).any(same);
-                assert!(!again, "{}: two chains match {:?}", listener.name, chain.filter_chain_match);
-            }
-        }
-    }
-}
-
-// === Envoy's rules ===
-
-/// Whether a chain matches by one criterion, and how specifically.
-type Matches<'a> = Box<dyn Fn(&lds::FilterChainMatch) -> Option<usize> + 'a>;
-
-/// Criteria in Envoy's order; after each only the most specific matches remain, and no way leads back.
-fn pick(listener: &lds::Listener, ip: IpAddr, port: u16, says: Says<'_>) -> Option<lds::FilterChain> {
-    let inspects = |name: &str| {
-        listener.listener_filters.iter().any(|filter| {
-            filter.name.ends_with(name)
-                && !filter.filter_disabled.as_ref().is_some_and(|predicate| disabled(predicate, port))
-        })
-    };
-    let (transport, name) = match says {
-        Says::Tls(name) if inspects("tls_inspector") => ("tls", name),
-        _ => ("raw_buffer", ""),
-    };
-    let protocol = match says {
-        Says::Http(_) if inspects("http_inspector") => "http/1.1",
-        _ => "",
-    };
-    let criteria: [Matches<'_>; 5] = [
-        Box::new(|m| match &m.destination_port {
-            None => Some(0),
-            Some(wanted) => (wanted.value == u32::from(port)).then_some(1),
-        }),
-        Box::new(|m| match m.prefix_ranges.as_slice() {
-            [] => Some(0),
-            ranges => ranges.iter().filter_map(|range| contains(range, ip)).max(),
-        }),
-        Box::new(|m| match m.server_names.as_slice() {
-            [] => Some(0),
-            wanted => wanted.iter().filter(|wanted| domain_matches(wanted, name)).map(String::len).max(),
-        }),
-        Box::new(|m| match m.transport_protocol.as_str() {
-            "" => Some(0),
-            wanted => (wanted == transport).then_some(1),
-        }),
-        Box::new(|m| match m.application_protocols.as_slice() {
-            [] => Some(0),
-            wanted => wanted.iter().any(|wanted| wanted == protocol).then_some(1),
-        }),
-    ];
-    let mut left: Vec<&lds::FilterChain> = listener.filter_chains.iter().collect();
-    for criterion in &criteria {
-        let rank =
-            |chain: &lds::FilterChain| criterion(&chain.filter_chain_match.clone().unwrap_or_default());
-        let best = left.iter().filter_map(|chain| rank(chain)).max();
-        left.retain(|chain| best.is_some() && rank(chain) == best);
-    }
-    left.first().copied().or(listener.default_filter_chain.as_ref()).cloned()
-}
-
-fn disabled(predicate: &lds::ListenerFilterChainMatchPredicate, port: u16) -> bool {
-    match predicate.rule.as_ref().unwrap() {
-        Rule::DestinationPortRange(range) => (range.start..range.end).contains(&i32::from(port)),
-        Rule::OrMatch(set) => set.rules.iter().any(|rule| disabled(rule, port)),
-        other => panic!("{other:?}"),
-    }
-}
-
-fn contains(range: &CidrRange, ip: IpAddr) -> Option<usize> {
-    let length = range.prefix_len.as_ref().unwrap().value;
-    let bits = |ip: IpAddr| match ip {
-        IpAddr::V4(ip) => u128::from(ip.to_bits()) << 96,
-        IpAddr::V6(ip) => ip.to_bits(),
-    };
-    let prefix: IpAddr = range.address_prefix.parse().unwrap();
-    let same = (bits(prefix) ^ bits(ip)).leading_zeros() >= length;
-    (prefix.is_ipv4() == ip.is_ipv4() && same).then_some(length as usize + 1)
-}
-
-fn domain_matches(wanted: &str, name: &str) -> bool {
-    wanted.strip_prefix('*').map_or(wanted == name, |suffix| name.ends_with(suffix))
-}
-
-fn virtual_host(routes: &rds::RouteConfiguration, host: &str) -> Option<rds::VirtualHost> {
-    let host = if routes.ignore_port_in_host_matching {
-        host.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()).map_or(host, |(host, _)| host)
-    } else {
-        host
-    };
-    let hosts =
-        || routes.virtual_hosts.iter().flat_map(|vhost| vhost.domains.iter().map(move |d| (d, vhost)));
-    let exact = hosts().find(|(domain, _)| domain.eq_ignore_ascii_case(host));
-    let suffix = hosts().filter(|(domain, _)| domain.starts_with('*') && domain_matches(domain, host));
-    exact.or_else(|| suffix.max_by_key(|(domain, _)| domain.len())).map(|(_, vhost)| vhost.clone())
 }
 
 // === the stories ===
@@ -292,8 +91,8 @@ fn bookinfo() -> PushContext {
 fn an_intercepted_call_leads_to_the_service_it_names() {
     let push = bookinfo();
     let proxy = sidecar("10.1.0.1", "default");
-    let told = Told::new(&push, &proxy);
-    let check = |to, says, expected| assert_eq!(told.call(Way::Out, to, says), expected, "to {to}");
+    let told = Client::of(&push, proxy.clone());
+    let check = |to, says, expected| assert_eq!(ends(&told, to, says), expected, "to {to}");
     let reviews = "0.0.0.0_9080 [reviews.default.svc.cluster.local:9080] outbound|9080||reviews.default.svc.cluster.local";
 
     // HTTP goes by host, whatever address it was sent to.
@@ -374,9 +173,9 @@ fn an_intercepted_call_leads_to_the_service_it_names() {
 fn from_another_namespace_short_names_mean_other_services() {
     let push = bookinfo();
     let proxy = sidecar("10.1.0.4", "shop");
-    let told = Told::new(&push, &proxy);
+    let told = Client::of(&push, proxy.clone());
     let check = |host, expected| {
-        assert_eq!(told.call(Way::Out, "10.9.9.9:9080", Says::Http(host)), expected, "{host}");
+        assert_eq!(ends(&told, "10.9.9.9:9080", Says::Http(host)), expected, "{host}");
     };
     check(
         "reviews",
@@ -399,8 +198,8 @@ fn a_closed_mesh_lets_nothing_unknown_out() {
     let policy = OutboundTrafficPolicy { mode: OutboundTrafficMode::RegistryOnly };
     push.mesh = Arc::new(MeshConfig { outbound_traffic_policy: policy, ..MeshConfig::default() });
     let proxy = sidecar("10.1.0.1", "default");
-    let told = Told::new(&push, &proxy);
-    let check = |to, says, expected| assert_eq!(told.call(Way::Out, to, says), expected, "to {to}");
+    let told = Client::of(&push, proxy.clone());
+    let check = |to, says, expected| assert_eq!(ends(&told, to, says), expected, "to {to}");
     check("10.9.9.9:9080", Says::Http("stranger"), "0.0.0.0_9080 [block_all] 502");
     check("10.9.9.9:9080", Says::Bytes, "0.0.0.0_9080 BlackHoleCluster");
     check("10.9.9.9:1234", Says::Bytes, "virtualOutbound BlackHoleCluster");
@@ -420,8 +219,8 @@ fn services_that_cannot_be_told_apart_leave_the_port_to_the_oldest() {
         kubernetes("two.default").port("tcp", 3000).vip("10.0.0.1").on("10.1.0.8"),
     ]);
     let proxy = sidecar("10.1.0.100", "default");
-    let told = Told::new(&push, &proxy);
-    let check = |to, says, expected| assert_eq!(told.call(Way::Out, to, says), expected, "to {to}");
+    let told = Client::of(&push, proxy.clone());
+    let check = |to, says, expected| assert_eq!(ends(&told, to, says), expected, "to {to}");
     check("9.9.9.9:1000", Says::Bytes, "0.0.0.0_1000 outbound|1000||first.example.com");
     check(
         "9.9.9.9:1000",
@@ -458,8 +257,8 @@ fn without_interception_everything_is_on_loopback() {
     let push = bookinfo();
     // productpage is 10.1.0.1 and listens on 9080 itself: neither may take that port from the other.
     let proxy = sidecar("10.1.0.1", "default").interception(InterceptionMode::None);
-    let told = Told::new(&push, &proxy);
-    let check = |to, says, expected| assert_eq!(told.call(Way::Out, to, says), expected, "to {to}");
+    let told = Client::of(&push, proxy.clone());
+    let check = |to, says, expected| assert_eq!(ends(&told, to, says), expected, "to {to}");
     check("127.0.0.1:9080", Says::Http("reviews"), "refused");
     check("10.0.0.4:3306", Says::Bytes, "refused");
     check("127.0.0.1:3306", Says::Bytes, "127.0.0.1_3306 outbound|3306||mysql.default.svc.cluster.local");
@@ -471,31 +270,27 @@ fn without_interception_everything_is_on_loopback() {
         "127.0.0.1_9090 [rpc.default.svc.cluster.local:9090] outbound|9090||rpc.default.svc.cluster.local",
     );
     check("127.0.0.1:443", Says::Tls("www.example.com"), "127.0.0.1_443 outbound|443||www.example.com");
-    for listener in &told.listeners {
+    for listener in told.0.told.listeners.values() {
         assert!(listener.bind_to_port.is_none(), "{} binds", listener.name);
         assert!(listener.use_original_dst.is_none(), "{} has no original destination", listener.name);
     }
 
     // Elsewhere port 9080 is free, and shared: HTTP by host, the rest to the one TCP service.
     let elsewhere = sidecar("10.1.0.6", "default").interception(InterceptionMode::None);
-    let told = Told::new(&push, &elsewhere);
+    let told = Client::of(&push, elsewhere.clone());
     assert_eq!(
-        told.call(Way::Out, "127.0.0.1:9080", Says::Http("reviews")),
+        ends(&told, "127.0.0.1:9080", Says::Http("reviews")),
         "127.0.0.1_9080 [reviews.default.svc.cluster.local:9080] outbound|9080||reviews.default.svc.cluster.local"
     );
     assert_eq!(
-        told.call(Way::Out, "127.0.0.1:9080", Says::Bytes),
+        ends(&told, "127.0.0.1:9080", Says::Bytes),
         "127.0.0.1_9080 outbound|9080||mixed.default.svc.cluster.local"
     );
-    assert_eq!(
-        told.call(Way::In, "10.1.0.6:6379", Says::Bytes),
-        "refused",
-        "the workload itself listens there"
-    );
+    assert_eq!(arrives(&told, "10.1.0.6:6379", Says::Bytes), "refused", "the workload itself listens there");
 
     let weak = elsewhere.unprivileged();
-    let told = Told::new(&push, &weak);
-    assert_eq!(told.call(Way::Out, "127.0.0.1:443", Says::Tls("www.example.com")), "refused");
+    let told = Client::of(&push, weak);
+    assert_eq!(ends(&told, "127.0.0.1:443", Says::Tls("www.example.com")), "refused");
 }
 
 #[test]
@@ -510,9 +305,9 @@ fn what_arrives_is_led_to_the_workload() {
         kubernetes("elsewhere.default").to("http", 86, 8086).vip("10.0.0.7").on("10.1.0.2"),
     ]);
     let proxy = sidecar("10.1.0.1", "default");
-    let told = Told::new(&push, &proxy);
+    let told = Client::of(&push, proxy.clone());
     let check = |port, says, expected| {
-        assert_eq!(told.call(Way::In, &format!("10.1.0.1:{port}"), says), expected, "port {port}");
+        assert_eq!(arrives(&told, &format!("10.1.0.1:{port}"), says), expected, "port {port}");
     };
     check(8080, Says::Http("anything"), "virtualInbound [inbound|http|80] inbound|8080||");
     check(8080, Says::Bytes, "virtualInbound 400");
@@ -535,8 +330,8 @@ fn what_arrives_is_led_to_the_workload() {
 fn a_member_of_a_headless_service_has_no_listener_for_itself() {
     let push = bookinfo();
     let proxy = sidecar("10.1.0.9", "default");
-    let told = Told::new(&push, &proxy);
-    let check = |to, expected| assert_eq!(told.call(Way::Out, to, Says::Bytes), expected);
+    let told = Client::of(&push, proxy.clone());
+    let check = |to, expected| assert_eq!(ends(&told, to, Says::Bytes), expected);
     check("10.1.0.9:5432", "virtualOutbound PassthroughCluster");
     check("10.1.0.10:5432", "10.1.0.10_5432 outbound|5432||db.default.svc.cluster.local");
 }
@@ -546,9 +341,8 @@ fn an_application_may_be_told_to_use_the_proxy() {
     let mut push = bookinfo();
     push.mesh = Arc::new(MeshConfig { proxy_http_port: 15080, ..MeshConfig::default() });
     let proxy = sidecar("10.1.0.1", "default").interception(InterceptionMode::None);
-    let told = Told::new(&push, &proxy);
-    let check =
-        |host, expected| assert_eq!(told.call(Way::Out, "127.0.0.1:15080", Says::Http(host)), expected);
+    let told = Client::of(&push, proxy.clone());
+    let check = |host, expected| assert_eq!(ends(&told, "127.0.0.1:15080", Says::Http(host)), expected);
     let reviews = "127.0.0.1_15080 [reviews.default.svc.cluster.local:9080] outbound|9080||reviews.default.svc.cluster.local";
     check("reviews:9080", reviews);
     check("10.0.0.2:9080", reviews);
@@ -563,11 +357,81 @@ fn a_proxy_with_ipv6_only_is_served_on_ipv6() {
         kubernetes("db.default").port("tcp", 5432).vip("10.0.0.2").vip("fd00::2").on("fd00:1::2"),
     ]);
     let proxy = sidecar("fd00:1::9", "default");
-    let told = Told::new(&push, &proxy);
-    let check = |to, says, expected| assert_eq!(told.call(Way::Out, to, says), expected, "to {to}");
+    let told = Client::of(&push, proxy.clone());
+    let check = |to, says, expected| assert_eq!(ends(&told, to, says), expected, "to {to}");
     let web = "::_80 [web.default.svc.cluster.local:80] outbound|80||web.default.svc.cluster.local";
     check("fd00::1:80", Says::Http("web"), web);
     check("fd00::1:80", Says::Http("[fd00::1]"), web);
     check("fd00::2:5432", Says::Bytes, "fd00::2_5432 outbound|5432||db.default.svc.cluster.local");
     check("10.0.0.2:5432", Says::Bytes, "virtualOutbound PassthroughCluster");
+}
+
+/// A mesh as users write it.
+const SHOP: &str = "
+{kind: Service, metadata: {name: reviews}, spec: {selector: {app: reviews}, ports: [{name: http, port: 9080, targetPort: web}]}}
+---
+{kind: Service, metadata: {name: old}, spec: {type: ExternalName, externalName: reviews.default.svc.cluster.local}}
+---
+{kind: Service, metadata: {name: db, namespace: data}, spec: {clusterIP: None, selector: {app: db}, ports: [{name: tcp, port: 5432}]}}
+---
+{kind: Pod, metadata: {name: reviews-1, labels: {app: reviews}}, spec: {containers: [{ports: [{name: web, containerPort: 8080}]}]}}
+---
+{kind: Pod, metadata: {name: db-0, namespace: data, labels: {app: db}}, status: {podIP: 10.244.9.9}}
+---
+kind: ServiceEntry
+metadata: {name: api}
+spec: {hosts: [api.example.com], addresses: [240.0.0.7], ports: [{name: http, number: 80, protocol: HTTP}], resolution: DNS}
+---
+kind: ServiceEntry
+metadata: {name: wild}
+spec: {hosts: ['*.wild.example.com'], ports: [{name: tls, number: 443, protocol: TLS}]}
+";
+
+#[test]
+fn manifests_make_a_mesh_and_names_lead_into_it() {
+    let mesh = Mesh::yaml(SHOP);
+    let reviews = "0.0.0.0_9080 [reviews.default.svc.cluster.local:9080] outbound|9080||reviews.default.svc.cluster.local";
+    mesh.sidecar("default", "app=web").check(&[
+        ("http://reviews:9080/x", reviews),
+        ("http://old:9080/x | host: reviews", reviews),
+        ("tcp://db.data:5432", "10.244.9.9_5432 outbound|5432||db.data.svc.cluster.local"),
+        ("tcp://db-0.db.data:5432", "10.244.9.9_5432 outbound|5432||db.data.svc.cluster.local"),
+        ("http://api.example.com/", "0.0.0.0_80 [api.example.com:80] outbound|80||api.example.com"),
+        ("tls://a.wild.example.com", "0.0.0.0_443 outbound|443||*.wild.example.com"),
+        ("http://nobody:9080/", "0.0.0.0_9080 [allow_any] PassthroughCluster"),
+    ]);
+    mesh.pod("reviews-1.default").check_inbound(&[
+        ("http://reviews:8080/", "virtualInbound [inbound|http|9080] inbound|8080||"),
+        ("tcp://reviews:9999", "virtualInbound InboundPassthroughCluster"),
+    ]);
+    let trace = mesh.pod("db-0.data").ask("http://reviews.default:9080/");
+    assert_eq!(trace.shares()[0].upstream.to_string(), "10.244.0.1:8080");
+    assert_eq!(trace.origins(), ["Service/default/reviews"]);
+    assert!(trace.reaches());
+}
+
+#[test]
+fn a_name_means_what_the_clusters_dns_says() {
+    let mesh = Mesh::yaml(SHOP);
+    let push = mesh.push();
+    let check = |namespace: &str, name: &str, expected: &str| {
+        let meaning = resolve(&push, &mesh.sidecar(namespace, "").0.proxy, name);
+        let host = meaning.host.map_or_else(String::new, |host| format!(" {host}"));
+        assert_eq!(format!("{}{host}", meaning.ip), expected, "{name} in {namespace}");
+    };
+    check("default", "reviews", "10.96.0.1 reviews.default.svc.cluster.local");
+    check("data", "reviews", "203.0.113.1");
+    check("data", "reviews.default", "10.96.0.1 reviews.default.svc.cluster.local");
+    check("data", "reviews.default.svc", "10.96.0.1 reviews.default.svc.cluster.local");
+    check("data", "Reviews.default.svc.cluster.local.", "10.96.0.1 reviews.default.svc.cluster.local");
+    check("default", "reviews.", "203.0.113.1");
+    check("default", "old", "10.96.0.1 old.default.svc.cluster.local");
+    check("data", "db", "10.244.9.9 db.data.svc.cluster.local");
+    check("data", "db-0.db", "10.244.9.9 db-0.db.data.svc.cluster.local");
+    check("data", "db-1.db", "203.0.113.1");
+    check("default", "api.example.com", "240.0.0.7 api.example.com");
+    check("default", "x.wild.example.com", "203.0.113.1 x.wild.example.com");
+    check("default", "wild.example.com", "203.0.113.1");
+    check("default", "10.1.2.3", "10.1.2.3");
+    check("default", "localhost", "127.0.0.1");
 }

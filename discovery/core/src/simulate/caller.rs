@@ -1,0 +1,119 @@
+//! Somebody who calls: one proxy, all it was told, and the names it knows.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use pilot_proto::node::{NodeId, NodeMetadata, NodeType};
+
+use super::call::{Call, Destination, Says, Way};
+use super::dns::resolve;
+use super::line::{Line, NotALine};
+use super::told::{Told, ToldError};
+use super::trace::Trace;
+use crate::cache::Cache;
+use crate::model::{EndpointAddress, Proxy, Workload};
+use crate::push::PushContext;
+use crate::scope::{Scope, ScopeKey};
+
+/// A proxy that was told everything, and the mesh that it is in.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// Who it is.
+    pub proxy: Proxy,
+    /// What it was told.
+    pub told: Told,
+    push: PushContext,
+}
+
+// === impl Caller ===
+
+impl Caller {
+    /// Tells a proxy everything.
+    pub fn new(push: &PushContext, proxy: Proxy) -> Result<Self, ToldError> {
+        let scope = Scope::of(push, ScopeKey::of(push, &proxy), None);
+        let told = Told::of(&Cache::new(1), push, &scope, &proxy)?;
+        Ok(Self { proxy, told, push: push.clone() })
+    }
+
+    /// What becomes of a call, written as [`Line`] has it: from the workload beside a sidecar to the world, and to a gateway
+    /// from outside.
+    pub fn ask(&self, line: &str) -> Result<Trace, NotALine> {
+        Ok(self.told.call(&self.call(line.parse()?)?))
+    }
+
+    /// What becomes of a call that arrives at the workload beside a sidecar. The host is only said, not looked up.
+    pub fn receive(&self, line: &str) -> Result<Trace, NotALine> {
+        let line: Line = line.parse()?;
+        let to = Destination::Socket(SocketAddr::new(self.own_ip()?, line.port));
+        Ok(self.told.call(&said(Call::new(Way::Inbound, to), line)))
+    }
+
+    /// The call that a line means.
+    pub fn call(&self, line: Line) -> Result<Call, NotALine> {
+        let call = match self.proxy.node_type() {
+            NodeType::Sidecar | NodeType::Ztunnel => {
+                let own = self.own_ip()?;
+                let ip = resolve(&self.push, &self.proxy, &line.host).ip;
+                let client = if ip.is_loopback() { ip } else { own };
+                let to = Destination::Socket(SocketAddr::new(ip, line.port));
+                Call::new(Way::Outbound, to).from_ip(client)
+            }
+            NodeType::Router | NodeType::Waypoint => {
+                let to = SocketAddr::new(self.own_ip()?, self.bound(line.port));
+                Call::new(Way::Gateway, Destination::Socket(to))
+            }
+        };
+        Ok(said(call, line))
+    }
+
+    fn own_ip(&self) -> Result<IpAddr, NotALine> {
+        self.proxy.ips.first().copied().ok_or_else(|| NotALine::NoAddress(self.proxy.id.id.clone()))
+    }
+
+    /// The port of the gateway that a port of its service leads to; the same if no service has it.
+    fn bound(&self, port: u16) -> u16 {
+        let targets = self.push.service_targets(&self.proxy);
+        targets.iter().find(|target| target.port.port == port).map_or(port, |target| target.target_port)
+    }
+}
+
+fn said(call: Call, line: Line) -> Call {
+    let call = match line.from {
+        Some(ip) => call.from_ip(ip),
+        None => call,
+    };
+    let to = line.to.unwrap_or(call.to);
+    Call { to, tls: line.tls, says: line.request.map_or(Says::Bytes, Says::Http), ..call }
+}
+
+/// The proxy of a workload, as its agent would introduce it. `None`: the workload has no IP address.
+pub fn proxy_of(workload: &Workload, node_type: NodeType, domain_suffix: &str) -> Option<Proxy> {
+    let ips: Vec<IpAddr> = workload
+        .addresses
+        .iter()
+        .filter_map(|address| match address {
+            EndpointAddress::Ip(ip) => Some(*ip),
+            EndpointAddress::Unix(_) | EndpointAddress::Dns(_) => None,
+        })
+        .collect();
+    let namespace = workload.namespace.as_str();
+    let id = NodeId {
+        node_type,
+        ip: ips.first()?.to_string(),
+        id: format!("{}.{namespace}", workload.name),
+        dns_domain: format!("{namespace}.svc.{domain_suffix}"),
+    };
+    let metadata = NodeMetadata {
+        name: Some(workload.name.to_string()),
+        namespace: Some(namespace.to_owned()),
+        labels: Arc::unwrap_or_clone(workload.labels.clone()),
+        ..NodeMetadata::default()
+    };
+    Some(Proxy {
+        id,
+        ips,
+        namespace: workload.namespace.clone(),
+        metadata,
+        locality: workload.locality.clone(),
+    })
+}

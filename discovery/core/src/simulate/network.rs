@@ -1,0 +1,170 @@
+//! A connection, from the listener that takes it to the filter that ends it.
+
+use pilot_proto::ResourceType;
+use pilot_proto::envoy::config::core::v3::transport_socket;
+use pilot_proto::envoy::config::listener::v3::{FilterChain, Listener, filter};
+use pilot_proto::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
+use pilot_proto::envoy::extensions::filters::network::sni_cluster::v3::SniCluster;
+use pilot_proto::envoy::extensions::filters::network::tcp_proxy::v3::{TcpProxy, tcp_proxy};
+use pilot_proto::envoy::extensions::transport_sockets::tls::v3::DownstreamTlsContext;
+
+use super::call::{Call, Certificate, Says};
+use super::chain::chain;
+use super::http::not_understood;
+use super::listener::{Seen, Taken};
+use super::origin;
+use super::told::{Told, message, unpack};
+use super::trace::{Closed, Share, Stage, Step, Trace, Verdict};
+
+/// What is left to be said once the transport is dealt with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Inside {
+    /// The proxy sees what the client says, and got it in plaintext.
+    Plain,
+    /// The proxy sees what the client says, and got it by TLS.
+    Decrypted,
+    /// The proxy sees TLS.
+    Encrypted,
+}
+
+// === impl Told ===
+
+impl Told {
+    /// Leads a call through everything.
+    pub fn call(&self, call: &Call) -> Trace {
+        let mut trace = Trace {
+            steps: Vec::new(),
+            listener: None,
+            chain: None,
+            virtual_host: None,
+            route: None,
+            policy: Vec::new(),
+            verdict: Verdict::Refused,
+        };
+        trace.verdict = self.connection(call, &mut trace);
+        trace
+    }
+
+    fn connection(&self, call: &Call, trace: &mut Trace) -> Verdict {
+        let Some(taken) = self.listener(call) else { return Verdict::Refused };
+        trace.listener = Some(taken.serves.name.clone());
+        trace.steps.extend(self.listener_steps(taken, call));
+        let seen = Seen::through(taken, call);
+        let Some(chain) = chain(taken.serves, call, &seen) else {
+            return Verdict::Closed(Closed::NoFilterChain);
+        };
+        trace.chain = Some(chain.name.clone());
+        trace.steps.push(chain_step(chain, &seen));
+        match inside(chain, call) {
+            Ok(inside) => self.filters(chain, call, inside, trace),
+            Err(why) => Verdict::Closed(why),
+        }
+    }
+
+    fn listener_steps(&self, taken: Taken<'_>, call: &Call) -> Vec<Step> {
+        let step = |listener: &Listener, what: String| Step {
+            stage: Stage::Listener,
+            name: listener.name.clone(),
+            what,
+            origins: self.origins_of(ResourceType::Listener, &listener.name),
+        };
+        if std::ptr::eq(taken.accepted, taken.serves) {
+            return vec![step(taken.serves, format!("takes {}", call.to))];
+        }
+        let handed = format!("hands {} over", call.to);
+        vec![step(taken.accepted, handed), step(taken.serves, "takes it".to_owned())]
+    }
+
+    /// The filters of a chain, in order, up to the one that ends the connection.
+    fn filters(&self, chain: &FilterChain, call: &Call, inside: Inside, trace: &mut Trace) -> Verdict {
+        let mut by_name = None;
+        for filter in &chain.filters {
+            if let Some(tcp) = message::<TcpProxy>(filter) {
+                return self.tcp(&tcp, by_name.as_deref(), trace);
+            }
+            if let Some(manager) = message::<HttpConnectionManager>(filter) {
+                return match (&call.says, inside) {
+                    (Says::Http(request), Inside::Plain | Inside::Decrypted) => {
+                        self.http(&manager, call, request, inside, trace)
+                    }
+                    _ => not_understood(&manager),
+                };
+            }
+            if message::<SniCluster>(filter).is_some() {
+                by_name = call.tls.as_ref().map(|tls| tls.sni.clone()).filter(|name| !name.is_empty());
+                continue;
+            }
+            let kind = match &filter.config_type {
+                Some(filter::ConfigType::TypedConfig(any)) => {
+                    any.type_url.rsplit('.').next().unwrap_or_default()
+                }
+                _ => "",
+            };
+            // Of all network filters that end a connection, those that Istio knows besides.
+            if ["RedisProxy", "DirectResponse", "EchoFilter", "ThriftProxy"]
+                .iter()
+                .any(|known| kind.starts_with(known))
+            {
+                return Verdict::Unknown(filter.name.clone());
+            }
+            trace.steps.push(Step {
+                stage: Stage::Filter,
+                name: filter.name.clone(),
+                what: "is passed; what it does is not imagined".to_owned(),
+                origins: Vec::new(),
+            });
+        }
+        Verdict::Closed(Closed::NoFilter)
+    }
+
+    fn tcp(&self, tcp: &TcpProxy, by_name: Option<&str>, trace: &mut Trace) -> Verdict {
+        let shares: Vec<(String, u32)> = match (by_name, &tcp.cluster_specifier) {
+            // `envoy.tcp_proxy.cluster`, which the filter sets, goes first.
+            (Some(name), _) => vec![(name.to_owned(), 1)],
+            (None, Some(tcp_proxy::ClusterSpecifier::Cluster(name))) => vec![(name.clone(), 1)],
+            (None, Some(tcp_proxy::ClusterSpecifier::WeightedClusters(split))) => {
+                split.clusters.iter().map(|part| (part.name.clone(), part.weight)).collect()
+            }
+            (None, None) => return Verdict::Closed(Closed::NoFilter),
+        };
+        let share = |(cluster, weight): (String, u32)| {
+            let (upstream, step) = self.upstream(&cluster);
+            trace.steps.push(step);
+            Share { cluster, weight, request: None, upstream }
+        };
+        Verdict::Forwarded(shares.into_iter().filter(|(_, weight)| *weight > 0).map(share).collect())
+    }
+}
+
+fn chain_step(chain: &FilterChain, seen: &Seen) -> Step {
+    let mut what = format!("serves {}", seen.transport);
+    if !seen.server_name.is_empty() {
+        what += &format!(" for {}", seen.server_name);
+    }
+    if !seen.applications.is_empty() {
+        what += &format!(", offered {}", seen.applications.join(" "));
+    }
+    let origins = origin::of(chain.metadata.as_ref());
+    Step { stage: Stage::FilterChain, name: chain.name.clone(), what, origins }
+}
+
+/// What the chain's transport socket makes of the bytes.
+fn inside(chain: &FilterChain, call: &Call) -> Result<Inside, Closed> {
+    let config = chain.transport_socket.as_ref().and_then(|socket| socket.config_type.as_ref());
+    let context = config
+        .and_then(|transport_socket::ConfigType::TypedConfig(config)| unpack::<DownstreamTlsContext>(config));
+    match (context, &call.tls) {
+        (None, None) => Ok(Inside::Plain),
+        (None, Some(_)) => Ok(Inside::Encrypted),
+        (Some(_), None) => Err(Closed::NotTls),
+        (Some(context), Some(tls)) => {
+            let wants = |flag: &Option<pilot_proto::google::protobuf::BoolValue>| {
+                flag.as_ref().is_some_and(|on| on.value)
+            };
+            let nameless = wants(&context.require_sni) && tls.sni.is_empty();
+            let uncertified =
+                wants(&context.require_client_certificate) && tls.certificate == Certificate::None;
+            if nameless || uncertified { Err(Closed::Handshake) } else { Ok(Inside::Decrypted) }
+        }
+    }
+}

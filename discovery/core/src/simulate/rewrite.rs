@@ -1,0 +1,103 @@
+//! The request as it leaves the proxy: headers, then host, then path, in the order of Envoy's
+//! `RouteEntryImplBase::finalizeRequestHeaders`.
+//!
+//! Headers that Envoy adds by itself (`x-request-id`, `x-envoy-original-path`, ...) are left out, and variables in values
+//! (`%DOWNSTREAM_REMOTE_ADDRESS%`) stay as they are written.
+
+use pilot_proto::envoy::config::core::v3::HeaderValueOption;
+use pilot_proto::envoy::config::core::v3::header_value_option::HeaderAppendAction;
+use pilot_proto::envoy::config::route::v3::RouteAction;
+use pilot_proto::envoy::config::route::v3::route_action::HostRewriteSpecifier;
+use pilot_proto::envoy::r#type::matcher::v3::RegexMatchAndSubstitute;
+
+use super::call::Request;
+use super::http::Found;
+use super::matching::substituted;
+use super::route::Matched;
+
+/// What headers one level of configuration adds and removes.
+#[derive(Clone, Copy)]
+pub(super) struct HeaderChanges<'a> {
+    pub(super) add: &'a [HeaderValueOption],
+    pub(super) remove: &'a [String],
+}
+
+/// The changes of all levels, in the order they are made: route, host, configuration, or the other way round where the most
+/// specific is to win, which it does by coming last. What the chosen cluster of a split asks for always comes first.
+pub(super) fn levels<'a>(found: Found<'a>, cluster: Option<HeaderChanges<'a>>) -> Vec<HeaderChanges<'a>> {
+    let Found { routes, host, route, .. } = found;
+    let mut levels = [
+        HeaderChanges { add: &route.request_headers_to_add, remove: &route.request_headers_to_remove },
+        HeaderChanges { add: &host.request_headers_to_add, remove: &host.request_headers_to_remove },
+        HeaderChanges { add: &routes.request_headers_to_add, remove: &routes.request_headers_to_remove },
+    ];
+    if routes.most_specific_header_mutations_wins {
+        levels.reverse();
+    }
+    cluster.into_iter().chain(levels).collect()
+}
+
+/// Removes first, then adds.
+pub(super) fn change_headers(request: &mut Request, changes: HeaderChanges<'_>) {
+    request.headers.retain(|(name, _)| !changes.remove.iter().any(|gone| gone.eq_ignore_ascii_case(name)));
+    for option in changes.add {
+        let Some(header) = &option.header else { continue };
+        let name = header.key.to_ascii_lowercase();
+        if header.value.is_empty() && !option.keep_empty_value {
+            continue;
+        }
+        #[expect(deprecated, reason = "configuration may still say it so")]
+        let append = option.append.as_ref().is_none_or(|append| append.value);
+        let action = match option.append_action() {
+            HeaderAppendAction::AppendIfExistsOrAdd if !append => HeaderAppendAction::OverwriteIfExistsOrAdd,
+            action => action,
+        };
+        let exists = request.headers.iter().any(|(known, _)| *known == name);
+        match action {
+            HeaderAppendAction::AddIfAbsent if exists => continue,
+            HeaderAppendAction::OverwriteIfExists if !exists => continue,
+            HeaderAppendAction::OverwriteIfExists | HeaderAppendAction::OverwriteIfExistsOrAdd => {
+                request.headers.retain(|(known, _)| *known != name);
+            }
+            HeaderAppendAction::AddIfAbsent | HeaderAppendAction::AppendIfExistsOrAdd => {}
+        }
+        request.headers.push((name, header.value.clone()));
+    }
+}
+
+/// The host that the upstream is asked for. `upstream`: the name of an endpoint, where it has one.
+pub(super) fn rewrite_host(request: &mut Request, action: &RouteAction, upstream: Option<&str>) {
+    let host = match &action.host_rewrite_specifier {
+        Some(HostRewriteSpecifier::HostRewriteLiteral(host) | HostRewriteSpecifier::HostRewrite(host)) => {
+            Some(host.clone())
+        }
+        Some(HostRewriteSpecifier::HostRewriteHeader(name)) => request.header(name),
+        Some(HostRewriteSpecifier::HostRewritePathRegex(rewrite)) => {
+            Some(substituted(rewrite, request.bare_path()))
+        }
+        Some(HostRewriteSpecifier::AutoHostRewrite(on)) if on.value => upstream.map(str::to_owned),
+        Some(HostRewriteSpecifier::AutoHostRewrite(_)) | None => None,
+    };
+    if let Some(host) = host.filter(|host| !host.is_empty()) {
+        if action.append_x_forwarded_host {
+            request.headers.push(("x-forwarded-host".to_owned(), request.authority.clone()));
+        }
+        request.authority = host;
+    }
+}
+
+/// The path with what matched replaced by a prefix, or with a pattern applied to all but the query.
+pub(super) fn rewritten_path(
+    path: &str,
+    matched: Matched,
+    prefix: &str,
+    pattern: Option<&RegexMatchAndSubstitute>,
+) -> Option<String> {
+    if !prefix.is_empty() {
+        return Some(format!("{prefix}{}", path.get(matched.length..).unwrap_or_default()));
+    }
+    let pattern = pattern?;
+    let end = path.find(['?', '#']).unwrap_or(path.len());
+    let (bare, rest) = path.split_at(end);
+    Some(substituted(pattern, bare) + rest)
+}
