@@ -1,4 +1,4 @@
-//! Endpoints, listeners and routes of an Envoy beside a workload.
+//! Endpoints and listeners of an Envoy beside a workload.
 
 use std::sync::Arc;
 
@@ -10,10 +10,9 @@ use super::{Generated, Made, Set, View, settings};
 use crate::generate::endpoint::{AssignmentInputs, Served, Unhealthy, assignment};
 use crate::generate::listener::{ListenerInputs, listener};
 use crate::generate::outbound::{self, PlanInputs};
-use crate::generate::route::{HTTP_PROXY, Hosts, RouteInputs, route};
 use crate::generate::{Families, inbound};
 use crate::model::{ClusterName, Direction, Endpoint, NameSet, Resolution, Service, ServicePort, Shared};
-use crate::scope::{Scope, Visible};
+use crate::scope::Scope;
 
 /// Everything that resources of these names depend on, whatever they turn out to be.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -77,18 +76,8 @@ impl View<'_> {
             .get(inputs, |inputs| Made::run(&inputs.name, || (Some(listener(inputs)), Vec::new())))
     }
 
-    pub(super) fn routes(self, names: &NameSet) -> Generated {
-        if self.proxy.node_type() != NodeType::Sidecar {
-            return Generated::default();
-        }
-        self.named(ResourceType::Route, names, |name| {
-            let (hosts, services) = self.hosts(name)?;
-            Some(self.route(name, hosts, services))
-        })
-    }
-
     /// Resources of these names, as many as there are.
-    fn named(
+    pub(super) fn named(
         self,
         kind: ResourceType,
         names: &NameSet,
@@ -114,38 +103,6 @@ impl View<'_> {
             unhealthy: self.unhealthy(),
         };
         self.cache.named.get(&inputs, |_| all())
-    }
-
-    pub(super) fn route(self, name: &Arc<str>, hosts: Hosts, services: Arc<[Visible]>) -> Made {
-        let inputs = RouteInputs {
-            name: name.clone(),
-            hosts,
-            services,
-            dns_domain: self.proxy.id.dns_domain.as_str().into(),
-            families: Families::of(self.proxy),
-            unknown: self.scope.unknown().mode,
-        };
-        self.cache.routes.get(&inputs, |inputs| {
-            Made::run(&inputs.name, || {
-                let (routes, rejected) = route(inputs);
-                (Some(routes), rejected)
-            })
-        })
-    }
-
-    /// What the name of a route configuration means: `<port>`, `<host>:<port>` or `http_proxy`.
-    fn hosts(self, name: &str) -> Option<(Hosts, Arc<[Visible]>)> {
-        if name == HTTP_PROXY {
-            return Some((Hosts::All, self.scope.services().arc().clone()));
-        }
-        if let Some((host, port)) = name.rsplit_once(':') {
-            let port = port_number(port)?;
-            let seen = self.scope.by_host(host).filter(|seen| seen.port(port).is_some())?;
-            return Some((Hosts::Only(port), Arc::from([seen.clone()])));
-        }
-        // A port that no service has (any more) still lets through what the mesh lets through.
-        let port = port_number(name)?;
-        Some((Hosts::OnPort(port), self.scope.on_port(port).cloned().unwrap_or_default()))
     }
 
     pub(super) fn endpoints(self, names: &NameSet) -> Generated {
@@ -212,9 +169,4 @@ pub(super) fn served(
         node: service.node_local.then(|| node.cloned().unwrap_or_default()),
         unhealthy,
     }
-}
-
-/// A port as we spell it: nothing else is a name of ours.
-fn port_number(text: &str) -> Option<u16> {
-    text.parse().ok().filter(|port: &u16| *port != 0 && port.to_string() == text)
 }

@@ -2,12 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
 
 use super::{Generated, Made, View};
 use crate::generate::cluster::ClusterRole;
 use crate::generate::grpc::{GrpcListener, SERVER, authority, completions, listener, split_authority};
-use crate::generate::route::Hosts;
 use crate::model::{ClusterName, Direction, NameSet, Protocol};
 use crate::scope::Visible;
 
@@ -52,7 +50,7 @@ impl View<'_> {
         let mut generated = Generated::default();
         for name in names {
             if let Some((target, seen)) = self.target(name) {
-                generated.take(&self.route(name, Hosts::Target(target.port), Arc::from([seen.clone()])));
+                generated.take(&self.target_routes(name, seen, target.port));
             }
         }
         generated

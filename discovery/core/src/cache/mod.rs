@@ -9,6 +9,7 @@ mod gateway;
 mod grpc;
 mod memo;
 mod origin;
+mod routes;
 mod settings;
 
 use std::collections::BTreeMap;

@@ -6,8 +6,7 @@
 use std::net::IpAddr;
 
 use super::Families;
-use crate::model::{Registry, Service};
-use crate::scope::Visible;
+use crate::model::{Hostname, Registry, Service};
 
 /// One name, and whether somebody declared it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,10 +36,15 @@ pub(super) enum Ports {
 }
 
 /// All domains of a service on one port, for a client whose DNS domain this is.
-pub(super) fn domains(seen: &Visible, ports: Ports, dns_domain: &str, families: Families) -> Vec<Domain> {
-    let service: &Service = &seen.service;
+pub(super) fn domains(
+    service: &Service,
+    aliases: &[Hostname],
+    ports: Ports,
+    dns_domain: &str,
+    families: Families,
+) -> Vec<Domain> {
     let mut found = Vec::new();
-    for host in std::iter::once(&service.hostname).chain(seen.aliases.iter()) {
+    for host in std::iter::once(&service.hostname).chain(aliases) {
         let host = host.as_str();
         push(&mut found, host, ports, Origin::Declared);
         if host.parse::<IpAddr>().is_err() && !host.starts_with('*') {
@@ -61,6 +65,13 @@ pub(super) fn domains(seen: &Visible, ports: Ports, dns_domain: &str, families: 
     for vip in reachable(service, families) {
         push(&mut found, &vip.to_string(), ports, Origin::Declared);
     }
+    found
+}
+
+/// The domains of a host that is nothing but its name.
+pub(super) fn bare(host: &str, ports: Ports) -> Vec<Domain> {
+    let mut found = Vec::new();
+    push(&mut found, host, ports, Origin::Declared);
     found
 }
 

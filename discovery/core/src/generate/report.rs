@@ -60,6 +60,8 @@ pub enum Reason {
     },
     /// A server of TLS that says nothing of it.
     NoCertificate,
+    /// A part of a configuration object that means nothing, or that Envoy would refuse everything for.
+    Unusable(&'static str),
     /// The generator failed; a defect of ours.
     Panicked,
 }
@@ -98,6 +100,7 @@ impl Reason {
             | Self::PrivilegedPort
             | Self::WorkloadPort
             | Self::HostnameEndpoint
+            | Self::Unusable(_)
             | Self::Panicked => None,
         }
     }
@@ -125,6 +128,7 @@ impl fmt::Display for Reason {
             Self::DuplicateDomain => f.write_str("an older service has this domain"),
             Self::PortTaken { existing } => write!(f, "{existing} is older and serves something else there"),
             Self::NoCertificate => f.write_str("the server says nothing of its TLS"),
+            Self::Unusable(why) => f.write_str(why),
             Self::Panicked => f.write_str("the generator failed"),
         }
     }

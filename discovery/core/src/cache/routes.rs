@@ -1,0 +1,152 @@
+//! Routes of an Envoy beside a workload: from the name of a route configuration to what it depends on.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use pilot_proto::ResourceType;
+use pilot_proto::node::NodeType;
+
+use super::{Generated, Made, View, settings};
+use crate::generate::Families;
+use crate::generate::route::{
+    HTTP_PROXY, Hosts, HttpRules, Overruled, Reached, RouteInputs, Unserved, route,
+};
+use crate::model::{Hostname, NameSet, Shared};
+use crate::push::Routing;
+use crate::scope::{Egress, Visible};
+
+/// Begins the names of routes of a Unix socket.
+const UNIX: &str = "unix://";
+
+// === impl View ===
+
+impl View<'_> {
+    pub(super) fn routes(self, names: &NameSet) -> Generated {
+        if self.proxy.node_type() != NodeType::Sidecar {
+            return Generated::default();
+        }
+        self.named(ResourceType::Route, names, |name| Some(self.route(self.route_inputs(name)?)))
+    }
+
+    /// The routes of one service for a gRPC library, which knows no rules.
+    pub(super) fn target_routes(self, name: &Arc<str>, seen: &Visible, port: u16) -> Made {
+        let hosts = Hosts::Target(port);
+        let services = Arc::from([Reached::of(seen, hosts, None, self.scope)]);
+        self.route(RouteInputs { services, ..self.no_routes(name, hosts) })
+    }
+
+    fn route(self, inputs: RouteInputs) -> Made {
+        self.cache.routes.get(&inputs, |inputs| {
+            Made::run(&inputs.name, || {
+                let (routes, rejected) = route(inputs);
+                (Some(routes), rejected)
+            })
+        })
+    }
+
+    /// What the name of a route configuration means: `<port>`, `<host>:<port>`, `http_proxy` or `unix://<path>`.
+    fn route_inputs(self, name: &Arc<str>) -> Option<RouteInputs> {
+        if **name == *HTTP_PROXY || name.starts_with(UNIX) {
+            let egress = self.scope.egress_at(0, name)?;
+            return Some(self.table(name, Hosts::All, egress));
+        }
+        if let Some((host, port)) = name.rsplit_once(':') {
+            let port = port_number(port)?;
+            let egress = self.scope.egress_at(port, "")?;
+            let seen = self.at(egress, host).filter(|seen| seen.port(port).is_some())?;
+            let hosts = Hosts::Only(port);
+            let services = Arc::from([self.reached(seen, hosts, egress)]);
+            return Some(RouteInputs { services, ..self.no_routes(name, hosts) });
+        }
+        let port = port_number(name)?;
+        match self.scope.egress_at(port, "") {
+            Some(egress) if egress.is_http_proxy() => Some(self.table(name, Hosts::All, egress)),
+            Some(egress) => Some(self.table(name, Hosts::OnPort(port), egress)),
+            // A port that no service has (any more) still lets through what the mesh lets through.
+            None => Some(self.no_routes(name, Hosts::OnPort(port))),
+        }
+    }
+
+    /// The service of an egress listener that a host means.
+    fn at<'a>(&'a self, egress: &'a Egress, host: &str) -> Option<&'a Visible> {
+        if egress.port.is_none() && self.scope.egress().len() == 1 {
+            return self.scope.by_host(host);
+        }
+        egress.services.iter().find(|seen| seen.service.hostname.as_str() == host)
+    }
+
+    /// All hosts of an egress listener.
+    fn table(self, name: &Arc<str>, hosts: Hosts, egress: &Egress) -> RouteInputs {
+        let visible = match hosts {
+            Hosts::OnPort(port) => egress.on_port(port).cloned().unwrap_or_default(),
+            Hosts::All | Hosts::Only(_) | Hosts::Target(_) => egress.services.clone(),
+        };
+        let services: Arc<[Reached]> = visible.iter().map(|seen| self.reached(seen, hosts, egress)).collect();
+        RouteInputs {
+            alone: self.alone(hosts, egress, &services),
+            overruled: overruled(egress, &services),
+            services,
+            ..self.no_routes(name, hosts)
+        }
+    }
+
+    fn reached(self, seen: &Visible, hosts: Hosts, egress: &Egress) -> Reached {
+        Reached::of(seen, hosts, egress.routing_of(&seen.service.hostname), self.scope)
+    }
+
+    /// Hosts that no service has: they are asked for at port 80, at the port of a `Sidecar`'s own listener, and where the
+    /// services are that they share their rules with.
+    fn alone(self, hosts: Hosts, egress: &Egress, services: &[Reached]) -> Arc<[Unserved]> {
+        let own = egress.port.as_ref().map(|port| port.number);
+        let everywhere = match hosts {
+            Hosts::All | Hosts::OnPort(80) => true,
+            Hosts::OnPort(port) => own == Some(port.into()),
+            Hosts::Only(_) | Hosts::Target(_) => return Arc::default(),
+        };
+        let here: HashSet<&Shared<Routing>> =
+            services.iter().filter_map(|seen| seen.rules.as_ref()).map(HttpRules::routing).collect();
+        let found = egress.alone.iter().filter(|alone| {
+            !alone.routing.spec.http.is_empty() && (everywhere || here.contains(&alone.routing))
+        });
+        found
+            .map(|alone| Unserved {
+                hosts: alone.hosts.clone(),
+                rules: HttpRules::of(&alone.routing, self.scope),
+            })
+            .collect()
+    }
+
+    fn no_routes(self, name: &Arc<str>, hosts: Hosts) -> RouteInputs {
+        RouteInputs {
+            name: name.clone(),
+            hosts,
+            services: Arc::default(),
+            alone: Arc::default(),
+            overruled: Arc::default(),
+            dns_domain: self.proxy.id.dns_domain.as_str().into(),
+            families: Families::of(self.proxy),
+            unknown: settings::unknown(self.scope),
+            retries: settings::retries(&self.push.mesh),
+        }
+    }
+}
+
+/// Rules for hosts of services that other rules came before.
+fn overruled(egress: &Egress, services: &[Reached]) -> Arc<[Overruled]> {
+    let is_here = |host: &Hostname| services.iter().any(|seen| seen.service.hostname == *host);
+    let mut found = Vec::new();
+    for routing in egress.routings.iter().filter(|routing| !routing.spec.http.is_empty()) {
+        for host in routing.hosts.iter().filter(|host| !host.is_wildcard()) {
+            if egress.routing_of(host).is_some_and(|first| first != routing) && is_here(host) {
+                let object = (routing.namespace.clone(), routing.name.clone());
+                found.push(Overruled { host: host.clone(), object });
+            }
+        }
+    }
+    found.into()
+}
+
+/// A port as we spell it: nothing else is a name of ours.
+fn port_number(text: &str) -> Option<u16> {
+    text.parse().ok().filter(|port: &u16| *port != 0 && port.to_string() == text)
+}

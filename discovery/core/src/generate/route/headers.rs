@@ -1,0 +1,82 @@
+//! Headers that are changed on the way.
+//! <https://istio.io/latest/docs/reference/config/networking/virtual-service/#Headers>
+
+use pilot_proto::envoy::config::core::v3::header_value_option::HeaderAppendAction;
+use pilot_proto::envoy::config::core::v3::{HeaderValue, HeaderValueOption};
+use pilot_proto::envoy::config::route::v3::Route;
+use pilot_proto::envoy::config::route::v3::weighted_cluster::ClusterWeight;
+
+use crate::api::values::Map;
+use crate::api::virtual_service::{HeaderOperations, Headers};
+
+/// What is done to the headers of requests and responses.
+#[derive(Default)]
+pub(super) struct Operations {
+    request_add: Vec<HeaderValueOption>,
+    request_remove: Vec<String>,
+    response_add: Vec<HeaderValueOption>,
+    response_remove: Vec<String>,
+    authority: Option<String>,
+}
+
+// === impl Operations ===
+
+impl Operations {
+    pub(super) fn of(headers: Option<&Headers>) -> Self {
+        let Some(headers) = headers else { return Self::default() };
+        let (request_add, request_remove) = changes(headers.request.as_ref());
+        let (response_add, response_remove) = changes(headers.response.as_ref());
+        let authority =
+            |said: &Map| said.iter().rfind(|(name, _)| is_authority(name)).map(|(_, to)| to.clone());
+        let said = headers.request.as_ref();
+        Self {
+            request_add,
+            request_remove,
+            response_add,
+            response_remove,
+            authority: said.and_then(|said| authority(&said.set).or_else(|| authority(&said.add))),
+        }
+    }
+
+    /// Adds them to those of a route; returns what the host becomes.
+    pub(super) fn apply(self, to: &mut Route) -> Option<String> {
+        to.request_headers_to_add.extend(self.request_add);
+        to.request_headers_to_remove.extend(self.request_remove);
+        to.response_headers_to_add.extend(self.response_add);
+        to.response_headers_to_remove.extend(self.response_remove);
+        self.authority
+    }
+
+    /// Makes them those of a part of the requests; returns what the host becomes.
+    pub(super) fn apply_to_share(self, to: &mut ClusterWeight) -> Option<String> {
+        to.request_headers_to_add = self.request_add;
+        to.request_headers_to_remove = self.request_remove;
+        to.response_headers_to_add = self.response_add;
+        to.response_headers_to_remove = self.response_remove;
+        self.authority
+    }
+}
+
+/// Headers to add, and to remove.
+fn changes(said: Option<&HeaderOperations>) -> (Vec<HeaderValueOption>, Vec<String>) {
+    let Some(said) = said else { return (Vec::new(), Vec::new()) };
+    let set = said.set.iter().map(|header| (header, HeaderAppendAction::OverwriteIfExistsOrAdd));
+    let add = said.add.iter().map(|header| (header, HeaderAppendAction::AppendIfExistsOrAdd));
+    let added = set.chain(add).filter(|((name, _), _)| is_changeable(name)).map(|((name, value), action)| {
+        HeaderValueOption {
+            header: Some(HeaderValue { key: name.clone(), value: value.clone(), ..HeaderValue::default() }),
+            append_action: action.into(),
+            ..HeaderValueOption::default()
+        }
+    });
+    (added.collect(), said.remove.iter().filter(|name| is_changeable(name)).cloned().collect())
+}
+
+/// Envoy refuses a route that touches the others.
+fn is_changeable(name: &str) -> bool {
+    !name.is_empty() && !name.starts_with(':') && !name.eq_ignore_ascii_case("host")
+}
+
+fn is_authority(name: &str) -> bool {
+    name.eq_ignore_ascii_case(":authority") || name.eq_ignore_ascii_case("host")
+}
