@@ -5,6 +5,7 @@
 mod ads;
 mod config;
 mod debug;
+mod explain;
 mod http;
 mod logging;
 mod mesh;
@@ -41,6 +42,8 @@ fn main() -> ExitCode {
     };
     match cli.command {
         Command::Discovery(args) => discovery(&args),
+        Command::Simulate(args) => explain::simulate(&args),
+        Command::Diff(args) => explain::diff(&args),
         Command::Version(args) => version::print(&args),
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "pilot-discovery", &mut std::io::stdout());

@@ -18,6 +18,11 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Start the discovery service.
     Discovery(Box<DiscoveryArgs>),
+    /// Lead an imagined call through what a proxy would be told: which listener, route, cluster, and which object decided each.
+    /// Ends with 0 if the call reaches an endpoint, with 1 if not.
+    Simulate(Box<SimulateArgs>),
+    /// Tell which resources of which proxies differ between two folders. Ends with 0 if none does, with 1 if some do.
+    Diff(DiffArgs),
     /// Print version information.
     Version(VersionArgs),
     /// Print a shell completion script.
@@ -25,6 +30,109 @@ pub(crate) enum Command {
         /// bash, zsh, fish, powershell or elvish.
         shell: clap_complete::Shell,
     },
+}
+
+/// A mesh in files, for commands that start nothing.
+#[derive(Clone, Debug, Args)]
+#[command(rename_all = "camelCase")]
+pub(crate) struct MeshArgs {
+    /// Mesh configuration file; defaults hold when it does not exist.
+    #[arg(long, value_name = "FILE", default_value = "./etc/istio/config/mesh")]
+    pub(crate) mesh_config: PathBuf,
+    /// DNS domain suffix of the mesh.
+    #[arg(long, default_value = "cluster.local")]
+    pub(crate) domain: String,
+}
+
+/// Flags of `pilot-discovery simulate`.
+#[derive(Clone, Debug, Args)]
+#[command(rename_all = "camelCase")]
+pub(crate) struct SimulateArgs {
+    /// The workload that calls: a Pod or WorkloadEntry of the folder. With --labels or --ip it may be one that no file declares.
+    #[arg(long, value_name = "POD.NAMESPACE")]
+    pub(crate) from: String,
+    /// Folder of Kubernetes and Istio objects in YAML or JSON.
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub(crate) config_dir: PathBuf,
+    /// Which mesh.
+    #[command(flatten)]
+    pub(crate) mesh: MeshArgs,
+    /// Labels of a workload that no file declares: app=web,version=v1.
+    #[arg(long, value_name = "LABELS")]
+    pub(crate) labels: Option<String>,
+    /// Address of a workload that no file declares.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) ip: Option<std::net::IpAddr>,
+    /// It is a gateway, called from outside [default: if a Gateway selects it].
+    #[arg(long)]
+    pub(crate) router: bool,
+    /// The call arrives at the workload.
+    #[arg(long, conflicts_with = "router")]
+    pub(crate) inbound: bool,
+    /// `json`: as JSON.
+    #[arg(short, long, value_parser = ["json"])]
+    pub(crate) output: Option<String>,
+    /// [METHOD] URL [OPTIONS]; schemes: http, https, http2, grpc, tcp, tls. What follows is read as `-H 'name: value'`,
+    /// `--tls`, `--sni NAME`, `--alpn LIST`, `--cert`, `--to ADDR:PORT`, `--client ADDR`, `-o json`.
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "CALL")]
+    pub(crate) call: Vec<String>,
+}
+
+/// What `pilot-discovery simulate` takes after the URL.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "CALL", no_binary_name = true, disable_help_flag = true, rename_all = "camelCase")]
+pub(crate) struct CallArgs {
+    /// [METHOD] URL
+    #[arg(required = true, num_args = 1..=2, value_names = ["METHOD", "URL"])]
+    pub(crate) target: Vec<String>,
+    /// A header; `host` says another host than the one that is connected to.
+    #[arg(short = 'H', value_name = "HEADER")]
+    pub(crate) headers: Vec<String>,
+    /// Inside TLS that asks for the host.
+    #[arg(long)]
+    pub(crate) tls: bool,
+    /// The name that TLS asks for instead.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) sni: Option<String>,
+    /// Protocols that TLS offers, comma-separated.
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub(crate) alpn: Vec<String>,
+    /// The client shows a certificate.
+    #[arg(long)]
+    pub(crate) cert: bool,
+    /// Where to connect to, whatever the host means: 10.0.0.1:80, unix:///path.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) to: Option<String>,
+    /// The client's address.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) client: Option<std::net::IpAddr>,
+    /// `json`: as JSON.
+    #[arg(short, long, value_parser = ["json"])]
+    pub(crate) output: Option<String>,
+}
+
+/// Flags of `pilot-discovery diff`.
+#[derive(Clone, Debug, Args)]
+#[command(rename_all = "camelCase")]
+pub(crate) struct DiffArgs {
+    /// Folder as it is.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) before: PathBuf,
+    /// Folder as it would be.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) after: PathBuf,
+    /// Which mesh, before and after.
+    #[command(flatten)]
+    pub(crate) mesh: MeshArgs,
+    /// Mesh configuration file after [default: the same].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) after_mesh_config: Option<PathBuf>,
+    /// Only these workloads [default: every Pod and WorkloadEntry of both folders].
+    #[arg(long, value_name = "POD.NAMESPACE")]
+    pub(crate) proxy: Vec<String>,
+    /// `json`: as JSON.
+    #[arg(short, long, value_parser = ["json"])]
+    pub(crate) output: Option<String>,
 }
 
 /// Flags of `pilot-discovery version`.

@@ -11,7 +11,7 @@ use super::line::{Line, NotALine};
 use super::told::{Told, ToldError};
 use super::trace::Trace;
 use crate::cache::Cache;
-use crate::model::{EndpointAddress, Proxy, Workload};
+use crate::model::{EndpointAddress, Hostname, Proxy, Service, Workload};
 use crate::push::PushContext;
 use crate::scope::{Scope, ScopeKey};
 
@@ -31,25 +31,29 @@ impl Caller {
     /// Tells a proxy everything.
     pub fn new(push: &PushContext, proxy: Proxy) -> Result<Self, ToldError> {
         let scope = Scope::of(push, ScopeKey::of(push, &proxy), None);
-        let told = Told::of(&Cache::new(1), push, &scope, &proxy)?;
+        let (told, _) = Told::asked(&Cache::new(1), push, &scope, &proxy)?;
         Ok(Self { proxy, told, push: push.clone() })
     }
 
     /// What becomes of a call, written as [`Line`] has it: from the workload beside a sidecar to the world, and to a gateway
     /// from outside.
     pub fn ask(&self, line: &str) -> Result<Trace, NotALine> {
-        Ok(self.told.call(&self.call(line.parse()?)?))
+        Ok(self.told.call(&self.leaving(line.parse()?)?))
     }
 
     /// What becomes of a call that arrives at the workload beside a sidecar. The host is only said, not looked up.
     pub fn receive(&self, line: &str) -> Result<Trace, NotALine> {
-        let line: Line = line.parse()?;
-        let to = Destination::Socket(SocketAddr::new(self.own_ip()?, line.port));
-        Ok(self.told.call(&said(Call::new(Way::Inbound, to), line)))
+        Ok(self.told.call(&self.arriving(line.parse()?)?))
     }
 
-    /// The call that a line means.
-    pub fn call(&self, line: Line) -> Result<Call, NotALine> {
+    /// The call to the workload that a line means.
+    pub fn arriving(&self, line: Line) -> Result<Call, NotALine> {
+        let to = Destination::Socket(SocketAddr::new(self.own_ip()?, line.port));
+        Ok(said(Call::new(Way::Inbound, to), line))
+    }
+
+    /// The call from the workload, or to the gateway, that a line means.
+    pub fn leaving(&self, line: Line) -> Result<Call, NotALine> {
         let call = match self.proxy.node_type() {
             NodeType::Sidecar | NodeType::Ztunnel => {
                 let own = self.own_ip()?;
@@ -64,6 +68,13 @@ impl Caller {
             }
         };
         Ok(said(call, line))
+    }
+
+    /// The host of a service that has this address, the oldest one.
+    pub fn host_at(&self, ip: IpAddr) -> Option<&Hostname> {
+        let has = |service: &&Arc<Service>| service.addresses.iter().any(|vip| vip.is_host() && vip.ip == ip);
+        let oldest = self.push.services.values().filter(has).min_by_key(|service| service.created);
+        oldest.map(|service| &service.hostname)
     }
 
     fn own_ip(&self) -> Result<IpAddr, NotALine> {

@@ -46,25 +46,33 @@ pub struct ToldError {
 // === impl Told ===
 
 impl Told {
-    /// What a proxy would ask for and be told, in Envoy's order: clusters and listeners, then what these name.
-    pub fn of(
+    /// What a proxy would ask for and be told, decoded and as it is sent, by type; in Envoy's order: clusters and listeners, then
+    /// what these name.
+    pub fn asked(
         cache: &Cache,
         push: &PushContext,
         scope: &Arc<Scope>,
         proxy: &Proxy,
-    ) -> Result<Self, ToldError> {
-        let mut told = Self::default();
-        let ask = |kind, names: Option<&NameSet>| resources(cache, push, scope, proxy, kind, names).resources;
-        told.take(ResourceType::Cluster, &ask(ResourceType::Cluster, None))?;
-        told.take(ResourceType::Endpoint, &ask(ResourceType::Endpoint, Some(&told.wanted_assignments())))?;
-        told.take(ResourceType::Listener, &ask(ResourceType::Listener, None))?;
-        told.take(ResourceType::Route, &ask(ResourceType::Route, Some(&told.wanted_routes())))?;
+    ) -> Result<(Self, BTreeMap<ResourceType, ResourceSet>), ToldError> {
+        let (mut told, mut sets) = (Self::default(), BTreeMap::new());
+        let order =
+            [ResourceType::Cluster, ResourceType::Endpoint, ResourceType::Listener, ResourceType::Route];
+        for kind in order {
+            let names = match kind {
+                ResourceType::Endpoint => Some(told.wanted_assignments()),
+                ResourceType::Route => Some(told.wanted_routes()),
+                _ => None,
+            };
+            let set = resources(cache, push, scope, proxy, kind, names.as_ref()).resources;
+            told.take(kind, &set)?;
+            sets.insert(kind, set);
+        }
         let listeners = told.listeners.keys().map(|name| (ResourceType::Listener, name));
         let routes = told.routes.keys().map(|name| (ResourceType::Route, name));
         let clusters = told.clusters.keys().map(|name| (ResourceType::Cluster, name));
         let named = listeners.chain(routes).chain(clusters);
         told.origins = named.map(|(kind, name)| ((kind, name.clone()), origins(scope, kind, name))).collect();
-        Ok(told)
+        Ok((told, sets))
     }
 
     /// Adds encoded resources of a type. Types that no call depends on are left out.

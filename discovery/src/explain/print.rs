@@ -1,0 +1,112 @@
+//! What became of a call, for people and for programs.
+
+use std::fmt::Write as _;
+
+use pilot_core::simulate::{Call, Caller, Destination, Request, Says, Share, Trace, Verdict};
+use serde_json::{Value, json};
+
+/// The steps in order, each with the objects that it was decided by, and the end.
+pub(super) fn text(caller: &Caller, call: &Call, trace: &Trace) -> String {
+    let mut out = String::new();
+    // Writing to a text cannot fail.
+    let _ = writeln!(out, "{} calls {}", caller.proxy.id.id, to(caller, &call.to));
+    for step in &trace.steps {
+        let name = if step.name.is_empty() { "-" } else { &step.name };
+        let _ = writeln!(out, "{:<13} {name} {}", step.stage.as_str(), step.what);
+        for origin in &step.origins {
+            let _ = writeln!(out, "{:<13}   by {origin}", "");
+        }
+    }
+    for share in trace.shares() {
+        if let (Says::Http(sent), Some(request)) = (&call.says, &share.request)
+            && sent != request
+        {
+            let _ = writeln!(out, "{:<13} {} is asked {}", "request", share.cluster, asked(request));
+        }
+    }
+    let reached = if trace.reaches() { "reached" } else { "not reached" };
+    let _ = writeln!(out, "{reached}: {trace}");
+    out
+}
+
+fn to(caller: &Caller, destination: &Destination) -> String {
+    let declared = destination.ip().and_then(|ip| caller.host_at(ip));
+    declared.map_or_else(|| destination.to_string(), |host| format!("{destination} ({host})"))
+}
+
+/// `GET reviews:9080/x, end-user: jason`
+fn asked(request: &Request) -> String {
+    let headers = request.headers.iter().map(|(name, value)| format!(", {name}: {value}"));
+    format!("{} {}{}{}", request.method, request.authority, request.path, headers.collect::<String>())
+}
+
+/// The same, with everything that is known of the end.
+pub(super) fn json(caller: &Caller, call: &Call, trace: &Trace) -> Value {
+    let steps: Vec<Value> = trace
+        .steps
+        .iter()
+        .map(|step| {
+            json!({"stage": step.stage.as_str(), "name": step.name, "what": step.what, "origins": step.origins})
+        })
+        .collect();
+    json!({
+        "proxy": caller.proxy.id.id,
+        "to": call.to.to_string(),
+        "steps": steps,
+        "listener": trace.listener,
+        "filterChain": trace.chain,
+        "virtualHost": trace.virtual_host,
+        "route": trace.route.as_ref().map(|route| &route.name),
+        "policy": trace.policy,
+        "verdict": verdict(&trace.verdict),
+        "clusters": trace.shares().iter().map(share).collect::<Vec<Value>>(),
+        "reached": trace.reaches(),
+        "summary": trace.to_string(),
+    })
+}
+
+fn verdict(verdict: &Verdict) -> Value {
+    match verdict {
+        Verdict::Refused => json!({"kind": "refused"}),
+        Verdict::Closed(why) => json!({"kind": "closed", "because": format!("{why:?}")}),
+        Verdict::Forwarded(_) => json!({"kind": "forwarded"}),
+        Verdict::Redirected { status, location } => {
+            json!({"kind": "redirected", "status": status, "location": location})
+        }
+        Verdict::Answered { status, because } => {
+            json!({"kind": "answered", "status": status, "because": format!("{because:?}")})
+        }
+        Verdict::Unknown(what) => json!({"kind": "unknown", "because": what}),
+    }
+}
+
+fn share(share: &Share) -> Value {
+    let endpoints: Vec<Value> = share
+        .upstream
+        .endpoints()
+        .iter()
+        .map(|endpoint| {
+            json!({
+                "address": endpoint.address,
+                "priority": endpoint.priority,
+                "locality": endpoint.locality,
+                "weight": endpoint.weight,
+                "localityWeight": endpoint.locality_weight,
+                "health": format!("{:?}", endpoint.health),
+                "security": endpoint.security.to_string(),
+            })
+        })
+        .collect();
+    let request = share.request.as_ref().map(|request| {
+        let headers: Vec<Value> =
+            request.headers.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
+        json!({"method": request.method, "authority": request.authority, "path": request.path, "headers": headers})
+    });
+    json!({
+        "cluster": share.cluster,
+        "weight": share.weight,
+        "leadsTo": share.upstream.to_string(),
+        "endpoints": endpoints,
+        "request": request,
+    })
+}
