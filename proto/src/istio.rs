@@ -31,8 +31,8 @@ impl prost::Name for TypedStruct {
     }
 }
 
-/// The descriptor of [`TypedStruct`], for JSON.
-pub(crate) fn typed_struct() -> FileDescriptorProto {
+/// The descriptor of [`TypedStruct`], for JSON, in `udpa.type.v1` or under its later name in `xds.type.v3`.
+pub(crate) fn typed_struct(package: &str) -> FileDescriptorProto {
     let field = |name: &str, number, kind: Type, type_name: Option<&str>| FieldDescriptorProto {
         name: Some(name.to_owned()),
         number: Some(number),
@@ -42,8 +42,8 @@ pub(crate) fn typed_struct() -> FileDescriptorProto {
         ..FieldDescriptorProto::default()
     };
     FileDescriptorProto {
-        name: Some("udpa/type/v1/typed_struct.proto".into()),
-        package: Some("udpa.type.v1".into()),
+        name: Some(format!("{}/typed_struct.proto", package.replace('.', "/"))),
+        package: Some(package.to_owned()),
         syntax: Some("proto3".into()),
         dependency: vec!["google/protobuf/struct.proto".into()],
         message_type: vec![DescriptorProto {

@@ -7,10 +7,14 @@
 use std::sync::OnceLock;
 
 use prost::{Message, Name};
-use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
-use serde::de::DeserializeSeed as _;
+use prost_reflect::{DescriptorPool, DeserializeOptions, DynamicMessage, SerializeOptions};
 
 use crate::istio;
+
+mod inspect;
+mod settle;
+
+pub use inspect::{Remark, RemarkKind, inspect};
 
 static DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
@@ -45,10 +49,18 @@ pub fn pool() -> &'static DescriptorPool {
         // The bytes are a build product of ours: that they decode is proved by a test, and an empty
         // pool makes every call fail with `UnknownMessage` instead of ending the process.
         let mut pool = DescriptorPool::decode(DESCRIPTORS).unwrap_or_default();
-        let extended = pool.add_file_descriptor_proto(istio::typed_struct());
-        debug_assert!(extended.is_ok(), "{extended:?}");
+        for package in ["udpa.type.v1", "xds.type.v3"] {
+            let extended = pool.add_file_descriptor_proto(istio::typed_struct(package));
+            debug_assert!(extended.is_ok(), "{extended:?}");
+        }
         pool
     })
+}
+
+/// The encoded message with this full name.
+pub(crate) fn decode(full_name: &str, bytes: &[u8]) -> Result<DynamicMessage, JsonError> {
+    DynamicMessage::decode(descriptor(full_name)?, bytes)
+        .map_err(|source| JsonError::Decode { message: full_name.to_owned(), source })
 }
 
 fn descriptor(name: &str) -> Result<prost_reflect::MessageDescriptor, JsonError> {
@@ -62,8 +74,7 @@ pub fn to_value<M: Message + Name>(message: &M) -> Result<serde_json::Value, Jso
 
 /// The encoded message with this full name as JSON.
 pub fn encoded_to_value(full_name: &str, bytes: &[u8]) -> Result<serde_json::Value, JsonError> {
-    let dynamic = DynamicMessage::decode(descriptor(full_name)?, bytes)
-        .map_err(|source| JsonError::Decode { message: full_name.to_owned(), source })?;
+    let dynamic = decode(full_name, bytes)?;
     let options = SerializeOptions::new().use_proto_field_name(true);
     dynamic
         .serialize_with_options(serde_json::value::Serializer, &options)
@@ -72,10 +83,26 @@ pub fn encoded_to_value(full_name: &str, bytes: &[u8]) -> Result<serde_json::Val
 
 /// The message that this JSON describes. Unknown fields are errors that name the field.
 pub fn from_value<M: Message + Name + Default>(value: &serde_json::Value) -> Result<M, JsonError> {
+    read(value, &DeserializeOptions::new())
+}
+
+/// The message that this JSON describes, without fields and enum values that this build does not know: they may be those of
+/// another version of Envoy's API. [`inspect`] names them.
+pub fn from_value_of_any_version<M: Message + Name + Default>(
+    value: &serde_json::Value,
+) -> Result<M, JsonError> {
+    read(value, &DeserializeOptions::new().deny_unknown_fields(false))
+}
+
+/// Equal JSON gives equal bytes, inside every `Any` too.
+fn read<M: Message + Name + Default>(
+    value: &serde_json::Value,
+    options: &DeserializeOptions,
+) -> Result<M, JsonError> {
     let name = M::full_name();
-    let dynamic = descriptor(&name)?
-        .deserialize(value)
+    let mut dynamic = DynamicMessage::deserialize_with_options(descriptor(&name)?, value, options)
         .map_err(|source| JsonError::Json { message: name.clone(), source })?;
+    settle::settle(&mut dynamic);
     M::decode(dynamic.encode_to_vec().as_slice())
         .map_err(|source| JsonError::Decode { message: name, source })
 }

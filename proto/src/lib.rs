@@ -8,6 +8,7 @@
 //! - [`duration`]: durations as configuration writes them;
 //! - [`mesh`]: `MeshConfig` and `ProxyConfig` with Istio's names, defaults and merge rules;
 //! - [`json`]: protobuf's JSON mapping of every message of Envoy's API;
+//! - [`merge`]: one of these messages merged into others;
 //! - [`read`]: the same mapping for the plain types that hold Istio's.
 //!
 //! Nothing here opens a socket, reads a file or asks the clock.
@@ -29,6 +30,7 @@ pub mod duration;
 pub mod identity;
 pub mod istio;
 pub mod json;
+pub mod merge;
 pub mod mesh;
 pub mod node;
 pub mod read;

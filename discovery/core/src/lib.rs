@@ -11,6 +11,7 @@ pub mod api;
 pub mod cache;
 pub mod generate;
 pub mod model;
+pub mod patch;
 pub mod push;
 pub mod scope;
 pub mod simulate;

@@ -1,0 +1,310 @@
+//! An `EnvoyFilter` as it was written into patches, each understood once.
+//!
+//! A patch that cannot be used is left out and named; the others stay. What is merely doubtful is used as far as it has a meaning,
+//! and named too: Istio accepts fields that it does not know, as they may be those of another version of Envoy's API.
+
+use std::sync::Arc;
+
+use pilot_proto::json::{self, RemarkKind};
+use pilot_proto::merge::Lists;
+use serde_json::Value as Json;
+
+use super::Patch;
+use super::filter_name::{self, Level};
+use super::finding::{Finding, Severity};
+use super::proxy::{LONGEST_VERSION, ProxyCondition};
+use super::value::{Merge, Thing, Value, explain};
+use crate::api::EnvoyFilter;
+use crate::api::envoy_filter::{
+    ApplyTo, ConfigPatch, FilterClass, ListenerMatch, ObjectMatch, PatchContext, PatchOperation as Operation,
+};
+use crate::api::selector::PolicyTargetReference;
+use crate::api::values::Map;
+use crate::model::{ConfigKey, ConfigMeta, Kind};
+use pilot_proto::envoy::config::cluster::v3::Cluster;
+use pilot_proto::envoy::config::core::v3::TypedExtensionConfig;
+use pilot_proto::envoy::config::listener::v3::{Filter, FilterChain, Listener, ListenerFilter};
+use pilot_proto::envoy::config::route::v3::{Route, RouteConfiguration, VirtualHost};
+use pilot_proto::envoy::extensions::filters::network::http_connection_manager::v3::HttpFilter;
+
+/// What an `EnvoyFilter` asks for.
+#[derive(Clone, Debug)]
+pub struct Patches {
+    /// The object.
+    pub object: ConfigKey,
+    /// When it was created, in seconds since 1970; 0 when unknown.
+    pub created: i64,
+    /// Lower ones go first.
+    pub priority: i32,
+    pub(super) selector: Option<Map>,
+    pub(super) targets: Vec<PolicyTargetReference>,
+    pub(super) listed: Vec<Arc<Patch>>,
+}
+
+/// One entry of `configPatches` while it is read.
+struct Reading<'a> {
+    path: String,
+    findings: &'a mut Vec<Finding>,
+}
+
+// === impl Patches ===
+
+impl Patches {
+    /// Reads an object.
+    pub fn parse(meta: &ConfigMeta, written: &EnvoyFilter) -> (Self, Vec<Finding>) {
+        let object =
+            ConfigKey { kind: Kind::EnvoyFilter, namespace: meta.namespace.clone(), name: meta.name.clone() };
+        let mut findings = Vec::new();
+        let mut patches = Vec::new();
+        for (index, patch) in written.config_patches.iter().enumerate() {
+            let mut reading = Reading { path: format!("configPatches[{index}]"), findings: &mut findings };
+            patches.extend(reading.patch(&object, index, patch).map(Arc::new));
+        }
+        let parsed = Self {
+            object,
+            created: meta.created,
+            priority: written.priority,
+            selector: written.workload_selector.as_ref().map(|selector| selector.labels.clone()),
+            targets: written.target_refs.clone(),
+            listed: patches,
+        };
+        (parsed, findings)
+    }
+
+    /// What it changes, in its order.
+    pub fn patches(&self) -> &[Arc<Patch>] {
+        &self.listed
+    }
+}
+
+// === impl Reading ===
+
+impl Reading<'_> {
+    fn patch(&mut self, object: &ConfigKey, index: usize, written: &ConfigPatch) -> Option<Patch> {
+        let matching = written.r#match.clone().unwrap_or_default();
+        if matching.context == PatchContext::Waypoint {
+            self.warn("match.context", "there are no waypoints here");
+            return None;
+        }
+        let Some(patch) = &written.patch else { return self.reject("patch", "is missing") };
+        if written.apply_to == ApplyTo::Invalid {
+            return self.reject("applyTo", "is missing");
+        }
+        if patch.operation == Operation::Invalid {
+            return self.reject("patch.operation", "is missing");
+        }
+        if written.apply_to == ApplyTo::Bootstrap {
+            self.warn("applyTo", "the bootstrap is not changed from here: it is rendered beside the proxy");
+            return None;
+        }
+        self.matches_its_kind(written.apply_to, &matching)?;
+        let proxy = self.proxy(&matching)?;
+        let operation = effective(written.apply_to, patch.operation);
+        if !has_effect(written.apply_to, operation) {
+            let reason = format!("{} has no effect on {}", name(operation), name(written.apply_to));
+            self.warn("patch.operation", reason);
+            return None;
+        }
+        let (value, merge) = match (&patch.value, operation) {
+            (_, Operation::Remove) => (None, None),
+            (Some(value), _) => self.value(written.apply_to, operation, value)?,
+            (None, _) => return self.reject("patch.value", "is missing"),
+        };
+        let added_last = (written.apply_to, operation, patch.filter_class)
+            == (ApplyTo::HttpFilter, Operation::Add, FilterClass::Unspecified);
+        if added_last {
+            let reason =
+                "ADD puts it behind the router, where Envoy allows no filter: INSERT_BEFORE is what works";
+            self.warn("patch.operation", reason);
+        }
+        Some(Patch {
+            object: object.clone(),
+            index,
+            apply_to: written.apply_to,
+            operation,
+            class: patch.filter_class,
+            context: matching.context,
+            proxy,
+            listener: matching.listener.map(|listener| self.listener(listener)),
+            routes: matching.route_configuration,
+            cluster: matching.cluster,
+            value,
+            merge,
+        })
+    }
+
+    /// Refuses what is matched by the attributes of another kind of thing.
+    fn matches_its_kind(&mut self, apply_to: ApplyTo, matching: &ObjectMatch) -> Option<()> {
+        let listener = matching.listener.is_some();
+        let routes = matching.route_configuration.is_some();
+        let cluster = matching.cluster.is_some();
+        let waypoint = matching.waypoint.is_some();
+        let others = match apply_to {
+            ApplyTo::Listener | ApplyTo::FilterChain | ApplyTo::NetworkFilter | ApplyTo::HttpFilter => {
+                routes || cluster || waypoint
+            }
+            ApplyTo::RouteConfiguration | ApplyTo::VirtualHost | ApplyTo::HttpRoute => {
+                listener || cluster || waypoint
+            }
+            ApplyTo::Cluster => listener || routes || waypoint,
+            _ => false,
+        };
+        if others {
+            return self
+                .reject("match", format!("{} is not matched by another kind of thing", name(apply_to)));
+        }
+        Some(())
+    }
+
+    fn proxy(&mut self, matching: &ObjectMatch) -> Option<ProxyCondition> {
+        let Some(written) = &matching.proxy else { return Some(ProxyCondition::default()) };
+        if written.proxy_version.len() > LONGEST_VERSION {
+            let reason = format!("is longer than {LONGEST_VERSION} bytes and matches no proxy");
+            self.warn("match.proxy.proxyVersion", reason);
+        }
+        match ProxyCondition::of(written) {
+            Ok(condition) => Some(condition),
+            Err(error) => {
+                self.reject("match.proxy.proxyVersion", format!("is no regular expression: {error}"))
+            }
+        }
+    }
+
+    /// The same match with today's names of filters.
+    fn listener(&mut self, mut written: ListenerMatch) -> ListenerMatch {
+        self.rename("match.listener.listenerFilter", Level::Listener, &mut written.listener_filter);
+        let filter = written.filter_chain.as_mut().and_then(|chain| chain.filter.as_mut());
+        if let Some(filter) = filter {
+            self.rename("match.listener.filterChain.filter.name", Level::Network, &mut filter.name);
+            if let Some(inner) = &mut filter.sub_filter {
+                self.rename("match.listener.filterChain.filter.subFilter.name", Level::Http, &mut inner.name);
+            }
+        }
+        written
+    }
+
+    fn rename(&mut self, field: &str, level: Level, name: &mut String) {
+        if let Some(today) = filter_name::successor(level, name) {
+            self.warn(field, format!("{name} is deprecated; use {today}"));
+            today.clone_into(name);
+        }
+    }
+
+    fn value(
+        &mut self,
+        apply_to: ApplyTo,
+        operation: Operation,
+        value: &Json,
+    ) -> Option<(Option<Value>, Option<Merge>)> {
+        match apply_to {
+            ApplyTo::Listener => self.message::<Listener>(operation, value),
+            ApplyTo::ListenerFilter => self.message::<ListenerFilter>(operation, value),
+            ApplyTo::FilterChain => self.message::<FilterChain>(operation, value),
+            ApplyTo::NetworkFilter => self.message::<Filter>(operation, value),
+            ApplyTo::HttpFilter => self.message::<HttpFilter>(operation, value),
+            ApplyTo::RouteConfiguration => self.message::<RouteConfiguration>(operation, value),
+            ApplyTo::VirtualHost => self.message::<VirtualHost>(operation, value),
+            ApplyTo::HttpRoute => self.message::<Route>(operation, value),
+            ApplyTo::Cluster => self.message::<Cluster>(operation, value),
+            ApplyTo::ExtensionConfig => self.message::<TypedExtensionConfig>(operation, value),
+            ApplyTo::Bootstrap | ApplyTo::Invalid => None,
+        }
+    }
+
+    /// The value as a message of this type, and how it is merged if it is.
+    fn message<T: Thing>(
+        &mut self,
+        operation: Operation,
+        value: &Json,
+    ) -> Option<(Option<Value>, Option<Merge>)> {
+        let remarks = match json::inspect(&T::full_name(), value) {
+            Ok(remarks) => remarks,
+            Err(error) => return self.reject("patch.value", explain(&error)),
+        };
+        let mut fits = true;
+        for remark in remarks {
+            let dot = if remark.path.is_empty() || remark.path.starts_with('[') { "" } else { "." };
+            let field = format!("patch.value{dot}{}", remark.path);
+            if matches!(remark.kind, RemarkKind::UnknownType(_) | RemarkKind::Unfit(_)) {
+                fits = false;
+                self.find(Severity::Rejected, &field, remark.to_string());
+            } else {
+                self.warn(&field, remark.to_string());
+            }
+        }
+        if !fits {
+            return None;
+        }
+        let message: T = match json::from_value_of_any_version(value) {
+            Ok(message) => message,
+            Err(error) => return self.reject("patch.value", explain(&error)),
+        };
+        let lists = match operation {
+            Operation::Merge => Lists::Append,
+            Operation::MergeAndReplaceList => Lists::Replace,
+            _ => {
+                if message.is_bare() {
+                    self.warn(
+                        "patch.value",
+                        "has a name and no typed_config, which is what Envoy finds extensions by",
+                    );
+                }
+                return Some((Some(message.into_value()), None));
+            }
+        };
+        match Merge::of(&message, lists) {
+            Ok(merge) => Some((Some(message.into_value()), Some(merge))),
+            Err(error) => self.reject("patch.value", explain(&error)),
+        }
+    }
+
+    fn reject<T>(&mut self, field: &str, reason: impl Into<String>) -> Option<T> {
+        self.find(Severity::Rejected, field, reason.into());
+        None
+    }
+
+    fn warn(&mut self, field: &str, reason: impl Into<String>) {
+        self.find(Severity::Warning, field, reason.into());
+    }
+
+    fn find(&mut self, severity: Severity, field: &str, reason: String) {
+        self.findings.push(Finding { severity, path: format!("{}.{field}", self.path), reason });
+    }
+}
+
+/// What an operation comes to: what is not in an order is not inserted but added.
+const fn effective(apply_to: ApplyTo, operation: Operation) -> Operation {
+    let ordered = matches!(
+        apply_to,
+        ApplyTo::HttpFilter | ApplyTo::NetworkFilter | ApplyTo::HttpRoute | ApplyTo::ListenerFilter
+    );
+    match operation {
+        Operation::InsertAfter | Operation::InsertBefore | Operation::InsertFirst if !ordered => {
+            Operation::Add
+        }
+        operation => operation,
+    }
+}
+
+/// Whether Istio does this to such a thing. It merges no lists of filters' configurations by replacing them, and we do.
+const fn has_effect(apply_to: ApplyTo, operation: Operation) -> bool {
+    match operation {
+        Operation::Invalid => false,
+        Operation::Merge | Operation::MergeAndReplaceList => !matches!(apply_to, ApplyTo::ExtensionConfig),
+        Operation::Add => !matches!(apply_to, ApplyTo::RouteConfiguration),
+        Operation::Remove => !matches!(apply_to, ApplyTo::RouteConfiguration | ApplyTo::ExtensionConfig),
+        Operation::InsertAfter | Operation::InsertBefore | Operation::InsertFirst => true,
+        Operation::Replace => matches!(
+            apply_to,
+            ApplyTo::ListenerFilter | ApplyTo::NetworkFilter | ApplyTo::HttpFilter | ApplyTo::VirtualHost
+        ),
+    }
+}
+
+/// As the API spells it.
+fn name(word: impl serde::Serialize) -> String {
+    match serde_json::to_value(word) {
+        Ok(Json::String(name)) => name,
+        _ => String::new(),
+    }
+}
