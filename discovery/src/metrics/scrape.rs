@@ -83,6 +83,9 @@ fn cache(metrics: &Metrics, shared: &Shared) {
     let sum = |of: fn(&pilot_core::cache::Stats) -> u64| stats.values().map(of).sum::<u64>();
     catch_up(&metrics.cache_reads.get_or_create(&by_type("hit")), sum(|stats| stats.hits));
     catch_up(&metrics.cache_reads.get_or_create(&by_type("miss")), sum(|stats| stats.misses));
+    for (kind, stats) in &stats {
+        catch_up(&metrics.generated.get_or_create(&by_type(kind.short())), stats.misses);
+    }
     catch_up(&metrics.cache_evictions.get_or_create(&by_type("size")), sum(|stats| stats.evictions));
     metrics.cache_size.set(i64::try_from(sum(|stats| stats.entries)).unwrap_or(i64::MAX));
 }
