@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::{Generated, Set, View, settings};
-use crate::generate::gateway::{self, GatewayInputs};
+use super::{Generated, Made, Set, View, settings};
+use crate::generate::gateway::{self, GatewayInputs, GatewayRouteInputs, RoutedServer, gateway_routes};
 use crate::generate::outbound::{Capture, ListenerSettings, LowPorts};
+use crate::model::NameSet;
 
 // === impl View ===
 
@@ -22,6 +23,29 @@ impl View<'_> {
             Arc::new(set)
         });
         set.seen_from(None)
+    }
+
+    /// The routes that listeners of the gateway name. Of a server that is gone there are none, and that is an answer: its
+    /// listener is about to go.
+    pub(super) fn gateway_routes(self, names: &NameSet) -> Generated {
+        let inputs = self.gateway();
+        let merged = gateway::merge(&inputs);
+        let mut generated = Generated::default();
+        for name in names {
+            let servers = merged.by_route.get(name).map(Vec::as_slice).unwrap_or_default();
+            let inputs = GatewayRouteInputs {
+                name: name.clone(),
+                servers: servers.iter().map(|at| RoutedServer::of(at, &inputs)).collect(),
+                retries: settings::retries(&self.push.mesh),
+            };
+            generated.take(&self.cache.gateway_routes.get(&inputs, |inputs| {
+                Made::run(&inputs.name, || {
+                    let (routes, rejected) = gateway_routes(inputs);
+                    (Some(routes), rejected)
+                })
+            }));
+        }
+        generated
     }
 
     pub(super) fn gateway(self) -> GatewayInputs {

@@ -25,7 +25,7 @@ pub use origin::origins;
 
 use crate::generate::cluster::ClusterInputs;
 use crate::generate::endpoint::AssignmentInputs;
-use crate::generate::gateway::GatewayInputs;
+use crate::generate::gateway::{GatewayInputs, GatewayRouteInputs};
 use crate::generate::grpc::GrpcListener;
 use crate::generate::listener::ListenerInputs;
 use crate::generate::outbound::PlanInputs;
@@ -50,6 +50,7 @@ pub struct Cache {
     grpc_listeners: Memo<GrpcListener, Made>,
     named: Memo<Named, Generated>,
     gateways: Memo<GatewayInputs, Arc<Set>>,
+    gateway_routes: Memo<GatewayRouteInputs, Made>,
 }
 
 /// The resources of one type for one proxy.
@@ -128,6 +129,7 @@ impl Cache {
             grpc_listeners: Memo::new(entries),
             named: Memo::new(sets),
             gateways: Memo::new(sets),
+            gateway_routes: Memo::new(entries),
         }
     }
 
@@ -150,6 +152,7 @@ impl Cache {
         self.plans.forget_unused();
         self.named.forget_unused();
         self.gateways.forget_unused();
+        self.gateway_routes.forget_unused();
         self.clusters.forget_unused();
         self.assignments.forget_unused();
         self.listeners.forget_unused();
@@ -168,6 +171,7 @@ impl Cache {
         self.grpc_listeners.clear();
         self.named.clear();
         self.gateways.clear();
+        self.gateway_routes.clear();
     }
 
     /// Name and bytes of every resource that is remembered, by type, in no order; a name once for each version of it.
@@ -182,6 +186,7 @@ impl Cache {
         self.listeners.each(|made| show(ResourceType::Listener, made));
         self.grpc_listeners.each(|made| show(ResourceType::Listener, made));
         self.routes.each(|made| show(ResourceType::Route, made));
+        self.gateway_routes.each(|made| show(ResourceType::Route, made));
         contents
     }
 }

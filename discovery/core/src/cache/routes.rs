@@ -22,8 +22,10 @@ const UNIX: &str = "unix://";
 
 impl View<'_> {
     pub(super) fn routes(self, names: &NameSet) -> Generated {
-        if self.proxy.node_type() != NodeType::Sidecar {
-            return Generated::default();
+        match self.proxy.node_type() {
+            NodeType::Sidecar => {}
+            NodeType::Router => return self.gateway_routes(names),
+            _ => return Generated::default(),
         }
         self.named(ResourceType::Route, names, |name| Some(self.route(self.route_inputs(name)?)))
     }

@@ -11,9 +11,12 @@
 //! <https://istio.io/latest/docs/reference/config/networking/gateway/>
 
 mod chains;
+mod routes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+pub use routes::{GatewayRouteInputs, Plaintext, RoutedServer, gateway_routes};
 
 use super::http::Edge;
 use super::listener::{Bind, ListenerInputs, ListenerRole};

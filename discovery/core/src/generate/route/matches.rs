@@ -57,7 +57,7 @@ pub(super) fn every_request() -> RouteMatch {
 }
 
 /// Whether no request is left for the routes that follow.
-pub(super) fn takes_every_request(matches: &RouteMatch) -> bool {
+pub(in crate::generate) fn takes_every_request(matches: &RouteMatch) -> bool {
     let every_path = match &matches.path_specifier {
         Some(PathSpecifier::Prefix(prefix)) => prefix.is_empty() || prefix == "/",
         Some(PathSpecifier::SafeRegex(regex)) => regex.regex == ".*",

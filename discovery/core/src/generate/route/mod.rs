@@ -27,6 +27,7 @@ use pilot_proto::envoy::config::route::v3::{
 pub use destination::Hashing;
 pub use inbound::InboundRoute;
 pub(super) use inbound::inbound_route;
+pub(super) use matches::takes_every_request;
 pub use rules::{HttpRules, Scheme, Translated, Where, http_routes};
 
 use super::cluster::BLACK_HOLE;
@@ -42,7 +43,7 @@ use crate::scope::{Scope, Visible};
 pub const HTTP_PROXY: &str = "http_proxy";
 
 /// The longest body of a direct response; Istio's.
-const MAX_BODY: u32 = 1024 * 1024;
+pub(super) const MAX_BODY: u32 = 1024 * 1024;
 
 /// Everything a route configuration depends on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
