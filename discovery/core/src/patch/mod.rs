@@ -6,7 +6,7 @@
 //!  a generated resource, its patches, its Context ── cluster, listener, route_configuration ──▶ resource, Outcomes
 //! ```
 //!
-//! Decides what a patch means, which proxies it is for, and what becomes of a resource. Does not know how resources are
+//! Decides what a patch means, which proxies it is for, and what becomes of a resource. Does not know what may be written, which is `validate`'s, nor how resources are
 //! generated, named or kept. What a patch does not concern is not decoded; a patch that does not fit leaves its resource as it was
 //! and is reported. Rules are those of Istio's `pilot/pkg/networking/core/envoyfilter`; where it differs, it says so.
 
@@ -23,7 +23,6 @@ mod cluster;
 mod edit;
 mod filter;
 mod filter_name;
-mod finding;
 mod http;
 mod listener;
 mod outcome;
@@ -36,7 +35,6 @@ mod tests;
 mod value;
 
 pub use cluster::{added_clusters, cluster};
-pub use finding::{Finding, Severity};
 pub use http::inline_routes;
 pub use listener::{added_listeners, listener};
 pub use outcome::{Outcomes, Verdict};

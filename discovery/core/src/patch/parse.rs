@@ -1,7 +1,8 @@
 //! An `EnvoyFilter` as it was written into patches, each understood once.
 //!
-//! A patch that cannot be used is left out and named; the others stay. What is merely doubtful is used as far as it has a meaning,
-//! and named too: Istio accepts fields that it does not know, as they may be those of another version of Envoy's API.
+//! A patch that does not fit what Envoy knows is left out and named; the others stay. What is merely doubtful is used as far as it
+//! has a meaning, and named too: Istio accepts fields that it does not know, as they may be those of another version of Envoy's API.
+//! What `validate` has an error for is left out without another word.
 
 use std::sync::Arc;
 
@@ -11,8 +12,7 @@ use serde_json::Value as Json;
 
 use super::Patch;
 use super::filter_name::{self, Level};
-use super::finding::{Finding, Severity};
-use super::proxy::{LONGEST_VERSION, ProxyCondition};
+use super::proxy::ProxyCondition;
 use super::value::{Merge, Thing, Value, explain};
 use crate::api::EnvoyFilter;
 use crate::api::envoy_filter::{
@@ -21,6 +21,7 @@ use crate::api::envoy_filter::{
 use crate::api::selector::PolicyTargetReference;
 use crate::api::values::Map;
 use crate::model::{ConfigKey, ConfigMeta, Kind};
+use crate::validate::Finding;
 use pilot_proto::envoy::config::cluster::v3::Cluster;
 use pilot_proto::envoy::config::core::v3::TypedExtensionConfig;
 use pilot_proto::envoy::config::listener::v3::{Filter, FilterChain, Listener, ListenerFilter};
@@ -50,14 +51,15 @@ struct Reading<'a> {
 // === impl Patches ===
 
 impl Patches {
-    /// Reads an object.
+    /// Reads an object. An error among the findings is that of one patch, which is left out.
     pub fn parse(meta: &ConfigMeta, written: &EnvoyFilter) -> (Self, Vec<Finding>) {
         let object =
             ConfigKey { kind: Kind::EnvoyFilter, namespace: meta.namespace.clone(), name: meta.name.clone() };
         let mut findings = Vec::new();
         let mut patches = Vec::new();
         for (index, patch) in written.config_patches.iter().enumerate() {
-            let mut reading = Reading { path: format!("configPatches[{index}]"), findings: &mut findings };
+            let mut reading =
+                Reading { path: format!("spec.configPatches[{index}]"), findings: &mut findings };
             patches.extend(reading.patch(&object, index, patch).map(Arc::new));
         }
         let parsed = Self {
@@ -83,39 +85,32 @@ impl Reading<'_> {
     fn patch(&mut self, object: &ConfigKey, index: usize, written: &ConfigPatch) -> Option<Patch> {
         let matching = written.r#match.clone().unwrap_or_default();
         if matching.context == PatchContext::Waypoint {
-            self.warn("match.context", "there are no waypoints here");
-            return None;
-        }
-        let Some(patch) = &written.patch else { return self.reject("patch", "is missing") };
-        if written.apply_to == ApplyTo::Invalid {
-            return self.reject("applyTo", "is missing");
-        }
-        if patch.operation == Operation::Invalid {
-            return self.reject("patch.operation", "is missing");
+            return self.without_effect("match.context", "there are no waypoints here");
         }
         if written.apply_to == ApplyTo::Bootstrap {
-            self.warn("applyTo", "the bootstrap is not changed from here: it is rendered beside the proxy");
+            return self.without_effect("applyTo", "is rendered beside the proxy and not changed from here");
+        }
+        let patch = written.patch.as_ref().filter(|patch| patch.operation != Operation::Invalid)?;
+        if !is_matched_as_such(written.apply_to, &matching) {
             return None;
         }
-        self.matches_its_kind(written.apply_to, &matching)?;
-        let proxy = self.proxy(&matching)?;
+        let proxy = ProxyCondition::of(matching.proxy.as_ref()).ok()?;
         let operation = effective(written.apply_to, patch.operation);
         if !has_effect(written.apply_to, operation) {
-            let reason = format!("{} has no effect on {}", name(operation), name(written.apply_to));
-            self.warn("patch.operation", reason);
-            return None;
+            return self
+                .without_effect("patch.operation", format!("has no effect on {}", name(written.apply_to)));
         }
-        let (value, merge) = match (&patch.value, operation) {
-            (_, Operation::Remove) => (None, None),
-            (Some(value), _) => self.value(written.apply_to, operation, value)?,
-            (None, _) => return self.reject("patch.value", "is missing"),
+        let (value, merge) = match operation {
+            Operation::Remove => (None, None),
+            _ => self.value(written.apply_to, operation, patch.value.as_ref()?)?,
         };
         let added_last = (written.apply_to, operation, patch.filter_class)
             == (ApplyTo::HttpFilter, Operation::Add, FilterClass::Unspecified);
         if added_last {
-            let reason =
-                "ADD puts it behind the router, where Envoy allows no filter: INSERT_BEFORE is what works";
-            self.warn("patch.operation", reason);
+            self.warn(
+                "patch.operation",
+                "puts it behind the router, where Envoy allows none; use INSERT_BEFORE",
+            );
         }
         Some(Patch {
             object: object.clone(),
@@ -131,43 +126,6 @@ impl Reading<'_> {
             value,
             merge,
         })
-    }
-
-    /// Refuses what is matched by the attributes of another kind of thing.
-    fn matches_its_kind(&mut self, apply_to: ApplyTo, matching: &ObjectMatch) -> Option<()> {
-        let listener = matching.listener.is_some();
-        let routes = matching.route_configuration.is_some();
-        let cluster = matching.cluster.is_some();
-        let waypoint = matching.waypoint.is_some();
-        let others = match apply_to {
-            ApplyTo::Listener | ApplyTo::FilterChain | ApplyTo::NetworkFilter | ApplyTo::HttpFilter => {
-                routes || cluster || waypoint
-            }
-            ApplyTo::RouteConfiguration | ApplyTo::VirtualHost | ApplyTo::HttpRoute => {
-                listener || cluster || waypoint
-            }
-            ApplyTo::Cluster => listener || routes || waypoint,
-            _ => false,
-        };
-        if others {
-            return self
-                .reject("match", format!("{} is not matched by another kind of thing", name(apply_to)));
-        }
-        Some(())
-    }
-
-    fn proxy(&mut self, matching: &ObjectMatch) -> Option<ProxyCondition> {
-        let Some(written) = &matching.proxy else { return Some(ProxyCondition::default()) };
-        if written.proxy_version.len() > LONGEST_VERSION {
-            let reason = format!("is longer than {LONGEST_VERSION} bytes and matches no proxy");
-            self.warn("match.proxy.proxyVersion", reason);
-        }
-        match ProxyCondition::of(written) {
-            Ok(condition) => Some(condition),
-            Err(error) => {
-                self.reject("match.proxy.proxyVersion", format!("is no regular expression: {error}"))
-            }
-        }
     }
 
     /// The same match with today's names of filters.
@@ -227,7 +185,7 @@ impl Reading<'_> {
             let field = format!("patch.value{dot}{}", remark.path);
             if matches!(remark.kind, RemarkKind::UnknownType(_) | RemarkKind::Unfit(_)) {
                 fits = false;
-                self.find(Severity::Rejected, &field, remark.to_string());
+                self.reject::<()>(&field, remark.to_string());
             } else {
                 self.warn(&field, remark.to_string());
             }
@@ -258,17 +216,35 @@ impl Reading<'_> {
         }
     }
 
-    fn reject<T>(&mut self, field: &str, reason: impl Into<String>) -> Option<T> {
-        self.find(Severity::Rejected, field, reason.into());
+    fn reject<T>(&mut self, field: &str, message: impl Into<String>) -> Option<T> {
+        self.findings.push(Finding::error(format!("{}.{field}", self.path), message));
         None
     }
 
-    fn warn(&mut self, field: &str, reason: impl Into<String>) {
-        self.find(Severity::Warning, field, reason.into());
+    fn without_effect<T>(&mut self, field: &str, message: impl Into<String>) -> Option<T> {
+        self.warn(field, message);
+        None
     }
 
-    fn find(&mut self, severity: Severity, field: &str, reason: String) {
-        self.findings.push(Finding { severity, path: format!("{}.{field}", self.path), reason });
+    fn warn(&mut self, field: &str, message: impl Into<String>) {
+        self.findings.push(Finding::warning(format!("{}.{field}", self.path), message));
+    }
+}
+
+/// Whether a thing is not matched by the attributes of another kind of thing, and so by none.
+const fn is_matched_as_such(apply_to: ApplyTo, matching: &ObjectMatch) -> bool {
+    let (listener, routes) = (matching.listener.is_some(), matching.route_configuration.is_some());
+    let (cluster, waypoint) = (matching.cluster.is_some(), matching.waypoint.is_some());
+    match apply_to {
+        ApplyTo::Listener | ApplyTo::FilterChain | ApplyTo::NetworkFilter | ApplyTo::HttpFilter => {
+            !(routes || cluster || waypoint)
+        }
+        ApplyTo::RouteConfiguration | ApplyTo::VirtualHost | ApplyTo::HttpRoute => {
+            !(listener || cluster || waypoint)
+        }
+        ApplyTo::Cluster => !(listener || routes || waypoint),
+        ApplyTo::ListenerFilter | ApplyTo::ExtensionConfig | ApplyTo::Bootstrap => true,
+        ApplyTo::Invalid => false,
     }
 }
 

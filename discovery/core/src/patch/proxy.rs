@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use crate::api::envoy_filter::ProxyMatch;
 
 /// Longer ones match nothing: they take long to compile, and no version does.
-pub(super) const LONGEST_VERSION: usize = 1024;
+const LONGEST_VERSION: usize = 1024;
 
 /// What a proxy must have said.
 #[derive(Debug, Default)]
@@ -36,7 +36,8 @@ pub(super) struct Said<'a> {
 // === impl ProxyCondition ===
 
 impl ProxyCondition {
-    pub(super) fn of(written: &ProxyMatch) -> Result<Self, regex::Error> {
+    pub(super) fn of(written: Option<&ProxyMatch>) -> Result<Self, regex::Error> {
+        let Some(written) = written else { return Ok(Self::default()) };
         let version = match written.proxy_version.as_str() {
             "" => Version::Any,
             long if long.len() > LONGEST_VERSION => Version::Never,

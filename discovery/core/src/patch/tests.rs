@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::api::EnvoyFilter;
 use crate::model::{ConfigMeta, Proxy};
+use crate::validate::{Finding, Severity};
 
 const MANAGER: &str = "envoy.filters.network.http_connection_manager";
 
@@ -42,7 +43,7 @@ fn parsed(config_patches: &Value) -> Patches {
     let spec: EnvoyFilter = serde_json::from_value(json!({"configPatches": config_patches})).unwrap();
     let (patches, findings) = Patches::parse(&meta("shop", "f", 0), &spec);
     let rejected: Vec<&Finding> =
-        findings.iter().filter(|finding| finding.severity == Severity::Rejected).collect();
+        findings.iter().filter(|finding| finding.severity == Severity::Error).collect();
     assert!(rejected.is_empty(), "{rejected:?}");
     patches
 }
