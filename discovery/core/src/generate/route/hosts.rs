@@ -19,11 +19,22 @@ struct Table<'a> {
     /// Names that somebody declared, in lower case: no shortened name takes their place.
     declared: BTreeSet<String>,
     /// Who has a domain.
-    taken: BTreeMap<String, Hostname>,
+    taken: BTreeMap<String, Owner<'a>>,
     /// Rules of many hosts are read once.
     routes: HashMap<(&'a Shared<Routing>, u16), Vec<Route>>,
     hosts: Vec<VirtualHost>,
     rejected: Vec<Rejected>,
+}
+
+/// Who has a domain.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Owner<'a> {
+    /// Every other host.
+    Rest,
+    /// A service, at any of its ports.
+    Service(&'a Hostname),
+    /// Rules that have no service.
+    Rules(&'a Shared<Routing>),
 }
 
 /// The virtual hosts, but for the one of every other host.
@@ -34,7 +45,7 @@ pub(super) fn virtual_hosts(inputs: &RouteInputs) -> (Vec<VirtualHost>, Vec<Reje
         inputs,
         declared: services.chain(unserved).map(|host| host.as_str().to_ascii_lowercase()).collect(),
         // The domain of every other host is ours.
-        taken: BTreeMap::from([("*".to_owned(), Hostname::from("*"))]),
+        taken: BTreeMap::from([("*".to_owned(), Owner::Rest)]),
         routes: HashMap::new(),
         hosts: Vec::new(),
         rejected: Vec::new(),
@@ -69,7 +80,7 @@ pub(super) fn virtual_hosts(inputs: &RouteInputs) -> (Vec<VirtualHost>, Vec<Reje
 impl<'a> Table<'a> {
     fn service(&mut self, seen: &'a Reached, port: u16) {
         let host = &seen.service.hostname;
-        let domains = self.claim(host, candidates(self.inputs, seen, port));
+        let domains = self.claim(host, Owner::Service(host), candidates(self.inputs, seen, port));
         if domains.is_empty() {
             return;
         }
@@ -87,14 +98,15 @@ impl<'a> Table<'a> {
             return;
         }
         let named = if self.inputs.hosts == Hosts::All { Ports::Named(port) } else { Ports::Ignored };
-        let domains = self.claim(host, bare(&host.as_str().to_ascii_lowercase(), named));
+        let domains =
+            self.claim(host, Owner::Rules(rules.routing()), bare(&host.as_str().to_ascii_lowercase(), named));
         if !domains.is_empty() {
             self.add(host, port, domains, routes);
         }
     }
 
     /// The domains of these that nobody has.
-    fn claim(&mut self, host: &Hostname, candidates: Vec<Domain>) -> Vec<String> {
+    fn claim(&mut self, host: &Hostname, owner: Owner<'a>, candidates: Vec<Domain>) -> Vec<String> {
         let mut kept = Vec::new();
         for domain in candidates {
             let key = domain.text.to_ascii_lowercase();
@@ -102,10 +114,10 @@ impl<'a> Table<'a> {
             match self.taken.get(&key) {
                 None if shadows => (),
                 None => {
-                    self.taken.insert(key, host.clone());
+                    self.taken.insert(key, owner);
                     kept.push(domain.text);
                 }
-                Some(owner) if owner == host => (),
+                Some(known) if *known == owner => (),
                 Some(_) => self.rejected.push(Rejected {
                     subject: format!("{} in {}", domain.text, self.inputs.name),
                     service: host.clone(),
