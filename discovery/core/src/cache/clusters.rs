@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pilot_proto::node::{InterceptionMode, NodeType};
 
-use super::envoy::served;
+use super::endpoints::served;
 use super::{Generated, Made, Set, View, settings};
 use crate::generate::cluster::{self, Answers, ClusterInputs, ClusterRole, Discovery};
 use crate::generate::endpoint::Unhealthy;

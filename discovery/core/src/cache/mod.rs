@@ -4,6 +4,7 @@
 //! have in common, so that a change is generated once and a class is put together once.
 
 mod clusters;
+mod endpoints;
 mod envoy;
 mod gateway;
 mod grpc;
