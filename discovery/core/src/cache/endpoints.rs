@@ -5,15 +5,31 @@ use std::sync::Arc;
 use pilot_proto::ResourceType;
 
 use super::{Generated, Made, View};
-use crate::generate::endpoint::{AssignmentInputs, Served, Unhealthy, assignment};
+use crate::api::destination_rule::{ClientTlsMode, Subset};
+use crate::generate::endpoint::{
+    AssignmentInputs, MutualTls, Nearness, Networks, Served, Unhealthy, Vantage, assignment,
+};
+use crate::generate::policy::Policy;
 use crate::model::{ClusterName, Direction, Endpoint, NameSet, Resolution, Service, ServicePort, Shared};
+use crate::scope::Visible;
+
+/// What of a proxy its endpoints depend on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Outlook {
+    node: Option<Arc<str>>,
+    /// Where no rule asks for a place, all are alike.
+    vantage: Option<Arc<Vantage>>,
+    networks: Option<Arc<Networks>>,
+    unhealthy: Unhealthy,
+}
 
 // === impl View ===
 
 impl View<'_> {
     pub(super) fn endpoints(self, names: &NameSet) -> Generated {
-        self.named(ResourceType::Endpoint, names, |name| {
-            let inputs = AssignmentInputs { cluster: name.clone(), served: self.served_by(name) };
+        let outlook = Arc::new(self.outlook(self.scope.services().clone()));
+        self.named(ResourceType::Endpoint, Some(&outlook), names, |name| {
+            let inputs = AssignmentInputs { cluster: name.clone(), served: self.served_by(name, &outlook) };
             Some(self.cache.assignments.get(&inputs, |inputs| {
                 Made::run(&inputs.cluster, || {
                     let (assignment, rejected) = assignment(inputs);
@@ -23,46 +39,69 @@ impl View<'_> {
         })
     }
 
-    pub(super) fn unhealthy(self) -> Unhealthy {
-        if self.proxy.is_proxyless() { Unhealthy::Withheld } else { Unhealthy::Sent }
+    /// How the proxy looks at the endpoints of these services.
+    pub(super) fn outlook(self, services: Shared<[Visible]>) -> Outlook {
+        Outlook {
+            node: self.proxy.metadata.node_name.as_deref().map(Arc::from),
+            vantage: self.vantage(&self.wants(services)),
+            networks: None,
+            unhealthy: if self.proxy.is_proxyless() { Unhealthy::Withheld } else { Unhealthy::Sent },
+        }
     }
 
-    fn served_by(self, cluster: &str) -> Option<Served> {
+    fn served_by(self, cluster: &str, outlook: &Outlook) -> Option<Served> {
         let name: ClusterName = cluster.parse().ok()?;
-        if name.direction == Direction::Inbound || !name.subset.is_empty() {
+        if name.direction == Direction::Inbound {
             return None;
         }
         let seen = self.scope.by_host(&name.host)?;
         let service = &seen.service;
-        if matches!(service.resolution, Resolution::Dns | Resolution::DnsRoundRobin)
-            && !self.proxy.is_proxyless()
-        {
-            // The cluster has changed from EDS to DNS; the proxy is about to learn that.
+        let resolved_there = match service.resolution {
+            Resolution::Dns | Resolution::DnsRoundRobin => !self.proxy.is_proxyless(),
+            Resolution::DynamicDns => true,
+            Resolution::ClientSideLb | Resolution::Passthrough | Resolution::Alias(_) => false,
+        };
+        // The cluster is EDS no more; the proxy is about to learn that. Or the subset is gone.
+        if resolved_there || !seen.has_subset(&name.subset) {
             return None;
         }
         let port = seen.port(name.port)?;
+        let subset = seen.subset(&name.subset);
+        let policy = Policy::of(seen.rule.as_deref(), subset, port.port, &self.mesh_policy());
         let endpoints = self.push.endpoints_of(service).into();
-        Some(served(service, port, endpoints, self.node().as_ref(), self.unhealthy()))
-    }
-
-    pub(super) fn node(self) -> Option<Arc<str>> {
-        self.proxy.metadata.node_name.as_deref().map(Arc::from)
+        Some(outlook.served(service, port, subset, endpoints, &policy))
     }
 }
 
-pub(super) fn served(
-    service: &Service,
-    port: &ServicePort,
-    endpoints: Shared<[Endpoint]>,
-    node: Option<&Arc<str>>,
-    unhealthy: Unhealthy,
-) -> Served {
-    Served {
-        service: service.hostname.clone(),
-        endpoints,
-        port_name: port.name.clone(),
-        // A client that does not say where it runs is near to nothing.
-        node: service.node_local.then(|| node.cloned().unwrap_or_default()),
-        unhealthy,
+// === impl Outlook ===
+
+impl Outlook {
+    /// Where a port of a service, or of a subset of it, is served.
+    pub(super) fn served(
+        &self,
+        service: &Service,
+        port: &ServicePort,
+        subset: Option<&Subset>,
+        endpoints: Shared<[Endpoint]>,
+        policy: &Policy,
+    ) -> Served {
+        let here = Vantage::default();
+        Served {
+            service: service.hostname.clone(),
+            endpoints,
+            port_name: port.name.clone(),
+            labels: subset.map(|subset| subset.labels.clone()).unwrap_or_default(),
+            // A client that does not say where it runs is near to nothing.
+            node: service.node_local.then(|| self.node.clone().unwrap_or_default()),
+            unhealthy: if policy.may_panic() { Unhealthy::Withheld } else { self.unhealthy },
+            mutual_tls: match policy.tls_mode() {
+                None | Some(ClientTlsMode::IstioMutual) => MutualTls::Marked,
+                Some(ClientTlsMode::Disable | ClientTlsMode::Simple | ClientTlsMode::Mutual) => {
+                    MutualTls::Unused
+                }
+            },
+            nearness: Nearness::of(policy, self.vantage.as_deref().unwrap_or(&here)),
+            networks: self.networks.clone(),
+        }
     }
 }

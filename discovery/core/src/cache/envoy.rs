@@ -6,8 +6,8 @@ use pilot_proto::ResourceType;
 use pilot_proto::mesh::OutboundTrafficMode;
 use pilot_proto::node::NodeType;
 
+use super::endpoints::Outlook;
 use super::{Generated, Made, Set, View, settings};
-use crate::generate::endpoint::Unhealthy;
 use crate::generate::listener::{ListenerInputs, listener};
 use crate::generate::outbound::{self, PlanInputs};
 use crate::generate::{Families, inbound};
@@ -22,11 +22,11 @@ pub(super) struct Named {
     scope: Shared<Scope>,
     /// Endpoints are those of one snapshot; routes know none.
     moment: Option<Shared<()>>,
-    node: Option<Arc<str>>,
+    /// Routes look at no endpoint.
+    outlook: Option<Arc<Outlook>>,
     dns_domain: Arc<str>,
     families: Families,
     unknown: OutboundTrafficMode,
-    unhealthy: Unhealthy,
 }
 
 /// Fewer names are put together as quickly as they are found.
@@ -80,6 +80,7 @@ impl View<'_> {
     pub(super) fn named(
         self,
         kind: ResourceType,
+        outlook: Option<&Arc<Outlook>>,
         names: &NameSet,
         make: impl Fn(&Arc<str>) -> Option<Made>,
     ) -> Generated {
@@ -96,11 +97,10 @@ impl View<'_> {
             names: names.clone(),
             scope: self.scope.clone().into(),
             moment: (kind == ResourceType::Endpoint).then(|| self.push.moment.clone()),
-            node: self.node(),
+            outlook: outlook.cloned(),
             dns_domain: self.proxy.id.dns_domain.as_str().into(),
             families: Families::of(self.proxy),
             unknown: self.scope.unknown().mode,
-            unhealthy: self.unhealthy(),
         };
         self.cache.named.get(&inputs, |_| all())
     }

@@ -1,18 +1,29 @@
-//! EDS: where a port of a service is served, grouped by locality.
+//! EDS: where a port of a service is served, as one client is to see it.
 //!
-//! Knows nothing of load balancing policies: without outlier detection there is no failover, and priorities stay 0.
+//! ```text
+//! endpoints ─▶ those that count ─▶ by locality ─▶ other networks' gateways ─▶ nearness: shares or priorities ─▶ message
+//! ```
+//!
+//! What makes no difference to a client is no part of the inputs: clients of all places share an assignment until a
+//! rule says that near endpoints come first.
+
+mod nearness;
+mod networks;
+#[cfg(test)]
+mod tests;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use pilot_proto::envoy::config::core::v3::{self as core, Metadata};
-use pilot_proto::envoy::config::endpoint::v3::{
-    self as wire, ClusterLoadAssignment, LbEndpoint, LocalityLbEndpoints, lb_endpoint,
-};
+use pilot_proto::envoy::config::endpoint::v3::{ClusterLoadAssignment, LocalityLbEndpoints};
 
-use super::proto::{address, number, object, pipe, string};
+pub use nearness::{Nearness, Places, Vantage};
+pub use networks::{Gateway, Gateways, Networks};
+
 use super::{Reason, Rejected};
-use crate::model::{Endpoint, EndpointAddress, Health, Hostname, Locality, Shared};
+use crate::api::values::Map;
+use crate::model::{Endpoint, EndpointAddress, Health, Hostname, Locality, Shared, TlsMode};
 
 /// Everything an assignment depends on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -33,10 +44,18 @@ pub struct Served {
     pub endpoints: Shared<[Endpoint]>,
     /// Those of this port count.
     pub port_name: Arc<str>,
+    /// Those with these labels count.
+    pub labels: Map,
     /// Only those on this node count, for `internalTrafficPolicy: Local`.
     pub node: Option<Arc<str>>,
     /// What happens to unhealthy ones.
     pub unhealthy: Unhealthy,
+    /// Whether it is told which of them take mutual TLS.
+    pub mutual_tls: MutualTls,
+    /// Which of them come first; `None`: all are alike.
+    pub nearness: Option<Nearness>,
+    /// What is between them and the client; `None`: nothing.
+    pub networks: Option<Arc<Networks>>,
 }
 
 /// What happens to unhealthy endpoints.
@@ -44,8 +63,18 @@ pub struct Served {
 pub enum Unhealthy {
     /// They are sent, so that Envoy knows how much of the service is left.
     Sent,
-    /// They are not: gRPC libraries take a locality without a healthy endpoint for a broken resource.
+    /// They are not: Envoy would use them in a panic, and gRPC libraries take a locality without a healthy endpoint for a
+    /// broken resource.
     Withheld,
+}
+
+/// Whether the client is told which endpoints take mutual TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MutualTls {
+    /// It is.
+    Marked,
+    /// A rule says how connections are secured, and it is not with the mesh's certificates.
+    Unused,
 }
 
 /// What an address may be.
@@ -55,6 +84,29 @@ pub(super) enum Addressing {
     Resolved,
     /// DNS clusters: addresses and host names.
     Names,
+}
+
+/// What is served in one place.
+struct Group<'a> {
+    locality: &'a Locality,
+    priority: u32,
+    /// Its share among groups of the same priority, if not the sum of its members'.
+    weight: Option<u32>,
+    members: Vec<Member<'a>>,
+}
+
+/// One of those that share the traffic of a group.
+struct Member<'a> {
+    place: Place<'a>,
+    weight: u32,
+}
+
+/// What a member is.
+#[derive(Clone, Copy)]
+enum Place<'a> {
+    Endpoint(&'a Endpoint),
+    /// Stands for the endpoints behind it.
+    Gateway(&'a Gateway),
 }
 
 /// The assignment of a cluster.
@@ -79,11 +131,11 @@ pub(super) fn localities(
     served: &Served,
     addressing: Addressing,
 ) -> (Vec<LocalityLbEndpoints>, Vec<Rejected>) {
-    let mut groups: BTreeMap<&Locality, Vec<&Endpoint>> = BTreeMap::new();
+    let mut places: BTreeMap<&Locality, Vec<&Endpoint>> = BTreeMap::new();
     let mut rejected = Vec::new();
     for endpoint in served.endpoints.iter().filter(|endpoint| served.counts(endpoint)) {
         if reachable(&endpoint.address, addressing) {
-            groups.entry(&endpoint.locality).or_default().push(endpoint);
+            places.entry(&endpoint.locality).or_default().push(endpoint);
         } else {
             rejected.push(Rejected {
                 subject: format!("{cluster} {}", endpoint.address),
@@ -92,12 +144,15 @@ pub(super) fn localities(
             });
         }
     }
-    let localities = groups.into_iter().map(|(locality, mut endpoints)| {
-        endpoints.sort();
-        endpoints.dedup_by(|a, b| (&a.address, a.port) == (&b.address, b.port));
-        group(locality, &endpoints)
-    });
-    (localities.collect(), rejected)
+    let mut groups: Vec<Group<'_>> =
+        places.into_iter().map(|(place, found)| Group::of(place, found)).collect();
+    if let Some(networks) = &served.networks {
+        networks.bridge(&mut groups, served.mutual_tls, addressing);
+    }
+    if let Some(nearness) = &served.nearness {
+        groups = nearness.order(groups);
+    }
+    (groups.iter().map(|group| wire::group(group, served.mutual_tls)).collect(), rejected)
 }
 
 // === impl Served ===
@@ -111,8 +166,22 @@ impl Served {
             Health::Draining | Health::Terminating => false,
         };
         let near = self.node.as_ref().is_none_or(|node| endpoint.node == *node);
-        healthy && near && endpoint.port_name == self.port_name
+        healthy
+            && near
+            && endpoint.port_name == self.port_name
+            && self.labels.iter().all(|(key, value)| label(endpoint, key) == Some(value))
+            && self.networks.as_ref().is_none_or(|networks| networks.see(&endpoint.network))
     }
+}
+
+/// What an endpoint has under a label; what says where it is counts as labels too.
+fn label<'a>(endpoint: &'a Endpoint, key: &str) -> Option<&'a str> {
+    nearness::label(&endpoint.labels, &endpoint.locality, &endpoint.network, &endpoint.node, key)
+}
+
+/// Whether a client sends mutual TLS to an endpoint if it is not told more.
+fn takes_tls(endpoint: &Endpoint, mutual_tls: MutualTls) -> bool {
+    endpoint.tls_mode == TlsMode::Istio && mutual_tls == MutualTls::Marked
 }
 
 fn reachable(address: &EndpointAddress, addressing: Addressing) -> bool {
@@ -123,63 +192,35 @@ fn reachable(address: &EndpointAddress, addressing: Addressing) -> bool {
     }
 }
 
-fn group(locality: &Locality, endpoints: &[&Endpoint]) -> LocalityLbEndpoints {
-    let weight = endpoints.iter().fold(0_u32, |sum, endpoint| sum.saturating_add(weight(endpoint)));
-    LocalityLbEndpoints {
-        // Always there: gRPC libraries refuse a group without a locality, though an empty one says nothing.
-        locality: Some(core::Locality {
-            region: locality.region.to_string(),
-            zone: locality.zone.to_string(),
-            sub_zone: locality.sub_zone.to_string(),
-        }),
-        lb_endpoints: endpoints.iter().map(|endpoint| lb_endpoint(endpoint)).collect(),
-        load_balancing_weight: number(weight),
-        ..LocalityLbEndpoints::default()
+// === impl Group ===
+
+impl<'a> Group<'a> {
+    fn of(locality: &'a Locality, mut endpoints: Vec<&'a Endpoint>) -> Self {
+        endpoints.sort();
+        endpoints.dedup_by(|a, b| (&a.address, a.port) == (&b.address, b.port));
+        // Envoy refuses a weight of 0.
+        let member = |endpoint: &'a Endpoint| Member {
+            place: Place::Endpoint(endpoint),
+            weight: endpoint.weight.max(1),
+        };
+        let members = endpoints.into_iter().map(member).collect();
+        Self { locality, priority: 0, weight: None, members }
+    }
+
+    fn weight(&self) -> u32 {
+        let sum = || self.members.iter().fold(0_u32, |sum, member| sum.saturating_add(member.weight));
+        self.weight.unwrap_or_else(sum)
     }
 }
 
-/// Envoy refuses a weight of 0.
-fn weight(endpoint: &Endpoint) -> u32 {
-    endpoint.weight.max(1)
-}
+// === impl Place ===
 
-fn lb_endpoint(endpoint: &Endpoint) -> LbEndpoint {
-    let address = match &endpoint.address {
-        EndpointAddress::Ip(ip) => address(&ip.to_string(), endpoint.port),
-        EndpointAddress::Dns(host) => address(host, endpoint.port),
-        EndpointAddress::Unix(path) => pipe(path),
-    };
-    let health = match endpoint.health {
-        Health::Healthy => core::HealthStatus::Healthy,
-        Health::Unhealthy => core::HealthStatus::Unhealthy,
-        Health::Draining | Health::Terminating => core::HealthStatus::Draining,
-    };
-    LbEndpoint {
-        health_status: health.into(),
-        metadata: workload(endpoint),
-        load_balancing_weight: number(weight(endpoint)),
-        host_identifier: Some(lb_endpoint::HostIdentifier::Endpoint(wire::Endpoint {
-            address,
-            ..wire::Endpoint::default()
-        })),
+impl<'a> Place<'a> {
+    /// What it has under a label; what says where it is counts as labels too.
+    fn label(self, key: &str) -> Option<&'a str> {
+        match self {
+            Self::Endpoint(endpoint) => label(endpoint, key),
+            Self::Gateway(gateway) => (key == Vantage::NETWORK).then_some(&*gateway.network),
+        }
     }
-}
-
-/// Who the endpoint is, for access logs and telemetry: `name;namespace;canonical name;canonical revision;cluster`.
-fn workload(endpoint: &Endpoint) -> Option<Metadata> {
-    if endpoint.workload.is_empty() && endpoint.namespace.as_str().is_empty() {
-        return None;
-    }
-    let label = |keys: &[&str]| keys.iter().find_map(|key| endpoint.labels.get(*key)).map(String::as_str);
-    let name = label(&["service.istio.io/canonical-name", "app.kubernetes.io/name", "app"]);
-    let revision = label(&["service.istio.io/canonical-revision", "app.kubernetes.io/version", "version"]);
-    let text = format!(
-        "{};{};{};{};",
-        endpoint.workload,
-        endpoint.namespace,
-        name.unwrap_or(&endpoint.workload),
-        revision.unwrap_or("latest")
-    );
-    let istio = object([("workload", string(&text))]);
-    Some(Metadata { filter_metadata: [("istio".to_owned(), istio)].into(), ..Metadata::default() })
 }
