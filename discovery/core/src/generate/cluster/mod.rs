@@ -150,11 +150,7 @@ pub fn cluster(inputs: &ClusterInputs) -> (Option<Cluster>, Vec<Rejected>) {
             ..passthrough(INBOUND_PASSTHROUGH, policy)
         },
         // gRPC libraries refuse what they do not know, and know no balancing but round robin for certain.
-        ClusterRole::Proxyless(name) => Cluster {
-            common_lb_config: None,
-            connect_timeout: duration(policy.mesh.connect_timeout),
-            ..eds(&name.to_string())
-        },
+        ClusterRole::Proxyless(name) => Cluster { common_lb_config: None, ..eds(&name.to_string()) },
     };
     (Some(made), Vec::new())
 }
