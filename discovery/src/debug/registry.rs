@@ -47,6 +47,7 @@ pub(super) fn service_json(service: &Service) -> Value {
         Resolution::Passthrough => 2,
         Resolution::DnsRoundRobin => 3,
         Resolution::Alias(_) => 4,
+        Resolution::DynamicDns => 5,
     };
     json!({
         "Attributes": {

@@ -33,6 +33,7 @@ const CONFLICTS: [(&str, &str); 4] = [
         "pilot_conflict_outbound_listener_tcp_over_current_tcp",
         "TCP services that want the same address and port",
     ),
+    ("pilot_destrule_subsets", "Subsets that have the name of another one of their host"),
     ("pilot_dns_cluster_without_endpoints", "DNS clusters without an address to resolve"),
     ("pilot_vservice_dup_domain", "Domains that more than one service has"),
 ];

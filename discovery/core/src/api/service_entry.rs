@@ -68,4 +68,6 @@ pub enum ServiceEntryResolution {
     Dns,
     /// The proxy asks DNS and takes one answer at a time.
     DnsRoundRobin,
+    /// The proxy asks DNS for the host that a request or a connection names.
+    DynamicDns,
 }

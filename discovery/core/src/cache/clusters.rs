@@ -1,18 +1,21 @@
 //! Clusters: those of all services, shared by a class of proxies, and the proxy's own.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use pilot_proto::node::{InterceptionMode, NodeType};
 
-use super::envoy::served;
-use super::{Generated, Made, Set, View, settings};
-use crate::generate::cluster::{self, Answers, ClusterInputs, ClusterRole, Discovery};
-use crate::generate::endpoint::Unhealthy;
-use crate::generate::{Families, inbound};
-use crate::model::{Endpoint, Protocol, Resolution, Service, ServicePort, Shared};
-use crate::push::ServiceTarget;
+use super::endpoints::Outlook;
+use super::policies::identities;
+use super::{Generated, Made, Set, View};
+use crate::api::destination_rule::{ClientTlsMode, Subset};
+use crate::generate::cluster::{
+    self, Answers, Client, ClusterInputs, ClusterRole, Discovery, Outbound, RuleName, names_its_host,
+};
+use crate::generate::policy::{MeshPolicy, Policy};
+use crate::generate::{Families, Reason, Rejected};
+use crate::model::{ClusterName, Endpoint, Hostname, Protocol, Resolution, Service, ServicePort, Shared};
+use crate::push::Rule;
 use crate::scope::Visible;
 
 /// Everything the outbound clusters of a class of proxies depend on.
@@ -21,11 +24,14 @@ pub(super) struct ClusterSet {
     services: Shared<[Visible]>,
     /// Endpoints of the services that proxies resolve by DNS, in the scope's order.
     resolved: Vec<Shared<[Endpoint]>>,
-    node: Option<Arc<str>>,
+    /// How these endpoints look from here, if there are any.
+    outlook: Option<Outlook>,
+    /// Identities of the services that connections are secured to by them.
+    identities: BTreeMap<Hostname, Vec<String>>,
     families: Families,
+    client: Client,
     original_dst: OriginalDst,
-    connect_timeout: Duration,
-    dns_refresh_rate: Duration,
+    mesh: Arc<MeshPolicy>,
 }
 
 /// Whether the proxy knows where a connection was going before it was redirected.
@@ -47,47 +53,46 @@ impl View<'_> {
         let made = self.cache.cluster_sets.get(&set, |set| Arc::new(self.outbound_clusters(set)));
         let mut generated = made.seen_from(None);
 
+        let by_mesh = Arc::new(Policy::of(None, None, 0, &set.mesh));
         let mut fixed = vec![ClusterRole::BlackHole];
         if self.proxy.node_type() == NodeType::Sidecar {
             fixed.extend([ClusterRole::Passthrough, ClusterRole::InboundPassthrough(set.families)]);
-            let targets = self.push.service_targets(self.proxy);
-            let settings = settings::listeners(self.push, self.scope, self.proxy, &targets);
-            // The listeners report what is wrong with targets.
-            let (by_port, _) = inbound::targets(&targets, &settings);
-            for (target_port, services) in by_port {
-                fixed.extend(inbound_cluster(target_port, &services, set.families));
+            for (role, policy) in self.inbound(&set.mesh) {
+                generated.take(&self.cluster(role, policy));
             }
         }
         for role in fixed {
-            generated.take(&self.cluster(role));
+            generated.take(&self.cluster(role, by_mesh.clone()));
         }
         generated
     }
 
-    pub(super) fn cluster(self, role: ClusterRole) -> Made {
-        let inputs = ClusterInputs { role, connect_timeout: self.push.mesh.connect_timeout };
-        self.cache.clusters.get(&inputs, |inputs| {
-            Made::run(&inputs.name(), || match cluster::cluster(inputs) {
-                Ok(cluster) => (Some(cluster), Vec::new()),
-                Err(rejected) => (None, vec![rejected]),
-            })
-        })
+    pub(super) fn cluster(self, role: ClusterRole, policy: Arc<Policy>) -> Made {
+        let inputs = ClusterInputs { role, policy };
+        self.cache.clusters.get(&inputs, |inputs| Made::run(&inputs.name(), || cluster::cluster(inputs)))
     }
 
     fn cluster_set(self) -> ClusterSet {
-        let blind =
-            self.proxy.node_type() == NodeType::Router || self.proxy.interception() == InterceptionMode::None;
-        let by_dns = self.scope.resolved_by_dns().iter();
+        let gateway = self.proxy.node_type() == NodeType::Router;
+        let blind = gateway || self.proxy.interception() == InterceptionMode::None;
+        let by_dns = self.scope.resolved_by_dns();
+        let endpoints = |service: &Service| self.push.endpoints_of(service);
         let resolved: Vec<Shared<[Endpoint]>> =
-            by_dns.map(|seen| self.push.endpoints_of(&seen.service).into()).collect();
+            by_dns.iter().map(|seen| endpoints(&seen.service).into()).collect();
+        let wants = self.wants(self.scope.services().clone());
+        let mutual = wants.mutual.iter().map(|service| {
+            let own = endpoints(service);
+            (service.hostname.clone(), identities(service, &own))
+        });
         ClusterSet {
             services: self.scope.services().clone(),
-            node: self.node().filter(|_| !resolved.is_empty()),
+            outlook: (!resolved.is_empty()).then(|| self.outlook(by_dns.clone().into())),
             resolved,
+            identities: mutual.collect(),
             families: Families::of(self.proxy),
+            client: if gateway { Client::Gateway } else { Client::Sidecar },
             original_dst: if blind { OriginalDst::Unknown } else { OriginalDst::Known },
-            connect_timeout: self.push.mesh.connect_timeout,
-            dns_refresh_rate: self.push.mesh.dns_refresh_rate,
+            mesh: self.mesh_policy(),
         }
     }
 
@@ -95,17 +100,18 @@ impl View<'_> {
         let mut set = Set::default();
         let mut resolved = inputs.resolved.iter();
         for seen in inputs.services.iter() {
-            let service = &seen.service;
-            let endpoints = if answers(service).is_some() { resolved.next() } else { None };
+            let endpoints = if answers(&seen.service).is_some() { resolved.next() } else { None };
             let mut numbers = BTreeSet::new();
-            for port in seen.ports().filter(|port| port.protocol != Protocol::Udp) {
-                if numbers.insert(port.port) {
-                    let discovery = inputs.discovery(service, port, endpoints);
-                    let role =
-                        ClusterRole::Outbound { service: service.clone(), port: port.clone(), discovery };
-                    set.take(&self.cluster(role), None);
+            for port in seen.ports().filter(|port| is_proxied(&seen.service, port)) {
+                if !numbers.insert(port.port) {
+                    continue;
+                }
+                for subset in subsets(seen) {
+                    let (outbound, policy) = inputs.outbound(seen, port, subset, endpoints);
+                    set.take(&self.cluster(ClusterRole::Outbound(outbound), policy.into()), None);
                 }
             }
+            set.generated.reject(&duplicates(seen));
         }
         set
     }
@@ -114,44 +120,95 @@ impl View<'_> {
 // === impl ClusterSet ===
 
 impl ClusterSet {
-    fn discovery(
+    fn outbound(
         &self,
-        service: &Service,
+        seen: &Visible,
         port: &ServicePort,
+        subset: Option<&Subset>,
         endpoints: Option<&Shared<[Endpoint]>>,
-    ) -> Discovery {
-        match (answers(service), endpoints) {
-            (Some(answers), Some(endpoints)) => Discovery::Dns {
-                served: served(service, port, endpoints.clone(), self.node.as_ref(), Unhealthy::Sent),
+    ) -> (Outbound, Policy) {
+        let service = &seen.service;
+        let policy = Policy::of(seen.rule.as_deref(), subset, port.port, &self.mesh);
+        let discovery = match (answers(service), endpoints, &self.outlook, &service.resolution) {
+            (Some(answers), Some(endpoints), Some(outlook), _) => Discovery::Dns {
+                served: outlook.served(service, port, subset, endpoints.clone(), &policy),
                 answers,
-                refresh: self.dns_refresh_rate,
                 families: self.families,
             },
-            _ if service.resolution == Resolution::Passthrough && self.original_dst == OriginalDst::Known => {
+            (.., Resolution::Passthrough) if self.original_dst == OriginalDst::Known => {
                 Discovery::OriginalDst
             }
+            (.., Resolution::DynamicDns) => Discovery::Dynamic(self.families),
             _ => Discovery::Eds,
-        }
+        };
+        let mutual = policy.tls_mode() == Some(ClientTlsMode::IstioMutual);
+        let identities = self.identities.get(&service.hostname).filter(|_| mutual);
+        let outbound = Outbound {
+            service: service.clone(),
+            port: port.clone(),
+            subset: subset.map_or_else(Arc::default, |subset| subset.name.as_str().into()),
+            discovery,
+            client: self.client,
+            rule: seen.rule.as_deref().and_then(rule_name),
+            identities: identities.cloned().unwrap_or_default(),
+        };
+        (outbound, policy)
     }
 }
 
-/// How a service is resolved by DNS, if it is.
-fn answers(service: &Service) -> Option<Answers> {
+/// How a service is resolved by DNS, if it is, before anybody asks for it.
+const fn answers(service: &Service) -> Option<Answers> {
     match service.resolution {
         Resolution::Dns => Some(Answers::All),
         Resolution::DnsRoundRobin => Some(Answers::First),
-        Resolution::ClientSideLb | Resolution::Passthrough | Resolution::Alias(_) => None,
+        Resolution::ClientSideLb
+        | Resolution::Passthrough
+        | Resolution::DynamicDns
+        | Resolution::Alias(_) => None,
     }
 }
 
-fn inbound_cluster(target_port: u16, services: &[&ServiceTarget], families: Families) -> Option<ClusterRole> {
-    let first = services.first()?;
-    let mut distinct: Vec<Shared<Service>> = Vec::new();
-    for target in services {
-        let service = Shared::from(target.service.clone());
-        if !distinct.contains(&service) {
-            distinct.push(service);
-        }
+fn is_proxied(service: &Service, port: &ServicePort) -> bool {
+    match service.resolution {
+        Resolution::DynamicDns => names_its_host(port.protocol),
+        _ => port.protocol != Protocol::Udp,
     }
-    Some(ClusterRole::Inbound { target_port, services: distinct, port: first.port.clone(), families })
+}
+
+/// The whole service, and each of its subsets once. Of names that are found only when they are asked for nobody knows the
+/// labels.
+fn subsets(seen: &Visible) -> Vec<Option<&Subset>> {
+    let mut found = vec![None];
+    if seen.service.resolution != Resolution::DynamicDns {
+        let mut names = BTreeSet::new();
+        let named = seen.rule.iter().flat_map(|rule| &rule.subsets);
+        found.extend(named.filter(|subset| names.insert(&subset.name)).map(Some));
+    }
+    found
+}
+
+/// What is wrong with the names of subsets.
+fn duplicates(seen: &Visible) -> Vec<Rejected> {
+    let names = seen.rule.iter().flat_map(|rule| &rule.duplicate_subsets);
+    let rejected = names.map(|name| Rejected {
+        subject: ClusterName::subset(
+            seen.ports().next().map_or(0, |port| port.port),
+            name,
+            &seen.service.hostname,
+        )
+        .to_string(),
+        service: seen.service.hostname.clone(),
+        reason: Reason::DuplicateSubset,
+    });
+    rejected.collect()
+}
+
+/// The object that counts first of those that a rule was read from.
+pub(super) fn rule_name(rule: &Rule) -> Option<RuleName> {
+    let meta = &rule.sources.first()?.meta;
+    Some(RuleName {
+        namespace: meta.namespace.clone(),
+        name: meta.name.clone(),
+        selects: !rule.selector.is_empty(),
+    })
 }

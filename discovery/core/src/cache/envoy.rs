@@ -1,4 +1,4 @@
-//! Endpoints and listeners of an Envoy beside a workload.
+//! Listeners of an Envoy beside a workload.
 
 use std::sync::Arc;
 
@@ -6,12 +6,12 @@ use pilot_proto::ResourceType;
 use pilot_proto::mesh::OutboundTrafficMode;
 use pilot_proto::node::NodeType;
 
+use super::endpoints::Outlook;
 use super::{Generated, Made, Set, View, settings};
-use crate::generate::endpoint::{AssignmentInputs, Served, Unhealthy, assignment};
 use crate::generate::listener::{ListenerInputs, listener};
 use crate::generate::outbound::{self, PlanInputs};
 use crate::generate::{Families, inbound};
-use crate::model::{ClusterName, Direction, Endpoint, NameSet, Resolution, Service, ServicePort, Shared};
+use crate::model::{NameSet, Shared};
 use crate::scope::Scope;
 
 /// Everything that resources of these names depend on, whatever they turn out to be.
@@ -22,11 +22,11 @@ pub(super) struct Named {
     scope: Shared<Scope>,
     /// Endpoints are those of one snapshot; routes know none.
     moment: Option<Shared<()>>,
-    node: Option<Arc<str>>,
+    /// Routes look at no endpoint.
+    outlook: Option<Arc<Outlook>>,
     dns_domain: Arc<str>,
     families: Families,
     unknown: OutboundTrafficMode,
-    unhealthy: Unhealthy,
 }
 
 /// Fewer names are put together as quickly as they are found.
@@ -80,6 +80,7 @@ impl View<'_> {
     pub(super) fn named(
         self,
         kind: ResourceType,
+        outlook: Option<&Arc<Outlook>>,
         names: &NameSet,
         make: impl Fn(&Arc<str>) -> Option<Made>,
     ) -> Generated {
@@ -96,51 +97,12 @@ impl View<'_> {
             names: names.clone(),
             scope: self.scope.clone().into(),
             moment: (kind == ResourceType::Endpoint).then(|| self.push.moment.clone()),
-            node: self.node(),
+            outlook: outlook.cloned(),
             dns_domain: self.proxy.id.dns_domain.as_str().into(),
             families: Families::of(self.proxy),
             unknown: self.scope.unknown().mode,
-            unhealthy: self.unhealthy(),
         };
         self.cache.named.get(&inputs, |_| all())
-    }
-
-    pub(super) fn endpoints(self, names: &NameSet) -> Generated {
-        self.named(ResourceType::Endpoint, names, |name| {
-            let inputs = AssignmentInputs { cluster: name.clone(), served: self.served_by(name) };
-            Some(self.cache.assignments.get(&inputs, |inputs| {
-                Made::run(&inputs.cluster, || {
-                    let (assignment, rejected) = assignment(inputs);
-                    (Some(assignment), rejected)
-                })
-            }))
-        })
-    }
-
-    fn unhealthy(self) -> Unhealthy {
-        if self.proxy.is_proxyless() { Unhealthy::Withheld } else { Unhealthy::Sent }
-    }
-
-    fn served_by(self, cluster: &str) -> Option<Served> {
-        let name: ClusterName = cluster.parse().ok()?;
-        if name.direction == Direction::Inbound || !name.subset.is_empty() {
-            return None;
-        }
-        let seen = self.scope.by_host(&name.host)?;
-        let service = &seen.service;
-        if matches!(service.resolution, Resolution::Dns | Resolution::DnsRoundRobin)
-            && !self.proxy.is_proxyless()
-        {
-            // The cluster has changed from EDS to DNS; the proxy is about to learn that.
-            return None;
-        }
-        let port = seen.port(name.port)?;
-        let endpoints = self.push.endpoints_of(service).into();
-        Some(served(service, port, endpoints, self.node().as_ref(), self.unhealthy()))
-    }
-
-    pub(super) fn node(self) -> Option<Arc<str>> {
-        self.proxy.metadata.node_name.as_deref().map(Arc::from)
     }
 
     fn planned(self, inputs: &PlanInputs) -> Set {
@@ -151,22 +113,5 @@ impl View<'_> {
             set.take(&self.listener(&planned.inputs), planned.member);
         }
         set
-    }
-}
-
-pub(super) fn served(
-    service: &Service,
-    port: &ServicePort,
-    endpoints: Shared<[Endpoint]>,
-    node: Option<&Arc<str>>,
-    unhealthy: Unhealthy,
-) -> Served {
-    Served {
-        service: service.hostname.clone(),
-        endpoints,
-        port_name: port.name.clone(),
-        // A client that does not say where it runs is near to nothing.
-        node: service.node_local.then(|| node.cloned().unwrap_or_default()),
-        unhealthy,
     }
 }

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use super::{Generated, Made, View};
 use crate::generate::cluster::ClusterRole;
 use crate::generate::grpc::{GrpcListener, SERVER, authority, completions, listener, split_authority};
+use crate::generate::policy::Policy;
 use crate::model::{ClusterName, Direction, NameSet, Protocol};
 use crate::scope::Visible;
 
@@ -40,8 +42,9 @@ impl View<'_> {
                 .collect(),
             Some(names) => names.iter().filter_map(|name| self.target(name)).map(|(name, _)| name).collect(),
         };
+        let by_mesh = Arc::new(Policy::of(None, None, 0, &self.mesh_policy()));
         for name in clusters {
-            generated.take(&self.cluster(ClusterRole::Proxyless(name)));
+            generated.take(&self.cluster(ClusterRole::Proxyless(name), by_mesh.clone()));
         }
         generated
     }
@@ -68,7 +71,7 @@ impl View<'_> {
     fn target(&self, name: &str) -> Option<(ClusterName, &Visible)> {
         let name: ClusterName = name.parse().ok()?;
         let seen = self.scope.by_host(&name.host)?;
-        let ours = name.direction == Direction::Outbound && name.subset.is_empty();
+        let ours = name.direction == Direction::Outbound && seen.has_subset(&name.subset);
         (ours && seen.port(name.port).is_some()).then_some((name, seen))
     }
 

@@ -4,11 +4,14 @@
 //! have in common, so that a change is generated once and a class is put together once.
 
 mod clusters;
+mod endpoints;
 mod envoy;
 mod gateway;
 mod grpc;
+mod inbound;
 mod memo;
 mod origin;
+mod policies;
 mod routes;
 mod settings;
 
@@ -18,6 +21,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use pilot_proto::ResourceType;
+use pilot_proto::mesh::MeshConfig;
 use prost::{Message, Name};
 
 pub use memo::Stats;
@@ -29,14 +33,16 @@ use crate::generate::gateway::{GatewayInputs, GatewayRouteInputs};
 use crate::generate::grpc::GrpcListener;
 use crate::generate::listener::ListenerInputs;
 use crate::generate::outbound::PlanInputs;
+use crate::generate::policy::MeshPolicy;
 use crate::generate::route::RouteInputs;
 use crate::generate::{Reason, Rejected, Report};
-use crate::model::{Hostname, NameSet, Proxy, Resource, ResourceSet};
+use crate::model::{Hostname, NameSet, Proxy, Resource, ResourceSet, Shared};
 use crate::push::PushContext;
 use crate::scope::Scope;
 use clusters::ClusterSet;
 use envoy::Named;
 use memo::{Answer, Memo};
+use policies::{Ruled, Wants};
 
 /// What was generated lately, shared by all streams.
 #[derive(Debug)]
@@ -51,6 +57,8 @@ pub struct Cache {
     named: Memo<Named, Generated>,
     gateways: Memo<GatewayInputs, Arc<Set>>,
     gateway_routes: Memo<GatewayRouteInputs, Made>,
+    mesh_policies: Memo<Shared<MeshConfig>, Arc<MeshPolicy>>,
+    wants: Memo<Ruled, Arc<Wants>>,
 }
 
 /// The resources of one type for one proxy.
@@ -130,6 +138,8 @@ impl Cache {
             named: Memo::new(sets),
             gateways: Memo::new(sets),
             gateway_routes: Memo::new(entries),
+            mesh_policies: Memo::new(sets),
+            wants: Memo::new(sets),
         }
     }
 
@@ -153,6 +163,8 @@ impl Cache {
         self.named.forget_unused();
         self.gateways.forget_unused();
         self.gateway_routes.forget_unused();
+        self.wants.forget_unused();
+        self.mesh_policies.forget_unused();
         self.clusters.forget_unused();
         self.assignments.forget_unused();
         self.listeners.forget_unused();
@@ -172,6 +184,8 @@ impl Cache {
         self.named.clear();
         self.gateways.clear();
         self.gateway_routes.clear();
+        self.wants.clear();
+        self.mesh_policies.clear();
     }
 
     /// Name and bytes of every resource that is remembered, by type, in no order; a name once for each version of it.

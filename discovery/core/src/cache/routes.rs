@@ -27,7 +27,7 @@ impl View<'_> {
             NodeType::Router => return self.gateway_routes(names),
             _ => return Generated::default(),
         }
-        self.named(ResourceType::Route, names, |name| Some(self.route(self.route_inputs(name)?)))
+        self.named(ResourceType::Route, None, names, |name| Some(self.route(self.route_inputs(name)?)))
     }
 
     /// The routes of one service for a gRPC library, which knows no rules.

@@ -21,9 +21,11 @@ pub mod inbound;
 mod l4;
 pub mod listener;
 pub mod outbound;
+pub mod policy;
 mod proto;
 mod report;
 pub mod route;
+mod secret;
 pub mod tls;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -51,6 +51,10 @@ pub enum Reason {
     NoEndpoints,
     /// An endpoint's address is a host name, which only DNS clusters can resolve.
     HostnameEndpoint,
+    /// A rule says the name of a subset twice; the first one counts.
+    DuplicateSubset,
+    /// A rule for all clients names a secret: sidecars may not have it, and connect without TLS.
+    SecretForAll,
     /// Another, older service already has this domain on this port.
     DuplicateDomain,
     /// An older `Gateway` serves something else at this port.
@@ -95,7 +99,9 @@ impl Reason {
             Self::NoEndpoints => Some("pilot_dns_cluster_without_endpoints"),
             Self::DuplicateDomain => Some("pilot_vservice_dup_domain"),
             Self::PortTaken { .. } | Self::NoCertificate => Some("pilot_total_rejected_configs"),
-            Self::ServerFirst { .. }
+            Self::DuplicateSubset => Some("pilot_destrule_subsets"),
+            Self::SecretForAll
+            | Self::ServerFirst { .. }
             | Self::ReservedPort
             | Self::PrivilegedPort
             | Self::WorkloadPort
@@ -125,6 +131,10 @@ impl fmt::Display for Reason {
             Self::WorkloadPort => f.write_str("the workload itself listens there"),
             Self::NoEndpoints => f.write_str("there is no address to resolve"),
             Self::HostnameEndpoint => f.write_str("a host name is no address outside a DNS service"),
+            Self::DuplicateSubset => f.write_str("another subset of the rule has this name"),
+            Self::SecretForAll => f.write_str(
+                "credentialName is for gateways and for rules with a workloadSelector; there is no TLS",
+            ),
             Self::DuplicateDomain => f.write_str("an older service has this domain"),
             Self::PortTaken { existing } => write!(f, "{existing} is older and serves something else there"),
             Self::NoCertificate => f.write_str("the server says nothing of its TLS"),

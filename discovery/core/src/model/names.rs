@@ -136,14 +136,20 @@ impl ClusterName {
         Self { direction: Direction::Outbound, port, subset: String::new(), host: host.to_string() }
     }
 
-    /// As SNI spells it, which may hold no `|`: `outbound_.9080_.v1_.reviews.default.svc.cluster.local`.
-    pub fn sni(&self) -> String {
-        format!("{}_.{}_.{}_.{}", self.direction.as_str(), self.port, self.subset, self.host)
+    /// `outbound|<port>|<subset>|<host>`; the whole service when the subset is empty.
+    pub fn subset(port: u16, subset: &str, host: &Hostname) -> Self {
+        Self { subset: subset.to_owned(), ..Self::outbound(port, host) }
     }
 
     /// `inbound|<target port>||`.
     pub fn inbound(target_port: u16) -> Self {
         Self { direction: Direction::Inbound, port: target_port, subset: String::new(), host: String::new() }
+    }
+
+    /// As TLS clients of the mesh ask for it, and gateways between networks route by it:
+    /// `outbound_.9080_.v1_.reviews.default.svc.cluster.local`.
+    pub fn sni(&self) -> String {
+        format!("{}_.{}_.{}_.{}", self.direction.as_str(), self.port, self.subset, self.host)
     }
 }
 
@@ -183,6 +189,17 @@ mod tests {
         ] {
             assert_eq!(text.parse::<ClusterName>().unwrap().to_string(), text);
         }
+    }
+
+    #[test]
+    fn a_cluster_is_asked_for_by_a_name_without_bars() {
+        let whole = ClusterName::outbound(80, &"a.com".into());
+        let part = ClusterName::subset(80, "v1", &"a.com".into());
+        assert_eq!(
+            (whole.sni().as_str(), part.sni().as_str()),
+            ("outbound_.80_._.a.com", "outbound_.80_.v1_.a.com")
+        );
+        assert_eq!(part.to_string(), "outbound|80|v1|a.com");
     }
 
     #[test]

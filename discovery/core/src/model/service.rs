@@ -42,6 +42,8 @@ pub enum Resolution {
     DnsRoundRobin,
     /// The application has chosen: the connection goes where it was going (`ORIGINAL_DST`).
     Passthrough,
+    /// The proxy asks DNS for the host that each request or connection names (a dynamic forward proxy).
+    DynamicDns,
     /// Another name for this host (Kubernetes `ExternalName`); has no cluster of its own.
     Alias(Hostname),
 }

@@ -92,6 +92,7 @@ fn resolution(out: &mut Findings, at: At<'_>, entry: &ServiceEntry) {
             }
         }
         Resolution::Static => {}
+        Resolution::DynamicDns => dynamic(out, at, entry),
         Resolution::Dns | Resolution::DnsRoundRobin => {
             if entry.resolution == Resolution::DnsRoundRobin && entry.endpoints.len() > 1 {
                 out.error(at.of("endpoints"), "resolution DNS_ROUND_ROBIN takes one endpoint at most");
@@ -102,6 +103,31 @@ fn resolution(out: &mut Findings, at: At<'_>, entry: &ServiceEntry) {
                 let message = "DNS cannot resolve this; give it endpoints or another resolution";
                 out.error(at.of("hosts").nth(index), message);
             }
+        }
+    }
+}
+
+/// The host of each request or connection is the endpoint: nothing else may say where it is.
+fn dynamic(out: &mut Findings, at: At<'_>, entry: &ServiceEntry) {
+    for (index, host) in entry.hosts.iter().enumerate() {
+        if !host.starts_with('*') {
+            out.error(at.of("hosts").nth(index), "resolution DYNAMIC_DNS is for wildcards");
+        }
+    }
+    if !entry.addresses.is_empty() {
+        out.error(at.of("addresses"), "resolution DYNAMIC_DNS takes no addresses");
+    }
+    if !entry.endpoints.is_empty() {
+        out.error(at.of("endpoints"), "resolution DYNAMIC_DNS takes no endpoints");
+    }
+    for (index, port) in entry.ports.iter().enumerate() {
+        let named =
+            ["HTTP", "HTTP2", "GRPC", "TLS"].iter().any(|name| port.protocol.eq_ignore_ascii_case(name));
+        if !named {
+            out.error(
+                at.of("ports").nth(index).of("protocol"),
+                "resolution DYNAMIC_DNS needs HTTP, HTTP2, GRPC or TLS",
+            );
         }
     }
 }

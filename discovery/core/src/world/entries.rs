@@ -170,6 +170,7 @@ fn services(meta: &ConfigMeta, entry: &ServiceEntry) -> Vec<Arc<Service>> {
         ServiceEntryResolution::Static => Resolution::ClientSideLb,
         ServiceEntryResolution::Dns => Resolution::Dns,
         ServiceEntryResolution::DnsRoundRobin => Resolution::DnsRoundRobin,
+        ServiceEntryResolution::DynamicDns => Resolution::DynamicDns,
     };
     let service = |host: &String| {
         Arc::new(Service {

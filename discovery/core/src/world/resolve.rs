@@ -139,6 +139,6 @@ pub(super) fn endpoints_are_config(resolution: &Resolution) -> bool {
     match resolution {
         // Inline in the cluster; or one listener for each endpoint of a headless service.
         Resolution::Dns | Resolution::DnsRoundRobin | Resolution::Passthrough => true,
-        Resolution::ClientSideLb | Resolution::Alias(_) => false,
+        Resolution::ClientSideLb | Resolution::DynamicDns | Resolution::Alias(_) => false,
     }
 }

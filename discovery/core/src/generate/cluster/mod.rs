@@ -1,21 +1,36 @@
-//! CDS: one cluster per port of a visible service, one per port of the workload, and the three that always exist.
+//! CDS: a cluster for each port of a visible service and of each of its subsets, one for each port of the workload, and
+//! the three that always exist.
 //!
-//! Knows no TLS yet: without an SDS server beside the proxy a TLS context would only keep clusters from warming.
+//! ```text
+//! Discovery ─▶ bare cluster ─▶ pool ─▶ outlier ─▶ balance ─▶ tls        each sets what the Policy says of it
+//! ```
+//!
+//! Mutual TLS is used where a rule asks for it, and nowhere on our own initiative: there are no certificates yet.
 
+mod balance;
+mod http;
+mod inbound;
+mod outlier;
 mod parts;
+mod pool;
+#[cfg(test)]
+mod tests;
+mod tls;
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use pilot_proto::envoy::config::cluster::v3::{Cluster, cluster};
 
+pub use inbound::{Backend, Inbound};
+pub use parts::dns_cache;
+
 use super::endpoint::{Addressing, Served, localities};
-use super::proto::{duration, truth};
+use super::policy::Policy;
+use super::proto::{duration, string, truth};
 use super::{Families, Reason, Rejected};
-use crate::model::{ClusterName, Location, Service, ServicePort, Shared};
-use parts::{
-    dns, eds, local_source, lookup, metadata, named, original_dst, passthrough, services, unlimited,
-    upstream_http,
-};
+use crate::model::{ClusterName, Location, Namespace, Protocol, Service, ServicePort, Shared};
+use http::Http;
+use parts::{dns, dynamic, eds, local_source, lookup, metadata, named, original_dst, passthrough, services};
 
 /// Traffic that must go nowhere.
 pub const BLACK_HOLE: &str = "BlackHoleCluster";
@@ -29,33 +44,17 @@ pub const INBOUND_PASSTHROUGH: &str = "InboundPassthroughCluster";
 pub struct ClusterInputs {
     /// What it is for.
     pub role: ClusterRole,
-    /// How long a connection may take to be made.
-    pub connect_timeout: Duration,
+    /// How connections are made.
+    pub policy: Arc<Policy>,
 }
 
 /// What a cluster is for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ClusterRole {
-    /// A port of a service.
-    Outbound {
-        /// The service.
-        service: Shared<Service>,
-        /// Its port.
-        port: ServicePort,
-        /// How endpoints are found.
-        discovery: Discovery,
-    },
+    /// A port of a service, or of a subset of one.
+    Outbound(Outbound),
     /// A port of the workload beside the proxy.
-    Inbound {
-        /// Where the workload listens.
-        target_port: u16,
-        /// The services that lead there, the one that counts first.
-        services: Vec<Shared<Service>>,
-        /// Port of the first service.
-        port: ServicePort,
-        /// Address families of the proxy.
-        families: Families,
-    },
+    Inbound(Inbound),
     /// `BlackHoleCluster`
     BlackHole,
     /// `PassthroughCluster`
@@ -64,6 +63,45 @@ pub enum ClusterRole {
     InboundPassthrough(Families),
     /// A port of a service, for a gRPC library.
     Proxyless(ClusterName),
+}
+
+/// A port of a service, or of a subset of one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Outbound {
+    /// The service.
+    pub service: Shared<Service>,
+    /// Its port.
+    pub port: ServicePort,
+    /// The subset; empty: the whole service.
+    pub subset: Arc<str>,
+    /// How endpoints are found.
+    pub discovery: Discovery,
+    /// Who connects.
+    pub client: Client,
+    /// The rule that the policy is from.
+    pub rule: Option<RuleName>,
+    /// Whoever proves to be one of these is the service; empty: whoever is of the mesh. For `ISTIO_MUTUAL` only.
+    pub identities: Vec<String>,
+}
+
+/// Who connects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Client {
+    /// The proxy beside a workload.
+    Sidecar,
+    /// A gateway.
+    Gateway,
+}
+
+/// The `DestinationRule` that decided something.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RuleName {
+    /// Its namespace.
+    pub namespace: Namespace,
+    /// Its name.
+    pub name: Arc<str>,
+    /// Whether it is for some clients only.
+    pub selects: bool,
 }
 
 /// How endpoints of a cluster are found.
@@ -79,11 +117,11 @@ pub enum Discovery {
         served: Served,
         /// What it makes of the answers.
         answers: Answers,
-        /// How often it asks when the answers have no time to live.
-        refresh: Duration,
         /// Which records it asks for.
         families: Families,
     },
+    /// The proxy asks DNS for the host of each request or connection: which records of it.
+    Dynamic(Families),
 }
 
 /// What a DNS cluster makes of its answers.
@@ -95,16 +133,36 @@ pub enum Answers {
     First,
 }
 
+/// A cluster, if there can be one, and what is wrong with it.
+pub fn cluster(inputs: &ClusterInputs) -> (Option<Cluster>, Vec<Rejected>) {
+    let policy = &inputs.policy;
+    let made = match &inputs.role {
+        ClusterRole::Outbound(outbound) => return outbound.cluster(policy),
+        ClusterRole::Inbound(inbound) => inbound.cluster(policy),
+        ClusterRole::BlackHole => {
+            let discovery = Some(cluster::ClusterDiscoveryType::Type(cluster::DiscoveryType::Static.into()));
+            let connect_timeout = duration(policy.mesh.connect_timeout);
+            Cluster { cluster_discovery_type: discovery, connect_timeout, ..named(BLACK_HOLE) }
+        }
+        ClusterRole::Passthrough => passthrough(PASSTHROUGH, policy),
+        ClusterRole::InboundPassthrough(families) => Cluster {
+            upstream_bind_config: Some(local_source(*families)),
+            ..passthrough(INBOUND_PASSTHROUGH, policy)
+        },
+        // gRPC libraries refuse what they do not know, and know no balancing but round robin for certain.
+        ClusterRole::Proxyless(name) => Cluster { common_lb_config: None, ..eds(&name.to_string()) },
+    };
+    (Some(made), Vec::new())
+}
+
 // === impl ClusterInputs ===
 
 impl ClusterInputs {
     /// Name of the cluster.
     pub fn name(&self) -> String {
         match &self.role {
-            ClusterRole::Outbound { service, port, .. } => {
-                ClusterName::outbound(port.port, &service.hostname).to_string()
-            }
-            ClusterRole::Inbound { target_port, .. } => ClusterName::inbound(*target_port).to_string(),
+            ClusterRole::Outbound(outbound) => outbound.cluster_name().to_string(),
+            ClusterRole::Inbound(inbound) => ClusterName::inbound(inbound.target_port).to_string(),
             ClusterRole::BlackHole => BLACK_HOLE.to_owned(),
             ClusterRole::Passthrough => PASSTHROUGH.to_owned(),
             ClusterRole::InboundPassthrough(_) => INBOUND_PASSTHROUGH.to_owned(),
@@ -113,82 +171,77 @@ impl ClusterInputs {
     }
 }
 
-/// A cluster.
-pub fn cluster(inputs: &ClusterInputs) -> Result<Cluster, Rejected> {
-    let made = match &inputs.role {
-        ClusterRole::Outbound { service, port, discovery } => outbound(service, port, discovery)?,
-        ClusterRole::Inbound { target_port, services, port, families } => {
-            inbound(*target_port, services, port, *families)
-        }
-        ClusterRole::BlackHole => {
-            let discovery = Some(cluster::ClusterDiscoveryType::Type(cluster::DiscoveryType::Static.into()));
-            Cluster { cluster_discovery_type: discovery, ..named(BLACK_HOLE) }
-        }
-        ClusterRole::Passthrough => passthrough(PASSTHROUGH),
-        ClusterRole::InboundPassthrough(families) => Cluster {
-            upstream_bind_config: Some(local_source(*families)),
-            ..passthrough(INBOUND_PASSTHROUGH)
-        },
-        // gRPC libraries refuse what they do not know, and know no balancing but round robin for certain.
-        ClusterRole::Proxyless(name) => {
-            return Ok(Cluster { common_lb_config: None, ..eds(&name.to_string()) });
-        }
-    };
-    Ok(Cluster { connect_timeout: duration(inputs.connect_timeout), ..made })
-}
+// === impl Outbound ===
 
-#[expect(deprecated, reason = "the successor, DnsCluster, is unknown to proxies before Envoy 1.34")]
-fn outbound(service: &Service, port: &ServicePort, discovery: &Discovery) -> Result<Cluster, Rejected> {
-    let name = ClusterName::outbound(port.port, &service.hostname).to_string();
-    let made = match discovery {
-        Discovery::Eds => Cluster { lb_policy: cluster::LbPolicy::LeastRequest.into(), ..eds(&name) },
-        Discovery::OriginalDst => original_dst(&name),
-        Discovery::Dns { served, answers, refresh, families } => {
-            let (endpoints, _) = localities(&name, served, Addressing::Names);
-            if endpoints.is_empty() {
-                let service = service.hostname.clone();
-                return Err(Rejected { subject: name, service, reason: Reason::NoEndpoints });
-            }
-            let resolved = dns(&name, endpoints, *answers);
-            Cluster {
-                dns_refresh_rate: duration(*refresh),
-                dns_lookup_family: lookup(*families).into(),
-                ..resolved
-            }
-        }
-    };
-    let mut istio = services(&[service]);
-    if service.location == Location::MeshExternal {
-        istio.fields.insert("external".to_owned(), truth());
+impl Outbound {
+    fn cluster_name(&self) -> ClusterName {
+        ClusterName::subset(self.port.port, &self.subset, &self.service.hostname)
     }
-    Ok(Cluster {
-        metadata: Some(metadata(istio)),
-        circuit_breakers: Some(unlimited()),
-        typed_extension_protocol_options: upstream_http(port.protocol),
-        ..made
-    })
-}
 
-fn inbound(
-    target_port: u16,
-    selected: &[Shared<Service>],
-    port: &ServicePort,
-    families: Families,
-) -> Cluster {
-    let name = ClusterName::inbound(target_port).to_string();
-    let of_port = selected.iter().filter(|service| service.port(port.port).is_some());
-    let listed: Vec<&Service> = of_port.map(|service| &**service).collect();
-    Cluster {
-        // Hosts of an original-destination cluster are forgotten when unused; the workload stays where it is.
-        cleanup_interval: duration(LONGEST),
-        // iptables would send a connection from the workload's own address back here: an address that it lets pass.
-        upstream_bind_config: Some(local_source(families)),
-        metadata: Some(metadata(services(&listed))),
-        circuit_breakers: Some(unlimited()),
-        typed_extension_protocol_options: upstream_http(port.protocol),
-        ..original_dst(&name)
+    fn cluster(&self, policy: &Policy) -> (Option<Cluster>, Vec<Rejected>) {
+        let name = self.cluster_name().to_string();
+        let reject = |reason| {
+            let (subject, service) = (name.clone(), self.service.hostname.clone());
+            vec![Rejected { subject, service, reason }]
+        };
+        let Some(mut made) = self.bare(&name, policy) else { return (None, reject(Reason::NoEndpoints)) };
+        let mut http = Http::of(self.port.protocol, self.client);
+        pool::upgrade(&mut http, self.port.protocol, policy);
+        pool::apply(&mut made, &mut http, policy);
+        outlier::apply(&mut made, &mut http, policy);
+        balance::apply(&mut made, policy);
+        made.transport_socket = tls::socket(self, policy, &mut http);
+        made.typed_extension_protocol_options = http.options();
+        let hides = policy.tls.as_ref().is_some_and(|tls| self.keeps_secret(tls));
+        (Some(made), if hides { reject(Reason::SecretForAll) } else { Vec::new() })
+    }
+
+    /// The cluster before anything is said about it; `None`: there is nothing to resolve.
+    #[expect(deprecated, reason = "the successor, DnsCluster, is unknown to proxies before Envoy 1.34")]
+    fn bare(&self, name: &str, policy: &Policy) -> Option<Cluster> {
+        let found = match &self.discovery {
+            Discovery::Eds => eds(name),
+            Discovery::OriginalDst => original_dst(name),
+            Discovery::Dynamic(families) => {
+                dynamic(name, &self.service.hostname, *families, tls::Checks::of(policy))
+            }
+            Discovery::Dns { served, answers, families } => {
+                let (endpoints, _) = localities(name, served, Addressing::Names);
+                if endpoints.is_empty() {
+                    return None;
+                }
+                Cluster {
+                    dns_refresh_rate: duration(policy.mesh.dns_refresh_rate),
+                    dns_lookup_family: lookup(*families).into(),
+                    ..dns(name, endpoints, *answers)
+                }
+            }
+        };
+        let mut istio = services(&[&self.service]);
+        if self.service.location == Location::MeshExternal {
+            istio.fields.insert("external".to_owned(), truth());
+        }
+        if !self.subset.is_empty() {
+            istio.fields.insert("subset".to_owned(), string(&self.subset));
+        }
+        if let Some(rule) = &self.rule {
+            istio.fields.insert("config".to_owned(), string(&rule.path()));
+        }
+        Some(Cluster { metadata: Some(metadata(istio)), ..found })
     }
 }
 
-/// The longest whole number of seconds that Envoy takes: its clock counts nanoseconds in 63 bits.
-const LONGEST: Duration = Duration::from_secs(9_223_372_035);
+/// Whether a dynamic forward proxy can find out where such a port's connections go.
+pub const fn names_its_host(protocol: Protocol) -> bool {
+    matches!(protocol, Protocol::Http | Protocol::Http2 | Protocol::Grpc | Protocol::Tls)
+}
+
+// === impl RuleName ===
+
+impl RuleName {
+    /// As Istio names objects in metadata.
+    fn path(&self) -> String {
+        let Self { namespace, name, .. } = self;
+        format!("/apis/networking.istio.io/v1/namespaces/{namespace}/destination-rule/{name}")
+    }
+}

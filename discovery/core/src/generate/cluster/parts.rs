@@ -1,42 +1,40 @@
 //! The parts that clusters are put together from.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use pilot_proto::envoy::config::cluster::v3::{CircuitBreakers, Cluster, circuit_breakers, cluster};
+use pilot_proto::envoy::config::cluster::v3::{Cluster, cluster};
 use pilot_proto::envoy::config::core::v3::{
-    BindConfig, ExtraSourceAddress, Http1ProtocolOptions, Http2ProtocolOptions,
-    HttpProtocolOptions as Common, Metadata,
+    BindConfig, ExtraSourceAddress, HttpProtocolOptions as Common, Metadata,
 };
 use pilot_proto::envoy::config::endpoint::v3::{ClusterLoadAssignment, LocalityLbEndpoints};
-use pilot_proto::envoy::extensions::network::dns_resolver::cares::v3::CaresDnsResolverConfig;
-use pilot_proto::envoy::extensions::upstreams::http::v3::{
-    HttpProtocolOptions, http_protocol_options as http,
+use pilot_proto::envoy::extensions::clusters::dynamic_forward_proxy::v3::{
+    ClusterConfig as DynamicCluster, cluster_config::ClusterImplementationSpecifier,
 };
+use pilot_proto::envoy::extensions::common::dynamic_forward_proxy::v3::DnsCacheConfig;
+use pilot_proto::envoy::extensions::network::dns_resolver::cares::v3::CaresDnsResolverConfig;
 use pilot_proto::envoy::r#type::v3::Percent;
-use pilot_proto::google::protobuf::{Any, Struct, Value, value::Kind};
+use pilot_proto::google::protobuf::{Struct, Value, value::Kind};
 
-use super::Answers;
+use super::http::{Http, Speaks};
+use super::tls::Checks;
+use super::{Answers, pool};
 use crate::generate::Families;
+use crate::generate::policy::Policy;
 use crate::generate::proto::{ads, any, duration, extension, list, number, object, socket, string};
-use crate::model::{Protocol, Service};
+use crate::model::{Hostname, Service};
 
-pub(super) fn passthrough(name: &str) -> Cluster {
-    let options = HttpProtocolOptions {
-        common_http_protocol_options: Some(Common {
-            idle_timeout: duration(Duration::from_mins(5)),
-            ..Common::default()
-        }),
-        upstream_protocol_options: Some(as_downstream()),
-        ..HttpProtocolOptions::default()
+/// A cluster for connections that go on to wherever they were going.
+pub(super) fn passthrough(name: &str, policy: &Policy) -> Cluster {
+    let options = Http {
+        speaks: Speaks::AsClient,
+        common: Some(Common { idle_timeout: duration(Duration::from_mins(5)), ..Common::default() }),
+        ..Http::default()
     };
-    Cluster {
-        typed_extension_protocol_options: http_options(&options),
-        circuit_breakers: Some(unlimited()),
-        common_lb_config: None,
-        ..original_dst(name)
-    }
+    let mut made = Cluster { common_lb_config: None, ..original_dst(name) };
+    // Limits only: how long these connections live is not for the mesh to say.
+    pool::apply(&mut made, &mut Http::default(), policy);
+    Cluster { typed_extension_protocol_options: options.options(), ..made }
 }
 
 /// A name; `;` ends it in statistics, where names of all kinds of lengths and separators meet.
@@ -84,7 +82,6 @@ pub(super) fn dns(name: &str, mut endpoints: Vec<LocalityLbEndpoints>, answers: 
         CaresDnsResolverConfig { udp_max_queries: number(100), ..CaresDnsResolverConfig::default() };
     Cluster {
         cluster_discovery_type: Some(cluster::ClusterDiscoveryType::Type(discovery.into())),
-        lb_policy: cluster::LbPolicy::LeastRequest.into(),
         common_lb_config: Some(no_panic()),
         load_assignment: Some(ClusterLoadAssignment {
             cluster_name: name.to_owned(),
@@ -113,51 +110,35 @@ pub(super) fn no_panic() -> cluster::CommonLbConfig {
     cluster::CommonLbConfig { healthy_panic_threshold, ..cluster::CommonLbConfig::default() }
 }
 
-/// Envoy's own limits (1024 of everything) are a surprise to whoever meets them; who wants limits says so.
-pub(super) fn unlimited() -> CircuitBreakers {
-    let threshold = circuit_breakers::Thresholds {
-        max_connections: number(u32::MAX),
-        max_pending_requests: number(u32::MAX),
-        max_requests: number(u32::MAX),
-        max_retries: number(u32::MAX),
-        track_remaining: true,
-        ..circuit_breakers::Thresholds::default()
+/// Hosts that match a wildcard, each resolved when somebody first asks for it.
+pub(super) fn dynamic(name: &str, host: &Hostname, families: Families, checks: Checks) -> Cluster {
+    let config = DynamicCluster {
+        allow_insecure_cluster_options: checks == Checks::Off,
+        cluster_implementation_specifier: Some(ClusterImplementationSpecifier::DnsCacheConfig(dns_cache(
+            host, families,
+        ))),
+        ..DynamicCluster::default()
     };
-    CircuitBreakers { thresholds: vec![threshold], ..CircuitBreakers::default() }
+    Cluster {
+        cluster_discovery_type: Some(cluster::ClusterDiscoveryType::ClusterType(
+            cluster::CustomClusterType {
+                name: "envoy.clusters.dynamic_forward_proxy".into(),
+                typed_config: any(&config),
+            },
+        )),
+        lb_policy: cluster::LbPolicy::ClusterProvided.into(),
+        ..named(name)
+    }
 }
 
-pub(super) type ProtocolOptions = BTreeMap<String, Any>;
-
-pub(super) fn upstream_http(protocol: Protocol) -> ProtocolOptions {
-    let upstream = match protocol {
-        Protocol::Auto => as_downstream(),
-        protocol if protocol.is_http2() => {
-            let h2 = Http2ProtocolOptions::default();
-            let config = http::explicit_http_config::ProtocolConfig::Http2ProtocolOptions(h2);
-            http::UpstreamProtocolOptions::ExplicitHttpConfig(http::ExplicitHttpConfig {
-                protocol_config: Some(config),
-            })
-        }
-        _ => return ProtocolOptions::new(),
-    };
-    http_options(&HttpProtocolOptions {
-        upstream_protocol_options: Some(upstream),
-        ..HttpProtocolOptions::default()
-    })
-}
-
-/// What the client speaks is what the server is spoken to.
-pub(super) fn as_downstream() -> http::UpstreamProtocolOptions {
-    http::UpstreamProtocolOptions::UseDownstreamProtocolConfig(http::UseDownstreamHttpConfig {
-        http_protocol_options: Some(Http1ProtocolOptions::default()),
-        http2_protocol_options: Some(Http2ProtocolOptions::default()),
-        http3_protocol_options: None,
-    })
-}
-
-pub(super) fn http_options(options: &HttpProtocolOptions) -> ProtocolOptions {
-    let name = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions".to_owned();
-    any(options).map(|options| (name, options)).into_iter().collect()
+/// What proxies remember of the names behind a wildcard. A filter that fills it has to name it in the same words as the
+/// cluster that reads it.
+pub fn dns_cache(host: &Hostname, families: Families) -> DnsCacheConfig {
+    DnsCacheConfig {
+        name: format!("{host}_dfp_dns_cache"),
+        dns_lookup_family: lookup(families).into(),
+        ..DnsCacheConfig::default()
+    }
 }
 
 /// `127.0.0.6`: the source address that iptables rules know as the proxy's own.

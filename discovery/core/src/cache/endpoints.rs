@@ -1,0 +1,107 @@
+//! Assignments: which endpoints of which service a cluster's name means to a proxy.
+
+use std::sync::Arc;
+
+use pilot_proto::ResourceType;
+
+use super::{Generated, Made, View};
+use crate::api::destination_rule::{ClientTlsMode, Subset};
+use crate::generate::endpoint::{
+    AssignmentInputs, MutualTls, Nearness, Networks, Served, Unhealthy, Vantage, assignment,
+};
+use crate::generate::policy::Policy;
+use crate::model::{ClusterName, Direction, Endpoint, NameSet, Resolution, Service, ServicePort, Shared};
+use crate::scope::Visible;
+
+/// What of a proxy its endpoints depend on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Outlook {
+    node: Option<Arc<str>>,
+    /// Where no rule asks for a place, all are alike.
+    vantage: Option<Arc<Vantage>>,
+    networks: Option<Arc<Networks>>,
+    unhealthy: Unhealthy,
+}
+
+// === impl View ===
+
+impl View<'_> {
+    pub(super) fn endpoints(self, names: &NameSet) -> Generated {
+        let outlook = Arc::new(self.outlook(self.scope.services().clone()));
+        self.named(ResourceType::Endpoint, Some(&outlook), names, |name| {
+            let inputs = AssignmentInputs { cluster: name.clone(), served: self.served_by(name, &outlook) };
+            Some(self.cache.assignments.get(&inputs, |inputs| {
+                Made::run(&inputs.cluster, || {
+                    let (assignment, rejected) = assignment(inputs);
+                    (Some(assignment), rejected)
+                })
+            }))
+        })
+    }
+
+    /// How the proxy looks at the endpoints of these services.
+    pub(super) fn outlook(self, services: Shared<[Visible]>) -> Outlook {
+        Outlook {
+            node: self.proxy.metadata.node_name.as_deref().map(Arc::from),
+            vantage: self.vantage(&self.wants(services)),
+            networks: None,
+            unhealthy: if self.proxy.is_proxyless() { Unhealthy::Withheld } else { Unhealthy::Sent },
+        }
+    }
+
+    fn served_by(self, cluster: &str, outlook: &Outlook) -> Option<Served> {
+        let name: ClusterName = cluster.parse().ok()?;
+        if name.direction == Direction::Inbound {
+            return None;
+        }
+        let seen = self.scope.by_host(&name.host)?;
+        let service = &seen.service;
+        let resolved_there = match service.resolution {
+            Resolution::Dns | Resolution::DnsRoundRobin => !self.proxy.is_proxyless(),
+            Resolution::DynamicDns => true,
+            Resolution::ClientSideLb | Resolution::Passthrough | Resolution::Alias(_) => false,
+        };
+        // The cluster is EDS no more; the proxy is about to learn that. Or the subset is gone.
+        if resolved_there || !seen.has_subset(&name.subset) {
+            return None;
+        }
+        let port = seen.port(name.port)?;
+        let subset = seen.subset(&name.subset);
+        let policy = Policy::of(seen.rule.as_deref(), subset, port.port, &self.mesh_policy());
+        let endpoints = self.push.endpoints_of(service).into();
+        Some(outlook.served(service, port, subset, endpoints, &policy))
+    }
+}
+
+// === impl Outlook ===
+
+impl Outlook {
+    /// Where a port of a service, or of a subset of it, is served.
+    pub(super) fn served(
+        &self,
+        service: &Service,
+        port: &ServicePort,
+        subset: Option<&Subset>,
+        endpoints: Shared<[Endpoint]>,
+        policy: &Policy,
+    ) -> Served {
+        let here = Vantage::default();
+        Served {
+            service: service.hostname.clone(),
+            endpoints,
+            port_name: port.name.clone(),
+            labels: subset.map(|subset| subset.labels.clone()).unwrap_or_default(),
+            // A client that does not say where it runs is near to nothing.
+            node: service.node_local.then(|| self.node.clone().unwrap_or_default()),
+            unhealthy: if policy.may_panic() { Unhealthy::Withheld } else { self.unhealthy },
+            mutual_tls: match policy.tls_mode() {
+                None | Some(ClientTlsMode::IstioMutual) => MutualTls::Marked,
+                Some(ClientTlsMode::Disable | ClientTlsMode::Simple | ClientTlsMode::Mutual) => {
+                    MutualTls::Unused
+                }
+            },
+            nearness: Nearness::of(policy, self.vantage.as_deref().unwrap_or(&here)),
+            networks: self.networks.clone(),
+        }
+    }
+}

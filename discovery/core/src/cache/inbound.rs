@@ -1,0 +1,123 @@
+//! Clusters of the workload beside a proxy: of the ports that services declare, or of those that its `Sidecar` does.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use super::clusters::rule_name;
+use super::{View, settings};
+use crate::api::destination_rule::ConnectionPool;
+use crate::api::sidecar::{IngressListener, SidecarPort};
+use crate::generate::cluster::{Backend, ClusterRole, Inbound};
+use crate::generate::policy::{MeshPolicy, Policy};
+use crate::generate::{Families, inbound};
+use crate::model::{Namespace, Protocol, Proxy, Service, ServicePort, Shared, TargetPort};
+use crate::push::{Rule, ServiceTarget};
+
+// === impl View ===
+
+impl View<'_> {
+    pub(super) fn inbound(self, mesh: &Arc<MeshPolicy>) -> Vec<(ClusterRole, Arc<Policy>)> {
+        let targets = self.push.service_targets(self.proxy);
+        let declared = self.scope.sidecar_spec().map(|spec| spec.ingress.as_slice()).unwrap_or_default();
+        let found: Vec<Inbound> = if declared.is_empty() {
+            let settings = settings::listeners(self.push, self.scope, self.proxy, &targets);
+            // The listeners report what is wrong with targets.
+            let (by_port, _) = inbound::targets(&targets, &settings);
+            by_port.into_iter().filter_map(|(port, services)| self.of_services(port, &services)).collect()
+        } else {
+            declared.iter().filter_map(|listener| self.of_sidecar(listener, &targets)).collect()
+        };
+        let policed = |mut inbound: Inbound| {
+            let rule = inbound.services.first().and_then(|service| self.rule_for_all(service));
+            let mut policy = Policy::of(rule.as_deref(), None, inbound.port.port, mesh);
+            if let Some(own) = self.own_pool(inbound.target_port) {
+                policy.connection_pool = Some(own.clone());
+            }
+            inbound.rule = rule.as_deref().filter(|rule| rule.traffic_policy.is_some()).and_then(rule_name);
+            (ClusterRole::Inbound(inbound), Arc::new(policy.pool_only()))
+        };
+        found.into_iter().map(policed).collect()
+    }
+
+    fn of_services(self, target_port: u16, services: &[&ServiceTarget]) -> Option<Inbound> {
+        let port = &services.first()?.port;
+        let mut distinct: Vec<Shared<Service>> = Vec::new();
+        for target in services.iter().filter(|target| target.service.port(port.port).is_some()) {
+            let service = Shared::from(target.service.clone());
+            if !distinct.contains(&service) {
+                distinct.push(service);
+            }
+        }
+        Some(Inbound {
+            target_port,
+            services: distinct,
+            port: port.clone(),
+            backend: Backend::Origin,
+            families: Families::of(self.proxy),
+            rule: None,
+        })
+    }
+
+    /// A port that the `Sidecar` declares is of the first service that leads there, if there is one.
+    fn of_sidecar(self, listener: &IngressListener, targets: &[ServiceTarget]) -> Option<Inbound> {
+        let port = listener.port.as_ref()?;
+        let number = u16::try_from(port.number).ok().filter(|number| *number > 0)?;
+        let of = targets.iter().find(|target| target.target_port == number);
+        Some(Inbound {
+            target_port: number,
+            services: of.map(|target| target.service.clone().into()).into_iter().collect(),
+            port: service_port(port, number),
+            backend: backend(&listener.default_endpoint, self.proxy),
+            families: Families::of(self.proxy),
+            rule: None,
+        })
+    }
+
+    /// The rule for all clients of a service; what a rule says for some is none of the server's business.
+    fn rule_for_all(self, service: &Service) -> Option<Shared<Rule>> {
+        let root = Namespace::from(&*self.push.mesh.root_namespace);
+        let Self { push, proxy, .. } = self;
+        push.rules.find(&service.hostname, &service.namespace, &proxy.namespace, &root, |_| false)
+    }
+
+    /// What the `Sidecar` says of connections to a port.
+    fn own_pool(&self, port: u16) -> Option<&ConnectionPool> {
+        let spec = self.scope.sidecar_spec()?;
+        let is_it = |own: &SidecarPort| own.number == u32::from(port);
+        let mut own = spec.ingress.iter().filter(|listener| listener.port.as_ref().is_some_and(is_it));
+        own.find_map(|listener| listener.connection_pool.as_ref()).or(spec.inbound_connection_pool.as_ref())
+    }
+}
+
+fn service_port(port: &SidecarPort, number: u16) -> ServicePort {
+    ServicePort {
+        name: port.name.as_str().into(),
+        port: number,
+        protocol: Protocol::parse(&port.protocol),
+        target: TargetPort::Number(number),
+    }
+}
+
+/// `127.0.0.1:<port>` and `[::1]:<port>`, whichever of the two the proxy has; `0.0.0.0:<port>` and `[::]:<port>`: the
+/// proxy's own address; `unix:///<path>`. What is none of these, and nothing: where the connection was going.
+fn backend(text: &str, proxy: &Proxy) -> Backend {
+    if let Some(path) = text.strip_prefix("unix://") {
+        return Backend::Unix(path.into());
+    }
+    let Some((host, port)) = text.rsplit_once(':') else { return Backend::Origin };
+    let Ok(port) = port.parse() else { return Backend::Origin };
+    let host: Result<IpAddr, _> = host.trim_matches(['[', ']']).parse();
+    let own = |family: fn(&IpAddr) -> bool| proxy.ips.iter().find(|ip| family(ip)).copied();
+    let (v4, v6) = (IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST));
+    match host {
+        Ok(ip) if ip == IpAddr::V4(Ipv4Addr::UNSPECIFIED) => {
+            Backend::At(own(IpAddr::is_ipv4).unwrap_or(v4), port)
+        }
+        Ok(ip) if ip == IpAddr::V6(Ipv6Addr::UNSPECIFIED) => {
+            Backend::At(own(IpAddr::is_ipv6).unwrap_or(v6), port)
+        }
+        Ok(ip) if ip == v4 => Backend::At(if proxy.has_ipv4() { v4 } else { v6 }, port),
+        Ok(ip) if ip == v6 => Backend::At(if proxy.has_ipv6() { v6 } else { v4 }, port),
+        _ => Backend::Origin,
+    }
+}

@@ -1,0 +1,134 @@
+//! What rules and the mesh ask for, remembered: what of a proxy makes a difference, and what does not.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::View;
+use super::memo::Answer;
+use crate::api::destination_rule::{ClientTlsMode, Subset};
+use crate::generate::endpoint::Vantage;
+use crate::generate::policy::{MeshPolicy, Nearby, Policy};
+use crate::model::{Endpoint, Service, Shared};
+use crate::scope::Visible;
+
+/// Services, and what holds where no rule is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Ruled {
+    services: Shared<[Visible]>,
+    mesh: Arc<MeshPolicy>,
+}
+
+/// What the policies for some services ask for.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Wants {
+    place: Option<Wanted>,
+    /// Services that clients know by the identities of their endpoints.
+    pub(super) mutual: Vec<Shared<Service>>,
+}
+
+/// What of the place of a client makes a difference.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Wanted {
+    labels: BTreeSet<String>,
+}
+
+// === impl View ===
+
+impl View<'_> {
+    pub(super) fn mesh_policy(self) -> Arc<MeshPolicy> {
+        let mesh = Shared::from(self.push.mesh.clone());
+        self.cache.mesh_policies.get(&mesh, |mesh| Arc::new(MeshPolicy::of(mesh)))
+    }
+
+    pub(super) fn wants(self, services: Shared<[Visible]>) -> Arc<Wants> {
+        let ruled = Ruled { services, mesh: self.mesh_policy() };
+        self.cache.wants.get(&ruled, |ruled| Arc::new(Wants::of(ruled)))
+    }
+
+    /// From where the proxy looks, as far as somebody asks.
+    pub(super) fn vantage(self, wants: &Wants) -> Option<Arc<Vantage>> {
+        let wanted = wants.place.as_ref()?;
+        let named = |label: &str| wanted.labels.contains(label);
+        let mut labels = (*self.push.labels_of(self.proxy)).clone();
+        labels.retain(|label, _| named(label));
+        let metadata = &self.proxy.metadata;
+        let said = |text: &Option<String>| text.as_deref().map_or_else(Arc::default, Arc::from);
+        Some(Arc::new(Vantage {
+            locality: self.proxy.locality.clone(),
+            labels: labels.into(),
+            network: if named(Vantage::NETWORK) { said(&metadata.network) } else { Arc::default() },
+            node: if named(Vantage::NODE) { said(&metadata.node_name) } else { Arc::default() },
+        }))
+    }
+}
+
+// === impl Wants ===
+
+impl Wants {
+    fn of(ruled: &Ruled) -> Self {
+        let mut wants = Self::default();
+        for seen in ruled.services.iter() {
+            let mut mutual = false;
+            for (port, subset) in seen.parts() {
+                let policy = Policy::of(seen.rule.as_deref(), subset, port, &ruled.mesh);
+                wants.add(&policy);
+                mutual |= policy.tls_mode() == Some(ClientTlsMode::IstioMutual);
+            }
+            if mutual {
+                wants.mutual.push(seen.service.clone());
+            }
+        }
+        wants
+    }
+
+    fn add(&mut self, policy: &Policy) {
+        let labels = match policy.nearby() {
+            Nearby::Locality(said) if !said.distribute.is_empty() => &[][..],
+            Nearby::Locality(said) if policy.outlier_detection.is_some() => &said.failover_priority,
+            Nearby::Zone(said) if said.enabled != Some(false) => &said.failover_priority,
+            Nearby::Locality(_) | Nearby::Zone(_) | Nearby::Off => return,
+        };
+        let own = labels.iter().filter(|label| !label.contains('=')).cloned();
+        self.place.get_or_insert_default().labels.extend(own);
+    }
+}
+
+impl Answer for Arc<Wants> {
+    fn is_held(&self) -> bool {
+        false
+    }
+}
+
+impl Answer for Arc<MeshPolicy> {
+    fn is_held(&self) -> bool {
+        false
+    }
+}
+
+// === impl Visible ===
+
+impl Visible {
+    /// Every port that can be reached, of the whole service and of each of its subsets.
+    pub(super) fn parts(&self) -> impl Iterator<Item = (u16, Option<&Subset>)> {
+        let subsets = self.rule.iter().flat_map(|rule| &rule.subsets);
+        let all: Vec<Option<&Subset>> = std::iter::once(None).chain(subsets.map(Some)).collect();
+        self.ports().flat_map(move |port| all.clone().into_iter().map(|subset| (port.port, subset)))
+    }
+
+    /// The subset with this name; the whole service has none.
+    pub(super) fn subset(&self, name: &str) -> Option<&Subset> {
+        self.rule.as_ref()?.subsets.iter().find(|subset| subset.name == name)
+    }
+
+    /// Whether there is a subset with this name; the empty one is that of the whole service.
+    pub(super) fn has_subset(&self, name: &str) -> bool {
+        name.is_empty() || self.subset(name).is_some()
+    }
+}
+
+/// Who a client may take for the service: the identities of its endpoints and those that it declares, sorted.
+pub(super) fn identities(service: &Service, endpoints: &[Endpoint]) -> Vec<String> {
+    let own = endpoints.iter().map(|endpoint| &*endpoint.service_account).filter(|own| !own.is_empty());
+    let all: BTreeSet<&str> = own.chain(service.service_accounts.iter().map(String::as_str)).collect();
+    all.into_iter().map(str::to_owned).collect()
+}

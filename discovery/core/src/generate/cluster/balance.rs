@@ -1,0 +1,129 @@
+//! `loadBalancer`: which endpoint a request goes to. What near endpoints are is a matter of the assignment.
+
+use std::time::Duration;
+
+use pilot_proto::envoy::config::cluster::v3::Cluster;
+use pilot_proto::envoy::config::cluster::v3::cluster::common_lb_config::{
+    LocalityConfigSpecifier, LocalityWeightedLbConfig, ZoneAwareLbConfig,
+};
+use pilot_proto::envoy::config::cluster::v3::cluster::{
+    ClusterDiscoveryType, DiscoveryType, LbConfig, LbPolicy, LeastRequestLbConfig, MaglevLbConfig,
+    RingHashLbConfig, RoundRobinLbConfig, SlowStartConfig,
+};
+use pilot_proto::envoy::config::core::v3::RuntimeDouble;
+use pilot_proto::envoy::r#type::v3::Percent;
+use pilot_proto::google::protobuf::UInt64Value;
+
+use crate::api::destination_rule::{ConsistentHash, LoadBalancer, SimpleLb, Warmup};
+use crate::generate::policy::{Nearby, Policy};
+use crate::generate::proto::duration;
+
+/// A name that nobody can give a value to: Envoy wants one with every number that could be changed at run time.
+const FIXED: &str = "(";
+
+/// Sets what the policy says about load balancing. Clusters that choose endpoints themselves are left alone.
+pub(super) fn apply(cluster: &mut Cluster, policy: &Policy) {
+    if cluster.lb_policy() == LbPolicy::ClusterProvided {
+        return;
+    }
+    cluster.common_lb_config.get_or_insert_default().locality_config_specifier = nearby(policy);
+    let default = LoadBalancer::default();
+    let said = policy.load_balancer.as_ref().unwrap_or(&default);
+    match said.simple.unwrap_or_default() {
+        SimpleLb::Unspecified | SimpleLb::LeastConn | SimpleLb::LeastRequest => {
+            cluster.lb_policy = LbPolicy::LeastRequest.into();
+            cluster.lb_config = slow_start(said).map(|slow_start| {
+                LbConfig::LeastRequestLbConfig(LeastRequestLbConfig {
+                    slow_start_config: Some(slow_start),
+                    ..LeastRequestLbConfig::default()
+                })
+            });
+        }
+        SimpleLb::RoundRobin => {
+            cluster.lb_policy = LbPolicy::RoundRobin.into();
+            cluster.lb_config = slow_start(said).map(|slow_start| {
+                LbConfig::RoundRobinLbConfig(RoundRobinLbConfig { slow_start_config: Some(slow_start) })
+            });
+        }
+        SimpleLb::Random => cluster.lb_policy = LbPolicy::Random.into(),
+        SimpleLb::Passthrough => {
+            cluster.lb_policy = LbPolicy::ClusterProvided.into();
+            cluster.cluster_discovery_type =
+                Some(ClusterDiscoveryType::Type(DiscoveryType::OriginalDst.into()));
+            cluster.load_assignment = None;
+            cluster.eds_cluster_config = None;
+        }
+    }
+    if let Some(hash) = &said.consistent_hash {
+        let (policy, config) = consistent(hash);
+        cluster.lb_policy = policy.into();
+        cluster.lb_config = config;
+    }
+}
+
+/// Weights of localities are heeded only where somebody gave some: elsewhere they would make `LEAST_REQUEST` one of
+/// localities first and of endpoints then.
+fn nearby(policy: &Policy) -> Option<LocalityConfigSpecifier> {
+    match policy.nearby() {
+        Nearby::Off => None,
+        Nearby::Locality(said) => {
+            let fails_over = policy.outlier_detection.is_some()
+                && !(said.failover.is_empty() && said.failover_priority.is_empty());
+            (fails_over || !said.distribute.is_empty())
+                .then_some(LocalityConfigSpecifier::LocalityWeightedLbConfig(LocalityWeightedLbConfig {}))
+        }
+        Nearby::Zone(said) => Some(LocalityConfigSpecifier::ZoneAwareLbConfig(ZoneAwareLbConfig {
+            // Envoy balances by zone unless it is told not to.
+            routing_enabled: (said.enabled == Some(false)).then(Percent::default),
+            min_cluster_size: said.min_cluster_size.map(|value| UInt64Value { value }),
+            ..ZoneAwareLbConfig::default()
+        })),
+    }
+}
+
+fn slow_start(said: &LoadBalancer) -> Option<SlowStartConfig> {
+    let deprecated = |window: Duration| SlowStartConfig {
+        slow_start_window: duration(window),
+        ..SlowStartConfig::default()
+    };
+    said.warmup.as_ref().map(warmup).or_else(|| said.warmup_duration_secs.map(deprecated))
+}
+
+fn warmup(said: &Warmup) -> SlowStartConfig {
+    SlowStartConfig {
+        slow_start_window: said.duration.and_then(duration),
+        aggression: Some(RuntimeDouble {
+            default_value: said.aggression.map_or(1.0, |aggression| aggression.0),
+            runtime_key: FIXED.into(),
+        }),
+        min_weight_percent: Some(Percent { value: said.minimum_percent.map_or(10.0, |percent| percent.0) }),
+    }
+}
+
+fn consistent(said: &ConsistentHash) -> (LbPolicy, Option<LbConfig>) {
+    let at_least = |size: u64| UInt64Value { value: size };
+    let ring = |size: u64| {
+        LbConfig::RingHashLbConfig(RingHashLbConfig {
+            minimum_ring_size: Some(at_least(size)),
+            ..RingHashLbConfig::default()
+        })
+    };
+    match (&said.maglev, &said.ring_hash) {
+        (Some(maglev), _) => {
+            let table = |size| {
+                LbConfig::MaglevLbConfig(MaglevLbConfig {
+                    table_size: Some(at_least(size)),
+                    ..MaglevLbConfig::default()
+                })
+            };
+            (LbPolicy::Maglev, (maglev.table_size != 0).then(|| table(maglev.table_size)))
+        }
+        (None, Some(own)) => {
+            (LbPolicy::RingHash, (own.minimum_ring_size != 0).then(|| ring(own.minimum_ring_size)))
+        }
+        (None, None) => match said.minimum_ring_size {
+            0 => (LbPolicy::RingHash, Some(ring(1024))),
+            size => (LbPolicy::RingHash, Some(ring(size))),
+        },
+    }
+}

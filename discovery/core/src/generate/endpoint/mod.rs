@@ -1,0 +1,226 @@
+//! EDS: where a port of a service is served, as one client is to see it.
+//!
+//! ```text
+//! endpoints ─▶ those that count ─▶ by locality ─▶ other networks' gateways ─▶ nearness: shares or priorities ─▶ message
+//! ```
+//!
+//! What makes no difference to a client is no part of the inputs: clients of all places share an assignment until a
+//! rule says that near endpoints come first.
+
+mod nearness;
+mod networks;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use pilot_proto::envoy::config::endpoint::v3::{ClusterLoadAssignment, LocalityLbEndpoints};
+
+pub use nearness::{Nearness, Places, Vantage};
+pub use networks::{Gateway, Gateways, Networks};
+
+use super::{Reason, Rejected};
+use crate::api::values::Map;
+use crate::model::{Endpoint, EndpointAddress, Health, Hostname, Locality, Shared, TlsMode};
+
+/// Everything an assignment depends on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct AssignmentInputs {
+    /// Name of the cluster that asks.
+    pub cluster: Arc<str>,
+    /// What serves it; `None` when nobody knows the service. Envoy is told that too: a cluster that never gets an
+    /// answer warms for ever.
+    pub served: Option<Served>,
+}
+
+/// Where the port of a service is served.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Served {
+    /// Whose endpoints they are.
+    pub service: Hostname,
+    /// Endpoints of all ports.
+    pub endpoints: Shared<[Endpoint]>,
+    /// Those of this port count.
+    pub port_name: Arc<str>,
+    /// Those with these labels count.
+    pub labels: Map,
+    /// Only those on this node count, for `internalTrafficPolicy: Local`.
+    pub node: Option<Arc<str>>,
+    /// What happens to unhealthy ones.
+    pub unhealthy: Unhealthy,
+    /// Whether it is told which of them take mutual TLS.
+    pub mutual_tls: MutualTls,
+    /// Which of them come first; `None`: all are alike.
+    pub nearness: Option<Nearness>,
+    /// What is between them and the client; `None`: nothing.
+    pub networks: Option<Arc<Networks>>,
+}
+
+/// What happens to unhealthy endpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unhealthy {
+    /// They are sent, so that Envoy knows how much of the service is left.
+    Sent,
+    /// They are not: Envoy would use them in a panic, and gRPC libraries take a locality without a healthy endpoint for a
+    /// broken resource.
+    Withheld,
+}
+
+/// Whether the client is told which endpoints take mutual TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MutualTls {
+    /// It is.
+    Marked,
+    /// A rule says how connections are secured, and it is not with the mesh's certificates.
+    Unused,
+}
+
+/// What an address may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Addressing {
+    /// EDS: addresses and Unix sockets.
+    Resolved,
+    /// DNS clusters: addresses and host names.
+    Names,
+}
+
+/// What is served in one place.
+struct Group<'a> {
+    locality: &'a Locality,
+    priority: u32,
+    /// Its share among groups of the same priority, if not the sum of its members'.
+    weight: Option<u32>,
+    members: Vec<Member<'a>>,
+}
+
+/// One of those that share the traffic of a group.
+struct Member<'a> {
+    place: Place<'a>,
+    weight: u32,
+}
+
+/// What a member is.
+#[derive(Clone, Copy)]
+enum Place<'a> {
+    Endpoint(&'a Endpoint),
+    /// Stands for the endpoints behind it.
+    Gateway(&'a Gateway),
+}
+
+/// The assignment of a cluster.
+pub fn assignment(inputs: &AssignmentInputs) -> (ClusterLoadAssignment, Vec<Rejected>) {
+    let (endpoints, rejected) = match &inputs.served {
+        None => (Vec::new(), Vec::new()),
+        Some(served) => localities(&inputs.cluster, served, Addressing::Resolved),
+    };
+    (
+        ClusterLoadAssignment {
+            cluster_name: inputs.cluster.to_string(),
+            endpoints,
+            ..ClusterLoadAssignment::default()
+        },
+        rejected,
+    )
+}
+
+/// The endpoints that count, by locality and then by address, whatever order they were given in.
+pub(super) fn localities(
+    cluster: &str,
+    served: &Served,
+    addressing: Addressing,
+) -> (Vec<LocalityLbEndpoints>, Vec<Rejected>) {
+    let mut places: BTreeMap<&Locality, Vec<&Endpoint>> = BTreeMap::new();
+    let mut rejected = Vec::new();
+    for endpoint in served.endpoints.iter().filter(|endpoint| served.counts(endpoint)) {
+        if reachable(&endpoint.address, addressing) {
+            places.entry(&endpoint.locality).or_default().push(endpoint);
+        } else {
+            rejected.push(Rejected {
+                subject: format!("{cluster} {}", endpoint.address),
+                service: served.service.clone(),
+                reason: Reason::HostnameEndpoint,
+            });
+        }
+    }
+    let mut groups: Vec<Group<'_>> =
+        places.into_iter().map(|(place, found)| Group::of(place, found)).collect();
+    if let Some(networks) = &served.networks {
+        networks.bridge(&mut groups, served.mutual_tls, addressing);
+    }
+    if let Some(nearness) = &served.nearness {
+        groups = nearness.order(groups);
+    }
+    (groups.iter().map(|group| wire::group(group, served.mutual_tls)).collect(), rejected)
+}
+
+// === impl Served ===
+
+impl Served {
+    fn counts(&self, endpoint: &Endpoint) -> bool {
+        let healthy = match endpoint.health {
+            Health::Healthy => true,
+            Health::Unhealthy => self.unhealthy == Unhealthy::Sent,
+            // Only persistent sessions still use these, and nothing we generate makes sessions persistent.
+            Health::Draining | Health::Terminating => false,
+        };
+        let near = self.node.as_ref().is_none_or(|node| endpoint.node == *node);
+        healthy
+            && near
+            && endpoint.port_name == self.port_name
+            && self.labels.iter().all(|(key, value)| label(endpoint, key) == Some(value))
+            && self.networks.as_ref().is_none_or(|networks| networks.see(&endpoint.network))
+    }
+}
+
+/// What an endpoint has under a label; what says where it is counts as labels too.
+fn label<'a>(endpoint: &'a Endpoint, key: &str) -> Option<&'a str> {
+    nearness::label(&endpoint.labels, &endpoint.locality, &endpoint.network, &endpoint.node, key)
+}
+
+/// Whether a client sends mutual TLS to an endpoint if it is not told more.
+fn takes_tls(endpoint: &Endpoint, mutual_tls: MutualTls) -> bool {
+    endpoint.tls_mode == TlsMode::Istio && mutual_tls == MutualTls::Marked
+}
+
+fn reachable(address: &EndpointAddress, addressing: Addressing) -> bool {
+    match address {
+        EndpointAddress::Ip(_) => true,
+        EndpointAddress::Unix(_) => addressing == Addressing::Resolved,
+        EndpointAddress::Dns(_) => addressing == Addressing::Names,
+    }
+}
+
+// === impl Group ===
+
+impl<'a> Group<'a> {
+    fn of(locality: &'a Locality, mut endpoints: Vec<&'a Endpoint>) -> Self {
+        endpoints.sort();
+        endpoints.dedup_by(|a, b| (&a.address, a.port) == (&b.address, b.port));
+        // Envoy refuses a weight of 0.
+        let member = |endpoint: &'a Endpoint| Member {
+            place: Place::Endpoint(endpoint),
+            weight: endpoint.weight.max(1),
+        };
+        let members = endpoints.into_iter().map(member).collect();
+        Self { locality, priority: 0, weight: None, members }
+    }
+
+    fn weight(&self) -> u32 {
+        let sum = || self.members.iter().fold(0_u32, |sum, member| sum.saturating_add(member.weight));
+        self.weight.unwrap_or_else(sum)
+    }
+}
+
+// === impl Place ===
+
+impl<'a> Place<'a> {
+    /// What it has under a label; what says where it is counts as labels too.
+    fn label(self, key: &str) -> Option<&'a str> {
+        match self {
+            Self::Endpoint(endpoint) => label(endpoint, key),
+            Self::Gateway(gateway) => (key == Vantage::NETWORK).then_some(&*gateway.network),
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Split horizon: endpoints in another network are reached through the gateways of that network.
+//! <https://istio.io/latest/docs/ops/deployment/deployment-models/#multiple-networks>
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::{Addressing, Group, Member, MutualTls, Place, reachable, takes_tls};
+use crate::generate::Families;
+use crate::model::EndpointAddress;
+
+/// What is between a client and endpoints.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Networks {
+    /// The client's network, empty when unknown.
+    pub own: Arc<str>,
+    /// The only ones that the client wants to see, besides those without a name; `None`: all.
+    pub seen: Option<BTreeSet<String>>,
+    /// Which addresses the client can reach.
+    pub families: Families,
+    /// Ways into other networks.
+    pub gateways: Arc<Gateways>,
+}
+
+/// Every gateway, by network.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Gateways {
+    by_network: BTreeMap<Arc<str>, BTreeSet<Gateway>>,
+    /// A number that every network's number of gateways divides.
+    scale: u32,
+}
+
+/// A way into a network.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Gateway {
+    /// The network.
+    pub network: Arc<str>,
+    /// Where it listens.
+    pub address: EndpointAddress,
+    /// On which port.
+    pub port: u16,
+}
+
+// === impl Gateways ===
+
+impl FromIterator<Gateway> for Gateways {
+    fn from_iter<I: IntoIterator<Item = Gateway>>(gateways: I) -> Self {
+        let mut by_network: BTreeMap<Arc<str>, BTreeSet<Gateway>> = BTreeMap::new();
+        for gateway in gateways {
+            by_network.entry(gateway.network.clone()).or_default().insert(gateway);
+        }
+        let counts = by_network.values().map(|gateways| u32::try_from(gateways.len()).unwrap_or(u32::MAX));
+        let scale = counts.fold(1_u32, |scale, count| (scale / divisor(scale, count)).saturating_mul(count));
+        Self { by_network, scale }
+    }
+}
+
+impl Gateways {
+    /// Whether there are none: then everybody is thought to reach everybody.
+    pub fn is_empty(&self) -> bool {
+        self.by_network.is_empty()
+    }
+}
+
+/// The greatest common one.
+const fn divisor(mut a: u32, mut b: u32) -> u32 {
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    if a == 0 { 1 } else { a }
+}
+
+// === impl Networks ===
+
+impl Networks {
+    /// Whether the client wants endpoints of a network.
+    pub(super) fn see(&self, network: &str) -> bool {
+        network.is_empty() || self.seen.as_ref().is_none_or(|seen| seen.contains(network))
+    }
+
+    /// Puts gateways in the place of the endpoints behind them. All weights grow alike, so that what a gateway's share of
+    /// its network comes to is a whole number.
+    pub(super) fn bridge<'a>(
+        &'a self,
+        groups: &mut Vec<Group<'a>>,
+        mutual_tls: MutualTls,
+        addressing: Addressing,
+    ) {
+        if self.gateways.is_empty() {
+            return;
+        }
+        for group in groups.iter_mut() {
+            let mut weights: BTreeMap<&'a Gateway, u32> = BTreeMap::new();
+            group.members.retain_mut(|member| {
+                let Place::Endpoint(endpoint) = member.place else { return true };
+                member.weight = member.weight.saturating_mul(self.gateways.scale);
+                let Some(gateways) = self.ways(&endpoint.network) else { return true };
+                // What passes a gateway is told where to go by what TLS says of it.
+                if takes_tls(endpoint, mutual_tls) {
+                    let usable: Vec<&Gateway> =
+                        gateways.iter().filter(|gateway| self.reach(gateway, addressing)).collect();
+                    let share = member.weight / u32::try_from(usable.len().max(1)).unwrap_or(u32::MAX);
+                    for gateway in usable {
+                        let weight = weights.entry(gateway).or_default();
+                        *weight = weight.saturating_add(share);
+                    }
+                }
+                false
+            });
+            let bridged = weights.into_iter().map(|(gateway, weight)| Member {
+                place: Place::Gateway(gateway),
+                // A number of endpoints beyond all measure has no scale left to divide.
+                weight: weight.max(1),
+            });
+            group.members.extend(bridged);
+        }
+        groups.retain(|group| !group.members.is_empty());
+    }
+
+    /// The gateways that endpoints of a network are behind, if they are.
+    fn ways(&self, network: &str) -> Option<&BTreeSet<Gateway>> {
+        let same = network.is_empty() || network == &*self.own;
+        self.gateways.by_network.get(network).filter(|_| !same)
+    }
+
+    fn reach(&self, gateway: &Gateway, addressing: Addressing) -> bool {
+        let family = match &gateway.address {
+            EndpointAddress::Ip(ip) => self.families.contain(*ip),
+            EndpointAddress::Dns(_) | EndpointAddress::Unix(_) => true,
+        };
+        family && reachable(&gateway.address, addressing)
+    }
+}

@@ -1,0 +1,325 @@
+//! Endpoints in, the groups that one client is told out.
+
+use std::collections::BTreeSet;
+
+use pilot_proto::envoy::config::core::v3::address::Address;
+use pilot_proto::envoy::config::endpoint::v3::{LbEndpoint, lb_endpoint::HostIdentifier};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::api::destination_rule::TrafficPolicy;
+use crate::generate::Families;
+use crate::generate::policy::{MeshPolicy, Policy};
+use crate::model::{Labels, TlsMode};
+use crate::push::Rule;
+
+/// `address labels`, for example `10.0.0.1 app=web,version=v1`.
+fn endpoint(text: &str, place: &str) -> Endpoint {
+    let (address, labels) = text.split_once(' ').unwrap_or((text, ""));
+    Endpoint {
+        address: EndpointAddress::Ip(address.parse().unwrap()),
+        port: 80,
+        port_name: "http".into(),
+        labels: pairs(labels),
+        service_account: "".into(),
+        network: "".into(),
+        locality: Locality::parse(place),
+        weight: 1,
+        health: Health::Healthy,
+        tls_mode: TlsMode::Disabled,
+        namespace: "".into(),
+        workload: "".into(),
+        node: "".into(),
+    }
+}
+
+fn pairs(text: &str) -> Labels {
+    let pair = |pair: &str| pair.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
+    text.split(',').filter_map(pair).collect::<Map>().into()
+}
+
+fn served(endpoints: Vec<Endpoint>) -> Served {
+    Served {
+        service: "web.shop".into(),
+        endpoints: Arc::<[Endpoint]>::from(endpoints).into(),
+        port_name: "http".into(),
+        labels: Map::new(),
+        node: None,
+        unhealthy: Unhealthy::Sent,
+        mutual_tls: MutualTls::Marked,
+        nearness: None,
+        networks: None,
+    }
+}
+
+/// `priority place weight: address*weight ...` of every group.
+fn told(served: Served) -> Vec<String> {
+    let (assignment, _) =
+        assignment(&AssignmentInputs { cluster: "outbound|80||web.shop".into(), served: Some(served) });
+    let group = |group: &LocalityLbEndpoints| {
+        let place = group.locality.as_ref().unwrap();
+        let locality = Locality {
+            region: place.region.as_str().into(),
+            zone: place.zone.as_str().into(),
+            sub_zone: place.sub_zone.as_str().into(),
+        };
+        let members: Vec<String> = group.lb_endpoints.iter().map(member).collect();
+        let weight = group.load_balancing_weight.unwrap().value;
+        format!("{} {locality} {weight}: {}", group.priority, members.join(" "))
+    };
+    assignment.endpoints.iter().map(group).collect()
+}
+
+fn member(member: &LbEndpoint) -> String {
+    let Some(HostIdentifier::Endpoint(endpoint)) = &member.host_identifier else { panic!("{member:?}") };
+    let Some(Address::SocketAddress(socket)) = &endpoint.address.as_ref().unwrap().address else { panic!() };
+    let mut text = socket.address.clone();
+    match member.load_balancing_weight.unwrap().value {
+        1 => {}
+        weight => text += &format!("*{weight}"),
+    }
+    if member.metadata.as_ref().is_some_and(|it| it.filter_metadata.contains_key("envoy.transport_socket_match")) {
+        text += "+tls";
+    }
+    text
+}
+
+/// The nearness that a policy means to a client.
+fn nearness(policy: &Value, client: &Vantage) -> Option<Nearness> {
+    let rule = Rule {
+        host: "web.shop".into(),
+        namespace: "shop".into(),
+        selector: Map::new(),
+        traffic_policy: Some(serde_json::from_value::<TrafficPolicy>(policy.clone()).unwrap()),
+        subsets: Vec::new(),
+        export_to: BTreeSet::new(),
+        duplicate_subsets: Vec::new(),
+        sources: Vec::new(),
+    };
+    let mesh = MeshPolicy::of(&pilot_proto::mesh::MeshConfig::default());
+    Nearness::of(&Policy::of(Some(&rule), None, 80, &mesh.into()), client)
+}
+
+/// What a client at a place, with labels, is told of one endpoint in each of these places: a, b, c ... are 10.0.0.1 on.
+fn check(rule: &str, lb: Value, client: (&str, &str), endpoints: &[(&str, &str)], expected: &[&str]) {
+    let policy = json!({"loadBalancer": lb, "outlierDetection": {}});
+    let vantage = Vantage {
+        locality: Locality::parse(client.0),
+        labels: pairs(client.1),
+        network: "n1".into(),
+        ..Vantage::default()
+    };
+    let number = |(at, (place, labels)): (usize, &(&str, &str))| {
+        endpoint(&format!("10.0.0.{} {labels}", at + 1), place)
+    };
+    let endpoints = endpoints.iter().enumerate().map(number).collect();
+    let found = told(Served { nearness: nearness(&policy, &vantage), ..served(endpoints) });
+    let short: Vec<String> = found.iter().map(|line| line.replace("10.0.0.", ".")).collect();
+    assert_eq!(short, expected, "{rule}");
+}
+
+const EVERYWHERE: [(&str, &str); 5] =
+    [("r1/z1/s1", ""), ("r1/z1/s2", ""), ("r1/z2/s1", ""), ("r2/z1/s1", ""), ("r3/z1/s1", "")];
+
+#[test]
+fn without_a_word_nearer_ones_come_first_as_soon_as_outliers_are_detected() {
+    let ordered =
+        ["0 r1/z1/s1 1: .1", "1 r1/z1/s2 1: .2", "2 r1/z2/s1 1: .3", "3 r2/z1/s1 1: .4", "3 r3/z1/s1 1: .5"];
+    check("default", json!({}), ("r1/z1/s1", ""), &EVERYWHERE, &ordered);
+    let sparse = ["1 r1/z1/s1 1: .1", "1 r1/z1/s2 1: .2", "1 r1/z2/s1 1: .3", "1 r2/z1/s1 1: .4", "0 r3/z1/s1 1: .5"];
+    check("priorities have no gaps", json!({}), ("r3/z1/s1", ""), &EVERYWHERE, &sparse);
+    let off = json!({"localityLbSetting": {"enabled": false}});
+    let alike =
+        ["0 r1/z1/s1 1: .1", "0 r1/z1/s2 1: .2", "0 r1/z2/s1 1: .3", "0 r2/z1/s1 1: .4", "0 r3/z1/s1 1: .5"];
+    check("turned off", off, ("r1/z1/s1", ""), &EVERYWHERE, &alike);
+    let blind = nearness(&json!({}), &Vantage { locality: Locality::parse("r1"), ..Vantage::default() });
+    assert_eq!(blind, None, "whoever does not see what is bad leaves nobody");
+}
+
+#[test]
+fn a_region_takes_over_from_another() {
+    let failover = json!({"localityLbSetting": {"failover": [{"from": "r1", "to": "r3"}, {"from": "r2", "to": "r1"}]}});
+    let ordered =
+        ["0 r1/z1/s1 1: .1", "1 r1/z1/s2 1: .2", "2 r1/z2/s1 1: .3", "4 r2/z1/s1 1: .4", "3 r3/z1/s1 1: .5"];
+    check("failover", failover, ("r1/z1/s1", ""), &EVERYWHERE, &ordered);
+}
+
+#[test]
+fn shares_go_where_the_rule_says() {
+    let distribute = |to: Value| json!({"localityLbSetting": {"distribute": [
+        {"from": "r9/*", "to": {"r2/*": 100}}, {"from": "r1/z1/*", "to": to},
+    ]}});
+    for (rule, to, expected) in [
+        ("one place", json!({"r1/z1/s1": 100}), vec!["0 r1/z1/s1 100: .1"]),
+        (
+            "a share is divided, and rounded up",
+            json!({"r1/z1/*": 75, "r2/*": 25}),
+            vec!["0 r1/z1/s1 38: .1", "0 r1/z1/s2 38: .2", "0 r2/z1/s1 25: .4"],
+        ),
+        ("zones may be left out", json!({"r3": 1}), vec!["0 r3/z1/s1 1: .5"]),
+    ] {
+        check(rule, distribute(to), ("r1/z1/s1", ""), &EVERYWHERE, &expected);
+    }
+    let elsewhere = distribute(json!({"r1/*": 100}));
+    let client = Vantage { locality: Locality::parse("r5/z1"), ..Vantage::default() };
+    assert_eq!(nearness(&json!({"loadBalancer": elsewhere}), &client), None, "a rule for other clients");
+}
+
+#[test]
+fn labels_in_common_come_first() {
+    let by = |labels: &[&str]| json!({"localityLbSetting": {"failoverPriority": labels}});
+    let pods = [("r1", "rack=1,row=1"), ("r1", "rack=1,row=2"), ("r2", "rack=2,row=1"), ("r2", "")];
+    for (rule, labels, client, expected) in [
+        (
+            "the first label counts most",
+            &["rack", "row"][..],
+            "rack=1,row=1",
+            vec!["0 r1 1: .1", "1 r1 1: .2", "2 r2 2: .3 .4"],
+        ),
+        ("a value that is not the client's", &["rack=2"], "rack=1", vec!["1 r1 2: .1 .2", "0 r2 1: .3", "1 r2 1: .4"]),
+        ("the region is a label", &["topology.kubernetes.io/region"], "", vec!["0 r1 2: .1 .2", "1 r2 2: .3 .4"]),
+        ("nobody has it", &["floor"], "rack=1", vec!["0 r1 2: .1 .2", "0 r2 2: .3 .4"]),
+    ] {
+        check(rule, by(labels), ("r1", client), &pods, &expected);
+    }
+    let mut both = by(&["rack"]);
+    both["localityLbSetting"]["failover"] = json!([{"from": "r1", "to": "r2"}]);
+    let then = ["0 r1 2: .1 .2", "1 r2 2: .3 .4"];
+    check("regions count among those with equal labels", both, ("r1", "rack=1"), &pods, &then);
+}
+
+#[test]
+fn whoever_is_in_another_network_comes_after_everybody_in_this_one() {
+    let labels = json!(["topology.istio.io/network", "rack"]);
+    let by_network = json!({"localityLbSetting": {"failoverPriority": labels}});
+    let label = |network: &str, rack: &str| format!("topology.istio.io/network={network},rack={rack}");
+    let (a, b, c, d) = (label("n1", "1"), label("n1", "2"), label("n2", "1"), label("n2", "2"));
+    let pods = [("r1", &*a), ("r1", &*b), ("r1", &*c), ("r1", &*d)];
+    let expected = ["0 r1 1: .1", "1 r1 1: .2", "2 r1 1: .3", "3 r1 1: .4"];
+    check("network first", by_network, ("r1", "rack=1"), &pods, &expected);
+}
+
+#[test]
+fn zones_are_envoys_business_and_regions_ours() {
+    let zone = json!({"zoneAwareLbSetting": {"failover": [{"from": "r1", "to": "r3"}]}});
+    let ordered =
+        ["0 r1/z1/s1 1: .1", "0 r1/z1/s2 1: .2", "0 r1/z2/s1 1: .3", "2 r2/z1/s1 1: .4", "1 r3/z1/s1 1: .5"];
+    check("zoneAwareLbSetting", zone, ("r1/z1/s1", ""), &EVERYWHERE, &ordered);
+}
+
+#[test]
+fn a_subset_is_who_has_its_labels() {
+    let mut far = endpoint("10.0.0.3 version=v1", "r2");
+    far.node = "n7".into();
+    let all = vec![endpoint("10.0.0.1 app=web,version=v1", "r1"), endpoint("10.0.0.2 version=v2", "r1"), far];
+    for (labels, expected) in [
+        ("", vec!["0 r1 2: 10.0.0.1 10.0.0.2", "0 r2 1: 10.0.0.3"]),
+        ("version=v1", vec!["0 r1 1: 10.0.0.1", "0 r2 1: 10.0.0.3"]),
+        ("version=v1,app=web", vec!["0 r1 1: 10.0.0.1"]),
+        ("version=v3", vec![]),
+        ("topology.kubernetes.io/region=r2", vec!["0 r2 1: 10.0.0.3"]),
+        ("kubernetes.io/hostname=n7", vec!["0 r2 1: 10.0.0.3"]),
+    ] {
+        let labels = (*pairs(labels)).clone();
+        assert_eq!(told(Served { labels: labels.clone(), ..served(all.clone()) }), expected, "{labels:?}");
+    }
+}
+
+#[test]
+fn bad_ones_are_sent_unless_envoy_would_use_them() {
+    let with = |address: &str, health| Endpoint { health, ..endpoint(address, "r1") };
+    let all = vec![
+        with("10.0.0.1", Health::Healthy),
+        with("10.0.0.2", Health::Unhealthy),
+        with("10.0.0.3", Health::Draining),
+        with("10.0.0.4", Health::Terminating),
+    ];
+    for (unhealthy, expected) in
+        [(Unhealthy::Sent, "0 r1 2: 10.0.0.1 10.0.0.2"), (Unhealthy::Withheld, "0 r1 1: 10.0.0.1")]
+    {
+        assert_eq!(told(Served { unhealthy, ..served(all.clone()) }), [expected], "{unhealthy:?}");
+    }
+}
+
+fn in_network(address: &str, network: &str, tls_mode: TlsMode) -> Endpoint {
+    Endpoint { network: network.into(), tls_mode, ..endpoint(address, "r1") }
+}
+
+#[test]
+fn who_takes_mutual_tls_is_marked_unless_a_rule_says_something_else() {
+    let all = vec![in_network("10.0.0.1", "", TlsMode::Istio), in_network("10.0.0.2", "", TlsMode::Disabled)];
+    for (mutual_tls, expected) in
+        [(MutualTls::Marked, "0 r1 2: 10.0.0.1+tls 10.0.0.2"), (MutualTls::Unused, "0 r1 2: 10.0.0.1 10.0.0.2")]
+    {
+        assert_eq!(told(Served { mutual_tls, ..served(all.clone()) }), [expected], "{mutual_tls:?}");
+    }
+}
+
+#[test]
+fn endpoints_of_other_networks_are_reached_through_gateways() {
+    let all = vec![
+        in_network("10.0.0.1", "", TlsMode::Istio),
+        in_network("10.0.0.2", "n1", TlsMode::Istio),
+        in_network("10.0.0.3", "n2", TlsMode::Istio),
+        in_network("10.0.0.4", "n2", TlsMode::Istio),
+        in_network("10.0.0.5", "n2", TlsMode::Disabled),
+        in_network("10.0.0.6", "n3", TlsMode::Istio),
+        in_network("10.0.0.7", "n4", TlsMode::Istio),
+    ];
+    let gateway = |network: &str, address: &str| Gateway {
+        network: network.into(),
+        address: EndpointAddress::Ip(address.parse().unwrap()),
+        port: 15443,
+    };
+    let gateways: Arc<Gateways> = Arc::new(
+        [
+            gateway("n2", "20.0.2.1"),
+            gateway("n2", "20.0.2.2"),
+            gateway("n3", "20.0.3.1"),
+            gateway("n3", "20.0.3.2"),
+            gateway("n3", "20.0.3.3"),
+            gateway("n1", "20.0.1.1"),
+        ]
+        .into_iter()
+        .collect(),
+    );
+    let told = |own: &str, seen: Option<&[&str]>, families, gateways: &Arc<Gateways>, mutual_tls| {
+        let seen = seen.map(|seen| seen.iter().map(|&network| network.to_owned()).collect());
+        let networks = Networks { own: own.into(), seen, families, gateways: gateways.clone() };
+        told(Served { networks: Some(networks.into()), mutual_tls, ..served(all.clone()) })
+    };
+    let marked = MutualTls::Marked;
+    assert_eq!(
+        told("n1", None, Families::V4, &gateways, marked),
+        // Six is a multiple of 1, 2 and 3: two endpoints behind two gateways, one behind three, and one that nobody
+        // knows a way to but the direct one.
+        ["0 r1 36: 10.0.0.1*6+tls 10.0.0.2*6+tls 10.0.0.7*6+tls 20.0.2.1*6+tls 20.0.2.2*6+tls 20.0.3.1*2+tls 20.0.3.2*2+tls 20.0.3.3*2+tls"],
+        "from network n1"
+    );
+    assert_eq!(
+        told("n2", Some(&["n2", "n3"]), Families::V4, &gateways, marked),
+        ["0 r1 30: 10.0.0.1*6+tls 10.0.0.3*6+tls 10.0.0.4*6+tls 10.0.0.5*6 20.0.3.1*2+tls 20.0.3.2*2+tls 20.0.3.3*2+tls"],
+        "who wants to see two networks only"
+    );
+    assert_eq!(
+        told("n1", Some(&["n2"]), Families::V6, &gateways, marked),
+        ["0 r1 6: 10.0.0.1*6+tls"],
+        "no gateway has an address of the client's family"
+    );
+    assert_eq!(
+        told("n1", Some(&["n2"]), Families::V4, &gateways, MutualTls::Unused),
+        ["0 r1 6: 10.0.0.1*6"],
+        "without mutual TLS no gateway knows where to go"
+    );
+    assert_eq!(
+        told("", Some(&["n1"]), Families::V4, &gateways, marked),
+        ["0 r1 12: 10.0.0.1*6+tls 20.0.1.1*6+tls"],
+        "a client that does not know its network takes the gateway"
+    );
+    let none: Arc<Gateways> = Arc::new([].into_iter().collect());
+    assert_eq!(
+        told("n1", Some(&["n3"]), Families::V4, &none, marked),
+        ["0 r1 2: 10.0.0.1+tls 10.0.0.6+tls"],
+        "without gateways everybody reaches everybody"
+    );
+}

@@ -1,0 +1,83 @@
+//! Endpoints as Envoy reads them.
+
+use std::collections::BTreeMap;
+
+use pilot_proto::envoy::config::core::v3::{self as core, Metadata};
+use pilot_proto::envoy::config::endpoint::v3::{
+    self as envoy, LbEndpoint, LocalityLbEndpoints, lb_endpoint::HostIdentifier,
+};
+use pilot_proto::google::protobuf::Struct;
+
+use super::{Group, Member, MutualTls, Place, takes_tls};
+use crate::generate::proto::{address, number, object, pipe, string};
+use crate::model::{Endpoint, EndpointAddress, Health, TlsMode};
+
+pub(super) fn group(group: &Group<'_>, mutual_tls: MutualTls) -> LocalityLbEndpoints {
+    LocalityLbEndpoints {
+        // Always there: gRPC libraries refuse a group without a locality, though an empty one says nothing.
+        locality: Some(core::Locality {
+            region: group.locality.region.to_string(),
+            zone: group.locality.zone.to_string(),
+            sub_zone: group.locality.sub_zone.to_string(),
+        }),
+        lb_endpoints: group.members.iter().map(|member| endpoint(member, mutual_tls)).collect(),
+        load_balancing_weight: number(group.weight()),
+        priority: group.priority,
+        ..LocalityLbEndpoints::default()
+    }
+}
+
+fn endpoint(member: &Member<'_>, mutual_tls: MutualTls) -> LbEndpoint {
+    let mut filters = BTreeMap::new();
+    let (at, port, health, marked) = match member.place {
+        Place::Endpoint(endpoint) => {
+            filters.extend(workload(endpoint).map(|found| ("istio".to_owned(), found)));
+            (&endpoint.address, endpoint.port, status(endpoint.health), takes_tls(endpoint, mutual_tls))
+        }
+        Place::Gateway(gateway) => (&gateway.address, gateway.port, core::HealthStatus::Unknown, true),
+    };
+    if marked {
+        let mode = object([("tlsMode", string(TlsMode::Istio.as_str()))]);
+        filters.insert("envoy.transport_socket_match".to_owned(), mode);
+    }
+    let address = match at {
+        EndpointAddress::Ip(ip) => address(&ip.to_string(), port),
+        EndpointAddress::Dns(host) => address(host, port),
+        EndpointAddress::Unix(path) => pipe(path),
+    };
+    LbEndpoint {
+        health_status: health.into(),
+        metadata: (!filters.is_empty()).then(|| Metadata { filter_metadata: filters, ..Metadata::default() }),
+        load_balancing_weight: number(member.weight),
+        host_identifier: Some(HostIdentifier::Endpoint(envoy::Endpoint {
+            address,
+            ..envoy::Endpoint::default()
+        })),
+    }
+}
+
+const fn status(health: Health) -> core::HealthStatus {
+    match health {
+        Health::Healthy => core::HealthStatus::Healthy,
+        Health::Unhealthy => core::HealthStatus::Unhealthy,
+        Health::Draining | Health::Terminating => core::HealthStatus::Draining,
+    }
+}
+
+/// Who the endpoint is, for access logs and telemetry: `name;namespace;canonical name;canonical revision;cluster`.
+fn workload(endpoint: &Endpoint) -> Option<Struct> {
+    if endpoint.workload.is_empty() && endpoint.namespace.as_str().is_empty() {
+        return None;
+    }
+    let label = |keys: &[&str]| keys.iter().find_map(|key| endpoint.labels.get(*key)).map(String::as_str);
+    let name = label(&["service.istio.io/canonical-name", "app.kubernetes.io/name", "app"]);
+    let revision = label(&["service.istio.io/canonical-revision", "app.kubernetes.io/version", "version"]);
+    let text = format!(
+        "{};{};{};{};",
+        endpoint.workload,
+        endpoint.namespace,
+        name.unwrap_or(&endpoint.workload),
+        revision.unwrap_or("latest")
+    );
+    Some(object([("workload", string(&text))]))
+}

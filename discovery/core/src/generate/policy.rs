@@ -1,0 +1,212 @@
+//! How connections to one port of a service, or of one subset of it, are made: every layer put together.
+//!
+//! ```text
+//! MeshConfig < trafficPolicy, or its portLevelSettings instead < the subset's trafficPolicy, or its portLevelSettings
+//! ```
+//!
+//! What is said for a port says everything for it: what it leaves out is Istio's default and not inherited.
+//! <https://istio.io/latest/docs/reference/config/networking/destination-rule/#TrafficPolicy-PortTrafficPolicy>
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pilot_proto::mesh::MeshConfig;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::api::destination_rule::{
+    ClientTls, ClientTlsMode, ConnectionPool, H2Upgrade, LoadBalancer, LocalityLb, OutlierDetection,
+    PortTrafficPolicy, ProxyProtocol, RetryBudget, Subset, TcpKeepalive, TrafficPolicy, ZoneAwareLb,
+};
+use crate::push::Rule;
+
+/// How connections to one port are made.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Policy {
+    /// To which endpoint.
+    pub load_balancer: Option<LoadBalancer>,
+    /// How many.
+    pub connection_pool: Option<ConnectionPool>,
+    /// Which endpoints are left alone for a while.
+    pub outlier_detection: Option<OutlierDetection>,
+    /// How they are secured; `None`: nobody said.
+    pub tls: Option<ClientTls>,
+    /// The server is told who the client is.
+    pub proxy_protocol: Option<ProxyProtocol>,
+    /// How many retries at a time.
+    pub retry_budget: Option<RetryBudget>,
+    /// What holds where nothing else is said.
+    pub mesh: Arc<MeshPolicy>,
+}
+
+/// What the mesh says about connections.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct MeshPolicy {
+    /// How long one may take to be made.
+    pub connect_timeout: Duration,
+    /// How often names are resolved whose answers have no time to live.
+    pub dns_refresh_rate: Duration,
+    /// Keepalive of every connection.
+    pub tcp_keepalive: Option<TcpKeepalive>,
+    /// Whether HTTP/1.1 becomes HTTP/2.
+    pub h2_upgrade: H2Upgrade,
+    /// `defaultTrafficPolicy.connectionPool`
+    pub connection_pool: Option<ConnectionPool>,
+    /// `defaultTrafficPolicy.outlierDetection`
+    pub outlier_detection: Option<OutlierDetection>,
+    /// Near endpoints first.
+    pub locality: Option<LocalityLb>,
+    /// Near endpoints first, as far as they suffice.
+    pub zone_aware: Option<ZoneAwareLb>,
+}
+
+/// Which endpoints come first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nearby<'a> {
+    /// All are alike.
+    Off,
+    /// Those of near localities.
+    Locality(&'a LocalityLb),
+    /// Those of the same zone, as far as they suffice.
+    Zone(&'a ZoneAwareLb),
+}
+
+// === impl Policy ===
+
+impl Policy {
+    /// What holds for a port of a service, or of a subset of it.
+    pub fn of(rule: Option<&Rule>, subset: Option<&Subset>, port: u16, mesh: &Arc<MeshPolicy>) -> Self {
+        let (of_host, _) = layer(rule.and_then(|rule| rule.traffic_policy.as_ref()), port);
+        let mut policy = Self { mesh: mesh.clone(), ..of_host };
+        policy.connection_pool = policy.connection_pool.or_else(|| mesh.connection_pool.clone());
+        policy.outlier_detection = policy.outlier_detection.or_else(|| mesh.outlier_detection.clone());
+        match subset.and_then(|subset| subset.traffic_policy.as_ref()) {
+            None => policy,
+            said => {
+                let (own, reach) = layer(said, port);
+                policy.overlaid(own, reach)
+            }
+        }
+    }
+
+    fn overlaid(self, own: Self, reach: Reach) -> Self {
+        let below = match reach {
+            Reach::AllPorts => self,
+            // Ports cannot say the first two.
+            Reach::OnePort => Self {
+                proxy_protocol: self.proxy_protocol,
+                retry_budget: self.retry_budget,
+                mesh: self.mesh,
+                ..Self::default()
+            },
+        };
+        Self {
+            load_balancer: own.load_balancer.or(below.load_balancer),
+            connection_pool: own.connection_pool.or(below.connection_pool),
+            outlier_detection: own.outlier_detection.or(below.outlier_detection),
+            tls: own.tls.or(below.tls),
+            proxy_protocol: own.proxy_protocol.or(below.proxy_protocol),
+            retry_budget: own.retry_budget.or(below.retry_budget),
+            mesh: below.mesh,
+        }
+    }
+
+    /// What of it is for connections to the workload beside the proxy too: how many there may be.
+    #[must_use]
+    pub fn pool_only(self) -> Self {
+        let Self { connection_pool, retry_budget, mesh, .. } = self;
+        Self { connection_pool, retry_budget, mesh, ..Self::default() }
+    }
+
+    /// Which endpoints come first: what the rule says, else what the mesh says.
+    pub fn nearby(&self) -> Nearby<'_> {
+        let rule = self.load_balancer.as_ref();
+        let zone = rule.and_then(|lb| lb.zone_aware_lb_setting.as_ref());
+        let locality = rule.and_then(|lb| lb.locality_lb_setting.as_ref());
+        match (zone, locality, &self.mesh.zone_aware, &self.mesh.locality) {
+            (Some(zone), ..) | (None, None, Some(zone), _) => Nearby::Zone(zone),
+            (None, Some(locality), ..) | (None, None, None, Some(locality)) => {
+                if locality.enabled == Some(false) { Nearby::Off } else { Nearby::Locality(locality) }
+            }
+            (None, None, None, None) => Nearby::Off,
+        }
+    }
+
+    /// What is asked of TLS, if anybody asked for something.
+    pub fn tls_mode(&self) -> Option<ClientTlsMode> {
+        self.tls.as_ref().map(|tls| tls.mode)
+    }
+
+    /// Whether a share of good endpoints is named below which all are used: then none may be sent that is known to be bad.
+    pub fn may_panic(&self) -> bool {
+        self.outlier_detection.as_ref().is_some_and(|outlier| outlier.min_health_percent > 0)
+    }
+}
+
+/// For which ports a policy is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    AllPorts,
+    OnePort,
+}
+
+fn layer(said: Option<&TrafficPolicy>, port: u16) -> (Policy, Reach) {
+    let Some(said) = said else { return (Policy::default(), Reach::AllPorts) };
+    let for_port = |settings: &&PortTrafficPolicy| {
+        settings.port.is_some_and(|selector| selector.number == u32::from(port))
+    };
+    match said.port_level_settings.iter().find(for_port) {
+        Some(own) => (
+            Policy {
+                load_balancer: own.load_balancer.clone(),
+                connection_pool: own.connection_pool.clone(),
+                outlier_detection: own.outlier_detection.clone(),
+                tls: own.tls.clone(),
+                ..Policy::default()
+            },
+            Reach::OnePort,
+        ),
+        None => (
+            Policy {
+                load_balancer: said.load_balancer.clone(),
+                connection_pool: said.connection_pool.clone(),
+                outlier_detection: said.outlier_detection.clone(),
+                tls: said.tls.clone(),
+                proxy_protocol: said.proxy_protocol,
+                retry_budget: said.retry_budget.clone(),
+                mesh: Arc::default(),
+            },
+            Reach::AllPorts,
+        ),
+    }
+}
+
+// === impl MeshPolicy ===
+
+impl MeshPolicy {
+    /// What a mesh says. What cannot be read of it says nothing.
+    pub fn of(mesh: &MeshConfig) -> Self {
+        #[derive(Default, Deserialize)]
+        #[serde(rename_all = "camelCase", default)]
+        struct DefaultTrafficPolicy {
+            connection_pool: Option<ConnectionPool>,
+            outlier_detection: Option<OutlierDetection>,
+        }
+        let policy = said::<DefaultTrafficPolicy>(mesh, "defaultTrafficPolicy").unwrap_or_default();
+        Self {
+            connect_timeout: mesh.connect_timeout,
+            dns_refresh_rate: mesh.dns_refresh_rate,
+            tcp_keepalive: said(mesh, "tcpKeepalive"),
+            h2_upgrade: said(mesh, "h2UpgradePolicy").unwrap_or_default(),
+            connection_pool: policy.connection_pool,
+            outlier_detection: policy.outlier_detection,
+            // On unless somebody turns it off; it does nothing before outliers are detected.
+            locality: Some(said(mesh, "localityLbSetting").unwrap_or_default()),
+            zone_aware: said(mesh, "zoneAwareLbSetting"),
+        }
+    }
+}
+
+fn said<T: DeserializeOwned>(mesh: &MeshConfig, field: &str) -> Option<T> {
+    serde_json::from_value(mesh.rest.get(field)?.clone()).ok()
+}
