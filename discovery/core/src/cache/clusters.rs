@@ -6,6 +6,7 @@ use std::sync::Arc;
 use pilot_proto::node::{InterceptionMode, NodeType};
 
 use super::endpoints::Outlook;
+use super::patched::direction_of_cluster;
 use super::policies::identities;
 use super::{Generated, Made, Set, View};
 use crate::api::destination_rule::{ClientTlsMode, Subset};
@@ -14,7 +15,9 @@ use crate::generate::cluster::{
 };
 use crate::generate::policy::{MeshPolicy, Policy};
 use crate::generate::{Families, Reason, Rejected};
-use crate::model::{ClusterName, Endpoint, Hostname, Protocol, Resolution, Service, ServicePort, Shared};
+use crate::model::{
+    ClusterName, Direction, Endpoint, Hostname, Protocol, Resolution, Service, ServicePort, Shared,
+};
 use crate::push::Rule;
 use crate::scope::Visible;
 
@@ -49,8 +52,9 @@ impl View<'_> {
         let (NodeType::Sidecar | NodeType::Router) = self.proxy.node_type() else {
             return Generated::default();
         };
-        let set = self.cluster_set();
-        let made = self.cache.cluster_sets.get(&set, |set| Arc::new(self.outbound_clusters(set)));
+        let set = self.patched_cluster(self.cluster_set(), Direction::Outbound);
+        let made = self.cache.cluster_sets.get(&set, |set| Arc::new(self.outbound_clusters(&set.inputs)));
+        let set = &set.inputs;
         let mut generated = made.seen_from(None);
 
         let by_mesh = Arc::new(Policy::of(None, None, 0, &set.mesh));
@@ -64,12 +68,17 @@ impl View<'_> {
         for role in fixed {
             generated.take(&self.cluster(role, by_mesh.clone()));
         }
+        self.add_clusters(&mut generated);
         generated
     }
 
     pub(super) fn cluster(self, role: ClusterRole, policy: Arc<Policy>) -> Made {
-        let inputs = ClusterInputs { role, policy };
-        self.cache.clusters.get(&inputs, |inputs| Made::run(&inputs.name(), || cluster::cluster(inputs)))
+        let direction = direction_of_cluster(&role);
+        let inputs = self.patched_cluster(ClusterInputs { role, policy }, direction);
+        self.cache.clusters.get(&inputs, |patched| {
+            let inputs = &patched.inputs;
+            Made::run(&inputs.name(), || patched.cluster(&inputs.hosts(), cluster::cluster(inputs)))
+        })
     }
 
     fn cluster_set(self) -> ClusterSet {

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use pilot_proto::ResourceType;
-use pilot_proto::mesh::OutboundTrafficMode;
+use pilot_proto::mesh::MeshConfig;
 use pilot_proto::node::NodeType;
 
 use super::endpoints::Outlook;
+use super::patched::direction_of_listener;
 use super::{Generated, Made, Set, View, settings};
 use crate::generate::listener::{ListenerInputs, listener};
 use crate::generate::outbound::{self, PlanInputs};
 use crate::generate::{Families, inbound};
-use crate::model::{NameSet, Shared};
+use crate::model::{Direction, NameSet, Shared};
+use crate::patch::RoutePatches;
 use crate::scope::Scope;
 
 /// Everything that resources of these names depend on, whatever they turn out to be.
@@ -26,7 +28,8 @@ pub(super) struct Named {
     outlook: Option<Arc<Outlook>>,
     dns_domain: Arc<str>,
     families: Families,
-    unknown: OutboundTrafficMode,
+    mesh: Shared<MeshConfig>,
+    patches: RoutePatches,
 }
 
 /// Fewer names are put together as quickly as they are found.
@@ -50,10 +53,11 @@ impl View<'_> {
             members: with_members.map(|seen| self.push.endpoints_of(&seen.service).into()).collect(),
             settings,
         };
-        let plan = self.cache.plans.get(&inputs, |inputs| Arc::new(self.planned(inputs)));
+        let inputs = self.patched_listener(inputs, Direction::Outbound);
+        let plan = self.cache.plans.get(&inputs, |patched| Arc::new(self.planned(&patched.inputs)));
         let mut generated = plan.seen_from(self.proxy.ips.first().copied());
 
-        let settings = &inputs.settings;
+        let settings = &inputs.inputs.settings;
         let (by_port, rejected) = inbound::targets(&targets, settings);
         generated.reject(&rejected);
         let (ports, rejected) = inbound::ports(&by_port, self.scope.sidecar(), settings);
@@ -67,13 +71,15 @@ impl View<'_> {
         for inputs in own.into_iter().flatten().chain(inbound::bound(&ports, settings)) {
             generated.take(&self.listener(&Arc::new(inputs)));
         }
+        self.add_listeners(&mut generated);
         generated
     }
 
     pub(super) fn listener(self, inputs: &Arc<ListenerInputs>) -> Made {
-        self.cache
-            .listeners
-            .get(inputs, |inputs| Made::run(&inputs.name, || (Some(listener(inputs)), Vec::new())))
+        let inputs = self.patched_listener(inputs.clone(), direction_of_listener(inputs.role));
+        self.cache.listeners.get(&inputs, |patched| {
+            Made::run(&patched.inputs.name, || patched.listener(listener(&patched.inputs)))
+        })
     }
 
     /// Resources of these names, as many as there are.
@@ -100,7 +106,8 @@ impl View<'_> {
             outlook: outlook.cloned(),
             dns_domain: self.proxy.id.dns_domain.as_str().into(),
             families: Families::of(self.proxy),
-            unknown: self.scope.unknown().mode,
+            mesh: self.push.mesh.clone().into(),
+            patches: self.patches.routes().clone(),
         };
         self.cache.named.get(&inputs, |_| all())
     }

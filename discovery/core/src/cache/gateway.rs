@@ -6,14 +6,16 @@ use std::sync::Arc;
 use super::{Generated, Made, Set, View, settings};
 use crate::generate::gateway::{self, GatewayInputs, GatewayRouteInputs, RoutedServer, gateway_routes};
 use crate::generate::outbound::{Capture, ListenerSettings, LowPorts};
-use crate::model::NameSet;
+use crate::model::{Direction, NameSet};
+use crate::patch::GatewayPorts;
 
 // === impl View ===
 
 impl View<'_> {
     pub(super) fn gateway_listeners(self) -> Generated {
-        let inputs = self.gateway();
-        let set = self.cache.gateways.get(&inputs, |inputs| {
+        let inputs = self.patched_listener(self.gateway(), Direction::Outbound);
+        let set = self.cache.gateways.get(&inputs, |patched| {
+            let inputs = &patched.inputs;
             let (listeners, rejected) = gateway::listeners(inputs, &gateway::merge(inputs));
             let mut set = Set::default();
             set.generated.reject(&rejected);
@@ -22,7 +24,9 @@ impl View<'_> {
             }
             Arc::new(set)
         });
-        set.seen_from(None)
+        let mut generated = set.seen_from(None);
+        self.add_listeners(&mut generated);
+        generated
     }
 
     /// The routes that listeners of the gateway name. Of a server that is gone there are none, and that is an answer: its
@@ -30,19 +34,21 @@ impl View<'_> {
     pub(super) fn gateway_routes(self, names: &NameSet) -> Generated {
         let inputs = self.gateway();
         let merged = gateway::merge(&inputs);
+        let mut ports = GatewayPorts::new();
+        for (declared, target) in inputs.ports.iter().filter(|(declared, target)| declared != target) {
+            ports.entry((*target).into()).or_default().insert((*declared).into());
+        }
         let mut generated = Generated::default();
         for name in names {
             let servers = merged.by_route.get(name).map(Vec::as_slice).unwrap_or_default();
-            let inputs = GatewayRouteInputs {
+            let routes = GatewayRouteInputs {
                 name: name.clone(),
                 servers: servers.iter().map(|at| RoutedServer::of(at, &inputs)).collect(),
                 retries: settings::retries(&self.push.mesh),
             };
-            generated.take(&self.cache.gateway_routes.get(&inputs, |inputs| {
-                Made::run(&inputs.name, || {
-                    let (routes, rejected) = gateway_routes(inputs);
-                    (Some(routes), rejected)
-                })
+            let routes = self.patched_routes(routes, &ports);
+            generated.take(&self.cache.gateway_routes.get(&routes, |patched| {
+                Made::run(&patched.inputs.name, || patched.routes(gateway_routes(&patched.inputs)))
             }));
         }
         generated

@@ -11,6 +11,7 @@ mod grpc;
 mod inbound;
 mod memo;
 mod origin;
+mod patched;
 mod policies;
 mod routes;
 mod settings;
@@ -37,26 +38,28 @@ use crate::generate::policy::MeshPolicy;
 use crate::generate::route::RouteInputs;
 use crate::generate::{Reason, Rejected, Report};
 use crate::model::{Hostname, NameSet, Proxy, Resource, ResourceSet, Shared};
+use crate::patch::{ClusterPatches, PatchSet};
 use crate::push::PushContext;
 use crate::scope::Scope;
 use clusters::ClusterSet;
 use envoy::Named;
 use memo::{Answer, Memo};
+use patched::{InListeners, InRoutes, Patched};
 use policies::{Ruled, Wants};
 
 /// What was generated lately, shared by all streams.
 #[derive(Debug)]
 pub struct Cache {
-    clusters: Memo<ClusterInputs, Made>,
-    cluster_sets: Memo<ClusterSet, Arc<Set>>,
+    clusters: Memo<Patched<ClusterInputs, ClusterPatches>, Made>,
+    cluster_sets: Memo<Patched<ClusterSet, ClusterPatches>, Arc<Set>>,
     assignments: Memo<AssignmentInputs, Made>,
-    listeners: Memo<Arc<ListenerInputs>, Made>,
-    plans: Memo<PlanInputs, Arc<Set>>,
-    routes: Memo<RouteInputs, Made>,
+    listeners: Memo<Patched<Arc<ListenerInputs>, InListeners>, Made>,
+    plans: Memo<Patched<PlanInputs, InListeners>, Arc<Set>>,
+    routes: Memo<Patched<RouteInputs, InRoutes>, Made>,
     grpc_listeners: Memo<GrpcListener, Made>,
     named: Memo<Named, Generated>,
-    gateways: Memo<GatewayInputs, Arc<Set>>,
-    gateway_routes: Memo<GatewayRouteInputs, Made>,
+    gateways: Memo<Patched<GatewayInputs, InListeners>, Arc<Set>>,
+    gateway_routes: Memo<Patched<GatewayRouteInputs, InRoutes>, Made>,
     mesh_policies: Memo<Shared<MeshConfig>, Arc<MeshPolicy>>,
     wants: Memo<Ruled, Arc<Wants>>,
 }
@@ -97,7 +100,8 @@ pub fn resources(
     kind: ResourceType,
     names: Option<&NameSet>,
 ) -> Generated {
-    let view = View { cache, push, scope, proxy };
+    let patches = push.patches_of(proxy);
+    let view = View { cache, push, scope, proxy, patches: &patches };
     let asked = || names.cloned().unwrap_or_default();
     match (kind, proxy.is_proxyless()) {
         (ResourceType::Cluster, false) => view.clusters().only(names),
@@ -118,6 +122,7 @@ struct View<'a> {
     push: &'a PushContext,
     scope: &'a Arc<Scope>,
     proxy: &'a Proxy,
+    patches: &'a PatchSet,
 }
 
 // === impl Cache ===

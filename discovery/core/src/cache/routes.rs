@@ -12,6 +12,7 @@ use crate::generate::route::{
     HTTP_PROXY, Hosts, HttpRules, Overruled, Reached, RouteInputs, Unserved, route,
 };
 use crate::model::{Hostname, NameSet, Shared};
+use crate::patch::GatewayPorts;
 use crate::push::Routing;
 use crate::scope::{Egress, Visible};
 
@@ -38,11 +39,9 @@ impl View<'_> {
     }
 
     fn route(self, inputs: RouteInputs) -> Made {
-        self.cache.routes.get(&inputs, |inputs| {
-            Made::run(&inputs.name, || {
-                let (routes, rejected) = route(inputs);
-                (Some(routes), rejected)
-            })
+        let inputs = self.patched_routes(inputs, &GatewayPorts::new());
+        self.cache.routes.get(&inputs, |patched| {
+            Made::run(&patched.inputs.name, || patched.routes(route(&patched.inputs)))
         })
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use crate::model::Hostname;
 
@@ -66,6 +67,8 @@ pub enum Reason {
     NoCertificate,
     /// A part of a configuration object that means nothing, or that Envoy would refuse everything for.
     Unusable(&'static str),
+    /// A patch of an `EnvoyFilter` does not fit.
+    Patch(Arc<str>),
     /// The generator failed; a defect of ours.
     Panicked,
 }
@@ -107,6 +110,7 @@ impl Reason {
             | Self::WorkloadPort
             | Self::HostnameEndpoint
             | Self::Unusable(_)
+            | Self::Patch(_)
             | Self::Panicked => None,
         }
     }
@@ -139,6 +143,7 @@ impl fmt::Display for Reason {
             Self::PortTaken { existing } => write!(f, "{existing} is older and serves something else there"),
             Self::NoCertificate => f.write_str("the server says nothing of its TLS"),
             Self::Unusable(why) => f.write_str(why),
+            Self::Patch(why) => f.write_str(why),
             Self::Panicked => f.write_str("the generator failed"),
         }
     }

@@ -28,7 +28,7 @@ use super::endpoint::{Addressing, Served, localities};
 use super::policy::Policy;
 use super::proto::{duration, string, truth};
 use super::{Families, Reason, Rejected};
-use crate::model::{ClusterName, Location, Namespace, Protocol, Service, ServicePort, Shared};
+use crate::model::{ClusterName, Hostname, Location, Namespace, Protocol, Service, ServicePort, Shared};
 use http::Http;
 use parts::{dns, dynamic, eds, local_source, lookup, metadata, named, original_dst, passthrough, services};
 
@@ -158,6 +158,16 @@ pub fn cluster(inputs: &ClusterInputs) -> (Option<Cluster>, Vec<Rejected>) {
 // === impl ClusterInputs ===
 
 impl ClusterInputs {
+    /// Hosts of the services of an inbound cluster, whose name does not tell them.
+    pub fn hosts(&self) -> Vec<Hostname> {
+        match &self.role {
+            ClusterRole::Inbound(inbound) => {
+                inbound.services.iter().map(|service| service.hostname.clone()).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// Name of the cluster.
     pub fn name(&self) -> String {
         match &self.role {

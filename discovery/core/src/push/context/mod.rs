@@ -26,9 +26,10 @@ pub use selectors::Selectors;
 pub use targets::ServiceTarget;
 
 use crate::model::{
-    ConfigKey, ConfigObject, Endpoint, ExportTo, Hostname, Kind, Labels, Namespace, Proxy, Service, Shared,
-    Workload,
+    ConfigKey, ConfigObject, ConfigSpec, Endpoint, ExportTo, Hostname, Kind, Labels, Namespace, Proxy,
+    Service, Shared, Workload,
 };
+use crate::patch::{PatchSet, Patches};
 use crate::world::World;
 use routing::Defaults;
 
@@ -66,6 +67,8 @@ pub struct PushContext {
     pub routings: Routings,
     /// What `DestinationRule`s mean.
     pub rules: Rules,
+    /// What `EnvoyFilter`s change, by namespace and name.
+    pub filters: OrdMap<ObjectName, Arc<Patches>>,
     /// Which labels of a proxy make a difference.
     pub selectors: Selectors,
 }
@@ -90,6 +93,7 @@ impl PushContext {
             configs: world.configs().clone(),
             routings: self.routings.clone(),
             rules: self.rules.clone(),
+            filters: self.filters.clone(),
             selectors: self.selectors.clone(),
         };
         next.read(self);
@@ -115,6 +119,15 @@ impl PushContext {
                 self.selectors.add(new);
             }
             let Some(object) = old.or(new) else { continue };
+            if object.spec.kind() == Kind::EnvoyFilter {
+                self.filters.remove(&name(object));
+            }
+            if let Some(ConfigObject { meta, spec: ConfigSpec::EnvoyFilter(filter) }) = new.map(|new| &**new)
+            {
+                // What is wrong with it was said where it came from.
+                let (patches, _) = Patches::parse(meta, filter);
+                self.filters.insert((meta.namespace.clone(), meta.name.clone()), Arc::new(patches));
+            }
             match object.spec.kind() {
                 Kind::VirtualService => _ = routings.insert(name(object)),
                 Kind::DestinationRule => _ = rules.insert(object.meta.namespace.clone()),
@@ -166,6 +179,24 @@ impl PushContext {
     /// Objects of a kind, by namespace and name.
     pub fn configs_of(&self, kind: Kind) -> impl Iterator<Item = &Arc<ConfigObject>> {
         of_kind(&self.configs, kind)
+    }
+
+    /// What users change of the resources of a proxy.
+    pub fn patches_of(&self, proxy: &Proxy) -> PatchSet {
+        if self.filters.is_empty() {
+            return PatchSet::default();
+        }
+        let root = Namespace::from(&*self.mesh.root_namespace);
+        let in_place = |namespace: &Namespace| -> Vec<&Patches> {
+            let from = (namespace.clone(), Arc::from(""));
+            let here = self.filters.range(from..).take_while(|((own, _), _)| own == namespace);
+            here.map(|(_, patches)| &**patches).collect()
+        };
+        let mut all = in_place(&root);
+        if root != proxy.namespace {
+            all.extend(in_place(&proxy.namespace));
+        }
+        PatchSet::select(all, &root, proxy, &self.labels_of(proxy))
     }
 
     /// Labels of the workload beside a proxy: those that a source tells, or those that the proxy claims while no source
