@@ -82,7 +82,6 @@ pub mod maybe {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
     /// Writes protobuf JSON's spelling.
-    #[expect(clippy::ref_option, reason = "the signature is serde's")]
     pub fn serialize<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
         duration.map(super::print).serialize(serializer)
     }
