@@ -182,3 +182,17 @@ pub struct OutlierDetection {
     /// Statuses that count as errors, instead of 5xx.
     pub outlier_detection_http_error_codes: Vec<u32>,
 }
+
+/// Near endpoints first, as far as they suffice.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ZoneAwareLb {
+    /// Absent: yes.
+    pub enabled: Option<bool>,
+    /// Which region takes over from which.
+    pub failover: Vec<Failover>,
+    /// Labels that near endpoints have in common with the client.
+    pub failover_priority: Vec<String>,
+    /// Endpoints that a cluster has at least; absent: 6.
+    pub min_cluster_size: Option<u64>,
+}

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::duration;
-use crate::networking::{HttpRetry, LocalityLb, TcpKeepalive};
+use crate::networking::{HttpRetry, LocalityLb, TcpKeepalive, ZoneAwareLb};
 use crate::read::{self, Read, Wrong};
 
 pub use policy::{
@@ -21,7 +21,7 @@ pub use policy::{
 };
 pub use provider::{DefaultProviders, ExtensionProvider};
 
-/// What holds for the whole mesh. Fields we do not act on are kept in `rest`: a mesh file written for
+/// What holds for the whole mesh. Fields that are not here are kept in `unread`: a mesh file written for
 /// Istio is accepted whole.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -53,6 +53,8 @@ pub struct MeshConfig {
     pub default_http_retry_policy: Option<HttpRetry>,
     /// Near endpoints first, for clusters whose rules say nothing of it.
     pub locality_lb_setting: Option<LocalityLb>,
+    /// Near endpoints first, as far as they suffice; prevails over `localityLbSetting`.
+    pub zone_aware_lb_setting: Option<ZoneAwareLb>,
     /// What clusters have whose rules say nothing of it.
     pub default_traffic_policy: Option<DefaultTrafficPolicy>,
     /// How paths of requests are put in order.
@@ -100,7 +102,7 @@ pub struct MeshConfig {
     pub default_config: Value,
     /// Everything else.
     #[serde(flatten, skip_deserializing)]
-    pub rest: Map<String, Value>,
+    pub unread: Map<String, Value>,
 }
 
 impl Default for MeshConfig {
@@ -120,6 +122,7 @@ impl Default for MeshConfig {
             h2_upgrade_policy: H2UpgradePolicy::default(),
             default_http_retry_policy: None,
             locality_lb_setting: Some(LocalityLb { enabled: Some(true), ..LocalityLb::default() }),
+            zone_aware_lb_setting: None,
             default_traffic_policy: None,
             path_normalization: PathNormalization::default(),
             access_log_file: String::new(),
@@ -142,7 +145,7 @@ impl Default for MeshConfig {
             service_settings: Vec::new(),
             discovery_selectors: Vec::new(),
             default_config: Value::Object(Map::new()),
-            rest: Map::new(),
+            unread: Map::new(),
         }
     }
 }
@@ -154,7 +157,7 @@ impl MeshConfig {
         let Read { value: mut mesh, unknown } = read::message::<Self>("", &value)?;
         if let Value::Object(mut fields) = value {
             // Paths of what is unknown further inside name nothing here.
-            mesh.rest = unknown.iter().filter_map(|name| fields.remove_entry(name)).collect();
+            mesh.unread = unknown.iter().filter_map(|name| fields.remove_entry(name)).collect();
         }
         mesh.extension_providers = ExtensionProvider::with_defaults(mesh.extension_providers);
         Ok(mesh)
@@ -181,7 +184,7 @@ mod tests {
         .unwrap();
         assert_eq!(mesh.connect_timeout, Duration::from_secs(1));
         assert_eq!(mesh.outbound_traffic_policy.mode, OutboundTrafficMode::RegistryOnly);
-        assert!(mesh.rest.contains_key("ingressClass"));
+        assert!(mesh.unread.contains_key("ingressClass"));
     }
 
     #[test]
@@ -206,7 +209,7 @@ mod tests {
         assert_eq!(mesh.mesh_mtls.unwrap().min_protocol_version, MeshTlsProtocol::V1_3);
         assert_eq!(mesh.default_http_retry_policy, Some(HttpRetry::default()));
         assert_eq!(mesh.default_config, json!({"discovery_address": "x"}));
-        assert_eq!(mesh.rest, Map::from_iter([("ingress_class".to_owned(), json!("istio"))]));
+        assert_eq!(mesh.unread, Map::from_iter([("ingress_class".to_owned(), json!("istio"))]));
     }
 
     #[test]
@@ -237,7 +240,7 @@ mod tests {
         let written = json!({"connectTimeout": "3s", "serviceSettings": [{"settings": {"clusterLocal": true}, "hosts": ["*"]}],
             "pathNormalization": {"normalization": "MERGE_SLASHES"}, "tcpKeepalive": {"probes": 3}, "caCertificates": [{"pem": "x"}]});
         let mesh = MeshConfig::from_value(written).unwrap();
-        assert_eq!(mesh.rest.len(), 1);
+        assert_eq!(mesh.unread.len(), 1);
         assert_eq!(MeshConfig::from_value(serde_json::to_value(&mesh).unwrap()).unwrap(), mesh);
     }
 }

@@ -10,7 +10,7 @@ use super::values::{Double, Map, PortSelector, duration};
 
 pub use pilot_proto::networking::{
     ConnectionPool, Distribute, Failover, H2Upgrade, Http2Keepalive, HttpSettings, LocalityLb,
-    OutlierDetection, TcpKeepalive, TcpSettings,
+    OutlierDetection, TcpKeepalive, TcpSettings, ZoneAwareLb,
 };
 
 /// `DestinationRule.spec`.
@@ -232,20 +232,6 @@ pub struct Warmup {
     pub minimum_percent: Option<Double>,
     /// How quickly it grows; absent: 1, evenly.
     pub aggression: Option<Double>,
-}
-
-/// Near endpoints first, as far as they suffice.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct ZoneAwareLb {
-    /// Absent: yes.
-    pub enabled: Option<bool>,
-    /// Which region takes over from which.
-    pub failover: Vec<Failover>,
-    /// Labels that near endpoints have in common with the client.
-    pub failover_priority: Vec<String>,
-    /// Endpoints that a cluster has at least; absent: 6.
-    pub min_cluster_size: Option<u64>,
 }
 
 /// How connections are secured.
