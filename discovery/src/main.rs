@@ -15,6 +15,7 @@ mod pusher;
 mod server;
 mod source;
 mod transport;
+mod validate;
 mod version;
 
 use std::process::ExitCode;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         Command::Discovery(args) => discovery(&args),
         Command::Simulate(args) => explain::simulate(&args),
         Command::Diff(args) => explain::diff(&args),
+        Command::Validate(args) => validate::run(&args),
         Command::Version(args) => version::print(&args),
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "pilot-discovery", &mut std::io::stdout());

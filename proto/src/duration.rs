@@ -74,6 +74,25 @@ pub mod text {
     }
 }
 
+/// The same where it may be absent: `#[serde(with = "crate::duration::maybe")]`, with `default`.
+pub mod maybe {
+    use std::time::Duration;
+
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    /// Writes protobuf JSON's spelling.
+    pub fn serialize<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+        duration.map(super::print).serialize(serializer)
+    }
+
+    /// Reads either spelling.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+        let text = Option::<String>::deserialize(deserializer)?;
+        text.map(|text| super::parse(&text).map_err(D::Error::custom)).transpose()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,9 +7,10 @@
 //! - [`identity`]: SPIFFE ids;
 //! - [`duration`]: durations as configuration writes them;
 //! - [`mesh`]: `MeshConfig` and `ProxyConfig` with Istio's names, defaults and merge rules;
+//! - [`networking`]: messages that the mesh's configuration shares with Istio's objects;
 //! - [`json`]: protobuf's JSON mapping of every message of Envoy's API;
 //! - [`merge`]: one of these messages merged into others;
-//! - [`read`]: the same mapping for the plain types that hold Istio's.
+//! - [`read`], [`mod@write`]: the mapping of `json` for the plain types that hold Istio's.
 //!
 //! Nothing here opens a socket, reads a file or asks the clock.
 
@@ -32,9 +33,11 @@ pub mod istio;
 pub mod json;
 pub mod merge;
 pub mod mesh;
+pub mod networking;
 pub mod node;
 pub mod read;
 pub mod type_url;
+pub mod write;
 
 pub use api::{envoy, google, xds};
 pub use type_url::ResourceType;

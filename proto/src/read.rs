@@ -29,9 +29,9 @@ pub struct Read<T> {
 
 /// A value that its field cannot have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{field}: {message}")]
+#[error("{field}{}{message}", if field.is_empty() { "" } else { ": " })]
 pub struct Wrong {
-    /// Path of the field, `spec.http[0].route[1].weight`.
+    /// Path of the field, `spec.http[0].route[1].weight`; empty: the whole.
     pub field: String,
     /// What is wrong with it.
     pub message: String,
@@ -137,12 +137,11 @@ impl<'a> Reader<'a> {
 
     fn integer(self) -> Option<i128> {
         let number = self.number()?;
-        let whole = number.as_i128().or_else(|| {
+        number.as_i128().or_else(|| {
             let float = number.as_f64().filter(|float| float.fract() == 0.0)?;
             // Digits without a fraction: exact, where a cast would have to be argued for.
             format!("{float:.0}").parse().ok()
-        });
-        whole
+        })
     }
 
     fn choice<'de, V: Visitor<'de>>(
@@ -278,7 +277,8 @@ fn is_spelling(written: &str, name: &str) -> bool {
         return true;
     }
     let words: Vec<&str> = written.split('_').collect();
-    if words.iter().any(|word| word.is_empty()) || written.chars().any(|c| c.is_ascii_uppercase()) {
+    let begins_small = |word: &&str| word.starts_with(|c: char| !c.is_ascii_uppercase());
+    if !words.iter().all(begins_small) {
         return false;
     }
     // Compared letter by letter, with the first of every word but the first in upper case.
@@ -377,8 +377,7 @@ impl de::Error for Wrong {
 impl Display for Path<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Root(name) => f.write_str(name),
-            Self::Field(Path::Root(""), name) => f.write_str(name),
+            Self::Root(name) | Self::Field(Path::Root(""), name) => f.write_str(name),
             Self::Field(parent, name) => write!(f, "{parent}.{name}"),
             Self::Element(parent, index) => write!(f, "{parent}[{index}]"),
         }

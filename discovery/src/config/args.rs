@@ -23,6 +23,8 @@ pub(crate) enum Command {
     Simulate(Box<SimulateArgs>),
     /// Tell which resources of which proxies differ between two folders. Ends with 0 if none does, with 1 if some do.
     Diff(DiffArgs),
+    /// Say whether files of Kubernetes and Istio objects can be used; fails if one cannot.
+    Validate(ValidateArgs),
     /// Print version information.
     Version(VersionArgs),
     /// Print a shell completion script.
@@ -132,6 +134,17 @@ pub(crate) struct DiffArgs {
     pub(crate) proxy: Vec<String>,
     /// `json`: as JSON.
     #[arg(short, long, value_parser = ["json"])]
+    pub(crate) output: Option<String>,
+}
+
+/// Flags of `pilot-discovery validate`, spelt as `istioctl validate` spells them.
+#[derive(Debug, Args)]
+pub(crate) struct ValidateArgs {
+    /// A file, a folder and all below it, or - for standard input; may be repeated.
+    #[arg(short, long, required = true, value_name = "PATH")]
+    pub(crate) filename: Vec<PathBuf>,
+    /// short: a line for each finding; json: a list.
+    #[arg(short, long, value_parser = ["json", "short"])]
     pub(crate) output: Option<String>,
 }
 

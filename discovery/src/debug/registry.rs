@@ -8,6 +8,7 @@ use axum::response::Response;
 use pilot_core::model::{
     ConfigObject, ConfigSpec, Endpoint, ExportTo, Health, Location, Resolution, Service,
 };
+use pilot_proto::write;
 use serde_json::{Map, Value, json};
 
 use super::page::{Params, page, time};
@@ -154,53 +155,36 @@ pub(super) async fn configz(State(shared): State<Arc<Shared>>, params: Params) -
 
 fn config_json(object: &ConfigObject) -> Value {
     let spec = match &object.spec {
-        ConfigSpec::ServiceEntry(entry) => json!(entry),
-        ConfigSpec::WorkloadEntry(entry) => json!(entry),
-        ConfigSpec::WorkloadGroup(group) => json!(group),
-        ConfigSpec::VirtualService(service) => json!(service),
-        ConfigSpec::DestinationRule(rule) => json!(rule),
-        ConfigSpec::Gateway(gateway) => json!(gateway),
-        ConfigSpec::Sidecar(sidecar) => json!(sidecar),
-        ConfigSpec::EnvoyFilter(filter) => json!(filter),
-        ConfigSpec::ProxyConfig(config) => json!(config),
-        ConfigSpec::Telemetry(telemetry) => json!(telemetry),
+        ConfigSpec::ServiceEntry(entry) => write::message(entry),
+        ConfigSpec::WorkloadEntry(entry) => write::message(entry),
+        ConfigSpec::WorkloadGroup(group) => write::message(group),
+        ConfigSpec::VirtualService(service) => write::message(service),
+        ConfigSpec::DestinationRule(rule) => write::message(rule),
+        ConfigSpec::Gateway(gateway) => write::message(gateway),
+        ConfigSpec::Sidecar(sidecar) => write::message(sidecar),
+        ConfigSpec::EnvoyFilter(filter) => write::message(filter),
+        ConfigSpec::ProxyConfig(config) => write::message(config),
+        ConfigSpec::Telemetry(telemetry) => write::message(telemetry),
     };
     let meta = &object.meta;
-    let metadata = json!({
-        "name": meta.name, "namespace": meta.namespace, "labels": meta.labels, "annotations": meta.annotations,
-        "creationTimestamp": created(meta.created),
-    });
+    let mut metadata = Map::from_iter([
+        ("name".to_owned(), json!(meta.name)),
+        ("namespace".to_owned(), json!(meta.namespace)),
+    ]);
+    let texts = [("labels", &meta.labels), ("annotations", &meta.annotations)];
+    metadata.extend(
+        texts.iter().filter(|(_, map)| !map.is_empty()).map(|(name, map)| ((*name).into(), json!(map))),
+    );
+    metadata.extend(created(meta.created).map(|time| ("creationTimestamp".to_owned(), json!(time))));
     let api_version =
         Schema::of(object.spec.kind()).map(|schema| format!("{}/{}", schema.group, schema.version));
     json!({
         "apiVersion": api_version,
         "kind": object.spec.kind().as_str(),
-        "metadata": without_defaults(metadata),
-        "spec": without_defaults(spec),
+        "metadata": metadata,
+        // Texts all: nothing that JSON could not hold.
+        "spec": spec.unwrap_or_default(),
     })
-}
-
-/// Drops what was not written: protobuf's JSON leaves out defaults.
-fn without_defaults(value: Value) -> Value {
-    match value {
-        Value::Object(fields) => {
-            let fields = fields.into_iter().map(|(key, value)| (key, without_defaults(value)));
-            Value::Object(fields.filter(|(_, value)| !is_default(value)).collect::<Map<_, _>>())
-        }
-        Value::Array(items) => Value::Array(items.into_iter().map(without_defaults).collect()),
-        other => other,
-    }
-}
-
-fn is_default(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Bool(value) => !value,
-        Value::Number(number) => number.as_f64() == Some(0.0),
-        Value::String(text) => text.is_empty(),
-        Value::Array(items) => items.is_empty(),
-        Value::Object(fields) => fields.is_empty(),
-    }
 }
 
 /// `/debug/mesh`: the mesh configuration.

@@ -9,8 +9,9 @@ use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::{Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
-use pilot_core::model::{ConfigKey, ExportTo, Kind, Resolution};
+use pilot_core::model::{Change, ConfigKey, ExportTo, Kind, Resolution, SourceEvent, SourceId};
 use pilot_core::push::{PushContext, PushRequest, Reason};
+use pilot_core::world::World;
 use pilot_proto::ResourceType;
 use serde_json::{Value, json};
 use tower::Service as _;
@@ -20,6 +21,7 @@ use super::testing::{join, mesh, service, tell};
 use super::*;
 use crate::ads::history;
 use crate::config::debug::DebugConfig;
+use crate::source::kubernetes::{Decoded, Item, Object, decode};
 
 const HERE: &str = "127.0.0.1:1000";
 const ELSEWHERE: &str = "10.0.0.1:1000";
@@ -269,4 +271,46 @@ async fn pushes_name_the_object_and_what_came_of_it() {
     });
     assert_eq!(push["responses"][0], first);
     assert!(push["responses"][1].get("answer").is_none(), "{pushes}");
+}
+
+#[tokio::test]
+async fn objects_are_shown_as_they_were_written_in_the_group_and_version_of_their_kind() {
+    let written = [
+        json!({"apiVersion": "telemetry.istio.io/v1alpha1", "kind": "Telemetry", "metadata": {"name": "a", "namespace": "b"},
+            "spec": {"accessLogging": [{"disabled": false}]}}),
+        json!({"apiVersion": "networking.istio.io/v1alpha3", "kind": "EnvoyFilter", "metadata": {"name": "a", "namespace": "b"},
+            "spec": {"configPatches": [{"applyTo": "CLUSTER", "patch": {"operation": "MERGE", "value": {"a_b": [0, null, ""]}}}]}}),
+        json!({"apiVersion": "networking.istio.io/v1beta1", "kind": "Gateway", "metadata": {"name": "a", "namespace": "b", "labels": {"x": ""}},
+            "spec": {"servers": [{"port": {"number": 80, "name": "http", "protocol": "HTTP"}, "hosts": ["*"]}]}}),
+    ];
+    let source = SourceId("File".into());
+    let mut world = World::new("cluster.local", [source.clone()]);
+    for manifest in written.clone() {
+        let Some(Item { decoded: Decoded::Object(object), .. }) = decode(manifest).pop() else {
+            panic!("{written:?}")
+        };
+        let Object::Config(object) = *object else { panic!("{object:?}") };
+        world.apply(&source, SourceEvent::Change(Change::Config(Arc::new(object))));
+    }
+    let shared = Shared::with(PushContext::default().next(&world), DebugConfig::default());
+    let shown = get(&shared, "configz").await;
+    let mut expected = written;
+    for (manifest, version) in expected.iter_mut().zip([
+        "telemetry.istio.io/v1",
+        "networking.istio.io/v1alpha3",
+        "networking.istio.io/v1",
+    ]) {
+        manifest["apiVersion"] = json!(version);
+    }
+    for manifest in &expected {
+        assert!(shown.as_array().unwrap().contains(manifest), "{manifest:#}\nis not among {shown:#}");
+    }
+    let kinds = get(&shared, "resourcesz").await;
+    assert_eq!(kinds.as_array().unwrap().len(), 10);
+    assert!(
+        kinds
+            .as_array()
+            .unwrap()
+            .contains(&json!({"group": "telemetry.istio.io", "version": "v1", "kind": "Telemetry"}))
+    );
 }

@@ -1,6 +1,8 @@
 //! `MeshConfig` and `ProxyConfig` with Istio's field names, defaults and merge rules.
 //! <https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/>
 
+mod policy;
+pub mod provider;
 pub mod proxy;
 
 use std::time::Duration;
@@ -9,8 +11,17 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::duration;
+use crate::networking::{HttpRetry, LocalityLb, TcpKeepalive, ZoneAwareLb};
+use crate::read::{self, Read, Wrong};
 
-/// What holds for the whole mesh. Fields we do not act on are kept in `rest`: a mesh file written for
+pub use policy::{
+    AccessLogEncoding, DefaultTrafficPolicy, H2UpgradePolicy, InboundTrafficMode, InboundTrafficPolicy,
+    MeshTls, MeshTlsProtocol, Normalization, OutboundTrafficMode, OutboundTrafficPolicy, PathNormalization,
+    ServiceSettings, Settings,
+};
+pub use provider::{DefaultProviders, ExtensionProvider};
+
+/// What holds for the whole mesh. Fields that are not here are kept in `unread`: a mesh file written for
 /// Istio is accepted whole.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -27,80 +38,129 @@ pub struct MeshConfig {
     /// How long a listener waits to find out the protocol of a port without one.
     #[serde(with = "duration::text")]
     pub protocol_detection_timeout: Duration,
+    /// Keepalive of upstream connections; absent: none.
+    pub tcp_keepalive: Option<TcpKeepalive>,
     /// How often DNS clusters are resolved.
     #[serde(with = "duration::text")]
     pub dns_refresh_rate: Duration,
     /// What happens to traffic to hosts nobody declared.
     pub outbound_traffic_policy: OutboundTrafficPolicy,
+    /// Where traffic to the workload goes.
+    pub inbound_traffic_policy: InboundTrafficPolicy,
+    /// Whether HTTP/1.1 becomes HTTP/2 on its way out.
+    pub h2_upgrade_policy: H2UpgradePolicy,
+    /// Retries of routes that say nothing of them; absent: Istio's own.
+    pub default_http_retry_policy: Option<HttpRetry>,
+    /// Near endpoints first, for clusters whose rules say nothing of it.
+    pub locality_lb_setting: Option<LocalityLb>,
+    /// Near endpoints first, as far as they suffice; prevails over `localityLbSetting`.
+    pub zone_aware_lb_setting: Option<ZoneAwareLb>,
+    /// What clusters have whose rules say nothing of it.
+    pub default_traffic_policy: Option<DefaultTrafficPolicy>,
+    /// How paths of requests are put in order.
+    pub path_normalization: PathNormalization,
     /// Access log of every proxy; empty: none.
     pub access_log_file: String,
+    /// Its format, in the words of its encoding; empty: Istio's.
+    pub access_log_format: String,
+    /// How a line of it is written.
+    pub access_log_encoding: AccessLogEncoding,
+    /// What `Telemetry` may name. Istio's own are there unless one of the same name is.
+    pub extension_providers: Vec<ExtensionProvider>,
+    /// What is used where no `Telemetry` says anything.
+    pub default_providers: DefaultProviders,
+    /// Name of statistics of inbound clusters, with `%SERVICE%` and the like; empty: the cluster's.
+    pub inbound_cluster_stat_name: String,
+    /// Name of statistics of outbound clusters, with `%SERVICE%` and the like; empty: the cluster's.
+    pub outbound_cluster_stat_name: String,
     /// Trust domain of the mesh.
     pub trust_domain: String,
+    /// Others that are trusted as much.
+    pub trust_domain_aliases: Vec<String>,
     /// Namespace whose configuration holds for every namespace.
     pub root_namespace: String,
     /// Mutual TLS wherever both sides can.
     pub enable_auto_mtls: bool,
+    /// TLS between the mesh's own.
+    #[serde(rename = "meshMTLS")]
+    pub mesh_mtls: Option<MeshTls>,
+    /// TLS with anybody else.
+    pub tls_defaults: Option<MeshTls>,
+    /// Whether certificates of servers outside are verified where a rule names no roots; absent: they are.
+    pub verify_certificate_at_client: Option<bool>,
     /// `exportTo` of services that have none.
     pub default_service_export_to: Vec<String>,
     /// `exportTo` of `VirtualService`s that have none.
     pub default_virtual_service_export_to: Vec<String>,
     /// `exportTo` of `DestinationRule`s that have none.
     pub default_destination_rule_export_to: Vec<String>,
+    /// Settings of some services.
+    pub service_settings: Vec<ServiceSettings>,
+    /// Selectors of the namespaces that are read, as written.
+    pub discovery_selectors: Vec<Value>,
     /// `ProxyConfig` of every proxy, as written; see [`proxy`].
     pub default_config: Value,
     /// Everything else.
-    #[serde(flatten)]
-    pub rest: Map<String, Value>,
-}
-
-/// What happens to traffic to hosts nobody declared.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(default)]
-pub struct OutboundTrafficPolicy {
-    /// The policy.
-    pub mode: OutboundTrafficMode,
-}
-
-/// Pass it on or refuse it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum OutboundTrafficMode {
-    /// It goes to `BlackHoleCluster`.
-    RegistryOnly,
-    /// It goes to `PassthroughCluster`.
-    #[default]
-    AllowAny,
+    #[serde(flatten, skip_deserializing)]
+    pub unread: Map<String, Value>,
 }
 
 impl Default for MeshConfig {
     /// Istio's defaults.
     fn default() -> Self {
+        let everybody = || vec!["*".to_owned()];
         Self {
             proxy_listen_port: 15001,
             proxy_inbound_listen_port: 15006,
             proxy_http_port: 0,
             connect_timeout: Duration::from_secs(10),
             protocol_detection_timeout: Duration::ZERO,
+            tcp_keepalive: None,
             dns_refresh_rate: Duration::from_mins(1),
             outbound_traffic_policy: OutboundTrafficPolicy::default(),
+            inbound_traffic_policy: InboundTrafficPolicy::default(),
+            h2_upgrade_policy: H2UpgradePolicy::default(),
+            default_http_retry_policy: None,
+            locality_lb_setting: Some(LocalityLb { enabled: Some(true), ..LocalityLb::default() }),
+            zone_aware_lb_setting: None,
+            default_traffic_policy: None,
+            path_normalization: PathNormalization::default(),
             access_log_file: String::new(),
+            access_log_format: String::new(),
+            access_log_encoding: AccessLogEncoding::default(),
+            extension_providers: ExtensionProvider::defaults(),
+            default_providers: DefaultProviders::default(),
+            inbound_cluster_stat_name: String::new(),
+            outbound_cluster_stat_name: String::new(),
             trust_domain: "cluster.local".into(),
+            trust_domain_aliases: Vec::new(),
             root_namespace: "istio-system".into(),
             enable_auto_mtls: true,
-            default_service_export_to: vec!["*".into()],
-            default_virtual_service_export_to: vec!["*".into()],
-            default_destination_rule_export_to: vec!["*".into()],
+            mesh_mtls: None,
+            tls_defaults: None,
+            verify_certificate_at_client: None,
+            default_service_export_to: everybody(),
+            default_virtual_service_export_to: everybody(),
+            default_destination_rule_export_to: everybody(),
+            service_settings: Vec::new(),
+            discovery_selectors: Vec::new(),
             default_config: Value::Object(Map::new()),
-            rest: Map::new(),
+            unread: Map::new(),
         }
     }
 }
 
 impl MeshConfig {
     /// Reads a mesh file that was parsed as YAML. The error names the field.
-    pub fn from_value(value: Value) -> Result<Self, serde_json::Error> {
+    pub fn from_value(value: Value) -> Result<Self, Wrong> {
         // An empty file is a mesh of defaults, as in Istio.
-        if value.is_null() { Ok(Self::default()) } else { serde_json::from_value(value) }
+        let Read { value: mut mesh, unknown } = read::message::<Self>("", &value)?;
+        if let Value::Object(mut fields) = value {
+            // Paths of what is unknown further inside name nothing here.
+            mesh.unread = unknown.iter().filter_map(|name| fields.remove_entry(name)).collect();
+        }
+        mesh.extension_providers = ExtensionProvider::with_defaults(mesh.extension_providers);
+        Ok(mesh)
     }
 }
 
@@ -119,12 +179,12 @@ mod tests {
     #[test]
     fn fields_are_read_and_unknown_ones_kept() {
         let mesh = MeshConfig::from_value(json!({
-            "connectTimeout": "1s", "outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"}, "extensionProviders": [],
+            "connectTimeout": "1s", "outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"}, "ingressClass": "istio",
         }))
         .unwrap();
         assert_eq!(mesh.connect_timeout, Duration::from_secs(1));
         assert_eq!(mesh.outbound_traffic_policy.mode, OutboundTrafficMode::RegistryOnly);
-        assert!(mesh.rest.contains_key("extensionProviders"));
+        assert!(mesh.unread.contains_key("ingressClass"));
     }
 
     #[test]
@@ -136,5 +196,51 @@ mod tests {
         ] {
             assert!(MeshConfig::from_value(value.clone()).is_err(), "{value}");
         }
+    }
+
+    #[test]
+    fn proto_names_are_names_too() {
+        let mesh = MeshConfig::from_value(json!({
+            "connect_timeout": "1s", "mesh_mTLS": {"min_protocol_version": "TLSV1_3"}, "ingress_class": "istio",
+            "default_config": {"discovery_address": "x"}, "defaultHttpRetryPolicy": {"attempts": 0},
+        }))
+        .unwrap();
+        assert_eq!(mesh.connect_timeout, Duration::from_secs(1));
+        assert_eq!(mesh.mesh_mtls.unwrap().min_protocol_version, MeshTlsProtocol::V1_3);
+        assert_eq!(mesh.default_http_retry_policy, Some(HttpRetry::default()));
+        assert_eq!(mesh.default_config, json!({"discovery_address": "x"}));
+        assert_eq!(mesh.unread, Map::from_iter([("ingress_class".to_owned(), json!("istio"))]));
+    }
+
+    #[test]
+    fn providers_are_istios_and_the_users() {
+        let path = |mesh: &MeshConfig, name: &str| {
+            let mut providers = mesh.extension_providers.iter();
+            let found = providers.find(|provider| provider.name == name);
+            found.and_then(|provider| provider.envoy_file_access_log.as_ref()).map(|log| log.path.clone())
+        };
+        assert_eq!(path(&MeshConfig::default(), "envoy").as_deref(), Some("/dev/stdout"));
+        let mesh = MeshConfig::from_value(json!({"extensionProviders": [
+            {"name": "envoy", "envoyFileAccessLog": {"path": "/dev/stderr"}},
+            {"name": "mine", "envoyFileAccessLog": {"path": "/log", "logFormat": {"labels": {"a_b": "%PROTOCOL%"}}}},
+            {"name": "zipkin", "zipkin": {"service": "z", "port": 9411}},
+        ]}))
+        .unwrap();
+        let names: Vec<&str> = mesh.extension_providers.iter().map(|provider| &*provider.name).collect();
+        assert_eq!(names, ["prometheus", "stackdriver", "envoy", "mine", "zipkin"]);
+        assert_eq!(
+            (path(&mesh, "envoy"), path(&mesh, "mine")),
+            (Some("/dev/stderr".into()), Some("/log".into()))
+        );
+        assert_eq!(mesh.extension_providers[4].zipkin, Some(json!({"service": "z", "port": 9411})));
+    }
+
+    #[test]
+    fn what_is_printed_is_read_back() {
+        let written = json!({"connectTimeout": "3s", "serviceSettings": [{"settings": {"clusterLocal": true}, "hosts": ["*"]}],
+            "pathNormalization": {"normalization": "MERGE_SLASHES"}, "tcpKeepalive": {"probes": 3}, "caCertificates": [{"pem": "x"}]});
+        let mesh = MeshConfig::from_value(written).unwrap();
+        assert_eq!(mesh.unread.len(), 1);
+        assert_eq!(MeshConfig::from_value(serde_json::to_value(&mesh).unwrap()).unwrap(), mesh);
     }
 }

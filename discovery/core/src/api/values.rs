@@ -46,28 +46,7 @@ pub enum StringMatch {
 /// Text by text.
 pub type Map = BTreeMap<String, String>;
 
-/// An optional duration in protobuf's JSON: `"1.5s"`.
-pub(super) mod duration {
-    use std::time::Duration;
-
-    use serde::de::{Deserialize, Deserializer, Error};
-    use serde::ser::{Serialize as _, Serializer};
-
-    #[expect(clippy::ref_option, reason = "the signature is serde's")]
-    pub(in crate::api) fn serialize<S: Serializer>(
-        duration: &Option<Duration>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        duration.map(pilot_proto::duration::print).serialize(serializer)
-    }
-
-    pub(in crate::api) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<Duration>, D::Error> {
-        let text = Option::<String>::deserialize(deserializer)?;
-        text.map(|text| pilot_proto::duration::parse(&text).map_err(D::Error::custom)).transpose()
-    }
-}
+pub(super) use pilot_proto::duration::maybe as duration;
 
 // === impl Double ===
 

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::values::{Map, Percent, PortSelector, StringMatch, duration};
 
+pub use pilot_proto::networking::HttpRetry;
+
 /// `VirtualService.spec`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -292,26 +294,6 @@ pub struct RegexRewrite {
     pub r#match: String,
     /// May refer to groups: `\1`.
     pub rewrite: String,
-}
-
-/// What is tried again.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct HttpRetry {
-    /// How often; 0: never.
-    pub attempts: i32,
-    /// How long one try may take; absent: as long as the whole.
-    #[serde(with = "duration")]
-    pub per_try_timeout: Option<Duration>,
-    /// Envoy's conditions, and status codes, with commas.
-    pub retry_on: String,
-    /// Other localities are tried too.
-    pub retry_remote_localities: Option<bool>,
-    /// Hosts that were tried are not tried again; absent: they are not.
-    pub retry_ignore_previous_hosts: Option<bool>,
-    /// How long the first pause is; absent: 25 ms.
-    #[serde(with = "duration")]
-    pub backoff: Option<Duration>,
 }
 
 /// Cross-origin requests.

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use pilot_proto::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::ForwardClientCertDetails;
 use pilot_proto::mesh::{MeshConfig, OutboundTrafficMode};
 use pilot_proto::node::InterceptionMode;
-use serde::Deserialize;
 use serde_json::Value;
 
 use crate::api::virtual_service::HttpRetry;
@@ -87,8 +86,7 @@ pub(super) fn http_proxy_port(mesh: &MeshConfig, proxy: &Proxy) -> Option<u16> {
 
 /// What the mesh tries again where no rule says it (`defaultHttpRetryPolicy`); `None`: what Istio's default says.
 pub(super) fn retries(mesh: &MeshConfig) -> Option<Arc<HttpRetry>> {
-    let said = mesh.rest.get("defaultHttpRetryPolicy")?;
-    HttpRetry::deserialize(said).ok().map(Arc::new)
+    mesh.default_http_retry_policy.clone().map(Arc::new)
 }
 
 /// Ports that Envoy's own listeners, its admin interface and the agent beside it take.

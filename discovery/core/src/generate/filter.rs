@@ -104,8 +104,7 @@ const TEXT: &str = concat!(
 impl FilterSettings {
     /// What the mesh and a proxy ask for.
     pub fn of(mesh: &MeshConfig, proxy: &Proxy) -> Self {
-        let format = mesh.rest.get("accessLogFormat").and_then(serde_json::Value::as_str);
-        let format = format.filter(|format| !format.is_empty()).unwrap_or(TEXT);
+        let format = if mesh.access_log_format.is_empty() { TEXT } else { &mesh.access_log_format };
         let log = LogFile { path: mesh.access_log_file.clone(), format: format.to_owned() };
         let metadata = &proxy.metadata;
         Self {

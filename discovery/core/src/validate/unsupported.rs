@@ -2,6 +2,7 @@
 //!
 //! One table, of what is to be taken out of it as it comes to have an effect. What has none in Istio either is in it too.
 
+use pilot_proto::write;
 use serde_json::Value;
 
 use super::findings::{At, Findings};
@@ -32,16 +33,16 @@ pub(super) fn check(out: &mut Findings, at: At<'_>, spec: &ConfigSpec) {
         return;
     }
     let written = match spec {
-        ConfigSpec::ServiceEntry(spec) => serde_json::to_value(spec),
-        ConfigSpec::WorkloadEntry(spec) => serde_json::to_value(spec),
-        ConfigSpec::WorkloadGroup(spec) => serde_json::to_value(spec),
-        ConfigSpec::VirtualService(spec) => serde_json::to_value(spec),
-        ConfigSpec::DestinationRule(spec) => serde_json::to_value(spec),
-        ConfigSpec::Gateway(spec) => serde_json::to_value(spec),
-        ConfigSpec::Sidecar(spec) => serde_json::to_value(spec),
-        ConfigSpec::EnvoyFilter(spec) => serde_json::to_value(spec),
-        ConfigSpec::ProxyConfig(spec) => serde_json::to_value(spec),
-        ConfigSpec::Telemetry(spec) => serde_json::to_value(spec),
+        ConfigSpec::ServiceEntry(spec) => write::message(spec),
+        ConfigSpec::WorkloadEntry(spec) => write::message(spec),
+        ConfigSpec::WorkloadGroup(spec) => write::message(spec),
+        ConfigSpec::VirtualService(spec) => write::message(spec),
+        ConfigSpec::DestinationRule(spec) => write::message(spec),
+        ConfigSpec::Gateway(spec) => write::message(spec),
+        ConfigSpec::Sidecar(spec) => write::message(spec),
+        ConfigSpec::EnvoyFilter(spec) => write::message(spec),
+        ConfigSpec::ProxyConfig(spec) => write::message(spec),
+        ConfigSpec::Telemetry(spec) => write::message(spec),
     };
     // Texts, numbers and maps by text: nothing that JSON could not hold.
     let Ok(written) = written else { return };
@@ -52,10 +53,7 @@ pub(super) fn check(out: &mut Findings, at: At<'_>, spec: &ConfigSpec) {
 
 fn find(out: &mut Findings, at: At<'_>, value: &Value, pattern: &str) {
     if pattern.is_empty() {
-        if is_set(value) {
-            out.warning(at, "is not supported yet and has no effect");
-        }
-        return;
+        return out.warning(at, "is not supported yet and has no effect");
     }
     let pattern = pattern.strip_prefix('.').unwrap_or(pattern);
     if let Some(rest) = pattern.strip_prefix("[]") {
@@ -72,18 +70,6 @@ fn find(out: &mut Findings, at: At<'_>, value: &Value, pattern: &str) {
         if let Some(field) = value.get(name) {
             find(out, at.of(name), field, rest);
         }
-    }
-}
-
-/// What is absent is written as its default, but for messages, which are null then.
-fn is_set(value: &Value) -> bool {
-    match value {
-        Value::Null => false,
-        Value::Bool(value) => *value,
-        Value::Number(number) => number.as_f64() != Some(0.0),
-        Value::String(text) => !text.is_empty(),
-        Value::Array(elements) => !elements.is_empty(),
-        Value::Object(fields) => !fields.is_empty(),
     }
 }
 

@@ -11,6 +11,7 @@
 //! was written, as a warning. An object ends when its file is
 //! deleted or, whole and readable, no longer has it.
 
+pub(crate) mod check;
 pub(crate) mod documents;
 mod notices;
 mod observer;

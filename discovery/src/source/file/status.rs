@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use pilot_core::validate::Severity;
+use pilot_core::validate::{Finding, Severity};
 
-use crate::source::kubernetes::ObjectKind;
 use crate::source::kubernetes::schema::SCHEMAS;
+use crate::source::kubernetes::{ObjectKey, ObjectKind};
 
 /// One thing that is wrong with what is written.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,6 +31,17 @@ pub(crate) struct Problem {
     pub(crate) field: String,
     /// What is wrong with it.
     pub(crate) message: String,
+}
+
+/// Where in its file something is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    /// The line it begins on, from 1.
+    pub(super) line: usize,
+    /// Which document, from 1.
+    pub(super) document: usize,
+    /// Which item of a `List`, from 0.
+    pub(super) item: Option<usize>,
 }
 
 /// What has become of an object.
@@ -109,11 +120,23 @@ impl Fate {
     }
 }
 
+// === impl Place ===
+
+impl Place {
+    /// What was found there.
+    pub(super) fn problem(self, file: &Path, object: Option<ObjectKey>, finding: Finding) -> Problem {
+        let Self { line, document, item } = self;
+        let object = object.as_ref().map(ToString::to_string);
+        let Finding { severity, field, message } = finding;
+        Problem { severity, file: file.to_owned(), line, document, item, object, field, message }
+    }
+}
+
 // === impl Problem ===
 
 impl Problem {
     /// Something that is wrong with a whole file or directory.
-    pub(super) fn of_file(file: &Path, message: String) -> Self {
+    pub(crate) fn of_file(file: &Path, message: String) -> Self {
         Self {
             severity: Severity::Error,
             file: file.to_owned(),

@@ -17,7 +17,7 @@ use pilot_core::validate::Finding;
 
 use super::documents::{self, Document};
 use super::observer::Sighting;
-use super::status::{Fate, Problem};
+use super::status::{Fate, Place, Problem};
 use crate::source::kubernetes::{Decoded, Item, Object, ObjectEvent, ObjectKey, decode};
 
 /// Everything that files declare.
@@ -61,14 +61,6 @@ enum Presence {
 struct Claim {
     object: Arc<Object>,
     place: Place,
-}
-
-/// Where in its file something is.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    line: usize,
-    document: usize,
-    item: Option<usize>,
 }
 
 /// Who claims an object, and from whose claim it is served.
@@ -268,17 +260,6 @@ impl Store {
         };
         held.served = Some((holder.clone(), claim.object.clone()));
         Some((fate?, ObjectEvent::Upsert(Box::new((*claim.object).clone()))))
-    }
-}
-
-// === impl Place ===
-
-impl Place {
-    fn problem(self, file: &Path, object: Option<ObjectKey>, finding: Finding) -> Problem {
-        let Self { line, document, item } = self;
-        let object = object.as_ref().map(ToString::to_string);
-        let Finding { severity, field, message } = finding;
-        Problem { severity, file: file.to_owned(), line, document, item, object, field, message }
     }
 }
 

@@ -174,3 +174,32 @@ fn items_of_a_list_are_objects_of_their_own() {
             .starts_with("f:1: document 1: items[0]: Service default/a: spec.ports[0].port:")
     );
 }
+
+#[test]
+fn what_has_no_effect_is_a_warning_and_stops_nobody() {
+    let gateway = |spec: &str| {
+        format!(
+            "{{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {{name: g}}, spec: {spec}}}\n"
+        )
+    };
+    let server = "{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*'], defaultEndpoint: x}";
+    let mut store = Store::default();
+    assert_eq!(
+        store.write("f", &gateway(&format!("{{servers: [{server}], server: 1}}"))),
+        "add Gateway default/g"
+    );
+    assert_eq!(
+        store.complaints(),
+        [
+            "f:1: warning: document 1: Gateway default/g: spec.servers[0].defaultEndpoint: is not supported yet and has no effect",
+            "f:1: warning: document 1: Gateway default/g: spec.server: is no field of this kind and has no effect",
+        ]
+    );
+    // A mistake leaves what was there.
+    assert_eq!(store.write("f", &gateway("{servers: []}")), "");
+    assert_eq!(
+        store.complaints(),
+        ["f:1: document 1: Gateway default/g: spec.servers: needs at least one server"]
+    );
+    assert_eq!(store.write("f", "# gone\n"), "delete g");
+}

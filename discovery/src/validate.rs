@@ -1,0 +1,59 @@
+//! `pilot-discovery validate`: whether manifests can be used, before anybody applies them.
+
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use pilot_core::validate::Severity;
+use serde_json::{Value, json};
+
+use crate::config::args::ValidateArgs;
+use crate::source::file::{Problem, check};
+
+/// Stands for standard input.
+const STDIN: &str = "-";
+
+/// Prints what is to be said about the files; fails if there is an error among it.
+pub(crate) fn run(args: &ValidateArgs) -> ExitCode {
+    let problems: Vec<Problem> = args.filename.iter().flat_map(|path| look(path)).collect();
+    let has_error = problems.iter().any(|problem| problem.severity == Severity::Error);
+    let printed = if args.output.as_deref() == Some("json") {
+        json_lines(&problems)
+    } else {
+        problems.iter().map(|problem| format!("{problem}\n")).collect()
+    };
+    // Whoever reads may have left (`| head`); the exit code tells him all the same.
+    let written = io::stdout().write_all(printed.as_bytes());
+    if has_error || written.is_err() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn look(path: &PathBuf) -> Vec<Problem> {
+    if path != Path::new(STDIN) {
+        return check::path(path);
+    }
+    let mut text = String::new();
+    match io::stdin().read_to_string(&mut text) {
+        Ok(_) => check::text(path, &text),
+        Err(error) => vec![Problem::of_file(path, error.to_string())],
+    }
+}
+
+/// One list, for programs.
+fn json_lines(problems: &[Problem]) -> String {
+    let listed: Vec<Value> = problems
+        .iter()
+        .map(|problem| {
+            json!({
+                "severity": match problem.severity { Severity::Error => "error", Severity::Warning => "warning" },
+                "file": problem.file,
+                "line": problem.line,
+                "document": problem.document,
+                "item": problem.item,
+                "object": problem.object,
+                "field": problem.field,
+                "message": problem.message,
+            })
+        })
+        .collect();
+    format!("{:#}\n", Value::Array(listed))
+}
