@@ -17,7 +17,7 @@ use std::sync::Arc;
 use fixture::*;
 use pilot_core::model::Resolution;
 use pilot_core::push::PushContext;
-use pilot_core::simulate::resolve;
+use pilot_core::simulate::{Stage, resolve};
 use pilot_proto::ResourceType::Listener;
 use pilot_proto::mesh::{MeshConfig, OutboundTrafficMode, OutboundTrafficPolicy};
 use pilot_proto::node::InterceptionMode;
@@ -408,6 +408,10 @@ fn manifests_make_a_mesh_and_names_lead_into_it() {
     assert_eq!(trace.shares()[0].upstream.to_string(), "10.244.0.1:8080");
     assert_eq!(trace.origins(), ["Service/default/reviews"]);
     assert!(trace.reaches());
+    // Nobody declared what is passed on, though somebody opened the port.
+    let trace = mesh.sidecar("default", "").ask("http://nobody:9080/");
+    let host = trace.steps.iter().find(|step| step.stage == Stage::VirtualHost).unwrap();
+    assert_eq!((host.name.as_str(), host.origins.len()), ("allow_any", 0));
 }
 
 #[test]

@@ -113,12 +113,7 @@ impl Told {
 
     fn host_step(&self, routes: &RouteConfiguration, host: &VirtualHost, asked: &Asked) -> Step {
         let mut origins = origin::of(host.metadata.as_ref());
-        // A host is named after what it was made from, `reviews.default.svc.cluster.local:9080`.
-        for kind_name in [host.name.as_str(), routes.name.as_str()] {
-            if origins.is_empty() {
-                origins = self.origins_of(ResourceType::Route, kind_name);
-            }
-        }
+        origins.extend(self.origins_of(ResourceType::Route, &host.name));
         let what = format!("answers for {} in routes {}", asked.request.authority, routes.name);
         Step { stage: Stage::VirtualHost, name: host.name.clone(), what, origins }
     }

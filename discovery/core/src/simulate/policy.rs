@@ -10,14 +10,15 @@ use super::matching::{MILLION, default_millionths};
 pub(super) fn policy(host: &VirtualHost, route: &Route) -> Vec<String> {
     let Some(route::Action::Route(action)) = &route.action else { return Vec::new() };
     let mut said = Vec::new();
-    match action.timeout.as_ref().map(seconds) {
-        Some(zero) if zero == "0s" => said.push("no timeout".to_owned()),
-        Some(timeout) => said.push(format!("timeout {timeout}")),
-        None => {}
+    if let Some(timeout) = &action.timeout {
+        said.push(if is_zero(timeout) {
+            "no timeout".to_owned()
+        } else {
+            format!("timeout {}", seconds(timeout))
+        });
     }
-    // Streams of gRPC may say themselves how long they take.
-    let stream = action.max_stream_duration.as_ref();
-    if let Some(limit) = stream.and_then(|stream| stream.max_stream_duration.as_ref()) {
+    let stream = action.max_stream_duration.as_ref().and_then(|stream| stream.max_stream_duration.as_ref());
+    if let Some(limit) = stream.filter(|limit| !is_zero(limit)) {
         said.push(format!("stream at most {}", seconds(limit)));
     }
     if let Some(retry) = action.retry_policy.as_ref().or(host.retry_policy.as_ref()) {
@@ -85,6 +86,10 @@ pub(super) fn cluster_names(route: &Route) -> Vec<String> {
         }
         _ => Vec::new(),
     }
+}
+
+const fn is_zero(duration: &Duration) -> bool {
+    duration.seconds == 0 && duration.nanos == 0
 }
 
 /// `1.5s`, the shortest way to write it.

@@ -30,7 +30,8 @@ pub struct Told {
     pub clusters: BTreeMap<String, Cluster>,
     /// EDS
     pub assignments: BTreeMap<String, ClusterLoadAssignment>,
-    /// The objects behind a resource as far as the one who made it knows, `<kind>/<namespace>/<name>`.
+    /// The objects behind a resource (for routes: a virtual host) as far as the one who made it knows,
+    /// `<kind>/<namespace>/<name>`.
     pub origins: BTreeMap<(ResourceType, String), Vec<String>>,
 }
 
@@ -68,9 +69,11 @@ impl Told {
             sets.insert(kind, set);
         }
         let listeners = told.listeners.keys().map(|name| (ResourceType::Listener, name));
-        let routes = told.routes.keys().map(|name| (ResourceType::Route, name));
+        // Virtual hosts, not route configurations: these are of everything on a port.
+        let hosts = told.routes.values().flat_map(|routes| &routes.virtual_hosts);
+        let hosts = hosts.map(|host| (ResourceType::Route, &host.name));
         let clusters = told.clusters.keys().map(|name| (ResourceType::Cluster, name));
-        let named = listeners.chain(routes).chain(clusters);
+        let named = listeners.chain(hosts).chain(clusters);
         told.origins = named.map(|(kind, name)| ((kind, name.clone()), origins(scope, kind, name))).collect();
         Ok((told, sets))
     }

@@ -538,6 +538,8 @@ fn what_a_route_asks_for_besides_is_told() {
         assert_eq!(told.call(&get("/")).policy, expected, "{action}");
     };
     check("timeout: 0s", &["no timeout"]);
+    check("max_stream_duration: {max_stream_duration: 0s}", &[]);
+    check("max_stream_duration: {max_stream_duration: 9s}", &["stream at most 9s"]);
     check("timeout: 2.5s", &["timeout 2.5s"]);
     check(
         "retry_policy: {retry_on: '5xx,reset', num_retries: 3, per_try_timeout: 2s, retriable_status_codes: [503], \

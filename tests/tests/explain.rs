@@ -1,0 +1,171 @@
+//! `pilot-discovery simulate` and `diff`: real files, the real program, what it prints and how it ends.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use anyhow::{Context, Result, ensure};
+use pilot_tests::manifest::{Folder, Port, endpoint_slice, service};
+use pilot_tests::programs::programs;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+const REVIEWS: &str = "outbound|9080||reviews.default.svc.cluster.local";
+
+/// A mesh of `reviews` with two endpoints and two pods that may call it.
+struct Mesh {
+    dir: TempDir,
+    folder: Folder,
+}
+
+impl Mesh {
+    fn new() -> Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let folder = Folder::create(dir.path().join("config"))?;
+        let ports = [Port::new("http", 9080, 9080)];
+        let at = ["10.1.0.2".parse()?, "10.1.0.3".parse()?];
+        let files = [service("reviews", "10.0.0.2", &ports), endpoint_slice("reviews", &ports, &at)];
+        folder.write("reviews.yaml", &files)?;
+        folder.write("pods.yaml", &[pod("web-1", "10.1.0.1"), pod("web-2", "10.1.0.4")])?;
+        Ok(Self { dir, folder })
+    }
+
+    fn simulate(&self, words: &[&str]) -> Result<Output> {
+        run("simulate", &[&["--configDir", text(self.folder.path())?], words].concat(), self.dir.path())
+    }
+
+    fn diff(&self, after: &Self, words: &[&str]) -> Result<Output> {
+        let folders = ["--before", text(self.folder.path())?, "--after", text(after.folder.path())?];
+        run("diff", &[&folders, words].concat(), self.dir.path())
+    }
+}
+
+fn pod(name: &str, ip: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "default", "labels": {"app": "web"}},
+        "spec": {"containers": [{"name": "web", "image": "web"}]},
+        "status": {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}]},
+    })
+}
+
+fn run(command: &str, words: &[&str], dir: &Path) -> Result<Output> {
+    let program = &programs()?.discovery;
+    Command::new(program).arg(command).args(words).current_dir(dir).output().context("run pilot-discovery")
+}
+
+fn text(path: &Path) -> Result<&str> {
+    path.to_str().context("a path that is no text")
+}
+
+fn ended(output: &Output, code: i32) -> Result<String> {
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let complained = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.code() == Some(code), "{}: {said}{complained}", output.status);
+    Ok(said)
+}
+
+#[test]
+fn a_call_is_told_step_by_step() -> Result<()> {
+    let mesh = Mesh::new()?;
+    let call = ["--from", "web-1.default", "--", "GET", "http://reviews:9080/x", "-H", "k: v"];
+    let said = ended(&mesh.simulate(&call)?, 0)?;
+    let mut rest = said.as_str();
+    for step in [
+        "web-1.default calls 10.0.0.2:9080 (reviews.default.svc.cluster.local)",
+        "virtualOutbound hands 10.0.0.2:9080 over",
+        "0.0.0.0_9080 takes it",
+        "by Service/default/reviews",
+        "reviews.default.svc.cluster.local:9080 answers for reviews:9080",
+        "matches by prefix",
+        "10.1.0.2:9080, 10.1.0.3:9080",
+        "reached: 0.0.0.0_9080",
+    ] {
+        rest =
+            rest.split_once(step).with_context(|| format!("{step:?} is not told, or too early: {said}"))?.1;
+    }
+
+    let said =
+        ended(&mesh.simulate(&["--from", "web-1.default", "http://reviews:9080/x", "-o", "json"])?, 0)?;
+    let told: Value = serde_json::from_str(&said)?;
+    ensure!(told["reached"] == true && told["to"] == "10.0.0.2:9080", "{told}");
+    ensure!(told["clusters"][0]["cluster"] == REVIEWS, "{told}");
+    ensure!(told["clusters"][0]["endpoints"][1]["address"] == "10.1.0.3:9080", "{told}");
+    Ok(())
+}
+
+#[test]
+fn what_reaches_nothing_ends_with_1() -> Result<()> {
+    let mesh = Mesh::new()?;
+    mesh.folder.write("reviews.yaml", &[service("reviews", "10.0.0.2", &[Port::new("http", 9080, 9080)])])?;
+    let said = ended(&mesh.simulate(&["--from", "web-1.default", "http://reviews:9080/"])?, 1)?;
+    ensure!(said.contains("has no endpoints") && said.contains("not reached: "), "{said}");
+
+    let config = mesh.dir.path().join("mesh.yaml");
+    fs::write(&config, "outboundTrafficPolicy: {mode: REGISTRY_ONLY}")?;
+    let call = ["--meshConfig", text(&config)?, "--from", "web-1.default", "http://nobody:9080/"];
+    let said = ended(&mesh.simulate(&call)?, 1)?;
+    ensure!(said.ends_with("not reached: 0.0.0.0_9080 [block_all] 502\n"), "{said}");
+    Ok(())
+}
+
+#[test]
+fn a_workload_may_be_made_up() -> Result<()> {
+    let mesh = Mesh::new()?;
+    let stranger = mesh.simulate(&["--from", "nobody.shop", "http://reviews.default:9080/"])?;
+    ended(&stranger, 2)?;
+    let why = String::from_utf8_lossy(&stranger.stderr);
+    ensure!(why.contains("there are web-1.default, web-2.default"), "{why}");
+    let made = ["--from", "nobody.shop", "--labels", "app=x", "http://reviews.default:9080/"];
+    let said = ended(&mesh.simulate(&made)?, 0)?;
+    ensure!(said.contains(REVIEWS), "{said}");
+    let inbound = ["--from", "nobody.shop", "--ip", "10.1.0.2", "--inbound", "http://any:9080/"];
+    let said = ended(&mesh.simulate(&inbound)?, 0)?;
+    ensure!(said.contains("inbound|9080||"), "{said}");
+    Ok(())
+}
+
+#[test]
+fn a_difference_is_told_by_proxy_resource_and_path() -> Result<()> {
+    let (before, after) = (Mesh::new()?, Mesh::new()?);
+    let said = ended(&before.diff(&after, &[])?, 0)?;
+    ensure!(said == "2 proxies: nothing changes\n", "{said}");
+
+    let ports = [Port::new("http", 9080, 9080)];
+    let late = service("late", "10.0.0.9", &[Port::new("tcp", 7000, 7000)]);
+    let fewer = endpoint_slice("reviews", &ports, &["10.1.0.2".parse()?]);
+    after.folder.write("reviews.yaml", &[service("reviews", "10.0.0.2", &ports), fewer, late])?;
+    let said = ended(&before.diff(&after, &[])?, 1)?;
+    for line in [
+        "2 proxies: web-1.default web-2.default\n",
+        "  + cds outbound|7000||late.default.svc.cluster.local\n",
+        "  + lds 10.0.0.9_7000\n",
+        "  ~ eds outbound|9080||reviews.default.svc.cluster.local\n",
+        "      endpoints[0].load_balancing_weight: 2 -> 1\n",
+    ] {
+        ensure!(said.contains(line), "no {line:?} in {said}");
+    }
+    // The other way round, for one of them, for programs.
+    let said = ended(&after.diff(&before, &["--proxy", "web-2.default", "-o", "json"])?, 1)?;
+    let told: Value = serde_json::from_str(&said)?;
+    ensure!(told["groups"][0]["proxies"] == json!(["web-2.default"]) && told["unchanged"] == 0, "{told}");
+    let gone = json!({"type": "lds", "name": "10.0.0.9_7000", "what": "removed", "changes": []});
+    ensure!(told["groups"][0]["resources"].as_array().is_some_and(|all| all.contains(&gone)), "{told}");
+
+    // A proxy that only one of them has is told everything there.
+    after.folder.write("pods.yaml", &[pod("web-1", "10.1.0.1")])?;
+    let said = ended(&before.diff(&after, &["--proxy", "web-2.default"])?, 1)?;
+    ensure!(said.contains(&format!("  - cds {REVIEWS}\n")), "{said}");
+    Ok(())
+}
+
+#[test]
+fn what_cannot_be_compared_ends_with_2() -> Result<()> {
+    let mesh = Mesh::new()?;
+    let missing =
+        run("diff", &["--before", "/nowhere", "--after", text(mesh.folder.path())?], mesh.dir.path())?;
+    ended(&missing, 2)?;
+    ensure!(String::from_utf8_lossy(&missing.stderr).contains("/nowhere"), "{missing:?}");
+    ended(&mesh.diff(&mesh, &["--proxy", "nobody.default"])?, 2)?;
+    ended(&mesh.simulate(&["--from", "web-1.default", "reviews"])?, 2)?;
+    Ok(())
+}
