@@ -20,7 +20,7 @@ use std::time::Duration;
 use std::{env, fs};
 
 use fixture::*;
-use pilot_core::model::{Health, Hostname, Locality, NameSet, Namespace, Proxy, Resolution};
+use pilot_core::model::{Health, Hostname, Locality, NameSet, Namespace, Proxy, Resolution, TlsMode};
 use pilot_core::push::PushContext;
 use pilot_proto::ResourceType;
 use pilot_proto::google::protobuf::Any;
@@ -178,4 +178,115 @@ fn ipv6() {
         kubernetes("db.default").port("tcp", 5432).vip("fd00::2").on("fd00:1::2"),
     ]);
     check("ipv6", &push, &sidecar("fd00:1::1", "default"));
+}
+
+/// Rules of every kind, for services that are found in every way.
+const POLICIES: &str = r"
+{kind: DestinationRule, metadata: {name: reviews}, spec: {
+  host: reviews,
+  trafficPolicy: {
+    connectionPool: {
+      tcp: {maxConnections: 100, connectTimeout: 3s, maxConnectionDuration: 1h, tcpKeepalive: {probes: 3, time: 60s, interval: 5s}},
+      http: {
+        http1MaxPendingRequests: 10, http2MaxRequests: 20, maxRequestsPerConnection: 30, maxRetries: 4, idleTimeout: 5s,
+        h2UpgradePolicy: UPGRADE, maxConcurrentStreams: 6, http2KeepAlive: {interval: 7s, timeout: 8s},
+      },
+    },
+    outlierDetection: {
+      consecutive5xxErrors: 5, consecutiveGatewayErrors: 6, interval: 1s, baseEjectionTime: 2s, maxEjectionPercent: 50,
+      splitExternalLocalOriginErrors: true, consecutiveLocalOriginFailures: 7, minHealthPercent: 30,
+    },
+    loadBalancer: {simple: LEAST_REQUEST, warmup: {duration: 30s}, localityLbSetting: {failover: [{from: r1, to: r2}]}},
+    retryBudget: {percent: 25, minRetryConcurrency: 5, budgetInterval: 10s},
+  },
+  subsets: [
+    {name: v1, labels: {version: v1}},
+    {name: v2, labels: {version: v2}, trafficPolicy: {
+      tls: {mode: ISTIO_MUTUAL}, loadBalancer: {consistentHash: {httpHeaderName: user, ringHash: {minimumRingSize: 2048}}},
+    }},
+    {name: none, labels: {version: v9}, trafficPolicy: {portLevelSettings: [{port: {number: 9080}, loadBalancer: {simple: PASSTHROUGH}}]}},
+  ],
+}}
+---
+{kind: DestinationRule, metadata: {name: shares}, spec: {host: shares, trafficPolicy: {
+  proxyProtocol: {version: V2},
+  loadBalancer: {consistentHash: {useSourceIp: true, maglev: {tableSize: 101}}, localityLbSetting: {
+    distribute: [{from: r1/*, to: {r1/z1: 80, r1/z2: 20}}],
+  }},
+}}}
+---
+{kind: ServiceEntry, metadata: {name: api}, spec: {
+  hosts: [api.example.com], resolution: DNS, ports: [{number: 443, name: https, protocol: HTTPS}, {number: 80, name: http, protocol: HTTP}],
+  endpoints: [{address: a.example.com, locality: r1/z1, labels: {version: v1}}, {address: b.example.com, locality: r2/z1}],
+}}
+---
+{kind: DestinationRule, metadata: {name: api}, spec: {
+  host: api.example.com,
+  trafficPolicy: {outlierDetection: {outlierDetectionHttpErrorCodes: [429, 503]}, portLevelSettings: [
+    {port: {number: 80}, tls: {mode: SIMPLE, sni: api.example.com, subjectAltNames: [api.example.com]}, outlierDetection: {}},
+  ]},
+  subsets: [{name: v1, labels: {version: v1}, trafficPolicy: {tls: {mode: SIMPLE, insecureSkipVerify: true}}}],
+}}
+---
+{kind: ServiceEntry, metadata: {name: round}, spec: {
+  hosts: [round.example.com], resolution: DNS_ROUND_ROBIN, ports: [{number: 80, name: http, protocol: HTTP}],
+}}
+---
+{kind: DestinationRule, metadata: {name: round}, spec: {host: round.example.com, trafficPolicy: {
+  tls: {mode: SIMPLE}, loadBalancer: {simple: ROUND_ROBIN, warmupDurationSecs: 9s},
+}}}
+---
+{kind: ServiceEntry, metadata: {name: wild}, spec: {
+  hosts: ['*.wild.example.com'], resolution: DYNAMIC_DNS,
+  ports: [{number: 80, name: http, protocol: HTTP}, {number: 443, name: tls, protocol: TLS}, {number: 81, name: grpc, protocol: GRPC}],
+}}
+---
+{kind: DestinationRule, metadata: {name: wild}, spec: {host: '*.wild.example.com', trafficPolicy: {portLevelSettings: [
+  {port: {number: 80}, tls: {mode: SIMPLE}}, {port: {number: 81}, tls: {mode: SIMPLE, insecureSkipVerify: true}, outlierDetection: {}},
+]}}}
+---
+{kind: Sidecar, metadata: {name: own}, spec: {
+  inboundConnectionPool: {tcp: {maxConnections: 7}},
+  ingress: [
+    {port: {number: 8080, protocol: HTTP, name: http}, defaultEndpoint: '127.0.0.1:9000'},
+    {port: {number: 8081, protocol: TCP, name: tcp}, defaultEndpoint: 'unix:///run/app.sock', connectionPool: {tcp: {maxConnections: 8}}},
+    {port: {number: 8082, protocol: GRPC, name: grpc}, defaultEndpoint: '0.0.0.0:9002'},
+    {port: {number: 8083, protocol: HTTP, name: web}},
+  ],
+  egress: [{hosts: ['*/*']}],
+}}
+";
+
+#[test]
+fn what_destination_rules_and_sidecars_say() {
+    let labels = |text: &str| Arc::new(BTreeMap::from([("version".to_owned(), text.to_owned())]));
+    let mesh = Mesh::of(
+        [
+            kubernetes("reviews.default")
+                .to("http", 9080, 8080)
+                .vip("10.0.0.1")
+                .endpoint("10.1.0.1", |it| {
+                    (it.locality, it.labels) = (Locality::parse("r1/z1"), labels("v1"))
+                })
+                .endpoint("10.1.0.2", |it| {
+                    (it.locality, it.labels) = (Locality::parse("r2/z1"), labels("v1"))
+                })
+                .endpoint("10.1.0.3", |it| {
+                    (it.locality, it.labels) = (Locality::parse("r3/z1"), labels("v2"));
+                    it.service_account = "spiffe://cluster.local/ns/default/sa/reviews".into();
+                    it.tls_mode = TlsMode::Istio;
+                })
+                .endpoint("10.1.0.4", |it| it.health = Health::Unhealthy),
+            kubernetes("shares.default")
+                .port("tcp", 7000)
+                .vip("10.0.0.2")
+                .endpoint("10.1.1.1", |it| it.locality = Locality::parse("r1/z1"))
+                .endpoint("10.1.1.2", |it| it.locality = Locality::parse("r1/z2"))
+                .endpoint("10.1.1.3", |it| it.locality = Locality::parse("r2/z1")),
+        ],
+        POLICIES,
+    );
+    let mut proxy = sidecar("10.1.0.1", "default");
+    proxy.locality = Locality::parse("r1/z1");
+    check("policies", &mesh.push(), &proxy);
 }

@@ -10,9 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pilot_proto::mesh::MeshConfig;
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use pilot_proto::mesh::{H2UpgradePolicy, MeshConfig};
 
 use crate::api::destination_rule::{
     ClientTls, ClientTlsMode, ConnectionPool, H2Upgrade, LoadBalancer, LocalityLb, OutlierDetection,
@@ -184,29 +182,22 @@ fn layer(said: Option<&TrafficPolicy>, port: u16) -> (Policy, Reach) {
 // === impl MeshPolicy ===
 
 impl MeshPolicy {
-    /// What a mesh says. What cannot be read of it says nothing.
+    /// What a mesh says.
     pub fn of(mesh: &MeshConfig) -> Self {
-        #[derive(Default, Deserialize)]
-        #[serde(rename_all = "camelCase", default)]
-        struct DefaultTrafficPolicy {
-            connection_pool: Option<ConnectionPool>,
-            outlier_detection: Option<OutlierDetection>,
-        }
-        let policy = said::<DefaultTrafficPolicy>(mesh, "defaultTrafficPolicy").unwrap_or_default();
+        let policy = mesh.default_traffic_policy.clone().unwrap_or_default();
         Self {
             connect_timeout: mesh.connect_timeout,
             dns_refresh_rate: mesh.dns_refresh_rate,
-            tcp_keepalive: said(mesh, "tcpKeepalive"),
-            h2_upgrade: said(mesh, "h2UpgradePolicy").unwrap_or_default(),
+            tcp_keepalive: mesh.tcp_keepalive.clone(),
+            h2_upgrade: match mesh.h2_upgrade_policy {
+                H2UpgradePolicy::DoNotUpgrade => H2Upgrade::DoNotUpgrade,
+                H2UpgradePolicy::Upgrade => H2Upgrade::Upgrade,
+            },
             connection_pool: policy.connection_pool,
             outlier_detection: policy.outlier_detection,
             // On unless somebody turns it off; it does nothing before outliers are detected.
-            locality: Some(said(mesh, "localityLbSetting").unwrap_or_default()),
-            zone_aware: said(mesh, "zoneAwareLbSetting"),
+            locality: Some(mesh.locality_lb_setting.clone().unwrap_or_default()),
+            zone_aware: mesh.zone_aware_lb_setting.clone(),
         }
     }
-}
-
-fn said<T: DeserializeOwned>(mesh: &MeshConfig, field: &str) -> Option<T> {
-    serde_json::from_value(mesh.rest.get(field)?.clone()).ok()
 }

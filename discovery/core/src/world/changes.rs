@@ -45,6 +45,17 @@ impl Changes {
         let kind =
             if resolution.is_some_and(endpoints_are_config) { Kind::ServiceEntry } else { Kind::Endpoints };
         self.add(kind, namespace.clone(), host.as_str().into());
+        let identities = |endpoints: &[Endpoint]| -> BTreeSet<Arc<str>> {
+            endpoints
+                .iter()
+                .map(|endpoint| endpoint.service_account.clone())
+                .filter(|id| !id.is_empty())
+                .collect()
+        };
+        // Clusters with mutual TLS name the identities that their servers may have.
+        if identities(before) != identities(after) {
+            self.service(&(host.clone(), namespace.clone()));
+        }
         let place =
             |endpoint: &Endpoint| (endpoint.address.clone(), endpoint.port, endpoint.port_name.clone());
         let serving: BTreeSet<_> =

@@ -423,8 +423,13 @@ fn simple_tls() {
     );
     check("a name is asked for", json!({"sni": "a.com"}), &names, Value::Null);
     check("other names are verified", json!({"subjectAltNames": ["b"]}), &names, json!({"auto_sni": true}));
-    let san = format!("{TLS}/validation_context/match_subject_alt_names");
-    check("other names", json!({"subjectAltNames": ["b"]}), &san, json!([{"exact": "b"}]));
+    let san = format!("{TLS}/validation_context/match_typed_subject_alt_names");
+    check(
+        "other names",
+        json!({"subjectAltNames": ["b"]}),
+        &san,
+        json!([{"san_type": "DNS", "matcher": {"exact": "b"}}]),
+    );
     check("no names", json!({"insecureSkipVerify": true}), &names, json!({"auto_sni": true}));
     let versions =
         json!({"tls_minimum_protocol_version": "TLSv1_2", "tls_maximum_protocol_version": "TLSv1_3"});
@@ -477,7 +482,7 @@ fn certificates_of_the_mesh() {
     let own = format!("{TLS}/tls_certificate_sds_secret_configs/0");
     let roots = format!("{TLS}/combined_validation_context/validation_context_sds_secret_config/name");
     let names =
-        format!("{TLS}/combined_validation_context/default_validation_context/match_subject_alt_names");
+        format!("{TLS}/combined_validation_context/default_validation_context/match_typed_subject_alt_names");
     let alpn = format!("{TLS}/alpn_protocols");
     let server = "sds_config/api_config_source/grpc_services/0/envoy_grpc/cluster_name";
     check(
@@ -488,7 +493,10 @@ fn certificates_of_the_mesh() {
             (&format!("{own}/name"), json!("default")),
             (&format!("{own}/{server}"), json!("sds-grpc")),
             (&roots, json!("ROOTCA")),
-            (&names, json!([{"exact": "spiffe://cluster.local/ns/shop/sa/web"}])),
+            (
+                &names,
+                json!([{"san_type": "URI", "matcher": {"exact": "spiffe://cluster.local/ns/shop/sa/web"}}]),
+            ),
             (&alpn, json!(["istio"])),
             (HTTP, Value::Null),
         ],
@@ -496,7 +504,11 @@ fn certificates_of_the_mesh() {
     let h2 = case().with(|it| it.protocol = Protocol::Grpc);
     check_in(h2, "ALPN", &tls, &[(&alpn, json!(["istio", "h2"]))]);
     let own = json!({"tls": {"mode": "ISTIO_MUTUAL", "sni": "a", "subjectAltNames": ["b"]}});
-    check("own names", own, &[(sni, json!("a")), (&names, json!([{"exact": "b"}]))]);
+    check(
+        "own names",
+        own,
+        &[(sni, json!("a")), (&names, json!([{"san_type": "DNS", "matcher": {"exact": "b"}}]))],
+    );
 }
 
 #[test]
@@ -507,10 +519,10 @@ fn what_a_service_entry_says_of_its_servers_is_verified() {
             it.service.service_accounts = vec!["a.com".into()];
         })
     };
-    let names = format!("{TLS}/validation_context/match_subject_alt_names");
-    let said = [(&*names, json!([{"exact": "a.com"}]))];
+    let names = format!("{TLS}/validation_context/match_typed_subject_alt_names");
+    let said = [(&*names, json!([{"san_type": "DNS", "matcher": {"exact": "a.com"}}]))];
     check_in(declared(), "the entry's", &json!({"tls": {"mode": "SIMPLE"}}), &said);
-    let own = [(&*names, json!([{"exact": "b.com"}]))];
+    let own = [(&*names, json!([{"san_type": "DNS", "matcher": {"exact": "b.com"}}]))];
     let tls = json!({"tls": {"mode": "SIMPLE", "subjectAltNames": ["b.com"]}});
     check_in(declared(), "the rule's", &tls, &own);
 }

@@ -3,6 +3,8 @@
 //! Certificates in files are named to Envoy itself. Istio has its agent serve them, so that Envoy notices when they
 //! change; no such server is beside the proxy here, and Envoy reads the files when it is given the cluster.
 
+use std::net::IpAddr;
+
 use pilot_proto::envoy::config::core::v3::{
     DataSource, ProxyProtocolConfig, TransportSocket, data_source, proxy_protocol_config, transport_socket,
 };
@@ -12,8 +14,8 @@ use pilot_proto::envoy::extensions::transport_sockets::tls::v3::common_tls_conte
     CombinedCertificateValidationContext, ValidationContextType,
 };
 use pilot_proto::envoy::extensions::transport_sockets::tls::v3::{
-    CertificateValidationContext, CommonTlsContext, SdsSecretConfig, TlsCertificate, TlsParameters,
-    UpstreamTlsContext, tls_parameters::TlsProtocol,
+    CertificateValidationContext, CommonTlsContext, SdsSecretConfig, SubjectAltNameMatcher, TlsCertificate,
+    TlsParameters, UpstreamTlsContext, subject_alt_name_matcher::SanType, tls_parameters::TlsProtocol,
 };
 use pilot_proto::envoy::r#type::matcher::v3::{StringMatcher, string_matcher::MatchPattern};
 use prost::{Message, Name};
@@ -175,18 +177,31 @@ fn common() -> CommonTlsContext {
     }
 }
 
-#[expect(
-    deprecated,
-    reason = "its successor wants to know what kind of name each is, which the API does not say"
-)]
 fn named_like(names: &[String]) -> CertificateValidationContext {
-    let exactly = |name: &String| StringMatcher {
-        match_pattern: Some(MatchPattern::Exact(name.clone())),
-        ..StringMatcher::default()
-    };
     CertificateValidationContext {
-        match_subject_alt_names: names.iter().map(exactly).collect(),
+        match_typed_subject_alt_names: names.iter().map(|name| exactly(name)).collect(),
         ..CertificateValidationContext::default()
+    }
+}
+
+/// Envoy wants to know what kind of name it is; the name itself tells.
+fn exactly(name: &str) -> SubjectAltNameMatcher {
+    let kind = if name.contains("://") {
+        SanType::Uri
+    } else if name.parse::<IpAddr>().is_ok() {
+        SanType::IpAddress
+    } else if name.contains('@') {
+        SanType::Email
+    } else {
+        SanType::Dns
+    };
+    SubjectAltNameMatcher {
+        san_type: kind.into(),
+        matcher: Some(StringMatcher {
+            match_pattern: Some(MatchPattern::Exact(name.to_owned())),
+            ..StringMatcher::default()
+        }),
+        ..SubjectAltNameMatcher::default()
     }
 }
 
