@@ -6,9 +6,9 @@ use std::sync::Arc;
 use pilot_proto::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::ForwardClientCertDetails;
 use pilot_proto::mesh::{MeshConfig, OutboundTrafficMode};
 use pilot_proto::node::InterceptionMode;
-use serde::Deserialize;
 use serde_json::Value;
 
+use crate::api::read;
 use crate::api::virtual_service::HttpRetry;
 use crate::generate::Families;
 use crate::generate::cluster::{BLACK_HOLE, PASSTHROUGH};
@@ -88,7 +88,7 @@ pub(super) fn http_proxy_port(mesh: &MeshConfig, proxy: &Proxy) -> Option<u16> {
 /// What the mesh tries again where no rule says it (`defaultHttpRetryPolicy`); `None`: what Istio's default says.
 pub(super) fn retries(mesh: &MeshConfig) -> Option<Arc<HttpRetry>> {
     let said = mesh.rest.get("defaultHttpRetryPolicy")?;
-    HttpRetry::deserialize(said).ok().map(Arc::new)
+    Some(Arc::new(read::message("defaultHttpRetryPolicy", said).ok()?.value))
 }
 
 /// Ports that Envoy's own listeners, its admin interface and the agent beside it take.
