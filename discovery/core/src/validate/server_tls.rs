@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::findings::{At, Findings};
 use crate::api::gateway::{ServerTls, ServerTlsMode, TlsProtocol};
 
-/// Suites of TLS 1.2 and below that Envoy's BoringSSL has.
+/// Suites of TLS 1.2 and below that Envoy's TLS library has.
 const CIPHER_SUITES: [&str; 14] = [
     "ECDHE-ECDSA-AES128-GCM-SHA256",
     "ECDHE-RSA-AES128-GCM-SHA256",
@@ -42,7 +42,7 @@ pub(super) fn check(out: &mut Findings, at: At<'_>, tls: &ServerTls) {
             out.at_most_one(at, &sources(tls));
         }
         ServerTlsMode::Simple | ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual => {
-            own_certificates(out, at, tls)
+            own_certificates(out, at, tls);
         }
     }
 }

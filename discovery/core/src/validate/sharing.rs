@@ -43,7 +43,7 @@ impl Findings {
                 "~" => self.error(at.nth(index), "only services may be for nobody"),
                 name if is_dns_label(name) => {}
                 name => {
-                    self.error(at.nth(index), format!("{name:?} is neither \"*\", \".\" nor a namespace"))
+                    self.error(at.nth(index), format!("{name:?} is neither \"*\", \".\" nor a namespace"));
                 }
             }
         }

@@ -102,8 +102,8 @@ fn cookie(out: &mut Findings, at: At<'_>, cookie: &HashCookie) {
 }
 
 fn is_prime(number: u64) -> bool {
-    let divisors = (2..).take_while(|divisor| divisor * divisor <= number);
-    number > 1 && divisors.into_iter().all(|divisor| number % divisor != 0)
+    let mut divisors = (2..).take_while(|divisor| divisor * divisor <= number);
+    number > 1 && !divisors.any(|divisor| number.is_multiple_of(divisor))
 }
 
 /// Shares, by where the client is.

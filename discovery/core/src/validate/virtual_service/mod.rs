@@ -151,10 +151,11 @@ fn tls_match(out: &mut Findings, at: At<'_>, rule: &TlsMatch, service: &VirtualS
     for (index, host) in rule.sni_hosts.iter().enumerate() {
         let list = at.of("sniHosts");
         let at = list.nth(index);
-        let for_gateways = !service.gateways.iter().any(|name| name == MESH);
+        let may_be_automatic = !service.gateways.iter().any(|name| name == MESH);
+        let is_name = is_wildcard_host(host) || (may_be_automatic && is_automatic(host));
         if is_ip(host) {
             out.warning(at, "an IP address is no SNI, and clients do not send one");
-        } else if !is_wildcard_host(host) && !(for_gateways && is_automatic(host)) {
+        } else if !is_name {
             out.error(at, format!("{host:?} is no host name"));
         } else if !service.hosts.iter().any(|wide| is_within(host, wide)) {
             out.error(at, format!("{host:?} is in none of the hosts {}", service.hosts.join(", ")));
