@@ -235,7 +235,10 @@ fn the_mesh_says_what_rules_do_not() {
             ("/connect_timeout", json!("3s")),
             ("/circuit_breakers/thresholds/0/max_connections", json!(5)),
             ("/outlier_detection/consecutive_5xx", json!(9)),
-            ("/upstream_connection_options/tcp_keepalive", json!({"keepalive_probes": 3, "keepalive_time": 60})),
+            (
+                "/upstream_connection_options/tcp_keepalive",
+                json!({"keepalive_probes": 3, "keepalive_time": 60}),
+            ),
             ("/common_lb_config/locality_weighted_lb_config", json!({})),
             (&h2, json!({})),
         ],
@@ -301,7 +304,10 @@ fn how_long_connections_live() {
     };
     check(json!({"http": {"idleTimeout": "9s"}}), json!({"idle_timeout": "9s"}));
     check(json!({"tcp": {"idleTimeout": "8s"}}), json!({"idle_timeout": "8s"}));
-    check(json!({"http": {"idleTimeout": "9s"}, "tcp": {"idleTimeout": "8s"}}), json!({"idle_timeout": "9s"}));
+    check(
+        json!({"http": {"idleTimeout": "9s"}, "tcp": {"idleTimeout": "8s"}}),
+        json!({"idle_timeout": "9s"}),
+    );
     check(json!({"tcp": {"maxConnectionDuration": "7s"}}), json!({"max_connection_duration": "7s"}));
     check(json!({"http": {"maxRequestsPerConnection": 6}}), json!({"max_requests_per_connection": 6}));
     check(json!({"http": {"maxRequestsPerConnection": 0}}), Value::Null);
@@ -316,7 +322,8 @@ fn what_the_server_is_spoken_to() {
     let limited =
         h2(json!({"max_concurrent_streams": 5, "connection_keepalive": {"interval": "3s", "timeout": "2s"}}));
     let upgrade = |policy: &str| json!({"connectionPool": {"http": {"h2UpgradePolicy": policy}}});
-    let follow = json!({"connectionPool": {"http": {"useClientProtocol": true, "h2UpgradePolicy": "UPGRADE"}}});
+    let follow =
+        json!({"connectionPool": {"http": {"useClientProtocol": true, "h2UpgradePolicy": "UPGRADE"}}});
     for (protocol, client, policy, explicit, follows) in [
         (Protocol::Http, Client::Sidecar, json!({}), Value::Null, false),
         (Protocol::Http, Client::Sidecar, upgrade("UPGRADE"), h2(json!({})), false),
@@ -377,9 +384,7 @@ fn below_a_share_of_good_endpoints_all_are_used_only_where_somebody_says_so() {
 
 #[test]
 fn statuses_that_are_errors() {
-    let status = |code: &str| {
-        json!({"http_response_headers_match": {"headers": [{"name": ":status", "string_match": {"exact": code}}]}})
-    };
+    let status = |code: &str| json!({"http_response_headers_match": {"headers": [{"name": ":status", "string_match": {"exact": code}}]}});
     for (codes, expected) in [
         (json!([]), Value::Null),
         (json!([503]), status("503")),
@@ -410,7 +415,12 @@ fn simple_tls() {
     check("nothing is verified", json!({"insecureSkipVerify": true, "caCrl": "/x"}), &verified, json!({}));
     let both = json!({"auto_sni": true, "auto_san_validation": true});
     check("the host of the request is asked for and verified", json!({}), &names, both);
-    check("a name is asked for", json!({"sni": "a.com"}), "/transport_socket/typed_config/sni", json!("a.com"));
+    check(
+        "a name is asked for",
+        json!({"sni": "a.com"}),
+        "/transport_socket/typed_config/sni",
+        json!("a.com"),
+    );
     check("a name is asked for", json!({"sni": "a.com"}), &names, Value::Null);
     check("other names are verified", json!({"subjectAltNames": ["b"]}), &names, json!({"auto_sni": true}));
     let san = format!("{TLS}/validation_context/match_subject_alt_names");
@@ -427,7 +437,12 @@ fn tls_with_a_certificate_of_the_clients() {
     let pair = json!([{"certificate_chain": {"filename": "/c"}, "private_key": {"filename": "/k"}}]);
     check("files", files, &[(&format!("{TLS}/tls_certificates"), pair)]);
     let h2 = case().with(|it| it.protocol = Protocol::Http2);
-    check_in(h2, "ALPN", &json!({"tls": {"mode": "SIMPLE"}}), &[(&format!("{TLS}/alpn_protocols"), json!(["h2"]))]);
+    check_in(
+        h2,
+        "ALPN",
+        &json!({"tls": {"mode": "SIMPLE"}}),
+        &[(&format!("{TLS}/alpn_protocols"), json!(["h2"]))],
+    );
     check("DISABLE", json!({"tls": {"mode": "DISABLE", "sni": "x"}}), &[("/transport_socket", Value::Null)]);
 }
 
@@ -436,7 +451,8 @@ fn secrets_are_for_whom_a_rule_selects() {
     let tls = |name: &str| json!({"tls": {"mode": "MUTUAL", "credentialName": name}});
     let own = format!("{TLS}/tls_certificate_sds_secret_configs/0");
     let roots = format!("{TLS}/combined_validation_context/validation_context_sds_secret_config");
-    let over_ads = |name: &str| json!({"name": name, "sds_config": {"ads": {}, "resource_api_version": "V3"}});
+    let over_ads =
+        |name: &str| json!({"name": name, "sds_config": {"ads": {}, "resource_api_version": "V3"}});
     let gateway = || case().with(|it| it.client = Client::Gateway);
     let selected = || case().with(|it| _ = it.rule.selector.insert("app".into(), "egress".into()));
     for (who, case) in [("a gateway", gateway()), ("a selected sidecar", selected())] {
@@ -460,7 +476,8 @@ fn certificates_of_the_mesh() {
     let sni = "/transport_socket/typed_config/sni";
     let own = format!("{TLS}/tls_certificate_sds_secret_configs/0");
     let roots = format!("{TLS}/combined_validation_context/validation_context_sds_secret_config/name");
-    let names = format!("{TLS}/combined_validation_context/default_validation_context/match_subject_alt_names");
+    let names =
+        format!("{TLS}/combined_validation_context/default_validation_context/match_subject_alt_names");
     let alpn = format!("{TLS}/alpn_protocols");
     let server = "sds_config/api_config_source/grpc_services/0/envoy_grpc/cluster_name";
     check(
@@ -530,7 +547,8 @@ fn later_layers_win() {
     });
     let on_port = json!([{"port": {"number": 80}, "connectionPool": {"tcp": {"maxConnections": 2}}}]);
     let subset = json!({"outlierDetection": {"consecutive5xxErrors": 3}});
-    let own_port = json!({"portLevelSettings": [{"port": {"number": 80}, "loadBalancer": {"simple": "RANDOM"}}]});
+    let own_port =
+        json!({"portLevelSettings": [{"port": {"number": 80}, "loadBalancer": {"simple": "RANDOM"}}]});
     let mut with_port = policy.clone();
     with_port["portLevelSettings"] = on_port;
     // Connections, errors, balancing; then what ports cannot say: PROXY protocol, retry budget.
@@ -540,7 +558,12 @@ fn later_layers_win() {
         ("a subset without a policy has the host's", &policy, Some(json!(null)), "1 1 RANDOM true true"),
         ("a subset's blocks win", &policy, Some(subset.clone()), "1 3 RANDOM true true"),
         ("over those of the host's port", &with_port, Some(subset), "2 3 LEAST_REQUEST false false"),
-        ("a subset's port is all there is, but for what ports cannot say", &policy, Some(own_port), "- - RANDOM true true"),
+        (
+            "a subset's port is all there is, but for what ports cannot say",
+            &policy,
+            Some(own_port),
+            "- - RANDOM true true",
+        ),
     ] {
         let made = case().with(|it| {
             it.rule.traffic_policy = Some(serde_json::from_value(top.clone()).unwrap());

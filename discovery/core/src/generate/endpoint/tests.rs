@@ -78,7 +78,11 @@ fn member(member: &LbEndpoint) -> String {
         1 => {}
         weight => text += &format!("*{weight}"),
     }
-    if member.metadata.as_ref().is_some_and(|it| it.filter_metadata.contains_key("envoy.transport_socket_match")) {
+    if member
+        .metadata
+        .as_ref()
+        .is_some_and(|it| it.filter_metadata.contains_key("envoy.transport_socket_match"))
+    {
         text += "+tls";
     }
     text
@@ -126,7 +130,8 @@ fn without_a_word_nearer_ones_come_first_as_soon_as_outliers_are_detected() {
     let ordered =
         ["0 r1/z1/s1 1: .1", "1 r1/z1/s2 1: .2", "2 r1/z2/s1 1: .3", "3 r2/z1/s1 1: .4", "3 r3/z1/s1 1: .5"];
     check("default", json!({}), ("r1/z1/s1", ""), &EVERYWHERE, &ordered);
-    let sparse = ["1 r1/z1/s1 1: .1", "1 r1/z1/s2 1: .2", "1 r1/z2/s1 1: .3", "1 r2/z1/s1 1: .4", "0 r3/z1/s1 1: .5"];
+    let sparse =
+        ["1 r1/z1/s1 1: .1", "1 r1/z1/s2 1: .2", "1 r1/z2/s1 1: .3", "1 r2/z1/s1 1: .4", "0 r3/z1/s1 1: .5"];
     check("priorities have no gaps", json!({}), ("r3/z1/s1", ""), &EVERYWHERE, &sparse);
     let off = json!({"localityLbSetting": {"enabled": false}});
     let alike =
@@ -138,7 +143,8 @@ fn without_a_word_nearer_ones_come_first_as_soon_as_outliers_are_detected() {
 
 #[test]
 fn a_region_takes_over_from_another() {
-    let failover = json!({"localityLbSetting": {"failover": [{"from": "r1", "to": "r3"}, {"from": "r2", "to": "r1"}]}});
+    let failover =
+        json!({"localityLbSetting": {"failover": [{"from": "r1", "to": "r3"}, {"from": "r2", "to": "r1"}]}});
     let ordered =
         ["0 r1/z1/s1 1: .1", "1 r1/z1/s2 1: .2", "2 r1/z2/s1 1: .3", "4 r2/z1/s1 1: .4", "3 r3/z1/s1 1: .5"];
     check("failover", failover, ("r1/z1/s1", ""), &EVERYWHERE, &ordered);
@@ -146,9 +152,11 @@ fn a_region_takes_over_from_another() {
 
 #[test]
 fn shares_go_where_the_rule_says() {
-    let distribute = |to: Value| json!({"localityLbSetting": {"distribute": [
-        {"from": "r9/*", "to": {"r2/*": 100}}, {"from": "r1/z1/*", "to": to},
-    ]}});
+    let distribute = |to: Value| {
+        json!({"localityLbSetting": {"distribute": [
+            {"from": "r9/*", "to": {"r2/*": 100}}, {"from": "r1/z1/*", "to": to},
+        ]}})
+    };
     for (rule, to, expected) in [
         ("one place", json!({"r1/z1/s1": 100}), vec!["0 r1/z1/s1 100: .1"]),
         (
@@ -176,8 +184,18 @@ fn labels_in_common_come_first() {
             "rack=1,row=1",
             vec!["0 r1 1: .1", "1 r1 1: .2", "2 r2 2: .3 .4"],
         ),
-        ("a value that is not the client's", &["rack=2"], "rack=1", vec!["1 r1 2: .1 .2", "0 r2 1: .3", "1 r2 1: .4"]),
-        ("the region is a label", &["topology.kubernetes.io/region"], "", vec!["0 r1 2: .1 .2", "1 r2 2: .3 .4"]),
+        (
+            "a value that is not the client's",
+            &["rack=2"],
+            "rack=1",
+            vec!["1 r1 2: .1 .2", "0 r2 1: .3", "1 r2 1: .4"],
+        ),
+        (
+            "the region is a label",
+            &["topology.kubernetes.io/region"],
+            "",
+            vec!["0 r1 2: .1 .2", "1 r2 2: .3 .4"],
+        ),
         ("nobody has it", &["floor"], "rack=1", vec!["0 r1 2: .1 .2", "0 r2 2: .3 .4"]),
     ] {
         check(rule, by(labels), ("r1", client), &pods, &expected);
@@ -248,9 +266,10 @@ fn in_network(address: &str, network: &str, tls_mode: TlsMode) -> Endpoint {
 #[test]
 fn who_takes_mutual_tls_is_marked_unless_a_rule_says_something_else() {
     let all = vec![in_network("10.0.0.1", "", TlsMode::Istio), in_network("10.0.0.2", "", TlsMode::Disabled)];
-    for (mutual_tls, expected) in
-        [(MutualTls::Marked, "0 r1 2: 10.0.0.1+tls 10.0.0.2"), (MutualTls::Unused, "0 r1 2: 10.0.0.1 10.0.0.2")]
-    {
+    for (mutual_tls, expected) in [
+        (MutualTls::Marked, "0 r1 2: 10.0.0.1+tls 10.0.0.2"),
+        (MutualTls::Unused, "0 r1 2: 10.0.0.1 10.0.0.2"),
+    ] {
         assert_eq!(told(Served { mutual_tls, ..served(all.clone()) }), [expected], "{mutual_tls:?}");
     }
 }
@@ -293,12 +312,16 @@ fn endpoints_of_other_networks_are_reached_through_gateways() {
         told("n1", None, Families::V4, &gateways, marked),
         // Six is a multiple of 1, 2 and 3: two endpoints behind two gateways, one behind three, and one that nobody
         // knows a way to but the direct one.
-        ["0 r1 36: 10.0.0.1*6+tls 10.0.0.2*6+tls 10.0.0.7*6+tls 20.0.2.1*6+tls 20.0.2.2*6+tls 20.0.3.1*2+tls 20.0.3.2*2+tls 20.0.3.3*2+tls"],
+        [
+            "0 r1 36: 10.0.0.1*6+tls 10.0.0.2*6+tls 10.0.0.7*6+tls 20.0.2.1*6+tls 20.0.2.2*6+tls 20.0.3.1*2+tls 20.0.3.2*2+tls 20.0.3.3*2+tls"
+        ],
         "from network n1"
     );
     assert_eq!(
         told("n2", Some(&["n2", "n3"]), Families::V4, &gateways, marked),
-        ["0 r1 30: 10.0.0.1*6+tls 10.0.0.3*6+tls 10.0.0.4*6+tls 10.0.0.5*6 20.0.3.1*2+tls 20.0.3.2*2+tls 20.0.3.3*2+tls"],
+        [
+            "0 r1 30: 10.0.0.1*6+tls 10.0.0.3*6+tls 10.0.0.4*6+tls 10.0.0.5*6 20.0.3.1*2+tls 20.0.3.2*2+tls 20.0.3.3*2+tls"
+        ],
         "who wants to see two networks only"
     );
     assert_eq!(
