@@ -12,7 +12,7 @@ use pilot_proto::google::protobuf::Any;
 use super::http::{Asked, Found};
 use super::matching::{MILLION, default_millionths, millionths, text_matches};
 use super::policy::{cluster_names, seconds};
-use super::told::{Told, unpack};
+use super::told::unpack;
 use super::trace::{Answer, Stage, Step, Trace, Verdict};
 
 /// What one place says about a filter.
@@ -25,51 +25,46 @@ enum Setting {
     On(Option<Any>),
 }
 
-// === impl Told ===
-
-impl Told {
-    /// Leads a request through the filters, in order; some answer it.
-    pub(super) fn http_filters(
-        &self,
-        manager: &HttpConnectionManager,
-        found: Option<Found<'_>>,
-        asked: &Asked,
-        trace: &mut Trace,
-    ) -> Option<Verdict> {
-        for filter in &manager.http_filters {
-            let Some(http_filter::ConfigType::TypedConfig(general)) = &filter.config_type else { continue };
-            let setting = setting(filter, found);
-            let own = match setting {
-                Setting::Off => continue,
-                Setting::Silent => None,
-                Setting::On(config) => config,
-            };
-            let kind = general.type_url.rsplit_once('/').map_or("", |(_, kind)| kind);
-            let mut say = |what: String| {
-                let name = filter.name.clone();
-                trace.steps.push(Step { stage: Stage::HttpFilter, name, what, origins: Vec::new() });
-            };
-            match kind {
-                "envoy.extensions.filters.http.router.v3.Router" => return None,
-                "envoy.extensions.filters.http.grpc_stats.v3.FilterConfig" => {}
-                "envoy.extensions.filters.http.fault.v3.HTTPFault" => {
-                    let config = own.as_ref().and_then(unpack::<HttpFault>);
-                    let Some(config) = config.or_else(|| unpack(general)) else { continue };
-                    if let Some(verdict) = fault(&config, found, asked, &mut say) {
-                        return Some(verdict);
-                    }
+/// Leads a request through the filters, in order; some answer it.
+pub(super) fn http_filters(
+    manager: &HttpConnectionManager,
+    found: Option<Found<'_>>,
+    asked: &Asked,
+    trace: &mut Trace,
+) -> Option<Verdict> {
+    for filter in &manager.http_filters {
+        let Some(http_filter::ConfigType::TypedConfig(general)) = &filter.config_type else { continue };
+        let setting = setting(filter, found);
+        let own = match setting {
+            Setting::Off => continue,
+            Setting::Silent => None,
+            Setting::On(config) => config,
+        };
+        let kind = general.type_url.rsplit_once('/').map_or("", |(_, kind)| kind);
+        let mut say = |what: String| {
+            let name = filter.name.clone();
+            trace.steps.push(Step { stage: Stage::HttpFilter, name, what, origins: Vec::new() });
+        };
+        match kind {
+            "envoy.extensions.filters.http.router.v3.Router" => return None,
+            "envoy.extensions.filters.http.grpc_stats.v3.FilterConfig" => {}
+            "envoy.extensions.filters.http.fault.v3.HTTPFault" => {
+                let config = own.as_ref().and_then(unpack::<HttpFault>);
+                let Some(config) = config.or_else(|| unpack(general)) else { continue };
+                if let Some(verdict) = fault(&config, found, asked, &mut say) {
+                    return Some(verdict);
                 }
-                "envoy.extensions.filters.http.cors.v3.Cors" => {
-                    let Some(policy) = cors_policy(own.as_ref(), found) else { continue };
-                    if let Some(verdict) = cors(&policy, asked, &mut say) {
-                        return Some(verdict);
-                    }
-                }
-                _ => say("is passed; what it does is not imagined".to_owned()),
             }
+            "envoy.extensions.filters.http.cors.v3.Cors" => {
+                let Some(policy) = cors_policy(own.as_ref(), found) else { continue };
+                if let Some(verdict) = cors(&policy, asked, &mut say) {
+                    return Some(verdict);
+                }
+            }
+            _ => say("is passed; what it does is not imagined".to_owned()),
         }
-        None
     }
+    None
 }
 
 /// What the most specific place says about a filter.
@@ -109,14 +104,14 @@ fn fault(
     if let Some(delay) = &config.delay {
         use pilot_proto::envoy::extensions::filters::common::fault::v3::fault_delay::FaultDelaySecifier;
         if let Some(FaultDelaySecifier::FixedDelay(time)) = &delay.fault_delay_secifier {
-            let part = delay.percentage.as_ref().map_or(0, millionths);
+            let part = delay.percentage.map_or(0, millionths);
             if part > 0 {
                 say(format!("delays {} by {}", share(part), seconds(time)));
             }
         }
     }
     let abort = config.abort.as_ref()?;
-    let part = abort.percentage.as_ref().map_or(0, millionths);
+    let part = abort.percentage.map_or(0, millionths);
     let (status, said) = match &abort.error_type {
         Some(fault_abort::ErrorType::HttpStatus(status)) => {
             (u16::try_from(*status).unwrap_or_default(), status.to_string())

@@ -10,6 +10,7 @@ use pilot_proto::envoy::extensions::filters::network::http_connection_manager::v
 
 use super::call::{Call, Certificate, Request, Version};
 use super::domains::{port_start, virtual_host};
+use super::filters::http_filters;
 use super::network::Inside;
 use super::normal::{Normal, normal};
 use super::origin;
@@ -94,7 +95,7 @@ impl Told {
             trace.policy = policy(found.host, found.route);
             trace.steps.push(route_step(found, &trace.policy));
         }
-        if let Some(verdict) = self.http_filters(manager, found, &asked, trace) {
+        if let Some(verdict) = http_filters(manager, found, &asked, trace) {
             return verdict;
         }
         let Some(found) = found else { return Verdict::Answered { status: 404, because: Answer::NoRoute } };
@@ -121,10 +122,8 @@ impl Told {
 
 fn route_step(found: Found<'_>, policy: &[String]) -> Step {
     let route = found.route;
-    let mut what = format!("matches {}", found.matched.by);
-    if !policy.is_empty() {
-        what += &format!("; {}", policy.join("; "));
-    }
+    let matched = format!("matches {}", found.matched.by);
+    let what = std::iter::once(&matched).chain(policy).map(String::as_str).collect::<Vec<_>>().join("; ");
     let origins = origin::of(route.metadata.as_ref());
     Step { stage: Stage::Route, name: route.name.clone(), what, origins }
 }

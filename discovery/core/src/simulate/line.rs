@@ -162,24 +162,20 @@ mod tests {
             ("http://h | @unix:///run/a", "h 80 GET h / Http11 @unix:///run/a"),
         ] {
             let parsed: Line = line.parse().unwrap();
-            let mut found = format!("{} {}", parsed.host, parsed.port);
+            let mut found = vec![parsed.host, parsed.port.to_string()];
             if let Some(request) = parsed.request {
                 let Request { method, authority, path, headers, version } = request;
-                let headers: Vec<String> =
-                    headers.iter().map(|(name, value)| format!(" {name}={value}")).collect();
-                found += &format!(" {method} {authority} {path} {version:?}{}", headers.concat());
+                found.extend([method, authority, path, format!("{version:?}")]);
+                found.extend(headers.iter().map(|(name, value)| format!("{name}={value}")));
             }
-            found += &parsed.to.map_or_else(String::new, |to| format!(" @{to}"));
-            found += &parsed.from.map_or_else(String::new, |from| format!(" from:{from}"));
+            found.extend(parsed.to.map(|to| format!("@{to}")));
+            found.extend(parsed.from.map(|from| format!("from:{from}")));
             if let Some(tls) = parsed.tls {
-                found += &format!(" tls:{}", tls.sni);
-                if !tls.alpn.is_empty() {
-                    found += &format!(" alpn:{}", tls.alpn.join(","));
-                }
-                if tls.certificate == Certificate::Shown {
-                    found += " Shown";
-                }
+                found.push(format!("tls:{}", tls.sni));
+                found.extend((!tls.alpn.is_empty()).then(|| format!("alpn:{}", tls.alpn.join(","))));
+                found.extend((tls.certificate == Certificate::Shown).then(|| "Shown".to_owned()));
             }
+            let found = found.join(" ");
             assert_eq!(found, expected, "{line}");
         }
         for line in [

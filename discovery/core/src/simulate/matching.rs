@@ -79,7 +79,7 @@ fn contains(range: &CidrRange, ip: IpAddr) -> Option<usize> {
 }
 
 /// Millionths.
-pub(super) fn millionths(percent: &FractionalPercent) -> u32 {
+pub(super) fn millionths(percent: FractionalPercent) -> u32 {
     let unit = match percent.denominator() {
         DenominatorType::Hundred => 10_000,
         DenominatorType::TenThousand => 100,
@@ -93,7 +93,7 @@ pub(super) const MILLION: u32 = 1_000_000;
 
 /// Millionths of what runtime decides when it says nothing; Envoy's default for no default is none.
 pub(super) fn default_millionths(percent: &RuntimeFractionalPercent) -> u32 {
-    percent.default_value.as_ref().map_or(0, millionths)
+    percent.default_value.map_or(0, millionths)
 }
 
 #[cfg(test)]

@@ -137,13 +137,10 @@ impl Told {
 }
 
 fn chain_step(chain: &FilterChain, seen: &Seen) -> Step {
-    let mut what = format!("serves {}", seen.transport);
-    if !seen.server_name.is_empty() {
-        what += &format!(" for {}", seen.server_name);
-    }
-    if !seen.applications.is_empty() {
-        what += &format!(", offered {}", seen.applications.join(" "));
-    }
+    let name = Some(&seen.server_name).filter(|name| !name.is_empty()).map(|name| format!(" for {name}"));
+    let offers = Some(seen.applications.join(" ")).filter(|offers| !offers.is_empty());
+    let offers = offers.map(|offers| format!(", offered {offers}"));
+    let what = format!("serves {}{}{}", seen.transport, name.unwrap_or_default(), offers.unwrap_or_default());
     let origins = origin::of(chain.metadata.as_ref());
     Step { stage: Stage::FilterChain, name: chain.name.clone(), what, origins }
 }

@@ -108,7 +108,7 @@ fn reescaped(segment: &str) -> Option<String> {
                 letters.nth(1);
             }
             ('|' | '"' | '<' | '>' | '^' | '`' | '{' | '}', _) => {
-                made += &format!("%{:02X}", u32::from(letter));
+                made.extend(format!("%{:02X}", u32::from(letter)).chars());
             }
             (other, _) => made.push(other),
         }

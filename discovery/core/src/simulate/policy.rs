@@ -32,21 +32,20 @@ pub(super) fn policy(host: &VirtualHost, route: &Route) -> Vec<String> {
 
 fn retries(retry: &RetryPolicy) -> String {
     let times = retry.num_retries.as_ref().map_or(1, |times| times.value);
-    let mut said = format!("retry {times} on {}", retry.retry_on);
+    let mut said = vec![format!("retry {times} on {}", retry.retry_on)];
     if !retry.retriable_status_codes.is_empty() {
         let codes: Vec<String> = retry.retriable_status_codes.iter().map(ToString::to_string).collect();
-        said += &format!(" status {}", codes.join(","));
+        said.push(format!("status {}", codes.join(",")));
     }
     if let Some(limit) = &retry.per_try_timeout {
-        said += &format!(" each {}", seconds(limit));
+        said.push(format!("each {}", seconds(limit)));
     }
     if let Some(base) = retry.retry_back_off.as_ref().and_then(|back_off| back_off.base_interval.as_ref()) {
-        said += &format!(" after {}", seconds(base));
+        said.push(format!("after {}", seconds(base)));
     }
-    for predicate in &retry.retry_host_predicate {
-        said += &format!(" {}", predicate.name.rsplit('.').next().unwrap_or_default());
-    }
-    said
+    let hosts = retry.retry_host_predicate.iter();
+    said.extend(hosts.filter_map(|predicate| predicate.name.rsplit('.').next().map(str::to_owned)));
+    said.join(" ")
 }
 
 /// The mirrors of the route, or where it has none those of its host.

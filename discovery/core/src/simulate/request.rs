@@ -42,7 +42,7 @@ impl Asked {
             text_matches(&matcher, &value)
         };
         #[expect(deprecated, reason = "configuration may still say it so")]
-        let matches = match &matcher.header_match_specifier {
+        let holds = match &matcher.header_match_specifier {
             Some(Wanted::StringMatch(wanted)) => text_matches(wanted, &value),
             Some(Wanted::SafeRegexMatch(regex)) => matches_fully(&regex.regex, &value),
             Some(Wanted::RangeMatch(range)) => {
@@ -54,7 +54,7 @@ impl Asked {
             Some(Wanted::ContainsMatch(wanted)) => text(wanted, MatchPattern::Contains),
             Some(Wanted::PresentMatch(_)) | None => false,
         };
-        matches != matcher.invert_match
+        holds != matcher.invert_match
     }
 
     /// Whether a query parameter is what is asked for; of several of one name the first counts.
