@@ -392,7 +392,7 @@ fn timeout() {
     };
     // Envoy looks at only one of the two.
     assert_eq!(limits("timeout: 1.5s, "), ["timeout 1.5s"]);
-    assert_eq!(limits(""), ["no timeout", "stream at most 0s"]);
+    assert_eq!(limits(""), ["no timeout"]);
 }
 
 #[test]

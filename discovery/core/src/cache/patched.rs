@@ -106,9 +106,9 @@ impl<I> Patched<I, ClusterPatches> {
         let Some((context, patches)) = &self.by else { return (Some(cluster), rejected) };
         let mut outcomes = Outcomes::default();
         let name = cluster.name.clone();
-        let patched = patch::cluster(patches, (*context, hosts), cluster, &mut outcomes);
+        let left = patch::cluster(patches, (*context, hosts), cluster, &mut outcomes);
         rejected.extend(failures(&name, &outcomes));
-        (patched, rejected)
+        (left, rejected)
     }
 }
 
@@ -133,9 +133,9 @@ impl<I> Patched<I, InRoutes> {
         let Some((context, (patches, ports))) = &self.by else { return (Some(routes), rejected) };
         let mut outcomes = Outcomes::default();
         let name = routes.name.clone();
-        let patched = patch::route_configuration(patches, (*context, ports), routes, &mut outcomes);
+        let left = patch::route_configuration(patches, (*context, ports), routes, &mut outcomes);
         rejected.extend(failures(&name, &outcomes));
-        (Some(patched), rejected)
+        (Some(left), rejected)
     }
 }
 
