@@ -13,10 +13,11 @@ use crate::api::destination_rule::{ClientTlsMode, Subset};
 use crate::generate::cluster::{
     self, Answers, Client, ClusterInputs, ClusterRole, Discovery, Outbound, RuleName, names_its_host,
 };
+use crate::generate::gateway;
 use crate::generate::policy::{MeshPolicy, Policy};
 use crate::generate::{Families, Reason, Rejected};
 use crate::model::{
-    ClusterName, Direction, Endpoint, Hostname, Protocol, Resolution, Service, ServicePort, Shared,
+    ClusterName, Direction, Endpoint, Hostname, Location, Protocol, Resolution, Service, ServicePort, Shared,
 };
 use crate::push::Rule;
 use crate::scope::Visible;
@@ -33,6 +34,8 @@ pub(super) struct ClusterSet {
     identities: BTreeMap<Hostname, Vec<String>>,
     families: Families,
     client: Client,
+    /// Hosts whose TLS a gateway passes on.
+    passed_on: BTreeSet<Hostname>,
     original_dst: OriginalDst,
     mesh: Arc<MeshPolicy>,
 }
@@ -82,8 +85,8 @@ impl View<'_> {
     }
 
     fn cluster_set(self) -> ClusterSet {
-        let gateway = self.proxy.node_type() == NodeType::Router;
-        let blind = gateway || self.proxy.interception() == InterceptionMode::None;
+        let router = self.proxy.node_type() == NodeType::Router;
+        let blind = router || self.proxy.interception() == InterceptionMode::None;
         let by_dns = self.scope.resolved_by_dns();
         let endpoints = |service: &Service| self.push.endpoints_of(service);
         let resolved: Vec<Shared<[Endpoint]>> =
@@ -99,7 +102,8 @@ impl View<'_> {
             resolved,
             identities: mutual.collect(),
             families: Families::of(self.proxy),
-            client: if gateway { Client::Gateway } else { Client::Sidecar },
+            client: if router { Client::Gateway } else { Client::Sidecar },
+            passed_on: gateway::passed_on(self.scope.gateways()),
             original_dst: if blind { OriginalDst::Unknown } else { OriginalDst::Known },
             mesh: self.mesh_policy(),
         }
@@ -117,6 +121,11 @@ impl View<'_> {
                 }
                 for subset in subsets(seen) {
                     let (outbound, policy) = inputs.outbound(seen, port, subset, endpoints);
+                    if inputs.passes_on(&seen.service) {
+                        let passing = Outbound { client: Client::Passing, ..outbound.clone() };
+                        let unopened = Policy { tls: None, ..policy.clone() };
+                        set.take(&self.cluster(ClusterRole::Outbound(passing), unopened.into()), None);
+                    }
                     set.take(&self.cluster(ClusterRole::Outbound(outbound), policy.into()), None);
                 }
             }
@@ -129,6 +138,11 @@ impl View<'_> {
 // === impl ClusterSet ===
 
 impl ClusterSet {
+    fn passes_on(&self, service: &Service) -> bool {
+        service.location == Location::MeshInternal
+            && self.passed_on.iter().any(|host| host.includes(&service.hostname))
+    }
+
     fn outbound(
         &self,
         seen: &Visible,

@@ -164,13 +164,18 @@ impl FromStr for ClusterName {
 
     fn from_str(text: &str) -> Result<Self, NotAClusterName> {
         let fail = || NotAClusterName(text.to_owned());
-        let parts: Vec<&str> = text.split('|').collect();
+        // Or as SNI spells it.
+        let separator = if text.contains('|') { "|" } else { "_." };
+        let parts: Vec<&str> = text.splitn(4, separator).collect();
         let [direction, port, subset, host] = parts.as_slice() else { return Err(fail()) };
         let direction = match *direction {
             "inbound" => Direction::Inbound,
             "outbound" => Direction::Outbound,
             _ => return Err(fail()),
         };
+        if host.contains('|') {
+            return Err(fail());
+        }
         let port = port.parse().map_err(|_| fail())?;
         Ok(Self { direction, port, subset: (*subset).to_owned(), host: (*host).to_owned() })
     }
@@ -200,6 +205,14 @@ mod tests {
             ("outbound_.80_._.a.com", "outbound_.80_.v1_.a.com")
         );
         assert_eq!(part.to_string(), "outbound|80|v1|a.com");
+    }
+
+    #[test]
+    fn sni_names_a_cluster_too() {
+        let sni = "outbound_.9080_.v1_.reviews.default.svc.cluster.local";
+        let name: ClusterName = sni.parse().unwrap();
+        assert_eq!(name.to_string(), "outbound|9080|v1|reviews.default.svc.cluster.local");
+        assert_eq!(name.sni(), sni);
     }
 
     #[test]
@@ -246,6 +259,7 @@ mod tests {
             "outbound|70000||h",
             "sideways|80||h",
             "outbound|80|h",
+            "outbound_.80_.h",
             "outbound|80||h|",
         ] {
             assert!(text.parse::<ClusterName>().is_err(), "{text}");

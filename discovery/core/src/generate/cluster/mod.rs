@@ -91,6 +91,8 @@ pub enum Client {
     Sidecar,
     /// A gateway.
     Gateway,
+    /// A gateway that passes on the mesh's own TLS, by the cluster that its SNI names.
+    Passing,
 }
 
 /// The `DestinationRule` that decided something.
@@ -171,7 +173,7 @@ impl ClusterInputs {
     /// Name of the cluster.
     pub fn name(&self) -> String {
         match &self.role {
-            ClusterRole::Outbound(outbound) => outbound.cluster_name().to_string(),
+            ClusterRole::Outbound(outbound) => outbound.name(),
             ClusterRole::Inbound(inbound) => ClusterName::inbound(inbound.target_port).to_string(),
             ClusterRole::BlackHole => BLACK_HOLE.to_owned(),
             ClusterRole::Passthrough => PASSTHROUGH.to_owned(),
@@ -188,8 +190,16 @@ impl Outbound {
         ClusterName::subset(self.port.port, &self.subset, &self.service.hostname)
     }
 
+    /// As it is asked for.
+    fn name(&self) -> String {
+        match self.client {
+            Client::Sidecar | Client::Gateway => self.cluster_name().to_string(),
+            Client::Passing => self.cluster_name().sni(),
+        }
+    }
+
     fn cluster(&self, policy: &Policy) -> (Option<Cluster>, Vec<Rejected>) {
-        let name = self.cluster_name().to_string();
+        let name = self.name();
         let reject = |reason| {
             let (subject, service) = (name.clone(), self.service.hostname.clone());
             vec![Rejected { subject, service, reason }]

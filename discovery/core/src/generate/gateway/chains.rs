@@ -45,8 +45,9 @@ struct Made<'a> {
 impl Made<'_> {
     fn add(&mut self, server: &ServerAt) {
         if server.routes.is_some() {
-            let chain = http(self.inputs, &self.listener, server);
-            chain.into_iter().for_each(|chain| self.push(chain, server));
+            if let Some(chain) = http(self.inputs, &self.listener, server) {
+                self.push(chain, server);
+            }
             return;
         }
         match server.server.tls.as_ref().map(|tls| tls.mode) {
@@ -85,18 +86,20 @@ impl Made<'_> {
                 }
             }
         }
-        found.into_iter().for_each(|chain| self.push(chain, server));
+        for chain in found {
+            self.push(chain, server);
+        }
     }
 
     /// TLS that is passed on to the cluster that its SNI names. Only the mesh's own: whoever offers its protocols is shown
     /// a certificate on the other side.
     fn by_cluster(&mut self, server: &ServerAt) {
         let scope = &self.inputs.scope;
-        let served = |host: &crate::model::Hostname| server.hosts.iter().any(|own| own.host.includes(host));
-        let services = scope
-            .services()
-            .iter()
-            .filter(|seen| seen.service.location == Location::MeshInternal && served(&seen.service.hostname));
+        let services = scope.services().iter().filter(|seen| {
+            let host = &seen.service.hostname;
+            seen.service.location == Location::MeshInternal
+                && server.hosts.iter().any(|own| own.host.includes(host))
+        });
         let mut found = Vec::new();
         for seen in services {
             for port in seen.ports().filter(|port| port.protocol != Protocol::Udp) {
@@ -123,7 +126,9 @@ impl Made<'_> {
                 }
             }
         }
-        found.into_iter().for_each(|chain| self.push(chain, server));
+        for chain in found {
+            self.push(chain, server);
+        }
     }
 
     /// Adds a chain for the connections that no other one takes: Envoy refuses a listener in which two take the same.

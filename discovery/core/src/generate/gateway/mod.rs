@@ -147,6 +147,19 @@ pub fn listeners(inputs: &GatewayInputs, merged: &Merged) -> (Vec<ListenerInputs
     (listeners, rejected)
 }
 
+/// The hosts whose TLS the servers of a gateway pass on by the cluster that its SNI names.
+pub fn passed_on(gateways: &[Shared<ConfigObject>]) -> BTreeSet<Hostname> {
+    let specs = gateways.iter().filter_map(|object| match &object.spec {
+        ConfigSpec::Gateway(spec) => Some(spec),
+        _ => None,
+    });
+    let passing = specs
+        .flat_map(|spec| &spec.servers)
+        .filter(|server| server.tls.as_ref().is_some_and(|tls| tls.mode == ServerTlsMode::AutoPassthrough));
+    let hosts = passing.flat_map(|server| &server.hosts);
+    hosts.map(|host| host.rsplit('/').next().unwrap_or(host).into()).collect()
+}
+
 /// Where the ports of a gateway's own services lead: `Gateway`s name the port of the service, the proxy listens on the one
 /// of the workload.
 pub fn ports(targets: &[ServiceTarget]) -> BTreeMap<u16, u16> {
