@@ -11,6 +11,7 @@ use pilot_core::push::debounce::Params;
 use pilot_core::push::{Debounce, PushContext, PushRequest, Reason, Urgency};
 use pilot_core::world::{Changes, World};
 use pilot_proto::mesh::MeshConfig;
+use pilot_proto::mesh::networks::MeshNetworks;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, info};
 
@@ -29,11 +30,20 @@ pub(crate) struct Pusher {
     world: World,
     debounce: Debounce,
     events: mpsc::Receiver<(SourceId, SourceEvent)>,
-    mesh: watch::Receiver<Arc<MeshConfig>>,
+    settings: Settings,
     snapshots: watch::Sender<Arc<PushContext>>,
     shared: Arc<Shared>,
     /// When what nobody uses was forgotten last.
     tidied: Instant,
+}
+
+/// What holds for the whole mesh, now and whenever it changes.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// `--meshConfig`
+    pub(crate) mesh: watch::Receiver<Arc<MeshConfig>>,
+    /// `--networksConfig`
+    pub(crate) networks: watch::Receiver<Arc<MeshNetworks>>,
 }
 
 // === impl Pusher ===
@@ -44,14 +54,15 @@ impl Pusher {
         mut world: World,
         debounce: Params,
         events: mpsc::Receiver<(SourceId, SourceEvent)>,
-        mut mesh: watch::Receiver<Arc<MeshConfig>>,
+        mut settings: Settings,
         snapshots: watch::Sender<Arc<PushContext>>,
         shared: Arc<Shared>,
     ) -> Self {
         // What the mesh is at the start is no change.
-        drop(world.set_mesh(mesh.borrow_and_update().clone()));
+        drop(world.set_mesh(settings.mesh.borrow_and_update().clone()));
+        drop(world.set_networks(settings.networks.borrow_and_update().clone()));
         let debounce = Debounce::new(debounce);
-        Self { world, debounce, events, mesh, snapshots, shared, tidied: Instant::now() }
+        Self { world, debounce, events, settings, snapshots, shared, tidied: Instant::now() }
     }
 
     /// Runs until the sources are gone or the server stops.
@@ -74,10 +85,16 @@ impl Pusher {
                         self.first_snapshot();
                     }
                 }
-                news = self.mesh.changed() => {
+                news = self.settings.mesh.changed() => {
                     anyhow::ensure!(news.is_ok(), "the mesh configuration is watched no more");
-                    let mesh = self.mesh.borrow_and_update().clone();
+                    let mesh = self.settings.mesh.borrow_and_update().clone();
                     let changes = self.world.set_mesh(mesh);
+                    self.collect(&changes);
+                }
+                news = self.settings.networks.changed() => {
+                    anyhow::ensure!(news.is_ok(), "the networks are watched no more");
+                    let networks = self.settings.networks.borrow_and_update().clone();
+                    let changes = self.world.set_networks(networks);
                     self.collect(&changes);
                 }
             }

@@ -23,7 +23,7 @@ use crate::ads::{self, Generation, Hub, Quarantine};
 use crate::config::debug::DebugConfig;
 use crate::config::{Config, Limits};
 use crate::metrics::Metrics;
-use crate::pusher::Pusher;
+use crate::pusher::{Pusher, Settings};
 use crate::source::file::{self, FileSourceConfig, FileStatus};
 use crate::transport::{self, Admission, Balance, Connections, Load, Readiness, Transport};
 use crate::{debug, http, mesh};
@@ -156,6 +156,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let monitoring = bind(config.monitoring.as_ref())?;
 
     let mesh = mesh::watch(&config.mesh_file)?;
+    let networks = mesh::watch_networks(&config.networks_file)?;
     let world = World::new(&config.domain, [SourceId("File".into())]);
     let (snapshot_tx, snapshots) = watch::channel(Arc::new(PushContext::default()));
     let files = Arc::new(FileStatus::default());
@@ -188,7 +189,14 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         system_namespace: config.namespace.clone(),
     };
     spawn(&mut tasks, "file source", file::run(settings, event_tx, files));
-    let pusher = Pusher::new(world, config.debounce, event_rx, mesh, snapshot_tx, shared.clone());
+    let pusher = Pusher::new(
+        world,
+        config.debounce,
+        event_rx,
+        Settings { mesh, networks },
+        snapshot_tx,
+        shared.clone(),
+    );
     spawn(&mut tasks, "pusher", pusher.run());
     spawn(&mut tasks, "dispatcher", ads::dispatch(shared.clone()));
     if let Some(listener) = http {

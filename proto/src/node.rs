@@ -4,7 +4,7 @@
 //! `sidecar~10.1.1.1~reviews-v1.default~default.svc.cluster.local`. Metadata is what the agent collected
 //! from `ISTIO_META_*`; booleans and lists arrive as strings because a bootstrap writes them that way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
@@ -283,6 +283,14 @@ impl NodeMetadata {
     pub fn from_struct(metadata: &protobuf::Struct) -> Result<Self, MetadataError> {
         let fields = metadata.fields.iter().map(|(key, value)| (key.clone(), to_json(value)));
         Ok(serde_json::from_value(Value::Object(fields.filter(|(_, value)| !value.is_null()).collect()))?)
+    }
+
+    /// `REQUESTED_NETWORK_VIEW`: the only networks that are of interest; `None`: all.
+    pub fn network_view(&self) -> Option<BTreeSet<String>> {
+        let said = self.raw.get("REQUESTED_NETWORK_VIEW")?.clone();
+        let StringList(names) = serde_json::from_value(said).ok()?;
+        let seen: BTreeSet<String> = names.into_iter().filter(|name| !name.is_empty()).collect();
+        (!seen.is_empty()).then_some(seen)
     }
 
     /// As the struct a discovery request carries.

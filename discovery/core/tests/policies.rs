@@ -16,13 +16,14 @@ use std::sync::Arc;
 
 use fixture::*;
 use pilot_core::cache::{Cache, Generated, resources};
-use pilot_core::model::{Health, Locality, Proxy, Resolution};
+use pilot_core::model::{Health, Locality, Proxy, Resolution, TlsMode};
 use pilot_core::push::PushContext;
 use pilot_core::scope::{Scope, ScopeKey};
 use pilot_proto::ResourceType::{self, Cluster, Endpoint};
 use pilot_proto::envoy::config::cluster::v3 as cds;
 use pilot_proto::envoy::config::core::v3::address::Address;
 use pilot_proto::envoy::config::endpoint::v3::{ClusterLoadAssignment, lb_endpoint::HostIdentifier};
+use pilot_proto::mesh::networks::MeshNetworks;
 use pilot_proto::node::InterceptionMode;
 use serde_json::Value;
 
@@ -362,5 +363,34 @@ fn a_sidecar_says_where_the_workload_is_met() {
         assert_eq!(made.pointer("/circuit_breakers/thresholds/0/max_connections").unwrap(), 5);
         let others = cluster_names(&push, proxy);
         assert!(!others.contains(&"inbound|81||".to_owned()), "what it declares is all there is");
+    }
+}
+
+#[test]
+fn networks_matter_to_whoever_is_not_in_the_same_one() {
+    let said = "{networks: {n2: {gateways: [{address: 20.0.0.1, port: 15443}]}}}";
+    let networks = MeshNetworks::from_value(serde_saphyr::from_str(said).unwrap()).unwrap();
+    let web = kubernetes("web.default")
+        .port("http", 80)
+        .on("10.1.0.1")
+        .endpoint("10.1.0.2", |it| (it.network, it.tls_mode) = ("n2".into(), TlsMode::Istio));
+    let one_network = Mesh::of([web], "").push();
+    let several = PushContext { networks: networks.into(), ..one_network.clone() };
+    let name = "outbound|80||web.default.svc.cluster.local";
+    let within = |network: &str, view: &str| {
+        let mut proxy = at("");
+        proxy.metadata.network = Some(network.into()).filter(|network: &String| !network.is_empty());
+        proxy.metadata.raw.insert("REQUESTED_NETWORK_VIEW".into(), view.into());
+        proxy
+    };
+    for (push, network, view, expected) in [
+        (&one_network, "n1", "", "0:10.1.0.1 0:10.1.0.2"),
+        (&one_network, "n1", "n1,n3", "0:10.1.0.1"),
+        (&several, "n1", "", "0:10.1.0.1 0:20.0.0.1"),
+        (&several, "", "", "0:10.1.0.1 0:20.0.0.1"),
+        (&several, "n2", "", "0:10.1.0.1 0:10.1.0.2"),
+        (&several, "n1", "n2", "0:10.1.0.1 0:20.0.0.1"),
+    ] {
+        assert_eq!(endpoints(push, &within(network, view), name), expected, "{network} {view}");
     }
 }

@@ -172,6 +172,9 @@ pub(crate) struct DiscoveryArgs {
     /// Mesh configuration file; defaults hold when it does not exist.
     #[arg(long, value_name = "FILE", default_value = "./etc/istio/config/mesh")]
     pub(crate) mesh_config: PathBuf,
+    /// File that tells networks and their gateways; there is one network when it does not exist.
+    #[arg(long, value_name = "FILE", default_value = "./etc/istio/config/meshNetworks")]
+    pub(crate) networks_config: PathBuf,
     /// DNS domain suffix of the mesh.
     #[arg(long, default_value = "cluster.local")]
     pub(crate) domain: String,

@@ -23,6 +23,8 @@ pub(crate) struct Config {
     pub(crate) registry: PathBuf,
     /// Mesh configuration file; watched.
     pub(crate) mesh_file: PathBuf,
+    /// File of networks; watched.
+    pub(crate) networks_file: PathBuf,
     /// `cluster.local`
     pub(crate) domain: String,
     /// Name of the cluster.
@@ -139,6 +141,7 @@ impl Config {
         Ok(Self {
             registry: config_dir,
             mesh_file: args.mesh_config.clone(),
+            networks_file: args.networks_config.clone(),
             domain: args.domain.clone(),
             cluster_id: args.cluster_id.clone(),
             namespace: args.namespace.clone().unwrap_or_else(|| {

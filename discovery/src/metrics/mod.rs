@@ -27,7 +27,7 @@ use crate::version::VERSION;
 type ByType<M> = Family<Type, M>;
 
 /// What generation cannot make, under Istio's names.
-const CONFLICTS: [(&str, &str); 4] = [
+const CONFLICTS: [(&str, &str); 5] = [
     ("pilot_conflict_inbound_listener", "Target ports wanted for different protocols"),
     (
         "pilot_conflict_outbound_listener_tcp_over_current_tcp",
@@ -80,7 +80,7 @@ pub(crate) struct Metrics {
     rejected_configs: Family<RejectedConfig, Gauge>,
     registry_events: Family<SourceEvent, Counter>,
     config_events: Family<SourceEvent, Counter>,
-    conflicts: [(&'static str, Gauge); 4],
+    conflicts: [(&'static str, Gauge); 5],
     no_instances: Gauge,
     not_ready: Gauge,
     no_pod: Gauge,

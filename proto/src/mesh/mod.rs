@@ -1,6 +1,7 @@
 //! `MeshConfig` and `ProxyConfig` with Istio's field names, defaults and merge rules.
 //! <https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/>
 
+pub mod networks;
 mod policy;
 pub mod provider;
 pub mod proxy;

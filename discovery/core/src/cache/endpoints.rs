@@ -6,8 +6,9 @@ use pilot_proto::ResourceType;
 
 use super::{Generated, Made, View};
 use crate::api::destination_rule::{ClientTlsMode, Subset};
+use crate::generate::Families;
 use crate::generate::endpoint::{
-    AssignmentInputs, MutualTls, Nearness, Networks, Served, Unhealthy, Vantage, assignment,
+    AssignmentInputs, Gateways, MutualTls, Nearness, Networks, Served, Unhealthy, Vantage, assignment,
 };
 use crate::generate::policy::Policy;
 use crate::model::{ClusterName, Direction, Endpoint, NameSet, Resolution, Service, ServicePort, Shared};
@@ -44,9 +45,23 @@ impl View<'_> {
         Outlook {
             node: self.proxy.metadata.node_name.as_deref().map(Arc::from),
             vantage: self.vantage(&self.wants(services)),
-            networks: None,
+            networks: self.networks().map(Arc::new),
             unhealthy: if self.proxy.is_proxyless() { Unhealthy::Withheld } else { Unhealthy::Sent },
         }
+    }
+
+    /// What is between the proxy and endpoints; `None`: nothing, for nobody says that there are networks.
+    fn networks(self) -> Option<Networks> {
+        let Self { cache, push, proxy, .. } = self;
+        let said = Shared::from(push.networks.clone());
+        let gateways = cache.networks.get(&said, |said| Arc::new(Gateways::of(said)));
+        let seen = proxy.metadata.network_view();
+        (seen.is_some() || !gateways.is_empty()).then(|| Networks {
+            own: proxy.metadata.network.as_deref().unwrap_or_default().into(),
+            seen,
+            families: Families::of(proxy),
+            gateways,
+        })
     }
 
     fn served_by(self, cluster: &str, outlook: &Outlook) -> Option<Served> {

@@ -23,13 +23,14 @@ use std::sync::Arc;
 
 use pilot_proto::ResourceType;
 use pilot_proto::mesh::MeshConfig;
+use pilot_proto::mesh::networks::MeshNetworks;
 use prost::{Message, Name};
 
 pub use memo::Stats;
 pub use origin::origins;
 
 use crate::generate::cluster::ClusterInputs;
-use crate::generate::endpoint::AssignmentInputs;
+use crate::generate::endpoint::{AssignmentInputs, Gateways};
 use crate::generate::gateway::{GatewayInputs, GatewayRouteInputs};
 use crate::generate::grpc::GrpcListener;
 use crate::generate::listener::ListenerInputs;
@@ -62,6 +63,7 @@ pub struct Cache {
     gateway_routes: Memo<Patched<GatewayRouteInputs, InRoutes>, Made>,
     mesh_policies: Memo<Shared<MeshConfig>, Arc<MeshPolicy>>,
     wants: Memo<Ruled, Arc<Wants>>,
+    networks: Memo<Shared<MeshNetworks>, Arc<Gateways>>,
 }
 
 /// The resources of one type for one proxy.
@@ -145,6 +147,7 @@ impl Cache {
             gateway_routes: Memo::new(entries),
             mesh_policies: Memo::new(sets),
             wants: Memo::new(sets),
+            networks: Memo::new(sets),
         }
     }
 
@@ -169,6 +172,7 @@ impl Cache {
         self.gateways.forget_unused();
         self.gateway_routes.forget_unused();
         self.wants.forget_unused();
+        self.networks.forget_unused();
         self.mesh_policies.forget_unused();
         self.clusters.forget_unused();
         self.assignments.forget_unused();
@@ -190,6 +194,7 @@ impl Cache {
         self.gateways.clear();
         self.gateway_routes.clear();
         self.wants.clear();
+        self.networks.clear();
         self.mesh_policies.clear();
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::View;
 use super::memo::Answer;
 use crate::api::destination_rule::{ClientTlsMode, Subset};
-use crate::generate::endpoint::Vantage;
+use crate::generate::endpoint::{Gateways, Vantage};
 use crate::generate::policy::{MeshPolicy, Nearby, Policy};
 use crate::model::{Endpoint, Service, Shared};
 use crate::scope::Visible;
@@ -94,6 +94,12 @@ impl Wants {
 }
 
 impl Answer for Arc<Wants> {
+    fn is_held(&self) -> bool {
+        false
+    }
+}
+
+impl Answer for Arc<Gateways> {
     fn is_held(&self) -> bool {
         false
     }

@@ -24,6 +24,7 @@ use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
 use pilot_proto::mesh::MeshConfig;
+use pilot_proto::mesh::networks::MeshNetworks;
 
 pub use changes::Changes;
 use lineage::Lineage;
@@ -54,6 +55,7 @@ type WorkloadName = (WorkloadKind, Namespace, Arc<str>);
 #[derive(Clone, Debug, Default)]
 pub struct World {
     mesh: Arc<MeshConfig>,
+    networks: Arc<MeshNetworks>,
     domain_suffix: Arc<str>,
     lineages: BTreeMap<SourceId, Lineage>,
 
@@ -128,6 +130,21 @@ impl World {
             }
         }
         changes
+    }
+
+    /// Takes new networks. Equal ones change nothing.
+    pub fn set_networks(&mut self, networks: Arc<MeshNetworks>) -> Changes {
+        let mut changes = Changes::default();
+        if *self.networks != *networks {
+            self.networks = networks;
+            changes.mesh();
+        }
+        changes
+    }
+
+    /// Which networks there are.
+    pub fn networks(&self) -> &Arc<MeshNetworks> {
+        &self.networks
     }
 
     /// Mesh-wide settings.

@@ -370,3 +370,18 @@ proptest! {
         prop_assert_eq!(story.world.in_namespace(), fresh.world.in_namespace());
     }
 }
+
+#[test]
+fn a_service_changes_when_its_endpoints_have_other_identities() {
+    let mut story = Story::new();
+    story.says(Change::Service(service("a", 1)));
+    let with = |last: u8, account: &str| Endpoint { service_account: account.into(), ..endpoint(last) };
+    let mut keys = |endpoints: Vec<Endpoint>| {
+        let keys = story.keys(Change::Endpoints("default".into(), "a".into(), endpoints));
+        keys.into_iter().filter(|key| !key.starts_with("Proxy/")).collect::<Vec<_>>()
+    };
+    let both = ["ServiceEntry/default/a", "Endpoints/default/a"];
+    assert_eq!(keys(vec![with(1, "spiffe://a")]), both);
+    assert_eq!(keys(vec![with(1, "spiffe://a"), with(2, "spiffe://a")]), both[1..], "more of the same");
+    assert_eq!(keys(vec![with(1, "spiffe://a"), with(2, "spiffe://b")]), both);
+}

@@ -170,7 +170,7 @@ impl Served {
             && near
             && endpoint.port_name == self.port_name
             && self.labels.iter().all(|(key, value)| label(endpoint, key) == Some(value))
-            && self.networks.as_ref().is_none_or(|networks| networks.see(&endpoint.network))
+            && self.networks.as_ref().is_none_or(|networks| networks.see(endpoint))
     }
 }
 

@@ -4,9 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use pilot_proto::mesh::networks::MeshNetworks;
+
 use super::{Addressing, Group, Member, MutualTls, Place, reachable, takes_tls};
 use crate::generate::Families;
-use crate::model::EndpointAddress;
+use crate::generate::proto::masked;
+use crate::model::{Endpoint, EndpointAddress, Vip};
 
 /// What is between a client and endpoints.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -21,10 +24,12 @@ pub struct Networks {
     pub gateways: Arc<Gateways>,
 }
 
-/// Every gateway, by network.
+/// Every gateway, by network, and who is in which.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Gateways {
     by_network: BTreeMap<Arc<str>, BTreeSet<Gateway>>,
+    /// Networks of those who do not say theirs, the narrowest range first.
+    ranges: Vec<(Vip, Arc<str>)>,
     /// A number that every network's number of gateways divides.
     scale: u32,
 }
@@ -50,11 +55,46 @@ impl FromIterator<Gateway> for Gateways {
         }
         let counts = by_network.values().map(|gateways| u32::try_from(gateways.len()).unwrap_or(u32::MAX));
         let scale = counts.fold(1_u32, |scale, count| (scale / divisor(scale, count)).saturating_mul(count));
-        Self { by_network, scale }
+        Self { by_network, ranges: Vec::new(), scale }
     }
 }
 
 impl Gateways {
+    /// What a mesh says. Of networks whose ways are services of a registry nobody knows the ways.
+    pub fn of(mesh: &MeshNetworks) -> Self {
+        let gateways = mesh.networks.iter().flat_map(|(name, network)| {
+            let ways = network.gateways.iter().filter(|way| way.port != 0);
+            ways.filter_map(move |way| {
+                let address = way.address.as_deref().filter(|address| !address.is_empty())?;
+                let ip = address.parse().map(EndpointAddress::Ip);
+                Some(Gateway {
+                    network: name.as_str().into(),
+                    address: ip.unwrap_or_else(|_| EndpointAddress::Dns(address.into())),
+                    port: way.port,
+                })
+            })
+        });
+        let ranges = mesh.networks.iter().flat_map(|(name, network)| {
+            let said = network.endpoints.iter().filter_map(|some| Vip::parse(some.from_cidr.as_deref()?));
+            said.map(|range| (range, Arc::from(name.as_str())))
+        });
+        let mut ranges: Vec<(Vip, Arc<str>)> = ranges.collect();
+        ranges.sort_by(|(a, _), (b, _)| (b.prefix, a.ip).cmp(&(a.prefix, b.ip)));
+        Self { ranges, ..gateways.collect() }
+    }
+
+    /// The network of an endpoint: what it says, else what its address says; empty when nobody knows.
+    fn network_of<'a>(&'a self, endpoint: &'a Endpoint) -> &'a str {
+        let EndpointAddress::Ip(ip) = endpoint.address else { return &endpoint.network };
+        let within = |range: &Vip| {
+            masked(Vip { ip, ..*range }) == masked(*range) && ip.is_ipv4() == range.ip.is_ipv4()
+        };
+        match self.ranges.iter().find(|(range, _)| endpoint.network.is_empty() && within(range)) {
+            Some((_, network)) => network,
+            None => &endpoint.network,
+        }
+    }
+
     /// Whether there are none: then everybody is thought to reach everybody.
     pub fn is_empty(&self) -> bool {
         self.by_network.is_empty()
@@ -72,8 +112,9 @@ const fn divisor(mut a: u32, mut b: u32) -> u32 {
 // === impl Networks ===
 
 impl Networks {
-    /// Whether the client wants endpoints of a network.
-    pub(super) fn see(&self, network: &str) -> bool {
+    /// Whether the client wants an endpoint, by its network.
+    pub(super) fn see(&self, endpoint: &Endpoint) -> bool {
+        let network = self.gateways.network_of(endpoint);
         network.is_empty() || self.seen.as_ref().is_none_or(|seen| seen.contains(network))
     }
 
@@ -93,7 +134,7 @@ impl Networks {
             group.members.retain_mut(|member| {
                 let Place::Endpoint(endpoint) = member.place else { return true };
                 member.weight = member.weight.saturating_mul(self.gateways.scale);
-                let Some(gateways) = self.ways(&endpoint.network) else { return true };
+                let Some(gateways) = self.ways(self.gateways.network_of(endpoint)) else { return true };
                 // What passes a gateway is told where to go by what TLS says of it.
                 if takes_tls(endpoint, mutual_tls) {
                     let usable: Vec<&Gateway> =

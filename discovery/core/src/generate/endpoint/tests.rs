@@ -346,3 +346,33 @@ fn endpoints_of_other_networks_are_reached_through_gateways() {
         "without gateways everybody reaches everybody"
     );
 }
+
+#[test]
+fn who_does_not_say_his_network_is_in_that_of_his_address() {
+    let said = json!({"networks": {
+        "n1": {"endpoints": [{"fromCidr": "10.0.0.0/24"}], "gateways": [{"address": "20.0.1.1", "port": 15443}]},
+        "n2": {
+            "endpoints": [{"fromCidr": "10.0.0.128/25"}, {"fromRegistry": "east"}, {"fromCidr": "nonsense"}],
+            "gateways": [
+                {"address": "20.0.2.1", "port": 15443}, {"address": "gw.example.com", "port": 15443},
+                {"registryServiceName": "gw", "port": 15443}, {"address": "20.0.2.2"},
+            ],
+        },
+    }});
+    let said = pilot_proto::mesh::networks::MeshNetworks::from_value(said).unwrap();
+    let networks = Networks {
+        own: "n1".into(),
+        seen: None,
+        families: Families::V4,
+        gateways: Gateways::of(&said).into(),
+    };
+    let all = vec![
+        in_network("10.0.0.1", "", TlsMode::Istio),
+        in_network("10.0.0.129", "", TlsMode::Istio),
+        in_network("10.0.0.130", "n1", TlsMode::Istio),
+        in_network("10.9.0.1", "", TlsMode::Istio),
+    ];
+    // Of the two gateways of n2 one is a host name, which only DNS clusters can use.
+    let expected = "0 r1 8: 10.0.0.1*2+tls 10.0.0.130*2+tls 10.9.0.1*2+tls 20.0.2.1*2+tls";
+    assert_eq!(told(Served { networks: Some(networks.into()), ..served(all) }), [expected]);
+}

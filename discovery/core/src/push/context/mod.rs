@@ -19,6 +19,7 @@ use std::sync::Arc;
 use imbl::ordmap::DiffItem;
 use imbl::{OrdMap, OrdSet};
 use pilot_proto::mesh::MeshConfig;
+use pilot_proto::mesh::networks::MeshNetworks;
 
 pub use routing::{MESH, ObjectName, Routing, Routings};
 pub use rules::{Rule, Rules};
@@ -49,6 +50,8 @@ pub struct PushContext {
     pub shape: Shared<()>,
     /// Mesh-wide settings.
     pub mesh: Arc<MeshConfig>,
+    /// Which networks there are.
+    pub networks: Arc<MeshNetworks>,
     /// `cluster.local`
     pub domain_suffix: Arc<str>,
     /// Every service.
@@ -84,6 +87,7 @@ impl PushContext {
             moment: Arc::new(()).into(),
             shape: self.shape.clone(),
             mesh: world.mesh().clone(),
+            networks: world.networks().clone(),
             domain_suffix: world.domain_suffix().clone(),
             services: world.services().clone(),
             in_namespace: world.in_namespace().clone(),

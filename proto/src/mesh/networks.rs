@@ -1,0 +1,96 @@
+//! `MeshNetworks`: which networks there are, and the ways into them.
+//! <https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#MeshNetworks>
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Every network by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MeshNetworks {
+    /// By name.
+    pub networks: BTreeMap<String, Network>,
+}
+
+/// One network: whoever is in it reaches whoever is in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Network {
+    /// Who is in it, besides those that say so themselves.
+    pub endpoints: Vec<NetworkEndpoints>,
+    /// Ways into it.
+    pub gateways: Vec<NetworkGateway>,
+}
+
+/// Some of those who are in a network. One of the two is said.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NetworkEndpoints {
+    /// Those with addresses of this range.
+    pub from_cidr: Option<String>,
+    /// Those that this registry knows.
+    pub from_registry: Option<String>,
+}
+
+/// A way into a network. One of address and service is said.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NetworkGateway {
+    /// An IP address or a host name.
+    pub address: Option<String>,
+    /// A service of the network's registry, whose addresses are meant.
+    pub registry_service_name: Option<String>,
+    /// Its port, 1 to 65535.
+    pub port: u16,
+    /// Where it is: `region/zone/sub-zone`.
+    pub locality: String,
+}
+
+// === impl MeshNetworks ===
+
+impl MeshNetworks {
+    /// Reads a file that was parsed as YAML. The error names the field.
+    pub fn from_value(value: Value) -> Result<Self, serde_json::Error> {
+        if value.is_null() { Ok(Self::default()) } else { serde_json::from_value(value) }
+    }
+
+    /// What is said of networks in words that mean nothing here: what registries know is not known by network.
+    pub fn unused(&self) -> Vec<String> {
+        let of = |(name, network): (&String, &Network)| {
+            let registries = network.endpoints.iter().filter_map(|some| some.from_registry.as_ref());
+            let services = network.gateways.iter().filter_map(|way| way.registry_service_name.as_ref());
+            registries
+                .map(|registry| format!("networks.{name}.endpoints: fromRegistry {registry}"))
+                .chain(services.map(|host| format!("networks.{name}.gateways: registryServiceName {host}")))
+                .collect::<Vec<_>>()
+        };
+        self.networks.iter().flat_map(of).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn networks_are_read_and_what_means_nothing_is_named() {
+        let networks = MeshNetworks::from_value(json!({"networks": {"n1": {
+            "endpoints": [{"fromCidr": "10.0.0.0/8"}, {"fromRegistry": "east"}],
+            "gateways": [{"address": "1.2.3.4", "port": 15443}, {"registryServiceName": "gw.ns", "port": 15443}],
+        }}}))
+        .unwrap();
+        assert_eq!(networks.networks["n1"].gateways[0].address.as_deref(), Some("1.2.3.4"));
+        assert_eq!(
+            networks.unused(),
+            ["networks.n1.endpoints: fromRegistry east", "networks.n1.gateways: registryServiceName gw.ns"]
+        );
+        assert_eq!(MeshNetworks::from_value(Value::Null).unwrap(), MeshNetworks::default());
+        assert!(
+            MeshNetworks::from_value(json!({"networks": {"n1": {"gateways": [{"port": 70000}]}}})).is_err()
+        );
+    }
+}
