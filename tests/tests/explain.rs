@@ -71,7 +71,7 @@ fn a_call_is_told_step_by_step() -> Result<()> {
     let said = ended(&mesh.simulate(&call)?, 0)?;
     let mut rest = said.as_str();
     for step in [
-        "web-1.default calls 10.0.0.2:9080 (reviews.default.svc.cluster.local)",
+        "web-1.default sends GET reviews:9080/x, k: v to 10.0.0.2:9080 (reviews.default.svc.cluster.local)",
         "virtualOutbound hands 10.0.0.2:9080 over",
         "0.0.0.0_9080 takes it",
         "by Service/default/reviews",

@@ -102,7 +102,7 @@ pub(crate) struct CallArgs {
     /// The client shows a certificate.
     #[arg(long)]
     pub(crate) cert: bool,
-    /// Where to connect to, whatever the host means: 10.0.0.1:80, unix:///path.
+    /// Where to connect to, whatever the host means: `10.0.0.1:80`, `unix:///path`.
     #[arg(long, value_name = "ADDR")]
     pub(crate) to: Option<String>,
     /// The client's address.

@@ -1,32 +1,30 @@
 //! What became of a call, for people and for programs.
 
-use std::fmt::Write as _;
-
 use pilot_core::simulate::{Call, Caller, Destination, Request, Says, Share, Trace, Verdict};
 use serde_json::{Value, json};
 
 /// The steps in order, each with the objects that it was decided by, and the end.
 pub(super) fn text(caller: &Caller, call: &Call, trace: &Trace) -> String {
-    let mut out = String::new();
-    // Writing to a text cannot fail.
-    let _ = writeln!(out, "{} calls {}", caller.proxy.id.id, to(caller, &call.to));
+    let said = match &call.says {
+        Says::Http(request) => asked(request),
+        Says::Bytes => "bytes".to_owned(),
+    };
+    let mut lines = vec![format!("{} sends {said} to {}", caller.proxy.id.id, to(caller, &call.to))];
     for step in &trace.steps {
         let name = if step.name.is_empty() { "-" } else { &step.name };
-        let _ = writeln!(out, "{:<13} {name} {}", step.stage.as_str(), step.what);
-        for origin in &step.origins {
-            let _ = writeln!(out, "{:<13}   by {origin}", "");
-        }
+        lines.push(format!("{:<13} {name} {}", step.stage.as_str(), step.what));
+        lines.extend(step.origins.iter().map(|origin| format!("{:<13}   by {origin}", "")));
     }
     for share in trace.shares() {
         if let (Says::Http(sent), Some(request)) = (&call.says, &share.request)
             && sent != request
         {
-            let _ = writeln!(out, "{:<13} {} is asked {}", "request", share.cluster, asked(request));
+            lines.push(format!("{:<13} {} is asked {}", "request", share.cluster, asked(request)));
         }
     }
     let reached = if trace.reaches() { "reached" } else { "not reached" };
-    let _ = writeln!(out, "{reached}: {trace}");
-    out
+    lines.push(format!("{reached}: {trace}\n"));
+    lines.join("\n")
 }
 
 fn to(caller: &Caller, destination: &Destination) -> String {
