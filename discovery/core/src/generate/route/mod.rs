@@ -17,6 +17,8 @@ mod inbound;
 mod matches;
 mod retry;
 mod rules;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
