@@ -50,6 +50,12 @@ fn check(case: &str, push: &PushContext, proxy: &Proxy) {
     }
 }
 
+/// Routes alone: what they say is all that rules change of them.
+fn check_routes(case: &str, mesh: &Mesh, proxy: &Proxy, asked: &[&str]) {
+    let asked = names(asked.iter().copied());
+    expect(&format!("{case}/routes.json"), &dump(&mesh.push(), proxy, ResourceType::Route, Some(&asked)));
+}
+
 fn dump(push: &PushContext, proxy: &Proxy, kind: ResourceType, names: Option<&NameSet>) -> Vec<Value> {
     let generated = generate(push, proxy, kind, names);
     let message = kind.type_url().rsplit_once('/').unwrap().1;
@@ -289,4 +295,99 @@ fn what_destination_rules_and_sidecars_say() {
     let mut proxy = sidecar("10.1.0.1", "default");
     proxy.locality = Locality::parse("r1/z1");
     check("policies", &mesh.push(), &proxy);
+}
+
+/// Everything that a rule for requests can say.
+const RULES: &str = "
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: sticky}
+spec:
+  host: sticky
+  trafficPolicy:
+    loadBalancer: {consistentHash: {httpCookie: {name: user, path: /, ttl: 3600s, attributes: [{name: SameSite, value: Lax}]}}}
+  subsets:
+  - {name: v1, labels: {version: v1}, trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: x-user}}}}
+  - {name: v2, labels: {version: v2}, trafficPolicy: {loadBalancer: {consistentHash: {useSourceIp: true}}}}
+  - {name: v3, labels: {version: v3}, trafficPolicy: {loadBalancer: {consistentHash: {httpQueryParameterName: user}}}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: everything}
+spec:
+  hosts: [sticky, '*.everything.com', everything.com]
+  http:
+  - name: matches
+    match:
+    - name: one
+      uri: {exact: /One}
+      ignoreUriCase: true
+      statPrefix: one
+      scheme: {exact: http}
+      method: {regex: GET|HEAD}
+      authority: {prefix: sticky}
+      headers:
+        end-user: {exact: jason}
+        x-canary: {}
+      withoutHeaders:
+        cookie: {regex: '.*debug.*'}
+        x-legacy: {}
+      queryParams:
+        q: {exact: 'yes'}
+        p: {regex: '[0-9]+'}
+        o: {prefix: v}
+      port: 80
+      sourceLabels: {app: web}
+      sourceNamespace: default
+      gateways: [mesh]
+    - {uri: {regex: '/two/.*'}}
+    timeout: 2.5s
+    retries: {attempts: 3, perTryTimeout: 0.5s, retryOn: 'gateway-error,503', retryRemoteLocalities: true, backoff: 0.05s}
+    fault:
+      delay: {fixedDelay: 1s, percentage: {value: 0.5}}
+      abort: {grpcStatus: UNAVAILABLE, percentage: {value: 2}}
+    mirrors:
+    - {destination: {host: other}, percentage: {value: 12.5}}
+    - {destination: {host: nobody.com, port: {number: 8443}}}
+    corsPolicy:
+      allowOrigins: [{exact: 'https://a.com'}, {prefix: 'https://b'}, {regex: 'https://.*\\.c\\.com'}]
+      allowMethods: [GET, POST]
+      allowHeaders: [x-a, x-b]
+      exposeHeaders: [x-c]
+      maxAge: 24h
+      allowCredentials: true
+      unmatchedPreflights: IGNORE
+    headers:
+      request: {set: {x-set: a}, add: {x-add: b}, remove: [x-gone]}
+      response: {set: {x-set: c}, add: {x-add: d}, remove: [server]}
+    rewrite: {authority: other.com, uriRegexRewrite: {match: '/two/([a-z]+)', rewrite: '/2/\\1'}}
+    route:
+    - {destination: {host: sticky, subset: v1}, weight: 60, headers: {request: {set: {x-share: v1, host: v1.com}}}}
+    - {destination: {host: sticky, subset: v2}, weight: 30, headers: {response: {add: {x-share: v2}, remove: [x-d]}}}
+    - {destination: {host: sticky, subset: v3}, weight: 0}
+    - {destination: {host: other}, weight: 10}
+  - match: [{uri: {prefix: /prefix}}]
+    rewrite: {uri: /}
+    route: [{destination: {host: sticky, subset: v3}}]
+  - match: [{uri: {exact: /redirect}}]
+    redirect: {scheme: https, authority: elsewhere.com, port: 8443, uri: /there, redirectCode: 308}
+  - match: [{uri: {prefix: /moved}}]
+    redirect: {prefixRewrite: /here, derivePort: FROM_REQUEST_PORT}
+  - match: [{uri: {prefix: /gone}}]
+    directResponse: {status: 410, body: {string: gone}}
+  - match: [{uri: {prefix: /bytes}}]
+    directResponse: {status: 200, body: {bytes: aGVsbG8=}}
+  - retries: {attempts: 0}
+    mirror: {host: other}
+    mirrorPercentage: {value: 33.3}
+    route: [{destination: {host: sticky}}]
+";
+
+#[test]
+fn a_sidecar_with_rules_for_requests() {
+    let sticky = kubernetes("sticky.default").port("http", 80).vip("10.0.0.1").on("10.1.0.1");
+    let other = kubernetes("other.default").port("http", 80).vip("10.0.0.2").on("10.1.0.2");
+    let mesh = Mesh::of([sticky, other], RULES).config("proxyHttpPort: 15080");
+    let proxy = mesh.sidecar("default", "app=web").0.proxy;
+    check_routes("rules", &mesh, &proxy, &["80", "sticky.default.svc.cluster.local:80", "http_proxy"]);
 }

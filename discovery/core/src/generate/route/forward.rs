@@ -84,24 +84,20 @@ pub(super) fn only_cluster(action: &RouteAction) -> Option<&str> {
     }
 }
 
-/// An action with a time limit; zero: none.
+/// An action with a time limit; zero: none but the one that a gRPC request says itself.
 fn within(limit: Duration) -> RouteAction {
-    if limit.is_zero() {
-        return RouteAction {
-            timeout: duration(Duration::ZERO),
-            max_stream_duration: Some(MaxStreamDuration {
-                max_stream_duration: duration(Duration::ZERO),
-                grpc_timeout_header_max: duration(Duration::ZERO),
-                grpc_timeout_header_offset: None,
-            }),
-            ..RouteAction::default()
-        };
+    let unlimited = MaxStreamDuration {
+        max_stream_duration: duration(Duration::ZERO),
+        grpc_timeout_header_max: duration(Duration::ZERO),
+        grpc_timeout_header_offset: None,
+    };
+    RouteAction {
+        timeout: duration(limit),
+        // Beside it Envoy 1.40 does not look at the time limit at all; and of what Istio has in its place, `max_grpc_timeout`,
+        // Envoy warns in its log for each route. So the deadline of a gRPC request is left to its client, within the limit.
+        max_stream_duration: limit.is_zero().then_some(unlimited),
+        ..RouteAction::default()
     }
-    #[expect(
-        deprecated,
-        reason = "beside its successor, max_stream_duration, Envoy 1.40 does not look at timeout at all"
-    )]
-    RouteAction { timeout: duration(limit), max_grpc_timeout: duration(limit), ..RouteAction::default() }
 }
 
 /// What the path becomes; returns what the host does.
