@@ -220,6 +220,20 @@ fn a_rewritten_host_counts_before_a_header() {
     check(rule(more), "/route/host_rewrite_literal", json!("c.com"));
 }
 
+/// Beside the limit of a stream Envoy 1.40 does not look at the one of a request.
+#[test]
+fn a_request_has_a_limit_or_its_stream_none() {
+    let none = json!({"max_stream_duration": "0s", "grpc_timeout_header_max": "0s"});
+    for (more, limit, stream) in [
+        (json!({"timeout": "1.5s"}), json!("1.500s"), Value::Null),
+        (json!({"timeout": "0s"}), json!("0s"), none.clone()),
+        (json!({}), json!("0s"), none),
+    ] {
+        check(rule(more.clone()), "/route/timeout", limit);
+        check(rule(more), "/route/max_stream_duration", stream);
+    }
+}
+
 #[test]
 fn a_copy_asks_for_the_same_host_and_is_not_traced() {
     let mirror = json!({"mirror": {"host": "c.com", "subset": "v1"}, "mirrorPercentage": {"value": 33.3}});
