@@ -15,6 +15,7 @@
 mod fixture;
 mod gateway;
 mod sidecar;
+mod virtual_service;
 mod virtual_service_l4;
 
 use fixture::Client;

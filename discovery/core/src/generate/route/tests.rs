@@ -1,5 +1,7 @@
 //! What a rule says, and what Envoy is told: one field of a route at a time, as Envoy's JSON spells it.
 
+#![expect(clippy::needless_pass_by_value, reason = "a table of JSON reads better without a `&` before each")]
+
 use pilot_proto::json::to_value;
 use serde_json::{Value, json};
 
@@ -216,6 +218,20 @@ fn changes_of_headers_leave_alone_what_envoy_does_not_let_change() {
 fn a_rewritten_host_counts_before_a_header() {
     let more = json!({"rewrite": {"authority": "c.com"}, "headers": {"request": {"set": {"host": "b.com"}}}});
     check(rule(more), "/route/host_rewrite_literal", json!("c.com"));
+}
+
+/// Beside the limit of a stream Envoy 1.40 does not look at the one of a request.
+#[test]
+fn a_request_has_a_limit_or_its_stream_none() {
+    let none = json!({"max_stream_duration": "0s", "grpc_timeout_header_max": "0s"});
+    for (more, limit, stream) in [
+        (json!({"timeout": "1.5s"}), json!("1.500s"), Value::Null),
+        (json!({"timeout": "0s"}), json!("0s"), none.clone()),
+        (json!({}), json!("0s"), none),
+    ] {
+        check(rule(more.clone()), "/route/timeout", limit);
+        check(rule(more), "/route/max_stream_duration", stream);
+    }
 }
 
 #[test]
