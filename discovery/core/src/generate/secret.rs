@@ -1,11 +1,16 @@
-//! Where a proxy gets certificates from that are not files of its own.
+//! Where a proxy gets certificates from, and whose they may be.
+
+use std::net::IpAddr;
+use std::time::Duration;
 
 use pilot_proto::envoy::config::core::v3::{
-    AggregatedConfigSource, ApiConfigSource, ApiVersion, ConfigSource, GrpcService, api_config_source,
-    config_source, grpc_service,
+    AggregatedConfigSource, ApiConfigSource, ApiVersion, ConfigSource, DataSource, GrpcService,
+    api_config_source, config_source, data_source, grpc_service,
 };
-use pilot_proto::envoy::extensions::transport_sockets::tls::v3::SdsSecretConfig;
-use std::time::Duration;
+use pilot_proto::envoy::extensions::transport_sockets::tls::v3::{
+    SdsSecretConfig, SubjectAltNameMatcher, subject_alt_name_matcher::SanType,
+};
+use pilot_proto::envoy::r#type::matcher::v3::{StringMatcher, string_matcher::MatchPattern};
 
 use super::proto::duration;
 
@@ -60,4 +65,30 @@ pub(super) fn of_mesh(credential: &str) -> SdsSecretConfig {
             ..ConfigSource::default()
         }),
     }
+}
+
+/// Envoy wants to know what kind of name it is; the name itself tells.
+pub(super) fn exactly(name: &str) -> SubjectAltNameMatcher {
+    let kind = if name.contains("://") {
+        SanType::Uri
+    } else if name.parse::<IpAddr>().is_ok() {
+        SanType::IpAddress
+    } else if name.contains('@') {
+        SanType::Email
+    } else {
+        SanType::Dns
+    };
+    SubjectAltNameMatcher {
+        san_type: kind.into(),
+        matcher: Some(StringMatcher {
+            match_pattern: Some(MatchPattern::Exact(name.to_owned())),
+            ..StringMatcher::default()
+        }),
+        ..SubjectAltNameMatcher::default()
+    }
+}
+
+/// A file that Envoy reads.
+pub(super) fn file(path: &str) -> DataSource {
+    DataSource { specifier: Some(data_source::Specifier::Filename(path.to_owned())), ..DataSource::default() }
 }

@@ -3,19 +3,15 @@
 //! Certificates are files, or secrets that the proxy asks for by name: from the control plane (`kubernetes://<name>`), or,
 //! the mesh's own, from the agent beside it (`default`, `ROOTCA`).
 
-use pilot_proto::envoy::config::core::v3::{
-    ApiConfigSource, ApiVersion, ConfigSource, DataSource, GrpcService, TransportSocket, api_config_source,
-    config_source, data_source, grpc_service, transport_socket,
-};
+use pilot_proto::envoy::config::core::v3::{TransportSocket, transport_socket};
 use pilot_proto::envoy::extensions::transport_sockets::tls::v3::{
-    CertificateValidationContext, CommonTlsContext, DownstreamTlsContext, SdsSecretConfig,
-    SubjectAltNameMatcher, TlsCertificate, TlsParameters, common_tls_context,
-    subject_alt_name_matcher::SanType, tls_parameters::TlsProtocol as Version,
+    CertificateValidationContext, CommonTlsContext, DownstreamTlsContext, SdsSecretConfig, TlsCertificate,
+    TlsParameters, common_tls_context, tls_parameters::TlsProtocol as Version,
 };
-use pilot_proto::envoy::r#type::matcher::v3::{StringMatcher, string_matcher::MatchPattern};
 use pilot_proto::google::protobuf::BoolValue;
 
-use super::proto::{ads, any};
+use super::proto::any;
+use super::secret;
 use crate::api::gateway::{ServerTls, ServerTlsMode, TlsProtocol};
 
 /// How TLS ends.
@@ -35,9 +31,6 @@ pub enum Inside {
     /// Anything.
     Bytes,
 }
-
-/// Cluster of the agent beside the proxy, in its bootstrap.
-const AGENT: &str = "sds-grpc";
 
 // === impl Termination ===
 
@@ -102,8 +95,8 @@ impl Termination {
         let paths = one.into_iter().chain(several);
         paths
             .map(|(certificate, key)| TlsCertificate {
-                certificate_chain: Some(file(certificate)),
-                private_key: Some(file(key)),
+                certificate_chain: Some(secret::file(certificate)),
+                private_key: Some(secret::file(key)),
                 ..TlsCertificate::default()
             })
             .collect()
@@ -112,22 +105,22 @@ impl Termination {
     fn secrets(&self) -> Vec<SdsSecretConfig> {
         let settings = &self.settings;
         if settings.mode == ServerTlsMode::IstioMutual {
-            return vec![of_agent("default")];
+            return vec![secret::of_workload(secret::DEFAULT)];
         }
         let several = settings.credential_names.iter();
         let one = Some(&settings.credential_name).filter(|name| several.len() == 0 && !name.is_empty());
-        one.into_iter().chain(several).map(|name| of_control_plane(name, "")).collect()
+        one.into_iter().chain(several).map(|name| secret::of_mesh(name)).collect()
     }
 
     fn validation(&self) -> Option<common_tls_context::ValidationContextType> {
         use common_tls_context::ValidationContextType as Kind;
         let settings = &self.settings;
-        let roots = |path: &str| (!path.is_empty()).then(|| file(path));
+        let roots = |path: &str| (!path.is_empty()).then(|| secret::file(path));
         let context = CertificateValidationContext {
             match_typed_subject_alt_names: settings
                 .subject_alt_names
                 .iter()
-                .flat_map(|name| exactly(name))
+                .map(|name| secret::exactly(name))
                 .collect(),
             verify_certificate_spki: settings.verify_certificate_spki.clone(),
             verify_certificate_hash: settings.verify_certificate_hash.clone(),
@@ -135,13 +128,13 @@ impl Termination {
             ..CertificateValidationContext::default()
         };
         let named = if settings.mode == ServerTlsMode::IstioMutual {
-            Some(of_agent("ROOTCA"))
+            Some(secret::of_workload(secret::ROOT))
         } else if !settings.ca_cert_credential_name.is_empty() {
-            Some(of_control_plane(&settings.ca_cert_credential_name, ""))
+            Some(secret::of_mesh(&settings.ca_cert_credential_name))
         } else {
             let several = settings.credential_names.first();
             let name = several.or(Some(&settings.credential_name)).filter(|name| !name.is_empty());
-            name.map(|name| of_control_plane(name, "-cacert"))
+            name.map(|name| secret::of_mesh(&format!("{name}{}", secret::ROOTS_SUFFIX)))
         };
         match named {
             Some(secret) => Some(Kind::CombinedValidationContext(
@@ -156,59 +149,6 @@ impl Termination {
                 ..context
             })),
         }
-    }
-}
-
-/// A name may be of a host or of an identity; Envoy asks which.
-fn exactly(name: &str) -> [SubjectAltNameMatcher; 2] {
-    [SanType::Uri, SanType::Dns].map(|kind| SubjectAltNameMatcher {
-        san_type: kind.into(),
-        matcher: Some(StringMatcher {
-            match_pattern: Some(MatchPattern::Exact(name.to_owned())),
-            ..StringMatcher::default()
-        }),
-        ..SubjectAltNameMatcher::default()
-    })
-}
-
-fn file(path: &str) -> DataSource {
-    DataSource { specifier: Some(data_source::Specifier::Filename(path.to_owned())), ..DataSource::default() }
-}
-
-fn of_control_plane(name: &str, suffix: &str) -> SdsSecretConfig {
-    let known =
-        ["kubernetes://", "kubernetes-gateway://", "configmap://", "builtin://", "file-cert:", "file-root:"];
-    let name = if known.iter().any(|scheme| name.starts_with(scheme)) {
-        format!("{name}{suffix}")
-    } else {
-        format!("kubernetes://{name}{suffix}")
-    };
-    SdsSecretConfig { name, sds_config: ads() }
-}
-
-/// The agent serves the mesh's own certificates on a socket that only its proxy is told of.
-fn of_agent(name: &str) -> SdsSecretConfig {
-    let service = GrpcService {
-        target_specifier: Some(grpc_service::TargetSpecifier::EnvoyGrpc(grpc_service::EnvoyGrpc {
-            cluster_name: AGENT.into(),
-            ..grpc_service::EnvoyGrpc::default()
-        })),
-        ..GrpcService::default()
-    };
-    let source = ApiConfigSource {
-        api_type: api_config_source::ApiType::Grpc.into(),
-        transport_api_version: ApiVersion::V3.into(),
-        grpc_services: vec![service],
-        set_node_on_first_message_only: true,
-        ..ApiConfigSource::default()
-    };
-    SdsSecretConfig {
-        name: name.into(),
-        sds_config: Some(ConfigSource {
-            resource_api_version: ApiVersion::V3.into(),
-            config_source_specifier: Some(config_source::ConfigSourceSpecifier::ApiConfigSource(source)),
-            ..ConfigSource::default()
-        }),
     }
 }
 

@@ -3,10 +3,8 @@
 //! Certificates in files are named to Envoy itself. Istio has its agent serve them, so that Envoy notices when they
 //! change; no such server is beside the proxy here, and Envoy reads the files when it is given the cluster.
 
-use std::net::IpAddr;
-
 use pilot_proto::envoy::config::core::v3::{
-    DataSource, ProxyProtocolConfig, TransportSocket, data_source, proxy_protocol_config, transport_socket,
+    ProxyProtocolConfig, TransportSocket, proxy_protocol_config, transport_socket,
 };
 use pilot_proto::envoy::extensions::transport_sockets::proxy_protocol::v3::ProxyProtocolUpstreamTransport;
 use pilot_proto::envoy::extensions::transport_sockets::raw_buffer::v3::RawBuffer;
@@ -14,10 +12,9 @@ use pilot_proto::envoy::extensions::transport_sockets::tls::v3::common_tls_conte
     CombinedCertificateValidationContext, ValidationContextType,
 };
 use pilot_proto::envoy::extensions::transport_sockets::tls::v3::{
-    CertificateValidationContext, CommonTlsContext, SdsSecretConfig, SubjectAltNameMatcher, TlsCertificate,
-    TlsParameters, UpstreamTlsContext, subject_alt_name_matcher::SanType, tls_parameters::TlsProtocol,
+    CertificateValidationContext, CommonTlsContext, SdsSecretConfig, TlsCertificate, TlsParameters,
+    UpstreamTlsContext, tls_parameters::TlsProtocol,
 };
-use pilot_proto::envoy::r#type::matcher::v3::{StringMatcher, string_matcher::MatchPattern};
 use prost::{Message, Name};
 
 use super::http::{Http, Speaks};
@@ -122,15 +119,15 @@ fn of_rule(outbound: &Outbound, tls: &ClientTls, http: &mut Http) -> Option<Upst
     if tls.credential_name.is_empty() {
         if tls.mode == ClientTlsMode::Mutual {
             made.tls_certificates = vec![TlsCertificate {
-                certificate_chain: file(&tls.client_certificate),
-                private_key: file(&tls.private_key),
+                certificate_chain: Some(secret::file(&tls.client_certificate)),
+                private_key: Some(secret::file(&tls.private_key)),
                 ..TlsCertificate::default()
             }];
         }
         let roots = if tls.ca_certificates.is_empty() { SYSTEM_ROOTS } else { &tls.ca_certificates };
         let verified = || CertificateValidationContext {
-            trusted_ca: file(roots),
-            crl: file(&tls.ca_crl).filter(|_| !tls.ca_crl.is_empty()),
+            trusted_ca: Some(secret::file(roots)),
+            crl: (!tls.ca_crl.is_empty()).then(|| secret::file(&tls.ca_crl)),
             ..named_like(names)
         };
         let context = if unverified { CertificateValidationContext::default() } else { verified() };
@@ -179,29 +176,8 @@ fn common() -> CommonTlsContext {
 
 fn named_like(names: &[String]) -> CertificateValidationContext {
     CertificateValidationContext {
-        match_typed_subject_alt_names: names.iter().map(|name| exactly(name)).collect(),
+        match_typed_subject_alt_names: names.iter().map(|name| secret::exactly(name)).collect(),
         ..CertificateValidationContext::default()
-    }
-}
-
-/// Envoy wants to know what kind of name it is; the name itself tells.
-fn exactly(name: &str) -> SubjectAltNameMatcher {
-    let kind = if name.contains("://") {
-        SanType::Uri
-    } else if name.parse::<IpAddr>().is_ok() {
-        SanType::IpAddress
-    } else if name.contains('@') {
-        SanType::Email
-    } else {
-        SanType::Dns
-    };
-    SubjectAltNameMatcher {
-        san_type: kind.into(),
-        matcher: Some(StringMatcher {
-            match_pattern: Some(MatchPattern::Exact(name.to_owned())),
-            ..StringMatcher::default()
-        }),
-        ..SubjectAltNameMatcher::default()
     }
 }
 
@@ -210,13 +186,6 @@ fn fetched(default: CertificateValidationContext, roots: SdsSecretConfig) -> Val
         default_validation_context: Some(default),
         validation_context_sds_secret_config: Some(roots),
         ..CombinedCertificateValidationContext::default()
-    })
-}
-
-fn file(path: &str) -> Option<DataSource> {
-    Some(DataSource {
-        specifier: Some(data_source::Specifier::Filename(path.to_owned())),
-        ..DataSource::default()
     })
 }
 

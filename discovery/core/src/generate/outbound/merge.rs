@@ -77,7 +77,9 @@ impl<'a> Merge<'a> {
             let spoken = if reading == Reading::Tcp { Spoken::Tcp(spot.protocol) } else { Spoken::Sniffed };
             let mut entry = Entry { spoken, chains: Vec::new(), member, bound: spot.bound, locked: false };
             // Of chains of one service the first one counts; that is no conflict.
-            made.into_iter().for_each(|chain| drop(entry.push(chain, host)));
+            for chain in made {
+                drop(entry.push(chain, host));
+            }
             self.entries.insert(key, entry);
             return;
         };
