@@ -117,7 +117,7 @@ impl View<'_> {
                 }
                 for subset in subsets(seen) {
                     let (outbound, policy) = inputs.outbound(seen, port, subset, endpoints);
-                    set.take(&self.cluster(ClusterRole::Outbound(outbound), policy.into()), None);
+                    set.take(&self.cluster(ClusterRole::Outbound(outbound.into()), policy.into()), None);
                 }
             }
             set.generated.reject(&duplicates(seen));
@@ -140,7 +140,7 @@ impl ClusterSet {
         let policy = Policy::of(seen.rule.as_deref(), subset, port.port, &self.mesh);
         let discovery = match (answers(service), endpoints, &self.outlook, &service.resolution) {
             (Some(answers), Some(endpoints), Some(outlook), _) => Discovery::Dns {
-                served: outlook.served(service, port, subset, endpoints.clone(), &policy),
+                served: outlook.served(service, port, subset, endpoints.clone(), &policy).into(),
                 answers,
                 families: self.families,
             },
@@ -190,8 +190,8 @@ fn subsets(seen: &Visible) -> Vec<Option<&Subset>> {
     let mut found = vec![None];
     if seen.service.resolution != Resolution::DynamicDns {
         let mut names = BTreeSet::new();
-        let named = seen.rule.iter().flat_map(|rule| &rule.subsets);
-        found.extend(named.filter(|subset| names.insert(&subset.name)).map(Some));
+        let written = seen.rule.iter().flat_map(|rule| &rule.subsets);
+        found.extend(written.filter(|subset| names.insert(&subset.name)).map(Some));
     }
     found
 }

@@ -110,12 +110,7 @@ fn consistent(said: &ConsistentHash) -> (LbPolicy, Option<LbConfig>) {
     };
     match (&said.maglev, &said.ring_hash) {
         (Some(maglev), _) => {
-            let table = |size| {
-                LbConfig::MaglevLbConfig(MaglevLbConfig {
-                    table_size: Some(at_least(size)),
-                    ..MaglevLbConfig::default()
-                })
-            };
+            let table = |size| LbConfig::MaglevLbConfig(MaglevLbConfig { table_size: Some(at_least(size)) });
             (LbPolicy::Maglev, (maglev.table_size != 0).then(|| table(maglev.table_size)))
         }
         (None, Some(own)) => {

@@ -122,15 +122,15 @@ fn of_rule(outbound: &Outbound, tls: &ClientTls, http: &mut Http) -> Option<Upst
     if tls.credential_name.is_empty() {
         if tls.mode == ClientTlsMode::Mutual {
             made.tls_certificates = vec![TlsCertificate {
-                certificate_chain: file(&tls.client_certificate),
-                private_key: file(&tls.private_key),
+                certificate_chain: Some(file(&tls.client_certificate)),
+                private_key: Some(file(&tls.private_key)),
                 ..TlsCertificate::default()
             }];
         }
         let roots = if tls.ca_certificates.is_empty() { SYSTEM_ROOTS } else { &tls.ca_certificates };
         let verified = || CertificateValidationContext {
-            trusted_ca: file(roots),
-            crl: file(&tls.ca_crl).filter(|_| !tls.ca_crl.is_empty()),
+            trusted_ca: Some(file(roots)),
+            crl: (!tls.ca_crl.is_empty()).then(|| file(&tls.ca_crl)),
             ..named_like(names)
         };
         let context = if unverified { CertificateValidationContext::default() } else { verified() };
@@ -213,11 +213,8 @@ fn fetched(default: CertificateValidationContext, roots: SdsSecretConfig) -> Val
     })
 }
 
-fn file(path: &str) -> Option<DataSource> {
-    Some(DataSource {
-        specifier: Some(data_source::Specifier::Filename(path.to_owned())),
-        ..DataSource::default()
-    })
+fn file(path: &str) -> DataSource {
+    DataSource { specifier: Some(data_source::Specifier::Filename(path.to_owned())), ..DataSource::default() }
 }
 
 fn named<M: Message + Name>(name: &str, config: &M) -> TransportSocket {
