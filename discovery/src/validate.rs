@@ -15,12 +15,12 @@ const STDIN: &str = "-";
 
 /// Prints what is to be said about the files; fails if there is an error among it.
 pub(crate) fn run(args: &ValidateArgs) -> ExitCode {
-    let problems: Vec<Problem> = args.filename.iter().flat_map(|path| look(path)).collect();
+    let problems: Vec<Problem> = args.filename.iter().flat_map(look).collect();
     let has_error = problems.iter().any(|problem| problem.severity == Severity::Error);
     let printed = if args.output.as_deref() == Some("json") {
         json_lines(&problems)
     } else {
-        problems.iter().map(|problem| format!("{problem}\n")).collect()
+        problems.iter().fold(String::new(), |text, problem| text + &problem.to_string() + "\n")
     };
     // Whoever reads may have left (`| head`); the exit code tells him all the same.
     let written = io::stdout().write_all(printed.as_bytes());

@@ -368,7 +368,7 @@ pub struct Abort {
     pub grpc_status: Option<String>,
     /// Never implemented by Istio.
     pub http2_error: Option<String>,
-    /// How many of them; absent: all.
+    /// How many of them; absent: none.
     pub percentage: Option<Percent>,
 }
 

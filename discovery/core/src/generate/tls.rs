@@ -54,7 +54,7 @@ impl Termination {
                 tls_params: self.params(),
                 tls_certificates: self.certificates(),
                 tls_certificate_sds_secret_configs: self.secrets(),
-                validation_context_type: verifies.then(|| self.validation()).flatten(),
+                validation_context_type: verifies.then(|| self.validation()),
                 ..CommonTlsContext::default()
             }),
             require_client_certificate: Some(BoolValue { value: demands }),
@@ -112,7 +112,7 @@ impl Termination {
         one.into_iter().chain(several).map(|name| secret::of_mesh(name)).collect()
     }
 
-    fn validation(&self) -> Option<common_tls_context::ValidationContextType> {
+    fn validation(&self) -> common_tls_context::ValidationContextType {
         use common_tls_context::ValidationContextType as Kind;
         let settings = &self.settings;
         let roots = |path: &str| (!path.is_empty()).then(|| secret::file(path));
@@ -137,17 +137,17 @@ impl Termination {
             name.map(|name| secret::of_mesh(&format!("{name}{}", secret::ROOTS_SUFFIX)))
         };
         match named {
-            Some(secret) => Some(Kind::CombinedValidationContext(
-                common_tls_context::CombinedCertificateValidationContext {
+            Some(secret) => {
+                Kind::CombinedValidationContext(common_tls_context::CombinedCertificateValidationContext {
                     default_validation_context: Some(context),
                     validation_context_sds_secret_config: Some(secret),
                     ..common_tls_context::CombinedCertificateValidationContext::default()
-                },
-            )),
-            None => Some(Kind::ValidationContext(CertificateValidationContext {
+                })
+            }
+            None => Kind::ValidationContext(CertificateValidationContext {
                 trusted_ca: roots(&settings.ca_certificates),
                 ..context
-            })),
+            }),
         }
     }
 }

@@ -166,7 +166,8 @@ impl Scope {
                 egress.keep(before);
             }
         }
-        let mut services: Shared<[Visible]> = union(push, &key, &egress).into();
+        let unknown = Unknown::of(spec, push, &key);
+        let mut services: Shared<[Visible]> = union(push, &key, &egress, &unknown).into();
         let mut egress: Arc<[Egress]> = egress.into();
         if let Some(before) = before {
             if *before.services == *services {
@@ -181,7 +182,6 @@ impl Scope {
         };
         let gateways = gateways(push, &key);
         let gateway_routings = gateway_routings(push, &key, &gateways);
-        let unknown = Unknown::of(spec, push, &key);
         if let Some(before) = before
             && before.services == services
             && Arc::ptr_eq(&before.egress, &egress)
@@ -359,7 +359,7 @@ fn gateway_routings(
 }
 
 /// The services of all egress listeners, and those that their rules send to. Whoever is named wins over who is implied.
-fn union(push: &PushContext, key: &ScopeKey, egress: &[Egress]) -> Arc<[Visible]> {
+fn union(push: &PushContext, key: &ScopeKey, egress: &[Egress], unknown: &Unknown) -> Arc<[Visible]> {
     let mut found: Vec<Visible> = Vec::new();
     let mut places: HashMap<Hostname, usize> = HashMap::new();
     let mut add = |seen: Visible| match places.get(&seen.service.hostname).and_then(|at| found.get_mut(*at)) {
@@ -370,17 +370,14 @@ fn union(push: &PushContext, key: &ScopeKey, egress: &[Egress]) -> Arc<[Visible]
         Some(known) if known.service == seen.service => known.widen(&seen),
         Some(_) => {}
     };
-    // Without a `Sidecar` everything that can be seen is there already.
-    if let [only] = egress
-        && only.port.is_none()
-    {
-        only.services.iter().cloned().for_each(&mut add);
-        only.implied(push, key).into_iter().for_each(add);
-    } else {
-        for listener in egress {
-            listener.services.iter().cloned().for_each(&mut add);
-            listener.implied(push, key).into_iter().for_each(&mut add);
-        }
+    for listener in egress {
+        listener.services.iter().cloned().for_each(&mut add);
+        listener.implied(push, key).into_iter().for_each(&mut add);
+    }
+    // Whoever has to go through a proxy has to see it.
+    let proxy = unknown.proxy.as_ref().and_then(|proxy| by_name(push, key, &proxy.host.as_str().into()));
+    if let Some(proxy) = proxy {
+        add(Visible::of(push, key, proxy, Arc::default(), None));
     }
     found.sort_by(|a, b| {
         (a.service.created, &a.service.hostname).cmp(&(b.service.created, &b.service.hostname))

@@ -1,3 +1,5 @@
+#![allow(clippy::needless_pass_by_value, reason = "values of a table are written where they are used")]
+
 use serde_json::{Value, json};
 
 use super::*;

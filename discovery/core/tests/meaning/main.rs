@@ -11,12 +11,13 @@
 )]
 
 #[path = "../fixture/mod.rs"]
-#[allow(dead_code, reason = "every test uses some of it")]
 mod fixture;
 mod gateway;
 mod sidecar;
 mod virtual_service;
 mod virtual_service_l4;
+
+use std::fmt::Write as _;
 
 use fixture::Client;
 
@@ -29,7 +30,7 @@ fn check(client: &Client, cases: &[Case<'_>]) {
     for (rule, call, expected) in cases {
         let trace = client.ask(call);
         if trace.to_string() != *expected {
-            wrong += &format!("{rule}\n   call {call}\n   want {expected}\n   have {trace}\n");
+            writeln!(wrong, "{rule}\n   call {call}\n   want {expected}\n   have {trace}").unwrap();
         }
     }
     assert!(wrong.is_empty(), "\n{wrong}");

@@ -51,7 +51,7 @@ pub(crate) fn text(file: &Path, text: &str) -> Vec<Problem> {
             let unknown = item.unknown.into_iter();
             let unknown = unknown.map(|field| Finding::error(field, "is no field of this kind"));
             let findings = item.findings.into_iter().chain(unknown);
-            problems.extend(findings.map(|finding| place.problem(file, key.clone(), finding)));
+            problems.extend(findings.map(|finding| place.problem(file, key.as_ref(), finding)));
         }
     }
     problems

@@ -124,9 +124,9 @@ impl Fate {
 
 impl Place {
     /// What was found there.
-    pub(super) fn problem(self, file: &Path, object: Option<ObjectKey>, finding: Finding) -> Problem {
+    pub(super) fn problem(self, file: &Path, object: Option<&ObjectKey>, finding: Finding) -> Problem {
         let Self { line, document, item } = self;
-        let object = object.as_ref().map(ToString::to_string);
+        let object = object.map(ToString::to_string);
         let Finding { severity, field, message } = finding;
         Problem { severity, file: file.to_owned(), line, document, item, object, field, message }
     }

@@ -175,14 +175,16 @@ impl Store {
             for Parsed { item, line, outcome, findings } in parsed.iter() {
                 let place = Place { line: document.line + line, document: document.index, item: *item };
                 let problems = findings.iter().cloned();
-                record.problems.extend(problems.map(|finding| place.problem(path, outcome.key(), finding)));
+                record
+                    .problems
+                    .extend(problems.map(|finding| place.problem(path, outcome.key().as_ref(), finding)));
                 match outcome {
                     Outcome::Object(object) => {
                         let key = object.key();
                         if let Some(first) = record.claims.get(&key) {
                             let message = format!("is declared in document {} before", first.place.document);
                             let finding = Finding::error("", message);
-                            record.problems.push(place.problem(path, Some(key.clone()), finding));
+                            record.problems.push(place.problem(path, Some(&key), finding));
                             faulty.insert(key);
                         } else {
                             record.claims.insert(key, Claim { object: object.clone(), place });
@@ -246,7 +248,7 @@ impl Store {
         let others = present.iter().filter(|path| **path != holder).filter_map(|path| {
             let place = self.files.get(*path)?.claims.get(key)?.place;
             let message = format!("is declared in {}, which was there first", holder.display());
-            Some(place.problem(path, Some(key.clone()), Finding::error("", message)))
+            Some(place.problem(path, Some(key), Finding::error("", message)))
         });
         let others: Vec<_> = others.collect();
         if others.is_empty() {

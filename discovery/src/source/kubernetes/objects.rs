@@ -62,6 +62,7 @@ pub(crate) struct ObjectKey {
 
 /// One object of the kinds that are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "objects are boxed wherever they are passed on")]
 pub(crate) enum Object {
     /// A namespace.
     Namespace(Namespace),

@@ -26,9 +26,12 @@ pub(super) fn object(object: &Object) -> Result<(), Finding> {
         Object::Service(object) => service(object),
         Object::EndpointSlice(slice) => endpoint_slice(slice),
         // `pilot-core` knows what is right there.
-        Object::Config(_) => Ok(()),
-        // Nothing but types to check.
-        Object::Namespace(_) | Object::Node(_) | Object::Pod(_) | Object::Endpoints(_) => Ok(()),
+        // Nothing but types to check, or checked where Istio's rules are.
+        Object::Config(_)
+        | Object::Namespace(_)
+        | Object::Node(_)
+        | Object::Pod(_)
+        | Object::Endpoints(_) => Ok(()),
     }
 }
 

@@ -50,10 +50,9 @@ pub struct ClusterInputs {
 
 /// What a cluster is for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[expect(clippy::large_enum_variant, reason = "nearly all are of the large kind")]
 pub enum ClusterRole {
     /// A port of a service, or of a subset of one.
-    Outbound(Outbound),
+    Outbound(Box<Outbound>),
     /// A port of the workload beside the proxy.
     Inbound(Inbound),
     /// `BlackHoleCluster`
@@ -109,7 +108,6 @@ pub struct RuleName {
 
 /// How endpoints of a cluster are found.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[expect(clippy::large_enum_variant, reason = "a part of an input that is made once for each cluster")]
 pub enum Discovery {
     /// The control plane tells.
     Eds,
@@ -118,7 +116,7 @@ pub enum Discovery {
     /// The proxy asks DNS.
     Dns {
         /// What it asks for.
-        served: Served,
+        served: Box<Served>,
         /// What it makes of the answers.
         answers: Answers,
         /// Which records it asks for.

@@ -192,7 +192,7 @@ fn a_sidecar_listens_to_what_can_be_listened_to() {
         &["warning spec.ingress[0].connectionPool.http: has no effect"],
     );
     let policy = |policy: Value, expected: &[&str]| {
-        check(Kind::Sidecar, &json!({"outboundTrafficPolicy": policy}), expected)
+        check(Kind::Sidecar, &json!({"outboundTrafficPolicy": policy}), expected);
     };
     policy(json!({"mode": "ALLOW_ANY", "egressProxy": {"host": "a.b", "port": {"number": 80}}}), &[]);
     policy(

@@ -146,7 +146,7 @@ fn a_workload_can_be_reached() {
 #[test]
 fn a_patch_says_what_is_done_to_what() {
     let patch = |patch: Value, expected: &[&str]| {
-        check(Kind::EnvoyFilter, &json!({"configPatches": [patch]}), expected)
+        check(Kind::EnvoyFilter, &json!({"configPatches": [patch]}), expected);
     };
     patch(
         json!({"applyTo": "CLUSTER", "match": {"cluster": {}}, "patch": {"operation": "MERGE", "value": {"a": 1}}}),
