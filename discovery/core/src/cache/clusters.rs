@@ -124,9 +124,9 @@ impl View<'_> {
                     if inputs.passes_on(&seen.service) {
                         let passing = Outbound { client: Client::Passing, ..outbound.clone() };
                         let unopened = Policy { tls: None, ..policy.clone() };
-                        set.take(&self.cluster(ClusterRole::Outbound(passing), unopened.into()), None);
+                        set.take(&self.cluster(ClusterRole::Outbound(passing.into()), unopened.into()), None);
                     }
-                    set.take(&self.cluster(ClusterRole::Outbound(outbound), policy.into()), None);
+                    set.take(&self.cluster(ClusterRole::Outbound(outbound.into()), policy.into()), None);
                 }
             }
             set.generated.reject(&duplicates(seen));
@@ -154,7 +154,7 @@ impl ClusterSet {
         let policy = Policy::of(seen.rule.as_deref(), subset, port.port, &self.mesh);
         let discovery = match (answers(service), endpoints, &self.outlook, &service.resolution) {
             (Some(answers), Some(endpoints), Some(outlook), _) => Discovery::Dns {
-                served: outlook.served(service, port, subset, endpoints.clone(), &policy),
+                served: outlook.served(service, port, subset, endpoints.clone(), &policy).into(),
                 answers,
                 families: self.families,
             },
@@ -204,8 +204,8 @@ fn subsets(seen: &Visible) -> Vec<Option<&Subset>> {
     let mut found = vec![None];
     if seen.service.resolution != Resolution::DynamicDns {
         let mut names = BTreeSet::new();
-        let all = seen.rule.iter().flat_map(|rule| &rule.subsets);
-        found.extend(all.filter(|subset| names.insert(&subset.name)).map(Some));
+        let written = seen.rule.iter().flat_map(|rule| &rule.subsets);
+        found.extend(written.filter(|subset| names.insert(&subset.name)).map(Some));
     }
     found
 }

@@ -53,7 +53,7 @@ pub struct ClusterInputs {
 #[expect(clippy::large_enum_variant, reason = "nearly all are of the large kind")]
 pub enum ClusterRole {
     /// A port of a service, or of a subset of one.
-    Outbound(Outbound),
+    Outbound(Box<Outbound>),
     /// A port of the workload beside the proxy.
     Inbound(Inbound),
     /// `BlackHoleCluster`
@@ -118,7 +118,7 @@ pub enum Discovery {
     /// The proxy asks DNS.
     Dns {
         /// What it asks for.
-        served: Served,
+        served: Box<Served>,
         /// What it makes of the answers.
         answers: Answers,
         /// Which records it asks for.

@@ -90,7 +90,7 @@ impl Case {
             rule: Some(rule),
             identities: vec!["spiffe://cluster.local/ns/shop/sa/web".into()],
         };
-        ClusterInputs { role: ClusterRole::Outbound(outbound), policy: Arc::new(policy) }
+        ClusterInputs { role: ClusterRole::Outbound(outbound.into()), policy: Arc::new(policy) }
     }
 
     fn made(self, policy: &Value) -> Value {
@@ -110,6 +110,7 @@ fn at<'a>(value: &'a Value, path: &str) -> &'a Value {
 }
 
 /// What the policy makes of an HTTP port of a sidecar.
+#[expect(clippy::needless_pass_by_value, reason = "tables are written in place")]
 fn check(rule: &str, policy: Value, expected: &[(&str, Value)]) {
     check_in(case(), rule, &policy, expected);
 }
@@ -559,7 +560,7 @@ fn later_layers_win() {
     });
     let on_port = json!([{"port": {"number": 80}, "connectionPool": {"tcp": {"maxConnections": 2}}}]);
     let subset = json!({"outlierDetection": {"consecutive5xxErrors": 3}});
-    let own_port =
+    let of_subset_port =
         json!({"portLevelSettings": [{"port": {"number": 80}, "loadBalancer": {"simple": "RANDOM"}}]});
     let mut with_port = policy.clone();
     with_port["portLevelSettings"] = on_port;
@@ -573,7 +574,7 @@ fn later_layers_win() {
         (
             "a subset's port is all there is, but for what ports cannot say",
             &policy,
-            Some(own_port),
+            Some(of_subset_port),
             "- - RANDOM true true",
         ),
     ] {
@@ -649,7 +650,7 @@ fn served(address: &str) -> Served {
 
 #[test]
 fn ways_to_find_endpoints() {
-    let dns = |answers| Discovery::Dns { served: served("a.com"), answers, families: Families::V4 };
+    let dns = |answers| Discovery::Dns { served: served("a.com").into(), answers, families: Families::V4 };
     let name = "/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address/socket_address/address";
     for (discovery, expected) in [
         (Discovery::Eds, vec![("/type", json!("EDS")), ("/lb_policy", json!("LEAST_REQUEST"))]),

@@ -76,7 +76,7 @@ fn member(member: &LbEndpoint) -> String {
     let mut text = socket.address.clone();
     match member.load_balancing_weight.unwrap().value {
         1 => {}
-        weight => text += &format!("*{weight}"),
+        weight => text = format!("{text}*{weight}"),
     }
     if member
         .metadata
@@ -104,7 +104,9 @@ fn nearness(policy: &Value, client: &Vantage) -> Option<Nearness> {
     Nearness::of(&Policy::of(Some(&rule), None, 80, &mesh.into()), client)
 }
 
-/// What a client at a place, with labels, is told of one endpoint in each of these places: a, b, c ... are 10.0.0.1 on.
+/// What a client at a place, with labels, is told of one endpoint in each of these places: the first one is
+/// 10.0.0.1.
+#[expect(clippy::needless_pass_by_value, reason = "tables are written in place")]
 fn check(rule: &str, lb: Value, client: (&str, &str), endpoints: &[(&str, &str)], expected: &[&str]) {
     let policy = json!({"loadBalancer": lb, "outlierDetection": {}});
     let vantage = Vantage {
