@@ -272,10 +272,10 @@ fn what_destination_rules_and_sidecars_say() {
                 .to("http", 9080, 8080)
                 .vip("10.0.0.1")
                 .endpoint("10.1.0.1", |it| {
-                    (it.locality, it.labels) = (Locality::parse("r1/z1"), labels("v1"))
+                    (it.locality, it.labels) = (Locality::parse("r1/z1"), labels("v1"));
                 })
                 .endpoint("10.1.0.2", |it| {
-                    (it.locality, it.labels) = (Locality::parse("r2/z1"), labels("v1"))
+                    (it.locality, it.labels) = (Locality::parse("r2/z1"), labels("v1"));
                 })
                 .endpoint("10.1.0.3", |it| {
                     (it.locality, it.labels) = (Locality::parse("r3/z1"), labels("v2"));
