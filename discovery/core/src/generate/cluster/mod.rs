@@ -50,7 +50,6 @@ pub struct ClusterInputs {
 
 /// What a cluster is for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[expect(clippy::large_enum_variant, reason = "nearly all are of the large kind")]
 pub enum ClusterRole {
     /// A port of a service, or of a subset of one.
     Outbound(Box<Outbound>),
@@ -109,7 +108,6 @@ pub struct RuleName {
 
 /// How endpoints of a cluster are found.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[expect(clippy::large_enum_variant, reason = "a part of an input that is made once for each cluster")]
 pub enum Discovery {
     /// The control plane tells.
     Eds,
