@@ -204,8 +204,8 @@ fn subsets(seen: &Visible) -> Vec<Option<&Subset>> {
     let mut found = vec![None];
     if seen.service.resolution != Resolution::DynamicDns {
         let mut names = BTreeSet::new();
-        let all = seen.rule.iter().flat_map(|rule| &rule.subsets);
-        found.extend(all.filter(|subset| names.insert(&subset.name)).map(Some));
+        let written = seen.rule.iter().flat_map(|rule| &rule.subsets);
+        found.extend(written.filter(|subset| names.insert(&subset.name)).map(Some));
     }
     found
 }
