@@ -18,6 +18,7 @@ pub mod gateway;
 pub mod grpc;
 pub mod http;
 pub mod inbound;
+mod inspect;
 mod l4;
 pub mod listener;
 pub mod outbound;

@@ -13,6 +13,7 @@ mod aliases;
 mod egress;
 mod imports;
 mod index;
+mod select;
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
@@ -23,14 +24,15 @@ use pilot_proto::node::NodeType;
 
 pub use egress::{Alone, Egress};
 pub use index::{Audience, Index};
+use select::{gateway_routings, gateways, sidecar};
 
+use crate::api::Sidecar;
 use crate::api::sidecar::OutboundTrafficMode as SidecarMode;
 use crate::api::values::Map;
 use crate::api::virtual_service::Destination;
-use crate::api::{Gateway, Sidecar};
 use crate::model::{
-    ConfigObject, ConfigSpec, ExportTo, Hostname, Kind, Labels, Namespace, Proxy, Registry, Resolution,
-    Service, ServicePort, Shared,
+    ConfigObject, ConfigSpec, ExportTo, Hostname, Labels, Namespace, Proxy, Registry, Resolution, Service,
+    ServicePort, Shared,
 };
 use crate::push::{PushContext, Routing, Rule};
 
@@ -303,59 +305,6 @@ const fn spec_of(object: &ConfigObject) -> Option<&Sidecar> {
         ConfigSpec::Sidecar(spec) => Some(spec),
         _ => None,
     }
-}
-
-/// The `Sidecar` that holds for a class: one that selects it, before one for all of the namespace, before the one of the
-/// root namespace; of several the oldest.
-fn sidecar(push: &PushContext, key: &ScopeKey) -> Option<Shared<ConfigObject>> {
-    if key.node_type != NodeType::Sidecar {
-        return None;
-    }
-    let root = Namespace::from(&*push.mesh.root_namespace);
-    let oldest = |namespace: &Namespace, selected: fn(&ScopeKey, Option<&Map>) -> bool| {
-        let holding = push.configs_in(Kind::Sidecar, namespace).filter(|object| {
-            let selector = spec_of(object).and_then(|spec| spec.workload_selector.as_ref());
-            selected(key, selector.map(|selector| &selector.labels))
-        });
-        holding.min_by_key(|object| (object.meta.created, object.meta.name.clone())).cloned()
-    };
-    let selects =
-        |key: &ScopeKey, selector: Option<&Map>| selector.is_some_and(|labels| key.is_selected(labels));
-    let for_all = |_: &ScopeKey, selector: Option<&Map>| selector.is_none();
-    let found = oldest(&key.namespace, selects)
-        .or_else(|| oldest(&key.namespace, for_all))
-        .or_else(|| oldest(&root, for_all));
-    found.map(Shared::from)
-}
-
-/// The `Gateway`s whose selector selects a class, oldest first. An empty selector is for every gateway.
-fn gateways(push: &PushContext, key: &ScopeKey) -> Arc<[Shared<ConfigObject>]> {
-    if key.node_type != NodeType::Router {
-        return Arc::default();
-    }
-    let selects = |object: &&Arc<ConfigObject>| match &object.spec {
-        ConfigSpec::Gateway(Gateway { selector, .. }) => key.is_selected(selector),
-        _ => false,
-    };
-    let mut found: Vec<&Arc<ConfigObject>> = push.configs_of(Kind::Gateway).filter(selects).collect();
-    found.sort_by_key(|object| (object.meta.created, &object.meta.name, &object.meta.namespace));
-    found.into_iter().map(|object| object.clone().into()).collect()
-}
-
-/// The rules for some `Gateway`s.
-fn gateway_routings(
-    push: &PushContext,
-    key: &ScopeKey,
-    gateways: &[Shared<ConfigObject>],
-) -> Arc<[Shared<Routing>]> {
-    let names: BTreeSet<String> =
-        gateways.iter().map(|gateway| format!("{}/{}", gateway.meta.namespace, gateway.meta.name)).collect();
-    if names.is_empty() {
-        return Arc::default();
-    }
-    let bound =
-        push.routings.iter().filter(|routing| routing.gateways.iter().any(|name| names.contains(name)));
-    egress::ordered(bound.filter(|routing| routing.is_visible_from(&key.namespace)), &key.namespace)
 }
 
 /// The services of all egress listeners, and those that their rules send to. Whoever is named wins over who is implied.
