@@ -1,7 +1,7 @@
 use super::*;
 
 /// A policy of a rule that is right otherwise.
-fn policy(policy: Value, expected: &[&str]) {
+fn policy(policy: &Value, expected: &[&str]) {
     check(Kind::DestinationRule, &json!({"host": "a", "trafficPolicy": policy}), expected);
 }
 
@@ -41,14 +41,14 @@ fn a_rule_is_for_a_host_and_its_parts() {
 
 #[test]
 fn limits_and_timeouts_are_in_their_bounds() {
-    policy(json!({}), &["spec.trafficPolicy: says nothing"]);
-    policy(json!({"connectionPool": {}}), &["spec.trafficPolicy.connectionPool: says nothing"]);
+    policy(&json!({}), &["spec.trafficPolicy: says nothing"]);
+    policy(&json!({"connectionPool": {}}), &["spec.trafficPolicy.connectionPool: says nothing"]);
     policy(
-        json!({"connectionPool": {"tcp": {"maxConnections": 0, "connectTimeout": "30ms", "idleTimeout": "0s"}}}),
+        &json!({"connectionPool": {"tcp": {"maxConnections": 0, "connectTimeout": "30ms", "idleTimeout": "0s"}}}),
         &[],
     );
     policy(
-        json!({"connectionPool": {"tcp": {"maxConnections": -1, "connectTimeout": "1us", "tcpKeepalive": {"time": "0s"}},
+        &json!({"connectionPool": {"tcp": {"maxConnections": -1, "connectTimeout": "1us", "tcpKeepalive": {"time": "0s"}},
             "http": {"maxRetries": -1, "h2UpgradePolicy": "UPGRADE", "useClientProtocol": true, "http2KeepAlive": {"interval": "1s"}}}}),
         &[
             "spec.trafficPolicy.connectionPool.http.maxRetries: -1 is less",
@@ -60,11 +60,11 @@ fn limits_and_timeouts_are_in_their_bounds() {
         ],
     );
     policy(
-        json!({"outlierDetection": {"consecutive5xxErrors": 7, "interval": "5m", "maxEjectionPercent": 100}}),
+        &json!({"outlierDetection": {"consecutive5xxErrors": 7, "interval": "5m", "maxEjectionPercent": 100}}),
         &[],
     );
     policy(
-        json!({"outlierDetection": {"consecutiveErrors": 1, "consecutiveLocalOriginFailures": 1, "baseEjectionTime": "0s",
+        &json!({"outlierDetection": {"consecutiveErrors": 1, "consecutiveLocalOriginFailures": 1, "baseEjectionTime": "0s",
             "maxEjectionPercent": 101, "outlierDetectionHttpErrorCodes": [500, 600]}}),
         &[
             "warning spec.trafficPolicy.outlierDetection.consecutiveErrors: is deprecated",
@@ -74,16 +74,16 @@ fn limits_and_timeouts_are_in_their_bounds() {
             "spec.trafficPolicy.outlierDetection.outlierDetectionHttpErrorCodes[1]: 600 is no status",
         ],
     );
-    policy(json!({"portLevelSettings": [{"port": {"number": 80}, "tls": {"mode": "SIMPLE"}}]}), &[]);
+    policy(&json!({"portLevelSettings": [{"port": {"number": 80}, "tls": {"mode": "SIMPLE"}}]}), &[]);
     policy(
-        json!({"portLevelSettings": [{"tls": {"mode": "SIMPLE"}}, {"port": {"number": 80}}]}),
+        &json!({"portLevelSettings": [{"tls": {"mode": "SIMPLE"}}, {"port": {"number": 80}}]}),
         &[
             "spec.trafficPolicy.portLevelSettings[0].port: is missing",
             "spec.trafficPolicy.portLevelSettings[1]: says nothing but a port",
         ],
     );
     policy(
-        json!({"tunnel": {"protocol": "GET", "targetHost": "a b"}, "proxyProtocol": {}}),
+        &json!({"tunnel": {"protocol": "GET", "targetHost": "a b"}, "proxyProtocol": {}}),
         &[
             "spec.trafficPolicy: has tunnel and proxyProtocol",
             "spec.trafficPolicy.tunnel.protocol: \"GET\" is neither",
@@ -93,14 +93,14 @@ fn limits_and_timeouts_are_in_their_bounds() {
         ],
     );
     policy(
-        json!({"retryBudget": {"percent": 120}}),
+        &json!({"retryBudget": {"percent": 120}}),
         &["spec.trafficPolicy.retryBudget.percent: 120 is no share"],
     );
 }
 
 #[test]
 fn certificates_come_from_one_place() {
-    let tls = |tls: Value, expected: &[&str]| policy(json!({ "tls": tls }), expected);
+    let tls = |tls: Value, expected: &[&str]| policy(&json!({ "tls": tls }), expected);
     tls(json!({"mode": "MUTUAL", "clientCertificate": "c", "privateKey": "k", "caCertificates": "r"}), &[]);
     tls(json!({"mode": "SIMPLE", "credentialName": "configmap://roots"}), &[]);
     tls(
@@ -125,7 +125,7 @@ fn certificates_come_from_one_place() {
 #[test]
 fn a_balancer_has_one_policy_and_one_key() {
     let lb = |balancer: Value, expected: &[&str]| {
-        policy(json!({"loadBalancer": balancer, "outlierDetection": {"interval": "1s"}}), expected);
+        policy(&json!({"loadBalancer": balancer, "outlierDetection": {"interval": "1s"}}), expected);
     };
     lb(
         json!({"consistentHash": {"httpCookie": {"name": "c", "ttl": "0s"}, "maglev": {"tableSize": 65537}}}),
@@ -170,7 +170,7 @@ fn localities_are_apart_and_their_shares_whole() {
             .map(|line| line.replace("LB", "spec.trafficPolicy.loadBalancer.localityLbSetting"))
             .collect();
         let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
-        policy(json!({"loadBalancer": {"localityLbSetting": locality}, "outlierDetection": {}}), &expected);
+        policy(&json!({"loadBalancer": {"localityLbSetting": locality}, "outlierDetection": {}}), &expected);
     };
     near(
         json!({"distribute": [{"from": "a/b/*", "to": {"a/b/*": 80, "a/c": 20}}, {"from": "a/c", "to": {"*": 100}}]}),
@@ -198,11 +198,11 @@ fn localities_are_apart_and_their_shares_whole() {
         ],
     );
     policy(
-        json!({"loadBalancer": {"localityLbSetting": {"failoverPriority": ["a"]}}}),
+        &json!({"loadBalancer": {"localityLbSetting": {"failoverPriority": ["a"]}}}),
         &["warning spec.trafficPolicy.loadBalancer.localityLbSetting: failover has no effect"],
     );
     policy(
-        json!({"loadBalancer": {"localityLbSetting": {}, "zoneAwareLbSetting": {"failoverPriority": ["topology.istio.io/subzone"], "minClusterSize": 0}}, "outlierDetection": {}}),
+        &json!({"loadBalancer": {"localityLbSetting": {}, "zoneAwareLbSetting": {"failoverPriority": ["topology.istio.io/subzone"], "minClusterSize": 0}}, "outlierDetection": {}}),
         &[
             "spec.trafficPolicy.loadBalancer: has localityLbSetting and zoneAwareLbSetting",
             "spec.trafficPolicy.loadBalancer.zoneAwareLbSetting.failoverPriority[0]: regions and zones",

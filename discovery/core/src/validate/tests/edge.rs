@@ -1,7 +1,7 @@
 use super::*;
 
 /// One server, with what is different about it.
-fn server(different: Value, expected: &[&str]) {
+fn server(different: &Value, expected: &[&str]) {
     let mut server = json!({"port": {"number": 80, "name": "http", "protocol": "HTTP"}, "hosts": ["*"]});
     for (field, value) in different.as_object().unwrap() {
         server[field] = value.clone();
@@ -11,11 +11,11 @@ fn server(different: Value, expected: &[&str]) {
 
 #[test]
 fn a_server_has_a_port_and_hosts() {
-    server(json!({"hosts": ["a.b", "*.b", "./c.d", "*/*", "ns/e.f", "10.0.0.1"]}), &[]);
-    server(json!({"bind": "unix:///run/x", "port": {"name": "x", "protocol": "HTTP"}}), &[]);
-    server(json!({"hosts": []}), &["spec.servers[0].hosts: needs at least one"]);
+    server(&json!({"hosts": ["a.b", "*.b", "./c.d", "*/*", "ns/e.f", "10.0.0.1"]}), &[]);
+    server(&json!({"bind": "unix:///run/x", "port": {"name": "x", "protocol": "HTTP"}}), &[]);
+    server(&json!({"hosts": []}), &["spec.servers[0].hosts: needs at least one"]);
     server(
-        json!({"hosts": ["short", "*a.b", "~/c.d", "a_b.c"]}),
+        &json!({"hosts": ["short", "*a.b", "~/c.d", "a_b.c"]}),
         &[
             "spec.servers[0].hosts[0]: \"short\" is a short name",
             "spec.servers[0].hosts[1]: \"*a.b\" has a wildcard",
@@ -23,9 +23,9 @@ fn a_server_has_a_port_and_hosts() {
             "spec.servers[0].hosts[3]: \"a_b.c\" is no host",
         ],
     );
-    server(json!({"port": null}), &["spec.servers[0].port: is missing"]);
+    server(&json!({"port": null}), &["spec.servers[0].port: is missing"]);
     server(
-        json!({"port": {"protocol": "SMTP", "targetPort": 1}}),
+        &json!({"port": {"protocol": "SMTP", "targetPort": 1}}),
         &[
             "spec.servers[0].port.protocol: \"SMTP\" is no protocol",
             "spec.servers[0].port.number: 0 is no port",
@@ -34,13 +34,13 @@ fn a_server_has_a_port_and_hosts() {
         ],
     );
     server(
-        json!({"bind": "unix://x"}),
+        &json!({"bind": "unix://x"}),
         &[
             "spec.servers[0].bind: \"x\" is no absolute path",
             "spec.servers[0].bind: a Unix socket has no port",
         ],
     );
-    server(json!({"bind": "a.b"}), &["spec.servers[0].bind: \"a.b\" is no IP"]);
+    server(&json!({"bind": "a.b"}), &["spec.servers[0].bind: \"a.b\" is no IP"]);
     check(Kind::Gateway, &json!({}), &["spec.servers: needs at least one"]);
     let port = json!({"port": {"number": 80, "name": "http", "protocol": "HTTP"}, "hosts": ["*"]});
     check(
@@ -59,7 +59,10 @@ fn tls_ends_with_one_certificate_from_one_place() {
         let expected: Vec<String> =
             expected.iter().map(|line| line.replace("TLS.", "spec.servers[0].tls.")).collect();
         let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
-        server(json!({"port": {"number": 443, "name": "https", "protocol": "HTTPS"}, "tls": tls}), &expected);
+        server(
+            &json!({"port": {"number": 443, "name": "https", "protocol": "HTTPS"}, "tls": tls}),
+            &expected,
+        );
     };
     tls(json!({"mode": "SIMPLE", "credentialName": "c", "minProtocolVersion": "TLSV1_2"}), &[]);
     tls(json!({"mode": "PASSTHROUGH"}), &[]);
@@ -105,14 +108,14 @@ fn tls_ends_with_one_certificate_from_one_place() {
         &["warning TLS.minProtocolVersion: before 1.2"],
     );
     // Plaintext may send its clients to where TLS is.
-    server(json!({"tls": {"httpsRedirect": true}}), &[]);
+    server(&json!({"tls": {"httpsRedirect": true}}), &[]);
     server(
-        json!({"tls": {"mode": "SIMPLE", "credentialName": "c"}}),
+        &json!({"tls": {"mode": "SIMPLE", "credentialName": "c"}}),
         &["spec.servers[0].tls: protocol HTTP is without TLS"],
     );
     let tcp = json!({"number": 1, "name": "tcp", "protocol": "TCP"});
     server(
-        json!({"port": tcp, "tls": {"httpsRedirect": true}}),
+        &json!({"port": tcp, "tls": {"httpsRedirect": true}}),
         &[
             "warning TLS.httpsRedirect".replace("TLS.", "spec.servers[0].tls.").as_str(),
             "spec.servers[0].tls: protocol TCP",
