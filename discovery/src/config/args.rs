@@ -74,7 +74,7 @@ pub(crate) struct SimulateArgs {
     /// `json`: as JSON.
     #[arg(short, long, value_parser = ["json"])]
     pub(crate) output: Option<String>,
-    /// [METHOD] URL [OPTIONS]; schemes: http, https, http2, grpc, tcp, tls. What follows is read as `-H 'name: value'`,
+    /// What is asked: `[METHOD] URL [OPTIONS]`; schemes: http, https, http2, grpc, tcp, tls. What follows is read as `-H 'name: value'`,
     /// `--tls`, `--sni NAME`, `--alpn LIST`, `--cert`, `--to ADDR:PORT`, `--client ADDR`, `-o json`.
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "CALL")]
     pub(crate) call: Vec<String>,
@@ -84,7 +84,7 @@ pub(crate) struct SimulateArgs {
 #[derive(Clone, Debug, Parser)]
 #[command(name = "CALL", no_binary_name = true, disable_help_flag = true, rename_all = "camelCase")]
 pub(crate) struct CallArgs {
-    /// [METHOD] URL
+    /// `[METHOD] URL`
     #[arg(required = true, num_args = 1..=2, value_names = ["METHOD", "URL"])]
     pub(crate) target: Vec<String>,
     /// A header; `host` says another host than the one that is connected to.
