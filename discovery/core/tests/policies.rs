@@ -230,6 +230,24 @@ fn near_endpoints_come_first_in_assignments_and_in_clusters() {
 }
 
 #[test]
+fn a_client_is_where_its_workload_is_said_to_be() {
+    let pod = |name: &str, place: &str| {
+        format!(
+            "{{kind: Pod, metadata: {{name: {name}, labels: {{app: {name}, istio-locality: {place}}}}}}}\n---\n"
+        )
+    };
+    let rule = "{kind: DestinationRule, metadata: {name: web}, spec: {host: web, trafficPolicy: {outlierDetection: {}}}}";
+    for (place, expected) in
+        [("r1", "1:10.1.0.3 0:10.1.0.1 1:10.1.0.2"), ("r2", "1:10.1.0.3 1:10.1.0.1 0:10.1.0.2")]
+    {
+        let mesh = Mesh::of(services(), &pod("client", place)).and(rule);
+        let silent = Proxy { locality: Locality::default(), ..mesh.pod("client.default").0.proxy };
+        let found = endpoints(&mesh.push(), &silent, "outbound|80||web.default.svc.cluster.local");
+        assert_eq!(found, expected, "{place}");
+    }
+}
+
+#[test]
 fn a_part_of_a_dns_service_without_endpoints_is_no_cluster() {
     let rules = r"
 {kind: ServiceEntry, metadata: {name: api}, spec: {

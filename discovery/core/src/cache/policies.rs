@@ -54,7 +54,7 @@ impl View<'_> {
         let metadata = &self.proxy.metadata;
         let said = |text: &Option<String>| text.as_deref().map_or_else(Arc::default, Arc::from);
         Some(Arc::new(Vantage {
-            locality: self.proxy.locality.clone(),
+            locality: self.push.locality_of(self.proxy),
             labels: labels.into(),
             network: if named(Vantage::NETWORK) { said(&metadata.network) } else { Arc::default() },
             node: if named(Vantage::NODE) { said(&metadata.node_name) } else { Arc::default() },

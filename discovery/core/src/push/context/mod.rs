@@ -27,8 +27,8 @@ pub use selectors::Selectors;
 pub use targets::ServiceTarget;
 
 use crate::model::{
-    ConfigKey, ConfigObject, ConfigSpec, Endpoint, ExportTo, Hostname, Kind, Labels, Namespace, Proxy,
-    Service, Shared, Workload,
+    ConfigKey, ConfigObject, ConfigSpec, Endpoint, ExportTo, Hostname, Kind, Labels, Locality, Namespace,
+    Proxy, Service, Shared, Workload,
 };
 use crate::patch::{PatchSet, Patches};
 use crate::world::World;
@@ -206,8 +206,18 @@ impl PushContext {
     /// Labels of the workload beside a proxy: those that a source tells, or those that the proxy claims while no source
     /// has told of it.
     pub fn labels_of(&self, proxy: &Proxy) -> Labels {
-        let told = proxy.ips.iter().find_map(|ip| self.workloads.get(ip));
+        let told = self.workload_of(proxy);
         told.map_or_else(|| Arc::new(proxy.metadata.labels.clone()), |workload| workload.labels.clone())
+    }
+
+    /// Where a proxy is: what a source tells of its workload, or what its bootstrap says while no source knows a place.
+    pub fn locality_of(&self, proxy: &Proxy) -> Locality {
+        let told = self.workload_of(proxy).map(|workload| &workload.locality);
+        told.filter(|told| **told != Locality::default()).unwrap_or(&proxy.locality).clone()
+    }
+
+    fn workload_of(&self, proxy: &Proxy) -> Option<&Arc<Workload>> {
+        proxy.ips.iter().find_map(|ip| self.workloads.get(ip))
     }
 
     /// The service that a host means in a namespace.

@@ -1,0 +1,106 @@
+//! One request at a time, on a connection of its own.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request};
+use http_body_util::{BodyExt as _, Empty};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::answers::SERVER;
+
+/// How long an answer may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What is asked.
+#[derive(Clone, Debug)]
+pub(crate) struct Ask {
+    to: SocketAddr,
+    method: Method,
+    host: String,
+    path: String,
+    headers: Vec<(String, String)>,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
+    pub(crate) took: Duration,
+}
+
+// === impl Ask ===
+
+impl Ask {
+    /// `GET <path>` of a host, of whoever listens there.
+    pub(crate) fn get(to: SocketAddr, host: &str, path: &str) -> Self {
+        Self { to, method: Method::GET, host: host.into(), path: path.into(), headers: Vec::new() }
+    }
+
+    /// The same by another method.
+    pub(crate) fn by(self, method: Method) -> Self {
+        Self { method, ..self }
+    }
+
+    /// The same with a header.
+    pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Asks.
+    pub(crate) async fn send(&self) -> Result<Answer> {
+        let began = Instant::now();
+        let answer =
+            timeout(PATIENCE, self.exchange()).await.with_context(|| format!("no answer to {self:?}"))?;
+        let (head, body) = answer.with_context(|| format!("{self:?}"))?;
+        Ok(Answer {
+            status: head.status.as_u16(),
+            headers: head.headers,
+            body: String::from_utf8_lossy(&body).into_owned(),
+            took: began.elapsed(),
+        })
+    }
+
+    async fn exchange(&self) -> Result<(http::response::Parts, Bytes)> {
+        let stream = TcpStream::connect(self.to).await.context("connect")?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        let connection = tokio::spawn(connection);
+        let mut request = Request::builder().method(&self.method).uri(&self.path).header("host", &self.host);
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        let response = sender.send_request(request.body(Empty::<Bytes>::new())?).await?;
+        let (head, body) = response.into_parts();
+        let body = body.collect().await?.to_bytes();
+        connection.abort();
+        Ok((head, body))
+    }
+}
+
+// === impl Answer ===
+
+impl Answer {
+    /// The workload that answered; nothing: the proxy did.
+    pub(crate) fn server(&self) -> &str {
+        self.header(SERVER)
+    }
+
+    /// A header; nothing if it is not there.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    /// An error unless this workload answered 200.
+    pub(crate) fn is_of(&self, server: &str) -> Result<()> {
+        ensure!((self.status, self.server()) == (200, server), "{self:?}, not of {server}");
+        Ok(())
+    }
+}
