@@ -40,7 +40,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 
 pub use self::report::{Answer, End, Failure, Fault, Moment, REVISION, Report};
-pub use self::tls::Identity;
+pub use self::tls::{Identity, shake_hands};
 pub use self::traffic::Traffic;
 
 /// How long one request may take before it has failed.
@@ -108,6 +108,19 @@ pub struct Running {
     clients: JoinSet<()>,
 }
 
+// === impl Class ===
+
+impl Class {
+    /// What its clients offer inside TLS.
+    const fn protocols(self) -> &'static [&'static str] {
+        match self {
+            Self::Http2 => &["h2"],
+            Self::KeepAlive | Self::New | Self::Stream | Self::Idle => &["http/1.1"],
+            Self::Tcp | Self::Tunnel => &[],
+        }
+    }
+}
+
 // === impl Load ===
 
 impl Load {
@@ -126,7 +139,7 @@ impl Load {
 
     /// The same over TLS, to a server that must prove to be this one.
     pub fn over_tls(mut self, server: &Identity) -> Result<Self> {
-        self.tls = Some(server.connector(self.class)?);
+        self.tls = Some(server.connector(self.class.protocols())?);
         Ok(self)
     }
 

@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -22,7 +22,7 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use crate::manifest::Folder;
-use crate::net::{free_port, get, get_ok, local, post_ok};
+use crate::net::{free_port, get, get_ok, local, loopback, post_ok};
 use crate::process::{Process, Seen, children};
 use crate::programs::{Programs, programs};
 use crate::wait::eventually;
@@ -145,6 +145,12 @@ pub struct Options {
     pub interception: Interception,
     /// Where the agent runs.
     pub place: Place,
+    /// What the proxy is: `sidecar` or `router`.
+    pub role: &'static str,
+    /// The pod that it is in, of the namespace `default`.
+    pub pod: &'static str,
+    /// Its address.
+    pub ip: IpAddr,
     /// The Envoy it runs.
     pub envoy: PathBuf,
     /// How long its drain lasts at most.
@@ -156,11 +162,14 @@ pub struct Options {
 }
 
 impl Options {
-    /// Interception `NONE`, beside us, the real Envoy, a short drain.
+    /// The sidecar of pod `client`; interception `NONE`, beside us, the real Envoy, a short drain.
     pub fn new() -> Result<Self> {
         Ok(Self {
             interception: Interception::None,
             place: Place::Beside,
+            role: "sidecar",
+            pod: "client",
+            ip: loopback(1),
             envoy: crate::envoy::envoy()?.to_owned(),
             drain: Duration::from_secs(2),
             flags: Vec::new(),
@@ -189,10 +198,10 @@ impl Sidecar {
             Place::Beside => Command::new(&programs()?.agent),
             Place::PidOne => pid_namespace(&programs()?.agent)?,
         };
-        command.args(["proxy", "sidecar"]).args(&options.flags).current_dir(dir);
+        command.args(["proxy", options.role]).args(&options.flags).current_dir(dir);
         let config = proxy_config(discovery, status, admin, options);
         command.env("PROXY_CONFIG", serde_saphyr::to_string(&config)?);
-        command.envs(environment(options.interception, health)?).envs(options.environment.clone());
+        command.envs(environment(options, health)?).envs(options.environment.clone());
         let process = Process::spawn("agent", &mut command, dir)?;
         Ok(Self { process, place: options.place, status, admin, health })
     }
@@ -312,8 +321,8 @@ fn proxy_config(discovery: SocketAddr, status: SocketAddr, admin: SocketAddr, op
     })
 }
 
-fn environment(interception: Interception, health: SocketAddr) -> Result<[(&'static str, String); 6]> {
-    let mode = match interception {
+fn environment(options: &Options, health: SocketAddr) -> Result<[(&'static str, String); 6]> {
+    let mode = match options.interception {
         Interception::None => "NONE",
         Interception::Redirect => "REDIRECT",
     };
@@ -321,8 +330,8 @@ fn environment(interception: Interception, health: SocketAddr) -> Result<[(&'sta
         ("ISTIO_META_INTERCEPTION_MODE", mode.into()),
         ("ENVOY_STATUS_PORT", health.port().to_string()),
         ("ENVOY_PROMETHEUS_PORT", free_port()?.to_string()),
-        ("INSTANCE_IP", "127.0.0.1".into()),
-        ("POD_NAME", "client".into()),
+        ("INSTANCE_IP", options.ip.to_string()),
+        ("POD_NAME", options.pod.into()),
         ("POD_NAMESPACE", "default".into()),
     ])
 }
@@ -374,6 +383,15 @@ impl Mesh {
 
     /// The file with the objects it was started with.
     pub const FILE: &str = "objects.yaml";
+
+    /// One more proxy of the mesh, ready. What it leaves lies in a folder of the pod's name.
+    pub async fn join(&self, options: &Options) -> Result<Sidecar> {
+        let dir = self.dir.path().join(options.pod);
+        fs::create_dir(&dir)?;
+        let mut proxy = Sidecar::start(&dir, self.discovery.grpc, options)?;
+        proxy.ready().await?;
+        Ok(proxy)
+    }
 
     /// Replaces the objects.
     pub fn write(&self, objects: &[Value]) -> Result<()> {

@@ -12,8 +12,6 @@ use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-use super::Class;
-
 /// The identity of a server: its certificate, which signs itself, and its key.
 #[derive(Clone)]
 pub struct Identity {
@@ -39,19 +37,15 @@ impl Identity {
         })
     }
 
-    /// A client that trusts this server alone, and offers what the class speaks.
-    pub(super) fn connector(&self, class: Class) -> Result<TlsConnector> {
+    /// A client that trusts this server alone, and offers these protocols.
+    pub fn connector(&self, protocols: &[&str]) -> Result<TlsConnector> {
         let mut roots = RootCertStore::empty();
         roots.add(self.certificate.clone()).context("trust the certificate")?;
         let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        config.alpn_protocols = match class {
-            Class::Http2 => vec![b"h2".to_vec()],
-            Class::KeepAlive | Class::New | Class::Stream | Class::Idle => vec![b"http/1.1".to_vec()],
-            Class::Tcp | Class::Tunnel => Vec::new(),
-        };
+        config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
         Ok(TlsConnector::from(Arc::new(config)))
     }
 }
@@ -65,7 +59,8 @@ fn pem(label: &str, der: &[u8]) -> String {
     lines.join("\n")
 }
 
-pub(super) async fn shake_hands(
+/// Secures a connection to a host.
+pub async fn shake_hands(
     connector: &TlsConnector,
     host: &str,
     stream: TcpStream,

@@ -1,5 +1,6 @@
 //! One request at a time, on a connection of its own.
 
+use std::fmt::{self, Debug, Formatter};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -9,8 +10,11 @@ use http::{HeaderMap, Method, Request};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use pilot_tests::load::{Identity, shake_hands};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
 
 use super::answers::SERVER;
 
@@ -18,9 +22,11 @@ use super::answers::SERVER;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What is asked.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Ask {
     to: SocketAddr,
+    /// Inside TLS: who is believed, and the name that is asked for.
+    tls: Option<(TlsConnector, String)>,
     method: Method,
     host: String,
     path: String,
@@ -41,7 +47,7 @@ pub(crate) struct Answer {
 impl Ask {
     /// `GET <path>` of a host, of whoever listens there.
     pub(crate) fn get(to: SocketAddr, host: &str, path: &str) -> Self {
-        Self { to, method: Method::GET, host: host.into(), path: path.into(), headers: Vec::new() }
+        Self { to, tls: None, method: Method::GET, host: host.into(), path: path.into(), headers: Vec::new() }
     }
 
     /// The same by another method.
@@ -53,6 +59,11 @@ impl Ask {
     pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// The same inside TLS, of whoever shows this identity when he is asked for this name.
+    pub(crate) fn inside_tls(self, server: &Identity, name: &str) -> Result<Self> {
+        Ok(Self { tls: Some((server.connector(&["http/1.1"])?, name.to_owned())), ..self })
     }
 
     /// Asks.
@@ -71,6 +82,16 @@ impl Ask {
 
     async fn exchange(&self) -> Result<(http::response::Parts, Bytes)> {
         let stream = TcpStream::connect(self.to).await.context("connect")?;
+        match &self.tls {
+            None => self.over(stream).await,
+            Some((connector, name)) => self.over(shake_hands(connector, name, stream).await?).await,
+        }
+    }
+
+    async fn over(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    ) -> Result<(http::response::Parts, Bytes)> {
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let connection = tokio::spawn(connection);
         let mut request = Request::builder().method(&self.method).uri(&self.path).header("host", &self.host);
@@ -82,6 +103,14 @@ impl Ask {
         let body = body.collect().await?.to_bytes();
         connection.abort();
         Ok((head, body))
+    }
+}
+
+impl Debug for Ask {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { to, tls, method, host, path, headers } = self;
+        let name = tls.as_ref().map_or("", |(_, name)| name);
+        write!(f, "{method} {path} of {host} at {to} {name} {headers:?}")
     }
 }
 

@@ -9,5 +9,8 @@
 mod answers;
 mod ask;
 mod destinations;
+mod egress;
+mod gateways;
 mod requests;
 mod shop;
+mod sidecars;

@@ -15,7 +15,7 @@ use super::answers::Workload;
 use super::ask::{Answer, Ask};
 
 /// How long a rule may take to hold on a busy machine.
-const CHANGE: Duration = Duration::from_secs(20);
+pub(crate) const CHANGE: Duration = Duration::from_secs(20);
 
 /// A mesh of three versions.
 pub(crate) struct Shop {

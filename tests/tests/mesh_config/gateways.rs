@@ -1,0 +1,131 @@
+//! `Gateway`: an ingress gateway, what enters there, and under which certificate.
+
+use anyhow::{Context as _, Result, ensure};
+use pilot_tests::load::Identity;
+use pilot_tests::mesh::{Options, Sidecar};
+use pilot_tests::net::{free_port, local, loopback};
+use pilot_tests::wait::eventually;
+
+use super::ask::Ask;
+use super::shop::{CHANGE, SUBSETS, Shop};
+
+const HOSTS: [&str; 2] = ["a.example.com", "b.example.com"];
+
+/// A gateway in front of the shop.
+struct Edge {
+    shop: Shop,
+    gateway: Sidecar,
+    http: u16,
+    redirected: u16,
+    https: u16,
+    tcp: u16,
+    identities: [Identity; 2],
+}
+
+// === impl Edge ===
+
+impl Edge {
+    async fn open() -> Result<Self> {
+        let shop = Shop::open("").await?;
+        let identities = [Identity::new(&HOSTS[..1])?, Identity::new(&HOSTS[1..])?];
+        let options = Options { role: "router", pod: "edge", ip: loopback(9), ..Options::new()? };
+        let gateway = shop.mesh.join(&options).await?;
+        let (http, redirected, https, tcp) = (free_port()?, free_port()?, free_port()?, free_port()?);
+        let edge = Self { shop, gateway, http, redirected, https, tcp, identities };
+        edge.shop.rule(&edge.manifests()?)?;
+        Ok(edge)
+    }
+
+    fn manifests(&self) -> Result<String> {
+        let Self { http, redirected, https, tcp, shop, .. } = self;
+        let mut servers = Vec::new();
+        let mut rules = String::new();
+        for ((host, identity), version) in HOSTS.iter().zip(&self.identities).zip(["v1", "v2"]) {
+            let file = |kind: &str, pem: &str| -> Result<String> {
+                let path = shop.mesh.dir.path().join(format!("{host}.{kind}"));
+                std::fs::write(&path, pem)?;
+                Ok(path.to_str().context("a path in UTF-8")?.to_owned())
+            };
+            let (certificate, key) =
+                (file("crt", &identity.certificate_pem)?, file("key", &identity.key_pem)?);
+            servers.push(format!(
+                "  - {{port: {{number: {https}, name: https-{version}, protocol: HTTPS}}, hosts: [{host}],
+     tls: {{mode: SIMPLE, serverCertificate: {certificate}, privateKey: {key}}}}}"
+            ));
+            rules += &format!(
+                "---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: {version}}}
+spec: {{gateways: [edge], hosts: [{host}], http: [{{route: [{{destination: {{host: web, subset: {version}}}}}]}}]}}
+"
+            );
+        }
+        Ok(format!(
+            "{SUBSETS}---
+apiVersion: v1
+kind: Pod
+metadata: {{name: edge, namespace: default, labels: {{istio: ingressgateway}}}}
+status: {{phase: Running, podIP: 127.0.0.9, podIPs: [{{ip: 127.0.0.9}}], conditions: [{{type: Ready, status: 'True'}}]}}
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {{name: edge}}
+spec:
+  selector: {{istio: ingressgateway}}
+  servers:
+  - {{port: {{number: {http}, name: http, protocol: HTTP}}, hosts: ['*.example.com']}}
+  - {{port: {{number: {redirected}, name: http-old, protocol: HTTP}}, hosts: ['*.example.com'], tls: {{httpsRedirect: true}}}}
+  - {{port: {{number: {tcp}, name: tcp, protocol: TCP}}, hosts: ['*']}}
+{}
+{rules}---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: bytes}}
+spec: {{gateways: [edge], hosts: ['*'], tcp: [{{match: [{{port: {tcp}}}], route: [{{destination: {{host: web, subset: v3}}}}]}}]}}
+",
+            servers.join("\n")
+        ))
+    }
+
+    async fn close(self) -> Result<()> {
+        self.gateway.no_rejection().await?;
+        self.shop.close().await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_and_bytes_enter_at_a_gateway() -> Result<()> {
+    let edge = Edge::open().await?;
+    for (host, version) in HOSTS.into_iter().zip(["v1", "v2"]) {
+        let ask = Ask::get(local(edge.http), host, "/");
+        eventually(CHANGE, "the gateway serves", async || ask.send().await?.is_of(version)).await?;
+    }
+    let stranger = Ask::get(local(edge.http), "c.example.com", "/").send().await?;
+    ensure!(stranger.status == 404, "{stranger:?}");
+    let old = Ask::get(local(edge.redirected), HOSTS[0], "/x").send().await?;
+    ensure!(
+        (old.status, old.header("location")) == (301, "https://a.example.com/x"),
+        "plaintext is sent to HTTPS: {old:?}"
+    );
+    // The host is read by nobody.
+    Ask::get(local(edge.tcp), "any", "/").send().await?.is_of("v3")?;
+    edge.close().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_name_has_its_certificate_and_its_routes() -> Result<()> {
+    let edge = Edge::open().await?;
+    for ((host, identity), version) in HOSTS.into_iter().zip(&edge.identities).zip(["v1", "v2"]) {
+        let ask = Ask::get(local(edge.https), host, "/").inside_tls(identity, host)?;
+        eventually(CHANGE, "the gateway serves", async || ask.send().await?.is_of(version)).await?;
+    }
+    let [first, _] = &edge.identities;
+    let wrong = Ask::get(local(edge.https), HOSTS[1], "/").inside_tls(first, HOSTS[1])?.send().await;
+    ensure!(wrong.is_err(), "the second name has the certificate of the first: {wrong:?}");
+    let nobody = Ask::get(local(edge.https), "c.example.com", "/").inside_tls(first, "c.example.com")?;
+    ensure!(nobody.send().await.is_err(), "a name that no server has is served");
+    let mixed = Ask::get(local(edge.https), HOSTS[1], "/").inside_tls(first, HOSTS[0])?.send().await?;
+    ensure!(mixed.status == 404, "a host is served under another's certificate: {mixed:?}");
+    edge.close().await
+}

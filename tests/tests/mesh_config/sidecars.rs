@@ -1,0 +1,96 @@
+//! From sidecar to sidecar: `Sidecar.ingress`, and filters that users put in by `EnvoyFilter`.
+
+use anyhow::{Result, ensure};
+use pilot_tests::mesh::Options;
+use pilot_tests::net::{free_port, local, loopback};
+use pilot_tests::wait::eventually;
+
+use super::answers::Workload;
+use super::ask::Ask;
+use super::shop::{CHANGE, Shop};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_passes_both_sidecars() -> Result<()> {
+    let shop = Shop::open("").await?;
+    let (port, served, own) = (free_port()?, free_port()?, free_port()?);
+    let workload = Workload::start("cart", (loopback(1), own).into()).await?;
+    shop.rule(&format!(
+        "
+apiVersion: v1
+kind: Pod
+metadata: {{name: cart, namespace: default, labels: {{app: cart}}}}
+status: {{phase: Running, podIP: 127.0.0.8, podIPs: [{{ip: 127.0.0.8}}], conditions: [{{type: Ready, status: 'True'}}]}}
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: cart, namespace: default}}
+spec: {{clusterIP: 10.0.0.8, selector: {{app: cart}}, ports: [{{name: http, port: {port}, targetPort: {served}}}]}}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {{name: cart-1, namespace: default, labels: {{kubernetes.io/service-name: cart}}}}
+addressType: IPv4
+ports: [{{name: http, port: {served}}}]
+endpoints: [{{addresses: [127.0.0.8], conditions: {{ready: true}}, targetRef: {{kind: Pod, name: cart, namespace: default}}}}]
+---
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {{name: cart}}
+spec:
+  workloadSelector: {{labels: {{app: cart}}}}
+  ingress: [{{port: {{number: {served}, name: http, protocol: HTTP}}, bind: 127.0.0.8, captureMode: NONE, defaultEndpoint: '127.0.0.1:{own}'}}]
+  egress: [{{hosts: ['~/*']}}]
+"
+    ))?;
+    let options = Options { pod: "cart", ip: loopback(8), ..Options::new()? };
+    let server = shop.mesh.join(&options).await?;
+    let ask = Ask::get(local(port), "cart", "/x");
+    eventually(CHANGE, "the cart answers", async || ask.send().await?.is_of("cart")).await?;
+    let asked = workload.last()?;
+    ensure!(asked.path == "/x" && asked.host == "cart", "{asked:?}");
+    let stats = server.stats("downstream_rq_2xx").await?;
+    ensure!(
+        stats.iter().any(|(name, count)| name.contains("inbound") && *count > 0),
+        "the workload's sidecar saw nothing: {stats:?}"
+    );
+    server.no_rejection().await?;
+    shop.close().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_filter_that_a_user_puts_in_changes_requests_and_answers() -> Result<()> {
+    let shop = Shop::open(
+        r#"
+apiVersion: networking.istio.io/v1alpha3
+kind: EnvoyFilter
+metadata: {name: lua}
+spec:
+  workloadSelector: {labels: {app: client}}
+  configPatches:
+  - applyTo: HTTP_FILTER
+    match:
+      context: SIDECAR_OUTBOUND
+      listener: {filterChain: {filter: {name: envoy.filters.network.http_connection_manager, subFilter: {name: envoy.filters.http.router}}}}
+    patch:
+      operation: INSERT_BEFORE
+      value:
+        name: envoy.filters.http.lua
+        typed_config:
+          '@type': type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua
+          default_source_code:
+            inline_string: |
+              function envoy_on_request(handle) handle:headers():add("x-lua", "asked") end
+              function envoy_on_response(handle) handle:headers():add("x-lua", "answered") end
+"#,
+    )
+    .await?;
+    let answer =
+        shop.until(&shop.get("/"), "Lua answers", |answer| answer.header("x-lua") == "answered").await?;
+    let asked = match answer.server() {
+        "v1" => shop.v1.last()?,
+        "v2" => shop.v2.last()?,
+        _ => shop.v3.last()?,
+    };
+    ensure!(asked.headers.get("x-lua").is_some_and(|value| value == "asked"), "{asked:?}");
+    shop.close().await
+}
