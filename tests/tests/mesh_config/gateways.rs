@@ -39,7 +39,7 @@ impl Edge {
     fn manifests(&self) -> Result<String> {
         let Self { http, redirected, https, tcp, shop, .. } = self;
         let mut servers = Vec::new();
-        let mut rules = String::new();
+        let mut rules = Vec::new();
         for ((host, identity), version) in HOSTS.iter().zip(&self.identities).zip(["v1", "v2"]) {
             let file = |kind: &str, pem: &str| -> Result<String> {
                 let path = shop.mesh.dir.path().join(format!("{host}.{kind}"));
@@ -52,14 +52,14 @@ impl Edge {
                 "  - {{port: {{number: {https}, name: https-{version}, protocol: HTTPS}}, hosts: [{host}],
      tls: {{mode: SIMPLE, serverCertificate: {certificate}, privateKey: {key}}}}}"
             ));
-            rules += &format!(
+            rules.push(format!(
                 "---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {{name: {version}}}
 spec: {{gateways: [edge], hosts: [{host}], http: [{{route: [{{destination: {{host: web, subset: {version}}}}}]}}]}}
 "
-            );
+            ));
         }
         Ok(format!(
             "{SUBSETS}---
@@ -78,13 +78,14 @@ spec:
   - {{port: {{number: {redirected}, name: http-old, protocol: HTTP}}, hosts: ['*.example.com'], tls: {{httpsRedirect: true}}}}
   - {{port: {{number: {tcp}, name: tcp, protocol: TCP}}, hosts: ['*']}}
 {}
-{rules}---
+{}---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {{name: bytes}}
 spec: {{gateways: [edge], hosts: ['*'], tcp: [{{match: [{{port: {tcp}}}], route: [{{destination: {{host: web, subset: v3}}}}]}}]}}
 ",
-            servers.join("\n")
+            servers.join("\n"),
+            rules.concat(),
         ))
     }
 

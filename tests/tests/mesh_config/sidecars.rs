@@ -43,17 +43,17 @@ spec:
 "
     ))?;
     let options = Options { pod: "cart", ip: loopback(8), ..Options::new()? };
-    let server = shop.mesh.join(&options).await?;
+    let beside = shop.mesh.join(&options).await?;
     let ask = Ask::get(local(port), "cart", "/x");
     eventually(CHANGE, "the cart answers", async || ask.send().await?.is_of("cart")).await?;
     let asked = workload.last()?;
     ensure!(asked.path == "/x" && asked.host == "cart", "{asked:?}");
-    let stats = server.stats("downstream_rq_2xx").await?;
+    let stats = beside.stats("downstream_rq_2xx").await?;
     ensure!(
         stats.iter().any(|(name, count)| name.contains("inbound") && *count > 0),
         "the workload's sidecar saw nothing: {stats:?}"
     );
-    server.no_rejection().await?;
+    beside.no_rejection().await?;
     shop.close().await
 }
 

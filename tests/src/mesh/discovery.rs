@@ -1,0 +1,100 @@
+//! A control plane that can be stopped and started again on the same ports.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+use serde_json::json;
+
+use super::{END, START};
+use crate::manifest::Folder;
+use crate::net::{free_port, get_ok, local};
+use crate::process::Process;
+use crate::programs::{Programs, programs};
+
+/// A running `pilot-discovery`.
+pub struct Discovery {
+    process: Option<Process>,
+    dir: PathBuf,
+    folder: Folder,
+    flags: Vec<String>,
+    /// ADS.
+    pub grpc: SocketAddr,
+    /// `/ready` and `/debug`.
+    pub http: SocketAddr,
+    /// `/metrics` and `/version`.
+    pub monitoring: SocketAddr,
+}
+
+impl Discovery {
+    /// Starts it on a folder; it is ready when this returns. Its log and its mesh file go to `dir`.
+    pub async fn start(dir: &Path, folder: &Folder) -> Result<Self> {
+        Self::start_with(dir, folder, &[]).await
+    }
+
+    /// The same, with flags besides.
+    pub async fn start_with(dir: &Path, folder: &Folder, flags: &[&str]) -> Result<Self> {
+        let mesh = json!({"proxyListenPort": free_port()?, "proxyInboundListenPort": free_port()?});
+        fs::write(dir.join("mesh.yaml"), serde_saphyr::to_string(&mesh)?)?;
+        let mut discovery = Self {
+            process: None,
+            dir: dir.to_owned(),
+            folder: folder.clone(),
+            flags: flags.iter().map(ToString::to_string).collect(),
+            grpc: local(free_port()?),
+            http: local(free_port()?),
+            monitoring: local(free_port()?),
+        };
+        discovery.start_again().await?;
+        Ok(discovery)
+    }
+
+    /// Starts it once more, on the same ports and the same folder. One that runs is killed first.
+    pub async fn start_again(&mut self) -> Result<()> {
+        drop(self.process.take());
+        let Programs { discovery, .. } = programs()?;
+        let mut command = Command::new(discovery);
+        command.args(["discovery", "--registries", "File", "--configDir"]).arg(self.folder.path());
+        command.args(["--grpcAddr", &self.grpc.to_string(), "--httpAddr", &self.http.to_string()]);
+        command.args(["--monitoringAddr", &self.monitoring.to_string()]);
+        command.arg("--meshConfig").arg(self.dir.join("mesh.yaml")).args(&self.flags).current_dir(&self.dir);
+        let mut process = Process::spawn("discovery", &mut command, &self.dir)?;
+        let ready = async || get_ok(self.http, "/ready").await.map(drop);
+        process.until(START, "pilot-discovery is ready", ready).await?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Ends it with SIGTERM.
+    pub async fn stop(&mut self) -> Result<ExitStatus> {
+        let mut process = self.process.take().context("pilot-discovery does not run")?;
+        process.signal(Signal::SIGTERM)?;
+        process.exit(END).await
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> Result<Pid> {
+        self.process.as_ref().map(Process::pid).context("pilot-discovery does not run")
+    }
+
+    /// What it logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.join("discovery.log")).unwrap_or_default()
+    }
+
+    /// An error if a proxy ever refused what it was sent.
+    pub async fn no_rejection(&self) -> Result<()> {
+        let metrics = get_ok(self.monitoring, "/metrics").await?;
+        let rejects = metrics.lines().filter(|line| {
+            let name = line.split(['{', ' ']).next().unwrap_or_default();
+            name.starts_with("pilot_") && name.contains("reject") && name != "pilot_total_rejected_configs"
+        });
+        let nonzero: Vec<&str> = rejects.filter(|line| !line.ends_with(" 0")).collect();
+        ensure!(nonzero.is_empty(), "pilot-discovery was refused: {nonzero:?}");
+        Ok(())
+    }
+}
