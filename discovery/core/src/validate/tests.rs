@@ -49,9 +49,11 @@ fn told(object: &ConfigObject) -> Vec<String> {
     config(object).iter().map(|finding| format!("{}{finding}", mark(finding.severity))).collect()
 }
 
-/// What is said about a spec: nothing more, nothing less, each line from its beginning.
+/// What is said about a spec: nothing more, nothing less, each line from its beginning. That secrets are not served is said of
+/// every field that asks for one, and tested beside the table of them.
 fn check(kind: Kind, value: &Value, expected: &[&str]) {
-    let told = told(&object(kind, value));
+    let mut told = told(&object(kind, value));
+    told.retain(|line| !line.contains("asks for a secret"));
     let fits =
         told.len() == expected.len() && told.iter().zip(expected).all(|(told, line)| told.starts_with(line));
     assert!(fits, "{value:#}\n expected {expected:#?}\n    found {told:#?}");

@@ -8,11 +8,13 @@ use serde_json::Value;
 use super::findings::{At, Findings};
 use crate::model::{ConfigSpec, Kind};
 
-/// Kind, and the field in `spec`: `[]` is any element of a list, `{}` any entry of a map.
+/// Kind, and the field in `spec`: `[]` is any element of a list, `{}` any entry of a map, `=` its value.
 const UNSUPPORTED: &[(Kind, &str)] = &[
     (Kind::DestinationRule, "trafficPolicy.tunnel"),
     (Kind::DestinationRule, "subsets[].trafficPolicy.tunnel"),
     (Kind::Gateway, "servers[].defaultEndpoint"),
+    // TLS there begins with `PeerAuthentication`, which is not read.
+    (Kind::Sidecar, "ingress[].tls"),
     (Kind::VirtualService, "tcp[].match[].sourceSubnet"),
     // Machines do not register themselves here.
     (Kind::WorkloadGroup, "template"),
@@ -25,11 +27,33 @@ const UNSUPPORTED: &[(Kind, &str)] = &[
     (Kind::Telemetry, "metrics"),
 ];
 
-/// Warns of what is set and in the table.
+/// Fields, as above, by which Envoy waits for a secret that nobody gives it: the control plane serves none, the agent none of the
+/// mesh's own.
+const SECRETS: &[(Kind, &str)] = &[
+    (Kind::DestinationRule, "trafficPolicy.tls.credentialName"),
+    (Kind::DestinationRule, "trafficPolicy.tls.mode=ISTIO_MUTUAL"),
+    (Kind::DestinationRule, "trafficPolicy.portLevelSettings[].tls.credentialName"),
+    (Kind::DestinationRule, "trafficPolicy.portLevelSettings[].tls.mode=ISTIO_MUTUAL"),
+    (Kind::DestinationRule, "subsets[].trafficPolicy.tls.credentialName"),
+    (Kind::DestinationRule, "subsets[].trafficPolicy.tls.mode=ISTIO_MUTUAL"),
+    (Kind::DestinationRule, "subsets[].trafficPolicy.portLevelSettings[].tls.credentialName"),
+    (Kind::DestinationRule, "subsets[].trafficPolicy.portLevelSettings[].tls.mode=ISTIO_MUTUAL"),
+    (Kind::Gateway, "servers[].tls.credentialName"),
+    (Kind::Gateway, "servers[].tls.credentialNames"),
+    (Kind::Gateway, "servers[].tls.caCertCredentialName"),
+    (Kind::Gateway, "servers[].tls.mode=ISTIO_MUTUAL"),
+];
+
+/// What either table says of a field.
+const MESSAGES: [(&[(Kind, &str)], &str); 2] = [
+    (UNSUPPORTED, "is not supported yet and has no effect"),
+    (SECRETS, "asks for a secret, and secrets are not served yet: connections will fail"),
+];
+
+/// Warns of what is set and in the tables.
 pub(super) fn check(out: &mut Findings, at: At<'_>, spec: &ConfigSpec) {
-    let patterns: Vec<&str> =
-        UNSUPPORTED.iter().filter(|(kind, _)| *kind == spec.kind()).map(|(_, pattern)| *pattern).collect();
-    if patterns.is_empty() {
+    let kind = spec.kind();
+    if !MESSAGES.iter().any(|(table, _)| table.iter().any(|(of, _)| *of == kind)) {
         return;
     }
     let written = match spec {
@@ -46,29 +70,37 @@ pub(super) fn check(out: &mut Findings, at: At<'_>, spec: &ConfigSpec) {
     };
     // Texts, numbers and maps by text: nothing that JSON could not hold.
     let Ok(written) = written else { return };
-    for pattern in patterns {
-        find(out, at, &written, pattern);
+    for (table, message) in MESSAGES {
+        for (_, pattern) in table.iter().filter(|(of, _)| *of == kind) {
+            find(out, at, &written, pattern, message);
+        }
     }
 }
 
-fn find(out: &mut Findings, at: At<'_>, value: &Value, pattern: &str) {
+fn find(out: &mut Findings, at: At<'_>, value: &Value, pattern: &str, message: &str) {
     if pattern.is_empty() {
-        return out.warning(at, "is not supported yet and has no effect");
+        return out.warning(at, message);
+    }
+    if let Some(expected) = pattern.strip_prefix('=') {
+        if value.as_str() == Some(expected) {
+            out.warning(at, message);
+        }
+        return;
     }
     let pattern = pattern.strip_prefix('.').unwrap_or(pattern);
     if let Some(rest) = pattern.strip_prefix("[]") {
         for (index, element) in value.as_array().into_iter().flatten().enumerate() {
-            find(out, at.nth(index), element, rest);
+            find(out, at.nth(index), element, rest, message);
         }
     } else if let Some(rest) = pattern.strip_prefix("{}") {
         for (key, entry) in value.as_object().into_iter().flatten() {
-            find(out, at.of(key), entry, rest);
+            find(out, at.of(key), entry, rest, message);
         }
     } else {
-        let end = pattern.find(['.', '[', '{']).unwrap_or(pattern.len());
+        let end = pattern.find(['.', '[', '{', '=']).unwrap_or(pattern.len());
         let (name, rest) = pattern.split_at(end);
         if let Some(field) = value.get(name) {
-            find(out, at.of(name), field, rest);
+            find(out, at.of(name), field, rest, message);
         }
     }
 }
@@ -80,21 +112,33 @@ mod tests {
     /// A pattern that leads nowhere would keep silent for ever.
     #[test]
     fn every_pattern_is_a_field_of_its_kind() {
+        let tls = serde_json::json!({"mode": "ISTIO_MUTUAL", "credentialName": "x"});
+        let policy = serde_json::json!({"tunnel": {}, "tls": tls, "portLevelSettings": [{"tls": tls}]});
+        let server_tls = serde_json::json!({
+            "mode": "ISTIO_MUTUAL", "credentialName": "x", "credentialNames": ["x"], "caCertCredentialName": "x",
+        });
         let all = serde_json::json!({
-            "DestinationRule": {"trafficPolicy": {"tunnel": {}}, "subsets": [{"trafficPolicy": {"tunnel": {}}}]},
-            "Gateway": {"servers": [{"defaultEndpoint": "x"}]},
+            "DestinationRule": {"trafficPolicy": policy, "subsets": [{"trafficPolicy": policy}]},
+            "Gateway": {"servers": [{"defaultEndpoint": "x", "tls": server_tls}]},
+            "Sidecar": {"ingress": [{"tls": {"mode": "SIMPLE"}}]},
             "VirtualService": {"tcp": [{"match": [{"sourceSubnet": "x"}]}]},
             "WorkloadGroup": {"template": {}, "probe": {}},
             "ProxyConfig": {"concurrency": 1, "environmentVariables": {"A": "b"}, "image": {}},
             "Telemetry": {"tracing": [{}], "metrics": [{}]},
         });
-        for (kind, pattern) in UNSUPPORTED {
-            let mut out = Findings::default();
-            let spec = super::super::tests::spec(*kind, &all[kind.as_str()]);
-            check(&mut out, At::Root("spec"), &spec);
-            let flat = |field: &str| field.replace("[0]", "[]").replace("spec.", "");
-            let found = out.into_inner();
-            assert!(found.iter().any(|finding| flat(&finding.field) == *pattern), "{pattern}: {found:?}");
+        for (table, message) in MESSAGES {
+            for (kind, pattern) in table {
+                let mut out = Findings::default();
+                let spec = super::super::tests::spec(*kind, &all[kind.as_str()]);
+                check(&mut out, At::Root("spec"), &spec);
+                let flat = |field: &str| field.replace("[0]", "[]").replace("spec.", "");
+                let field = pattern.split('=').next();
+                let found = out.into_inner();
+                let is_it = |finding: &&super::super::Finding| {
+                    Some(flat(&finding.field).as_str()) == field && finding.message == message
+                };
+                assert!(found.iter().any(|finding| is_it(&finding)), "{pattern}: {found:?}");
+            }
         }
     }
 }

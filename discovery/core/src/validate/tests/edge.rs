@@ -188,6 +188,7 @@ fn a_sidecar_listens_to_what_can_be_listened_to() {
         &[
             "spec.ingress[0].tls.credentialName: is for gateways",
             "spec.ingress[0].tls: protocol \"HTTP\" is without TLS",
+            "warning spec.ingress[0].tls: is not supported yet",
         ],
     );
     ingress(
