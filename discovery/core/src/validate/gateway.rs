@@ -91,7 +91,7 @@ fn bind(out: &mut Findings, at: At<'_>, server: &Server) {
 
 fn check_port(out: &mut Findings, at: At<'_>, port: &Port, bind: &str) {
     out.present(at.of("protocol"), &port.protocol);
-    out.protocol(at.of("protocol"), &port.protocol);
+    out.served_protocol(at.of("protocol"), &port.protocol);
     if port.number != 0 || !bind.starts_with(UNIX) {
         out.port(at.of("number"), port.number);
     }

@@ -72,7 +72,7 @@ fn ports(out: &mut Findings, at: At<'_>, entry: &ServiceEntry) {
         if !numbers.insert(port.number) {
             out.error(at.of("number"), format!("{} is taken by a port before", port.number));
         }
-        out.protocol(at.of("protocol"), &port.protocol);
+        out.served_protocol(at.of("protocol"), &port.protocol);
         // Several hosts behind one port can only be told apart by what HTTP and TLS say of them.
         let told_apart = is_http(&port.protocol) || is_tls(&port.protocol);
         if entry.hosts.len() > 1 && entry.resolution != Resolution::None && !told_apart {

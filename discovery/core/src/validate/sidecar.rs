@@ -46,6 +46,7 @@ pub(super) fn check(out: &mut Findings, at: At<'_>, namespace: &str, sidecar: &S
 
 fn ingress(out: &mut Findings, at: At<'_>, listener: &IngressListener, port: &SidecarPort) {
     check_port(out, at.of("port"), port);
+    out.served_protocol(at.of("port").of("protocol"), &port.protocol);
     out.port(at.of("port").of("number"), port.number);
     if !listener.bind.is_empty() {
         out.ip(at.of("bind"), &listener.bind);
@@ -67,7 +68,6 @@ fn check_port(out: &mut Findings, at: At<'_>, port: &SidecarPort) {
     if !port.name.is_empty() {
         out.label(at.of("name"), &port.name);
     }
-    out.protocol(at.of("protocol"), &port.protocol);
     if port.target_port != 0 {
         out.error(at.of("targetPort"), "sidecars have no target port");
     }
@@ -141,6 +141,7 @@ fn egress(out: &mut Findings, at: At<'_>, namespace: &str, listeners: &[EgressLi
 
 fn egress_port(out: &mut Findings, at: At<'_>, listener: &EgressListener, port: &SidecarPort) {
     check_port(out, at.of("port"), port);
+    out.protocol(at.of("port").of("protocol"), &port.protocol);
     if port.number != 0 {
         out.port(at.of("port").of("number"), port.number);
         if !listener.bind.is_empty() {

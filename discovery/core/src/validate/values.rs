@@ -131,8 +131,14 @@ impl Findings {
     pub(super) fn protocol(&mut self, at: At<'_>, name: &str) {
         if !name.is_empty() && !is_protocol(name) {
             self.error(at, format!("{name:?} is no protocol"));
-        } else if is_http_proxy(name) {
-            self.warning(at, "HTTP_PROXY is not supported yet, and counts as no protocol");
+        }
+    }
+
+    /// The protocol of what serves: nobody but the egress of a `Sidecar` is a proxy.
+    pub(super) fn served_protocol(&mut self, at: At<'_>, name: &str) {
+        self.protocol(at, name);
+        if is_http_proxy(name) {
+            self.warning(at, "HTTP_PROXY is for the egress of a Sidecar, and counts as no protocol here");
         }
     }
 

@@ -195,6 +195,15 @@ fn a_sidecar_listens_to_what_can_be_listened_to() {
         json!({"port": {"number": 1, "protocol": "TCP"}, "connectionPool": {"http": {"maxRetries": 1}}}),
         &["warning spec.ingress[0].connectionPool.http: has no effect"],
     );
+    ingress(
+        json!({"port": {"number": 80, "protocol": "HTTP_PROXY"}}),
+        &["warning spec.ingress[0].port.protocol: HTTP_PROXY is for the egress"],
+    );
+    check(
+        Kind::Sidecar,
+        &json!({"egress": [{"port": {"number": 80, "protocol": "HTTP_PROXY", "name": "proxy"}, "hosts": ["*/*"]}]}),
+        &[],
+    );
     let policy = |policy: Value, expected: &[&str]| {
         check(Kind::Sidecar, &json!({"outboundTrafficPolicy": policy}), expected);
     };

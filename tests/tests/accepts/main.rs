@@ -1,5 +1,7 @@
 //! A real Envoy accepts everything it is sent, whatever is declared and however connections reach it.
 
+mod every_field;
+
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
