@@ -49,9 +49,9 @@ impl Receipts {
         Some((answered, last))
     }
 
-    /// Whether a response that is still unanswered is news of this.
+    /// Whether a response that is still unanswered says how things stand with this: a list speaks of all that there is.
     pub(super) fn speak_of(&self, name: &str) -> bool {
-        self.unanswered.iter().any(|sent| sent.news.contains(name))
+        self.unanswered.iter().any(|sent| sent.extent == Extent::Everything || sent.news.contains(name))
     }
 
     /// Whether everything is answered.

@@ -152,6 +152,21 @@ fn a_rejection_that_comes_late_brings_back_what_was_not_sent_since() {
     assert_eq!(server.ack(Endpoint).1, ["eds good=1"], "it was in the first one only");
 }
 
+/// A list carries more than its news: what it repeats, the client has by it, whatever becomes of the lists before it.
+#[test]
+fn a_rejection_that_comes_late_takes_nothing_from_a_later_list() {
+    let mut server = Server::new(Codec::Sotw).with(Cluster, "bad=1 gone=1").with(Listener, "l=1");
+    server.sotw(Cluster, "", &[]);
+    server.sotw(Listener, "", &[]);
+    let first = server.nonce(Cluster);
+    server.stream.waive(Cluster);
+    // Listeners are under way and may name what is gone: it stays for now.
+    assert_eq!(server.now(&[(Cluster, "bad=2")]), ["cds bad=2 gone=1"]);
+    assert_eq!(server.reject_nonce(Cluster, &first, "bad: no").1, NOTHING, "the second is under way");
+    assert_eq!(server.accept(Cluster), NOTHING);
+    assert_eq!(server.accept(Listener), ["cds bad=2"]);
+}
+
 #[test]
 fn endpoints_that_a_cluster_waits_for_come_again_without_the_bad_ones() {
     for codec in BOTH {

@@ -1,0 +1,196 @@
+//! What users write, gone wrong, and all that becomes of it.
+//!
+//! Bytes change fields of manifests in which every group of fields is used. What validation then lets pass is all that a mesh has
+//! of rules: resources are generated for a sidecar and a gateway, nothing panics, and nothing is generated that Envoy would refuse
+//! for what it says of itself (duplicate names, ports twice, references to nothing).
+
+#![no_main]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "the fixture is the tests'")]
+
+#[path = "../../tests/fixture/mod.rs"]
+mod fixture;
+
+use std::fmt::Write as _;
+use std::sync::{Arc, LazyLock};
+
+use libfuzzer_sys::fuzz_target;
+use pilot_core::api::read;
+use pilot_core::model::{
+    Change, ConfigMeta, ConfigObject, ConfigSpec, NodeType, Proxy, SourceEvent, SourceId,
+};
+use pilot_core::push::PushContext;
+use pilot_core::simulate::Caller;
+use pilot_core::validate::{self, Severity};
+use pilot_core::world::World;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+/// Kind, name and spec of every object.
+static OBJECTS: LazyLock<Vec<(String, String, Value)>> = LazyLock::new(|| {
+    let files = [
+        include_str!("../../tests/fixture/rules.yaml"),
+        include_str!("../../tests/fixture/sidecar.yaml"),
+    ];
+    let documents = files.into_iter().flat_map(|file| file.split("\n---"));
+    let object = |document| {
+        let object: Value = serde_saphyr::from_str(document).unwrap();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        (text(&object["kind"]), text(&object["metadata"]["name"]), object["spec"].clone())
+    };
+    documents.map(object).collect()
+});
+
+/// Services and workloads that the objects are about.
+static MESH: LazyLock<fixture::Mesh> = LazyLock::new(|| {
+    let mut yaml = String::new();
+    for i in 0..10 {
+        write!(
+            yaml,
+            "\n---\nkind: Service\nmetadata: {{name: s{i}}}\nspec: {{selector: {{app: s{i}}}, ports: [{{name: http, port: 80}}, \
+             {{name: tcp, port: 81}}, {{name: tls, port: 443}}]}}\n---\nkind: Pod\nmetadata: {{name: s{i}, labels: {{app: s{i}}}}}"
+        )
+        .unwrap();
+    }
+    fixture::Mesh::yaml(&yaml)
+});
+
+static PROXIES: LazyLock<[Proxy; 3]> = LazyLock::new(|| {
+    let proxy = |kind, label: &str, metadata: &str| {
+        let id = format!("{kind}~10.0.9.1~client.default~default.svc.cluster.local");
+        fixture::introduced(&id, &format!("{{\"LABELS\": {{{label}}}, \"NAMESPACE\": \"default\"{metadata}}}"), "")
+    };
+    [
+        proxy("sidecar", "\"app\": \"client\"", ""),
+        proxy("sidecar", "\"app\": \"client\"", ", \"INTERCEPTION_MODE\": \"NONE\""),
+        proxy("router", "\"istio\": \"ingressgateway\"", ""),
+    ]
+});
+
+/// The bytes, one after the other.
+struct Bytes<'a>(&'a [u8]);
+
+fuzz_target!(|data: &[u8]| {
+    let mut bytes = Bytes(data);
+    let mut objects = OBJECTS.clone();
+    while let Some(which) = bytes.next() {
+        let index = usize::from(which) % objects.len();
+        let donor = OBJECTS[usize::from(bytes.next().unwrap_or_default()) % OBJECTS.len()].2.clone();
+        change(&mut objects[index].2, &donor, &mut bytes);
+    }
+    let (mut world, before) = MESH.world();
+    for (age, (kind, name, spec)) in (0..).zip(&objects) {
+        let Some(spec) = decoded(kind, spec) else { continue };
+        let meta = ConfigMeta {
+            namespace: "default".into(),
+            name: name.as_str().into(),
+            labels: [].into(),
+            annotations: [].into(),
+            created: age,
+        };
+        let object = ConfigObject { meta, spec };
+        if validate::config(&object).iter().all(|finding| finding.severity == Severity::Warning) {
+            let change = SourceEvent::Change(Change::Config(Arc::new(object)));
+            drop(world.apply(&SourceId("test".into()), change));
+        }
+    }
+    told(&before.next(&mut world));
+});
+
+/// Each proxy is told what it is told, and calls what there is.
+fn told(push: &PushContext) {
+    for proxy in &*PROXIES {
+        let caller = Caller::new(push, proxy.clone()).unwrap();
+        let faults = caller.told.faults();
+        assert!(faults.is_empty(), "{}: {faults:#?}", proxy.id);
+        for line in ["http://s0/a", "http://s1/", "tcp://s8:81", "tls://s8:443 --sni a.sni.example.com"] {
+            if proxy.node_type == NodeType::Sidecar {
+                drop(caller.ask(line).map(|trace| trace.to_string()));
+            }
+        }
+    }
+}
+
+/// An object's spec, if it can be one.
+fn decoded(kind: &str, spec: &Value) -> Option<ConfigSpec> {
+    fn typed<T: DeserializeOwned>(spec: &Value, config: fn(T) -> ConfigSpec) -> Option<ConfigSpec> {
+        read::message("spec", spec).ok().map(|read| config(read.value))
+    }
+    match kind {
+        "ServiceEntry" => typed(spec, ConfigSpec::ServiceEntry),
+        "WorkloadEntry" => typed(spec, ConfigSpec::WorkloadEntry),
+        "WorkloadGroup" => typed(spec, ConfigSpec::WorkloadGroup),
+        "VirtualService" => typed(spec, ConfigSpec::VirtualService),
+        "DestinationRule" => typed(spec, ConfigSpec::DestinationRule),
+        "Gateway" => typed(spec, ConfigSpec::Gateway),
+        "Sidecar" => typed(spec, ConfigSpec::Sidecar),
+        "EnvoyFilter" => typed(spec, ConfigSpec::EnvoyFilter),
+        "ProxyConfig" => typed(spec, ConfigSpec::ProxyConfig),
+        "Telemetry" => typed(spec, ConfigSpec::Telemetry),
+        other => panic!("no kind {other:?}"),
+    }
+}
+
+/// Goes down to some value and changes it.
+fn change(value: &mut Value, donor: &Value, bytes: &mut Bytes<'_>) {
+    let Some(step) = bytes.next() else { return };
+    // One in four values that could be gone into is changed itself.
+    let inside = step % 4 != 0;
+    match value {
+        Value::Object(map) if inside && !map.is_empty() => {
+            let at = usize::from(step / 4) % map.len();
+            if let Some((_, value)) = map.iter_mut().nth(at) {
+                change(value, donor, bytes);
+            }
+        }
+        Value::Array(list) if inside && !list.is_empty() => {
+            let at = usize::from(step / 4) % list.len();
+            change(&mut list[at], donor, bytes);
+        }
+        Value::Array(list) if step % 8 == 0 => list.extend(list.first().cloned()),
+        _ => *value = another(value, donor, bytes),
+    }
+}
+
+/// What may stand where something else stood.
+fn another(value: &Value, donor: &Value, bytes: &mut Bytes<'_>) -> Value {
+    const WORDS: [&str; 20] = [
+        "", "*", ".", "~", "a", "s0", "s9", "*.com", "-", "a b", "é", "\u{0}", "unix:///a", "10.0.0.0/8", "::", "0", "/", "(", "%", "1s",
+    ];
+    let choice = bytes.next().unwrap_or_default();
+    let number = bytes.next().unwrap_or_default();
+    match choice % 12 {
+        0 => Value::Null,
+        1 => json!(number),
+        2 => json!(u32::MAX),
+        3 => json!(i64::MIN),
+        4 => json!(u16::MAX),
+        5 => json!(WORDS[usize::from(number) % WORDS.len()]),
+        6 => json!("a".repeat(usize::from(number) * 8)),
+        7 => json!(number % 2 == 0),
+        8 => json!([value]),
+        9 => json!(f64::from(number) / 7.0),
+        // The same kind of value from somewhere else.
+        10 => within(donor, usize::from(number)).clone(),
+        _ => value.as_str().map_or_else(|| json!({}), |text| json!(format!("{text}{}", char::from(number)))),
+    }
+}
+
+/// One of the values in a value.
+fn within(value: &Value, way: usize) -> &Value {
+    let inside: Vec<&Value> = match value {
+        Value::Object(map) => map.values().collect(),
+        Value::Array(list) => list.iter().collect(),
+        _ => return value,
+    };
+    if inside.is_empty() || way == 0 { value } else { within(inside[way % inside.len()], way / 3) }
+}
+
+// === impl Bytes ===
+
+impl Bytes<'_> {
+    fn next(&mut self) -> Option<u8> {
+        let (first, rest) = self.0.split_first()?;
+        self.0 = rest;
+        Some(*first)
+    }
+}
