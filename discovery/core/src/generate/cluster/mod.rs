@@ -222,9 +222,7 @@ impl Outbound {
         let found = match &self.discovery {
             Discovery::Eds => eds(name),
             Discovery::OriginalDst => original_dst(name),
-            Discovery::Dynamic(families) => {
-                dynamic(name, &self.service.hostname, *families, tls::Checks::of(policy))
-            }
+            Discovery::Dynamic(families) => dynamic(name, *families, tls::Checks::of(policy)),
             Discovery::Dns { served, answers, families } => {
                 let (endpoints, _) = localities(name, served, Addressing::Names);
                 if endpoints.is_empty() {

@@ -667,7 +667,7 @@ fn ways_to_find_endpoints() {
             Discovery::Dynamic(Families::V4),
             vec![
                 ("/cluster_type/name", json!("envoy.clusters.dynamic_forward_proxy")),
-                ("/cluster_type/typed_config/dns_cache_config/name", json!("web.shop_dfp_dns_cache")),
+                ("/cluster_type/typed_config/dns_cache_config/name", json!("dynamic_dns")),
                 ("/cluster_type/typed_config/dns_cache_config/dns_lookup_family", json!("V4_ONLY")),
                 ("/lb_policy", json!("CLUSTER_PROVIDED")),
             ],
