@@ -151,7 +151,8 @@ impl ClusterSet {
         endpoints: Option<&Shared<[Endpoint]>>,
     ) -> (Outbound, Policy) {
         let service = &seen.service;
-        let policy = Policy::of(seen.rule.as_deref(), subset, port.port, &self.mesh);
+        let policy =
+            Policy::of(seen.rule.as_deref(), subset, port.port, &self.mesh).preferring(service.distribution);
         let discovery = match (answers(service), endpoints, &self.outlook, &service.resolution) {
             (Some(answers), Some(endpoints), Some(outlook), _) => Discovery::Dns {
                 served: outlook.served(service, port, subset, endpoints.clone(), &policy).into(),

@@ -30,7 +30,7 @@ pub use memo::Stats;
 pub use origin::origins;
 
 use crate::generate::cluster::ClusterInputs;
-use crate::generate::endpoint::{AssignmentInputs, Gateways};
+use crate::generate::endpoint::{AssignmentInputs, Gateways, LocalHosts};
 use crate::generate::gateway::{GatewayInputs, GatewayRouteInputs};
 use crate::generate::grpc::GrpcListener;
 use crate::generate::listener::ListenerInputs;
@@ -64,6 +64,7 @@ pub struct Cache {
     mesh_policies: Memo<Shared<MeshConfig>, Arc<MeshPolicy>>,
     wants: Memo<Ruled, Arc<Wants>>,
     networks: Memo<Shared<MeshNetworks>, Arc<Gateways>>,
+    local_hosts: Memo<(Shared<MeshConfig>, Arc<str>), Arc<LocalHosts>>,
 }
 
 /// The resources of one type for one proxy.
@@ -148,6 +149,7 @@ impl Cache {
             mesh_policies: Memo::new(sets),
             wants: Memo::new(sets),
             networks: Memo::new(sets),
+            local_hosts: Memo::new(sets),
         }
     }
 
@@ -173,6 +175,7 @@ impl Cache {
         self.gateway_routes.forget_unused();
         self.wants.forget_unused();
         self.networks.forget_unused();
+        self.local_hosts.forget_unused();
         self.mesh_policies.forget_unused();
         self.clusters.forget_unused();
         self.assignments.forget_unused();
@@ -195,6 +198,7 @@ impl Cache {
         self.gateway_routes.clear();
         self.wants.clear();
         self.networks.clear();
+        self.local_hosts.clear();
         self.mesh_policies.clear();
     }
 

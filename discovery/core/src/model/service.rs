@@ -154,6 +154,18 @@ pub struct ServicePort {
     pub target: TargetPort,
 }
 
+/// Which of its endpoints a service asks clients to prefer. <https://kubernetes.io/docs/concepts/services-networking/service/#traffic-distribution>
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Distribution {
+    /// None.
+    #[default]
+    Any,
+    /// Those of the same zone, then of the same region, then of the same network.
+    SameZone,
+    /// Those on the same node, then as near as there are.
+    SameNode,
+}
+
 /// A service. Never changed in place: a change makes a new one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
@@ -185,6 +197,43 @@ pub struct Service {
     pub created: i64,
     /// Only endpoints on the client's node are used (`internalTrafficPolicy: Local`).
     pub node_local: bool,
+    /// Which endpoints come first, where no `DestinationRule` says so.
+    pub distribution: Distribution,
+}
+
+// === impl Distribution ===
+
+impl Distribution {
+    /// The annotation of objects that have no field for it.
+    pub const ANNOTATION: &str = "networking.istio.io/traffic-distribution";
+
+    /// What `spec.trafficDistribution` asks for, if it is something known; else what the annotation does, in capitals or not.
+    pub fn of(said: Option<&str>, annotation: Option<&str>) -> Self {
+        let known = |text: &str| match text {
+            "preferclose" | "prefersamezone" => Some(Self::SameZone),
+            "prefersamenode" => Some(Self::SameNode),
+            _ => None,
+        };
+        let spelt = said.filter(|text| text.starts_with("Prefer")).map(str::to_ascii_lowercase);
+        let annotated = || known(&annotation?.to_ascii_lowercase());
+        spelt.as_deref().and_then(known).or_else(annotated).unwrap_or_default()
+    }
+
+    /// The labels that endpoints should have in common with the client, the most important first.
+    pub const fn labels(self) -> &'static [&'static str] {
+        const NEAREST: &[&str; 5] = &[
+            "topology.istio.io/network",
+            "topology.kubernetes.io/region",
+            "topology.kubernetes.io/zone",
+            "topology.istio.io/subzone",
+            "kubernetes.io/hostname",
+        ];
+        match self {
+            Self::Any => &[],
+            Self::SameZone => NEAREST.split_at(3).0,
+            Self::SameNode => NEAREST,
+        }
+    }
 }
 
 impl Service {

@@ -42,6 +42,7 @@ fn service(host: &str, created: i64) -> Arc<Service> {
         service_accounts: vec![],
         created,
         node_local: false,
+        distribution: crate::model::Distribution::Any,
     })
 }
 

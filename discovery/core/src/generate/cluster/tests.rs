@@ -40,6 +40,7 @@ fn case() -> Case {
         service_accounts: Vec::new(),
         created: 0,
         node_local: false,
+        distribution: crate::model::Distribution::Any,
     };
     let rule = Rule {
         host: "web.shop".into(),

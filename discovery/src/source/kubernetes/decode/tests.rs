@@ -291,7 +291,8 @@ fn what_a_patch_says_is_looked_at_too() {
     ] {
         let item = with(&patch);
         let found: Vec<String> = item.findings.iter().map(ToString::to_string).collect();
-        let fits = found.len() == expected.len() && found.iter().zip(expected).all(|(it, line)| it.starts_with(line));
+        let fits = found.len() == expected.len()
+            && found.iter().zip(expected).all(|(it, line)| it.starts_with(line));
         assert!(fits, "{patch}: {found:?}");
         assert_eq!(matches!(item.decoded, Decoded::Object(_)), is_object, "{patch}");
     }
