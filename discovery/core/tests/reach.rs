@@ -11,11 +11,16 @@
 mod fixture;
 
 use fixture::*;
+use pilot_core::cache::{Cache, resources};
 use pilot_core::model::{Distribution, Endpoint, Locality, Proxy, TlsMode};
 use pilot_core::push::PushContext;
+use pilot_core::scope::{Scope, ScopeKey};
 use pilot_proto::ResourceType;
+use pilot_proto::envoy::config::core::v3::TypedExtensionConfig;
 use pilot_proto::envoy::config::endpoint::v3::ClusterLoadAssignment;
+use pilot_proto::envoy::extensions::filters::http::buffer::v3::Buffer;
 use pilot_proto::mesh::networks::MeshNetworks;
+use prost::Message;
 
 #[test]
 fn hosts_that_only_clients_name_are_looked_up() {
@@ -217,4 +222,49 @@ fn a_cluster_may_be_a_network() {
         proxy.metadata.network = Some(network.into());
         assert_eq!(endpoints(&push, &proxy, WEB), expected, "{network}");
     }
+}
+
+#[test]
+fn configurations_of_filters_go_to_those_they_are_for_by_name() {
+    let filter = |name: &str, namespace: &str, body: &str, labels: &str| {
+        format!(
+            "{{kind: EnvoyFilter, metadata: {{name: {name}, namespace: {namespace}}}, spec: {{workloadSelector: {{labels: {labels}}}, configPatches: [
+              {{applyTo: EXTENSION_CONFIG, patch: {{operation: ADD, value: {{name: mine, typed_config: {{
+                '@type': type.googleapis.com/envoy.extensions.filters.http.buffer.v3.Buffer, max_request_bytes: {body}}}}}}}}}]}}}}"
+        )
+    };
+    let rules = [
+        filter("some", "default", "2", "{app: web}"),
+        filter("all", "istio-system", "1", "{}"),
+        filter("others", "shop", "3", "{}"),
+    ];
+    let mesh = Mesh::yaml(&rules.join("\n---\n"));
+    let cache = Cache::default();
+    for (namespace, app, expected) in [
+        ("default", "web", Some(1)),
+        ("default", "db", Some(1)),
+        ("shop", "web", Some(1)),
+        ("far", "web", Some(1)),
+    ] {
+        let mut proxy = sidecar("10.1.9.9", namespace);
+        proxy.metadata.labels = [("app".to_owned(), app.to_owned())].into();
+        assert_eq!(limit(&cache, &mesh.push(), &proxy), expected, "{namespace} {app}");
+    }
+    let mesh = Mesh::yaml(&rules[0]);
+    for (app, expected) in [("web", Some(2)), ("db", None)] {
+        let mut proxy = sidecar("10.1.9.9", "default");
+        proxy.metadata.labels = [("app".to_owned(), app.to_owned())].into();
+        assert_eq!(limit(&cache, &mesh.push(), &proxy), expected, "{app}");
+    }
+}
+
+/// What the filter named `mine` is told.
+fn limit(cache: &Cache, push: &PushContext, proxy: &Proxy) -> Option<u32> {
+    let scope = Scope::of(push, ScopeKey::of(push, proxy), None);
+    let asked = names(["mine", "nobodys"]);
+    let made = resources(cache, push, &scope, proxy, ResourceType::Extension, Some(&asked));
+    let told: Option<TypedExtensionConfig> = made.resources.get("mine").map(decode);
+    assert_eq!(made.resources.len(), usize::from(told.is_some()), "nobody's is nobody's");
+    let buffer = Buffer::decode(told?.typed_config?.value).unwrap();
+    buffer.max_request_bytes.map(|bytes| bytes.value)
 }

@@ -39,7 +39,7 @@ use crate::generate::policy::MeshPolicy;
 use crate::generate::route::RouteInputs;
 use crate::generate::{Reason, Rejected, Report};
 use crate::model::{Hostname, NameSet, Proxy, Resource, ResourceSet, Shared};
-use crate::patch::{ClusterPatches, PatchSet};
+use crate::patch::{ClusterPatches, ExtensionPatches, PatchSet};
 use crate::push::PushContext;
 use crate::scope::Scope;
 use clusters::ClusterSet;
@@ -58,6 +58,7 @@ pub struct Cache {
     plans: Memo<Patched<PlanInputs, InListeners>, Arc<Set>>,
     routes: Memo<Patched<RouteInputs, InRoutes>, Made>,
     grpc_listeners: Memo<GrpcListener, Made>,
+    extensions: Memo<(Arc<str>, ExtensionPatches), Made>,
     named: Memo<Named, Generated>,
     gateways: Memo<Patched<GatewayInputs, InListeners>, Arc<Set>>,
     gateway_routes: Memo<Patched<GatewayRouteInputs, InRoutes>, Made>,
@@ -94,7 +95,8 @@ struct Set {
 /// The resources of a type for a proxy.
 ///
 /// Clusters and listeners: those with these names, all when `names` is `None`. Endpoints and routes: exactly those
-/// that are asked for. An unknown cluster has no endpoints, and that is an answer; an unknown route is none.
+/// that are asked for. An unknown cluster has no endpoints, and that is an answer; an unknown route is none. Configurations of
+/// single filters: those that users add, by their names.
 pub fn resources(
     cache: &Cache,
     push: &PushContext,
@@ -114,7 +116,8 @@ pub fn resources(
         (ResourceType::Listener, true) => view.grpc_listeners(names),
         (ResourceType::Route, true) => view.grpc_routes(&asked()),
         (ResourceType::Endpoint, _) => view.endpoints(&asked()),
-        (ResourceType::Secret | ResourceType::Extension, _) => Generated::default(),
+        (ResourceType::Extension, _) => view.extensions(&asked()),
+        (ResourceType::Secret, _) => Generated::default(),
     }
 }
 
@@ -143,6 +146,7 @@ impl Cache {
             plans: Memo::new(sets),
             routes: Memo::new(entries),
             grpc_listeners: Memo::new(entries),
+            extensions: Memo::new(sets),
             named: Memo::new(sets),
             gateways: Memo::new(sets),
             gateway_routes: Memo::new(entries),
@@ -160,6 +164,7 @@ impl Cache {
             (ResourceType::Endpoint, self.assignments.stats()),
             (ResourceType::Listener, self.listeners.stats()),
             (ResourceType::Route, self.routes.stats()),
+            (ResourceType::Extension, self.extensions.stats()),
         ])
     }
 }
@@ -182,6 +187,7 @@ impl Cache {
         self.listeners.forget_unused();
         self.routes.forget_unused();
         self.grpc_listeners.forget_unused();
+        self.extensions.forget_unused();
     }
 
     /// Forgets everything; what streams were told stays theirs.
@@ -193,6 +199,7 @@ impl Cache {
         self.plans.clear();
         self.routes.clear();
         self.grpc_listeners.clear();
+        self.extensions.clear();
         self.named.clear();
         self.gateways.clear();
         self.gateway_routes.clear();
@@ -215,6 +222,7 @@ impl Cache {
         self.grpc_listeners.each(|made| show(ResourceType::Listener, made));
         self.routes.each(|made| show(ResourceType::Route, made));
         self.gateway_routes.each(|made| show(ResourceType::Route, made));
+        self.extensions.each(|made| show(ResourceType::Extension, made));
         contents
     }
 }
