@@ -237,9 +237,19 @@ impl Distribution {
 }
 
 impl Service {
-    /// The port with this number that can be proxied (not UDP).
+    /// The port with this number that is proxied.
     pub fn port(&self, number: u16) -> Option<&ServicePort> {
-        self.ports.iter().find(|port| port.port == number && port.protocol != Protocol::Udp)
+        self.ports.iter().find(|port| port.port == number && self.is_proxied_at(port))
+    }
+
+    /// Whether proxies have a cluster for one of its ports. Bytes name no host, so they cannot be led to one that is known
+    /// only by its name.
+    pub fn is_proxied_at(&self, port: &ServicePort) -> bool {
+        use Protocol::{Grpc, Http, Http2, Tls, Udp};
+        match self.resolution {
+            Resolution::DynamicDns => matches!(port.protocol, Http | Http2 | Grpc | Tls),
+            _ => port.protocol != Udp,
+        }
     }
 
     /// Whether clients meet it at the addresses of its endpoints: it has none of its own, and they choose among the

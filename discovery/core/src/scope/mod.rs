@@ -129,7 +129,7 @@ impl Visible {
         self.service.ports.iter().filter(|port| self.reaches(port.port))
     }
 
-    /// The port with this number, if it can be reached and proxied (not UDP).
+    /// The port with this number, if it can be reached and is proxied.
     pub fn port(&self, number: u16) -> Option<&ServicePort> {
         self.service.port(number).filter(|port| self.reaches(port.port))
     }

@@ -637,6 +637,7 @@ fn served(address: &str) -> Served {
         node: "".into(),
     };
     Served {
+        cluster: None,
         service: "web.shop".into(),
         endpoints: Arc::<[Endpoint]>::from([endpoint]).into(),
         port_name: "port".into(),

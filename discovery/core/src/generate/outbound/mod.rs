@@ -26,14 +26,14 @@ use std::time::Duration;
 
 use pilot_proto::mesh::MeshConfig;
 
-use super::cluster::{BLACK_HOLE, names_its_host};
+use super::cluster::BLACK_HOLE;
 use super::filter::{FilterSettings, TcpChain};
 use super::http::{HttpChain, Requests, Routes};
 use super::listener::{Bind, Chain, ChainMatch, ListenerInputs, ListenerRole, Source, Then};
 use super::route::HTTP_PROXY;
 use super::{Families, Rejected};
 use crate::api::sidecar::{CaptureMode, SidecarPort};
-use crate::model::{Endpoint, Hostname, Protocol, Resolution, Shared};
+use crate::model::{Endpoint, Hostname, Protocol, Shared};
 use crate::push::Routing;
 use crate::scope::{Egress, Scope, Visible};
 use chain::{Reading, fallback};
@@ -141,7 +141,7 @@ pub fn plan(inputs: &PlanInputs) -> (Vec<Planned>, Vec<Rejected>) {
                 merge.lock();
                 for seen in egress.services.iter() {
                     let members = members.get(&seen.service.hostname).copied().unwrap_or_default();
-                    for port in seen.ports() {
+                    for port in seen.ports().filter(|port| seen.service.is_proxied_at(port)) {
                         add(&mut merge, &spot(port.port, port.protocol), seen, members);
                     }
                 }
@@ -153,9 +153,6 @@ pub fn plan(inputs: &PlanInputs) -> (Vec<Planned>, Vec<Rejected>) {
 
 fn add(merge: &mut Merge<'_>, spot: &Spot<'_>, seen: &Visible, members: &[Endpoint]) {
     let Some(reading) = Reading::of(spot.protocol) else { return };
-    if seen.service.resolution == Resolution::DynamicDns && !names_its_host(spot.protocol) {
-        return;
-    }
     for place in places(merge.settings(), &seen.service, spot, reading, members) {
         match unusable(merge.settings(), &place, spot) {
             Some(reason) => merge.reject(&place, seen, spot, reason),
