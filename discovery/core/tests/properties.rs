@@ -55,6 +55,7 @@ fn service() -> impl Strategy<Value = Declared> {
             Resolution::Dns,
             Resolution::DnsRoundRobin,
             Resolution::Passthrough,
+            Resolution::DynamicDns,
             Resolution::Alias("a.default.svc.cluster.local".into()),
         ]),
         1..4_i64,

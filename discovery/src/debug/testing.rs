@@ -67,6 +67,7 @@ pub(crate) fn service(
         service_accounts: Vec::new(),
         created: 0,
         node_local: false,
+        distribution: pilot_core::model::Distribution::Any,
     })
 }
 

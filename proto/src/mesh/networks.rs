@@ -30,7 +30,7 @@ pub struct Network {
 pub struct NetworkEndpoints {
     /// Those with addresses of this range.
     pub from_cidr: Option<String>,
-    /// Those that this registry knows.
+    /// Those that this registry, or cluster, knows.
     pub from_registry: Option<String>,
 }
 
@@ -56,15 +56,13 @@ impl MeshNetworks {
         if value.is_null() { Ok(Self::default()) } else { serde_json::from_value(value) }
     }
 
-    /// What is said of networks in words that mean nothing here: what registries know is not known by network.
+    /// What is said of networks in words that mean nothing here: which addresses lead to a service from outside is not known.
     pub fn unused(&self) -> Vec<String> {
         let of = |(name, network): (&String, &Network)| {
-            let registries = network.endpoints.iter().filter_map(|some| some.from_registry.as_ref());
             let services = network.gateways.iter().filter_map(|way| way.registry_service_name.as_ref());
-            registries
-                .map(|registry| format!("networks.{name}.endpoints: fromRegistry {registry}"))
-                .chain(services.map(|host| format!("networks.{name}.gateways: registryServiceName {host}")))
-                .collect::<Vec<_>>()
+            let services =
+                services.map(|host| format!("networks.{name}.gateways: registryServiceName {host}"));
+            services.collect::<Vec<_>>()
         };
         self.networks.iter().flat_map(of).collect()
     }
@@ -84,10 +82,7 @@ mod tests {
         }}}))
         .unwrap();
         assert_eq!(networks.networks["n1"].gateways[0].address.as_deref(), Some("1.2.3.4"));
-        assert_eq!(
-            networks.unused(),
-            ["networks.n1.endpoints: fromRegistry east", "networks.n1.gateways: registryServiceName gw.ns"]
-        );
+        assert_eq!(networks.unused(), ["networks.n1.gateways: registryServiceName gw.ns"]);
         assert_eq!(MeshNetworks::from_value(Value::Null).unwrap(), MeshNetworks::default());
         assert!(
             MeshNetworks::from_value(json!({"networks": {"n1": {"gateways": [{"port": 70000}]}}})).is_err()

@@ -18,7 +18,7 @@ const IN_USE: Duration = Duration::from_secs(30);
 fn mixed(rounds: u8) -> Result<Vec<Value>> {
     // Services of a kind share a port where their protocol lets them, as most do in life.
     let [http, grpc, tcp, headless] = [free_port()?, free_port()?, free_port()?, free_port()?];
-    let [http_entry, tcp_entry] = [free_port()?, free_port()?];
+    let [http_entry, tcp_entry, tls_entry] = [free_port()?, free_port()?, free_port()?];
     let mut objects = Vec::new();
     for i in 1..=rounds {
         let at = |kind: u8| format!("10.{kind}.0.{i}");
@@ -52,6 +52,13 @@ fn mixed(rounds: u8) -> Result<Vec<Value>> {
         ));
         objects.push(service_entry(&format!("dns-{i}"), &host("dns"), "DNS", &ports, &["localhost"]));
         objects.push(service_entry(&format!("none-{i}"), &host("none"), "NONE", &ports, &[]));
+        let ports = [if i % 2 == 0 {
+            Port::new("http", http_entry, http_entry)
+        } else {
+            Port::new("tls", tls_entry, tls_entry)
+        }];
+        let host = format!("*.{}", host("dynamic"));
+        objects.push(service_entry(&format!("dynamic-{i}"), &host, "DYNAMIC_DNS", &ports, &[]));
     }
     Ok(objects)
 }

@@ -94,3 +94,44 @@ spec:
     ensure!(asked.headers.get("x-lua").is_some_and(|value| value == "asked"), "{asked:?}");
     shop.close().await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_filter_is_configured_by_itself() -> Result<()> {
+    let configured = |said: &str| {
+        format!(
+            r#"
+apiVersion: networking.istio.io/v1alpha3
+kind: EnvoyFilter
+metadata: {{name: discovered}}
+spec:
+  configPatches:
+  - applyTo: HTTP_FILTER
+    match:
+      context: SIDECAR_OUTBOUND
+      listener: {{filterChain: {{filter: {{name: envoy.filters.network.http_connection_manager, subFilter: {{name: envoy.filters.http.router}}}}}}}}
+    patch:
+      operation: INSERT_BEFORE
+      value:
+        name: mine
+        config_discovery:
+          config_source: {{ads: {{}}, initial_fetch_timeout: 0s, resource_api_version: V3}}
+          type_urls: [type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua]
+  - applyTo: EXTENSION_CONFIG
+    patch:
+      operation: ADD
+      value:
+        name: mine
+        typed_config:
+          '@type': type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua
+          default_source_code:
+            inline_string: |
+              function envoy_on_response(handle) handle:headers():add("x-lua", "{said}") end
+"#
+        )
+    };
+    let shop = Shop::open(&configured("first")).await?;
+    shop.until(&shop.get("/"), "Lua answers", |answer| answer.header("x-lua") == "first").await?;
+    shop.rule(&configured("second"))?;
+    shop.until(&shop.get("/"), "the new Lua answers", |answer| answer.header("x-lua") == "second").await?;
+    shop.close().await
+}

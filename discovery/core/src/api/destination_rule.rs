@@ -139,6 +139,27 @@ pub struct LoadBalancer {
     pub warmup_duration_secs: Option<Duration>,
     /// New ones get less at first.
     pub warmup: Option<Warmup>,
+    /// Less busy ones get more, by what they say of themselves.
+    pub backend_utilization: Option<BackendUtilization>,
+}
+
+/// How endpoints' own reports of their load (ORCA) are read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct BackendUtilization {
+    /// Metrics that tell how busy an endpoint is.
+    pub metric_names_for_computing_utilization: Vec<String>,
+    /// How much errors count, in percent of the load.
+    pub error_utilization_penalty_percent: u32,
+    /// How long the first reports of an endpoint are not believed.
+    #[serde(with = "duration")]
+    pub weight_stabilization_period: Option<Duration>,
+    /// How long the last report of an endpoint counts.
+    #[serde(with = "duration")]
+    pub weight_expiration_period: Option<Duration>,
+    /// How often weights are computed.
+    #[serde(with = "duration")]
+    pub weight_update_period: Option<Duration>,
 }
 
 /// A policy without settings.

@@ -202,6 +202,8 @@ pub struct FilterChainMatch {
     pub sni: String,
     /// `raw_buffer` or `tls`; empty: any.
     pub transport_protocol: String,
+    /// Name of their transport socket; empty: any.
+    pub transport_socket: String,
     /// Comma-separated, all of them; empty: any.
     pub application_protocols: String,
     /// A filter they have.

@@ -83,6 +83,8 @@ pub struct ServerTls {
     pub max_protocol_version: TlsProtocol,
     /// Suites of TLS 1.2, as OpenSSL spells them; empty: Envoy's.
     pub cipher_suites: Vec<String>,
+    /// Curves of ECDH; empty: Envoy's.
+    pub ecdh_curves: Vec<String>,
     /// Clients' certificates are asked for and not verified.
     pub insecure_skip_verify: Option<bool>,
 }

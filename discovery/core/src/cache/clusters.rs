@@ -11,13 +11,13 @@ use super::policies::identities;
 use super::{Generated, Made, Set, View};
 use crate::api::destination_rule::{ClientTlsMode, Subset};
 use crate::generate::cluster::{
-    self, Answers, Client, ClusterInputs, ClusterRole, Discovery, Outbound, RuleName, names_its_host,
+    self, Answers, Client, ClusterInputs, ClusterRole, Discovery, Outbound, RuleName,
 };
 use crate::generate::gateway;
 use crate::generate::policy::{MeshPolicy, Policy};
 use crate::generate::{Families, Reason, Rejected};
 use crate::model::{
-    ClusterName, Direction, Endpoint, Hostname, Location, Protocol, Resolution, Service, ServicePort, Shared,
+    ClusterName, Direction, Endpoint, Hostname, Location, Resolution, Service, ServicePort, Shared,
 };
 use crate::push::Rule;
 use crate::scope::Visible;
@@ -115,7 +115,7 @@ impl View<'_> {
         for seen in inputs.services.iter() {
             let endpoints = if answers(&seen.service).is_some() { resolved.next() } else { None };
             let mut numbers = BTreeSet::new();
-            for port in seen.ports().filter(|port| is_proxied(&seen.service, port)) {
+            for port in seen.ports().filter(|port| seen.service.is_proxied_at(port)) {
                 if !numbers.insert(port.port) {
                     continue;
                 }
@@ -151,7 +151,8 @@ impl ClusterSet {
         endpoints: Option<&Shared<[Endpoint]>>,
     ) -> (Outbound, Policy) {
         let service = &seen.service;
-        let policy = Policy::of(seen.rule.as_deref(), subset, port.port, &self.mesh);
+        let policy =
+            Policy::of(seen.rule.as_deref(), subset, port.port, &self.mesh).preferring(service.distribution);
         let discovery = match (answers(service), endpoints, &self.outlook, &service.resolution) {
             (Some(answers), Some(endpoints), Some(outlook), _) => Discovery::Dns {
                 served: outlook.served(service, port, subset, endpoints.clone(), &policy).into(),
@@ -188,13 +189,6 @@ const fn answers(service: &Service) -> Option<Answers> {
         | Resolution::Passthrough
         | Resolution::DynamicDns
         | Resolution::Alias(_) => None,
-    }
-}
-
-fn is_proxied(service: &Service, port: &ServicePort) -> bool {
-    match service.resolution {
-        Resolution::DynamicDns => names_its_host(port.protocol),
-        _ => port.protocol != Protocol::Udp,
     }
 }
 

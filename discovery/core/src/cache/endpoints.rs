@@ -8,7 +8,8 @@ use super::{Generated, Made, View};
 use crate::api::destination_rule::{ClientTlsMode, Subset};
 use crate::generate::Families;
 use crate::generate::endpoint::{
-    AssignmentInputs, Gateways, MutualTls, Nearness, Networks, Served, Unhealthy, Vantage, assignment,
+    AssignmentInputs, Gateways, LocalHosts, MutualTls, Nearness, Networks, Served, Unhealthy, Vantage,
+    assignment,
 };
 use crate::generate::policy::Policy;
 use crate::model::{ClusterName, Direction, Endpoint, NameSet, Resolution, Service, ServicePort, Shared};
@@ -21,6 +22,8 @@ pub(super) struct Outlook {
     /// Where no rule asks for a place, all are alike.
     vantage: Option<Arc<Vantage>>,
     networks: Option<Arc<Networks>>,
+    /// Its cluster, and the hosts for which that makes a difference.
+    cluster: Option<(Arc<str>, Shared<LocalHosts>)>,
     unhealthy: Unhealthy,
 }
 
@@ -46,6 +49,7 @@ impl View<'_> {
             node: self.proxy.metadata.node_name.as_deref().map(Arc::from),
             vantage: self.vantage(&self.wants(services)),
             networks: self.networks().map(Arc::new),
+            cluster: self.cluster_and_local_hosts(),
             unhealthy: if self.proxy.is_proxyless() { Unhealthy::Withheld } else { Unhealthy::Sent },
         }
     }
@@ -62,6 +66,14 @@ impl View<'_> {
             families: Families::of(proxy),
             gateways,
         })
+    }
+
+    fn cluster_and_local_hosts(self) -> Option<(Arc<str>, Shared<LocalHosts>)> {
+        let own = self.proxy.metadata.cluster_id.as_deref().filter(|own| !own.is_empty())?;
+        let mesh = (self.push.mesh.clone().into(), self.push.domain_suffix.clone());
+        let hosts =
+            self.cache.local_hosts.get(&mesh, |(mesh, suffix)| Arc::new(LocalHosts::of(mesh, suffix)));
+        Some((own.into(), hosts.into()))
     }
 
     fn served_by(self, cluster: &str, outlook: &Outlook) -> Option<Served> {
@@ -82,7 +94,8 @@ impl View<'_> {
         }
         let port = seen.port(name.port)?;
         let subset = seen.subset(&name.subset);
-        let policy = Policy::of(seen.rule.as_deref(), subset, port.port, &self.mesh_policy());
+        let policy = Policy::of(seen.rule.as_deref(), subset, port.port, &self.mesh_policy())
+            .preferring(service.distribution);
         let endpoints = self.push.endpoints_of(service).into();
         Some(outlook.served(service, port, subset, endpoints, &policy))
     }
@@ -108,6 +121,11 @@ impl Outlook {
             labels: subset.map(|subset| subset.labels.clone()).unwrap_or_default(),
             // A client that does not say where it runs is near to nothing.
             node: service.node_local.then(|| self.node.clone().unwrap_or_default()),
+            cluster: self
+                .cluster
+                .as_ref()
+                .filter(|(_, local)| local.include(&service.hostname))
+                .map(|(own, _)| own.clone()),
             unhealthy: if policy.may_panic() { Unhealthy::Withheld } else { self.unhealthy },
             mutual_tls: match policy.tls_mode() {
                 None | Some(ClientTlsMode::IstioMutual) => MutualTls::Marked,

@@ -30,7 +30,7 @@ pub use memo::Stats;
 pub use origin::origins;
 
 use crate::generate::cluster::ClusterInputs;
-use crate::generate::endpoint::{AssignmentInputs, Gateways};
+use crate::generate::endpoint::{AssignmentInputs, Gateways, LocalHosts};
 use crate::generate::gateway::{GatewayInputs, GatewayRouteInputs};
 use crate::generate::grpc::GrpcListener;
 use crate::generate::listener::ListenerInputs;
@@ -39,7 +39,7 @@ use crate::generate::policy::MeshPolicy;
 use crate::generate::route::RouteInputs;
 use crate::generate::{Reason, Rejected, Report};
 use crate::model::{Hostname, NameSet, Proxy, Resource, ResourceSet, Shared};
-use crate::patch::{ClusterPatches, PatchSet};
+use crate::patch::{ClusterPatches, ExtensionPatches, PatchSet};
 use crate::push::PushContext;
 use crate::scope::Scope;
 use clusters::ClusterSet;
@@ -58,12 +58,14 @@ pub struct Cache {
     plans: Memo<Patched<PlanInputs, InListeners>, Arc<Set>>,
     routes: Memo<Patched<RouteInputs, InRoutes>, Made>,
     grpc_listeners: Memo<GrpcListener, Made>,
+    extensions: Memo<(Arc<str>, ExtensionPatches), Made>,
     named: Memo<Named, Generated>,
     gateways: Memo<Patched<GatewayInputs, InListeners>, Arc<Set>>,
     gateway_routes: Memo<Patched<GatewayRouteInputs, InRoutes>, Made>,
     mesh_policies: Memo<Shared<MeshConfig>, Arc<MeshPolicy>>,
     wants: Memo<Ruled, Arc<Wants>>,
     networks: Memo<Shared<MeshNetworks>, Arc<Gateways>>,
+    local_hosts: Memo<(Shared<MeshConfig>, Arc<str>), Arc<LocalHosts>>,
 }
 
 /// The resources of one type for one proxy.
@@ -93,7 +95,8 @@ struct Set {
 /// The resources of a type for a proxy.
 ///
 /// Clusters and listeners: those with these names, all when `names` is `None`. Endpoints and routes: exactly those
-/// that are asked for. An unknown cluster has no endpoints, and that is an answer; an unknown route is none.
+/// that are asked for. An unknown cluster has no endpoints, and that is an answer; an unknown route is none. Configurations of
+/// single filters: those that users add, by their names.
 pub fn resources(
     cache: &Cache,
     push: &PushContext,
@@ -113,7 +116,8 @@ pub fn resources(
         (ResourceType::Listener, true) => view.grpc_listeners(names),
         (ResourceType::Route, true) => view.grpc_routes(&asked()),
         (ResourceType::Endpoint, _) => view.endpoints(&asked()),
-        (ResourceType::Secret | ResourceType::Extension, _) => Generated::default(),
+        (ResourceType::Extension, _) => view.extensions(&asked()),
+        (ResourceType::Secret, _) => Generated::default(),
     }
 }
 
@@ -142,12 +146,14 @@ impl Cache {
             plans: Memo::new(sets),
             routes: Memo::new(entries),
             grpc_listeners: Memo::new(entries),
+            extensions: Memo::new(sets),
             named: Memo::new(sets),
             gateways: Memo::new(sets),
             gateway_routes: Memo::new(entries),
             mesh_policies: Memo::new(sets),
             wants: Memo::new(sets),
             networks: Memo::new(sets),
+            local_hosts: Memo::new(sets),
         }
     }
 
@@ -158,6 +164,7 @@ impl Cache {
             (ResourceType::Endpoint, self.assignments.stats()),
             (ResourceType::Listener, self.listeners.stats()),
             (ResourceType::Route, self.routes.stats()),
+            (ResourceType::Extension, self.extensions.stats()),
         ])
     }
 }
@@ -173,12 +180,14 @@ impl Cache {
         self.gateway_routes.forget_unused();
         self.wants.forget_unused();
         self.networks.forget_unused();
+        self.local_hosts.forget_unused();
         self.mesh_policies.forget_unused();
         self.clusters.forget_unused();
         self.assignments.forget_unused();
         self.listeners.forget_unused();
         self.routes.forget_unused();
         self.grpc_listeners.forget_unused();
+        self.extensions.forget_unused();
     }
 
     /// Forgets everything; what streams were told stays theirs.
@@ -190,11 +199,13 @@ impl Cache {
         self.plans.clear();
         self.routes.clear();
         self.grpc_listeners.clear();
+        self.extensions.clear();
         self.named.clear();
         self.gateways.clear();
         self.gateway_routes.clear();
         self.wants.clear();
         self.networks.clear();
+        self.local_hosts.clear();
         self.mesh_policies.clear();
     }
 
@@ -211,6 +222,7 @@ impl Cache {
         self.grpc_listeners.each(|made| show(ResourceType::Listener, made));
         self.routes.each(|made| show(ResourceType::Route, made));
         self.gateway_routes.each(|made| show(ResourceType::Route, made));
+        self.extensions.each(|made| show(ResourceType::Extension, made));
         contents
     }
 }

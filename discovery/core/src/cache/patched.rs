@@ -11,7 +11,7 @@ use super::{Generated, Made, View};
 use crate::generate::cluster::ClusterRole;
 use crate::generate::listener::ListenerRole;
 use crate::generate::{Reason, Rejected};
-use crate::model::{Direction, Hostname};
+use crate::model::{Direction, Hostname, NameSet};
 use crate::patch::{
     self, ClusterPatches, Context, GatewayPorts, ListenerPatches, Outcomes, RoutePatches, added_clusters,
     added_listeners,
@@ -81,6 +81,24 @@ impl View<'_> {
                 generated.take(&Made::run(&listener.name.clone(), || (Some(listener), Vec::new())));
             }
         }
+    }
+
+    /// The configurations of filters that users add under these names. Of several of one name the first one counts, as it
+    /// does for Envoy.
+    pub(super) fn extensions(self, names: &NameSet) -> Generated {
+        let patches = self.patches.extensions();
+        let mut generated = Generated::default();
+        if patches.is_empty() {
+            return generated;
+        }
+        for name in names {
+            generated.take(
+                &self.cache.extensions.get(&(name.clone(), patches.clone()), |(name, patches)| {
+                    Made::run(name, || (patches.named(name).next().cloned(), Vec::new()))
+                }),
+            );
+        }
+        generated
     }
 
     fn contexts(self) -> Vec<Context> {

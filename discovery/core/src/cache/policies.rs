@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::View;
 use super::memo::Answer;
 use crate::api::destination_rule::{ClientTlsMode, Subset};
-use crate::generate::endpoint::{Gateways, Vantage};
+use crate::generate::endpoint::{Gateways, LocalHosts, Vantage};
 use crate::generate::policy::{MeshPolicy, Nearby, Policy};
 use crate::model::{Endpoint, Service, Shared};
 use crate::scope::Visible;
@@ -70,7 +70,8 @@ impl Wants {
         for seen in ruled.services.iter() {
             let mut mutual = false;
             for (port, subset) in seen.parts() {
-                let policy = Policy::of(seen.rule.as_deref(), subset, port, &ruled.mesh);
+                let policy = Policy::of(seen.rule.as_deref(), subset, port, &ruled.mesh)
+                    .preferring(seen.service.distribution);
                 wants.add(&policy);
                 mutual |= policy.tls_mode() == Some(ClientTlsMode::IstioMutual);
             }
@@ -82,18 +83,28 @@ impl Wants {
     }
 
     fn add(&mut self, policy: &Policy) {
-        let labels = match policy.nearby() {
-            Nearby::Locality(said) if !said.distribute.is_empty() => &[][..],
-            Nearby::Locality(said) if policy.outlier_detection.is_some() => &said.failover_priority,
-            Nearby::Zone(said) if said.enabled != Some(false) => &said.failover_priority,
+        let (said, wanted) = match policy.nearby() {
+            Nearby::Locality(said) if !said.distribute.is_empty() => (&[][..], &[][..]),
+            Nearby::Locality(said) if policy.outlier_detection.is_some() => {
+                (&*said.failover_priority, &[][..])
+            }
+            Nearby::Zone(said) if said.enabled != Some(false) => (&*said.failover_priority, &[][..]),
+            Nearby::Preferred(wanted) => (&[][..], wanted.labels()),
             Nearby::Locality(_) | Nearby::Zone(_) | Nearby::Off => return,
         };
-        let own = labels.iter().filter(|label| !label.contains('=')).cloned();
+        let own = said.iter().filter(|label| !label.contains('=')).cloned();
+        let own = own.chain(wanted.iter().map(|&label| label.to_owned()));
         self.place.get_or_insert_default().labels.extend(own);
     }
 }
 
 impl Answer for Arc<Wants> {
+    fn is_held(&self) -> bool {
+        false
+    }
+}
+
+impl Answer for Arc<LocalHosts> {
     fn is_held(&self) -> bool {
         false
     }

@@ -42,7 +42,10 @@ pub(super) fn listeners(
         reserved: reserved(mesh, proxy),
         unknown: unknown(scope),
         detection_timeout: mesh.protocol_detection_timeout,
-        filters: Arc::new(FilterSettings::of(mesh, proxy)),
+        filters: Arc::new(FilterSettings {
+            lookup: scope.leads_to_named_hosts().then(|| Families::of(proxy)),
+            ..FilterSettings::of(mesh, proxy)
+        }),
     }
 }
 

@@ -14,11 +14,16 @@ use pilot_proto::envoy::config::core::v3::{
 use pilot_proto::envoy::config::listener::v3::{Filter, filter};
 use pilot_proto::envoy::extensions::access_loggers::file::v3::{FileAccessLog, file_access_log};
 use pilot_proto::envoy::extensions::filters::network::mongo_proxy::v3::MongoProxy;
+use pilot_proto::envoy::extensions::filters::network::sni_dynamic_forward_proxy::v3::{
+    FilterConfig as SniLookup, filter_config::PortSpecifier,
+};
 use pilot_proto::envoy::extensions::filters::network::tcp_proxy::v3::{TcpProxy, tcp_proxy};
 use pilot_proto::envoy::r#type::v3::{HashPolicy, hash_policy};
 use pilot_proto::mesh::MeshConfig;
 use prost::{Message, Name};
 
+use super::Families;
+use super::cluster::dns_cache;
 use super::proto::{any, duration};
 use crate::model::{Protocol, Proxy};
 
@@ -31,6 +36,8 @@ pub struct FilterSettings {
     pub idle_timeout: Option<Duration>,
     /// Whether HTTP/1.0 requests are served.
     pub http10: Http10,
+    /// Which records are asked for of hosts that are known only when a client names them; `None`: nothing leads to such.
+    pub lookup: Option<Families>,
 }
 
 /// Where bytes go.
@@ -48,6 +55,8 @@ pub struct TcpChain {
     pub longest: Option<Duration>,
     /// By what the upstream host is chosen where the cluster hashes.
     pub hash: ConnectionHash,
+    /// The port of the host that the client's TLS names, which is where they go; `None`: the clusters know where.
+    pub named_port: Option<u16>,
 }
 
 /// By what of a connection a host is chosen.
@@ -115,6 +124,7 @@ impl FilterSettings {
                 .as_deref()
                 .and_then(|text| pilot_proto::duration::parse(text).ok()),
             http10: if metadata.http10.as_deref() == Some("1") { Http10::Accepted } else { Http10::Refused },
+            lookup: None,
         }
     }
 
@@ -164,14 +174,15 @@ impl FilterSettings {
             access_log: self.access_log(Logged::Every),
             ..TcpProxy::default()
         };
-        let tcp = network_filter("envoy.filters.network.tcp_proxy", &tcp);
-        match chain.protocol {
-            Protocol::Mongo => {
+        let before = match (chain.protocol, chain.named_port.zip(self.lookup)) {
+            (_, Some((port, families))) => Some(sni_lookup(port, families)),
+            (Protocol::Mongo, None) => {
                 let mongo = MongoProxy { stat_prefix: stat_prefix.clone(), ..MongoProxy::default() };
-                vec![network_filter("envoy.filters.network.mongo_proxy", &mongo), tcp]
+                Some(network_filter("envoy.filters.network.mongo_proxy", &mongo))
             }
-            _ => vec![tcp],
-        }
+            _ => None,
+        };
+        before.into_iter().chain([network_filter("envoy.filters.network.tcp_proxy", &tcp)]).collect()
     }
 }
 
@@ -188,6 +199,7 @@ impl TcpChain {
             idle_timeout: None,
             longest: None,
             hash: ConnectionHash::Nothing,
+            named_port: None,
         }
     }
 
@@ -206,6 +218,16 @@ impl TcpChain {
             }),
         }
     }
+}
+
+/// Looks up the host that the client's TLS names, for the cluster behind it.
+fn sni_lookup(port: u16, families: Families) -> Filter {
+    let config = SniLookup {
+        dns_cache_config: Some(dns_cache(families)),
+        port_specifier: Some(PortSpecifier::PortValue(port.into())),
+        ..SniLookup::default()
+    };
+    network_filter("envoy.filters.network.sni_dynamic_forward_proxy", &config)
 }
 
 pub(super) fn network_filter<M: Message + Name>(name: &str, config: &M) -> Filter {

@@ -7,8 +7,12 @@ use pilot_proto::envoy::config::core::v3::{
 };
 use pilot_proto::envoy::config::listener::v3::Filter;
 use pilot_proto::envoy::extensions::filters::http::{
-    cors::v3::Cors, fault::v3::HttpFault, grpc_stats::v3::FilterConfig as GrpcStats,
-    grpc_stats::v3::filter_config, grpc_web::v3::GrpcWeb, router::v3::Router,
+    cors::v3::Cors,
+    dynamic_forward_proxy::v3::{FilterConfig as Lookup, filter_config::ImplementationSpecifier},
+    fault::v3::HttpFault,
+    grpc_stats::v3::{FilterConfig as GrpcStats, filter_config},
+    grpc_web::v3::GrpcWeb,
+    router::v3::Router,
 };
 use pilot_proto::envoy::extensions::filters::network::http_connection_manager::v3::{
     HttpConnectionManager, HttpFilter, Rds, RequestIdExtension,
@@ -21,6 +25,8 @@ use pilot_proto::envoy::extensions::request_id::uuid::v3::UuidRequestIdConfig;
 use pilot_proto::google::protobuf::BoolValue;
 use prost::{Message, Name};
 
+use super::Families;
+use super::cluster::dns_cache;
 use super::filter::{FilterSettings, Http10, Logged, network_filter};
 use super::proto::{ads, any, duration, yes};
 use super::route::{InboundRoute, inbound_route};
@@ -97,7 +103,7 @@ pub(super) fn connection_manager(chain: &HttpChain, settings: &FilterSettings) -
     let manager = HttpConnectionManager {
         stat_prefix: chain.stat_prefix.clone(),
         route_specifier: Some(route_specifier),
-        http_filters: http_filters(chain.protocol),
+        http_filters: http_filters(chain.protocol, settings.lookup.filter(|_| !inbound)),
         access_log: settings.access_log(Logged::Every),
         server_name: "istio-envoy".into(),
         common_http_protocol_options: settings.idle_timeout.map(|idle| HttpProtocolOptions {
@@ -134,7 +140,7 @@ pub(super) fn connection_manager(chain: &HttpChain, settings: &FilterSettings) -
 }
 
 /// Fault and CORS do nothing by themselves: routes switch them on.
-fn http_filters(protocol: Protocol) -> Vec<HttpFilter> {
+fn http_filters(protocol: Protocol, lookup: Option<Families>) -> Vec<HttpFilter> {
     let stats = GrpcStats {
         emit_filter_state: true,
         per_method_stat_specifier: Some(filter_config::PerMethodStatSpecifier::StatsForAllMethods(
@@ -146,13 +152,20 @@ fn http_filters(protocol: Protocol) -> Vec<HttpFilter> {
         Protocol::GrpcWeb => Some(http_filter("envoy.filters.http.grpc_web", &GrpcWeb::default())),
         _ => None,
     };
+    // Passed by what other clusters take.
+    let lookup = lookup.map(|families| {
+        let cache = ImplementationSpecifier::DnsCacheConfig(dns_cache(families));
+        let config = Lookup { implementation_specifier: Some(cache), ..Lookup::default() };
+        http_filter("envoy.filters.http.dynamic_forward_proxy", &config)
+    });
     web.into_iter()
         .chain([
             http_filter("envoy.filters.http.grpc_stats", &stats),
             fault(),
             http_filter("envoy.filters.http.cors", &Cors::default()),
-            router(),
         ])
+        .chain(lookup)
+        .chain([router()])
         .collect()
 }
 

@@ -5,7 +5,7 @@
 use super::filter::{ConnectionHash, TcpChain};
 use crate::api::destination_rule::{ConsistentHash, LoadBalancer, TrafficPolicy};
 use crate::api::virtual_service::{Destination, RouteDestination};
-use crate::model::{ClusterName, Hostname, Protocol, Shared};
+use crate::model::{ClusterName, Hostname, Protocol, Resolution, Shared};
 use crate::push::{Routing, Rule};
 use crate::scope::{Scope, Visible};
 
@@ -19,6 +19,15 @@ pub(super) struct L4<'a> {
     pub(super) protocol: Protocol,
 }
 
+/// Where a destination is.
+struct Target {
+    cluster: String,
+    /// The rule for its host.
+    rule: Option<Shared<Rule>>,
+    /// The port, if its host is what a client's TLS names.
+    named_port: Option<u16>,
+}
+
 // === impl L4 ===
 
 impl L4<'_> {
@@ -26,7 +35,8 @@ impl L4<'_> {
     pub(super) fn service(&self, seen: &Visible) -> TcpChain {
         let port = only_port(seen).unwrap_or(self.port);
         let cluster = ClusterName::outbound(port, &seen.service.hostname).to_string();
-        self.to(vec![(cluster, 1)], None, seen.rule.as_ref(), "")
+        let chain = self.to(vec![(cluster, 1)], None, seen.rule.as_ref(), "");
+        TcpChain { named_port: named_port(seen, port), ..chain }
     }
 
     /// To a cluster of a service that goes by another name.
@@ -38,17 +48,24 @@ impl L4<'_> {
     /// connections are closed by a listener, not by a cluster.
     pub(super) fn routes(&self, routing: &Routing, routes: &[RouteDestination]) -> Option<TcpChain> {
         let first = routes.first()?.destination.as_ref()?;
-        let (cluster, rule) = self.target(first);
+        let Target { cluster, rule, named_port } = self.target(first);
         if routes.len() == 1 {
-            return Some(self.to(vec![(cluster, 1)], None, rule.as_ref(), &first.subset));
+            let chain = self.to(vec![(cluster, 1)], None, rule.as_ref(), &first.subset);
+            return Some(TcpChain { named_port, ..chain });
         }
         let share = |route: &RouteDestination| {
             let weight = u32::try_from(route.weight).ok().filter(|weight| *weight > 0)?;
-            Some((self.target(route.destination.as_ref()?).0, weight))
+            Some((self.target(route.destination.as_ref()?), weight))
         };
-        let clusters: Vec<(String, u32)> = routes.iter().filter_map(share).collect();
+        let shares: Vec<(Target, u32)> = routes.iter().filter_map(share).collect();
+        let named_port = shares.iter().find_map(|(target, _)| target.named_port);
+        let clusters: Vec<(String, u32)> =
+            shares.into_iter().map(|(target, weight)| (target.cluster, weight)).collect();
         let prefix = format!("{}.{}", routing.name, routing.namespace);
-        (!clusters.is_empty()).then(|| self.to(clusters, Some(prefix), rule.as_ref(), ""))
+        (!clusters.is_empty()).then(|| {
+            let chain = self.to(clusters, Some(prefix), rule.as_ref(), "");
+            TcpChain { named_port, ..chain }
+        })
     }
 
     fn to(
@@ -69,12 +86,12 @@ impl L4<'_> {
             idle_timeout: pool.and_then(|pool| pool.idle_timeout),
             longest: pool.and_then(|pool| pool.max_connection_duration),
             hash: rule.map_or(ConnectionHash::Nothing, |rule| hash(rule, subset)),
+            named_port: None,
         }
     }
 
-    /// The cluster of a destination, and the rule for its host. A destination without a port means the only port of its
-    /// service, or the one that was asked for.
-    fn target(&self, destination: &Destination) -> (String, Option<Shared<Rule>>) {
+    /// Where a destination is. One without a port means the only port of its service, or the one that was asked for.
+    fn target(&self, destination: &Destination) -> Target {
         let host = Hostname::from(&*destination.host);
         let seen = self.scope.by_host(host.as_str());
         let named =
@@ -82,8 +99,18 @@ impl L4<'_> {
         let port = named.or_else(|| only_port(seen?)).unwrap_or(self.port);
         let cluster =
             ClusterName { subset: destination.subset.clone(), ..ClusterName::outbound(port, &host) };
-        (cluster.to_string(), seen.and_then(|seen| seen.rule.clone()))
+        Target {
+            cluster: cluster.to_string(),
+            rule: seen.and_then(|seen| seen.rule.clone()),
+            named_port: seen.and_then(|seen| named_port(seen, port)),
+        }
     }
+}
+
+/// The port, if what is there is found by the name that a client's TLS asks for.
+fn named_port(seen: &Visible, port: u16) -> Option<u16> {
+    let named = seen.service.resolution == Resolution::DynamicDns;
+    named.then(|| seen.port(port).map(|port| port.port)).flatten()
 }
 
 /// The port of a service that has but one.

@@ -167,8 +167,7 @@ pub fn listener(inputs: &ListenerInputs) -> Listener {
             ..base
         },
         ListenerRole::Gateway => {
-            let tls = |chain: &Chain| chain.tls.is_some() || !chain.matches.server_names.is_empty();
-            let inspected = inputs.chains.iter().any(tls);
+            let inspected = inputs.chains.iter().any(|chain| chain.tls.is_some() || chain.asks_for_names());
             Listener {
                 listener_filters: inspected.then(tls_inspector).into_iter().collect(),
                 filter_chains: chains(inputs),
@@ -196,7 +195,7 @@ fn chains(inputs: &ListenerInputs) -> Vec<FilterChain> {
 /// Listener filters for what the chains ask about. Sniffing HTTP is the only thing that can wait for a client
 /// that says nothing, so only it has a time limit.
 fn inspected(listener: Listener, inputs: &ListenerInputs) -> Listener {
-    let tls = inputs.chains.iter().any(|chain| !chain.matches.server_names.is_empty());
+    let tls = inputs.chains.iter().any(Chain::asks_for_names);
     let http = inputs.chains.iter().any(|chain| chain.matches.speaks == Speaks::PlainHttp);
     let timeout = if http { inputs.detection_timeout } else { Duration::ZERO };
     Listener {
@@ -275,6 +274,16 @@ impl Bind {
 impl From<IpAddr> for Bind {
     fn from(ip: IpAddr) -> Self {
         Self::Ip(ip)
+    }
+}
+
+// === impl Chain ===
+
+impl Chain {
+    /// Whether it makes a difference which name the client's TLS asks for.
+    const fn asks_for_names(&self) -> bool {
+        !self.matches.server_names.is_empty()
+            || matches!(&self.then, Then::Tcp(TcpChain { named_port: Some(_), .. }))
     }
 }
 

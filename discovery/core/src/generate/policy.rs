@@ -16,6 +16,7 @@ use crate::api::destination_rule::{
     ClientTls, ClientTlsMode, ConnectionPool, H2Upgrade, LoadBalancer, LocalityLb, OutlierDetection,
     PortTrafficPolicy, ProxyProtocol, RetryBudget, Subset, TcpKeepalive, TrafficPolicy, ZoneAwareLb,
 };
+use crate::model::Distribution;
 use crate::push::Rule;
 
 /// How connections to one port are made.
@@ -33,6 +34,8 @@ pub struct Policy {
     pub proxy_protocol: Option<ProxyProtocol>,
     /// How many retries at a time.
     pub retry_budget: Option<RetryBudget>,
+    /// Which endpoints the service asks for.
+    pub distribution: Distribution,
     /// What holds where nothing else is said.
     pub mesh: Arc<MeshPolicy>,
 }
@@ -67,6 +70,8 @@ pub enum Nearby<'a> {
     Locality(&'a LocalityLb),
     /// Those of the same zone, as far as they suffice.
     Zone(&'a ZoneAwareLb),
+    /// Those that the service asks for.
+    Preferred(Distribution),
 }
 
 // === impl Policy ===
@@ -105,8 +110,15 @@ impl Policy {
             tls: own.tls.or(below.tls),
             proxy_protocol: own.proxy_protocol.or(below.proxy_protocol),
             retry_budget: own.retry_budget.or(below.retry_budget),
+            distribution: below.distribution,
             mesh: below.mesh,
         }
+    }
+
+    /// The same for a service that asks for some of its endpoints.
+    #[must_use]
+    pub fn preferring(self, distribution: Distribution) -> Self {
+        Self { distribution, ..self }
     }
 
     /// What of it is for connections to the workload beside the proxy too: how many there may be.
@@ -116,17 +128,23 @@ impl Policy {
         Self { connection_pool, retry_budget, mesh, ..Self::default() }
     }
 
-    /// Which endpoints come first: what the rule says, else what the mesh says.
+    /// Which endpoints come first: what the rule says, else what the service says, else what the mesh says.
     pub fn nearby(&self) -> Nearby<'_> {
         let rule = self.load_balancer.as_ref();
         let zone = rule.and_then(|lb| lb.zone_aware_lb_setting.as_ref());
         let locality = rule.and_then(|lb| lb.locality_lb_setting.as_ref());
-        match (zone, locality, &self.mesh.zone_aware, &self.mesh.locality) {
-            (Some(zone), ..) | (None, None, Some(zone), _) => Nearby::Zone(zone),
-            (None, Some(locality), ..) | (None, None, None, Some(locality)) => {
-                if locality.enabled == Some(false) { Nearby::Off } else { Nearby::Locality(locality) }
+        let unless_off = |said: &LocalityLb| said.enabled != Some(false);
+        match (zone, locality, self.distribution, &self.mesh.zone_aware, &self.mesh.locality) {
+            (Some(zone), ..) | (None, None, Distribution::Any, Some(zone), _) => Nearby::Zone(zone),
+            (None, Some(locality), ..) | (None, None, Distribution::Any, None, Some(locality))
+                if unless_off(locality) =>
+            {
+                Nearby::Locality(locality)
             }
-            (None, None, None, None) => Nearby::Off,
+            (None, None, wanted @ (Distribution::SameZone | Distribution::SameNode), ..) => {
+                Nearby::Preferred(wanted)
+            }
+            _ => Nearby::Off,
         }
     }
 
@@ -172,7 +190,7 @@ fn layer(said: Option<&TrafficPolicy>, port: u16) -> (Policy, Reach) {
                 tls: said.tls.clone(),
                 proxy_protocol: said.proxy_protocol,
                 retry_budget: said.retry_budget.clone(),
-                mesh: Arc::default(),
+                ..Policy::default()
             },
             Reach::AllPorts,
         ),

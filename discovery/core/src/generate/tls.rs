@@ -6,13 +6,15 @@
 use pilot_proto::envoy::config::core::v3::{TransportSocket, transport_socket};
 use pilot_proto::envoy::extensions::transport_sockets::tls::v3::{
     CertificateValidationContext, CommonTlsContext, DownstreamTlsContext, SdsSecretConfig, TlsCertificate,
-    TlsParameters, common_tls_context, tls_parameters::TlsProtocol as Version,
+    TlsParameters, certificate_validation_context::TrustChainVerification as Trust, common_tls_context,
+    tls_parameters::TlsProtocol as Version,
 };
 use pilot_proto::google::protobuf::BoolValue;
 
 use super::proto::any;
 use super::secret;
 use crate::api::gateway::{ServerTls, ServerTlsMode, TlsProtocol};
+use crate::validate::values::{is_cipher_suite, is_ecdh_curve};
 
 /// How TLS ends.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -67,7 +69,8 @@ impl Termination {
         let params = TlsParameters {
             tls_minimum_protocol_version: version(settings.min_protocol_version).into(),
             tls_maximum_protocol_version: version(settings.max_protocol_version).into(),
-            cipher_suites: settings.cipher_suites.clone(),
+            cipher_suites: only(&settings.cipher_suites, is_cipher_suite),
+            ecdh_curves: only(&settings.ecdh_curves, is_ecdh_curve),
             ..TlsParameters::default()
         };
         Some(params).filter(|params| *params != TlsParameters::default())
@@ -116,7 +119,10 @@ impl Termination {
         use common_tls_context::ValidationContextType as Kind;
         let settings = &self.settings;
         let roots = |path: &str| (!path.is_empty()).then(|| secret::file(path));
+        let untrusted = settings.insecure_skip_verify == Some(true);
+        let trust = if untrusted { Trust::AcceptUntrusted } else { Trust::VerifyTrustChain };
         let context = CertificateValidationContext {
+            trust_chain_verification: trust.into(),
             match_typed_subject_alt_names: settings
                 .subject_alt_names
                 .iter()
@@ -152,6 +158,10 @@ impl Termination {
     }
 }
 
+fn only(list: &[String], is_known: fn(&str) -> bool) -> Vec<String> {
+    list.iter().filter(|name| is_known(name)).cloned().collect()
+}
+
 /// Envoy's own minimum is 1.2.
 const fn version(version: TlsProtocol) -> Version {
     match version {
@@ -160,5 +170,59 @@ const fn version(version: TlsProtocol) -> Version {
         TlsProtocol::V1_1 => Version::TlSv11,
         TlsProtocol::V1_2 => Version::TlSv12,
         TlsProtocol::V1_3 => Version::TlSv13,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn context(settings: ServerTls) -> CommonTlsContext {
+        Termination { settings, inside: Inside::Http }.context().common_tls_context.unwrap()
+    }
+
+    #[test]
+    fn only_what_envoy_has_is_asked_of_it() {
+        let list = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+        let settings = ServerTls {
+            cipher_suites: list(&["AES128-SHA", "RC4"]),
+            ecdh_curves: list(&["P-1", "P-256"]),
+            ..ServerTls::default()
+        };
+        let params = context(settings).tls_params.unwrap();
+        assert_eq!((params.cipher_suites, params.ecdh_curves), (list(&["AES128-SHA"]), list(&["P-256"])));
+        assert_eq!(
+            context(ServerTls { cipher_suites: list(&["RC4"]), ..ServerTls::default() }).tls_params,
+            None
+        );
+    }
+
+    #[test]
+    fn certificates_of_clients_are_verified_unless_somebody_says_otherwise() {
+        for (insecure_skip_verify, expected) in [
+            (None, Trust::VerifyTrustChain),
+            (Some(false), Trust::VerifyTrustChain),
+            (Some(true), Trust::AcceptUntrusted),
+        ] {
+            for credential in ["", "secret"] {
+                let settings = ServerTls {
+                    mode: ServerTlsMode::Mutual,
+                    credential_name: credential.into(),
+                    insecure_skip_verify,
+                    ..ServerTls::default()
+                };
+                use common_tls_context::ValidationContextType as Kind;
+                let validation = match context(settings).validation_context_type {
+                    Some(Kind::ValidationContext(context)) => context,
+                    Some(Kind::CombinedValidationContext(both)) => both.default_validation_context.unwrap(),
+                    other => panic!("{other:?}"),
+                };
+                assert_eq!(
+                    validation.trust_chain_verification(),
+                    expected,
+                    "{insecure_skip_verify:?} {credential}"
+                );
+            }
+        }
     }
 }

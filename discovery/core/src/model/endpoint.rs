@@ -131,6 +131,15 @@ pub struct Endpoint {
     pub node: Arc<str>,
 }
 
+// === impl Endpoint ===
+
+impl Endpoint {
+    /// The cluster that it runs in, where its registry says so.
+    pub fn cluster(&self) -> Option<&str> {
+        self.labels.get("topology.istio.io/cluster").map(String::as_str)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

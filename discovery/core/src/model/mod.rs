@@ -20,7 +20,9 @@ pub use names::{ClusterName, Direction, Hostname, Namespace};
 pub use protocol::Protocol;
 pub use proxy::Proxy;
 pub use resource::{Difference, Resource, ResourceSet};
-pub use service::{ExportTo, Location, Registry, Resolution, Service, ServicePort, TargetPort, Vip};
+pub use service::{
+    Distribution, ExportTo, Location, Registry, Resolution, Service, ServicePort, TargetPort, Vip,
+};
 pub use shared::Shared;
 pub use workload::{Workload, WorkloadKind};
 

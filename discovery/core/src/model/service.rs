@@ -154,6 +154,18 @@ pub struct ServicePort {
     pub target: TargetPort,
 }
 
+/// Which of its endpoints a service asks clients to prefer. <https://kubernetes.io/docs/concepts/services-networking/service/#traffic-distribution>
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Distribution {
+    /// None.
+    #[default]
+    Any,
+    /// Those of the same zone, then of the same region, then of the same network.
+    SameZone,
+    /// Those on the same node, then as near as there are.
+    SameNode,
+}
+
 /// A service. Never changed in place: a change makes a new one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
@@ -185,12 +197,59 @@ pub struct Service {
     pub created: i64,
     /// Only endpoints on the client's node are used (`internalTrafficPolicy: Local`).
     pub node_local: bool,
+    /// Which endpoints come first, where no `DestinationRule` says so.
+    pub distribution: Distribution,
+}
+
+// === impl Distribution ===
+
+impl Distribution {
+    /// The annotation of objects that have no field for it.
+    pub const ANNOTATION: &str = "networking.istio.io/traffic-distribution";
+
+    /// What `spec.trafficDistribution` asks for, if it is something known; else what the annotation does, in capitals or not.
+    pub fn of(said: Option<&str>, annotation: Option<&str>) -> Self {
+        let known = |text: &str| match text {
+            "preferclose" | "prefersamezone" => Some(Self::SameZone),
+            "prefersamenode" => Some(Self::SameNode),
+            _ => None,
+        };
+        let spelt = said.filter(|text| text.starts_with("Prefer")).map(str::to_ascii_lowercase);
+        let annotated = || known(&annotation?.to_ascii_lowercase());
+        spelt.as_deref().and_then(known).or_else(annotated).unwrap_or_default()
+    }
+
+    /// The labels that endpoints should have in common with the client, the most important first.
+    pub const fn labels(self) -> &'static [&'static str] {
+        const NEAREST: &[&str; 5] = &[
+            "topology.istio.io/network",
+            "topology.kubernetes.io/region",
+            "topology.kubernetes.io/zone",
+            "topology.istio.io/subzone",
+            "kubernetes.io/hostname",
+        ];
+        match self {
+            Self::Any => &[],
+            Self::SameZone => NEAREST.split_at(3).0,
+            Self::SameNode => NEAREST,
+        }
+    }
 }
 
 impl Service {
-    /// The port with this number that can be proxied (not UDP).
+    /// The port with this number that is proxied.
     pub fn port(&self, number: u16) -> Option<&ServicePort> {
-        self.ports.iter().find(|port| port.port == number && port.protocol != Protocol::Udp)
+        self.ports.iter().find(|port| port.port == number && self.is_proxied_at(port))
+    }
+
+    /// Whether proxies have a cluster for one of its ports. Bytes name no host, so they cannot be led to one that is known
+    /// only by its name.
+    pub fn is_proxied_at(&self, port: &ServicePort) -> bool {
+        use Protocol::{Grpc, Http, Http2, Tls, Udp};
+        match self.resolution {
+            Resolution::DynamicDns => matches!(port.protocol, Http | Http2 | Grpc | Tls),
+            _ => port.protocol != Udp,
+        }
     }
 
     /// Whether clients meet it at the addresses of its endpoints: it has none of its own, and they choose among the

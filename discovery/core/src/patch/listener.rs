@@ -176,6 +176,8 @@ impl<'a> Place<'a> {
             && (wanted.sni.is_empty() || among(&matched.server_names, &wanted.sni))
             && (wanted.transport_protocol.is_empty()
                 || wanted.transport_protocol == matched.transport_protocol)
+            && (wanted.transport_socket.is_empty()
+                || chain.transport_socket.as_ref().is_some_and(|own| own.name == wanted.transport_socket))
             && (wanted.application_protocols.is_empty()
                 || wanted
                     .application_protocols

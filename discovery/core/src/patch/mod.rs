@@ -17,7 +17,8 @@ use pilot_proto::node::NodeType;
 use crate::api::envoy_filter::{
     ApplyTo, ClusterMatch, FilterClass, ListenerMatch, PatchContext, PatchOperation, RouteConfigurationMatch,
 };
-use crate::model::{ConfigKey, Direction};
+use crate::model::{ConfigKey, ConfigObject, ConfigSpec, Direction};
+use crate::validate::Finding;
 
 mod cluster;
 mod edit;
@@ -77,6 +78,14 @@ pub enum Context {
     SidecarOutbound,
     /// A gateway.
     Gateway,
+}
+
+/// What is wrong with the patches of an object, and what in them is doubtful; of objects of other kinds nothing.
+pub fn findings(object: &ConfigObject) -> Vec<Finding> {
+    match &object.spec {
+        ConfigSpec::EnvoyFilter(filter) => Patches::parse(&object.meta, filter).1,
+        _ => Vec::new(),
+    }
 }
 
 // === impl Patch ===

@@ -33,9 +33,9 @@ pub fn touched(request: &PushRequest, node_type: NodeType) -> BTreeSet<ResourceT
 const fn touched_by(kind: Kind, node_type: NodeType) -> &'static [ResourceType] {
     use ResourceType::{Cluster, Endpoint, Extension, Listener, Route};
     match kind {
-        Kind::ServiceEntry | Kind::MeshConfig | Kind::DestinationRule => {
-            &[Cluster, Endpoint, Listener, Route]
-        }
+        Kind::ServiceEntry | Kind::DestinationRule => &[Cluster, Endpoint, Listener, Route],
+        // It says which namespace's objects are for all.
+        Kind::MeshConfig => &[Cluster, Endpoint, Listener, Route, Extension],
         Kind::Endpoints | Kind::WorkloadEntry => &[Endpoint],
         Kind::Sidecar if matches!(node_type, NodeType::Router) => &[],
         Kind::Gateway if !matches!(node_type, NodeType::Router) => &[],
@@ -80,7 +80,7 @@ mod tests {
                 (Kind::ServiceEntry, "cds eds lds rds"),
                 (Kind::Endpoints, "eds"),
                 (Kind::WorkloadEntry, "eds"),
-                (Kind::MeshConfig, "cds eds lds rds"),
+                (Kind::MeshConfig, "cds eds lds rds ecds"),
                 (Kind::DestinationRule, "cds eds lds rds"),
                 (Kind::VirtualService, "cds lds rds"),
                 (Kind::EnvoyFilter, "cds lds rds ecds"),

@@ -10,7 +10,7 @@ use super::aliases::aliases;
 use super::imports::Imports;
 use super::{ScopeKey, Visible, exported_to, preference};
 use crate::api::sidecar::{CaptureMode, EgressListener, SidecarPort};
-use crate::model::{ExportTo, Hostname, Namespace, Protocol, Resolution, Service, Shared};
+use crate::model::{ExportTo, Hostname, Namespace, Resolution, Service, Shared};
 use crate::push::PushContext;
 use crate::push::Routing;
 use crate::push::context::MESH;
@@ -102,7 +102,7 @@ impl Egress {
     pub(super) fn index(&mut self) {
         let mut by_port: BTreeMap<u16, Vec<Visible>> = BTreeMap::new();
         for seen in self.services.iter() {
-            let proxied = seen.ports().filter(|port| port.protocol != Protocol::Udp);
+            let proxied = seen.ports().filter(|port| seen.service.is_proxied_at(port));
             for port in proxied.map(|port| port.port).collect::<BTreeSet<_>>() {
                 by_port.entry(port).or_default().push(seen.clone());
             }

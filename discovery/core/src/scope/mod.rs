@@ -60,6 +60,7 @@ pub struct Scope {
     resolved_by_dns: Arc<[Visible]>,
     met_at_members: Arc<[Visible]>,
     by_host: HashMap<Hostname, Visible>,
+    named_hosts: bool,
 }
 
 /// What happens to traffic to hosts that nobody declared.
@@ -128,7 +129,7 @@ impl Visible {
         self.service.ports.iter().filter(|port| self.reaches(port.port))
     }
 
-    /// The port with this number, if it can be reached and proxied (not UDP).
+    /// The port with this number, if it can be reached and is proxied.
     pub fn port(&self, number: u16) -> Option<&ServicePort> {
         self.service.port(number).filter(|port| self.reaches(port.port))
     }
@@ -203,6 +204,7 @@ impl Scope {
                 matches!(service.resolution, Resolution::Dns | Resolution::DnsRoundRobin)
             }),
             met_at_members: only(Service::is_met_at_members),
+            named_hosts: services.iter().any(|seen| seen.service.resolution == Resolution::DynamicDns),
             by_host: services.iter().map(|seen| (seen.service.hostname.clone(), seen.clone())).collect(),
             services,
             sidecar,
@@ -267,6 +269,11 @@ impl Scope {
     /// Those of them whose addresses are their endpoints', in the same order.
     pub const fn met_at_members(&self) -> &Arc<[Visible]> {
         &self.met_at_members
+    }
+
+    /// Whether there are services whose hosts are known only when a client names one.
+    pub const fn leads_to_named_hosts(&self) -> bool {
+        self.named_hosts
     }
 
     /// The service that a host means here.

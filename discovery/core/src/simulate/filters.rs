@@ -47,7 +47,8 @@ pub(super) fn http_filters(
         };
         match kind {
             "envoy.extensions.filters.http.router.v3.Router" => return None,
-            "envoy.extensions.filters.http.grpc_stats.v3.FilterConfig" => {}
+            "envoy.extensions.filters.http.grpc_stats.v3.FilterConfig"
+            | "envoy.extensions.filters.http.dynamic_forward_proxy.v3.FilterConfig" => {}
             "envoy.extensions.filters.http.fault.v3.HTTPFault" => {
                 let config = own.as_ref().and_then(unpack::<HttpFault>);
                 let Some(config) = config.or_else(|| unpack(general)) else { continue };

@@ -9,6 +9,7 @@
 //! custom cluster) it names in the trace and passes by, or ends at with [`Verdict::Unknown`].
 
 mod action;
+mod by_name;
 mod call;
 mod caller;
 mod chain;

@@ -8,6 +8,7 @@ use pilot_proto::envoy::extensions::filters::network::sni_cluster::v3::SniCluste
 use pilot_proto::envoy::extensions::filters::network::tcp_proxy::v3::{TcpProxy, tcp_proxy};
 use pilot_proto::envoy::extensions::transport_sockets::tls::v3::DownstreamTlsContext;
 
+use super::by_name;
 use super::call::{Call, Certificate, Says};
 use super::chain::chain;
 use super::http::not_understood;
@@ -78,20 +79,26 @@ impl Told {
     /// The filters of a chain, in order, up to the one that ends the connection.
     fn filters(&self, chain: &FilterChain, call: &Call, inside: Inside, trace: &mut Trace) -> Verdict {
         let mut by_name = None;
+        let mut filled = Vec::new();
         for filter in &chain.filters {
             if let Some(tcp) = message::<TcpProxy>(filter) {
-                return self.tcp(&tcp, by_name.as_deref(), trace);
+                return by_name::looked_up(self.tcp(&tcp, by_name.as_deref(), trace), &filled);
             }
             if let Some(manager) = message::<HttpConnectionManager>(filter) {
                 return match (&call.says, inside) {
                     (Says::Http(request), Inside::Plain | Inside::Decrypted) => {
-                        self.http(&manager, call, request, inside, trace)
+                        let verdict = self.http(&manager, call, request, inside, trace);
+                        by_name::looked_up(verdict, &by_name::filled_by(&manager))
                     }
                     _ => not_understood(&manager),
                 };
             }
             if message::<SniCluster>(filter).is_some() {
                 by_name = call.tls.as_ref().map(|tls| tls.sni.clone()).filter(|name| !name.is_empty());
+                continue;
+            }
+            if let Some(cache) = by_name::filled_by_sni(filter) {
+                filled.push(cache);
                 continue;
             }
             let kind = match &filter.config_type {

@@ -1,7 +1,8 @@
 //! What became of a call: every step with what decided it, and the end.
 //!
 //! A trace prints as one line, which tests compare: `<listener> [<virtual host>] <end>`, where an end is a cluster
-//! (`80% one + 20% two` where traffic is split, `one (missing)` where there is none of that name), a status, or `301 <location>`.
+//! (`80% one + 20% two` where traffic is split, `one (missing)` where there is none of that name, `one (unresolved)` where no
+//! filter looks up what it leads to), a status, or `301 <location>`.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -207,8 +208,10 @@ impl Display for Verdict {
                         write!(f, "{}% ", percent(share.weight, total))?;
                     }
                     f.write_str(&share.cluster)?;
-                    if share.upstream == Upstream::Missing {
-                        f.write_str(" (missing)")?;
+                    match share.upstream {
+                        Upstream::Missing => f.write_str(" (missing)")?,
+                        Upstream::Unresolved => f.write_str(" (unresolved)")?,
+                        _ => {}
                     }
                 }
                 Ok(())

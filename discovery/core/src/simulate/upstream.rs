@@ -13,9 +13,9 @@ use pilot_proto::envoy::config::endpoint::v3::{ClusterLoadAssignment, LbEndpoint
 use pilot_proto::envoy::extensions::transport_sockets::tls::v3::UpstreamTlsContext;
 use pilot_proto::google::protobuf::{Struct, Value, value};
 
-use super::origin;
 use super::told::{Told, assignment_name, unpack};
 use super::trace::{Stage, Step};
+use super::{by_name, origin};
 
 /// What stands behind a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +28,10 @@ pub enum Upstream {
     OriginalDestination(Security),
     /// Endpoints, by priority, none where there are none just now.
     Endpoints(Vec<Endpoint>),
+    /// The host that the client names, looked up by a filter of the DNS cache with this name.
+    ByName(String),
+    /// The host that the client names, and nobody looks it up.
+    Unresolved,
     /// The cluster finds its endpoints in a way that cannot be imagined here, by its name.
     Unknown(String),
 }
@@ -138,7 +142,10 @@ impl Told {
             Some(ClusterType(custom)) if custom.name == "envoy.cluster.dns" => {
                 Upstream::Endpoints(endpoints(cluster, cluster.load_assignment.as_ref()))
             }
-            Some(ClusterType(custom)) => Upstream::Unknown(custom.name.clone()),
+            Some(ClusterType(custom)) => match by_name::read_by(custom) {
+                Some(cache) => Upstream::ByName(cache),
+                None => Upstream::Unknown(custom.name.clone()),
+            },
             None => match endpoints(cluster, cluster.load_assignment.as_ref()) {
                 none if none.is_empty() => Upstream::BlackHole,
                 some => Upstream::Endpoints(some),
@@ -251,8 +258,8 @@ impl Upstream {
     /// Whether there is an endpoint to reach.
     pub fn is_there(&self) -> bool {
         match self {
-            Self::Missing | Self::BlackHole => false,
-            Self::OriginalDestination(_) | Self::Unknown(_) => true,
+            Self::Missing | Self::BlackHole | Self::Unresolved => false,
+            Self::OriginalDestination(_) | Self::ByName(_) | Self::Unknown(_) => true,
             // When all are unhealthy, the panic threshold decides; Istio's default for it is off.
             Self::Endpoints(endpoints) => {
                 endpoints.iter().any(|endpoint| endpoint.health != Fitness::Unhealthy)
@@ -287,6 +294,8 @@ impl Display for Upstream {
                 }
                 Ok(())
             }
+            Self::ByName(_) => f.write_str("leads to the host that is asked for"),
+            Self::Unresolved => f.write_str("leads to the host that is asked for, which nobody looks up"),
             Self::Unknown(kind) => write!(f, "finds its endpoints by {kind}"),
         }
     }

@@ -3,31 +3,16 @@
 use std::collections::HashSet;
 
 use super::findings::{At, Findings};
+use super::values::{is_cipher_suite, is_ecdh_curve};
 use crate::api::gateway::{ServerTls, ServerTlsMode, TlsProtocol};
 
-/// Suites of TLS 1.2 and below that Envoy's TLS library has.
-const CIPHER_SUITES: [&str; 14] = [
-    "ECDHE-ECDSA-AES128-GCM-SHA256",
-    "ECDHE-RSA-AES128-GCM-SHA256",
-    "ECDHE-ECDSA-AES256-GCM-SHA384",
-    "ECDHE-RSA-AES256-GCM-SHA384",
-    "ECDHE-ECDSA-CHACHA20-POLY1305",
-    "ECDHE-RSA-CHACHA20-POLY1305",
-    "ECDHE-ECDSA-AES128-SHA",
-    "ECDHE-RSA-AES128-SHA",
-    "ECDHE-ECDSA-AES256-SHA",
-    "ECDHE-RSA-AES256-SHA",
-    "AES128-GCM-SHA256",
-    "AES256-GCM-SHA384",
-    "AES128-SHA",
-    "AES256-SHA",
-];
 /// The most certificates of one server: one of RSA, one of ECDSA.
 const MOST_CERTIFICATES: usize = 2;
 
 pub(super) fn check(out: &mut Findings, at: At<'_>, tls: &ServerTls) {
     versions(out, at, tls);
-    cipher_suites(out, at.of("cipherSuites"), &tls.cipher_suites);
+    known(out, at.of("cipherSuites"), "suite", &tls.cipher_suites, is_cipher_suite);
+    known(out, at.of("ecdhCurves"), "curve", &tls.ecdh_curves, is_ecdh_curve);
     out.at_most(at.of("credentialNames"), tls.credential_names.len(), MOST_CERTIFICATES);
     out.at_most(at.of("tlsCertificates"), tls.tls_certificates.len(), MOST_CERTIFICATES);
     match tls.mode {
@@ -70,13 +55,14 @@ fn versions(out: &mut Findings, at: At<'_>, tls: &ServerTls) {
     }
 }
 
-fn cipher_suites(out: &mut Findings, at: At<'_>, suites: &[String]) {
+/// Each of a list is something that Envoy has, and there once.
+fn known(out: &mut Findings, at: At<'_>, what: &str, list: &[String], is_known: fn(&str) -> bool) {
     let mut seen = HashSet::new();
-    for (index, suite) in suites.iter().enumerate() {
-        if !CIPHER_SUITES.contains(&suite.as_str()) {
-            out.warning(at.nth(index), format!("{suite:?} is no suite that Envoy has, and is left out"));
-        } else if !seen.insert(suite) {
-            out.warning(at.nth(index), format!("{suite:?} is there before"));
+    for (index, name) in list.iter().enumerate() {
+        if !is_known(name) {
+            out.warning(at.nth(index), format!("{name:?} is no {what} that Envoy has, and is left out"));
+        } else if !seen.insert(name) {
+            out.warning(at.nth(index), format!("{name:?} is there before"));
         }
     }
 }

@@ -12,11 +12,19 @@ use crate::model::{ConfigSpec, Kind};
 const UNSUPPORTED: &[(Kind, &str)] = &[
     (Kind::DestinationRule, "trafficPolicy.tunnel"),
     (Kind::DestinationRule, "subsets[].trafficPolicy.tunnel"),
+    (Kind::DestinationRule, "trafficPolicy.loadBalancer.backendUtilization"),
+    (Kind::DestinationRule, "trafficPolicy.portLevelSettings[].loadBalancer.backendUtilization"),
+    (Kind::DestinationRule, "subsets[].trafficPolicy.loadBalancer.backendUtilization"),
+    (Kind::DestinationRule, "subsets[].trafficPolicy.portLevelSettings[].loadBalancer.backendUtilization"),
+    (Kind::EnvoyFilter, "configPatches[].match.listener.portName"),
     (Kind::Gateway, "servers[].defaultEndpoint"),
+    // The roots of all certificates are those of the server.
+    (Kind::Gateway, "servers[].tls.tlsCertificates[].caCertificates"),
     // TLS there begins with `PeerAuthentication`, which is not read.
     (Kind::Sidecar, "ingress[].tls"),
     (Kind::VirtualService, "tcp[].match[].sourceSubnet"),
     // Machines do not register themselves here.
+    (Kind::WorkloadGroup, "metadata"),
     (Kind::WorkloadGroup, "template"),
     (Kind::WorkloadGroup, "probe"),
     // Read by whoever injects sidecars, which nobody does here.
@@ -113,16 +121,22 @@ mod tests {
     #[test]
     fn every_pattern_is_a_field_of_its_kind() {
         let tls = serde_json::json!({"mode": "ISTIO_MUTUAL", "credentialName": "x"});
-        let policy = serde_json::json!({"tunnel": {}, "tls": tls, "portLevelSettings": [{"tls": tls}]});
+        let balancer = serde_json::json!({"backendUtilization": {"weightUpdatePeriod": "1s"}});
+        let policy = serde_json::json!({
+            "tunnel": {}, "tls": tls, "loadBalancer": balancer,
+            "portLevelSettings": [{"tls": tls, "loadBalancer": balancer}],
+        });
         let server_tls = serde_json::json!({
             "mode": "ISTIO_MUTUAL", "credentialName": "x", "credentialNames": ["x"], "caCertCredentialName": "x",
+            "tlsCertificates": [{"caCertificates": "x"}],
         });
         let all = serde_json::json!({
             "DestinationRule": {"trafficPolicy": policy, "subsets": [{"trafficPolicy": policy}]},
+            "EnvoyFilter": {"configPatches": [{"match": {"listener": {"portName": "x"}}}]},
             "Gateway": {"servers": [{"defaultEndpoint": "x", "tls": server_tls}]},
             "Sidecar": {"ingress": [{"tls": {"mode": "SIMPLE"}}]},
             "VirtualService": {"tcp": [{"match": [{"sourceSubnet": "x"}]}]},
-            "WorkloadGroup": {"template": {}, "probe": {}},
+            "WorkloadGroup": {"metadata": {"labels": {"a": "b"}}, "template": {}, "probe": {}},
             "ProxyConfig": {"concurrency": 1, "environmentVariables": {"A": "b"}, "image": {}},
             "Telemetry": {"tracing": [{}], "metrics": [{}]},
         });

@@ -21,6 +21,36 @@ const LONGEST_REGEX: usize = 1024;
 /// What an address of a Unix socket begins with.
 pub(super) const UNIX: &str = "unix://";
 
+/// Suites of TLS 1.2 and below that Envoy's TLS library has.
+const CIPHER_SUITES: [&str; 14] = [
+    "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "ECDHE-RSA-AES128-GCM-SHA256",
+    "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "ECDHE-RSA-AES256-GCM-SHA384",
+    "ECDHE-ECDSA-CHACHA20-POLY1305",
+    "ECDHE-RSA-CHACHA20-POLY1305",
+    "ECDHE-ECDSA-AES128-SHA",
+    "ECDHE-RSA-AES128-SHA",
+    "ECDHE-ECDSA-AES256-SHA",
+    "ECDHE-RSA-AES256-SHA",
+    "AES128-GCM-SHA256",
+    "AES256-GCM-SHA384",
+    "AES128-SHA",
+    "AES256-SHA",
+];
+/// Curves of ECDH that it has.
+const ECDH_CURVES: [&str; 6] = ["P-256", "P-384", "P-521", "X25519", "X25519MLKEM768", "MLKEM1024"];
+
+/// A suite of TLS 1.2 or below that Envoy has. It refuses a listener that names another.
+pub fn is_cipher_suite(text: &str) -> bool {
+    CIPHER_SUITES.contains(&text)
+}
+
+/// A curve of ECDH that Envoy has. It refuses a listener that names another.
+pub fn is_ecdh_curve(text: &str) -> bool {
+    ECDH_CURVES.contains(&text)
+}
+
 /// A label of DNS (RFC 1123), in any case.
 pub fn is_dns_label(text: &str) -> bool {
     let is_edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());

@@ -13,9 +13,9 @@ use super::{Changes, Origin, ServiceKey, World};
 use crate::api::service_entry::{ServiceEntryLocation, ServiceEntryPort, ServiceEntryResolution};
 use crate::api::{ServiceEntry, WorkloadEntry};
 use crate::model::{
-    ConfigMeta, ConfigObject, ConfigSpec, Endpoint, EndpointAddress, ExportTo, Health, Hostname, Kind,
-    Labels, Locality, Location, Namespace, Protocol, Registry, Resolution, Service, ServicePort, TargetPort,
-    TlsMode, Vip, Workload, WorkloadKind, selects,
+    ConfigMeta, ConfigObject, ConfigSpec, Distribution, Endpoint, EndpointAddress, ExportTo, Health,
+    Hostname, Kind, Labels, Locality, Location, Namespace, Protocol, Registry, Resolution, Service,
+    ServicePort, TargetPort, TlsMode, Vip, Workload, WorkloadKind, selects,
 };
 
 // === impl World ===
@@ -195,6 +195,10 @@ fn services(meta: &ConfigMeta, entry: &ServiceEntry) -> Vec<Arc<Service>> {
             service_accounts: entry.subject_alt_names.clone(),
             created: meta.created,
             node_local: false,
+            distribution: Distribution::of(
+                None,
+                meta.annotations.get(Distribution::ANNOTATION).map(String::as_str),
+            ),
         })
     };
     entry.hosts.iter().map(service).collect()

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::{Changes, Origin, ServiceKey, World, forget};
-use crate::model::{Endpoint, EndpointAddress, Registry, Resolution, Service};
+use crate::model::{Endpoint, EndpointAddress, Registry, Resolution, Service, ServicePort};
 
 // === impl World ===
 
@@ -23,21 +23,21 @@ impl World {
             }
             None => forget(&mut self.declared_services, key, &origin),
         }
-        // Kubernetes wins for a host it knows, then the oldest, then the first by name.
-        let winner = self.declared_services.get(key).and_then(|declared| {
-            declared
-                .iter()
-                .min_by_key(|(origin, service)| {
-                    (service.registry != Registry::Kubernetes, service.created, *origin)
-                })
-                .map(|(_, service)| service.clone())
-        });
-        if self.services.get(key) == winner.as_ref() {
-            return;
+        let declared: Vec<&Arc<Service>> =
+            self.precedence(key).into_iter().map(|(_, service)| service).collect();
+        let (before, now) = (self.services.get(key).cloned(), merged(&declared));
+        if before != now {
+            self.replace_service(key, now.clone(), changes);
         }
+        if [before, now].iter().flatten().any(|service| has_one_answer(service)) {
+            self.resolve_endpoints(key, changes);
+        }
+    }
+
+    fn replace_service(&mut self, key: &ServiceKey, now: Option<Arc<Service>>, changes: &mut Changes) {
         changes.service(key);
         let (host, namespace) = key;
-        match winner {
+        match now {
             Some(service) => {
                 self.in_namespace.entry(namespace.clone()).or_default().insert(host.clone());
                 self.services.insert(key.clone(), service);
@@ -56,6 +56,16 @@ impl World {
         self.name_affected_proxies(key, changes);
     }
 
+    /// The declarations of a service, the one that counts first: Kubernetes wins for a host it knows, then the oldest, then
+    /// the first by name.
+    fn precedence(&self, key: &ServiceKey) -> Vec<(&Origin, &Arc<Service>)> {
+        let mut declared: Vec<_> = self.declared_services.get(key).into_iter().flatten().collect();
+        declared.sort_by_key(|(origin, service)| {
+            (service.registry != Registry::Kubernetes, service.created, *origin)
+        });
+        declared
+    }
+
     pub(super) fn declare_endpoints(
         &mut self,
         key: &ServiceKey,
@@ -68,15 +78,11 @@ impl World {
         } else {
             self.declared_endpoints.entry(key.clone()).or_default().insert(origin, endpoints.into());
         }
-        let mut merged: Vec<Endpoint> = self
-            .declared_endpoints
-            .get(key)
-            .into_iter()
-            .flatten()
-            .flat_map(|(_, endpoints)| endpoints.iter().cloned())
-            .collect();
-        merged.sort();
-        merged.dedup();
+        self.resolve_endpoints(key, changes);
+    }
+
+    fn resolve_endpoints(&mut self, key: &ServiceKey, changes: &mut Changes) {
+        let merged = self.merged_endpoints(key);
         let before = self.endpoints.get(key).cloned().unwrap_or_default();
         if *before == *merged {
             return;
@@ -88,6 +94,24 @@ impl World {
         } else {
             self.endpoints.insert(key.clone(), merged.into());
         }
+    }
+
+    /// What all declarations say of where a service is served. Of names that are resolved to one answer at a time there can
+    /// be but one for each port: the one that was said first.
+    fn merged_endpoints(&self, key: &ServiceKey) -> Vec<Endpoint> {
+        let declared = self.declared_endpoints.get(key);
+        let all = || declared.into_iter().flatten().flat_map(|(_, endpoints)| endpoints.iter().cloned());
+        let mut merged: Vec<Endpoint> = if self.services.get(key).is_some_and(|it| has_one_answer(it)) {
+            let mut ports = BTreeSet::new();
+            let first = self.precedence(key).into_iter().filter_map(|(origin, _)| declared?.get(origin));
+            let first = first.flat_map(|endpoints| endpoints.iter());
+            first.filter(|endpoint| ports.insert(endpoint.port_name.clone())).cloned().collect()
+        } else {
+            all().collect()
+        };
+        merged.sort();
+        merged.dedup();
+        merged
     }
 
     /// Keeps `served_at`. An address that a service came to or left is a proxy whose own services changed.
@@ -131,6 +155,41 @@ impl World {
             }
         }
     }
+}
+
+/// What several declarations come to: the first one, with the ports and the identities of those that are alike.
+fn merged(declared: &[&Arc<Service>]) -> Option<Arc<Service>> {
+    let (first, others) = declared.split_first()?;
+    let mut whole = Arc::clone(first);
+    for other in others.iter().filter(|other| is_more_of(first, other)) {
+        let known = |port: &ServicePort| whole.ports.iter().any(|own| own.port == port.port);
+        let ports: Vec<ServicePort> = other.ports.iter().filter(|port| !known(port)).cloned().collect();
+        let known = |account: &String| whole.service_accounts.contains(account);
+        let accounts: Vec<String> =
+            other.service_accounts.iter().filter(|account| !known(account)).cloned().collect();
+        if !ports.is_empty() || !accounts.is_empty() {
+            let whole = Arc::make_mut(&mut whole);
+            whole.ports.extend(ports);
+            whole.service_accounts.extend(accounts);
+        }
+    }
+    Some(whole)
+}
+
+/// Whether the proxy uses one answer of DNS at a time.
+fn has_one_answer(service: &Service) -> bool {
+    service.resolution == Resolution::DnsRoundRobin
+}
+
+/// Whether another declaration of a host says more of the same service, and not of another one. Those of Kubernetes are
+/// whole.
+fn is_more_of(first: &Service, other: &Service) -> bool {
+    first.registry != Registry::Kubernetes
+        && first.registry == other.registry
+        && first.resolution == other.resolution
+        && first.labels == other.labels
+        && first.selector == other.selector
+        && first.export_to == other.export_to
 }
 
 /// Whether proxies learn the endpoints of such a service from anything but EDS, so that a change of endpoints

@@ -42,6 +42,7 @@ fn service(host: &str, created: i64) -> Arc<Service> {
         service_accounts: vec![],
         created,
         node_local: false,
+        distribution: crate::model::Distribution::Any,
     })
 }
 
@@ -76,6 +77,14 @@ fn meta(name: &str, object_labels: &[(&str, &str)]) -> ConfigMeta {
 fn entry(host: &str, resolution: ServiceEntryResolution) -> ServiceEntry {
     let port = ServiceEntryPort { number: 80, protocol: "HTTP".into(), name: "http".into(), target_port: 0 };
     ServiceEntry { hosts: vec![host.into()], ports: vec![port], resolution, ..ServiceEntry::default() }
+}
+
+/// The same at another port, served at `10.1.0.<last>`.
+fn at(mut entry: ServiceEntry, port: u32, last: u8) -> ServiceEntry {
+    entry.ports[0].number = port;
+    entry.ports[0].name = format!("http-{port}");
+    entry.endpoints = vec![WorkloadEntry { address: format!("10.1.0.{last}"), ..WorkloadEntry::default() }];
+    entry
 }
 
 fn config(name: &str, spec: ConfigSpec) -> Change {
@@ -249,6 +258,49 @@ fn a_service_entry_selects_pods_and_machines_of_its_namespace() {
 }
 
 #[test]
+fn service_entries_of_one_host_are_one_service() {
+    use ServiceEntryResolution::{Dns, DnsRoundRobin, Static};
+    let mut story = Story::new();
+    let says = |story: &mut Story, name: &str, entry: ServiceEntry| {
+        story.says(config(name, ConfigSpec::ServiceEntry(entry)));
+        let service = &story.world.services()[&("x.com".into(), "default".into())];
+        let ports: Vec<u16> = service.ports.iter().map(|port| port.port).collect();
+        (ports, service.service_accounts.clone())
+    };
+    let first = at(entry("x.com", Static), 80, 1);
+    assert_eq!(says(&mut story, "a", first), (vec![80], vec![]));
+    let mut second = at(entry("x.com", Static), 81, 2);
+    second.subject_alt_names = vec!["spiffe://b".into()];
+    let both = (vec![80, 81], vec!["spiffe://b".into()]);
+    assert_eq!(says(&mut story, "b", second.clone()), both);
+    assert_eq!(story.endpoints("x.com"), ["10.1.0.1:80", "10.1.0.2:81"]);
+    // What is not more of the same service says nothing of its ports; where it is served counts all the same.
+    let others = [
+        at(entry("x.com", Dns), 82, 3),
+        ServiceEntry { export_to: vec![".".into()], ..at(entry("x.com", Static), 82, 3) },
+        ServiceEntry {
+            workload_selector: Some(WorkloadSelector { labels: labels(&[("app", "x")]) }),
+            ..at(entry("x.com", Static), 82, 3)
+        },
+    ];
+    for other in others {
+        assert_eq!(says(&mut story, "c", other.clone()), both, "{other:?}");
+    }
+    story.says(Change::ConfigGone(Kind::ServiceEntry, "default".into(), "a".into()));
+    assert_eq!(says(&mut story, "b", second), (vec![81], vec!["spiffe://b".into()]));
+
+    // One answer at a time: the first entry's for each port.
+    story.says(Change::ConfigGone(Kind::ServiceEntry, "default".into(), "c".into()));
+    says(&mut story, "b", at(entry("x.com", DnsRoundRobin), 80, 9));
+    says(&mut story, "c", at(entry("x.com", DnsRoundRobin), 80, 1));
+    assert_eq!(story.endpoints("x.com"), ["10.1.0.9:80"]);
+    says(&mut story, "d", at(entry("x.com", DnsRoundRobin), 81, 2));
+    assert_eq!(story.endpoints("x.com"), ["10.1.0.2:81", "10.1.0.9:80"]);
+    story.says(Change::ConfigGone(Kind::ServiceEntry, "default".into(), "b".into()));
+    assert_eq!(story.endpoints("x.com"), ["10.1.0.1:80", "10.1.0.2:81"]);
+}
+
+#[test]
 fn a_pod_that_is_not_ready_is_not_selected() {
     let mut story = Story::new();
     let mut spec = entry("x.com", ServiceEntryResolution::Static);
@@ -340,6 +392,20 @@ fn statement() -> impl Strategy<Value = Change> {
             Kind::WorkloadEntry,
             "default".into(),
             format!("m{last}").into()
+        )),
+        (
+            0..3_u8,
+            80..83_u32,
+            prop_oneof![Just(ServiceEntryResolution::Static), Just(ServiceEntryResolution::DnsRoundRobin)]
+        )
+            .prop_map(|(last, port, resolution)| {
+                let name = format!("more{last}");
+                config(&name, ConfigSpec::ServiceEntry(at(entry("x.com", resolution), port, last)))
+            }),
+        (0..3_u8).prop_map(|last| Change::ConfigGone(
+            Kind::ServiceEntry,
+            "default".into(),
+            format!("more{last}").into()
         )),
         (prop_oneof![Just("a"), Just("x.com")], app).prop_map(|(host, app)| {
             let mut spec = entry(host, ServiceEntryResolution::Static);

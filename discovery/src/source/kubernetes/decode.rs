@@ -237,7 +237,8 @@ fn config(schema: &Schema, mut fields: Map<String, Value>) -> Result<Item, Fault
     };
     let object = ConfigObject { meta, spec: read.value };
     let named = validate::name(&key).err();
-    let findings: Vec<Finding> = named.into_iter().chain(pilot_core::validate::config(&object)).collect();
+    let said = pilot_core::validate::config(&object).into_iter().chain(pilot_core::patch::findings(&object));
+    let findings: Vec<Finding> = named.into_iter().chain(said).collect();
     let is_faulty = findings.iter().any(|finding| finding.severity == Severity::Error);
     let decoded = if is_faulty {
         Decoded::Faulty(Some(key))

@@ -72,6 +72,9 @@ fn nearby(policy: &Policy) -> Option<LocalityConfigSpecifier> {
             (fails_over || !said.distribute.is_empty())
                 .then_some(LocalityConfigSpecifier::LocalityWeightedLbConfig(LocalityWeightedLbConfig {}))
         }
+        Nearby::Preferred(_) => {
+            Some(LocalityConfigSpecifier::LocalityWeightedLbConfig(LocalityWeightedLbConfig {}))
+        }
         Nearby::Zone(said) => Some(LocalityConfigSpecifier::ZoneAwareLbConfig(ZoneAwareLbConfig {
             // Envoy balances by zone unless it is told not to.
             routing_enabled: (said.enabled == Some(false)).then(Percent::default),

@@ -28,7 +28,7 @@ use super::endpoint::{Addressing, Served, localities};
 use super::policy::Policy;
 use super::proto::{duration, string, truth};
 use super::{Families, Reason, Rejected};
-use crate::model::{ClusterName, Hostname, Location, Namespace, Protocol, Service, ServicePort, Shared};
+use crate::model::{ClusterName, Hostname, Location, Namespace, Service, ServicePort, Shared};
 use http::Http;
 use parts::{dns, dynamic, eds, local_source, lookup, metadata, named, original_dst, passthrough, services};
 
@@ -222,9 +222,7 @@ impl Outbound {
         let found = match &self.discovery {
             Discovery::Eds => eds(name),
             Discovery::OriginalDst => original_dst(name),
-            Discovery::Dynamic(families) => {
-                dynamic(name, &self.service.hostname, *families, tls::Checks::of(policy))
-            }
+            Discovery::Dynamic(families) => dynamic(name, *families, tls::Checks::of(policy)),
             Discovery::Dns { served, answers, families } => {
                 let (endpoints, _) = localities(name, served, Addressing::Names);
                 if endpoints.is_empty() {
@@ -249,11 +247,6 @@ impl Outbound {
         }
         Some(Cluster { metadata: Some(metadata(istio)), ..found })
     }
-}
-
-/// Whether a dynamic forward proxy can find out where such a port's connections go.
-pub const fn names_its_host(protocol: Protocol) -> bool {
-    matches!(protocol, Protocol::Http | Protocol::Http2 | Protocol::Grpc | Protocol::Tls)
 }
 
 // === impl RuleName ===

@@ -22,7 +22,7 @@ use super::{Answers, pool};
 use crate::generate::Families;
 use crate::generate::policy::Policy;
 use crate::generate::proto::{ads, any, duration, extension, list, number, object, socket, string};
-use crate::model::{Hostname, Service};
+use crate::model::Service;
 
 /// A cluster for connections that go on to wherever they were going.
 pub(super) fn passthrough(name: &str, policy: &Policy) -> Cluster {
@@ -111,11 +111,11 @@ pub(super) fn no_panic() -> cluster::CommonLbConfig {
 }
 
 /// Hosts that match a wildcard, each resolved when somebody first asks for it.
-pub(super) fn dynamic(name: &str, host: &Hostname, families: Families, checks: Checks) -> Cluster {
+pub(super) fn dynamic(name: &str, families: Families, checks: Checks) -> Cluster {
     let config = DynamicCluster {
         allow_insecure_cluster_options: checks == Checks::Off,
         cluster_implementation_specifier: Some(ClusterImplementationSpecifier::DnsCacheConfig(dns_cache(
-            host, families,
+            families,
         ))),
         ..DynamicCluster::default()
     };
@@ -131,11 +131,11 @@ pub(super) fn dynamic(name: &str, host: &Hostname, families: Families, checks: C
     }
 }
 
-/// What proxies remember of the names behind a wildcard. A filter that fills it has to name it in the same words as the
-/// cluster that reads it.
-pub fn dns_cache(host: &Hostname, families: Families) -> DnsCacheConfig {
+/// What a proxy remembers of the names behind wildcards: one memory for all of them, so that one filter fills it for every
+/// cluster that reads it and no name is looked up twice. Envoy refuses a second one of the same name in other words.
+pub fn dns_cache(families: Families) -> DnsCacheConfig {
     DnsCacheConfig {
-        name: format!("{host}_dfp_dns_cache"),
+        name: "dynamic_dns".into(),
         dns_lookup_family: lookup(families).into(),
         ..DnsCacheConfig::default()
     }

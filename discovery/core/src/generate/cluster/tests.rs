@@ -40,6 +40,7 @@ fn case() -> Case {
         service_accounts: Vec::new(),
         created: 0,
         node_local: false,
+        distribution: crate::model::Distribution::Any,
     };
     let rule = Rule {
         host: "web.shop".into(),
@@ -636,6 +637,7 @@ fn served(address: &str) -> Served {
         node: "".into(),
     };
     Served {
+        cluster: None,
         service: "web.shop".into(),
         endpoints: Arc::<[Endpoint]>::from([endpoint]).into(),
         port_name: "port".into(),
@@ -667,7 +669,7 @@ fn ways_to_find_endpoints() {
             Discovery::Dynamic(Families::V4),
             vec![
                 ("/cluster_type/name", json!("envoy.clusters.dynamic_forward_proxy")),
-                ("/cluster_type/typed_config/dns_cache_config/name", json!("web.shop_dfp_dns_cache")),
+                ("/cluster_type/typed_config/dns_cache_config/name", json!("dynamic_dns")),
                 ("/cluster_type/typed_config/dns_cache_config/dns_lookup_family", json!("V4_ONLY")),
                 ("/lb_policy", json!("CLUSTER_PROVIDED")),
             ],

@@ -7,6 +7,7 @@
 //! What makes no difference to a client is no part of the inputs: clients of all places share an assignment until a
 //! rule says that near endpoints come first.
 
+mod local;
 mod nearness;
 mod networks;
 #[cfg(test)]
@@ -18,6 +19,7 @@ use std::sync::Arc;
 
 use pilot_proto::envoy::config::endpoint::v3::{ClusterLoadAssignment, LocalityLbEndpoints};
 
+pub use local::LocalHosts;
 pub use nearness::{Nearness, Places, Vantage};
 pub use networks::{Gateway, Gateways, Networks};
 
@@ -48,6 +50,8 @@ pub struct Served {
     pub labels: Map,
     /// Only those on this node count, for `internalTrafficPolicy: Local`.
     pub node: Option<Arc<str>>,
+    /// Only those of this cluster count, besides those of whom nobody knows it; `None`: all.
+    pub cluster: Option<Arc<str>>,
     /// What happens to unhealthy ones.
     pub unhealthy: Unhealthy,
     /// Whether it is told which of them take mutual TLS.
@@ -166,8 +170,10 @@ impl Served {
             Health::Draining | Health::Terminating => false,
         };
         let near = self.node.as_ref().is_none_or(|node| endpoint.node == *node);
+        let ours = |own: &Arc<str>| endpoint.cluster().is_none_or(|cluster| *cluster == **own);
         healthy
             && near
+            && self.cluster.as_ref().is_none_or(ours)
             && endpoint.port_name == self.port_name
             && self.labels.iter().all(|(key, value)| label(endpoint, key) == Some(value))
             && self.networks.as_ref().is_none_or(|networks| networks.see(endpoint))

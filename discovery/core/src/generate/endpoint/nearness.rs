@@ -1,4 +1,4 @@
-//! `localityLbSetting` and `zoneAwareLbSetting`: which endpoints come first for a client.
+//! `localityLbSetting`, `zoneAwareLbSetting` and `trafficDistribution`: which endpoints come first for a client.
 //! <https://istio.io/latest/docs/reference/config/networking/destination-rule/#LocalityLoadBalancerSetting>
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -120,6 +120,11 @@ impl Nearness {
                 let labels = wanted(&said.failover_priority, client);
                 Some(Self::Order { labels, places: Places::Regions { own, next } })
             }
+            // The service itself asks: nobody has to say when an endpoint is bad.
+            Nearby::Preferred(preferred) => {
+                let labels = wanted(preferred.labels(), client);
+                Some(Self::Order { labels, places: Places::Alike })
+            }
             Nearby::Zone(_) | Nearby::Off => None,
         }
     }
@@ -147,10 +152,10 @@ fn shares(rules: &[Distribute], client: &Vantage) -> Option<Nearness> {
 }
 
 /// `key`, or `key=value` for a value that is not the client's own.
-fn wanted(labels: &[String], client: &Vantage) -> Vec<(String, String)> {
-    let one = |label: &String| match label.split_once('=') {
+fn wanted<L: AsRef<str>>(labels: &[L], client: &Vantage) -> Vec<(String, String)> {
+    let one = |label: &L| match label.as_ref().split_once('=') {
         Some((key, value)) => (key.to_owned(), value.to_owned()),
-        None => (label.clone(), client.label(label).unwrap_or_default().to_owned()),
+        None => (label.as_ref().to_owned(), client.label(label.as_ref()).unwrap_or_default().to_owned()),
     };
     labels.iter().map(one).collect()
 }

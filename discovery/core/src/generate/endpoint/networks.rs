@@ -28,7 +28,9 @@ pub struct Networks {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Gateways {
     by_network: BTreeMap<Arc<str>, BTreeSet<Gateway>>,
-    /// Networks of those who do not say theirs, the narrowest range first.
+    /// Networks of those who do not say theirs, by the cluster that they run in.
+    registries: BTreeMap<String, Arc<str>>,
+    /// Networks of the others, the narrowest range first.
     ranges: Vec<(Vip, Arc<str>)>,
     /// A number that every network's number of gateways divides.
     scale: u32,
@@ -55,7 +57,7 @@ impl FromIterator<Gateway> for Gateways {
         }
         let counts = by_network.values().map(|gateways| u32::try_from(gateways.len()).unwrap_or(u32::MAX));
         let scale = counts.fold(1_u32, |scale, count| (scale / divisor(scale, count)).saturating_mul(count));
-        Self { by_network, ranges: Vec::new(), scale }
+        Self { by_network, registries: BTreeMap::new(), ranges: Vec::new(), scale }
     }
 }
 
@@ -80,19 +82,28 @@ impl Gateways {
         });
         let mut ranges: Vec<(Vip, Arc<str>)> = ranges.collect();
         ranges.sort_by(|(a, _), (b, _)| (b.prefix, a.ip).cmp(&(a.prefix, b.ip)));
-        Self { ranges, ..gateways.collect() }
+        let registries = mesh.networks.iter().flat_map(|(name, network)| {
+            let said = network.endpoints.iter().filter_map(|some| some.from_registry.clone());
+            said.map(|registry| (registry, Arc::from(name.as_str())))
+        });
+        Self { registries: registries.collect(), ranges, ..gateways.collect() }
     }
 
-    /// The network of an endpoint: what it says, else what its address says; empty when nobody knows.
+    /// The network of an endpoint: what it says, else what its cluster is in, else what its address says; empty when
+    /// nobody knows.
     fn network_of<'a>(&'a self, endpoint: &'a Endpoint) -> &'a str {
-        let EndpointAddress::Ip(ip) = endpoint.address else { return &endpoint.network };
-        let within = |range: &Vip| {
-            masked(Vip { ip, ..*range }) == masked(*range) && ip.is_ipv4() == range.ip.is_ipv4()
-        };
-        match self.ranges.iter().find(|(range, _)| endpoint.network.is_empty() && within(range)) {
-            Some((_, network)) => network,
-            None => &endpoint.network,
+        if !endpoint.network.is_empty() {
+            return &endpoint.network;
         }
+        let by_cluster = endpoint.cluster().and_then(|cluster| self.registries.get(cluster));
+        let by_address = || {
+            let EndpointAddress::Ip(ip) = endpoint.address else { return None };
+            let within = |range: &Vip| {
+                masked(Vip { ip, ..*range }) == masked(*range) && ip.is_ipv4() == range.ip.is_ipv4()
+            };
+            self.ranges.iter().find(|(range, _)| within(range)).map(|(_, network)| network)
+        };
+        by_cluster.or_else(by_address).map_or("", |network| network)
     }
 
     /// Whether there are none: then everybody is thought to reach everybody.

@@ -42,6 +42,7 @@ fn pairs(text: &str) -> Labels {
 
 fn served(endpoints: Vec<Endpoint>) -> Served {
     Served {
+        cluster: None,
         service: "web.shop".into(),
         endpoints: Arc::<[Endpoint]>::from(endpoints).into(),
         port_name: "http".into(),

@@ -73,11 +73,12 @@ fn workload(endpoint: &Endpoint) -> Option<Struct> {
     let name = label(&["service.istio.io/canonical-name", "app.kubernetes.io/name", "app"]);
     let revision = label(&["service.istio.io/canonical-revision", "app.kubernetes.io/version", "version"]);
     let text = format!(
-        "{};{};{};{};",
+        "{};{};{};{};{}",
         endpoint.workload,
         endpoint.namespace,
         name.unwrap_or(&endpoint.workload),
-        revision.unwrap_or("latest")
+        revision.unwrap_or("latest"),
+        endpoint.cluster().unwrap_or_default()
     );
     Some(object([("workload", string(&text))]))
 }

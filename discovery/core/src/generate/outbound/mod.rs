@@ -141,7 +141,7 @@ pub fn plan(inputs: &PlanInputs) -> (Vec<Planned>, Vec<Rejected>) {
                 merge.lock();
                 for seen in egress.services.iter() {
                     let members = members.get(&seen.service.hostname).copied().unwrap_or_default();
-                    for port in seen.ports() {
+                    for port in seen.ports().filter(|port| seen.service.is_proxied_at(port)) {
                         add(&mut merge, &spot(port.port, port.protocol), seen, members);
                     }
                 }

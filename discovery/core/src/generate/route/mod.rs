@@ -146,6 +146,7 @@ impl Hosts {
             // A gRPC library asks for the routes of whatever it is pointed at.
             let takes =
                 port.protocol.is_http() || port.protocol == Protocol::Auto || matches!(self, Self::Target(_));
+            let takes = takes && seen.service.is_proxied_at(port);
             if wanted && takes && !numbers.contains(&port.port) {
                 numbers.push(port.port);
             }

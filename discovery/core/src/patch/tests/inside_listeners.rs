@@ -106,6 +106,7 @@ fn concerned(name: &str, listener: &Value) -> String {
     let before = json!({"name": name, "address": on(15006), "filter_chains": [
         chain("80", json!({"destination_port": 80})),
         chain("80tls", json!({"destination_port": 80, "transport_protocol": "tls"})),
+        {"name": "ends", "filters": named("f"), "filter_chain_match": {"source_ports": [1]}, "transport_socket": {"name": "tls"}},
         chain("sni", json!({"server_names": ["a.com", "b.com"]})),
         chain("http", json!({"transport_protocol": "raw_buffer", "application_protocols": ["http/1.1", "h2c"]})),
         {"name": "any", "filters": named("f")},
@@ -115,13 +116,13 @@ fn concerned(name: &str, listener: &Value) -> String {
     let after: Listener = from_value(&after.unwrap()).unwrap();
     let left: Vec<&String> =
         after.filter_chains.iter().chain(&after.default_filter_chain).map(|chain| &chain.name).collect();
-    let all = ["80", "80tls", "sni", "http", "any", "default"];
+    let all = ["80", "80tls", "ends", "sni", "http", "any", "default"];
     all.into_iter().filter(|name| !left.iter().any(|left| left == name)).collect::<Vec<_>>().join(" ")
 }
 
 #[test]
 fn chains_are_told_apart_by_what_they_match() {
-    const ALL: &str = "80 80tls sni http any default";
+    const ALL: &str = "80 80tls ends sni http any default";
     for (name, listener, expected) in [
         ("l", json!({}), ALL),
         ("l", json!({"name": "l"}), ALL),
@@ -139,6 +140,8 @@ fn chains_are_told_apart_by_what_they_match() {
         ("l", json!({"filterChain": {"sni": "b.com"}}), "sni"),
         ("l", json!({"filterChain": {"sni": "c.com"}}), ""),
         ("l", json!({"filterChain": {"transportProtocol": "raw_buffer"}}), "http"),
+        ("l", json!({"filterChain": {"transportSocket": "tls"}}), "ends"),
+        ("l", json!({"filterChain": {"transportSocket": "raw_buffer"}}), ""),
         ("l", json!({"filterChain": {"applicationProtocols": "h2c"}}), "http"),
         ("l", json!({"filterChain": {"applicationProtocols": "h2c,http/1.1"}}), "http"),
         ("l", json!({"filterChain": {"applicationProtocols": "h2c,h2"}}), ""),

@@ -72,6 +72,7 @@ fn with(host: &str, export_to: &[ExportTo]) -> PushContext {
         service_accounts: Vec::new(),
         created: 0,
         node_local: false,
+        distribution: crate::model::Distribution::Any,
     };
     push.services.insert((host.into(), "shop".into()), Arc::new(service));
     push

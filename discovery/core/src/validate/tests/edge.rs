@@ -104,6 +104,10 @@ fn tls_ends_with_one_certificate_from_one_place() {
         ],
     );
     tls(
+        json!({"mode": "SIMPLE", "credentialName": "c", "ecdhCurves": ["P-256", "P-1"]}),
+        &["warning TLS.ecdhCurves[1]: \"P-1\" is no curve"],
+    );
+    tls(
         json!({"mode": "SIMPLE", "credentialName": "c", "minProtocolVersion": "TLSV1_0"}),
         &["warning TLS.minProtocolVersion: before 1.2"],
     );

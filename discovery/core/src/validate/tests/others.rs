@@ -134,6 +134,7 @@ fn a_workload_can_be_reached() {
                 "spec.probe.httpGet.scheme: \"ftp\" is neither",
                 "spec.probe.httpGet.httpHeaders[0].name: \"\" is no name",
                 "spec.probe.exec.command: is missing",
+                "warning spec.metadata: is not supported yet",
                 unsupported,
                 "warning spec.probe: is not supported yet",
             ],

@@ -1,7 +1,8 @@
 //! Kubernetes services in the model.
 
 use pilot_core::model::{
-    ExportTo, Hostname, Location, Protocol, Registry, Resolution, Service, ServicePort, TargetPort, Vip,
+    Distribution, ExportTo, Hostname, Location, Protocol, Registry, Resolution, Service, ServicePort,
+    TargetPort, Vip,
 };
 
 use super::identity;
@@ -54,6 +55,10 @@ pub(in crate::source::kubernetes) fn service(
             .collect(),
         created: metadata.creation_timestamp.0,
         node_local: spec.internal_traffic_policy == InternalTrafficPolicy::Local,
+        distribution: Distribution::of(
+            spec.traffic_distribution.as_deref(),
+            metadata.annotations.get(Distribution::ANNOTATION).map(String::as_str),
+        ),
     }
 }
 

@@ -267,3 +267,33 @@ fn nulls_in_a_patch_are_part_of_it() {
     let patch = filter.config_patches[0].patch.as_ref().unwrap();
     assert_eq!(patch.value, Some(serde_json::json!({"a_b": null})));
 }
+
+#[test]
+fn what_a_patch_says_is_looked_at_too() {
+    let with = |patch: &str| {
+        let spec = format!("{{configPatches: [{{applyTo: HTTP_FILTER, patch: {patch}}}]}}");
+        let meta = "apiVersion: networking.istio.io/v1alpha3, kind: EnvoyFilter, metadata: {name: a}";
+        decode(manifest(&format!("{{{meta}, spec: {spec}}}"))).remove(0)
+    };
+    let lua = "{'@type': type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua}";
+    for (patch, expected, is_object) in [
+        (format!("{{operation: INSERT_FIRST, value: {{name: l, typed_config: {lua}}}}}"), &[][..], true),
+        (
+            "{operation: INSERT_FIRST, value: {name: [l]}}".to_owned(),
+            &["spec.configPatches[0].patch.value"],
+            false,
+        ),
+        (
+            "{operation: INSERT_FIRST, value: {name: l}}".to_owned(),
+            &["spec.configPatches[0].patch.value: has a name and no typed_config"],
+            true,
+        ),
+    ] {
+        let item = with(&patch);
+        let found: Vec<String> = item.findings.iter().map(ToString::to_string).collect();
+        let fits = found.len() == expected.len()
+            && found.iter().zip(expected).all(|(it, line)| it.starts_with(line));
+        assert!(fits, "{patch}: {found:?}");
+        assert_eq!(matches!(item.decoded, Decoded::Object(_)), is_object, "{patch}");
+    }
+}

@@ -39,6 +39,8 @@ pub(crate) struct ServiceSpec {
     pub(crate) selector: BTreeMap<String, String>,
     /// Whether clients stay on their node.
     pub(crate) internal_traffic_policy: InternalTrafficPolicy,
+    /// Which endpoints come first.
+    pub(crate) traffic_distribution: Option<String>,
     /// Endpoints take traffic before they are ready.
     pub(crate) publish_not_ready_addresses: bool,
 }
