@@ -3,6 +3,7 @@
 //! Shared by what leaves a workload and what enters the mesh; which connections they are is decided there.
 
 use super::filter::{ConnectionHash, TcpChain};
+use super::stats::Counted;
 use crate::api::destination_rule::{ConsistentHash, LoadBalancer, TrafficPolicy};
 use crate::api::virtual_service::{Destination, RouteDestination};
 use crate::model::{ClusterName, Hostname, Protocol, Shared};
@@ -17,6 +18,8 @@ pub(super) struct L4<'a> {
     pub(super) port: u16,
     /// What is said to be spoken there.
     pub(super) protocol: Protocol,
+    /// How statistics are named; empty: as clusters are.
+    pub(super) stat_name: &'a str,
 }
 
 // === impl L4 ===
@@ -26,29 +29,32 @@ impl L4<'_> {
     pub(super) fn service(&self, seen: &Visible) -> TcpChain {
         let port = only_port(seen).unwrap_or(self.port);
         let cluster = ClusterName::outbound(port, &seen.service.hostname).to_string();
-        self.to(vec![(cluster, 1)], None, seen.rule.as_ref(), "")
+        self.to(vec![(cluster, 1)], self.counted(seen, port, ""), seen.rule.as_ref(), "")
     }
 
     /// To a cluster of a service that goes by another name.
     pub(super) fn named(&self, cluster: String, seen: &Visible, subset: &str) -> TcpChain {
-        self.to(vec![(cluster, 1)], None, seen.rule.as_ref(), subset)
+        let stat_prefix = self.counted(seen, self.port, subset);
+        self.to(vec![(cluster, 1)], stat_prefix, seen.rule.as_ref(), subset)
     }
 
     /// To where a rule leads, if it leads anywhere. The first destination's `DestinationRule` holds for all of them:
     /// connections are closed by a listener, not by a cluster.
     pub(super) fn routes(&self, routing: &Routing, routes: &[RouteDestination]) -> Option<TcpChain> {
         let first = routes.first()?.destination.as_ref()?;
-        let (cluster, rule) = self.target(first);
+        let (cluster, seen) = self.target(first);
+        let rule = seen.and_then(|seen| seen.rule.as_ref());
         if routes.len() == 1 {
-            return Some(self.to(vec![(cluster, 1)], None, rule.as_ref(), &first.subset));
+            let stat_prefix = seen.and_then(|seen| self.counted(seen, cluster.port, &first.subset));
+            return Some(self.to(vec![(cluster.to_string(), 1)], stat_prefix, rule, &first.subset));
         }
         let share = |route: &RouteDestination| {
             let weight = u32::try_from(route.weight).ok().filter(|weight| *weight > 0)?;
-            Some((self.target(route.destination.as_ref()?).0, weight))
+            Some((self.target(route.destination.as_ref()?).0.to_string(), weight))
         };
         let clusters: Vec<(String, u32)> = routes.iter().filter_map(share).collect();
         let prefix = format!("{}.{}", routing.name, routing.namespace);
-        (!clusters.is_empty()).then(|| self.to(clusters, Some(prefix), rule.as_ref(), ""))
+        (!clusters.is_empty()).then(|| self.to(clusters, Some(prefix), rule, ""))
     }
 
     fn to(
@@ -72,9 +78,15 @@ impl L4<'_> {
         }
     }
 
-    /// The cluster of a destination, and the rule for its host. A destination without a port means the only port of its
+    /// What statistics of a port are named, where the mesh says how.
+    fn counted(&self, seen: &Visible, port: u16, subset: &str) -> Option<String> {
+        let (service, port) = (&seen.service, seen.service.port(port)?);
+        Counted { service, port, subset, target: None }.name(self.stat_name)
+    }
+
+    /// The cluster of a destination, and the service of its host. A destination without a port means the only port of its
     /// service, or the one that was asked for.
-    fn target(&self, destination: &Destination) -> (String, Option<Shared<Rule>>) {
+    fn target(&self, destination: &Destination) -> (ClusterName, Option<&Visible>) {
         let host = Hostname::from(&*destination.host);
         let seen = self.scope.by_host(host.as_str());
         let named =
@@ -82,7 +94,7 @@ impl L4<'_> {
         let port = named.or_else(|| only_port(seen?)).unwrap_or(self.port);
         let cluster =
             ClusterName { subset: destination.subset.clone(), ..ClusterName::outbound(port, &host) };
-        (cluster.to_string(), seen.and_then(|seen| seen.rule.clone()))
+        (cluster, seen)
     }
 }
 

@@ -9,6 +9,7 @@ use pilot_proto::envoy::extensions::transport_sockets::tls::v3::{
     TlsParameters, common_tls_context, tls_parameters::TlsProtocol as Version,
 };
 use pilot_proto::google::protobuf::BoolValue;
+use pilot_proto::mesh::{MeshTls, MeshTlsProtocol};
 
 use super::proto::any;
 use super::secret;
@@ -21,6 +22,8 @@ pub struct Termination {
     pub settings: ServerTls,
     /// What is inside.
     pub inside: Inside,
+    /// What the mesh says where the server says nothing.
+    pub defaults: MeshTls,
 }
 
 /// What is inside TLS.
@@ -64,10 +67,21 @@ impl Termination {
 
     fn params(&self) -> Option<TlsParameters> {
         let settings = &self.settings;
+        // With the mesh's own certificates the mesh's own rules hold.
+        let inherits = settings.mode != ServerTlsMode::IstioMutual;
+        let nothing = MeshTls::default();
+        let defaults = if inherits { &self.defaults } else { &nothing };
+        let oldest = match settings.min_protocol_version {
+            TlsProtocol::Auto => oldest(defaults.min_protocol_version),
+            said => version(said),
+        };
+        let suites =
+            if settings.cipher_suites.is_empty() { &defaults.cipher_suites } else { &settings.cipher_suites };
         let params = TlsParameters {
-            tls_minimum_protocol_version: version(settings.min_protocol_version).into(),
+            tls_minimum_protocol_version: oldest.into(),
             tls_maximum_protocol_version: version(settings.max_protocol_version).into(),
-            cipher_suites: settings.cipher_suites.clone(),
+            cipher_suites: suites.clone(),
+            ecdh_curves: defaults.ecdh_curves.clone(),
             ..TlsParameters::default()
         };
         Some(params).filter(|params| *params != TlsParameters::default())
@@ -149,6 +163,14 @@ impl Termination {
                 ..context
             }),
         }
+    }
+}
+
+const fn oldest(version: MeshTlsProtocol) -> Version {
+    match version {
+        MeshTlsProtocol::Auto => Version::TlsAuto,
+        MeshTlsProtocol::V1_2 => Version::TlSv12,
+        MeshTlsProtocol::V1_3 => Version::TlSv13,
     }
 }
 
