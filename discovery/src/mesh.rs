@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use pilot_core::validate;
 use pilot_proto::mesh::MeshConfig;
 use pilot_proto::mesh::networks::MeshNetworks;
 use serde_json::Value;
@@ -21,7 +22,7 @@ trait Mesh: Clone + Default + PartialEq + Send + Sync + 'static {
     /// From YAML that was parsed.
     fn read(value: Value) -> Result<Self, String>;
 
-    /// What of it is not acted upon.
+    /// What of it is not acted upon, and why.
     fn unused(&self) -> Vec<String>;
 }
 
@@ -81,8 +82,8 @@ fn read<M: Mesh>(content: &FileContent) -> Result<M, String> {
 }
 
 fn warn_of<M: Mesh>(mesh: &M) {
-    for field in mesh.unused() {
-        warn!(flag = M::FLAG, field, "not supported; it means nothing");
+    for problem in mesh.unused() {
+        warn!(flag = M::FLAG, problem, "mesh-wide settings do not mean all that was written");
     }
 }
 
@@ -94,7 +95,7 @@ impl Mesh for MeshConfig {
     }
 
     fn unused(&self) -> Vec<String> {
-        self.unread.keys().cloned().collect()
+        validate::mesh(self).iter().map(ToString::to_string).collect()
     }
 }
 

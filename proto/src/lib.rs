@@ -1,6 +1,6 @@
 //! What both ends of a wire must spell alike.
 //!
-//! - [`envoy`], [`xds`], [`google`]: Envoy's API, generated at build time (see `build.rs`);
+//! - [`envoy`], [`xds`], [`google`], [`opentelemetry`]: Envoy's API, generated at build time (see `build.rs`);
 //! - [`istio`]: the messages that are Istio's own, derived by hand;
 //! - [`type_url`]: the resource types of xDS, in push order;
 //! - [`node`]: node ids and node metadata;
@@ -39,7 +39,7 @@ pub mod read;
 pub mod type_url;
 pub mod write;
 
-pub use api::{envoy, google, xds};
+pub use api::{envoy, google, opentelemetry, xds};
 pub use type_url::ResourceType;
 
 use prost::{Message, Name};

@@ -196,3 +196,35 @@ pub struct ZoneAwareLb {
     /// Endpoints that a cluster has at least; absent: 6.
     pub min_cluster_size: Option<u64>,
 }
+
+/// A tag of spans: one of these.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CustomTag {
+    /// A text.
+    pub literal: Option<TagText>,
+    /// A variable of the proxy's environment.
+    pub environment: Option<TagSource>,
+    /// A header of the request.
+    pub header: Option<TagSource>,
+    /// Envoy's command operators.
+    pub formatter: Option<TagText>,
+}
+
+/// A text.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TagText {
+    /// The text.
+    pub value: String,
+}
+
+/// Where the value of a tag comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TagSource {
+    /// Its name.
+    pub name: String,
+    /// The value where there is none.
+    pub default_value: String,
+}

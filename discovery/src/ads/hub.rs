@@ -191,6 +191,7 @@ mod tests {
             namespace: "default".into(),
             metadata: NodeMetadata::default(),
             locality: Locality::default(),
+            service_cluster: String::new(),
         })
     }
 

@@ -66,6 +66,12 @@ pub struct MeshConfig {
     pub access_log_format: String,
     /// How a line of it is written.
     pub access_log_encoding: AccessLogEncoding,
+    /// Access is logged to the gRPC service that proxies' `envoyAccessLogService` names.
+    pub enable_envoy_access_log_service: bool,
+    /// Connections that no filter chain takes are not logged.
+    pub disable_envoy_listener_log: bool,
+    /// Where no `Telemetry` says anything, spans go to the tracer of the proxies' own `tracing`.
+    pub enable_tracing: bool,
     /// What `Telemetry` may name. Istio's own are there unless one of the same name is.
     pub extension_providers: Vec<ExtensionProvider>,
     /// What is used where no `Telemetry` says anything.
@@ -104,6 +110,9 @@ pub struct MeshConfig {
     /// Everything else.
     #[serde(flatten, skip_deserializing)]
     pub unread: Map<String, Value>,
+    /// Paths of everything else further inside, which is not kept.
+    #[serde(skip)]
+    pub unknown: Vec<String>,
 }
 
 impl Default for MeshConfig {
@@ -129,6 +138,9 @@ impl Default for MeshConfig {
             access_log_file: String::new(),
             access_log_format: String::new(),
             access_log_encoding: AccessLogEncoding::default(),
+            enable_envoy_access_log_service: false,
+            disable_envoy_listener_log: false,
+            enable_tracing: true,
             extension_providers: ExtensionProvider::defaults(),
             default_providers: DefaultProviders::default(),
             inbound_cluster_stat_name: String::new(),
@@ -147,6 +159,7 @@ impl Default for MeshConfig {
             discovery_selectors: Vec::new(),
             default_config: Value::Object(Map::new()),
             unread: Map::new(),
+            unknown: Vec::new(),
         }
     }
 }
@@ -157,8 +170,12 @@ impl MeshConfig {
         // An empty file is a mesh of defaults, as in Istio.
         let Read { value: mut mesh, unknown } = read::message::<Self>("", &value)?;
         if let Value::Object(mut fields) = value {
-            // Paths of what is unknown further inside name nothing here.
-            mesh.unread = unknown.iter().filter_map(|name| fields.remove_entry(name)).collect();
+            for name in unknown {
+                match fields.remove(&name) {
+                    Some(value) => _ = mesh.unread.insert(name, value),
+                    None => mesh.unknown.push(name),
+                }
+            }
         }
         mesh.extension_providers = ExtensionProvider::with_defaults(mesh.extension_providers);
         Ok(mesh)
@@ -186,6 +203,9 @@ mod tests {
         assert_eq!(mesh.connect_timeout, Duration::from_secs(1));
         assert_eq!(mesh.outbound_traffic_policy.mode, OutboundTrafficMode::RegistryOnly);
         assert!(mesh.unread.contains_key("ingressClass"));
+        let inside = json!({"extensionProviders": [{"name": "z", "zipkin": {"prot": 1}}], "pathNormalization": {"how": 1}});
+        let mesh = MeshConfig::from_value(inside).unwrap();
+        assert_eq!(mesh.unknown, ["extensionProviders[0].zipkin.prot", "pathNormalization.how"]);
     }
 
     #[test]
@@ -233,7 +253,8 @@ mod tests {
             (path(&mesh, "envoy"), path(&mesh, "mine")),
             (Some("/dev/stderr".into()), Some("/log".into()))
         );
-        assert_eq!(mesh.extension_providers[4].zipkin, Some(json!({"service": "z", "port": 9411})));
+        let zipkin = provider::Zipkin { service: "z".into(), port: 9411, ..provider::Zipkin::default() };
+        assert_eq!(mesh.extension_providers[4].zipkin, Some(zipkin));
     }
 
     #[test]

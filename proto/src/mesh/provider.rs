@@ -1,8 +1,15 @@
-//! What `Telemetry` and others may name: extension providers. Of the kinds of them, the log file is read; others are kept as
-//! they were written.
+//! What `Telemetry` and others may name: extension providers. Those that proxies are told of are read; others are kept as they
+//! were written.
+
+mod collector;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+pub use collector::{
+    Datadog, EnvoyHttpAls, EnvoyOtelAls, EnvoyTcpAls, GrpcExport, Header, HttpExport, OpenTelemetry,
+    OtelLogFormat, SkyWalking, TraceContext, Zipkin,
+};
 
 /// One provider: a name and one of the rest.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -19,25 +26,25 @@ pub struct ExtensionProvider {
     /// Who authorizes, by gRPC.
     pub envoy_ext_authz_grpc: Option<Value>,
     /// Who takes access logs of requests.
-    pub envoy_http_als: Option<Value>,
+    pub envoy_http_als: Option<EnvoyHttpAls>,
     /// Who takes access logs of connections.
-    pub envoy_tcp_als: Option<Value>,
+    pub envoy_tcp_als: Option<EnvoyTcpAls>,
     /// Who takes access logs as `OpenTelemetry` has them.
-    pub envoy_otel_als: Option<Value>,
+    pub envoy_otel_als: Option<EnvoyOtelAls>,
     /// Who takes traces.
-    pub zipkin: Option<Value>,
+    pub zipkin: Option<Zipkin>,
     /// Who takes traces.
     pub lightstep: Option<Value>,
     /// Who takes traces.
-    pub datadog: Option<Value>,
+    pub datadog: Option<Datadog>,
     /// Who takes traces, metrics and logs.
     pub stackdriver: Option<Value>,
     /// Who takes traces.
     pub opencensus: Option<Value>,
     /// Who takes traces.
-    pub skywalking: Option<Value>,
+    pub skywalking: Option<SkyWalking>,
     /// Who takes traces.
-    pub opentelemetry: Option<Value>,
+    pub opentelemetry: Option<OpenTelemetry>,
     /// Who has secrets.
     pub sds: Option<Value>,
 }

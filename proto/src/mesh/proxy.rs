@@ -9,6 +9,7 @@
 mod field;
 mod layer;
 mod message;
+mod steering;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +24,9 @@ pub use layer::{FieldError, Layer, merged};
 pub use message::{
     AuthenticationPolicy, ClientTls, Collector, ConnectionSettings, InterceptionMode, RemoteService,
     StatsMatcher, TcpKeepalive, TlsMode, Tracing, TracingServiceName,
+};
+pub use steering::{
+    ClientCertDetails, ForwardClientCert, If, ProxyHeaders, ServerHeader, Spans, Steering, Topology, Unless,
 };
 
 /// What one proxy is told about itself.

@@ -4,6 +4,7 @@
 //! ask ──▶ client's sidecar ──▶ v1, v2, v3 of `web`; `db`          requests, destinations, egress
 //! ask ──▶ client's sidecar ──▶ server's sidecar ──▶ its workload   sidecars
 //! ask ──▶ gateway ──▶ v1, v2, v3 of `web`                          gateways
+//! ask ──▶ client's sidecar ──▶ access log, collector of spans         reporting
 //! ```
 
 mod answers;
@@ -11,6 +12,7 @@ mod ask;
 mod destinations;
 mod egress;
 mod gateways;
+mod reporting;
 mod requests;
 mod shop;
 mod sidecars;

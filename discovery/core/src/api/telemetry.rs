@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::selector::{MatchLabels, PolicyTargetReference};
 use super::values::{Double, duration};
 
+pub use pilot_proto::networking::{CustomTag, TagSource, TagText};
+
 /// `Telemetry.spec`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -76,38 +78,6 @@ pub struct Tracing {
     pub enable_istio_tags: Option<bool>,
     /// Trace headers are not passed on.
     pub disable_context_propagation: Option<bool>,
-}
-
-/// A tag of spans: one of these.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct CustomTag {
-    /// A text.
-    pub literal: Option<TagText>,
-    /// A variable of the proxy's environment.
-    pub environment: Option<TagSource>,
-    /// A header of the request.
-    pub header: Option<TagSource>,
-    /// Envoy's command operators.
-    pub formatter: Option<TagText>,
-}
-
-/// A text.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct TagText {
-    /// The text.
-    pub value: String,
-}
-
-/// Where the value of a tag comes from.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct TagSource {
-    /// Its name.
-    pub name: String,
-    /// The value where there is none.
-    pub default_value: String,
 }
 
 /// Metrics.

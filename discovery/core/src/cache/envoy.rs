@@ -10,7 +10,9 @@ use super::endpoints::Outlook;
 use super::patched::direction_of_listener;
 use super::{Generated, Made, Set, View, settings};
 use crate::generate::listener::{ListenerInputs, listener};
-use crate::generate::outbound::{self, PlanInputs};
+use crate::generate::outbound::{self, ListenerSettings, PlanInputs};
+use crate::generate::route::Attempts;
+use crate::generate::telemetry::Side;
 use crate::generate::{Families, inbound};
 use crate::model::{Direction, NameSet, Shared};
 use crate::patch::RoutePatches;
@@ -26,6 +28,8 @@ pub(super) struct Named {
     moment: Option<Shared<()>>,
     /// Routes look at no endpoint.
     outlook: Option<Arc<Outlook>>,
+    /// Endpoints are told nothing of requests.
+    attempts: Attempts,
     dns_domain: Arc<str>,
     families: Families,
     mesh: Shared<MeshConfig>,
@@ -46,7 +50,9 @@ impl View<'_> {
         }
         let targets = self.push.service_targets(self.proxy);
         let mesh = &self.push.mesh;
-        let settings = settings::listeners(self.push, self.scope, self.proxy, &targets);
+        let steering = self.steering();
+        let (filters, unreported) = settings::filters(self, Side::Client, &steering);
+        let settings = settings::listeners(self, &targets, filters);
         let with_members = self.scope.met_at_members().iter();
         let inputs = PlanInputs {
             scope: self.scope.clone().into(),
@@ -57,18 +63,22 @@ impl View<'_> {
         let plan = self.cache.plans.get(&inputs, |patched| Arc::new(self.planned(&patched.inputs)));
         let mut generated = plan.seen_from(self.proxy.ips.first().copied());
 
+        generated.reject(&unreported);
         let settings = &inputs.inputs.settings;
-        let (by_port, rejected) = inbound::targets(&targets, settings);
+        let (filters, unreported) = settings::filters(self, Side::Server, &steering);
+        generated.reject(&unreported);
+        let arriving = ListenerSettings { filters, ..settings.clone() };
+        let (by_port, rejected) = inbound::targets(&targets, &settings.capture, &settings.reserved);
         generated.reject(&rejected);
-        let (ports, rejected) = inbound::ports(&by_port, self.scope.sidecar(), settings);
+        let (ports, rejected) = inbound::ports(&by_port, self.scope.sidecar(), &arriving);
         generated.reject(&rejected);
         let proxy_port = settings::http_proxy_port(mesh, self.proxy);
         let own = [
             outbound::virtual_outbound(mesh, settings),
-            inbound::virtual_inbound(&ports, mesh, settings),
+            inbound::virtual_inbound(&ports, mesh, &arriving),
             proxy_port.map(|port| outbound::http_proxy(port, settings)),
         ];
-        for inputs in own.into_iter().flatten().chain(inbound::bound(&ports, settings)) {
+        for inputs in own.into_iter().flatten().chain(inbound::bound(&ports, &arriving)) {
             generated.take(&self.listener(&Arc::new(inputs)));
         }
         self.add_listeners(&mut generated);
@@ -86,7 +96,7 @@ impl View<'_> {
     pub(super) fn named(
         self,
         kind: ResourceType,
-        outlook: Option<&Arc<Outlook>>,
+        (outlook, attempts): (Option<&Arc<Outlook>>, Attempts),
         names: &NameSet,
         make: impl Fn(&Arc<str>) -> Option<Made>,
     ) -> Generated {
@@ -104,6 +114,7 @@ impl View<'_> {
             scope: self.scope.clone().into(),
             moment: (kind == ResourceType::Endpoint).then(|| self.push.moment.clone()),
             outlook: outlook.cloned(),
+            attempts,
             dns_domain: self.proxy.id.dns_domain.as_str().into(),
             families: Families::of(self.proxy),
             mesh: self.push.mesh.clone().into(),

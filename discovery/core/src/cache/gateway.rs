@@ -3,9 +3,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use pilot_proto::mesh::proxy::Steering;
+
 use super::{Generated, Made, Set, View, settings};
+use crate::generate::Rejected;
 use crate::generate::gateway::{self, GatewayInputs, GatewayRouteInputs, RoutedServer, gateway_routes};
 use crate::generate::outbound::{Capture, ListenerSettings, LowPorts};
+use crate::generate::telemetry::Side;
 use crate::model::{Direction, NameSet};
 use crate::patch::GatewayPorts;
 
@@ -13,7 +17,8 @@ use crate::patch::GatewayPorts;
 
 impl View<'_> {
     pub(super) fn gateway_listeners(self) -> Generated {
-        let inputs = self.patched_listener(self.gateway(), Direction::Outbound);
+        let (inputs, unreported) = self.gateway(&self.steering());
+        let inputs = self.patched_listener(inputs, Direction::Outbound);
         let set = self.cache.gateways.get(&inputs, |patched| {
             let inputs = &patched.inputs;
             let (listeners, rejected) = gateway::listeners(inputs, &gateway::merge(inputs));
@@ -25,6 +30,7 @@ impl View<'_> {
             Arc::new(set)
         });
         let mut generated = set.seen_from(None);
+        generated.reject(&unreported);
         self.add_listeners(&mut generated);
         generated
     }
@@ -32,7 +38,9 @@ impl View<'_> {
     /// The routes that listeners of the gateway name. Of a server that is gone there are none, and that is an answer: its
     /// listener is about to go.
     pub(super) fn gateway_routes(self, names: &NameSet) -> Generated {
-        let inputs = self.gateway();
+        let steering = self.steering();
+        // The listeners report what is wrong with collectors.
+        let (inputs, _) = self.gateway(&steering);
         let merged = gateway::merge(&inputs);
         let mut ports = GatewayPorts::new();
         for (declared, target) in inputs.ports.iter().filter(|(declared, target)| declared != target) {
@@ -45,6 +53,7 @@ impl View<'_> {
                 name: name.clone(),
                 servers: servers.iter().map(|at| RoutedServer::of(at, &inputs)).collect(),
                 retries: settings::retries(&self.push.mesh),
+                attempts: settings::attempts(&steering),
             };
             let routes = self.patched_routes(routes, &ports);
             generated.take(&self.cache.gateway_routes.get(&routes, |patched| {
@@ -54,19 +63,22 @@ impl View<'_> {
         generated
     }
 
-    pub(super) fn gateway(self) -> GatewayInputs {
+    fn gateway(self, steering: &Steering) -> (GatewayInputs, Vec<Rejected>) {
         let targets = self.push.service_targets(self.proxy);
         let unprivileged = self.proxy.metadata.unprivileged_pod.is_some_and(|flag| flag.0);
         let capture = Capture::Bound {
             low_ports: if unprivileged { LowPorts::Forbidden } else { LowPorts::Free },
             workload: BTreeSet::new(),
         };
-        let settings = settings::listeners(self.push, self.scope, self.proxy, &targets);
-        GatewayInputs {
+        let (filters, unreported) = settings::filters(self, Side::Client, steering);
+        let settings = settings::listeners(self, &targets, filters);
+        let inputs = GatewayInputs {
             scope: self.scope.clone().into(),
             ports: gateway::ports(&targets),
             settings: ListenerSettings { capture, ..settings },
-            edge: settings::edge(&self.push.mesh, self.proxy),
-        }
+            edge: settings::edge(&steering.topology),
+            tls_defaults: self.push.mesh.tls_defaults.clone().unwrap_or_default(),
+        };
+        (inputs, unreported)
     }
 }

@@ -3,6 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
+use pilot_proto::mesh::InboundTrafficMode;
+
 use super::clusters::rule_name;
 use super::{View, settings};
 use crate::api::destination_rule::ConnectionPool;
@@ -20,9 +22,10 @@ impl View<'_> {
         let targets = self.push.service_targets(self.proxy);
         let declared = self.scope.sidecar_spec().map(|spec| spec.ingress.as_slice()).unwrap_or_default();
         let found: Vec<Inbound> = if declared.is_empty() {
-            let settings = settings::listeners(self.push, self.scope, self.proxy, &targets);
+            let capture = settings::capture(self.proxy, &targets);
+            let reserved = settings::reserved(&self.push.mesh, self.proxy);
             // The listeners report what is wrong with targets.
-            let (by_port, _) = inbound::targets(&targets, &settings);
+            let (by_port, _) = inbound::targets(&targets, &capture, &reserved);
             by_port.into_iter().filter_map(|(port, services)| self.of_services(port, &services)).collect()
         } else {
             declared.iter().filter_map(|listener| self.of_sidecar(listener, &targets)).collect()
@@ -52,10 +55,18 @@ impl View<'_> {
             target_port,
             services: distinct,
             port: port.clone(),
-            backend: Backend::Origin,
+            backend: self.met_at(target_port),
             families: Families::of(self.proxy),
             rule: None,
         })
+    }
+
+    /// Where the mesh says that workloads are met.
+    fn met_at(self, port: u16) -> Backend {
+        match self.push.mesh.inbound_traffic_policy.mode {
+            InboundTrafficMode::Passthrough => Backend::Origin,
+            InboundTrafficMode::Localhost => Backend::At(Families::of(self.proxy).loopback(), port),
+        }
     }
 
     /// A port that the `Sidecar` declares is of the first service that leads there, if there is one.

@@ -15,6 +15,7 @@ mod patched;
 mod policies;
 mod routes;
 mod settings;
+mod telemetry;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -184,6 +184,6 @@ pub(super) const fn direction_of_listener(role: ListenerRole) -> Direction {
         ListenerRole::Outbound
         | ListenerRole::Bound
         | ListenerRole::VirtualOutbound(_)
-        | ListenerRole::Gateway => Direction::Outbound,
+        | ListenerRole::Gateway(_) => Direction::Outbound,
     }
 }

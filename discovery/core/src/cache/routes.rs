@@ -9,7 +9,7 @@ use pilot_proto::node::NodeType;
 use super::{Generated, Made, View, settings};
 use crate::generate::Families;
 use crate::generate::route::{
-    HTTP_PROXY, Hosts, HttpRules, Overruled, Reached, RouteInputs, Unserved, route,
+    Attempts, HTTP_PROXY, Hosts, HttpRules, Overruled, Reached, RouteInputs, Unserved, route,
 };
 use crate::model::{Hostname, NameSet, Shared};
 use crate::patch::GatewayPorts;
@@ -28,7 +28,11 @@ impl View<'_> {
             NodeType::Router => return self.gateway_routes(names),
             _ => return Generated::default(),
         }
-        self.named(ResourceType::Route, None, names, |name| Some(self.route(self.route_inputs(name)?)))
+        let attempts = settings::attempts(&self.steering());
+        let seen_as = (None, attempts);
+        self.named(ResourceType::Route, seen_as, names, |name| {
+            Some(self.route(RouteInputs { attempts, ..self.route_inputs(name)? }))
+        })
     }
 
     /// The routes of one service for a gRPC library, which knows no rules.
@@ -128,6 +132,7 @@ impl View<'_> {
             families: Families::of(self.proxy),
             unknown: settings::unknown(self.scope),
             retries: settings::retries(&self.push.mesh),
+            attempts: Attempts::default(),
         }
     }
 }

@@ -4,48 +4,91 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use pilot_proto::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::ForwardClientCertDetails;
+use pilot_proto::mesh::proxy::{Steering, Topology};
 use pilot_proto::mesh::{MeshConfig, OutboundTrafficMode};
 use pilot_proto::node::InterceptionMode;
 use serde_json::Value;
 
+use super::View;
+use super::telemetry::Reports;
 use crate::api::virtual_service::HttpRetry;
-use crate::generate::Families;
 use crate::generate::cluster::{BLACK_HOLE, PASSTHROUGH};
-use crate::generate::filter::FilterSettings;
-use crate::generate::http::Edge;
+use crate::generate::filter::{FilterSettings, Http10, UnmatchedLog};
+use crate::generate::http::{Connections, Edge, forwarded};
 use crate::generate::listener::Source;
 use crate::generate::outbound::{Capture, ListenerSettings, LowPorts};
+use crate::generate::route::Attempts;
+use crate::generate::telemetry::Side;
+use crate::generate::{Families, Rejected};
 use crate::model::{ClusterName, Proxy};
-use crate::push::{PushContext, ServiceTarget};
+use crate::push::ServiceTarget;
 use crate::scope::Scope;
 
-/// What the listeners of a proxy depend on.
+// === impl View ===
+
+impl View<'_> {
+    /// What the proxy's `ProxyConfig` says to us.
+    pub(super) fn steering(self) -> Steering {
+        Steering::of(self.proxy.metadata.proxy_config.as_ref(), &self.push.mesh.default_config)
+    }
+}
+
+/// What the listeners of a proxy depend on; `filters` are those of what leaves it.
 pub(super) fn listeners(
-    push: &PushContext,
-    scope: &Scope,
-    proxy: &Proxy,
+    view: View<'_>,
     targets: &[ServiceTarget],
+    filters: Arc<FilterSettings>,
 ) -> ListenerSettings {
-    let mesh = &push.mesh;
+    let mesh = &view.push.mesh;
+    ListenerSettings {
+        families: Families::of(view.proxy),
+        capture: capture(view.proxy, targets),
+        reserved: reserved(mesh, view.proxy),
+        unknown: unknown(view.scope),
+        detection_timeout: mesh.protocol_detection_timeout,
+        filters,
+    }
+}
+
+/// What the filters of a proxy say alike on one side of its connections, and where they should report to and cannot.
+pub(super) fn filters(
+    view: View<'_>,
+    side: Side,
+    steering: &Steering,
+) -> (Arc<FilterSettings>, Vec<Rejected>) {
+    let (mesh, metadata) = (&view.push.mesh, &view.proxy.metadata);
+    let Reports { logs, traces, rejected } = view.reports(side, steering);
+    let settings = FilterSettings {
+        logs,
+        unmatched: if mesh.disable_envoy_listener_log { UnmatchedLog::Off } else { UnmatchedLog::On },
+        traces,
+        headers: steering.headers.clone(),
+        paths: mesh.path_normalization.normalization,
+        stat_name: match side {
+            Side::Client => mesh.outbound_cluster_stat_name.as_str().into(),
+            Side::Server => mesh.inbound_cluster_stat_name.as_str().into(),
+        },
+        // As in Istio, what is not a duration asks for nothing.
+        idle_timeout: metadata
+            .idle_timeout
+            .as_deref()
+            .and_then(|text| pilot_proto::duration::parse(text).ok()),
+        http10: if metadata.http10.as_deref() == Some("1") { Http10::Accepted } else { Http10::Refused },
+        lookup: (side == Side::Client && view.scope.leads_to_named_hosts()).then(|| Families::of(view.proxy)),
+    };
+    (Arc::new(settings), rejected)
+}
+
+/// How connections reach a proxy.
+pub(super) fn capture(proxy: &Proxy, targets: &[ServiceTarget]) -> Capture {
     let unprivileged = proxy.metadata.unprivileged_pod.is_some_and(|flag| flag.0);
-    let capture = match proxy.interception() {
+    match proxy.interception() {
         InterceptionMode::Redirect => Capture::Redirected(Source::Proxy),
         InterceptionMode::Tproxy => Capture::Redirected(Source::Client),
         InterceptionMode::None => Capture::Bound {
             low_ports: if unprivileged { LowPorts::Forbidden } else { LowPorts::Free },
             workload: targets.iter().map(|target| target.target_port).collect(),
         },
-    };
-    ListenerSettings {
-        families: Families::of(proxy),
-        capture,
-        reserved: reserved(mesh, proxy),
-        unknown: unknown(scope),
-        detection_timeout: mesh.protocol_detection_timeout,
-        filters: Arc::new(FilterSettings {
-            lookup: scope.leads_to_named_hosts().then(|| Families::of(proxy)),
-            ..FilterSettings::of(mesh, proxy)
-        }),
     }
 }
 
@@ -66,19 +109,21 @@ pub(super) fn unknown(scope: &Scope) -> Arc<str> {
 }
 
 /// What stands in front of a gateway.
-pub(super) fn edge(mesh: &MeshConfig, proxy: &Proxy) -> Edge {
-    let of = |config: Option<&Value>| config?.get("gatewayTopology").cloned();
-    let own = of(proxy.metadata.proxy_config.as_ref()).or_else(|| of(Some(&mesh.default_config)));
-    let field = |name: &str| own.as_ref().and_then(|topology| topology.get(name));
-    let hops = field("numTrustedProxies").and_then(Value::as_u64).and_then(|hops| hops.try_into().ok());
-    let client_cert = match field("forwardClientCertDetails").and_then(Value::as_str) {
-        Some("SANITIZE") => ForwardClientCertDetails::Sanitize,
-        Some("FORWARD_ONLY") => ForwardClientCertDetails::ForwardOnly,
-        Some("APPEND_FORWARD") => ForwardClientCertDetails::AppendForward,
-        Some("ALWAYS_FORWARD_ONLY") => ForwardClientCertDetails::AlwaysForwardOnly,
-        _ => ForwardClientCertDetails::SanitizeSet,
-    };
-    Edge { trusted_proxies: hops.unwrap_or_default(), client_cert }
+pub(super) fn edge(topology: &Topology) -> Edge {
+    Edge {
+        trusted_proxies: topology.num_trusted_proxies,
+        client_cert: forwarded(topology.forward_client_cert_details, ForwardClientCertDetails::SanitizeSet),
+        connections: if topology.proxy_protocol.is_some() {
+            Connections::Proxied
+        } else {
+            Connections::Plain
+        },
+    }
+}
+
+/// Whether upstreams are told how often a request was tried.
+pub(super) fn attempts(steering: &Steering) -> Attempts {
+    if steering.headers.attempt_count.disabled == Some(true) { Attempts::Untold } else { Attempts::Told }
 }
 
 /// Where the proxy serves applications that are told to use one.
@@ -93,7 +138,7 @@ pub(super) fn retries(mesh: &MeshConfig) -> Option<Arc<HttpRetry>> {
 }
 
 /// Ports that Envoy's own listeners, its admin interface and the agent beside it take.
-fn reserved(mesh: &MeshConfig, proxy: &Proxy) -> BTreeSet<u16> {
+pub(super) fn reserved(mesh: &MeshConfig, proxy: &Proxy) -> BTreeSet<u16> {
     let configured = |key: &str, default: u16| {
         let of = |config: Option<&Value>| config?.get(key)?.as_u64()?.try_into().ok();
         of(proxy.metadata.proxy_config.as_ref()).or_else(|| of(Some(&mesh.default_config))).unwrap_or(default)

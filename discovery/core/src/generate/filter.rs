@@ -3,35 +3,42 @@
 //! Only filters of every Envoy are used: `istio.*` filters exist in Istio's own build and would make a stock Envoy
 //! refuse the listener.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use pilot_proto::envoy::config::accesslog::v3::{
-    AccessLog, AccessLogFilter, ResponseFlagFilter, access_log, access_log_filter,
-};
-use pilot_proto::envoy::config::core::v3::{
-    DataSource, SubstitutionFormatString, data_source, substitution_format_string,
-};
+use pilot_proto::envoy::config::accesslog::v3::AccessLog;
 use pilot_proto::envoy::config::listener::v3::{Filter, filter};
-use pilot_proto::envoy::extensions::access_loggers::file::v3::{FileAccessLog, file_access_log};
 use pilot_proto::envoy::extensions::filters::network::mongo_proxy::v3::MongoProxy;
 use pilot_proto::envoy::extensions::filters::network::sni_dynamic_forward_proxy::v3::{
     FilterConfig as SniLookup, filter_config::PortSpecifier,
 };
 use pilot_proto::envoy::extensions::filters::network::tcp_proxy::v3::{TcpProxy, tcp_proxy};
 use pilot_proto::envoy::r#type::v3::{HashPolicy, hash_policy};
-use pilot_proto::mesh::MeshConfig;
+use pilot_proto::mesh::Normalization;
+use pilot_proto::mesh::proxy::ProxyHeaders;
 use prost::{Message, Name};
 
 use super::Families;
 use super::cluster::dns_cache;
 use super::proto::{any, duration};
-use crate::model::{Protocol, Proxy};
+use super::telemetry::{Log, Traces};
+use crate::model::Protocol;
 
-/// What all filters of a proxy say alike.
+/// What all filters of a proxy on one side of its connections say alike.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FilterSettings {
-    /// Where access is logged.
-    pub access_log: Option<LogFile>,
+    /// Where access is logged, in order.
+    pub logs: Vec<Log>,
+    /// Whether connections are that no filter chain takes.
+    pub unmatched: UnmatchedLog,
+    /// How requests are traced; `None`: not at all.
+    pub traces: Option<Traces>,
+    /// Headers that are written.
+    pub headers: ProxyHeaders,
+    /// How paths are put in order.
+    pub paths: Normalization,
+    /// How statistics of connections that are passed on are named, with `%SERVICE%` and the like; empty: as clusters are.
+    pub stat_name: Arc<str>,
     /// When an idle connection is closed; Envoy's default when `None`.
     pub idle_timeout: Option<Duration>,
     /// Whether HTTP/1.0 requests are served.
@@ -69,15 +76,6 @@ pub enum ConnectionHash {
     SourceIp,
 }
 
-/// A file that access is logged to.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct LogFile {
-    /// Its path.
-    pub path: String,
-    /// Envoy's format string; ends in a line break.
-    pub format: String,
-}
-
 /// What happens to HTTP/1.0 requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Http10 {
@@ -88,72 +86,36 @@ pub enum Http10 {
     Accepted,
 }
 
+/// Whether connections are logged that no filter chain takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum UnmatchedLog {
+    /// Yes.
+    #[default]
+    On,
+    /// No.
+    Off,
+}
+
 /// Which accesses are logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Logged {
-    /// All.
-    Every,
+    /// All requests.
+    Requests,
+    /// All connections.
+    Connections,
     /// Connections that no filter chain took and that no filter can log therefore.
     Unmatched,
 }
 
-/// Istio's columns. <https://istio.io/latest/docs/tasks/observability/logs/access-log/>
-const TEXT: &str = concat!(
-    "[%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" ",
-    "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %CONNECTION_TERMINATION_DETAILS% ",
-    "\"%UPSTREAM_TRANSPORT_FAILURE_REASON%\" %BYTES_RECEIVED% %BYTES_SENT% %DURATION% ",
-    "%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% \"%REQ(X-FORWARDED-FOR)%\" \"%REQ(USER-AGENT)%\" ",
-    "\"%REQ(X-REQUEST-ID)%\" \"%REQ(:AUTHORITY)%\" \"%UPSTREAM_HOST%\" %UPSTREAM_CLUSTER_RAW% ",
-    "%UPSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS% ",
-    "%REQUESTED_SERVER_NAME% %ROUTE_NAME%\n",
-);
-
 // === impl FilterSettings ===
 
 impl FilterSettings {
-    /// What the mesh and a proxy ask for.
-    pub fn of(mesh: &MeshConfig, proxy: &Proxy) -> Self {
-        let format = if mesh.access_log_format.is_empty() { TEXT } else { &mesh.access_log_format };
-        let log = LogFile { path: mesh.access_log_file.clone(), format: format.to_owned() };
-        let metadata = &proxy.metadata;
-        Self {
-            access_log: Some(log).filter(|log| !log.path.is_empty()),
-            // As in Istio, what is not a duration asks for nothing.
-            idle_timeout: metadata
-                .idle_timeout
-                .as_deref()
-                .and_then(|text| pilot_proto::duration::parse(text).ok()),
-            http10: if metadata.http10.as_deref() == Some("1") { Http10::Accepted } else { Http10::Refused },
-            lookup: None,
-        }
-    }
-
+    /// What is logged at a place.
     pub(super) fn access_log(&self, logged: Logged) -> Vec<AccessLog> {
-        let Some(file) = &self.access_log else { return Vec::new() };
-        let format = SubstitutionFormatString {
-            format: Some(substitution_format_string::Format::TextFormatSource(DataSource {
-                specifier: Some(data_source::Specifier::InlineString(file.format.clone())),
-                ..DataSource::default()
-            })),
-            ..SubstitutionFormatString::default()
-        };
-        let config = FileAccessLog {
-            path: file.path.clone(),
-            access_log_format: Some(file_access_log::AccessLogFormat::LogFormat(format)),
-        };
-        let filter = match logged {
-            Logged::Every => None,
-            Logged::Unmatched => Some(AccessLogFilter {
-                filter_specifier: Some(access_log_filter::FilterSpecifier::ResponseFlagFilter(
-                    ResponseFlagFilter { flags: vec!["NR".into()] },
-                )),
-            }),
-        };
-        vec![AccessLog {
-            name: "envoy.access_loggers.file".into(),
-            filter,
-            config_type: any(&config).map(access_log::ConfigType::TypedConfig),
-        }]
+        if logged == Logged::Unmatched && self.unmatched == UnmatchedLog::Off {
+            return Vec::new();
+        }
+        self.logs.iter().map(|log| log.message(logged)).collect()
     }
 
     /// Passes bytes on.
@@ -171,7 +133,7 @@ impl FilterSettings {
             idle_timeout: chain.idle_timeout.or(self.idle_timeout).and_then(duration),
             max_downstream_connection_duration: chain.longest.and_then(duration),
             hash_policy,
-            access_log: self.access_log(Logged::Every),
+            access_log: self.access_log(Logged::Connections),
             ..TcpProxy::default()
         };
         let before = match (chain.protocol, chain.named_port.zip(self.lookup)) {

@@ -14,6 +14,8 @@ use pilot_proto::envoy::extensions::filters::network::http_connection_manager::v
     HttpConnectionManager, Rds, http_connection_manager::RouteSpecifier,
 };
 
+use pilot_proto::mesh::proxy::ProxyHeaders;
+
 use super::filter::network_filter;
 use super::http::{fault, router};
 use super::proto::{address, ads, any};
@@ -66,7 +68,7 @@ pub fn listener(inputs: &GrpcListener) -> Listener {
                     route_config_name: cluster.to_string(),
                 })),
                 // At least one filter must be there, and the router must be the last.
-                http_filters: vec![fault(), router()],
+                http_filters: vec![fault(), router(&ProxyHeaders::default())],
                 ..HttpConnectionManager::default()
             };
             Listener {
@@ -79,7 +81,7 @@ pub fn listener(inputs: &GrpcListener) -> Listener {
         GrpcListener::Server { host, port } => {
             let manager = HttpConnectionManager {
                 route_specifier: Some(RouteSpecifier::RouteConfig(to_the_server())),
-                http_filters: vec![router()],
+                http_filters: vec![router(&ProxyHeaders::default())],
                 ..HttpConnectionManager::default()
             };
             Listener {

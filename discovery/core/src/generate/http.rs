@@ -17,19 +17,23 @@ use pilot_proto::envoy::extensions::filters::http::{
 use pilot_proto::envoy::extensions::filters::network::http_connection_manager::v3::{
     HttpConnectionManager, HttpFilter, Rds, RequestIdExtension,
     http_connection_manager::{
-        ForwardClientCertDetails, RouteSpecifier, SetCurrentClientCertDetails, UpgradeConfig,
+        ForwardClientCertDetails, PathWithEscapedSlashesAction, RouteSpecifier, ServerHeaderTransformation,
+        SetCurrentClientCertDetails, UpgradeConfig,
     },
     http_filter,
 };
 use pilot_proto::envoy::extensions::request_id::uuid::v3::UuidRequestIdConfig;
 use pilot_proto::google::protobuf::BoolValue;
+use pilot_proto::mesh::Normalization;
+use pilot_proto::mesh::proxy::{ClientCertDetails, ForwardClientCert, ProxyHeaders, ServerHeader};
 use prost::{Message, Name};
 
 use super::Families;
 use super::cluster::dns_cache;
 use super::filter::{FilterSettings, Http10, Logged, network_filter};
-use super::proto::{ads, any, duration, yes};
+use super::proto::{ads, any, duration, no};
 use super::route::{InboundRoute, inbound_route};
+use super::telemetry::Traces;
 use crate::model::Protocol;
 
 /// HTTP of one filter chain.
@@ -54,6 +58,18 @@ pub struct Edge {
     pub trusted_proxies: u32,
     /// What becomes of `x-forwarded-client-cert`.
     pub client_cert: ForwardClientCertDetails,
+    /// Whether connections begin with a PROXY header.
+    pub connections: Connections,
+}
+
+/// How connections to a gateway begin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Connections {
+    /// With their first bytes.
+    #[default]
+    Plain,
+    /// With a PROXY header.
+    Proxied,
 }
 
 /// Where routes come from.
@@ -86,11 +102,23 @@ pub(super) fn connection_manager(chain: &HttpChain, settings: &FilterSettings) -
         }
     };
     let inbound = direction == TrafficDirection::Inbound;
+    let headers = &settings.headers;
     let client_cert = match chain.edge {
         Some(edge) => edge.client_cert,
-        None if inbound => ForwardClientCertDetails::AppendForward,
+        None if inbound => forwarded(headers.forwarded_client_cert, ForwardClientCertDetails::AppendForward),
         None => ForwardClientCertDetails::Sanitize,
     };
+    let (server_name, server_header_transformation) = match &headers.server {
+        ServerHeader { disabled: Some(true), .. } => ("", ServerHeaderTransformation::PassThrough),
+        ServerHeader { value, .. } if !value.is_empty() => {
+            (value.as_str(), ServerHeaderTransformation::Overwrite)
+        }
+        // What leaves a workload says `envoy`, Envoy's own default, as in Istio.
+        _ if !inbound && chain.edge.is_none() => ("", ServerHeaderTransformation::Overwrite),
+        _ => ("istio-envoy", ServerHeaderTransformation::Overwrite),
+    };
+    let merges = matches!(settings.paths, Normalization::MergeSlashes | Normalization::DecodeAndMergeSlashes);
+    let traces = settings.traces.as_ref();
     let tells = matches!(
         client_cert,
         ForwardClientCertDetails::AppendForward | ForwardClientCertDetails::SanitizeSet
@@ -103,9 +131,11 @@ pub(super) fn connection_manager(chain: &HttpChain, settings: &FilterSettings) -
     let manager = HttpConnectionManager {
         stat_prefix: chain.stat_prefix.clone(),
         route_specifier: Some(route_specifier),
-        http_filters: http_filters(chain.protocol, settings.lookup.filter(|_| !inbound)),
-        access_log: settings.access_log(Logged::Every),
-        server_name: "istio-envoy".into(),
+        http_filters: http_filters(chain.protocol, settings.lookup.filter(|_| !inbound), headers),
+        tracing: traces.map(Traces::message),
+        access_log: settings.access_log(Logged::Requests),
+        server_name: server_name.into(),
+        server_header_transformation: server_header_transformation.into(),
         common_http_protocol_options: settings.idle_timeout.map(|idle| HttpProtocolOptions {
             idle_timeout: duration(idle),
             ..HttpProtocolOptions::default()
@@ -118,29 +148,59 @@ pub(super) fn connection_manager(chain: &HttpChain, settings: &FilterSettings) -
         xff_num_trusted_hops: chain.edge.map_or(0, |edge| edge.trusted_proxies),
         proxy_100_continue: true,
         upgrade_configs: vec![UpgradeConfig { upgrade_type: "websocket".into(), ..UpgradeConfig::default() }],
-        normalize_path: yes(),
+        normalize_path: Some(BoolValue { value: settings.paths != Normalization::None }),
+        merge_slashes: merges,
+        path_with_escaped_slashes_action: match settings.paths {
+            Normalization::DecodeAndMergeSlashes => PathWithEscapedSlashesAction::UnescapeAndForward,
+            _ => PathWithEscapedSlashesAction::KeepUnchanged,
+        }
+        .into(),
+        append_x_forwarded_port: headers.x_forwarded_port.enabled == Some(true),
+        generate_request_id: if headers.request_id.disabled == Some(true) { no() } else { None },
         request_id_extension: Some(RequestIdExtension {
             typed_config: any(&UuidRequestIdConfig {
-                use_request_id_for_trace_sampling: yes(),
+                use_request_id_for_trace_sampling: Some(BoolValue {
+                    value: traces.is_none_or(|traces| traces.by_request_id),
+                }),
                 ..UuidRequestIdConfig::default()
             }),
         }),
         forward_client_cert_details: client_cert.into(),
-        set_current_client_cert_details: tells.then(|| SetCurrentClientCertDetails {
-            subject: yes(),
-            dns: true,
-            uri: true,
+        set_current_client_cert_details: tells.then(|| match chain.edge {
             // The workload behind a gateway sees the certificate no other way.
-            cert: chain.edge.is_some(),
-            ..SetCurrentClientCertDetails::default()
+            Some(_) => SetCurrentClientCertDetails { cert: true, ..told(&ClientCertDetails::default()) },
+            None => told(&headers.set_current_client_cert_details),
         }),
         ..HttpConnectionManager::default()
     };
     network_filter("envoy.filters.network.http_connection_manager", &manager)
 }
 
+/// What becomes of `x-forwarded-client-cert`.
+pub fn forwarded(said: ForwardClientCert, default: ForwardClientCertDetails) -> ForwardClientCertDetails {
+    match said {
+        ForwardClientCert::Undefined => default,
+        ForwardClientCert::Sanitize => ForwardClientCertDetails::Sanitize,
+        ForwardClientCert::ForwardOnly => ForwardClientCertDetails::ForwardOnly,
+        ForwardClientCert::AppendForward => ForwardClientCertDetails::AppendForward,
+        ForwardClientCert::SanitizeSet => ForwardClientCertDetails::SanitizeSet,
+        ForwardClientCert::AlwaysForwardOnly => ForwardClientCertDetails::AlwaysForwardOnly,
+    }
+}
+
+fn told(said: &ClientCertDetails) -> SetCurrentClientCertDetails {
+    SetCurrentClientCertDetails {
+        subject: Some(BoolValue { value: said.subject != Some(false) }),
+        cert: said.cert == Some(true),
+        chain: said.chain == Some(true),
+        dns: said.dns != Some(false),
+        uri: said.uri != Some(false),
+        ..SetCurrentClientCertDetails::default()
+    }
+}
+
 /// Fault and CORS do nothing by themselves: routes switch them on.
-fn http_filters(protocol: Protocol, lookup: Option<Families>) -> Vec<HttpFilter> {
+fn http_filters(protocol: Protocol, lookup: Option<Families>, headers: &ProxyHeaders) -> Vec<HttpFilter> {
     let stats = GrpcStats {
         emit_filter_state: true,
         per_method_stat_specifier: Some(filter_config::PerMethodStatSpecifier::StatsForAllMethods(
@@ -165,7 +225,7 @@ fn http_filters(protocol: Protocol, lookup: Option<Families>) -> Vec<HttpFilter>
             http_filter("envoy.filters.http.cors", &Cors::default()),
         ])
         .chain(lookup)
-        .chain([router()])
+        .chain([router(headers)])
         .collect()
 }
 
@@ -173,8 +233,9 @@ pub(super) fn fault() -> HttpFilter {
     http_filter("envoy.filters.http.fault", &HttpFault::default())
 }
 
-pub(super) fn router() -> HttpFilter {
-    http_filter("envoy.filters.http.router", &Router::default())
+pub(super) fn router(headers: &ProxyHeaders) -> HttpFilter {
+    let suppress_envoy_headers = headers.envoy_debug_headers.disabled == Some(true);
+    http_filter("envoy.filters.http.router", &Router { suppress_envoy_headers, ..Router::default() })
 }
 
 fn http_filter<M: Message + Name>(name: &str, config: &M) -> HttpFilter {

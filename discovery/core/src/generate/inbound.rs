@@ -7,7 +7,7 @@
 //! Without interception there are none: the workload itself listens on its ports, and a second listener there
 //! would keep it from starting. A `Sidecar` with ingress listeners says itself what is served, instead of the services.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pilot_proto::mesh::MeshConfig;
 
@@ -17,6 +17,7 @@ use super::http::{HttpChain, Requests, Routes};
 use super::listener::{Bind, Chain, ChainMatch, ListenerInputs, ListenerRole, Speaks, Then};
 use super::outbound::{Capture, ListenerSettings, LowPorts};
 use super::route::InboundRoute;
+use super::stats::Counted;
 use super::{Reason, Rejected};
 use crate::api::Sidecar;
 use crate::api::sidecar::{CaptureMode, IngressListener};
@@ -27,10 +28,14 @@ use crate::push::ServiceTarget;
 pub type Targets<'a> = BTreeMap<u16, Vec<&'a ServiceTarget>>;
 
 /// Ports of the workload that the proxy serves, and what it could not.
-pub fn targets<'a>(all: &'a [ServiceTarget], settings: &ListenerSettings) -> (Targets<'a>, Vec<Rejected>) {
+pub fn targets<'a>(
+    all: &'a [ServiceTarget],
+    capture: &Capture,
+    reserved: &BTreeSet<u16>,
+) -> (Targets<'a>, Vec<Rejected>) {
     let mut by_port = Targets::new();
     let mut rejected = Vec::new();
-    if matches!(settings.capture, Capture::Bound { .. }) {
+    if matches!(capture, Capture::Bound { .. }) {
         return (by_port, rejected);
     }
     for target in all.iter().filter(|target| target.port.protocol != Protocol::Udp) {
@@ -41,7 +46,7 @@ pub fn targets<'a>(all: &'a [ServiceTarget], settings: &ListenerSettings) -> (Ta
                 reason,
             });
         };
-        if settings.reserved.contains(&target.target_port) {
+        if reserved.contains(&target.target_port) {
             reject(Reason::ReservedPort);
             continue;
         }
@@ -70,6 +75,8 @@ pub struct InboundPort {
     pub host: String,
     /// Port of the service, for traces.
     pub service_port: u16,
+    /// How statistics of its connections are named; `None`: as the cluster is.
+    pub stat_name: Option<String>,
     /// The `Sidecar` that says so.
     pub decided_by: Option<Shared<ConfigObject>>,
 }
@@ -88,12 +95,15 @@ pub fn ports(
     }
     let ports = targets.iter().filter_map(|(number, services)| {
         let first = services.first()?;
+        let (service, port) = (&*first.service, &first.port);
+        let counted = Counted { service, port, subset: "", target: Some(*number) };
         Some(InboundPort {
             number: *number,
             bound: None,
             protocol: first.port.protocol,
             host: first.service.hostname.to_string(),
             service_port: first.port.port,
+            stat_name: counted.name(&settings.filters.stat_name),
             decided_by: None,
         })
     });
@@ -132,7 +142,10 @@ fn named(
         }
         let protocol = Protocol::parse(&port.protocol);
         let (host, decided_by) = (host.clone(), Some(object.clone()));
-        ports.insert(number, InboundPort { number, bound, protocol, host, service_port: number, decided_by });
+        // A port that only a `Sidecar` declares is of no service.
+        let stat_name = None;
+        let port = InboundPort { number, bound, protocol, host, service_port: number, stat_name, decided_by };
+        ports.insert(number, port);
     }
     (ports.into_values().collect(), rejected)
 }
@@ -198,7 +211,7 @@ fn undeclared() -> [Chain; 2] {
         port: 0,
         protocol: Protocol::Auto,
     };
-    let [http, tcp] = either(0, route, format!("{INBOUND_PASSTHROUGH};"));
+    let [http, tcp] = either(0, route, format!("{INBOUND_PASSTHROUGH};"), None);
     [
         Chain { name: "virtualInbound-catchall-http".into(), ..http },
         Chain { name: "virtualInbound".into(), ..tcp },
@@ -215,18 +228,18 @@ fn declared(port: &InboundPort, bind: &Bind) -> Vec<Chain> {
     };
     let prefix = format!("inbound_{name};");
     let chains: Vec<Chain> = match port.protocol {
-        Protocol::Auto => either(port.number, route, prefix).into(),
+        Protocol::Auto => either(port.number, route, prefix, port.stat_name.as_deref()).into(),
         protocol if protocol.is_http() || protocol == Protocol::Hbone => {
             vec![http(port.number, Speaks::Plain, route, prefix)]
         }
-        _ => vec![tcp(port.number, &route)],
+        _ => vec![tcp(port.number, &route, port.stat_name.as_deref())],
     };
     let decided = |chain| Chain { name: name.clone(), decided_by: port.decided_by.clone(), ..chain };
     chains.into_iter().map(decided).collect()
 }
 
-fn either(port: u16, route: InboundRoute, stat_prefix: String) -> [Chain; 2] {
-    let bytes = tcp(port, &route);
+fn either(port: u16, route: InboundRoute, stat_prefix: String, stat_name: Option<&str>) -> [Chain; 2] {
+    let bytes = tcp(port, &route, stat_name);
     [http(port, Speaks::PlainHttp, route, stat_prefix), bytes]
 }
 
@@ -246,11 +259,15 @@ fn http(port: u16, speaks: Speaks, route: InboundRoute, stat_prefix: String) -> 
     }
 }
 
-fn tcp(port: u16, route: &InboundRoute) -> Chain {
+fn tcp(port: u16, route: &InboundRoute, stat_name: Option<&str>) -> Chain {
+    let to = TcpChain::to(route.cluster.clone(), route.protocol);
     Chain {
         name: String::new(),
         matches: ChainMatch { port, speaks: Speaks::Plain, ..ChainMatch::default() },
-        then: Then::Tcp(TcpChain::to(route.cluster.clone(), route.protocol)),
+        then: Then::Tcp(match stat_name {
+            Some(named) => TcpChain { stat_prefix: named.to_owned(), ..to },
+            None => to,
+        }),
         tls: None,
         decided_by: None,
     }

@@ -8,7 +8,7 @@ use pilot_proto::envoy::config::listener::v3::{
 };
 use pilot_proto::envoy::extensions::filters::listener::{
     http_inspector::v3::HttpInspector, original_dst::v3::OriginalDst, original_src::v3::OriginalSrc,
-    tls_inspector::v3::TlsInspector,
+    proxy_protocol::v3::ProxyProtocol, tls_inspector::v3::TlsInspector,
 };
 use pilot_proto::envoy::r#type::v3::Int32Range;
 use prost::{Message, Name};
@@ -56,6 +56,11 @@ fn going_to(ports: Vec<u16>) -> Option<ListenerFilterChainMatchPredicate> {
             rule: Some(predicate::Rule::OrMatch(predicate::MatchSet { rules })),
         }),
     }
+}
+
+/// What takes the PROXY header that a connection begins with.
+pub(super) fn proxied() -> ListenerFilter {
+    listener_filter("envoy.filters.listener.proxy_protocol", &ProxyProtocol::default())
 }
 
 pub(super) fn tls_inspector() -> ListenerFilter {

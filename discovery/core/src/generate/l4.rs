@@ -3,6 +3,7 @@
 //! Shared by what leaves a workload and what enters the mesh; which connections they are is decided there.
 
 use super::filter::{ConnectionHash, TcpChain};
+use super::stats::Counted;
 use crate::api::destination_rule::{ConsistentHash, LoadBalancer, TrafficPolicy};
 use crate::api::virtual_service::{Destination, RouteDestination};
 use crate::model::{ClusterName, Hostname, Protocol, Resolution, Shared};
@@ -17,53 +18,58 @@ pub(super) struct L4<'a> {
     pub(super) port: u16,
     /// What is said to be spoken there.
     pub(super) protocol: Protocol,
+    /// How statistics are named; empty: as clusters are.
+    pub(super) stat_name: &'a str,
 }
 
 /// Where a destination is.
-struct Target {
-    cluster: String,
-    /// The rule for its host.
-    rule: Option<Shared<Rule>>,
+struct Target<'a> {
+    cluster: ClusterName,
+    /// The service of its host.
+    seen: Option<&'a Visible>,
     /// The port, if its host is what a client's TLS names.
     named_port: Option<u16>,
 }
 
 // === impl L4 ===
 
-impl L4<'_> {
+impl<'a> L4<'a> {
     /// To a service itself.
     pub(super) fn service(&self, seen: &Visible) -> TcpChain {
         let port = only_port(seen).unwrap_or(self.port);
         let cluster = ClusterName::outbound(port, &seen.service.hostname).to_string();
-        let chain = self.to(vec![(cluster, 1)], None, seen.rule.as_ref(), "");
+        let chain = self.to(vec![(cluster, 1)], self.counted(seen, port, ""), seen.rule.as_ref(), "");
         TcpChain { named_port: named_port(seen, port), ..chain }
     }
 
     /// To a cluster of a service that goes by another name.
     pub(super) fn named(&self, cluster: String, seen: &Visible, subset: &str) -> TcpChain {
-        self.to(vec![(cluster, 1)], None, seen.rule.as_ref(), subset)
+        let stat_prefix = self.counted(seen, self.port, subset);
+        self.to(vec![(cluster, 1)], stat_prefix, seen.rule.as_ref(), subset)
     }
 
     /// To where a rule leads, if it leads anywhere. The first destination's `DestinationRule` holds for all of them:
     /// connections are closed by a listener, not by a cluster.
     pub(super) fn routes(&self, routing: &Routing, routes: &[RouteDestination]) -> Option<TcpChain> {
         let first = routes.first()?.destination.as_ref()?;
-        let Target { cluster, rule, named_port } = self.target(first);
+        let Target { cluster, seen, named_port } = self.target(first);
+        let rule = seen.and_then(|seen| seen.rule.as_ref());
         if routes.len() == 1 {
-            let chain = self.to(vec![(cluster, 1)], None, rule.as_ref(), &first.subset);
+            let stat_prefix = seen.and_then(|seen| self.counted(seen, cluster.port, &first.subset));
+            let chain = self.to(vec![(cluster.to_string(), 1)], stat_prefix, rule, &first.subset);
             return Some(TcpChain { named_port, ..chain });
         }
         let share = |route: &RouteDestination| {
             let weight = u32::try_from(route.weight).ok().filter(|weight| *weight > 0)?;
             Some((self.target(route.destination.as_ref()?), weight))
         };
-        let shares: Vec<(Target, u32)> = routes.iter().filter_map(share).collect();
+        let shares: Vec<(Target<'_>, u32)> = routes.iter().filter_map(share).collect();
         let named_port = shares.iter().find_map(|(target, _)| target.named_port);
         let clusters: Vec<(String, u32)> =
-            shares.into_iter().map(|(target, weight)| (target.cluster, weight)).collect();
+            shares.into_iter().map(|(target, weight)| (target.cluster.to_string(), weight)).collect();
         let prefix = format!("{}.{}", routing.name, routing.namespace);
         (!clusters.is_empty()).then(|| {
-            let chain = self.to(clusters, Some(prefix), rule.as_ref(), "");
+            let chain = self.to(clusters, Some(prefix), rule, "");
             TcpChain { named_port, ..chain }
         })
     }
@@ -90,8 +96,14 @@ impl L4<'_> {
         }
     }
 
+    /// What statistics of a port are named, where the mesh says how.
+    fn counted(&self, seen: &Visible, port: u16, subset: &str) -> Option<String> {
+        let (service, port) = (&seen.service, seen.service.port(port)?);
+        Counted { service, port, subset, target: None }.name(self.stat_name)
+    }
+
     /// Where a destination is. One without a port means the only port of its service, or the one that was asked for.
-    fn target(&self, destination: &Destination) -> Target {
+    fn target(&self, destination: &Destination) -> Target<'a> {
         let host = Hostname::from(&*destination.host);
         let seen = self.scope.by_host(host.as_str());
         let named =
@@ -99,11 +111,7 @@ impl L4<'_> {
         let port = named.or_else(|| only_port(seen?)).unwrap_or(self.port);
         let cluster =
             ClusterName { subset: destination.subset.clone(), ..ClusterName::outbound(port, &host) };
-        Target {
-            cluster: cluster.to_string(),
-            rule: seen.and_then(|seen| seen.rule.clone()),
-            named_port: seen.and_then(|seen| named_port(seen, port)),
-        }
+        Target { cluster, seen, named_port: seen.and_then(|seen| named_port(seen, port)) }
     }
 }
 

@@ -10,8 +10,8 @@ use pilot_proto::envoy::config::core::v3::{Address, TrafficDirection};
 use pilot_proto::envoy::config::listener::v3::{AdditionalAddress, FilterChain, FilterChainMatch, Listener};
 
 use super::filter::{FilterSettings, Logged, TcpChain};
-use super::http::{HttpChain, connection_manager};
-use super::inspect::{http_inspector, inbound_filters, redirected, tls_inspector};
+use super::http::{Connections, HttpChain, connection_manager};
+use super::inspect::{http_inspector, inbound_filters, proxied, redirected, tls_inspector};
 use super::proto::{address, cidr, decided_by, duration, no, number, pipe, yes};
 use super::tls::Termination;
 use crate::model::{ConfigObject, Shared, Vip};
@@ -60,7 +60,7 @@ pub enum ListenerRole {
     /// Clients of the workload connect to it themselves.
     BoundInbound,
     /// Clients from outside of the mesh connect to it.
-    Gateway,
+    Gateway(Connections),
 }
 
 /// Which source address the other side sees.
@@ -166,10 +166,15 @@ pub fn listener(inputs: &ListenerInputs) -> Listener {
             traffic_direction: TrafficDirection::Inbound.into(),
             ..base
         },
-        ListenerRole::Gateway => {
+        ListenerRole::Gateway(connections) => {
             let inspected = inputs.chains.iter().any(|chain| chain.tls.is_some() || chain.asks_for_names());
             Listener {
-                listener_filters: inspected.then(tls_inspector).into_iter().collect(),
+                // The header comes first, before anything that others look at.
+                listener_filters: (connections == Connections::Proxied)
+                    .then(proxied)
+                    .into_iter()
+                    .chain(inspected.then(tls_inspector))
+                    .collect(),
                 filter_chains: chains(inputs),
                 access_log: inputs.filters.access_log(Logged::Unmatched),
                 // Envoy's own limit, 15 s, keeps slow handshakes from piling up.

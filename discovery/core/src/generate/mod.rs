@@ -27,6 +27,8 @@ mod proto;
 mod report;
 pub mod route;
 mod secret;
+mod stats;
+pub mod telemetry;
 pub mod tls;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

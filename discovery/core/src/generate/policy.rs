@@ -10,7 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pilot_proto::mesh::{H2UpgradePolicy, MeshConfig};
+use pilot_proto::mesh::{H2UpgradePolicy, MeshConfig, MeshTls};
 
 use crate::api::destination_rule::{
     ClientTls, ClientTlsMode, ConnectionPool, H2Upgrade, LoadBalancer, LocalityLb, OutlierDetection,
@@ -59,6 +59,12 @@ pub struct MeshPolicy {
     pub locality: Option<LocalityLb>,
     /// Near endpoints first, as far as they suffice.
     pub zone_aware: Option<ZoneAwareLb>,
+    /// How statistics of clusters of services are named, with `%SERVICE%` and the like; empty: as the clusters are.
+    pub outbound_stat_name: String,
+    /// How those of clusters of the workload are.
+    pub inbound_stat_name: String,
+    /// What is asked of TLS with servers outside.
+    pub tls_defaults: MeshTls,
 }
 
 /// Which endpoints come first.
@@ -216,6 +222,9 @@ impl MeshPolicy {
             // On unless somebody turns it off; it does nothing before outliers are detected.
             locality: Some(mesh.locality_lb_setting.clone().unwrap_or_default()),
             zone_aware: mesh.zone_aware_lb_setting.clone(),
+            outbound_stat_name: mesh.outbound_cluster_stat_name.clone(),
+            inbound_stat_name: mesh.inbound_cluster_stat_name.clone(),
+            tls_defaults: mesh.tls_defaults.clone().unwrap_or_default(),
         }
     }
 }

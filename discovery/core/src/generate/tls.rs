@@ -10,6 +10,7 @@ use pilot_proto::envoy::extensions::transport_sockets::tls::v3::{
     tls_parameters::TlsProtocol as Version,
 };
 use pilot_proto::google::protobuf::BoolValue;
+use pilot_proto::mesh::{MeshTls, MeshTlsProtocol};
 
 use super::proto::any;
 use super::secret;
@@ -23,6 +24,8 @@ pub struct Termination {
     pub settings: ServerTls,
     /// What is inside.
     pub inside: Inside,
+    /// What the mesh says where the server says nothing.
+    pub defaults: MeshTls,
 }
 
 /// What is inside TLS.
@@ -66,11 +69,23 @@ impl Termination {
 
     fn params(&self) -> Option<TlsParameters> {
         let settings = &self.settings;
+        // With the mesh's own certificates the mesh's own rules hold.
+        let inherits = settings.mode != ServerTlsMode::IstioMutual;
+        let nothing = MeshTls::default();
+        let defaults = if inherits { &self.defaults } else { &nothing };
+        let oldest = match settings.min_protocol_version {
+            TlsProtocol::Auto => oldest(defaults.min_protocol_version),
+            said => version(said),
+        };
+        let suites =
+            if settings.cipher_suites.is_empty() { &defaults.cipher_suites } else { &settings.cipher_suites };
+        let curves =
+            if settings.ecdh_curves.is_empty() { &defaults.ecdh_curves } else { &settings.ecdh_curves };
         let params = TlsParameters {
-            tls_minimum_protocol_version: version(settings.min_protocol_version).into(),
+            tls_minimum_protocol_version: oldest.into(),
             tls_maximum_protocol_version: version(settings.max_protocol_version).into(),
-            cipher_suites: only(&settings.cipher_suites, is_cipher_suite),
-            ecdh_curves: only(&settings.ecdh_curves, is_ecdh_curve),
+            cipher_suites: only(suites, is_cipher_suite),
+            ecdh_curves: only(curves, is_ecdh_curve),
             ..TlsParameters::default()
         };
         Some(params).filter(|params| *params != TlsParameters::default())
@@ -162,6 +177,14 @@ fn only(list: &[String], is_known: fn(&str) -> bool) -> Vec<String> {
     list.iter().filter(|name| is_known(name)).cloned().collect()
 }
 
+const fn oldest(version: MeshTlsProtocol) -> Version {
+    match version {
+        MeshTlsProtocol::Auto => Version::TlsAuto,
+        MeshTlsProtocol::V1_2 => Version::TlSv12,
+        MeshTlsProtocol::V1_3 => Version::TlSv13,
+    }
+}
+
 /// Envoy's own minimum is 1.2.
 const fn version(version: TlsProtocol) -> Version {
     match version {
@@ -178,7 +201,10 @@ mod tests {
     use super::*;
 
     fn context(settings: ServerTls) -> CommonTlsContext {
-        Termination { settings, inside: Inside::Http }.context().common_tls_context.unwrap()
+        Termination { settings, inside: Inside::Http, defaults: MeshTls::default() }
+            .context()
+            .common_tls_context
+            .unwrap()
     }
 
     #[test]

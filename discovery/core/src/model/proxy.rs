@@ -20,6 +20,8 @@ pub struct Proxy {
     pub metadata: NodeMetadata,
     /// Where it runs.
     pub locality: Locality,
+    /// What its spans call it (`node.cluster`); empty: nothing.
+    pub service_cluster: String,
 }
 
 /// Why a node cannot be served. All of them are `InvalidArgument` to gRPC.
@@ -52,7 +54,7 @@ impl Proxy {
             zone: locality.zone.as_str().into(),
             sub_zone: locality.sub_zone.as_str().into(),
         });
-        Ok(Self { id, ips, namespace, metadata, locality })
+        Ok(Self { id, ips, namespace, metadata, locality, service_cluster: node.cluster.clone() })
     }
 
     /// What kind of proxy.

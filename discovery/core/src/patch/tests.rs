@@ -35,6 +35,7 @@ fn proxy(node_type: &str, metadata: &Value) -> Proxy {
         namespace: "shop".into(),
         metadata: serde_json::from_value(metadata.clone()).unwrap(),
         locality: crate::model::Locality::default(),
+        service_cluster: String::new(),
     }
 }
 

@@ -126,5 +126,6 @@ pub fn proxy_of(workload: &Workload, node_type: NodeType, domain_suffix: &str) -
         namespace: workload.namespace.clone(),
         metadata,
         locality: workload.locality.clone(),
+        service_cluster: String::new(),
     })
 }

@@ -10,6 +10,7 @@ mod envoy_filter;
 mod findings;
 mod gateway;
 mod headers;
+mod mesh;
 mod proxy_config;
 mod server_tls;
 mod service_entry;
@@ -23,6 +24,8 @@ pub mod values;
 mod virtual_service;
 mod workload;
 
+use pilot_proto::mesh::MeshConfig;
+
 use self::findings::{At, Findings};
 use crate::model::{ConfigMeta, ConfigObject, ConfigSpec};
 
@@ -35,6 +38,13 @@ const FORBIDDEN: [&str; 4] = [
     "internal.istio.io/parent-namespace",
     "internal.istio.io/webhook-always-reject",
 ];
+
+/// What in the settings of the whole mesh does not mean what was written; warnings all.
+pub fn mesh(mesh: &MeshConfig) -> Vec<Finding> {
+    let mut out = Findings::default();
+    mesh::check(&mut out, mesh);
+    out.into_inner()
+}
 
 /// Everything that is to be said about an object; without an [`Severity::Error`] it can be used.
 pub fn config(object: &ConfigObject) -> Vec<Finding> {

@@ -24,7 +24,7 @@ pub(super) fn check(out: &mut Findings, at: At<'_>, telemetry: &Telemetry) {
     out.target_refs(at.of("targetRefs"), &telemetry.target_refs);
     let (traces, logs) = (at.of("tracing"), at.of("accessLogging"));
     if telemetry.tracing.len() > 1 {
-        out.warning(traces, "only the first has an effect");
+        out.warning(traces, "later ones prevail over earlier ones");
     }
     for (index, rule) in telemetry.tracing.iter().enumerate() {
         tracing(out, traces.nth(index), rule);
@@ -33,7 +33,41 @@ pub(super) fn check(out: &mut Findings, at: At<'_>, telemetry: &Telemetry) {
         metrics(out, at.of("metrics").nth(index), rule);
     }
     for (index, rule) in telemetry.access_logging.iter().enumerate() {
-        providers(out, logs.nth(index).of("providers"), &rule.providers);
+        let at = logs.nth(index);
+        providers(out, at.of("providers"), &rule.providers);
+        if let Some(filter) = &rule.filter {
+            expression(out, at.of("filter").of("expression"), &filter.expression);
+        }
+    }
+}
+
+/// Envoy refuses whole listeners for an expression that it cannot read; what is plainly none is found here.
+fn expression(out: &mut Findings, at: At<'_>, text: &str) {
+    out.present(at, text);
+    // Raw and long texts and comments have quotes of their own; those are for Envoy to judge.
+    if ["r'", "r\"", "R'", "R\"", "'''", "\"\"\"", "//"].iter().any(|own| text.contains(own)) {
+        return;
+    }
+    let mut open = Vec::new();
+    let mut quote = None;
+    let mut letters = text.chars();
+    while let Some(letter) = letters.next() {
+        match (quote, letter) {
+            (Some(_), '\\') => _ = letters.next(),
+            (Some(end), _) if letter == end => quote = None,
+            (Some(_), _) => {}
+            (None, '"' | '\'') => quote = Some(letter),
+            (None, '(') => open.push(')'),
+            (None, '[') => open.push(']'),
+            (None, '{') => open.push('}'),
+            (None, ')' | ']' | '}') if open.pop() != Some(letter) => {
+                return out.error(at, format!("is no CEL expression: {letter} closes nothing"));
+            }
+            (None, _) => {}
+        }
+    }
+    if let Some(missing) = quote.or(open.pop()) {
+        out.error(at, format!("is no CEL expression: {missing} is missing at its end"));
     }
 }
 

@@ -2,8 +2,9 @@
 //!
 //! One table, of what is to be taken out of it as it comes to have an effect. What has none in Istio either is in it too.
 
+use pilot_proto::mesh::MeshConfig;
 use pilot_proto::write;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::findings::{At, Findings};
 use crate::model::{ConfigSpec, Kind};
@@ -31,7 +32,7 @@ const UNSUPPORTED: &[(Kind, &str)] = &[
     (Kind::ProxyConfig, "concurrency"),
     (Kind::ProxyConfig, "environmentVariables"),
     (Kind::ProxyConfig, "image"),
-    (Kind::Telemetry, "tracing"),
+    // Kept by `istio.stats`, a filter of Istio's own build of Envoy.
     (Kind::Telemetry, "metrics"),
 ];
 
@@ -52,9 +53,52 @@ const SECRETS: &[(Kind, &str)] = &[
     (Kind::Gateway, "servers[].tls.mode=ISTIO_MUTUAL"),
 ];
 
+/// The same of `MeshConfig`.
+const OF_MESH: &[&str] = &[
+    "meshMTLS",
+    "verifyCertificateAtClient",
+    "trustDomainAliases",
+    "discoverySelectors",
+    "defaultProviders.metrics",
+    "extensionProviders[].envoyExtAuthzHttp",
+    "extensionProviders[].envoyExtAuthzGrpc",
+    // Envoy has dropped both tracers; `opentelemetry` does what they did.
+    "extensionProviders[].lightstep",
+    "extensionProviders[].opencensus",
+    "extensionProviders[].sds",
+    "extensionProviders[].skywalking.accessToken",
+    "extensionProviders[].opentelemetry.resourceDetectors",
+    "extensionProviders[].opentelemetry.serviceAttributeEnrichment",
+    "extensionProviders[].opentelemetry.dynatraceSampler",
+    "extensionProviders[].opentelemetry.http.headers[].envName",
+    "extensionProviders[].opentelemetry.grpc.initialMetadata[].envName",
+    "extensionProviders[].zipkin.headers[].envName",
+    "defaultConfig.privateKeyProvider",
+    "defaultConfig.proxyHeaders.preserveHttp1HeaderCase",
+    "defaultConfig.proxyHeaders.xForwardedHost",
+    // All but `globalDownstreamConnectionLimit`, which the agent reads.
+    "defaultConfig.connectionSettings.profile",
+    "defaultConfig.connectionSettings.httpIdleTimeout",
+    "defaultConfig.connectionSettings.httpMaxConnectionDuration",
+    "defaultConfig.connectionSettings.httpMaxStreamDuration",
+    "defaultConfig.connectionSettings.httpStreamIdleTimeout",
+    "defaultConfig.connectionSettings.httpRequestTimeout",
+    "defaultConfig.connectionSettings.httpRequestHeadersTimeout",
+    "defaultConfig.connectionSettings.httpDrainTimeout",
+    "defaultConfig.connectionSettings.httpMaxConcurrentStreams",
+    "defaultConfig.connectionSettings.http2InitialStreamWindowSize",
+    "defaultConfig.connectionSettings.http2InitialConnectionWindowSize",
+    "defaultConfig.connectionSettings.httpHeadersWithUnderscoresAction",
+    "defaultConfig.connectionSettings.httpMergeSlashes",
+    "defaultConfig.connectionSettings.httpPathWithEscapedSlashesAction",
+    "defaultConfig.connectionSettings.listenerPerConnectionBufferLimitBytes",
+];
+
+const NO_EFFECT: &str = "is not supported yet and has no effect";
+
 /// What either table says of a field.
 const MESSAGES: [(&[(Kind, &str)], &str); 2] = [
-    (UNSUPPORTED, "is not supported yet and has no effect"),
+    (UNSUPPORTED, NO_EFFECT),
     (SECRETS, "asks for a secret, and secrets are not served yet: connections will fail"),
 ];
 
@@ -83,6 +127,43 @@ pub(super) fn check(out: &mut Findings, at: At<'_>, spec: &ConfigSpec) {
             find(out, at, &written, pattern, message);
         }
     }
+}
+
+/// The same for `MeshConfig`.
+pub(super) fn mesh(out: &mut Findings, mesh: &MeshConfig) {
+    let fields = |mesh: &MeshConfig| match write::message(mesh) {
+        Ok(Value::Object(fields)) => fields,
+        _ => Map::new(),
+    };
+    // What everybody has means nothing either, and nobody wrote it.
+    let default = fields(&MeshConfig::default());
+    for (name, value) in fields(mesh).iter().filter(|(name, value)| default.get(*name) != Some(value)) {
+        let of_field = OF_MESH.iter().filter_map(|pattern| pattern.strip_prefix(name.as_str()));
+        let value = if name == "defaultConfig" { renamed(value) } else { value.clone() };
+        for rest in of_field.filter(|rest| rest.is_empty() || rest.starts_with(['.', '['])) {
+            find(out, At::Root(name), &value, rest, NO_EFFECT);
+        }
+    }
+}
+
+/// With the names that JSON has, whichever were written: what is kept as it was written may have those of protobuf.
+fn renamed(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            fields.iter().map(|(name, value)| (json_name(name), renamed(value))).collect()
+        }
+        other => other.clone(),
+    }
+}
+
+fn json_name(name: &str) -> String {
+    let mut words = name.split('_');
+    let first = words.next().unwrap_or_default().to_owned();
+    words.fold(first, |mut name, word| {
+        let mut letters = word.chars();
+        name.extend(letters.next().map(|letter| letter.to_ascii_uppercase()));
+        name + letters.as_str()
+    })
 }
 
 fn find(out: &mut Findings, at: At<'_>, value: &Value, pattern: &str, message: &str) {
@@ -138,7 +219,7 @@ mod tests {
             "VirtualService": {"tcp": [{"match": [{"sourceSubnet": "x"}]}]},
             "WorkloadGroup": {"metadata": {"labels": {"a": "b"}}, "template": {}, "probe": {}},
             "ProxyConfig": {"concurrency": 1, "environmentVariables": {"A": "b"}, "image": {}},
-            "Telemetry": {"tracing": [{}], "metrics": [{}]},
+            "Telemetry": {"metrics": [{}]},
         });
         for (table, message) in MESSAGES {
             for (kind, pattern) in table {
@@ -153,6 +234,63 @@ mod tests {
                 };
                 assert!(found.iter().any(|finding| is_it(&finding)), "{pattern}: {found:?}");
             }
+        }
+    }
+
+    /// A value that has a field at a path, and nothing else.
+    fn having(pattern: &str) -> Value {
+        let Some((name, rest)) = pattern.split_once('.') else {
+            return serde_json::json!({pattern: null});
+        };
+        match name.strip_suffix("[]") {
+            Some(list) => serde_json::json!({list: [having(rest)]}),
+            None => serde_json::json!({name: having(rest)}),
+        }
+    }
+
+    #[test]
+    fn every_pattern_of_the_mesh_is_a_field_of_it() {
+        // What each of them is when it is set, by the type of the last field.
+        let values = [
+            serde_json::json!({}),
+            serde_json::json!([{}]),
+            serde_json::json!(["x"]),
+            serde_json::json!(false),
+            serde_json::json!("x"),
+        ];
+        for pattern in OF_MESH {
+            let shape = having(pattern).to_string();
+            let tried = values.iter().filter_map(|value| {
+                let mesh = serde_json::from_str(&shape.replace("null", &value.to_string())).unwrap();
+                MeshConfig::from_value(mesh).ok().filter(|mesh| mesh.unread.is_empty())
+            });
+            let warned = tried.into_iter().any(|mesh| {
+                let mut out = Findings::default();
+                super::mesh(&mut out, &mesh);
+                out.into_inner()
+                    .iter()
+                    .any(|finding| finding.field.replace("[3]", "[]").replace("[0]", "[]") == *pattern)
+            });
+            assert!(warned, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn istios_own_mesh_has_nothing_that_means_nothing() {
+        let mut out = Findings::default();
+        mesh(&mut out, &MeshConfig::default());
+        assert_eq!(out.into_inner(), []);
+    }
+
+    #[test]
+    fn what_is_kept_as_written_is_found_by_either_name() {
+        for headers in ["proxyHeaders", "proxy_headers"] {
+            let written =
+                serde_json::json!({"defaultConfig": {headers: {"x_forwarded_host": {"enabled": true}}}});
+            let mut out = Findings::default();
+            mesh(&mut out, &MeshConfig::from_value(written).unwrap());
+            let found: Vec<String> = out.into_inner().into_iter().map(|finding| finding.field).collect();
+            assert_eq!(found, ["defaultConfig.proxyHeaders.xForwardedHost"]);
         }
     }
 }

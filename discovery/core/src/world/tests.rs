@@ -343,6 +343,7 @@ fn a_proxy_knows_its_services_by_pod_by_address_and_by_its_own_word() {
         namespace: "default".into(),
         metadata: NodeMetadata::default(),
         locality: Locality::default(),
+        service_cluster: String::new(),
     };
     let mut story = Story::new();
     story.says(Change::Service(service("a", 1)));

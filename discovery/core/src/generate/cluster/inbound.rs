@@ -18,6 +18,7 @@ use super::{Client, RuleName, pool};
 use crate::generate::Families;
 use crate::generate::policy::Policy;
 use crate::generate::proto::{address, duration, pipe, string};
+use crate::generate::stats::Counted;
 use crate::model::{ClusterName, Service, ServicePort, Shared};
 
 /// A port of the workload.
@@ -65,6 +66,12 @@ impl Inbound {
         let mut istio = services(&listed);
         if let Some(rule) = &self.rule {
             istio.fields.insert("config".to_owned(), string(&rule.path()));
+        }
+        if let Some(service) = self.services.first() {
+            let counted = Counted { service, port: &self.port, subset: "", target: Some(self.target_port) };
+            if let Some(named) = counted.name(&policy.mesh.inbound_stat_name) {
+                made.alt_stat_name = format!("{named};");
+            }
         }
         made.metadata = (!self.services.is_empty()).then(|| metadata(istio));
         made.upstream_bind_config = self.backend.is_captured().then(|| local_source(self.families));

@@ -27,6 +27,7 @@ pub use parts::dns_cache;
 use super::endpoint::{Addressing, Served, localities};
 use super::policy::Policy;
 use super::proto::{duration, string, truth};
+use super::stats::Counted;
 use super::{Families, Reason, Rejected};
 use crate::model::{ClusterName, Hostname, Location, Namespace, Service, ServicePort, Shared};
 use http::Http;
@@ -245,7 +246,13 @@ impl Outbound {
         if let Some(rule) = &self.rule {
             istio.fields.insert("config".to_owned(), string(&rule.path()));
         }
-        Some(Cluster { metadata: Some(metadata(istio)), ..found })
+        let counted =
+            Counted { service: &self.service, port: &self.port, subset: &self.subset, target: None };
+        let alt_stat_name = match counted.name(&policy.mesh.outbound_stat_name) {
+            Some(named) => format!("{named};"),
+            None => found.alt_stat_name,
+        };
+        Some(Cluster { metadata: Some(metadata(istio)), alt_stat_name, ..found })
     }
 }
 

@@ -15,6 +15,7 @@ use pilot_proto::envoy::extensions::transport_sockets::tls::v3::{
     CertificateValidationContext, CommonTlsContext, SdsSecretConfig, TlsCertificate, TlsParameters,
     UpstreamTlsContext, tls_parameters::TlsProtocol,
 };
+use pilot_proto::mesh::MeshTls;
 use prost::{Message, Name};
 
 use super::http::{Http, Speaks};
@@ -41,7 +42,9 @@ pub(super) fn socket(outbound: &Outbound, policy: &Policy, http: &mut Http) -> O
     let tls = policy.tls.as_ref().and_then(|tls| match tls.mode {
         ClientTlsMode::Disable => None,
         ClientTlsMode::IstioMutual => Some(of_mesh(outbound, tls, http)),
-        ClientTlsMode::Simple | ClientTlsMode::Mutual => of_rule(outbound, tls, http),
+        ClientTlsMode::Simple | ClientTlsMode::Mutual => {
+            of_rule(outbound, tls, &policy.mesh.tls_defaults, http)
+        }
     });
     let tls = tls.map(|context| named("envoy.transport_sockets.tls", &context));
     let Some(proxied) = policy.proxy_protocol else { return tls };
@@ -104,7 +107,12 @@ fn of_mesh(outbound: &Outbound, tls: &ClientTls, http: &mut Http) -> UpstreamTls
 }
 
 /// `SIMPLE` and `MUTUAL`: certificates of the rule's.
-fn of_rule(outbound: &Outbound, tls: &ClientTls, http: &mut Http) -> Option<UpstreamTlsContext> {
+fn of_rule(
+    outbound: &Outbound,
+    tls: &ClientTls,
+    defaults: &MeshTls,
+    http: &mut Http,
+) -> Option<UpstreamTlsContext> {
     if outbound.keeps_secret(tls) {
         return None;
     }
@@ -116,6 +124,11 @@ fn of_rule(outbound: &Outbound, tls: &ClientTls, http: &mut Http) -> Option<Upst
         _ => &tls.subject_alt_names,
     };
     let mut made = common();
+    if let Some(params) = &mut made.tls_params {
+        // As in Istio, how old a version may be is no matter of what the proxy connects to.
+        params.cipher_suites.clone_from(&defaults.cipher_suites);
+        params.ecdh_curves.clone_from(&defaults.ecdh_curves);
+    }
     if tls.credential_name.is_empty() {
         if tls.mode == ClientTlsMode::Mutual {
             made.tls_certificates = vec![TlsCertificate {

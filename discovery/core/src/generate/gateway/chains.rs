@@ -106,7 +106,8 @@ impl Made<'_> {
                 let subsets =
                     seen.rule.iter().flat_map(|rule| &rule.subsets).map(|subset| subset.name.as_str());
                 for subset in std::iter::once("").chain(subsets) {
-                    let l4 = L4 { scope, port: port.port, protocol: port.protocol };
+                    let stat_name = &*self.inputs.settings.filters.stat_name;
+                    let l4 = L4 { scope, port: port.port, protocol: port.protocol, stat_name };
                     let cluster = ClusterName {
                         subset: subset.to_owned(),
                         ..ClusterName::outbound(port.port, &seen.service.hostname)
@@ -167,7 +168,7 @@ fn http(inputs: &GatewayInputs, listener: &str, server: &ServerAt) -> Option<Cha
             requests: Requests::ToOrigin,
             edge: Some(inputs.edge),
         }),
-        tls: if terminated { termination(server, Inside::Http) } else { None },
+        tls: if terminated { termination(inputs, server, Inside::Http) } else { None },
         decided_by: Some(server.gateway.clone()),
     })
 }
@@ -188,7 +189,7 @@ fn tcp(inputs: &GatewayInputs, server: &ServerAt) -> Option<Chain> {
             ChainMatch::default()
         },
         then,
-        tls: termination(server, Inside::Bytes),
+        tls: termination(inputs, server, Inside::Bytes),
         decided_by: routing.sources.first().cloned(),
     })
 }
@@ -202,12 +203,14 @@ fn first_rule(routing: &Routing, server: &ServerAt, gateway: &str, l4: &L4<'_>) 
 }
 
 fn l4<'a>(inputs: &'a GatewayInputs, server: &ServerAt) -> L4<'a> {
-    L4 { scope: &inputs.scope, port: server.declared, protocol: server.protocol }
+    let stat_name = &*inputs.settings.filters.stat_name;
+    L4 { scope: &inputs.scope, port: server.declared, protocol: server.protocol, stat_name }
 }
 
-fn termination(server: &ServerAt, inside: Inside) -> Option<Arc<Termination>> {
+fn termination(inputs: &GatewayInputs, server: &ServerAt, inside: Inside) -> Option<Arc<Termination>> {
     let settings = server.server.tls.clone().filter(|_| !server.passes_tls_on())?;
-    Some(Arc::new(Termination { settings, inside }))
+    let defaults = inputs.tls_defaults.clone();
+    Some(Arc::new(Termination { settings, inside, defaults }))
 }
 
 fn named(server_names: Vec<String>) -> ChainMatch {

@@ -16,6 +16,8 @@ mod routes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use pilot_proto::mesh::MeshTls;
+
 pub use routes::{GatewayRouteInputs, Plaintext, RoutedServer, gateway_routes};
 
 use super::http::Edge;
@@ -38,6 +40,8 @@ pub struct GatewayInputs {
     pub settings: ListenerSettings,
     /// What stands in front of it.
     pub edge: Edge,
+    /// What the mesh asks of TLS with clients outside.
+    pub tls_defaults: MeshTls,
 }
 
 /// The servers, where they meet.
@@ -137,7 +141,7 @@ pub fn listeners(inputs: &GatewayInputs, merged: &Merged) -> (Vec<ListenerInputs
             also: inputs.settings.families.beside(bind),
             bind: bind.clone(),
             port: *port,
-            role: ListenerRole::Gateway,
+            role: ListenerRole::Gateway(inputs.edge.connections),
             chains,
             detection_timeout: inputs.settings.detection_timeout,
             filters: inputs.settings.filters.clone(),

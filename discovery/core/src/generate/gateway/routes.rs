@@ -14,7 +14,9 @@ use super::{GatewayInputs, ServerAt};
 use crate::api::virtual_service::HttpRetry;
 use crate::generate::Rejected;
 use crate::generate::proto::{no, number};
-use crate::generate::route::{HttpRules, MAX_BODY, Scheme, Where, http_routes, takes_every_request};
+use crate::generate::route::{
+    Attempts, HttpRules, MAX_BODY, Scheme, Where, http_routes, takes_every_request,
+};
 use crate::model::Hostname;
 
 /// Everything the routes of some servers depend on.
@@ -26,6 +28,8 @@ pub struct GatewayRouteInputs {
     pub servers: Vec<RoutedServer>,
     /// What the mesh tries again where no rule says it; `None`: Istio's default.
     pub retries: Option<Arc<HttpRetry>>,
+    /// Whether upstreams are told how often a request was tried.
+    pub attempts: Attempts,
 }
 
 /// A server, as far as routes depend on it.
@@ -91,7 +95,7 @@ pub fn gateway_routes(inputs: &GatewayRouteInputs) -> (RouteConfiguration, Vec<R
         }
     }
     let port = inputs.servers.first().map_or(0, |server| server.port);
-    let mut virtual_hosts = virtual_hosts(hosts, &translated, port);
+    let mut virtual_hosts = virtual_hosts(hosts, (&translated, inputs.attempts), port);
     if virtual_hosts.is_empty() && !inputs.servers.is_empty() {
         virtual_hosts.push(VirtualHost {
             name: format!("blackhole:{port}"),
@@ -111,7 +115,11 @@ pub fn gateway_routes(inputs: &GatewayRouteInputs) -> (RouteConfiguration, Vec<R
 }
 
 /// Hosts with the same rules are one, under the name of the first.
-fn virtual_hosts(hosts: BTreeMap<Hostname, Made>, translated: &[Vec<Route>], port: u16) -> Vec<VirtualHost> {
+fn virtual_hosts(
+    hosts: BTreeMap<Hostname, Made>,
+    (translated, attempts): (&[Vec<Route>], Attempts),
+    port: u16,
+) -> Vec<VirtualHost> {
     let mut alike: BTreeMap<Made, Vec<Hostname>> = BTreeMap::new();
     for (host, made) in hosts {
         alike.entry(made).or_default().push(host);
@@ -130,7 +138,7 @@ fn virtual_hosts(hosts: BTreeMap<Hostname, Made>, translated: &[Vec<Route>], por
                 domains: hosts.iter().map(ToString::to_string).collect(),
                 routes: some.into_iter().chain(all).collect(),
                 require_tls: require_tls.into(),
-                include_request_attempt_count: true,
+                include_request_attempt_count: attempts == Attempts::Told,
                 ..VirtualHost::default()
             })
         })

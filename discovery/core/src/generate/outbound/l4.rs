@@ -5,8 +5,8 @@
 
 use std::collections::BTreeSet;
 
-use super::Spot;
 use super::place::{Place, Whose};
+use super::{PlanInputs, Spot};
 use crate::api::values::Map;
 use crate::api::virtual_service::RouteDestination;
 use crate::generate::l4::L4;
@@ -15,10 +15,10 @@ use crate::generate::proto::masked;
 use crate::model::{Protocol, Shared, Vip};
 use crate::push::Routing;
 use crate::push::context::MESH;
-use crate::scope::{Scope, Visible};
+use crate::scope::Visible;
 
 /// The chains of a service at a place.
-pub(super) fn chains(scope: &Scope, seen: &Visible, spot: &Spot<'_>, place: &Place) -> Vec<Chain> {
+pub(super) fn chains(inputs: &PlanInputs, seen: &Visible, spot: &Spot<'_>, place: &Place) -> Vec<Chain> {
     let host = &seen.service.hostname;
     let rules: Vec<&Shared<Routing>> = spot
         .l4
@@ -26,7 +26,7 @@ pub(super) fn chains(scope: &Scope, seen: &Visible, spot: &Spot<'_>, place: &Pla
         .copied()
         .filter(|routing| routing.hosts.iter().any(|own| own.overlaps(host)))
         .collect();
-    let made = Made { scope, seen, spot, place };
+    let made = Made { inputs, seen, spot, place };
     if is_tls(spot.protocol) { made.tls(&rules) } else { made.tcp(&rules) }
 }
 
@@ -36,7 +36,7 @@ const fn is_tls(protocol: Protocol) -> bool {
 
 #[derive(Clone, Copy)]
 struct Made<'a> {
-    scope: &'a Scope,
+    inputs: &'a PlanInputs,
     seen: &'a Visible,
     spot: &'a Spot<'a>,
     place: &'a Place,
@@ -110,7 +110,7 @@ impl Made<'_> {
 
     /// Whether a rule is for this client at this port.
     fn is_here(&self, port: u32, gateways: &[String], labels: &Map, namespace: &str) -> bool {
-        let key = self.scope.key();
+        let key = self.inputs.scope.key();
         (port == 0 || port == u32::from(self.spot.number))
             && (gateways.is_empty() || gateways.iter().any(|gateway| gateway == MESH))
             && key.is_selected(labels)
@@ -160,7 +160,8 @@ impl Made<'_> {
         Some(Chain { name: String::new(), matches, then, tls: None, decided_by })
     }
 
-    const fn l4(&self) -> L4<'_> {
-        L4 { scope: self.scope, port: self.spot.number, protocol: self.spot.protocol }
+    fn l4(&self) -> L4<'_> {
+        let stat_name = &self.inputs.settings.filters.stat_name;
+        L4 { scope: &self.inputs.scope, port: self.spot.number, protocol: self.spot.protocol, stat_name }
     }
 }

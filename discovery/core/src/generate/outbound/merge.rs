@@ -64,7 +64,7 @@ impl<'a> Merge<'a> {
         }
         let mut made = Vec::new();
         if reading != Reading::Http {
-            made.extend(chains(&self.inputs.scope, seen, spot, place));
+            made.extend(chains(self.inputs, seen, spot, place));
         }
         if reading != Reading::Tcp {
             made.push(http_chain(seen, spot, place));

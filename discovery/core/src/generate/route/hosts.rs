@@ -6,7 +6,7 @@ use pilot_proto::envoy::config::route::v3::{Route, RouteAction, VirtualHost};
 
 use super::retry::{Endpoint, retry_policy};
 use super::rules::{HttpRules, Scheme, Where, http_routes};
-use super::{Hosts, Overruled, Reached, RouteInputs, default_route, forward};
+use super::{Attempts, Hosts, Overruled, Reached, RouteInputs, default_route, forward};
 use crate::generate::domains::{Domain, Origin, Ports, bare, domains};
 use crate::generate::{Reason, Rejected};
 use crate::model::{ClusterName, Hostname, Shared};
@@ -156,7 +156,7 @@ impl<'a> Table<'a> {
             name: format!("{host}:{port}"),
             domains,
             routes,
-            include_request_attempt_count: true,
+            include_request_attempt_count: self.inputs.attempts == Attempts::Told,
             ..VirtualHost::default()
         });
     }

@@ -68,6 +68,18 @@ pub struct RouteInputs {
     pub unknown: Arc<str>,
     /// What the mesh tries again where no rule says it; `None`: Istio's default.
     pub retries: Option<Arc<HttpRetry>>,
+    /// Whether upstreams are told how often a request was tried.
+    pub attempts: Attempts,
+}
+
+/// Whether upstreams are told how often a request was tried (`x-envoy-attempt-count`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Attempts {
+    /// They are.
+    #[default]
+    Told,
+    /// They are not.
+    Untold,
 }
 
 /// Which hosts a route configuration knows.
@@ -160,7 +172,7 @@ pub fn route(inputs: &RouteInputs) -> (RouteConfiguration, Vec<Rejected>) {
     let (mut hosts, rejected) = hosts::virtual_hosts(inputs);
     hosts.sort_by(|a, b| a.name.cmp(&b.name));
     match inputs.hosts {
-        Hosts::OnPort(_) | Hosts::All => hosts.push(everything_else(&inputs.unknown)),
+        Hosts::OnPort(_) | Hosts::All => hosts.push(everything_else(inputs)),
         Hosts::Only(_) => hosts.iter_mut().for_each(|host| host.domains = vec!["*".to_owned()]),
         Hosts::Target(_) => {
             let made = RouteConfiguration {
@@ -195,7 +207,8 @@ fn default_route(action: RouteAction, host: &str, port: u16) -> Route {
     }
 }
 
-fn everything_else(unknown: &str) -> VirtualHost {
+fn everything_else(inputs: &RouteInputs) -> VirtualHost {
+    let unknown = &*inputs.unknown;
     let (name, action) = if unknown == BLACK_HOLE {
         let refused = DirectResponseAction { status: 502, ..DirectResponseAction::default() };
         ("block_all", route::Action::DirectResponse(refused))
@@ -211,7 +224,7 @@ fn everything_else(unknown: &str) -> VirtualHost {
             action: Some(action),
             ..Route::default()
         }],
-        include_request_attempt_count: true,
+        include_request_attempt_count: inputs.attempts == Attempts::Told,
         ..VirtualHost::default()
     }
 }

@@ -175,7 +175,7 @@ impl PushContext {
     pub fn configs_in<'a>(
         &'a self,
         kind: Kind,
-        namespace: &'a Namespace,
+        namespace: &Namespace,
     ) -> impl Iterator<Item = &'a Arc<ConfigObject>> {
         in_namespace(&self.configs, kind, namespace)
     }
@@ -260,7 +260,7 @@ fn of_kind(configs: &Configs, kind: Kind) -> impl Iterator<Item = &Arc<ConfigObj
 fn in_namespace<'a>(
     configs: &'a Configs,
     kind: Kind,
-    namespace: &'a Namespace,
+    namespace: &Namespace,
 ) -> impl Iterator<Item = &'a Arc<ConfigObject>> {
     let from = (kind, namespace.clone(), Arc::from(""));
     let here =

@@ -15,6 +15,7 @@ fn proxy(namespace: &str, ip: &str) -> Proxy {
         namespace: namespace.into(),
         metadata: NodeMetadata::default(),
         locality: Locality::default(),
+        service_cluster: String::new(),
     }
 }
 

@@ -242,6 +242,20 @@ fn what_is_reported_goes_somewhere() {
         json!({"accessLogging": [{"providers": [{}]}]}),
         &["spec.accessLogging[0].providers[0].name: is missing"],
     );
+    let filtered = |expression: &str| json!({"accessLogging": [{"filter": {"expression": expression}}]});
+    for good in ["response.code >= 400", "request.headers['a)'] == \"b\\\"(\" && (x in [1, 2])"] {
+        telemetry(filtered(good), &[]);
+    }
+    let field = "spec.accessLogging[0].filter.expression";
+    for (bad, why) in [
+        ("", "is missing"),
+        ("(a", "is no CEL expression: ) is missing at its end"),
+        ("a)", "is no CEL expression: ) closes nothing"),
+        ("a[b)", "is no CEL expression: ) closes nothing"),
+        ("a == 'b", "is no CEL expression: ' is missing at its end"),
+    ] {
+        telemetry(filtered(bad), &[&format!("{field}: {why}")]);
+    }
     telemetry(
         json!({"selector": {"matchLabels": {"a": "b"}}, "targetRef": {"kind": "Service", "name": "x"}}),
         &["spec: has selector and targetRef"],
@@ -252,7 +266,6 @@ fn what_is_reported_goes_somewhere() {
             "spec.tracing[0].randomSamplingPercentage: 101 is no share",
             "spec.tracing[0].customTags.a: has literal and header",
             "spec.tracing[0].customTags.a.literal.value: is missing",
-            "warning spec.tracing: is not supported yet",
         ],
     );
     telemetry(

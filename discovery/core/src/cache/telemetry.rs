@@ -1,0 +1,236 @@
+//! Which `Telemetry` objects are for a proxy, and where they have it report to.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use pilot_proto::mesh::ExtensionProvider;
+use pilot_proto::mesh::proxy::{Spans, Steering};
+
+use super::View;
+use crate::api::Telemetry;
+use crate::api::values::Double;
+use crate::generate::telemetry::{
+    self, Collector, Log, LogRule, LogSink, Side, TraceRule, Traces, Unusable, istio_tags, logging, tracing,
+};
+use crate::generate::{Reason, Rejected};
+use crate::model::{ClusterName, ConfigObject, ConfigSpec, Hostname, Kind, Labels, Namespace, selects};
+
+/// The share of requests that Istio traces where nobody says another, of a hundred.
+const SAMPLING: f64 = 1.0;
+
+/// The label by which a proxy is the one of a Kubernetes `Gateway`.
+const GATEWAY: &str = "gateway.networking.k8s.io/gateway-name";
+
+/// What a proxy reports on one side of its connections.
+#[derive(Debug, Default)]
+pub(super) struct Reports {
+    pub(super) logs: Vec<Log>,
+    pub(super) traces: Option<Traces>,
+    /// Where it should report to and cannot.
+    pub(super) rejected: Vec<Rejected>,
+}
+
+// === impl View ===
+
+impl<'a> View<'a> {
+    pub(super) fn reports(self, side: Side, steering: &Steering) -> Reports {
+        let mesh = &self.push.mesh;
+        let labels = self.push.labels_of(self.proxy);
+        let objects = self.telemetries(&labels);
+        let rejected = RefCell::default();
+        let levels: Vec<_> =
+            objects.iter().map(|spec| &*spec.access_logging).filter(|rules| !rules.is_empty()).collect();
+        let rules = logging(&levels, &mesh.default_providers.access_logging, side);
+        let logs = self.logs(rules, &rejected).unwrap_or_else(|| self.logs_of_mesh(steering));
+
+        let default = mesh.default_providers.tracing.first().map(String::as_str);
+        let rule = tracing(objects.iter().flat_map(|spec| &spec.tracing), default, side);
+        let traces = match (rule, &steering.spans) {
+            (Some(rule), spans) => self.traces(&rule, spans.as_ref(), &labels, &rejected),
+            (None, Some(spans)) if mesh.enable_tracing => Some(self.traces_of_bootstrap(spans, &labels)),
+            (None, _) => None,
+        };
+        Reports { logs, traces, rejected: rejected.into_inner() }
+    }
+
+    /// The objects for a proxy: the oldest for all of the mesh, the oldest for all of its namespace, and those for its
+    /// workload, oldest first.
+    fn telemetries(self, labels: &Labels) -> Vec<&'a Telemetry> {
+        let root = Namespace::from(&*self.push.mesh.root_namespace);
+        let own = &self.proxy.namespace;
+        let for_all =
+            |namespace: &Namespace| self.written(namespace).into_iter().find(|spec| spec.is_for_all());
+        let mut found: Vec<&'a Telemetry> = for_all(&root).into_iter().collect();
+        if root != *own {
+            found.extend(for_all(own));
+        }
+        found.extend(self.written(own).into_iter().filter(|spec| !spec.is_for_all() && spec.selects(labels)));
+        found
+    }
+
+    /// The objects of a namespace, oldest first.
+    fn written(self, namespace: &Namespace) -> Vec<&'a Telemetry> {
+        let mut objects: Vec<&'a Arc<ConfigObject>> =
+            self.push.configs_in(Kind::Telemetry, namespace).collect();
+        objects.sort_by_key(|object| (object.meta.created, &object.meta.name));
+        let specs = objects.into_iter().filter_map(|object| match &object.spec {
+            ConfigSpec::Telemetry(spec) => Some(spec),
+            _ => None,
+        });
+        specs.collect()
+    }
+
+    /// Where access is logged by rules; `None`: there is no such place, and what the mesh says for itself holds.
+    fn logs(self, rules: BTreeMap<&str, LogRule>, rejected: &RefCell<Vec<Rejected>>) -> Option<Vec<Log>> {
+        let mesh = &self.push.mesh;
+        let usable = rules.into_iter().filter_map(|(name, rule)| {
+            let made = self.provided(name, rejected, |provider, find| telemetry::log(provider, mesh, find));
+            Some((made?, rule))
+        });
+        let usable: Vec<(LogSink, LogRule)> = usable.collect();
+        let any = !usable.is_empty();
+        let logs = usable.into_iter().filter_map(|(sink, rule)| match rule {
+            LogRule::Logs(expression) => Some(Log { sink, expression }),
+            LogRule::Silent => None,
+        });
+        any.then(|| logs.collect())
+    }
+
+    fn logs_of_mesh(self, steering: &Steering) -> Vec<Log> {
+        let mesh = &self.push.mesh;
+        let file =
+            (!mesh.access_log_file.is_empty()).then(|| telemetry::file_of_mesh(&mesh.access_log_file, mesh));
+        // Envoy refuses a listener that logs to a cluster it has not.
+        let service = (mesh.enable_envoy_access_log_service && steering.has_log_service)
+            .then_some(LogSink::OfBootstrap);
+        file.into_iter().chain(service).map(|sink| Log { sink, expression: None }).collect()
+    }
+
+    fn traces(
+        self,
+        rule: &TraceRule<'_>,
+        spans: Option<&Spans>,
+        labels: &Labels,
+        rejected: &RefCell<Vec<Rejected>>,
+    ) -> Option<Traces> {
+        let provider = rule.provider.filter(|_| !rule.disabled)?;
+        let tracer = self
+            .provided(provider, rejected, |provider, find| telemetry::tracer(provider, self.proxy, find))?;
+        let of_istio = rule.istio_tags.then(|| istio_tags(self.proxy, labels)).into_iter().flatten();
+        let own = rule.tags.or(spans.map(|spans| &spans.custom_tags)).into_iter().flatten();
+        Some(Traces {
+            tracer: Some(tracer),
+            sampling: rule.sampling.unwrap_or_else(|| sampling(spans)),
+            tags: of_istio.chain(own.map(|(name, tag)| (name.clone(), tag.clone()))).collect(),
+            longest_path: spans.map_or(0, |spans| spans.max_path_tag_length),
+            by_request_id: rule.by_request_id,
+            passed_on: rule.passed_on,
+        })
+    }
+
+    /// By the tracer of the bootstrap. Without one nothing is traced, and the tags, which tell proxies apart, would only keep
+    /// them from sharing listeners.
+    fn traces_of_bootstrap(self, spans: &Spans, labels: &Labels) -> Traces {
+        let of_istio = (spans.enable_istio_tags != Some(false)).then(|| istio_tags(self.proxy, labels));
+        let own = spans.custom_tags.iter().map(|(name, tag)| (name.clone(), tag.clone()));
+        Traces {
+            tracer: None,
+            sampling: sampling(Some(spans)),
+            tags: of_istio.into_iter().flatten().chain(own).collect(),
+            longest_path: spans.max_path_tag_length,
+            by_request_id: true,
+            passed_on: true,
+        }
+    }
+
+    /// What a provider comes to, if there is one of this name and the proxy can reach it.
+    fn provided<T>(
+        self,
+        name: &str,
+        rejected: &RefCell<Vec<Rejected>>,
+        make: impl FnOnce(&ExtensionProvider, telemetry::Find<'_>) -> Result<T, Unusable>,
+    ) -> Option<T> {
+        let reject = |why: &'static str| {
+            rejected.borrow_mut().push(Rejected {
+                subject: format!("extension provider {name}"),
+                service: Hostname::from(""),
+                reason: Reason::Unusable(why),
+            });
+        };
+        let providers = &self.push.mesh.extension_providers;
+        let Some(provider) = providers.iter().find(|provider| provider.name.eq_ignore_ascii_case(name))
+        else {
+            reject("the mesh has no such provider");
+            return None;
+        };
+        match make(provider, &|service, port| self.collector(service, port)) {
+            Ok(made) => Some(made),
+            Err(Unusable::OtherKind) => {
+                reject("takes nothing of the kind that it is to take");
+                None
+            }
+            Err(Unusable::NoService) => {
+                reject("the proxy sees no service of that name with that port, or several");
+                None
+            }
+        }
+    }
+
+    /// The service that a provider names: what the proxy sees, because Envoy refuses a listener that reports to a cluster it
+    /// has not.
+    fn collector(self, service: &str, port: u32) -> Option<Collector> {
+        let (namespace, host) = match service.split_once('/') {
+            Some((namespace, host)) => (Some(namespace), host),
+            None => (None, service),
+        };
+        let host = Hostname::from(host);
+        let declared = self.push.services.range((host.clone(), Namespace::from(""))..);
+        let mut declared = declared.take_while(|((own, _), _)| *own == host).map(|((_, place), _)| place);
+        let place = match namespace {
+            Some(namespace) => Namespace::from(namespace),
+            None => {
+                let only = declared.next()?.clone();
+                if declared.next().is_some() {
+                    return None;
+                }
+                only
+            }
+        };
+        let seen = self.scope.by_host(host.as_str()).filter(|seen| seen.service.namespace == place)?;
+        let port = seen.port(u16::try_from(port).ok()?)?.port;
+        let cluster = ClusterName::outbound(port, &host).to_string();
+        Some(Collector { host: host.to_string(), cluster })
+    }
+}
+
+/// What the proxy says, if it is a share at all.
+fn sampling(spans: Option<&Spans>) -> Double {
+    let said = spans.map(|spans| spans.sampling).filter(|said| (0.0..=100.0).contains(said) && *said > 0.0);
+    Double(said.unwrap_or(SAMPLING))
+}
+
+// === impl Telemetry ===
+
+impl Telemetry {
+    fn is_for_all(&self) -> bool {
+        let selector = self.selector.as_ref().is_some_and(|selector| !selector.match_labels.is_empty());
+        !selector && self.target_ref.is_none() && self.target_refs.is_empty()
+    }
+
+    /// Whether an object that is not for all is for a workload: by its labels, or, if it is the proxy of a Kubernetes
+    /// `Gateway`, by that name.
+    fn selects(&self, labels: &Labels) -> bool {
+        let mut targets =
+            self.target_refs.iter().chain(self.target_ref.iter().filter(|_| self.target_refs.is_empty()));
+        match (labels.get(GATEWAY), &self.selector) {
+            (Some(gateway), None) => targets.any(|target| {
+                target.group == "gateway.networking.k8s.io"
+                    && target.kind == "Gateway"
+                    && target.name == *gateway
+            }),
+            (_, Some(selector)) => selects(&selector.match_labels, labels),
+            (None, None) => false,
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! Names of statistics, by the patterns of the mesh.
+//! <https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#MeshConfig>
+
+use crate::model::{Registry, Service, ServicePort, TargetPort};
+
+/// What a statistic is of.
+#[derive(Clone, Copy)]
+pub(super) struct Counted<'a> {
+    pub(super) service: &'a Service,
+    pub(super) port: &'a ServicePort,
+    /// The subset; empty: the whole service.
+    pub(super) subset: &'a str,
+    /// Port of the workload; `None`: what the service says.
+    pub(super) target: Option<u16>,
+}
+
+// === impl Counted ===
+
+impl Counted<'_> {
+    /// Its name by a pattern; `None`: there is no pattern.
+    pub(super) fn name(&self, pattern: &str) -> Option<String> {
+        if pattern.is_empty() {
+            return None;
+        }
+        let Self { service, port, .. } = self;
+        let host = service.hostname.as_str();
+        let (short, name) = match service.registry {
+            Registry::Kubernetes => {
+                (format!("{}.{}", service.name, service.namespace), service.name.as_ref())
+            }
+            _ => (host.to_owned(), host),
+        };
+        let named = match port.target {
+            TargetPort::Number(number) => number,
+            // What it is called in each workload is not known.
+            TargetPort::Name(_) => 0,
+        };
+        let texts = [
+            ("%SERVICE%", short.as_str()),
+            ("%SERVICE_NAME%", name),
+            ("%SERVICE_FQDN%", host),
+            ("%SUBSET_NAME%", self.subset),
+            ("%TARGET_PORT%", &self.target.unwrap_or(named).to_string()),
+            ("%SERVICE_PORT%", &port.port.to_string()),
+            ("%SERVICE_PORT_NAME%", &port.name),
+        ];
+        Some(texts.iter().fold(pattern.to_owned(), |name, (key, text)| name.replace(key, text)))
+    }
+}

@@ -1,0 +1,225 @@
+//! Places that access is logged to.
+
+use pilot_proto::envoy::config::accesslog::v3::{
+    AccessLog, AccessLogFilter, AndFilter, ExtensionFilter, ResponseFlagFilter, access_log,
+    access_log_filter::FilterSpecifier, extension_filter,
+};
+use pilot_proto::envoy::config::core::v3::{ApiVersion, GrpcService, SubstitutionFormatString, grpc_service};
+use pilot_proto::envoy::extensions::access_loggers::file::v3::{
+    FileAccessLog, file_access_log::AccessLogFormat,
+};
+use pilot_proto::envoy::extensions::access_loggers::filters::cel::v3::ExpressionFilter;
+use pilot_proto::envoy::extensions::access_loggers::grpc::v3::{
+    CommonGrpcAccessLogConfig, HttpGrpcAccessLogConfig, TcpGrpcAccessLogConfig,
+};
+use pilot_proto::envoy::extensions::access_loggers::open_telemetry::v3::OpenTelemetryAccessLogConfig;
+use pilot_proto::google::protobuf::Any;
+use pilot_proto::mesh::provider::{EnvoyFileAccessLog, EnvoyHttpAls, EnvoyOtelAls, EnvoyTcpAls};
+use pilot_proto::mesh::{AccessLogEncoding, ExtensionProvider, MeshConfig};
+use pilot_proto::opentelemetry::proto::common::v1::{AnyValue, KeyValue, KeyValueList, any_value};
+use serde_json::Value;
+
+use super::format::{self, Empty, TEXT};
+use super::{Collector, Find, Log, LogSink, Unusable};
+use crate::generate::filter::Logged;
+use crate::generate::proto::any;
+
+/// Istio's own provider of logs: it says where, and the mesh says what.
+const BUILT_IN: &str = "envoy";
+/// Cluster of the bootstrap, where proxies' `envoyAccessLogService` names a service.
+const OF_BOOTSTRAP: &str = "envoy_accesslog_service";
+/// Who is at both ends, as filters of Istio's own build know them; others leave the names without a value.
+const PEERS: [&str; 2] = ["upstream_peer", "downstream_peer"];
+
+const FILE: &str = "envoy.access_loggers.file";
+const HTTP: &str = "envoy.access_loggers.http_grpc";
+const TCP: &str = "envoy.access_loggers.tcp_grpc";
+const OTEL: &str = "envoy.access_loggers.open_telemetry";
+
+/// Where a provider takes access logs.
+pub fn log(provider: &ExtensionProvider, mesh: &MeshConfig, find: Find<'_>) -> Result<LogSink, Unusable> {
+    let there = |service: &str, port| find(service, port).ok_or(Unusable::NoService);
+    if let Some(file) = &provider.envoy_file_access_log {
+        let plain = file.log_format.is_none() && !file.omit_empty_values;
+        return Ok(if provider.name == BUILT_IN && plain {
+            file_of_mesh(&file.path, mesh)
+        } else {
+            file_at(&file.path, format_of(file))
+        });
+    }
+    if let Some(http) = &provider.envoy_http_als {
+        return there(&http.service, http.port).map(|collector| http_als(http, &collector));
+    }
+    if let Some(tcp) = &provider.envoy_tcp_als {
+        return there(&tcp.service, tcp.port).map(|collector| tcp_als(tcp, &collector));
+    }
+    if let Some(otel) = &provider.envoy_otel_als {
+        return there(&otel.service, otel.port).map(|collector| otel_als(otel, &collector));
+    }
+    Err(Unusable::OtherKind)
+}
+
+/// A file that is written to as the mesh says.
+pub fn file_of_mesh(path: &str, mesh: &MeshConfig) -> LogSink {
+    let format = match mesh.access_log_encoding {
+        AccessLogEncoding::Text => format::text(&mesh.access_log_format, Empty::Dashed),
+        AccessLogEncoding::Json => {
+            // What is no object means nothing; the mesh's own check says so.
+            let written: Option<Value> = serde_json::from_str(&mesh.access_log_format).ok();
+            format::object(written.as_ref().and_then(Value::as_object), Empty::Dashed)
+        }
+    };
+    file_at(path, format)
+}
+
+fn file_at(path: &str, format: SubstitutionFormatString) -> LogSink {
+    let path = if path.is_empty() { "/dev/stdout" } else { path };
+    let config =
+        FileAccessLog { path: path.to_owned(), access_log_format: Some(AccessLogFormat::LogFormat(format)) };
+    LogSink::Logger(FILE, pilot_proto::any(&config))
+}
+
+fn format_of(file: &EnvoyFileAccessLog) -> SubstitutionFormatString {
+    let empty = if file.omit_empty_values { Empty::Omitted } else { Empty::Dashed };
+    let format = file.log_format.as_ref();
+    match (format.and_then(|format| format.text.as_ref()), format.and_then(|format| format.labels.as_ref())) {
+        (None, Some(labels)) => format::object(labels.as_object(), empty),
+        (text, _) => format::text(text.map_or("", String::as_str), empty),
+    }
+}
+
+fn http_als(http: &EnvoyHttpAls, collector: &Collector) -> LogSink {
+    let config = HttpGrpcAccessLogConfig {
+        common_config: Some(CommonGrpcAccessLogConfig {
+            filter_state_objects_to_log: or_peers(&http.filter_state_objects_to_log),
+            ..common(or(&http.log_name, "http_envoy_accesslog"), collector)
+        }),
+        additional_request_headers_to_log: http.additional_request_headers_to_log.clone(),
+        additional_response_headers_to_log: http.additional_response_headers_to_log.clone(),
+        additional_response_trailers_to_log: http.additional_response_trailers_to_log.clone(),
+    };
+    LogSink::Logger(HTTP, pilot_proto::any(&config))
+}
+
+fn tcp_als(tcp: &EnvoyTcpAls, collector: &Collector) -> LogSink {
+    let config = TcpGrpcAccessLogConfig {
+        common_config: Some(CommonGrpcAccessLogConfig {
+            filter_state_objects_to_log: or_peers(&tcp.filter_state_objects_to_log),
+            ..common(or(&tcp.log_name, "tcp_envoy_accesslog"), collector)
+        }),
+        ..TcpGrpcAccessLogConfig::default()
+    };
+    LogSink::Logger(TCP, pilot_proto::any(&config))
+}
+
+#[expect(deprecated, reason = "the successors of commonConfig are unknown to proxies before Envoy 1.37")]
+fn otel_als(otel: &EnvoyOtelAls, collector: &Collector) -> LogSink {
+    let format = otel.log_format.as_ref();
+    let body = format.map_or("", |format| &*format.text);
+    let labels = format.and_then(|format| format.labels.as_ref()).and_then(Value::as_object);
+    let attribute = |(key, value): (&String, &Value)| KeyValue {
+        key: key.clone(),
+        value: Some(text(value.as_str().unwrap_or_default())),
+        ..KeyValue::default()
+    };
+    let written = labels.into_iter().flatten().filter_map(|(_, value)| value.as_str());
+    let config = OpenTelemetryAccessLogConfig {
+        common_config: Some(common(or(&otel.log_name, "otel_envoy_accesslog"), collector)),
+        disable_builtin_labels: true,
+        body: Some(text(or(body, TEXT))),
+        attributes: labels.filter(|labels| !labels.is_empty()).map(|labels| {
+            let mut values: Vec<KeyValue> = labels.iter().map(attribute).collect();
+            values.sort_by(|a, b| a.key.cmp(&b.key));
+            KeyValueList { values }
+        }),
+        formatters: format::formatters(written.chain([body])),
+        ..OpenTelemetryAccessLogConfig::default()
+    };
+    LogSink::Logger(OTEL, pilot_proto::any(&config))
+}
+
+fn text(text: &str) -> AnyValue {
+    AnyValue { value: Some(any_value::Value::StringValue(text.to_owned())) }
+}
+
+fn or<'a>(said: &'a str, default: &'a str) -> &'a str {
+    if said.is_empty() { default } else { said }
+}
+
+fn or_peers(said: &[String]) -> Vec<String> {
+    if said.is_empty() { PEERS.map(str::to_owned).into() } else { said.to_vec() }
+}
+
+fn common(name: &str, collector: &Collector) -> CommonGrpcAccessLogConfig {
+    CommonGrpcAccessLogConfig {
+        log_name: name.to_owned(),
+        grpc_service: Some(collector.grpc()),
+        transport_api_version: ApiVersion::V3.into(),
+        filter_state_objects_to_log: PEERS.map(str::to_owned).into(),
+        ..CommonGrpcAccessLogConfig::default()
+    }
+}
+
+// === impl Collector ===
+
+impl Collector {
+    pub(super) fn grpc(&self) -> GrpcService {
+        GrpcService {
+            target_specifier: Some(grpc_service::TargetSpecifier::EnvoyGrpc(grpc_service::EnvoyGrpc {
+                cluster_name: self.cluster.clone(),
+                authority: self.host.clone(),
+                ..grpc_service::EnvoyGrpc::default()
+            })),
+            ..GrpcService::default()
+        }
+    }
+}
+
+// === impl Log ===
+
+impl Log {
+    pub(in crate::generate) fn message(&self, logged: Logged) -> AccessLog {
+        let unmatched = (logged == Logged::Unmatched)
+            .then(|| FilterSpecifier::ResponseFlagFilter(ResponseFlagFilter { flags: vec!["NR".into()] }));
+        let expression = self.expression.as_deref().map(|expression| {
+            let config =
+                ExpressionFilter { expression: expression.to_owned(), ..ExpressionFilter::default() };
+            FilterSpecifier::ExtensionFilter(ExtensionFilter {
+                name: "envoy.access_loggers.extension_filters.cel".into(),
+                config_type: any(&config).map(extension_filter::ConfigType::TypedConfig),
+            })
+        });
+        let filter = |specifier| AccessLogFilter { filter_specifier: Some(specifier) };
+        let (name, config) = self.sink.logger(logged);
+        AccessLog {
+            name: name.to_owned(),
+            filter: match (unmatched, expression) {
+                (Some(one), Some(other)) => {
+                    let filters = vec![filter(one), filter(other)];
+                    Some(filter(FilterSpecifier::AndFilter(AndFilter { filters })))
+                }
+                (one, other) => one.or(other).map(filter),
+            },
+            config_type: Some(access_log::ConfigType::TypedConfig(config)),
+        }
+    }
+}
+
+// === impl LogSink ===
+
+impl LogSink {
+    fn logger(&self, logged: Logged) -> (&'static str, Any) {
+        let of_bootstrap = || Collector { host: String::new(), cluster: OF_BOOTSTRAP.to_owned() };
+        let tcp = |log_name: &str| {
+            let als = EnvoyTcpAls { log_name: log_name.to_owned(), ..EnvoyTcpAls::default() };
+            tcp_als(&als, &of_bootstrap())
+        };
+        let made = match (self, logged) {
+            (Self::Logger(name, config), _) => return (name, config.clone()),
+            (Self::OfBootstrap, Logged::Requests) => http_als(&EnvoyHttpAls::default(), &of_bootstrap()),
+            (Self::OfBootstrap, Logged::Connections) => tcp("tcp_envoy_accesslog"),
+            (Self::OfBootstrap, Logged::Unmatched) => tcp("listener_envoy_accesslog"),
+        };
+        made.logger(logged)
+    }
+}

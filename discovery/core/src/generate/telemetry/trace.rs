@@ -1,0 +1,223 @@
+//! Places that spans go to, and what they say.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use pilot_proto::envoy::config::core::v3::{
+    GrpcService, HeaderValue, HeaderValueOption, HttpService, HttpUri,
+    header_value_option::HeaderAppendAction, http_uri::HttpUpstreamType,
+};
+use pilot_proto::envoy::config::trace::v3::{
+    DatadogConfig, OpenTelemetryConfig, SkyWalkingConfig, ZipkinConfig,
+    tracing::{Http as Provider, http::ConfigType},
+    zipkin_config::{CollectorEndpointVersion, TraceContextOption},
+};
+use pilot_proto::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::Tracing;
+use pilot_proto::envoy::r#type::tracing::v3::{CustomTag as Tag, custom_tag};
+use pilot_proto::envoy::r#type::v3::Percent;
+use pilot_proto::google::protobuf::UInt32Value;
+use pilot_proto::mesh::ExtensionProvider;
+use pilot_proto::mesh::provider::{Header, OpenTelemetry, TraceContext, Zipkin};
+use pilot_proto::networking::{CustomTag, TagText};
+
+use super::{Collector, Find, Tracer, Traces, Unusable};
+use crate::generate::proto::{duration, no, yes};
+use crate::model::{Labels, Proxy};
+
+/// Envoy wants to know how long a report may take.
+const REPORT: Duration = Duration::from_secs(5);
+
+/// Where a provider takes spans of a proxy. A gateway's requests to upstreams have spans of their own: no sidecar in front of
+/// it begins the trace.
+pub fn tracer(provider: &ExtensionProvider, proxy: &Proxy, find: Find<'_>) -> Result<Tracer, Unusable> {
+    let there = |service: &str, port| find(service, port).ok_or(Unusable::NoService);
+    let gateway = proxy.node_type() == pilot_proto::node::NodeType::Router;
+    if let Some(own) = &provider.zipkin {
+        let config = zipkin(own, &there(&own.service, own.port)?);
+        return Ok(Tracer {
+            name: "envoy.tracers.zipkin",
+            config: pilot_proto::any(&config),
+            spans_upstreams: gateway,
+            longest_path: own.max_tag_length,
+        });
+    }
+    if let Some(own) = &provider.opentelemetry {
+        let config = opentelemetry(own, &there(&own.service, own.port)?, proxy);
+        return Ok(Tracer {
+            name: "envoy.tracers.opentelemetry",
+            config: pilot_proto::any(&config),
+            spans_upstreams: gateway,
+            longest_path: own.max_tag_length,
+        });
+    }
+    if let Some(own) = &provider.datadog {
+        let collector = there(&own.service, own.port)?;
+        let config = DatadogConfig {
+            collector_cluster: collector.cluster,
+            collector_hostname: collector.host,
+            service_name: proxy.service_cluster.clone(),
+            ..DatadogConfig::default()
+        };
+        return Ok(Tracer {
+            name: "envoy.tracers.datadog",
+            config: pilot_proto::any(&config),
+            spans_upstreams: gateway,
+            longest_path: own.max_tag_length,
+        });
+    }
+    if let Some(own) = &provider.skywalking {
+        let collector = there(&own.service, own.port)?;
+        let config = SkyWalkingConfig { grpc_service: Some(collector.grpc()), ..SkyWalkingConfig::default() };
+        return Ok(Tracer {
+            name: "envoy.tracers.skywalking",
+            config: pilot_proto::any(&config),
+            spans_upstreams: true,
+            longest_path: 0,
+        });
+    }
+    Err(Unusable::OtherKind)
+}
+
+/// What Istio says of a workload in each of its spans.
+pub fn istio_tags(proxy: &Proxy, labels: &Labels) -> impl Iterator<Item = (String, CustomTag)> {
+    let label = |name: &str| labels.get(name).map(String::as_str);
+    let metadata = &proxy.metadata;
+    let said = [
+        ("istio.canonical_revision", label("service.istio.io/canonical-revision"), "latest"),
+        ("istio.canonical_service", label("service.istio.io/canonical-name"), "unknown"),
+        ("istio.cluster_id", metadata.cluster_id.as_deref(), "unknown"),
+        ("istio.mesh_id", metadata.mesh_id.as_deref(), "unknown"),
+        ("istio.namespace", metadata.namespace.as_deref(), "default"),
+    ];
+    let tag = |(name, said, default): (&str, Option<&str>, &str)| {
+        let value = said.filter(|said| !said.is_empty()).unwrap_or(default).to_owned();
+        (name.to_owned(), CustomTag { literal: Some(TagText { value }), ..CustomTag::default() })
+    };
+    said.map(tag).into_iter()
+}
+
+fn zipkin(own: &Zipkin, collector: &Collector) -> ZipkinConfig {
+    let path = if own.path.is_empty() { "/api/v2/spans" } else { &own.path };
+    let base = ZipkinConfig {
+        collector_endpoint_version: CollectorEndpointVersion::HttpJson.into(),
+        trace_id_128bit: !own.enable_64bit_trace_id,
+        shared_span_context: no(),
+        trace_context_option: match own.trace_context_option {
+            TraceContext::B3 => TraceContextOption::UseB3,
+            TraceContext::B3AndW3c => TraceContextOption::UseB3WithW3cPropagation,
+        }
+        .into(),
+        ..ZipkinConfig::default()
+    };
+    if own.timeout.is_none() && own.headers.is_empty() {
+        // As every Envoy knows it; the other one is new in 1.36.
+        return ZipkinConfig {
+            collector_cluster: collector.cluster.clone(),
+            collector_endpoint: path.to_owned(),
+            collector_hostname: collector.host.clone(),
+            ..base
+        };
+    }
+    let uri = format!("http://{}{path}", collector.host);
+    ZipkinConfig { collector_service: Some(collector.http(uri, own.timeout, &own.headers)), ..base }
+}
+
+fn opentelemetry(own: &OpenTelemetry, collector: &Collector, proxy: &Proxy) -> OpenTelemetryConfig {
+    let base =
+        OpenTelemetryConfig { service_name: proxy.service_cluster.clone(), ..OpenTelemetryConfig::default() };
+    match (&own.http, &own.grpc) {
+        (Some(http), _) => {
+            let uri = format!("{}/{}", collector.host, http.path.trim_start_matches('/'));
+            let service = collector.http(uri, http.timeout, &http.headers);
+            OpenTelemetryConfig { http_service: Some(service), ..base }
+        }
+        (None, grpc) => {
+            let grpc = grpc.clone().unwrap_or_default();
+            let initial_metadata = grpc.initial_metadata.iter().map(header).collect();
+            let service = GrpcService {
+                timeout: grpc.timeout.and_then(duration),
+                initial_metadata,
+                ..collector.grpc()
+            };
+            OpenTelemetryConfig { grpc_service: Some(service), ..base }
+        }
+    }
+}
+
+fn header(header: &Header) -> HeaderValue {
+    let value = header.value.clone().unwrap_or_default();
+    HeaderValue { key: header.name.clone(), value, ..HeaderValue::default() }
+}
+
+// === impl Collector ===
+
+impl Collector {
+    fn http(&self, uri: String, timeout: Option<Duration>, headers: &[Header]) -> HttpService {
+        HttpService {
+            http_uri: Some(HttpUri {
+                uri,
+                timeout: duration(timeout.unwrap_or(REPORT)),
+                http_upstream_type: Some(HttpUpstreamType::Cluster(self.cluster.clone())),
+            }),
+            request_headers_to_add: headers
+                .iter()
+                .map(|own| HeaderValueOption {
+                    header: Some(header(own)),
+                    append_action: HeaderAppendAction::OverwriteIfExistsOrAdd.into(),
+                    ..HeaderValueOption::default()
+                })
+                .collect(),
+            ..HttpService::default()
+        }
+    }
+}
+
+// === impl Traces ===
+
+impl Traces {
+    pub(in crate::generate) fn message(&self) -> Tracing {
+        let share = |value| Some(Percent { value });
+        let tracer = self.tracer.as_ref();
+        let longest = tracer.map(|tracer| tracer.longest_path).filter(|longest| *longest > 0);
+        let longest = longest.unwrap_or(self.longest_path);
+        Tracing {
+            // Who asks for a trace gets one.
+            client_sampling: share(100.0),
+            random_sampling: share(self.sampling.0),
+            overall_sampling: share(100.0),
+            max_path_tag_length: (longest > 0).then_some(UInt32Value { value: longest }),
+            custom_tags: tags(&self.tags),
+            provider: tracer.map(|tracer| Provider {
+                name: tracer.name.to_owned(),
+                config_type: Some(ConfigType::TypedConfig(tracer.config.clone())),
+            }),
+            spawn_upstream_span: tracer.filter(|tracer| tracer.spans_upstreams).and_then(|_| yes()),
+            no_context_propagation: !self.passed_on,
+            ..Tracing::default()
+        }
+    }
+}
+
+fn tags(tags: &BTreeMap<String, CustomTag>) -> Vec<Tag> {
+    let made = tags.iter().filter_map(|(name, tag)| {
+        let kind = kind(tag)?;
+        Some(Tag { tag: name.clone(), r#type: Some(kind) })
+    });
+    made.collect()
+}
+
+/// `None`: a tag that says nothing, which Envoy would refuse.
+fn kind(tag: &CustomTag) -> Option<custom_tag::Type> {
+    if let Some(text) = &tag.literal {
+        return Some(custom_tag::Type::Literal(custom_tag::Literal { value: text.value.clone() }));
+    }
+    if let Some(own) = tag.environment.clone() {
+        let (name, default_value) = (own.name, own.default_value);
+        return Some(custom_tag::Type::Environment(custom_tag::Environment { name, default_value }));
+    }
+    if let Some(own) = tag.header.clone() {
+        let (name, default_value) = (own.name, own.default_value);
+        return Some(custom_tag::Type::RequestHeader(custom_tag::Header { name, default_value }));
+    }
+    tag.formatter.as_ref().map(|text| custom_tag::Type::Value(text.value.clone()))
+}
