@@ -156,8 +156,8 @@ impl Cache {
         BTreeMap::from([
             (ResourceType::Cluster, self.clusters.stats()),
             (ResourceType::Endpoint, self.assignments.stats()),
-            (ResourceType::Listener, self.listeners.stats()),
-            (ResourceType::Route, self.routes.stats()),
+            (ResourceType::Listener, self.listeners.stats() + self.grpc_listeners.stats()),
+            (ResourceType::Route, self.routes.stats() + self.gateway_routes.stats()),
         ])
     }
 }
