@@ -6,8 +6,6 @@
 //! ask ──▶ gateway ──▶ v1, v2, v3 of `web`                          gateways
 //! ```
 
-mod answers;
-mod ask;
 mod destinations;
 mod egress;
 mod gateways;
