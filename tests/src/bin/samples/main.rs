@@ -42,7 +42,7 @@ async fn main() -> ExitCode {
     match run(Path::new(folder)).await {
         Ok(0) => ExitCode::SUCCESS,
         Ok(faults) => {
-            eprintln!("samples: {faults} sets have faults");
+            eprintln!("samples: {faults} faults");
             ExitCode::FAILURE
         }
         Err(error) => {
@@ -52,7 +52,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Tries every set of every sample, and gives the number of those with faults.
+/// Tries every set of every sample, and gives the number of faults.
 async fn run(folder: &Path) -> Result<usize> {
     let line = |cells: [&str; 7]| {
         let [sample, files, objects, findings, proxies, resources, rejected] = cells;
@@ -84,14 +84,18 @@ async fn run(folder: &Path) -> Result<usize> {
                 rejected > 0 || !problems.is_empty() || findings.iter().any(|finding| finding.is_error);
             faults += usize::from(fault);
         }
-        trial.end().await?;
+        let refused = trial.end().await?;
+        for problem in &refused {
+            println!("            {problem}");
+        }
+        faults += usize::from(!refused.is_empty());
         unread.extend(sample.unread);
     }
     println!("\nnot read:");
     for (file, why) in unread {
         println!("  {}: {why}", file.display());
     }
-    println!("\n{tried} sets, {faults} with faults");
+    println!("\n{tried} sets, {faults} faults");
     Ok(faults)
 }
 

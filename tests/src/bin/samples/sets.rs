@@ -75,7 +75,7 @@ impl Sample {
                 sets.push(Set::of(files));
             }
         }
-        if sets.len() > 1 {
+        if platform.len() + rules.len() > 2 {
             sets.push(Set::of(platform.iter().chain(&rules).map(|file| file.path.clone())));
         }
         let has_gateway = rules

@@ -50,6 +50,14 @@ pub(crate) struct Outcome {
     pub(crate) problems: Vec<String>,
 }
 
+/// How Envoys took a set.
+enum State {
+    /// All of them have all of it: so many resources.
+    Held(usize),
+    /// One refused something.
+    Refused(String),
+}
+
 // === impl Trial ===
 
 impl Trial {
@@ -68,40 +76,38 @@ impl Trial {
         let mut manifests = cluster.manifests();
         manifests.push(service(&mark, &format!("10.96.1.{}", self.set), &[Port::new("tcp", 9, 9)]));
         self.folder.write("set.yaml", &manifests)?;
-        self.staff(&cluster.workloads).await?;
-        let mut problems = Vec::new();
-        let told = async || self.has_all(&mark).await;
+        let mut problems = self.staff(&cluster.workloads).await?;
+        let told = async || self.state(&mark).await;
         let held = async {
             eventually(IN_USE, "every Envoy has the set", told).await?;
             tokio::time::sleep(STILL).await;
             eventually(IN_USE, "every Envoy has all of the set", told).await
         };
-        let resources = match held.await {
-            Ok(resources) => resources,
-            Err(error) => {
-                problems.push(format!("{error:#}"));
-                0
-            }
+        let (resources, problem) = match held.await {
+            Ok(State::Held(resources)) => (resources, None),
+            Ok(State::Refused(why)) => (0, Some(why)),
+            Err(error) => (0, Some(format!("{error:#}"))),
         };
+        problems.extend(problem);
         problems.extend(self.unusable().await?);
         let rejected = self.refused().await? - refused;
         Ok(Outcome { proxies: self.proxies.len(), resources, rejected, problems })
     }
 
-    /// Ends it; an error if an Envoy ever refused something.
-    pub(crate) async fn end(mut self) -> Result<()> {
-        self.staff(&[]).await?;
-        self.discovery.no_rejection().await
+    /// Ends it; what Envoys have refused, as they tell it themselves.
+    pub(crate) async fn end(mut self) -> Result<Vec<String>> {
+        self.staff(&[]).await
     }
 
-    /// Has a proxy beside each of these workloads, and beside no other.
-    async fn staff(&mut self, workloads: &[Workload]) -> Result<()> {
+    /// Has a proxy beside each of these workloads, and beside no other; what those have refused that go.
+    async fn staff(&mut self, workloads: &[Workload]) -> Result<Vec<String>> {
         let (stay, go): (BTreeMap<_, _>, BTreeMap<_, _>) = std::mem::take(&mut self.proxies)
             .into_iter()
             .partition(|(workload, _)| workloads.contains(workload));
         self.proxies = stay;
+        let mut refused = Vec::new();
         for (proxy, _) in go.into_values() {
-            proxy.no_rejection().await?;
+            refused.extend(proxy.no_rejection().await.err().map(|error| format!("{error:#}")));
         }
         let missing: Vec<&Workload> =
             workloads.iter().filter(|workload| !self.proxies.contains_key(workload)).collect();
@@ -124,19 +130,20 @@ impl Trial {
         for (proxy, _) in self.proxies.values_mut() {
             proxy.ready().await?;
         }
-        Ok(())
+        Ok(refused)
     }
 
-    /// How many resources all Envoys hold; an error while one of them lacks something or has not acknowledged it.
-    async fn has_all(&self, mark: &str) -> Result<usize> {
+    /// How Envoys take a set; an error while one of them lacks something or has not answered.
+    async fn state(&self, mark: &str) -> Result<State> {
         let status: Value = serde_json::from_str(&get_ok(self.discovery.http, "/debug/syncz").await?)?;
         let proxies = status.as_array().context("a list of proxies")?;
         ensure!(proxies.len() == self.proxies.len(), "{} proxies are connected", proxies.len());
         for proxy in proxies {
             let types = proxy.get("resources").and_then(Value::as_object).context("types of resources")?;
-            let open = types
-                .values()
-                .find(|known| known.get("sent") != known.get("acked") || known.get("lastError").is_some());
+            if let Some(why) = types.values().find_map(|known| known.get("lastError")) {
+                return Ok(State::Refused(format!("{why} says {}", proxy.get("proxy").unwrap_or(proxy))));
+            }
+            let open = types.values().find(|known| known.get("sent") != known.get("acked"));
             ensure!(open.is_none(), "not acknowledged: {open:?} of {proxy}");
         }
         let mut resources = 0;
@@ -149,7 +156,7 @@ impl Trial {
             ensure!(others < held.len(), "{workload:?} was not told of {mark}");
             resources += others;
         }
-        Ok(resources)
+        Ok(State::Held(resources))
     }
 
     /// What the control plane could not read or use.
