@@ -87,6 +87,8 @@ impl Cluster {
     /// A pod of this template.
     fn run(&mut self, workload: Workload, template: Option<&Value>) -> Result<()> {
         let template = template.context("a deployment without a template")?;
+        let other = self.workloads.iter().find(|other| other.number == workload.number);
+        ensure!(other.is_none(), "{workload:?} has the address of {other:?}");
         let metadata = template.get("metadata").and_then(Value::as_object);
         let mut metadata = metadata.cloned().unwrap_or_default();
         metadata.insert("name".to_owned(), workload.name.clone().into());
