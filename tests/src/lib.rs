@@ -9,6 +9,8 @@
 //!     solo        an agent with a static bootstrap and no control plane; a bare Envoy beside it
 //!     manifest    the YAML that users write
 //!     upstream    what answers;  load    what asks, and counts every failure
+//!     workload    what answers as it is told, and remembers;  ask    one request
+//!     network     machines of their own for pods, and what leads their connections to the proxy
 //!     figures     numbers made of many
 //!     ads         a client of xDS that does as it is told;  fleet    a thousand that do as Envoy does, and a mesh for them
 //!     tidy        the rules of the house
@@ -17,6 +19,7 @@
 //! A part that is missing fails a test with one line that says how to get it; nothing is skipped in silence.
 
 pub mod ads;
+pub mod ask;
 pub mod envoy;
 pub mod figures;
 pub mod fleet;
@@ -24,6 +27,7 @@ pub mod load;
 pub mod manifest;
 pub mod mesh;
 pub mod net;
+pub mod network;
 pub mod process;
 pub mod programs;
 pub mod python;
@@ -32,3 +36,4 @@ pub mod solo;
 pub mod tidy;
 pub mod upstream;
 pub mod wait;
+pub mod workload;

@@ -14,6 +14,7 @@ mod discovery;
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -65,12 +66,16 @@ pub struct Options {
     pub place: Place,
     /// What the proxy is: `sidecar` or `router`.
     pub role: &'static str,
-    /// The pod that it is in, of the namespace `default`.
+    /// The pod that it is in.
     pub pod: &'static str,
+    /// The pod's namespace.
+    pub namespace: &'static str,
     /// Its address.
     pub ip: IpAddr,
     /// The Envoy it runs.
     pub envoy: PathBuf,
+    /// The group it runs as, if not ours: rules of netfilter tell the proxy's connections by it.
+    pub group: Option<u32>,
     /// How long its drain lasts at most.
     pub drain: Duration,
     /// Flags besides.
@@ -80,15 +85,17 @@ pub struct Options {
 }
 
 impl Options {
-    /// The sidecar of pod `client`; interception `NONE`, beside us, the real Envoy, a short drain.
+    /// The sidecar of pod `client` of `default`; interception `NONE`, beside us, the real Envoy, a short drain.
     pub fn new() -> Result<Self> {
         Ok(Self {
             interception: Interception::None,
             place: Place::Beside,
             role: "sidecar",
             pod: "client",
+            namespace: "default",
             ip: loopback(1),
             envoy: crate::envoy::envoy()?.to_owned(),
+            group: None,
             drain: Duration::from_secs(2),
             flags: Vec::new(),
             environment: Vec::new(),
@@ -120,6 +127,9 @@ impl Sidecar {
         let config = proxy_config(discovery, status, admin, options);
         command.env("PROXY_CONFIG", serde_saphyr::to_string(&config)?);
         command.envs(environment(options, health)?).envs(options.environment.clone());
+        if let Some(group) = options.group {
+            command.gid(group);
+        }
         let process = Process::spawn("agent", &mut command, dir)?;
         Ok(Self { process, place: options.place, status, admin, health })
     }
@@ -250,7 +260,7 @@ fn environment(options: &Options, health: SocketAddr) -> Result<[(&'static str, 
         ("ENVOY_PROMETHEUS_PORT", free_port()?.to_string()),
         ("INSTANCE_IP", options.ip.to_string()),
         ("POD_NAME", options.pod.into()),
-        ("POD_NAMESPACE", "default".into()),
+        ("POD_NAMESPACE", options.namespace.into()),
     ])
 }
 

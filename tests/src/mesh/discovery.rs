@@ -1,18 +1,19 @@
 //! A control plane that can be stopped and started again on the same ports.
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
-use serde_json::json;
+use serde_json::Value;
 
 use super::{END, START};
 use crate::manifest::Folder;
-use crate::net::{free_port, get_ok, local};
+use crate::net::{free_port, get_ok, local, loopback};
 use crate::process::Process;
 use crate::programs::{Programs, programs};
 
@@ -22,6 +23,8 @@ pub struct Discovery {
     dir: PathBuf,
     folder: Folder,
     flags: Vec<String>,
+    /// Where its proxies take what leaves the workload, and what comes to it.
+    pub listen: (u16, u16),
     /// ADS.
     pub grpc: SocketAddr,
     /// `/ready` and `/debug`.
@@ -38,19 +41,35 @@ impl Discovery {
 
     /// The same, with flags besides.
     pub async fn start_with(dir: &Path, folder: &Folder, flags: &[&str]) -> Result<Self> {
-        let mesh = json!({"proxyListenPort": free_port()?, "proxyInboundListenPort": free_port()?});
-        fs::write(dir.join("mesh.yaml"), serde_saphyr::to_string(&mesh)?)?;
+        Self::start_at(loopback(1), dir, folder, flags).await
+    }
+
+    /// The same, with ADS at one of this machine's addresses.
+    pub async fn start_at(ip: IpAddr, dir: &Path, folder: &Folder, flags: &[&str]) -> Result<Self> {
         let mut discovery = Self {
             process: None,
             dir: dir.to_owned(),
             folder: folder.clone(),
             flags: flags.iter().map(ToString::to_string).collect(),
-            grpc: local(free_port()?),
+            listen: (free_port()?, free_port()?),
+            grpc: SocketAddr::new(ip, free_port()?),
             http: local(free_port()?),
             monitoring: local(free_port()?),
         };
+        discovery.set_mesh(&[])?;
         discovery.start_again().await?;
         Ok(discovery)
+    }
+
+    /// Replaces the mesh file by one with these fields, besides where proxies listen.
+    pub fn set_mesh(&self, fields: &[(&str, Value)]) -> Result<()> {
+        let (outbound, inbound) = self.listen;
+        let own = [("proxyListenPort", outbound.into()), ("proxyInboundListenPort", inbound.into())];
+        let mesh: BTreeMap<&str, Value> = own.iter().chain(fields).cloned().collect();
+        let file = self.dir.join("mesh.yaml");
+        let unfinished = file.with_extension("swp");
+        fs::write(&unfinished, serde_saphyr::to_string(&mesh)?)?;
+        fs::rename(&unfinished, &file).context("write the mesh's configuration")
     }
 
     /// Starts it once more, on the same ports and the same folder. One that runs is killed first.

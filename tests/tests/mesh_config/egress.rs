@@ -1,11 +1,11 @@
 //! What leaves the mesh: hosts that are declared, hosts that are not, and bytes.
 
 use anyhow::{Result, ensure};
+use pilot_tests::ask::Ask;
 use pilot_tests::net::{free_port, local, loopback};
 use pilot_tests::wait::eventually;
+use pilot_tests::workload::Workload;
 
-use super::answers::Workload;
-use super::ask::Ask;
 use super::shop::{CHANGE, SUBSETS, Shop};
 
 #[tokio::test(flavor = "multi_thread")]

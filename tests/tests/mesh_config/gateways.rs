@@ -1,12 +1,12 @@
 //! `Gateway`: an ingress gateway, what enters there, and under which certificate.
 
 use anyhow::{Context as _, Result, ensure};
+use pilot_tests::ask::Ask;
 use pilot_tests::load::Identity;
 use pilot_tests::mesh::{Options, Sidecar};
 use pilot_tests::net::{free_port, local, loopback};
 use pilot_tests::wait::eventually;
 
-use super::ask::Ask;
 use super::shop::{CHANGE, SUBSETS, Shop};
 
 const HOSTS: [&str; 2] = ["a.example.com", "b.example.com"];

@@ -7,8 +7,6 @@
 //! ask ──▶ client's sidecar ──▶ access log, collector of spans         reporting
 //! ```
 
-mod answers;
-mod ask;
 mod destinations;
 mod egress;
 mod gateways;

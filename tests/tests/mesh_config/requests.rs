@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use http::Method;
+use pilot_tests::ask::{Answer, Ask};
 
 use super::shop::{SUBSETS, Shop};
 
@@ -55,7 +56,7 @@ async fn requests_go_by_header_path_query_and_client() -> Result<()> {
 "
     )))
     .await?;
-    let jason = |ask: super::ask::Ask| ask.with("end-user", "jason");
+    let jason = |ask: Ask| ask.with("end-user", "jason");
     shop.until(&jason(shop.get("/")), "the rule holds", |answer| answer.server() == "v2").await?;
     for (ask, server) in [
         (shop.get("/"), "v1"),
@@ -183,8 +184,7 @@ async fn the_proxy_answers_preflight_requests() -> Result<()> {
         let ask = shop.get("/").by(Method::OPTIONS).with("origin", origin);
         ask.with("access-control-request-method", "POST")
     };
-    let allowed =
-        |answer: &super::ask::Answer| answer.header("access-control-allow-origin") == "https://a.com";
+    let allowed = |answer: &Answer| answer.header("access-control-allow-origin") == "https://a.com";
     let answer = shop.until(&preflight("https://a.com"), "the rule holds", allowed).await?;
     ensure!(answer.server().is_empty(), "the workload was asked: {answer:?}");
     ensure!(answer.header("access-control-allow-methods") == "GET,POST", "{answer:?}");

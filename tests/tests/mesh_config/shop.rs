@@ -7,12 +7,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use pilot_tests::ask::{Answer, Ask};
 use pilot_tests::mesh::{Mesh, Options};
 use pilot_tests::net::{free_port, local, loopback};
 use pilot_tests::wait::eventually;
-
-use super::answers::Workload;
-use super::ask::{Answer, Ask};
+use pilot_tests::workload::Workload;
 
 /// How long a rule may take to hold on a busy machine.
 pub(crate) const CHANGE: Duration = Duration::from_secs(20);

@@ -1,12 +1,12 @@
 //! From sidecar to sidecar: `Sidecar.ingress`, and filters that users put in by `EnvoyFilter`.
 
 use anyhow::{Result, ensure};
+use pilot_tests::ask::Ask;
 use pilot_tests::mesh::Options;
 use pilot_tests::net::{free_port, local, loopback};
 use pilot_tests::wait::eventually;
+use pilot_tests::workload::Workload;
 
-use super::answers::Workload;
-use super::ask::Ask;
 use super::shop::{CHANGE, Shop};
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,8 +13,9 @@ use std::collections::hash_map::RandomState;
 use std::fmt::Debug;
 use std::hash::{BuildHasher, Hash};
 use std::mem;
+use std::ops::Add;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Enough that the streams of a few dozen cores rarely wait for each other.
 const SHARDS: usize = 16;
@@ -55,10 +56,13 @@ struct Shard<K, V> {
 
 #[derive(Debug)]
 struct Entry<V> {
-    answer: V,
+    answer: Later<V>,
     /// Whether it was asked for since the last sweep.
     used: bool,
 }
+
+/// An answer, or the place where it will be: whoever computes it holds a share.
+type Later<V> = Arc<OnceLock<V>>;
 
 /// How a memory does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -88,23 +92,23 @@ impl<K: Clone + Eq + Hash, V: Answer> Memo<K, V> {
         }
     }
 
-    /// `make(inputs)`, remembered or computed. No lock is held while it is computed: two threads may compute the
-    /// same answer, none waits for the other.
+    /// `make(inputs)`, remembered or computed: once, whoever asks for it at the same time. No shard is locked while it is
+    /// computed, so that nobody waits but those who would compute the same.
     pub(super) fn get(&self, inputs: &K, make: impl Fn(&K) -> V) -> V {
-        if let Some(answer) = self.remembered(inputs) {
+        let mut remembered = true;
+        let answer = self.entry(inputs);
+        let answer = answer.get_or_init(|| {
+            remembered = false;
+            self.misses.fetch_add(1, Ordering::Relaxed);
+            make(inputs)
+        });
+        if remembered {
             let hits = self.hits.fetch_add(1, Ordering::Relaxed);
             if cfg!(debug_assertions) && (hits < ALL_CHECKED || hits.is_multiple_of(ONE_CHECKED_IN)) {
-                debug_assert_eq!(make(inputs), answer, "a remembered answer differs from a fresh one");
+                debug_assert_eq!(make(inputs), *answer, "a remembered answer differs from a fresh one");
             }
-            return answer;
         }
-        self.misses.fetch_add(1, Ordering::Relaxed);
-        let answer = make(inputs);
-        self.with_shard(inputs, |shard| {
-            let forgotten = shard.insert(inputs.clone(), answer.clone(), self.capacity);
-            self.evictions.fetch_add(forgotten as u64, Ordering::Relaxed);
-        });
-        answer
+        answer.clone()
     }
 
     pub(super) fn stats(&self) -> Stats {
@@ -138,19 +142,38 @@ impl<K: Clone + Eq + Hash, V: Answer> Memo<K, V> {
     pub(super) fn each(&self, mut show: impl FnMut(&V)) {
         for shard in &self.shards {
             let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            shard.entries.values().for_each(|entry| show(&entry.answer));
+            shard.entries.values().filter_map(|entry| entry.answer.get()).for_each(&mut show);
         }
     }
 
-    fn remembered(&self, inputs: &K) -> Option<V> {
-        self.with_shard(inputs, |shard| shard.find(inputs)).flatten()
-    }
-
-    fn with_shard<R>(&self, inputs: &K, act: impl FnOnce(&mut Shard<K, V>) -> R) -> Option<R> {
+    fn entry(&self, inputs: &K) -> Later<V> {
         let hash = self.hasher.hash_one(inputs);
         let index = usize::try_from(hash % SHARDS as u64).unwrap_or_default();
+        let Some(shard) = self.shards.get(index) else { return Later::default() };
         // Only map operations run under the lock, so a poisoned one still guards whole maps.
-        self.shards.get(index).map(|shard| act(&mut shard.lock().unwrap_or_else(PoisonError::into_inner)))
+        let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(entry) = shard.entries.get_mut(inputs) {
+            entry.used = true;
+            return entry.answer.clone();
+        }
+        let (answer, forgotten) = shard.insert(inputs.clone(), self.capacity);
+        self.evictions.fetch_add(forgotten as u64, Ordering::Relaxed);
+        answer
+    }
+}
+
+// === impl Stats ===
+
+impl Add for Stats {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            hits: self.hits + other.hits,
+            misses: self.misses + other.misses,
+            evictions: self.evictions + other.evictions,
+            entries: self.entries + other.entries,
+        }
     }
 }
 
@@ -163,14 +186,8 @@ impl<K, V> Default for Shard<K, V> {
 }
 
 impl<K: Clone + Eq + Hash, V: Answer> Shard<K, V> {
-    fn find(&mut self, inputs: &K) -> Option<V> {
-        let entry = self.entries.get_mut(inputs)?;
-        entry.used = true;
-        Some(entry.answer.clone())
-    }
-
-    /// How many others were forgotten for it.
-    fn insert(&mut self, inputs: K, answer: V, capacity: usize) -> usize {
+    /// A place for an answer, and how many others were forgotten for it.
+    fn insert(&mut self, inputs: K, capacity: usize) -> (Later<V>, usize) {
         let mut forgotten = 0;
         if self.entries.len() >= self.sweep_at.min(capacity) {
             forgotten = self.sweep();
@@ -179,14 +196,18 @@ impl<K: Clone + Eq + Hash, V: Answer> Shard<K, V> {
                 self.entries.clear();
             }
         }
-        self.entries.insert(inputs, Entry { answer, used: true });
-        forgotten
+        let answer = Later::default();
+        self.entries.insert(inputs, Entry { answer: answer.clone(), used: true });
+        (answer, forgotten)
     }
 
     /// How many were forgotten.
     fn sweep(&mut self) -> usize {
         let before = self.entries.len();
-        self.entries.retain(|_, entry| mem::take(&mut entry.used) || entry.answer.is_held());
+        self.entries.retain(|_, Entry { answer, used }| {
+            let computed = Arc::strong_count(answer) > 1;
+            mem::take(used) || computed || answer.get().is_some_and(V::is_held)
+        });
         self.sweep_at = (self.entries.len() * 2).max(SMALL);
         before - self.entries.len()
     }
@@ -217,6 +238,28 @@ mod tests {
             assert_eq!(*memo.get(&7, |n| Arc::new(n * 2)), 14);
         }
         assert_eq!(memo.stats(), Stats { hits: 2, misses: 1, evictions: 0, entries: 1 });
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "those who ask at the same time are threads")]
+    fn what_many_ask_for_at_the_same_time_is_computed_once() {
+        const ASKING: usize = 4;
+        let memo = Memo::<u64, Arc<u64>>::new(100);
+        let begun = AtomicU64::new(0);
+        let ask = || {
+            begun.fetch_add(1, Ordering::SeqCst);
+            memo.get(&7, |n| {
+                while begun.load(Ordering::SeqCst) < ASKING as u64 {
+                    std::thread::yield_now();
+                }
+                Arc::new(n * 2)
+            })
+        };
+        std::thread::scope(|threads| {
+            let asking: Vec<_> = (0..ASKING).map(|_| threads.spawn(ask)).collect();
+            assert!(asking.into_iter().all(|thread| *thread.join().unwrap() == 14));
+        });
+        assert_eq!(memo.stats(), Stats { hits: ASKING as u64 - 1, misses: 1, evictions: 0, entries: 1 });
     }
 
     #[test]

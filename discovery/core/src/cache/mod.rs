@@ -163,8 +163,8 @@ impl Cache {
         BTreeMap::from([
             (ResourceType::Cluster, self.clusters.stats()),
             (ResourceType::Endpoint, self.assignments.stats()),
-            (ResourceType::Listener, self.listeners.stats()),
-            (ResourceType::Route, self.routes.stats()),
+            (ResourceType::Listener, self.listeners.stats() + self.grpc_listeners.stats()),
+            (ResourceType::Route, self.routes.stats() + self.gateway_routes.stats()),
             (ResourceType::Extension, self.extensions.stats()),
         ])
     }

@@ -10,20 +10,20 @@ use http::{HeaderMap, Method, Request};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use pilot_tests::load::{Identity, shake_hands};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::answers::SERVER;
+use crate::load::{Identity, shake_hands};
+use crate::workload::SERVER;
 
 /// How long an answer may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What is asked.
 #[derive(Clone)]
-pub(crate) struct Ask {
+pub struct Ask {
     to: SocketAddr,
     /// Inside TLS: who is believed, and the name that is asked for.
     tls: Option<(TlsConnector, String)>,
@@ -35,39 +35,45 @@ pub(crate) struct Ask {
 
 /// An answer.
 #[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: String,
-    pub(crate) took: Duration,
+pub struct Answer {
+    /// Its status.
+    pub status: u16,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: String,
+    /// How long it took, with the connection.
+    pub took: Duration,
 }
 
 // === impl Ask ===
 
 impl Ask {
     /// `GET <path>` of a host, of whoever listens there.
-    pub(crate) fn get(to: SocketAddr, host: &str, path: &str) -> Self {
+    pub fn get(to: SocketAddr, host: &str, path: &str) -> Self {
         Self { to, tls: None, method: Method::GET, host: host.into(), path: path.into(), headers: Vec::new() }
     }
 
     /// The same by another method.
-    pub(crate) fn by(self, method: Method) -> Self {
+    #[must_use]
+    pub fn by(self, method: Method) -> Self {
         Self { method, ..self }
     }
 
     /// The same with a header.
-    pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
+    #[must_use]
+    pub fn with(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
 
     /// The same inside TLS, of whoever shows this identity when he is asked for this name.
-    pub(crate) fn inside_tls(self, server: &Identity, name: &str) -> Result<Self> {
+    pub fn inside_tls(self, server: &Identity, name: &str) -> Result<Self> {
         Ok(Self { tls: Some((server.connector(&["http/1.1"])?, name.to_owned())), ..self })
     }
 
     /// Asks.
-    pub(crate) async fn send(&self) -> Result<Answer> {
+    pub async fn send(&self) -> Result<Answer> {
         let began = Instant::now();
         let answer =
             timeout(PATIENCE, self.exchange()).await.with_context(|| format!("no answer to {self:?}"))?;
@@ -118,17 +124,17 @@ impl Debug for Ask {
 
 impl Answer {
     /// The workload that answered; nothing: the proxy did.
-    pub(crate) fn server(&self) -> &str {
+    pub fn server(&self) -> &str {
         self.header(SERVER)
     }
 
     /// A header; nothing if it is not there.
-    pub(crate) fn header(&self, name: &str) -> &str {
+    pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
     /// An error unless this workload answered 200.
-    pub(crate) fn is_of(&self, server: &str) -> Result<()> {
+    pub fn is_of(&self, server: &str) -> Result<()> {
         ensure!((self.status, self.server()) == (200, server), "{self:?}, not of {server}");
         Ok(())
     }

@@ -17,26 +17,30 @@ use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 
 /// The response header that names the workload.
-pub(crate) const SERVER: &str = "x-server";
+pub const SERVER: &str = "x-server";
 
 /// What a workload was asked.
 #[derive(Clone, Debug)]
-pub(crate) struct Asked {
+pub struct Asked {
     /// Path and query.
-    pub(crate) path: String,
-    pub(crate) host: String,
-    pub(crate) headers: http::HeaderMap,
+    pub path: String,
+    /// The host that was asked for.
+    pub host: String,
+    /// Headers as they came.
+    pub headers: http::HeaderMap,
 }
 
 /// How it answers.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Manner {
-    pub(crate) status: u16,
-    pub(crate) after: Duration,
+pub struct Manner {
+    /// With this status.
+    pub status: u16,
+    /// After so long.
+    pub after: Duration,
 }
 
 /// A workload. Dropping it cuts its connections.
-pub(crate) struct Workload {
+pub struct Workload {
     shared: Arc<Shared>,
     server: JoinHandle<()>,
 }
@@ -56,7 +60,8 @@ impl Default for Manner {
 // === impl Workload ===
 
 impl Workload {
-    pub(crate) async fn start(name: &str, at: SocketAddr) -> Result<Self> {
+    /// Begins to answer at an address.
+    pub async fn start(name: &str, at: SocketAddr) -> Result<Self> {
         let listener = TcpListener::bind(at).await.with_context(|| format!("{name} at {at}"))?;
         let shared =
             Arc::new(Shared { name: name.to_owned(), asked: Mutex::default(), manner: Mutex::default() });
@@ -65,17 +70,17 @@ impl Workload {
     }
 
     /// From now on it answers like this.
-    pub(crate) fn be(&self, status: u16, after: Duration) {
+    pub fn be(&self, status: u16, after: Duration) {
         *self.shared.manner.lock().unwrap_or_else(PoisonError::into_inner) = Manner { status, after };
     }
 
     /// What it was asked so far.
-    pub(crate) fn asked(&self) -> Vec<Asked> {
+    pub fn asked(&self) -> Vec<Asked> {
         self.shared.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What it was asked last.
-    pub(crate) fn last(&self) -> Result<Asked> {
+    pub fn last(&self) -> Result<Asked> {
         self.asked().pop().with_context(|| format!("{} was asked nothing", self.shared.name))
     }
 }

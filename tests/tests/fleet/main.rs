@@ -1,7 +1,10 @@
-//! Many clients of one control plane: those who refuse, those who stop reading, and those who must not notice.
+//! Many clients of one control plane: those who refuse, those who stop reading, those who must not notice, and what one
+//! change costs all of them (`dependents`).
 //!
 //! Small meshes, because a debug build of the server makes resources twice to compare them. What it all costs is the
 //! business of the bench `push`.
+
+mod dependents;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -46,14 +49,19 @@ impl Scene {
     /// Clients that ask for everything and keep it, connected and configured.
     fn fleet(&self, streams: u32, codec: Codec, first: u32) -> Result<Fleet> {
         let mut setup = Setup::new(self.pilot.grpc, streams, codec);
-        setup.kinds = Kind::ALL.to_vec();
-        (setup.keep, setup.first, setup.scopes) = (1, first, self.mesh.scopes());
-        let mut fleet = Fleet::spawn(Path::new(env!("CARGO_BIN_EXE_fleet")), &setup)?;
-        fleet.mark(Goal::Configured)?;
-        fleet.connect()?;
-        fleet.all_reached(PATIENCE)?;
-        Ok(fleet)
+        (setup.first, setup.scopes) = (first, self.mesh.scopes());
+        configured(setup)
     }
+}
+
+/// Such a fleet; its clients ask for everything and keep it.
+fn configured(setup: Setup) -> Result<Fleet> {
+    let setup = Setup { kinds: Kind::ALL.to_vec(), keep: 1, ..setup };
+    let mut fleet = Fleet::spawn(Path::new(env!("CARGO_BIN_EXE_fleet")), &setup)?;
+    fleet.mark(Goal::Configured)?;
+    fleet.connect()?;
+    fleet.all_reached(PATIENCE)?;
+    Ok(fleet)
 }
 
 fn names(holdings: &Holdings, kind: Kind) -> BTreeSet<&str> {

@@ -1,0 +1,280 @@
+//! What Kubernetes makes of manifests that are applied to it: a pod for each deployment, an address for each service, slices
+//! of endpoints; and the gateway that an installation of Istio has.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use pilot_tests::net::free_port;
+use serde_json::{Value, json};
+
+use crate::sets::{Entrance, Set, is_read, kind, objects};
+
+/// The namespace of what names none, and of every workload.
+const NAMESPACE: &str = "default";
+
+/// The namespace and the name of the gateway.
+pub(crate) const ENTRANCE: (&str, &str) = ("istio-system", "istio-ingressgateway");
+
+/// What is applied, and what became of it.
+pub(crate) struct Cluster {
+    /// By kind, namespace and name, as an API server keeps them.
+    objects: BTreeMap<[String; 3], Value>,
+    /// How many of those that were applied are read.
+    read: usize,
+    /// Who has a proxy.
+    pub(crate) workloads: Vec<Workload>,
+}
+
+/// A pod with a proxy.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Workload {
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    /// Of 127.0.0.0/8, and of `fd00::/8` as well.
+    number: u8,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Family {
+    IPv4,
+    IPv6,
+}
+
+// === impl Cluster ===
+
+impl Cluster {
+    /// Applies the files of a set one after the other: who comes later replaces what is there.
+    pub(crate) fn apply(folder: &Path, set: &Set, entrance: Entrance) -> Result<Self> {
+        let mut cluster = Self { objects: BTreeMap::new(), read: 0, workloads: Vec::new() };
+        for file in &set.files {
+            for object in objects(folder, file)? {
+                cluster.put(object);
+            }
+        }
+        cluster.read = cluster.objects.values().filter(|object| is_read(object)).count();
+        let deployments: Vec<Value> = cluster.of_kind("Deployment").cloned().collect();
+        for deployment in &deployments {
+            ensure!(namespace(deployment) == NAMESPACE, "a deployment in {}", namespace(deployment));
+            cluster.run(Workload::of(deployment)?, deployment.pointer("/spec/template"))?;
+        }
+        if entrance == Entrance::Gateway {
+            cluster.put_entrance()?;
+        }
+        cluster.serve();
+        Ok(cluster)
+    }
+
+    /// How many objects of the files are read.
+    pub(crate) const fn read(&self) -> usize {
+        self.read
+    }
+
+    /// What a control plane is given.
+    pub(crate) fn manifests(&self) -> Vec<Value> {
+        self.objects.values().filter(|object| is_read(object)).cloned().collect()
+    }
+
+    fn put(&mut self, object: Value) {
+        let key = [kind(&object), namespace(&object), name(&object)].map(str::to_owned);
+        self.objects.insert(key, object);
+    }
+
+    fn of_kind<'a>(&'a self, wanted: &'a str) -> impl Iterator<Item = &'a Value> {
+        self.objects.values().filter(move |object| kind(object) == wanted)
+    }
+
+    /// A pod of this template.
+    fn run(&mut self, workload: Workload, template: Option<&Value>) -> Result<()> {
+        let template = template.context("a deployment without a template")?;
+        let other = self.workloads.iter().find(|other| other.number == workload.number);
+        ensure!(other.is_none(), "{workload:?} has the address of {other:?}");
+        let metadata = template.get("metadata").and_then(Value::as_object);
+        let mut metadata = metadata.cloned().unwrap_or_default();
+        metadata.insert("name".to_owned(), workload.name.clone().into());
+        metadata.insert("namespace".to_owned(), workload.namespace.clone().into());
+        let [v4, v6] = [Family::IPv4, Family::IPv6].map(|family| workload.address(family));
+        self.put(json!({
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": metadata,
+            "spec": template.get("spec"),
+            "status": {
+                "phase": "Running",
+                "podIP": v4,
+                "podIPs": [{"ip": v4}, {"ip": v6}],
+                "conditions": [{"type": "Ready", "status": "True"}],
+            },
+        }));
+        self.workloads.push(workload);
+        Ok(())
+    }
+
+    /// Istio's gateway. Each port that a `Gateway` has is a port of its service, and free on this machine.
+    fn put_entrance(&mut self) -> Result<()> {
+        let (namespace, name) = ENTRANCE;
+        let servers =
+            self.of_kind("Gateway").filter_map(|gateway| gateway.pointer("/spec/servers")?.as_array());
+        let mut numbers: Vec<u64> =
+            servers.flatten().filter_map(|server| server.pointer("/port/number")?.as_u64()).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        let mut ports = vec![json!({"name": "status-port", "port": 15021, "targetPort": 15021})];
+        for number in numbers {
+            ports.push(json!({"name": format!("port-{number}"), "port": number, "targetPort": free_port()?}));
+        }
+        let labels = json!({"app": name, "istio": "ingressgateway"});
+        self.put(json!({
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": name, "namespace": namespace},
+            "spec": {"selector": labels, "ports": ports},
+        }));
+        let workload = Workload { namespace: namespace.to_owned(), name: name.to_owned(), number: 9 };
+        self.run(workload, Some(&json!({"metadata": {"labels": labels}, "spec": {"containers": []}})))
+    }
+
+    /// Gives every service its addresses and its endpoints.
+    fn serve(&mut self) {
+        let services: Vec<Value> = self.of_kind("Service").cloned().collect();
+        for (mut service, last) in services.into_iter().zip(1_u8..) {
+            let families = families(&service);
+            let addresses: Vec<String> = families.iter().map(|family| family.of_service(last)).collect();
+            for family in families {
+                let slice = self.slice(&service, family);
+                self.put(slice);
+            }
+            if let Some(spec) = service.get_mut("spec").and_then(Value::as_object_mut) {
+                spec.insert("clusterIP".to_owned(), addresses.first().cloned().into());
+                spec.insert("clusterIPs".to_owned(), addresses.into());
+            }
+            self.put(service);
+        }
+    }
+
+    /// The pods that a service selects, in one family of addresses.
+    fn slice(&self, service: &Value, family: Family) -> Value {
+        let (namespace, service_name) = (namespace(service), name(service));
+        let selected: Vec<(&Workload, &Value)> = self
+            .workloads
+            .iter()
+            .filter(|workload| workload.namespace == namespace)
+            .filter_map(|workload| {
+                let pod =
+                    self.objects.get(&["Pod", &workload.namespace, &workload.name].map(str::to_owned))?;
+                selects(service, pod).then_some((workload, pod))
+            })
+            .collect();
+        let endpoint = |(workload, _): &(&Workload, &Value)| {
+            json!({
+                "addresses": [workload.address(family)],
+                "conditions": {"ready": true},
+                "targetRef": {"kind": "Pod", "name": workload.name, "namespace": workload.namespace},
+            })
+        };
+        let port = |port: &Value| {
+            let target = match port.get("targetPort") {
+                None => port.get("port").cloned(),
+                Some(Value::String(named)) => {
+                    selected.first().and_then(|(_, pod)| container_port(pod, named))
+                }
+                Some(number) => Some(number.clone()),
+            };
+            json!({"name": port.get("name").cloned().unwrap_or_default(), "port": target, "protocol": "TCP"})
+        };
+        let ports = service.pointer("/spec/ports").and_then(Value::as_array);
+        json!({
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {
+                "name": format!("{service_name}-{}", family.name().to_lowercase()),
+                "namespace": namespace,
+                "labels": {"kubernetes.io/service-name": service_name},
+            },
+            "addressType": family.name(),
+            "ports": ports.into_iter().flatten().map(port).collect::<Vec<_>>(),
+            "endpoints": selected.iter().map(endpoint).collect::<Vec<_>>(),
+        })
+    }
+}
+
+// === impl Workload ===
+
+impl Workload {
+    /// The pod of a deployment. It has the same address in every set, because its proxy stays.
+    fn of(deployment: &Value) -> Result<Self> {
+        let name = name(deployment);
+        // Ten to two hundred and forty nine.
+        let number = name.bytes().fold(7_u32, |sum, byte| (sum * 31 + u32::from(byte)) % 9_973) % 240 + 10;
+        let number = u8::try_from(number).context("an address")?;
+        Ok(Self { namespace: namespace(deployment).to_owned(), name: name.to_owned(), number })
+    }
+
+    /// Where it is on this machine.
+    pub(crate) const fn last_byte(&self) -> u8 {
+        self.number
+    }
+
+    fn address(&self, family: Family) -> String {
+        match family {
+            Family::IPv4 => format!("127.0.0.{}", self.number),
+            Family::IPv6 => format!("fd00::{:x}", self.number),
+        }
+    }
+}
+
+// === impl Family ===
+
+impl Family {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::IPv4 => "IPv4",
+            Self::IPv6 => "IPv6",
+        }
+    }
+
+    fn of_service(self, last: u8) -> String {
+        match self {
+            Self::IPv4 => format!("10.96.0.{last}"),
+            Self::IPv6 => format!("fd00:96::{last:x}"),
+        }
+    }
+}
+
+/// The families of a service's addresses, the first one first.
+fn families(service: &Value) -> Vec<Family> {
+    let listed = service.pointer("/spec/ipFamilies").and_then(Value::as_array).into_iter().flatten();
+    let mut families: Vec<Family> =
+        listed.map(|family| if family == "IPv6" { Family::IPv6 } else { Family::IPv4 }).collect();
+    let policy = service.pointer("/spec/ipFamilyPolicy").and_then(Value::as_str).unwrap_or("SingleStack");
+    let all: &[Family] =
+        if policy == "SingleStack" { &[Family::IPv4] } else { &[Family::IPv4, Family::IPv6] };
+    if families.is_empty() || policy != "SingleStack" {
+        let missing: Vec<Family> = all.iter().copied().filter(|family| !families.contains(family)).collect();
+        families.extend(missing);
+    }
+    families
+}
+
+fn selects(service: &Value, pod: &Value) -> bool {
+    let wanted = service.pointer("/spec/selector").and_then(Value::as_object);
+    wanted.is_some_and(|wanted| {
+        let labels = pod.pointer("/metadata/labels");
+        wanted.iter().all(|(key, value)| labels.and_then(|labels| labels.get(key)) == Some(value))
+    })
+}
+
+fn container_port(pod: &Value, named: &str) -> Option<Value> {
+    let containers = pod.pointer("/spec/containers")?.as_array()?;
+    let ports = containers.iter().filter_map(|container| container.get("ports")?.as_array()).flatten();
+    let mut found = ports.filter(|port| port.get("name").is_some_and(|name| name == named));
+    found.next()?.get("containerPort").cloned()
+}
+
+fn name(object: &Value) -> &str {
+    object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default()
+}
+
+fn namespace(object: &Value) -> &str {
+    object.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or(NAMESPACE)
+}

@@ -1,0 +1,129 @@
+//! Istio's own samples in our mesh, with real Envoys:
+//!
+//! ```text
+//! samples FOLDER      samples/ of a checkout of Istio
+//! ```
+//!
+//! ```text
+//! sets       which files are tried together            of each sample: every file by itself, beside what it is meant for
+//! cluster    what Kubernetes makes of those files      pods, endpoint slices, addresses of services
+//! secrets    certificates, for those who want some
+//! trial      a control plane and an Envoy for each     until each has acknowledged everything, of every type
+//!            workload, and one at the entrance
+//! ```
+//!
+//! One line for each set, named by the file that is tried in it: rules stand beside the sample's services. It tells how many objects it has that are read, what `pilot-discovery validate` says of its files, how many
+//! Envoys there are, how many resources they hold, and how many responses they refused. Fails on an error or a refusal. Istio's files
+//! are read where they lie; none is kept here.
+
+mod cluster;
+mod secrets;
+mod sets;
+mod trial;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result};
+use pilot_tests::programs::programs;
+use serde_json::Value;
+
+use crate::cluster::Cluster;
+use crate::sets::{SAMPLES, Sample, Set};
+use crate::trial::{Outcome, Trial};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [folder] = arguments.as_slice() else {
+        eprintln!("usage: samples FOLDER (samples/ of a checkout of Istio)");
+        return ExitCode::from(64);
+    };
+    match run(Path::new(folder)).await {
+        Ok(0) => ExitCode::SUCCESS,
+        Ok(faults) => {
+            eprintln!("samples: {faults} faults");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("samples: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Tries every set of every sample, and gives the number of faults.
+async fn run(folder: &Path) -> Result<usize> {
+    let line = |cells: [&str; 7]| {
+        let [sample, files, objects, findings, proxies, resources, rejected] = cells;
+        println!(
+            "{sample:11} {files:86} {objects:>7} {findings:>8} {proxies:>7} {resources:>9} {rejected:>8}"
+        );
+    };
+    line(["sample", "files", "objects", "findings", "proxies", "resources", "rejected"]);
+    let (mut tried, mut faults, mut unread) = (0, 0, Vec::new());
+    for name in SAMPLES {
+        let sample = Sample::read(folder, name)?;
+        let mut trial = Trial::start().await?;
+        for set in &sample.sets {
+            let findings = findings(folder, set)?;
+            let cluster = Cluster::apply(folder, set, sample.entrance)?;
+            let Outcome { proxies, resources, rejected, problems } = trial.of(&cluster).await?;
+            let counts =
+                [cluster.read(), findings.len(), proxies, resources, rejected].map(|n| n.to_string());
+            let [objects, said, proxies, resources, refused] = counts.each_ref().map(String::as_str);
+            line([name, &set.to_string(), objects, said, proxies, resources, refused]);
+            for finding in &findings {
+                println!("            {}", finding.text);
+            }
+            for problem in &problems {
+                println!("            {problem}");
+            }
+            tried += 1;
+            let fault =
+                rejected > 0 || !problems.is_empty() || findings.iter().any(|finding| finding.is_error);
+            faults += usize::from(fault);
+        }
+        let refused = trial.end().await?;
+        for problem in &refused {
+            println!("            {problem}");
+        }
+        faults += usize::from(!refused.is_empty());
+        unread.extend(sample.unread);
+    }
+    println!("\nnot read:");
+    for (file, why) in unread {
+        println!("  {}: {why}", file.display());
+    }
+    println!("\n{tried} sets, {faults} faults");
+    Ok(faults)
+}
+
+/// What `validate` says.
+struct Finding {
+    text: String,
+    is_error: bool,
+}
+
+/// What it says of the files of a set, as they are.
+fn findings(folder: &Path, set: &Set) -> Result<Vec<Finding>> {
+    let mut validate = Command::new(&programs()?.discovery);
+    validate.args(["validate", "-o", "json"]).current_dir(folder);
+    for file in &set.files {
+        validate.arg("-f").arg(file);
+    }
+    let output = validate.output().context("run pilot-discovery validate")?;
+    let found: Vec<Value> = serde_json::from_slice(&output.stdout).context("read what validate says")?;
+    let text =
+        |finding: &Value, key: &str| finding.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let finding = |finding: &Value| {
+        let severity = text(finding, "severity");
+        let file = PathBuf::from(text(finding, "file"));
+        let [object, field, message] = ["object", "field", "message"].map(|key| text(finding, key));
+        Finding {
+            text: format!("{severity}: {}: {object}: {field}: {message}", file.display()),
+            is_error: severity != "warning",
+        }
+    };
+    Ok(found.iter().map(finding).collect())
+}

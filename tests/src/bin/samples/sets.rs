@@ -1,0 +1,200 @@
+//! Which files of a sample are tried together, as its readers would apply them.
+
+use std::collections::BTreeSet;
+use std::fmt::{self, Display, Formatter};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+/// The samples, by their folders.
+pub(crate) const SAMPLES: [&str; 6] = ["bookinfo", "httpbin", "helloworld", "sleep", "curl", "tcp-echo"];
+
+/// Objects that are read, besides those of Istio's API groups.
+const READ: [&str; 6] = ["Service", "Endpoints", "EndpointSlice", "Pod", "Namespace", "Node"];
+
+/// A sample.
+pub(crate) struct Sample {
+    /// What is tried, in order.
+    pub(crate) sets: Vec<Set>,
+    /// Whether there is something to enter at.
+    pub(crate) entrance: Entrance,
+    /// Files with objects that nobody reads, and of which kinds.
+    pub(crate) unread: Vec<(PathBuf, String)>,
+}
+
+/// Files that are applied one after the other, by their paths below the folder of all samples.
+pub(crate) struct Set {
+    pub(crate) files: Vec<PathBuf>,
+}
+
+/// Whether a gateway stands before the sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Entrance {
+    /// A file has a `Gateway`.
+    Gateway,
+    /// None has.
+    None,
+}
+
+/// A file of a sample.
+struct File {
+    path: PathBuf,
+    objects: Vec<Value>,
+}
+
+/// What the services of a sample are, and what its rules lean on.
+struct Plan {
+    services: &'static str,
+    /// Applied before files that hold nothing but `VirtualService`s.
+    before_routes: &'static [&'static str],
+}
+
+// === impl Sample ===
+
+impl Sample {
+    /// Reads what `kubectl apply` would take of a sample.
+    pub(crate) fn read(folder: &Path, name: &str) -> Result<Self> {
+        let plan = plan(name)?;
+        let mut files = Vec::new();
+        collect(folder, Path::new(name), &mut files)?;
+        files.sort_by(|one, other| one.path.cmp(&other.path));
+        let unread = files.iter().filter_map(|file| Some((file.path.clone(), file.unread()?))).collect();
+        let read: Vec<File> = files.into_iter().filter(File::is_read).collect();
+        let services = Path::new(name).join(plan.services);
+        let (platform, rules): (Vec<&File>, Vec<&File>) = read.iter().partition(|file| file.has_workloads());
+        let mut sets: Vec<Set> = platform.iter().map(|file| Set::of([file.path.clone()])).collect();
+        sets.sort_by_key(|set| !set.files.contains(&services));
+        sets.extend(rules.iter().map(|file| Set::of([services.clone(), file.path.clone()])));
+        for file in rules.iter().filter(|file| file.is_routes_alone()) {
+            let before = plan.before_routes.iter().map(|path| Path::new(name).join(path));
+            let files: Vec<PathBuf> =
+                [services.clone()].into_iter().chain(before).chain([file.path.clone()]).collect();
+            if files.len() > 2 {
+                sets.push(Set::of(files));
+            }
+        }
+        if platform.len() + rules.len() > 2 {
+            sets.push(Set::of(platform.iter().chain(&rules).map(|file| file.path.clone())));
+        }
+        let has_gateway = rules
+            .iter()
+            .flat_map(|file| &file.objects)
+            .any(|object| is_read(object) && kind(object) == "Gateway");
+        Ok(Self { sets, entrance: if has_gateway { Entrance::Gateway } else { Entrance::None }, unread })
+    }
+}
+
+fn plan(name: &str) -> Result<Plan> {
+    Ok(match name {
+        "bookinfo" => Plan {
+            services: "platform/kube/bookinfo.yaml",
+            before_routes: &["networking/destination-rule-all.yaml"],
+        },
+        "httpbin" => Plan { services: "httpbin.yaml", before_routes: &[] },
+        "helloworld" => Plan { services: "helloworld.yaml", before_routes: &[] },
+        "sleep" => Plan { services: "sleep.yaml", before_routes: &[] },
+        "curl" => Plan { services: "curl.yaml", before_routes: &[] },
+        "tcp-echo" => Plan { services: "tcp-echo-services.yaml", before_routes: &["tcp-echo-all-v1.yaml"] },
+        _ => anyhow::bail!("there is no sample {name}"),
+    })
+}
+
+/// Every manifest below a folder of the samples.
+fn collect(root: &Path, below: &Path, files: &mut Vec<File>) -> Result<()> {
+    let folder = root.join(below);
+    for entry in fs::read_dir(&folder).with_context(|| format!("read {}", folder.display()))? {
+        let entry = entry?;
+        let path = below.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            collect(root, &path, files)?;
+        } else if path.extension().is_some_and(|ending| ending == "yaml") {
+            let objects = objects(root, &path)?;
+            // Some describe an API or an installation, to other programs.
+            if objects.iter().any(|object| object.get("metadata").is_some()) {
+                files.push(File { path, objects });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The documents of a file that are something.
+pub(crate) fn objects(root: &Path, path: &Path) -> Result<Vec<Value>> {
+    let text = fs::read_to_string(root.join(path)).with_context(|| format!("read {}", path.display()))?;
+    let documents: Vec<Value> =
+        serde_saphyr::from_multiple(&text).with_context(|| format!("read {}", path.display()))?;
+    Ok(documents.into_iter().filter(|document| !document.is_null()).collect())
+}
+
+/// `VirtualService`
+pub(crate) fn kind(object: &Value) -> &str {
+    object.get("kind").and_then(Value::as_str).unwrap_or_default()
+}
+
+/// `networking.istio.io`; empty for Kubernetes' core.
+fn group(object: &Value) -> &str {
+    let version = object.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
+    version.split_once('/').map_or("", |(group, _)| group)
+}
+
+/// Whether the control plane knows this kind.
+pub(crate) fn is_read(object: &Value) -> bool {
+    match group(object) {
+        "" | "discovery.k8s.io" => READ.contains(&kind(object)),
+        group => ["networking.istio.io", "telemetry.istio.io"].contains(&group),
+    }
+}
+
+// === impl File ===
+
+impl File {
+    /// Whether it is for us, or describes workloads, which Kubernetes makes into something that is.
+    fn is_read(&self) -> bool {
+        self.objects.iter().any(is_read) || self.has_workloads()
+    }
+
+    fn has_workloads(&self) -> bool {
+        self.objects.iter().any(|object| ["Service", "Deployment"].contains(&kind(object)))
+    }
+
+    fn is_routes_alone(&self) -> bool {
+        self.objects.iter().all(|object| kind(object) == "VirtualService")
+    }
+
+    /// The kinds that nobody reads, and that Kubernetes makes nothing of that somebody does.
+    fn unread(&self) -> Option<String> {
+        const OF_WORKLOADS: [&str; 3] = ["Deployment", "Secret", "ServiceAccount"];
+        let unread = |object: &&Value| !is_read(object) && !OF_WORKLOADS.contains(&kind(object));
+        let unread: Vec<&Value> = self.objects.iter().filter(unread).collect();
+        let kinds: BTreeSet<&str> = unread.iter().map(|object| kind(object)).collect();
+        let is_gateway_api = unread.iter().any(|object| group(object) == "gateway.networking.k8s.io");
+        let why = if is_gateway_api { "Gateway API: " } else { "" };
+        let kinds: Vec<&str> = kinds.into_iter().collect();
+        (!kinds.is_empty()).then(|| format!("{why}{}", kinds.join(", ")))
+    }
+}
+
+// === impl Set ===
+
+impl Set {
+    fn of(files: impl IntoIterator<Item = PathBuf>) -> Self {
+        Self { files: files.into_iter().collect() }
+    }
+}
+
+impl Display for Set {
+    /// The last file, below the sample's folder, and what it leans on; of many files, how many there are.
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let below = |file: &Path| file.components().skip(1).collect::<PathBuf>().display().to_string();
+        match self.files.as_slice() {
+            [file] | [_, file] => f.pad(&below(file)),
+            [_, before, file] => {
+                let before = before.file_name().unwrap_or_default().display();
+                f.pad(&format!("{}, after {before}", below(file)))
+            }
+            files => f.pad(&format!("all {} files, one after the other", files.len())),
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! A control plane, an Envoy for each workload, and what they make of one set after the other.
+//!
+//! A set is one file that is replaced as a whole, with a service of the set's own number at its end: whoever has that
+//! service's cluster was told of the set.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use pilot_tests::load::Identity;
+use pilot_tests::manifest::{Folder, Port, service};
+use pilot_tests::mesh::{Discovery, Interception, Options, Sidecar};
+use pilot_tests::net::{get_ok, loopback};
+use pilot_tests::wait::eventually;
+use serde_json::Value;
+
+use crate::cluster::{Cluster, ENTRANCE, Workload};
+use crate::secrets::Issuer;
+
+/// How long a set may take until every Envoy has it.
+const IN_USE: Duration = Duration::from_mins(1);
+
+/// Who has everything now must still have it after this: routes are asked for after listeners.
+const STILL: Duration = Duration::from_millis(500);
+
+/// Lists in Envoy's dump of what it was sent.
+const SENT: [&str; 4] =
+    ["dynamic_active_clusters", "dynamic_listeners", "dynamic_route_configs", "dynamic_endpoint_configs"];
+
+/// A mesh. Fields are dropped from the top.
+pub(crate) struct Trial {
+    proxies: BTreeMap<Workload, (Sidecar, Issuer)>,
+    identity: Identity,
+    discovery: Discovery,
+    folder: Folder,
+    /// The number of the set.
+    set: u8,
+    dir: tempfile::TempDir,
+}
+
+/// What came of a set.
+pub(crate) struct Outcome {
+    /// Envoys that have it.
+    pub(crate) proxies: usize,
+    /// What they hold, all together.
+    pub(crate) resources: usize,
+    /// Responses that were refused.
+    pub(crate) rejected: usize,
+    /// What else is wrong.
+    pub(crate) problems: Vec<String>,
+}
+
+/// How Envoys took a set.
+enum State {
+    /// All of them have all of it: so many resources.
+    Held(usize),
+    /// One refused something.
+    Refused(String),
+}
+
+// === impl Trial ===
+
+impl Trial {
+    pub(crate) async fn start() -> Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let folder = Folder::create(dir.path().join("config"))?;
+        let discovery = Discovery::start(dir.path(), &folder).await?;
+        Ok(Self { proxies: BTreeMap::new(), identity: Identity::new(&[])?, discovery, folder, set: 0, dir })
+    }
+
+    /// Tries a set.
+    pub(crate) async fn of(&mut self, cluster: &Cluster) -> Result<Outcome> {
+        let refused = self.refused().await?;
+        self.set += 1;
+        let mark = format!("set-{}", self.set);
+        let mut manifests = cluster.manifests();
+        manifests.push(service(&mark, &format!("10.96.1.{}", self.set), &[Port::new("tcp", 9, 9)]));
+        self.folder.write("set.yaml", &manifests)?;
+        let mut problems = self.staff(&cluster.workloads).await?;
+        let told = async || self.state(&mark).await;
+        let held = async {
+            eventually(IN_USE, "every Envoy has the set", told).await?;
+            tokio::time::sleep(STILL).await;
+            eventually(IN_USE, "every Envoy has all of the set", told).await
+        };
+        let (resources, problem) = match held.await {
+            Ok(State::Held(resources)) => (resources, None),
+            Ok(State::Refused(why)) => (0, Some(why)),
+            Err(error) => (0, Some(format!("{error:#}"))),
+        };
+        problems.extend(problem);
+        problems.extend(self.unusable().await?);
+        let rejected = self.refused().await? - refused;
+        Ok(Outcome { proxies: self.proxies.len(), resources, rejected, problems })
+    }
+
+    /// Ends it; what Envoys have refused, as they tell it themselves.
+    pub(crate) async fn end(mut self) -> Result<Vec<String>> {
+        self.staff(&[]).await
+    }
+
+    /// Has a proxy beside each of these workloads, and beside no other; what those have refused that go.
+    async fn staff(&mut self, workloads: &[Workload]) -> Result<Vec<String>> {
+        let (stay, go): (BTreeMap<_, _>, BTreeMap<_, _>) = std::mem::take(&mut self.proxies)
+            .into_iter()
+            .partition(|(workload, _)| workloads.contains(workload));
+        self.proxies = stay;
+        let mut refused = Vec::new();
+        for (proxy, _) in go.into_values() {
+            refused.extend(proxy.no_rejection().await.err().map(|error| format!("{error:#}")));
+        }
+        let missing: Vec<&Workload> =
+            workloads.iter().filter(|workload| !self.proxies.contains_key(workload)).collect();
+        for workload in missing {
+            let dir = tempfile::tempdir_in(self.dir.path())?.keep();
+            let is_entrance = (workload.namespace.as_str(), workload.name.as_str()) == ENTRANCE;
+            let options = Options {
+                interception: Interception::Redirect,
+                role: if is_entrance { "router" } else { "sidecar" },
+                // A few names, until the program ends.
+                pod: workload.name.clone().leak(),
+                namespace: workload.namespace.clone().leak(),
+                ip: loopback(workload.last_byte()),
+                ..Options::new()?
+            };
+            let issuer = Issuer::start(&dir, &self.identity)?;
+            let proxy = Sidecar::start(&dir, self.discovery.grpc, &options)?;
+            self.proxies.insert(workload.clone(), (proxy, issuer));
+        }
+        for (proxy, _) in self.proxies.values_mut() {
+            proxy.ready().await?;
+        }
+        Ok(refused)
+    }
+
+    /// How Envoys take a set; an error while one of them lacks something or has not answered.
+    async fn state(&self, mark: &str) -> Result<State> {
+        let status: Value = serde_json::from_str(&get_ok(self.discovery.http, "/debug/syncz").await?)?;
+        let proxies = status.as_array().context("a list of proxies")?;
+        ensure!(proxies.len() == self.proxies.len(), "{} proxies are connected", proxies.len());
+        for proxy in proxies {
+            let types = proxy.get("resources").and_then(Value::as_object).context("types of resources")?;
+            if let Some(why) = types.values().find_map(|known| known.get("lastError")) {
+                return Ok(State::Refused(format!("{why} says {}", proxy.get("proxy").unwrap_or(proxy))));
+            }
+            let open = types.values().find(|known| known.get("sent") != known.get("acked"));
+            ensure!(open.is_none(), "not acknowledged: {open:?} of {proxy}");
+        }
+        let mut resources = 0;
+        for (workload, (proxy, _)) in &self.proxies {
+            proxy.settled().await?;
+            let dump: Value = serde_json::from_str(&get_ok(proxy.admin, "/config_dump?include_eds").await?)?;
+            let held = held(&dump);
+            let own = |resource: &&&Value| !resource.to_string().contains(&format!("{mark}.default"));
+            let others = held.iter().filter(own).count();
+            ensure!(others < held.len(), "{workload:?} was not told of {mark}");
+            resources += others;
+        }
+        Ok(State::Held(resources))
+    }
+
+    /// What the control plane could not read or use.
+    async fn unusable(&self) -> Result<Vec<String>> {
+        let page = get_ok(self.discovery.http, "/debug/rejectedz").await?;
+        let said: Vec<String> = serde_json::from_str(&page).context("read what cannot be used")?;
+        Ok(said.into_iter().filter(|problem| !problem.contains(": warning: ")).collect())
+    }
+
+    /// How many responses were ever refused.
+    async fn refused(&self) -> Result<usize> {
+        let metrics = get_ok(self.discovery.monitoring, "/metrics").await?;
+        let counts = metrics.lines().filter_map(|line| {
+            let line = line.strip_prefix("pilot_total_xds_rejects{")?;
+            line.rsplit_once(' ')?.1.parse::<usize>().ok()
+        });
+        Ok(counts.sum())
+    }
+}
+
+/// Every resource in a dump that came from the control plane and is in use. A listener that is gone stays in the dump until its
+/// connections are.
+fn held(dump: &Value) -> Vec<&Value> {
+    let sections = dump.get("configs").and_then(Value::as_array).into_iter().flatten();
+    let lists = sections.flat_map(|section| SENT.iter().filter_map(|name| section.get(name)?.as_array()));
+    let in_use = |resource: &&Value| {
+        resource.get("draining_state").is_none() || resource.get("active_state").is_some()
+    };
+    lists.flatten().filter(in_use).collect()
+}

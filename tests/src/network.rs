@@ -1,0 +1,159 @@
+//! Machines of their own for pods, on one wire, with netfilter's rules of a sidecar: what Kubernetes and `istio-init` make.
+//!
+//! ```text
+//! the outside, 10.77.0.1 ── bridge ──┬── eth0 of a pod, 10.77.0.2
+//!                                    └── eth0 of a pod, 10.77.0.3
+//! ```
+//!
+//! A socket is of the namespace that its thread is in when it is made, and so is a child. So who wants to be inside enters, and
+//! leaves again; on a runtime of one thread that holds for what it awaits as well. A namespace ends with the last who holds it.
+//! It takes root, iproute2 and iptables.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::marker::PhantomData;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::AsRawFd as _;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use nix::sched::{CloneFlags, setns, unshare};
+
+/// The group that proxies run as: their own connections are let through.
+pub const PROXY: u32 = 1337;
+
+/// A network namespace.
+pub struct Namespace(File);
+
+/// Being inside a namespace. It is the thread that is inside, so this stays on it.
+pub struct Inside {
+    before: File,
+    thread: PhantomData<*const ()>,
+}
+
+/// The wire, and the outside at one end of it.
+pub struct Network {
+    outside: Namespace,
+}
+
+// === impl Namespace ===
+
+impl Namespace {
+    /// A new one; in it, there is loopback.
+    fn new() -> Result<Self> {
+        let made = std::thread::spawn(|| {
+            unshare(CloneFlags::CLONE_NEWNET).context("make a network namespace, which takes root")?;
+            own()
+        });
+        let namespace = Self(made.join().ok().context("the thread panicked")??);
+        namespace.configure(&["ip link set lo up"])?;
+        Ok(namespace)
+    }
+
+    /// Goes inside, until what is returned is dropped.
+    pub fn enter(&self) -> Result<Inside> {
+        let before = own()?;
+        setns(&self.0, CloneFlags::CLONE_NEWNET).context("enter a network namespace")?;
+        Ok(Inside { before, thread: PhantomData })
+    }
+
+    /// Runs these commands inside; words are parted by spaces.
+    fn configure(&self, commands: &[&str]) -> Result<()> {
+        let _inside = self.enter()?;
+        commands.iter().try_for_each(|command| run(command, ""))
+    }
+
+    /// Has connections led to a proxy as `istio-iptables` does: what the workload opens to one port, what comes from elsewhere
+    /// to another.
+    pub fn intercept(&self, (outbound, inbound): (u16, u16)) -> Result<()> {
+        let _inside = self.enter()?;
+        let rules = format!(
+            "*nat
+:TO_PROXY - [0:0]
+-A PREROUTING -p tcp -j REDIRECT --to-ports {inbound}
+-A OUTPUT -p tcp -j TO_PROXY
+-A TO_PROXY -s 127.0.0.6/32 -o lo -j RETURN
+-A TO_PROXY ! -d 127.0.0.1/32 -o lo -p tcp -m owner --gid-owner {PROXY} -j REDIRECT --to-ports {inbound}
+-A TO_PROXY -o lo -j RETURN
+-A TO_PROXY -m owner --gid-owner {PROXY} -j RETURN
+-A TO_PROXY -d 127.0.0.1/32 -j RETURN
+-A TO_PROXY -p tcp -j REDIRECT --to-ports {outbound}
+COMMIT
+"
+        );
+        run("iptables-restore", &rules)
+    }
+}
+
+// === impl Inside ===
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        if let Err(error) = setns(&self.before, CloneFlags::CLONE_NEWNET) {
+            eprintln!("leave a network namespace: {error}");
+        }
+    }
+}
+
+// === impl Network ===
+
+impl Network {
+    /// The outside's address.
+    pub const OUTSIDE: IpAddr = address(1);
+
+    /// A wire with nobody on it but the outside.
+    pub fn new() -> Result<Self> {
+        let outside = Namespace::new()?;
+        outside.configure(&[
+            "ip link add wire type bridge",
+            "ip address add 10.77.0.1/24 dev wire",
+            "ip link set wire up",
+        ])?;
+        Ok(Self { outside })
+    }
+
+    /// What is not of any pod.
+    pub const fn outside(&self) -> &Namespace {
+        &self.outside
+    }
+
+    /// A pod at `10.77.0.<last>`.
+    pub fn pod(&self, last: u8) -> Result<Namespace> {
+        let pod = Namespace::new()?;
+        let inside = format!("/proc/{}/fd/{}", std::process::id(), pod.0.as_raw_fd());
+        self.outside.configure(&[
+            &format!("ip link add pod{last} type veth peer name eth0 netns {inside}"),
+            &format!("ip link set pod{last} master wire up"),
+        ])?;
+        pod.configure(&[
+            &format!("ip address add {}/24 dev eth0", address(last)),
+            "ip link set eth0 up",
+            "ip route add default via 10.77.0.1",
+        ])?;
+        Ok(pod)
+    }
+}
+
+/// An address of the wire.
+pub const fn address(last: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(10, 77, 0, last))
+}
+
+/// The namespace that we are in.
+fn own() -> Result<File> {
+    File::open("/proc/thread-self/ns/net").context("open our network namespace")
+}
+
+/// Runs a command with this as its input.
+fn run(line: &str, input: &str) -> Result<()> {
+    let mut words = line.split(' ');
+    let mut command = Command::new(words.next().context("a command")?);
+    command.args(words).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let started = command.spawn();
+    let mut child =
+        started.with_context(|| format!("{line} (on Debian: apt-get install iproute2 iptables)"))?;
+    child.stdin.take().context("its input")?.write_all(input.as_bytes()).context("write its input")?;
+    let output = child.wait_with_output()?;
+    ensure!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr).trim());
+    Ok(())
+}

@@ -1,0 +1,103 @@
+//! A control plane outside, pods on its wire, a sidecar in each.
+
+use anyhow::Result;
+use pilot_tests::ask::{Answer, Ask};
+use pilot_tests::envoy::envoy;
+use pilot_tests::manifest::Folder;
+use pilot_tests::mesh::{Discovery, Interception, Options, Sidecar};
+use pilot_tests::network::{Inside, Namespace, Network, PROXY, address};
+use pilot_tests::programs::programs;
+
+/// The mesh. The thread is outside from its beginning to its end.
+pub(crate) struct Site {
+    pub(crate) discovery: Discovery,
+    pub(crate) folder: Folder,
+    _outside: Inside,
+    network: Network,
+    dir: tempfile::TempDir,
+}
+
+/// A pod. Its workload is who asks, or listens.
+pub(crate) struct Pod {
+    sidecar: Sidecar,
+    namespace: Namespace,
+}
+
+// === impl Site ===
+
+impl Site {
+    pub(crate) async fn open() -> Result<Self> {
+        // Both may be fetched, which the outside has no way for.
+        let _ready = (programs()?, envoy()?);
+        let network = Network::new()?;
+        let _outside = network.outside().enter()?;
+        let dir = tempfile::tempdir()?;
+        let folder = Folder::create(dir.path().join("config"))?;
+        let discovery = Discovery::start_at(Network::OUTSIDE, dir.path(), &folder, &[]).await?;
+        Ok(Self { discovery, folder, _outside, network, dir })
+    }
+
+    /// A pod of the namespace `default` at `10.77.0.<last>`, its sidecar ready.
+    pub(crate) async fn pod(&self, name: &'static str, last: u8) -> Result<Pod> {
+        let ip = address(last);
+        self.folder.write_text(
+            &format!("{name}.yaml"),
+            &format!(
+                "
+apiVersion: v1
+kind: Pod
+metadata: {{name: {name}, namespace: default, labels: {{app: {name}}}}}
+status: {{phase: Running, podIP: {ip}, podIPs: [{{ip: {ip}}}], conditions: [{{type: Ready, status: 'True'}}]}}
+"
+            ),
+        )?;
+        let namespace = self.network.pod(last)?;
+        namespace.intercept(self.discovery.listen)?;
+        let dir = self.dir.path().join(name);
+        std::fs::create_dir(&dir)?;
+        let options = Options {
+            interception: Interception::Redirect,
+            pod: name,
+            ip,
+            group: Some(PROXY),
+            ..Options::new()?
+        };
+        let inside = namespace.enter()?;
+        let mut sidecar = Sidecar::start(&dir, self.discovery.grpc, &options)?;
+        sidecar.ready().await?;
+        drop(inside);
+        Ok(Pod { sidecar, namespace })
+    }
+
+    /// What every test ends with: nobody refused anything.
+    pub(crate) async fn close(self, pods: &[&Pod]) -> Result<()> {
+        for pod in pods {
+            let _inside = pod.namespace.enter()?;
+            pod.sidecar.no_rejection().await?;
+        }
+        self.discovery.no_rejection().await
+    }
+}
+
+// === impl Pod ===
+
+impl Pod {
+    /// Asks from inside.
+    pub(crate) async fn ask(&self, ask: &Ask) -> Result<Answer> {
+        let _inside = self.namespace.enter()?;
+        ask.send().await
+    }
+
+    /// A counter of one of its Envoy's clusters; none is 0.
+    pub(crate) async fn count(&self, cluster: &str, counter: &str) -> Result<u64> {
+        let _inside = self.namespace.enter()?;
+        // Statistics end the name of a cluster with a semicolon, as in Istio.
+        let name = format!("cluster.{cluster};.{counter}");
+        Ok(self.sidecar.stats(&format!("{counter}$")).await?.get(&name).copied().unwrap_or(0))
+    }
+
+    /// Goes inside: what listens there is its workload.
+    pub(crate) fn enter(&self) -> Result<Inside> {
+        self.namespace.enter()
+    }
+}
