@@ -31,7 +31,7 @@ type Tables = &'static [fn()];
 /// Every table, by what its rules are about.
 const OBJECTS: [(&str, &[Tables]); 9] = [
     ("DestinationRule", destination_rule::TABLES),
-    ("EnvoyFilter", &[envoy_filter::TABLES]),
+    ("EnvoyFilter", envoy_filter::TABLES),
     ("Gateway", gateway::TABLES),
     ("MeshConfig", &[mesh_config::TABLES]),
     ("proxies", &[proxy::TABLES]),
