@@ -231,18 +231,23 @@ fn endpoints() -> impl Strategy<Value = Change> {
     })
 }
 
-/// Pods, some of which have the address of another for a while.
+/// Pods, some of which have the address of another for a while. A proxy is of the namespace of its workload.
 fn workload() -> impl Strategy<Value = Change> {
     let pod = (select(vec!["default", "shop"]), select(vec!["one", "two"]));
     let details = (
-        select(vec!["10.1.0.1", "10.1.0.2", "10.9.0.1"]),
+        any::<bool>(),
         labels(),
         select(vec!["", "r1/z1", "r2/z1"]),
         select(vec![Health::Healthy, Health::Unhealthy]),
     );
     (pod, option::weighted(0.8, details)).prop_map(|((namespace, name), details)| {
-        let Some((ip, labels, place, health)) = details else {
+        let Some((first, labels, place, health)) = details else {
             return Change::WorkloadGone(WorkloadKind::Pod, namespace.into(), name.into());
+        };
+        let ip = match (namespace, first) {
+            ("default", true) => "10.1.0.1",
+            ("default", false) => "10.1.0.2",
+            _ => "10.9.0.1",
         };
         Change::Workload(Arc::new(Workload {
             kind: WorkloadKind::Pod,
@@ -344,6 +349,11 @@ fn config() -> impl Strategy<Value = Change> {
             if gone % 4 == 0 {
                 return Change::ConfigGone(kind, namespace.into(), name.into());
             }
+            let namespace = match kind {
+                Kind::WorkloadEntry if spec.contains("10.9.") => "shop",
+                Kind::WorkloadEntry => "default",
+                _ => namespace,
+            };
             let written = object(kind.as_str(), &format!("{name}.{namespace}"), spec);
             let Ok([Change::Config(read)]) = <[Change; 1]>::try_from(changes_in(&written)) else { panic!() };
             let mut read: ConfigObject = Arc::unwrap_or_clone(read);
