@@ -94,7 +94,7 @@ impl View<'_> {
         let wants = self.wants(self.scope.services().clone());
         let mutual = wants.mutual.iter().map(|service| {
             let own = endpoints(service);
-            (service.hostname.clone(), identities(service, &own))
+            (service.hostname.clone(), identities(service, &own, &self.push.mesh.trust_domain_aliases))
         });
         ClusterSet {
             services: self.scope.services().clone(),

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use pilot_proto::identity::SpiffeId;
+
 use super::View;
 use super::memo::Answer;
 use crate::api::destination_rule::{ClientTlsMode, Subset};
@@ -143,9 +145,14 @@ impl Visible {
     }
 }
 
-/// Who a client may take for the service: the identities of its endpoints and those that it declares, sorted.
-pub(super) fn identities(service: &Service, endpoints: &[Endpoint]) -> Vec<String> {
+/// Who a client may take for the service: the identities of its endpoints and those that it declares, in the trust domain
+/// that they are of and in those that mean the same; sorted.
+pub(super) fn identities(service: &Service, endpoints: &[Endpoint], aliases: &[String]) -> Vec<String> {
     let own = endpoints.iter().map(|endpoint| &*endpoint.service_account).filter(|own| !own.is_empty());
-    let all: BTreeSet<&str> = own.chain(service.service_accounts.iter().map(String::as_str)).collect();
-    all.into_iter().map(str::to_owned).collect()
+    let said: BTreeSet<&str> = own.chain(service.service_accounts.iter().map(String::as_str)).collect();
+    let elsewhere = said.iter().filter_map(|name| name.parse::<SpiffeId>().ok()).flat_map(|id| {
+        aliases.iter().map(move |alias| SpiffeId { trust_domain: alias.clone(), ..id.clone() }.to_string())
+    });
+    let all: BTreeSet<String> = elsewhere.chain(said.iter().map(|&name| name.to_owned())).collect();
+    all.into_iter().collect()
 }

@@ -78,7 +78,9 @@ impl Audience {
     pub fn touched(&self, request: &PushRequest) -> Option<NameSet> {
         // A lookup for each key, or simply all names, which a class of proxies is given together.
         let many = request.updated.len() > self.names.len() / 4 + 16;
-        let all = |key: &ConfigKey| matches!(key.kind, Kind::MeshConfig | Kind::Proxy);
+        // A rule may be for any host; its subsets' labels choose endpoints, and so does what it says of places.
+        let all =
+            |key: &ConfigKey| matches!(key.kind, Kind::MeshConfig | Kind::Proxy | Kind::DestinationRule);
         if request.forced || many || request.updated.iter().any(all) {
             return None;
         }

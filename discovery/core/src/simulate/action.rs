@@ -58,7 +58,14 @@ impl Told {
             let (upstream, step) = self.upstream(&choice.cluster);
             trace.steps.push(step);
             let request = self.leaving(found, action, &choice, asked);
-            Share { cluster: choice.cluster, weight: choice.weight, request: Some(request), upstream }
+            let settings = self.settings(&choice.cluster);
+            Share {
+                cluster: choice.cluster,
+                weight: choice.weight,
+                request: Some(request),
+                upstream,
+                settings,
+            }
         });
         Verdict::Forwarded(shares.collect())
     }

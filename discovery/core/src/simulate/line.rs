@@ -4,6 +4,7 @@
 //! [METHOD ]SCHEME://HOST[:PORT][/PATH][ | MORE]..
 //! http         a request, port 80               tcp   bytes
 //! https        a request inside TLS, port 443   tls   bytes inside TLS
+//! http10       a request of HTTP/1.0, port 80
 //! http2, grpc  a request of HTTP/2, port 80
 //!
 //! name: value    a header; `host` says another host than the one that is connected to
@@ -107,6 +108,7 @@ fn target_of(target: &str) -> Option<Line> {
     let (scheme, rest) = url.trim().split_once("://")?;
     let (default_port, version) = match scheme {
         "http" => (Some(80), Some(Version::Http11)),
+        "http10" => (Some(80), Some(Version::Http10)),
         "http2" | "grpc" => (Some(80), Some(Version::Http2)),
         "https" => (Some(443), Some(Version::Http11)),
         "tcp" => (None, None),
@@ -153,6 +155,7 @@ mod tests {
             ("http://reviews", "reviews 80 GET reviews / Http11"),
             ("http://reviews:9080/a?b | X-A: 1 | host: other", "reviews 9080 GET other /a?b Http11 x-a=1"),
             ("POST https://h/x", "h 443 POST h /x Http11 tls:h"),
+            ("http10://h/x", "h 80 GET h /x Http10"),
             ("grpc://rpc:9090/s/m", "rpc 9090 POST rpc:9090 /s/m Http2 content-type=application/grpc"),
             ("http2://[fd00::1]:81?q", "fd00::1 81 GET [fd00::1]:81 /?q Http2"),
             ("tcp://10.0.0.1:3306 | @10.0.0.2:1 | from 10.0.0.9", "10.0.0.1 3306 @10.0.0.2:1 from:10.0.0.9"),

@@ -28,6 +28,8 @@ mod redirect;
 mod request;
 mod rewrite;
 mod route;
+mod secured;
+mod settings;
 mod told;
 mod trace;
 mod upstream;

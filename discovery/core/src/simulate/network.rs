@@ -13,9 +13,10 @@ use super::call::{Call, Certificate, Says};
 use super::chain::chain;
 use super::http::not_understood;
 use super::listener::{Seen, Taken};
-use super::origin;
+use super::secured;
 use super::told::{Told, message, unpack};
 use super::trace::{Closed, Share, Stage, Step, Trace, Verdict};
+use super::{origin, policy};
 
 /// What is left to be said once the transport is dealt with.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -125,6 +126,7 @@ impl Told {
     }
 
     fn tcp(&self, tcp: &TcpProxy, by_name: Option<&str>, trace: &mut Trace) -> Verdict {
+        trace.policy = policy::of_bytes(tcp);
         let shares: Vec<(String, u32)> = match (by_name, &tcp.cluster_specifier) {
             // `envoy.tcp_proxy.cluster`, which the filter sets, goes first.
             (Some(name), _) => vec![(name.to_owned(), 1)],
@@ -137,7 +139,8 @@ impl Told {
         let share = |(cluster, weight): (String, u32)| {
             let (upstream, step) = self.upstream(&cluster);
             trace.steps.push(step);
-            Share { cluster, weight, request: None, upstream }
+            let settings = self.settings(&cluster);
+            Share { cluster, weight, request: None, upstream, settings }
         };
         Verdict::Forwarded(shares.into_iter().filter(|(_, weight)| *weight > 0).map(share).collect())
     }
@@ -148,16 +151,16 @@ fn chain_step(chain: &FilterChain, seen: &Seen) -> Step {
     let offers = Some(seen.applications.join(" ")).filter(|offers| !offers.is_empty());
     let offers = offers.map(|offers| format!(", offered {offers}"));
     let what = format!("serves {}{}{}", seen.transport, name.unwrap_or_default(), offers.unwrap_or_default());
+    let secured = terminated(chain).and_then(|context| context.common_tls_context);
+    let secured = secured.iter().flat_map(secured::words).map(|said| format!("; {said}"));
+    let what = what + &secured.collect::<String>();
     let origins = origin::of(chain.metadata.as_ref());
     Step { stage: Stage::FilterChain, name: chain.name.clone(), what, origins }
 }
 
 /// What the chain's transport socket makes of the bytes.
 fn inside(chain: &FilterChain, call: &Call) -> Result<Inside, Closed> {
-    let config = chain.transport_socket.as_ref().and_then(|socket| socket.config_type.as_ref());
-    let context = config
-        .and_then(|transport_socket::ConfigType::TypedConfig(config)| unpack::<DownstreamTlsContext>(config));
-    match (context, &call.tls) {
+    match (terminated(chain), &call.tls) {
         (None, None) => Ok(Inside::Plain),
         (None, Some(_)) => Ok(Inside::Encrypted),
         (Some(_), None) => Err(Closed::NotTls),
@@ -170,5 +173,12 @@ fn inside(chain: &FilterChain, call: &Call) -> Result<Inside, Closed> {
                 wants(&context.require_client_certificate) && tls.certificate == Certificate::None;
             if nameless || uncertified { Err(Closed::Handshake) } else { Ok(Inside::Decrypted) }
         }
+    }
+}
+
+/// The TLS that ends at a chain.
+fn terminated(chain: &FilterChain) -> Option<DownstreamTlsContext> {
+    match chain.transport_socket.as_ref()?.config_type.as_ref()? {
+        transport_socket::ConfigType::TypedConfig(config) => unpack(config),
     }
 }

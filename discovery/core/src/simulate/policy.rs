@@ -2,6 +2,8 @@
 
 use pilot_proto::envoy::config::route::v3::route_action::{ClusterSpecifier, hash_policy::PolicySpecifier};
 use pilot_proto::envoy::config::route::v3::{RetryPolicy, Route, RouteAction, VirtualHost, route};
+use pilot_proto::envoy::extensions::filters::network::tcp_proxy::v3::TcpProxy;
+use pilot_proto::envoy::r#type::v3::{HashPolicy, hash_policy::PolicySpecifier as OfBytes};
 use pilot_proto::google::protobuf::Duration;
 
 use super::matching::{MILLION, default_millionths};
@@ -28,6 +30,16 @@ pub(super) fn policy(host: &VirtualHost, route: &Route) -> Vec<String> {
     said.extend(hashes(action));
     said.extend(action.upgrade_configs.iter().map(|upgrade| format!("upgrade {}", upgrade.upgrade_type)));
     said
+}
+
+/// What a chain asks for that passes bytes on.
+pub(super) fn of_bytes(tcp: &TcpProxy) -> Vec<String> {
+    let idle = tcp.idle_timeout.as_ref().map(|limit| format!("idle {}", seconds(limit)));
+    let life = tcp.max_downstream_connection_duration.as_ref();
+    let life = life.map(|limit| format!("connection at most {}", seconds(limit)));
+    let by_source = |hash: &HashPolicy| matches!(hash.policy_specifier, Some(OfBytes::SourceIp(_)));
+    let hash = tcp.hash_policy.iter().any(by_source).then(|| "hash source".to_owned());
+    [idle, life, hash].into_iter().flatten().collect()
 }
 
 fn retries(retry: &RetryPolicy) -> String {

@@ -24,7 +24,8 @@ pub struct Trace {
     pub virtual_host: Option<String>,
     /// The route that matched.
     pub route: Option<Route>,
-    /// What the route asks for besides: `timeout 2s`, `retry 3 on 5xx`, `mirror 50% <cluster>`, `hash header x-user`, ...
+    /// What the route, or the filter that passes bytes on, asks for besides: `timeout 2s`, `retry 3 on 5xx`,
+    /// `mirror 50% <cluster>`, `hash header x-user`, ...
     pub policy: Vec<String>,
     /// Where it ended.
     pub verdict: Verdict,
@@ -134,6 +135,8 @@ pub struct Share {
     pub request: Option<Request>,
     /// What stands behind the cluster.
     pub upstream: Upstream,
+    /// How the cluster deals with it: `balances by least request`, `at most 7 connections`, `speaks HTTP/2`, ...
+    pub settings: Vec<String>,
 }
 
 // === impl Trace ===

@@ -7,9 +7,11 @@ use std::net::IpAddr;
 use pilot_proto::ResourceType;
 use pilot_proto::envoy::config::cluster::v3::{Cluster, cluster};
 use pilot_proto::envoy::config::core::v3::{
-    Address, HealthStatus, Metadata, TransportSocket, address, socket_address, transport_socket,
+    Address, DataSource, HealthStatus, Metadata, ProxyProtocolConfig, TransportSocket, address, data_source,
+    socket_address, transport_socket,
 };
 use pilot_proto::envoy::config::endpoint::v3::{ClusterLoadAssignment, LbEndpoint, lb_endpoint};
+use pilot_proto::envoy::extensions::transport_sockets::proxy_protocol::v3::ProxyProtocolUpstreamTransport;
 use pilot_proto::envoy::extensions::transport_sockets::tls::v3::UpstreamTlsContext;
 use pilot_proto::google::protobuf::{Struct, Value, value};
 
@@ -75,7 +77,7 @@ pub enum Security {
     Tls {
         /// The name asked for; empty: none.
         sni: String,
-        /// The secrets of the client's own certificate, by SDS name; empty: it shows none.
+        /// The client's own certificates, by path or SDS name; empty: it shows none.
         certificates: Vec<String>,
     },
     /// By something else, by its name.
@@ -230,14 +232,42 @@ fn security(cluster: &Cluster, metadata: Option<&Metadata>) -> Security {
 
 fn socket_security(socket: Option<&TransportSocket>) -> Security {
     let Some(socket) = socket else { return Security::Plaintext };
-    let Some(transport_socket::ConfigType::TypedConfig(config)) = &socket.config_type else {
-        return named(&socket.name);
-    };
-    let Some(tls) = unpack::<UpstreamTlsContext>(config) else { return named(&socket.name) };
+    if let (Some(_), inner) = proxied(socket) {
+        return socket_security(inner.as_ref());
+    }
+    let Some(tls) = tls(socket) else { return named(&socket.name) };
     let common = tls.common_tls_context.unwrap_or_default();
-    let certificates =
-        common.tls_certificate_sds_secret_configs.into_iter().map(|secret| secret.name).collect();
-    Security::Tls { sni: tls.sni, certificates }
+    let files = common.tls_certificates.into_iter().filter_map(|pair| filename(pair.certificate_chain?));
+    let secrets = common.tls_certificate_sds_secret_configs.into_iter().map(|secret| secret.name);
+    Security::Tls { sni: tls.sni, certificates: files.chain(secrets).collect() }
+}
+
+/// What a socket says of TLS.
+pub(super) fn tls(socket: &TransportSocket) -> Option<UpstreamTlsContext> {
+    match &socket.config_type {
+        Some(transport_socket::ConfigType::TypedConfig(config)) => unpack(config),
+        None => None,
+    }
+}
+
+/// Whether a socket begins with the PROXY protocol, how, and the socket inside it.
+pub(super) fn proxied(socket: &TransportSocket) -> (Option<ProxyProtocolConfig>, Option<TransportSocket>) {
+    match &socket.config_type {
+        Some(transport_socket::ConfigType::TypedConfig(config)) => {
+            let outer = unpack::<ProxyProtocolUpstreamTransport>(config);
+            outer.map_or((None, None), |outer| {
+                (Some(outer.config.unwrap_or_default()), outer.transport_socket)
+            })
+        }
+        None => (None, None),
+    }
+}
+
+fn filename(source: DataSource) -> Option<String> {
+    match source.specifier? {
+        data_source::Specifier::Filename(path) => Some(path),
+        _ => None,
+    }
 }
 
 fn named(name: &str) -> Security {

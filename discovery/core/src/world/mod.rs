@@ -30,7 +30,7 @@ pub use changes::Changes;
 use lineage::Lineage;
 
 use crate::model::{
-    Change, ConfigObject, ConfigSpec, Endpoint, EndpointAddress, Hostname, Kind, Namespace, Service,
+    Change, ConfigObject, ConfigSpec, Endpoint, EndpointAddress, Health, Hostname, Kind, Namespace, Service,
     SourceEvent, SourceId, Workload, WorkloadKind,
 };
 
@@ -73,6 +73,8 @@ pub struct World {
     configs: OrdMap<ConfigName, Arc<ConfigObject>>,
     workloads: OrdMap<WorkloadName, Arc<Workload>>,
     at_address: OrdMap<IpAddr, Arc<Workload>>,
+    /// Everybody who says to have an address.
+    claims: BTreeMap<IpAddr, BTreeSet<WorkloadName>>,
     workloads_in: BTreeMap<Namespace, BTreeSet<WorkloadName>>,
     /// `ServiceEntry`s with a selector, by namespace.
     entries_in: BTreeMap<Namespace, BTreeSet<Arc<str>>>,
@@ -234,21 +236,8 @@ impl World {
             return;
         }
         let (_, namespace, _) = name;
-        if let Some(workload) = &before {
-            for ip in addresses(workload) {
-                changes.proxy(ip);
-                // Another workload may have taken the address over since.
-                if self.at_address.get(&ip).is_some_and(|other| other == workload) {
-                    self.at_address.remove(&ip);
-                }
-            }
-        }
         match &now {
             Some(workload) => {
-                for ip in addresses(workload) {
-                    changes.proxy(ip);
-                    self.at_address.insert(ip, workload.clone());
-                }
                 self.workloads_in.entry(namespace.clone()).or_default().insert(name.clone());
                 self.workloads.insert(name.clone(), workload.clone());
             }
@@ -262,7 +251,36 @@ impl World {
                 }
             }
         }
+        let claimed = |workload: &Option<Arc<Workload>>| -> BTreeSet<IpAddr> {
+            workload.iter().flat_map(|workload| addresses(workload)).collect()
+        };
+        let (had, has) = (claimed(&before), claimed(&now));
+        for ip in &had | &has {
+            changes.proxy(ip);
+            let claims = self.claims.entry(ip).or_default();
+            if has.contains(&ip) {
+                claims.insert(name.clone());
+            } else {
+                claims.remove(name);
+            }
+            self.resolve_address(ip);
+        }
         self.reselect(namespace, &[before, now], changes);
+    }
+
+    /// Of several at one address (a pod that has ended keeps its own, which may be another's already) one that serves counts,
+    /// then a pod, then the first by name: whoever spoke last is nothing to go by.
+    fn resolve_address(&mut self, ip: IpAddr) {
+        let claims = self.claims.get(&ip).into_iter().flatten();
+        let known = claims.filter_map(|name| Some((name, self.workloads.get(name)?)));
+        let first = known.min_by_key(|(name, workload)| (workload.health != Health::Healthy, *name));
+        match first.map(|(_, workload)| workload.clone()) {
+            Some(workload) => _ = self.at_address.insert(ip, workload),
+            None => {
+                self.at_address.remove(&ip);
+                self.claims.remove(&ip);
+            }
+        }
     }
 
     fn resolve_config(&mut self, name: &ConfigName, changes: &mut Changes) {

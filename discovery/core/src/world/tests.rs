@@ -452,3 +452,27 @@ fn a_service_changes_when_its_endpoints_have_other_identities() {
     assert_eq!(keys(vec![with(1, "spiffe://a"), with(2, "spiffe://a")]), both[1..], "more of the same");
     assert_eq!(keys(vec![with(1, "spiffe://a"), with(2, "spiffe://b")]), both);
 }
+
+#[test]
+fn of_two_workloads_at_one_address_it_is_not_the_last_word_that_counts() {
+    let ended = |change: Change| {
+        let Change::Workload(pod) = change else { panic!() };
+        Change::Workload(Arc::new(Workload { health: Health::Unhealthy, ..(*pod).clone() }))
+    };
+    let gone = |name: &str| Change::WorkloadGone(WorkloadKind::Pod, "default".into(), name.into());
+    for (said, expected) in [
+        (vec![pod("a", 1, "x"), pod("b", 1, "x")], Some("a")),
+        (vec![pod("b", 1, "x"), pod("a", 1, "x")], Some("a")),
+        (vec![ended(pod("a", 1, "x")), pod("b", 1, "x")], Some("b")),
+        (vec![pod("a", 1, "x"), pod("b", 1, "x"), gone("a")], Some("b")),
+        (vec![pod("a", 1, "x"), pod("b", 1, "x"), pod("a", 2, "x")], Some("b")),
+        (vec![pod("a", 1, "x"), gone("a")], None),
+    ] {
+        let mut story = Story::new();
+        for change in said {
+            story.says(change);
+        }
+        let found = story.world.at_address().get(&IpAddr::from([10, 1, 0, 1]));
+        assert_eq!(found.map(|workload| &*workload.name), expected);
+    }
+}

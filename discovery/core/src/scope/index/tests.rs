@@ -150,5 +150,10 @@ fn an_audience_knows_which_of_its_endpoints_a_push_touches() {
     assert_eq!(touched(&both), Some(clusters("b")));
     assert_eq!(touched(&[key(Kind::WorkloadEntry, "x", "a")]), Some(clusters("")));
     assert_eq!(touched(&[key(Kind::Endpoints, "x", "a"), key(Kind::MeshConfig, "", "mesh")]), None);
+    assert_eq!(
+        touched(&[key(Kind::DestinationRule, "x", "rule")]),
+        None,
+        "subsets may have other labels now"
+    );
     assert_eq!(audience.touched(&PushRequest::forced(Reason::Debug)), None);
 }

@@ -2,109 +2,180 @@
 
 use super::*;
 
-#[test]
-fn destination() {
-    for (said, expected) in [
-        ("{host: b}", "80||b"),
-        ("{host: b.default.svc.cluster.local}", "80||b"),
-        ("{host: b, subset: v1}", "80|v1|b (missing)"),
-        ("{host: both, port: {number: 8080}}", "8080||both"),
-        // The only port of the service, the one that was asked for.
-        ("{host: far}", "8080||far"),
-        ("{host: both}", "80||both"),
-        // Nobody declared it: Envoy answers 503.
-        ("{host: nobody.com}", "80||nobody.com (missing)"),
-        ("{host: b, port: {number: 99}}", "99||b (missing)"),
-    ] {
-        check(&format!("[{{route: [{{destination: {said}}}]}}]"), &[("http://a/", expected)]);
-    }
-}
+pub(super) const TABLES: Tables = &[
+    destination,
+    weights,
+    rewrite,
+    header_operations,
+    header_operations_of_one_destination,
+    response_headers,
+];
 
 #[test]
-fn an_alias_as_destination_is_what_it_stands_for() {
+fn destination() {
+    let to = |destination: &str| ruled(&format!("[{{route: [{{destination: {destination}}}]}}]"));
+    check_each(
+        Look::Verdict,
+        "http://a/",
+        to,
+        &[
+            ("a short host is one of the rule's namespace", "{host: b}", "80||b"),
+            ("a full host is what it is", "{host: b.default.svc.cluster.local}", "80||b"),
+            ("a subset that nobody declares is not there", "{host: b, subset: v1}", "80|v1|b (missing)"),
+            ("a port is what it is", "{host: both, port: {number: 8080}}", "8080||both"),
+            ("without a port it is the only one of the service", "{host: far}", "8080||far"),
+            ("or of several the one that was asked for", "{host: both}", "80||both"),
+            (
+                "a host that nobody declares is not there: Envoy answers 503",
+                "{host: nobody.com}",
+                "80||nobody.com (missing)",
+            ),
+            ("a port that nobody declares is not there", "{host: b, port: {number: 99}}", "99||b (missing)"),
+        ],
+    );
     let mut services = services();
     services.push(kubernetes("alias.default").alias_of("far.default.svc.cluster.local").port("http", 80));
     let rules = virtual_service("a", "hosts: [a]\nhttp: [{route: [{destination: {host: alias}}]}]");
-    check_in(&Mesh::of(services, &rules), &[("http://a/", "8080||far")]);
+    check_in(&Mesh::of(services, &rules), &[("an alias is what it stands for", "http://a/", "8080||far")]);
 }
 
 #[test]
 fn weights() {
-    let to = |host: &str, weight: u32| format!("{{destination: {{host: {host}}}, weight: {weight}}}");
-    for (said, expected) in [
-        (vec![to("a", 80), to("b", 20)], "80% 80||a + 20% 80||b"),
-        (vec![to("a", 1), to("b", 3)], "25% 80||a + 75% 80||b"),
-        (vec![to("a", 100), to("b", 0)], "80||a"),
-        (vec![to("a", 10), to("b", 0), to("c", 30)], "25% 80||a + 75% 80||c"),
-        // The only one gets all.
-        (vec![to("a", 0)], "80||a"),
-        (vec![to("a", 7)], "80||a"),
-    ] {
-        check(&format!("[{{route: [{}]}}]", said.join(", ")), &[("http://a/", expected)]);
-    }
-}
-
-/// Rules for host `a`, a call, and the request as it leaves the proxy.
-fn check_request(http: &str, line: &str, expected: &str) {
-    let trace = client(&rules_for_a(http)).ask(line);
-    let request = trace.request().unwrap_or_else(|| panic!("{line}: {trace}"));
-    let headers = request.headers.iter().filter(|(name, _)| !name.starts_with("x-envoy"));
-    let headers: Vec<String> = headers.map(|(name, value)| format!(" {name}={value}")).collect();
-    let found = format!("{} {} {}{}", request.method, request.authority, request.path, headers.concat());
-    assert_eq!(found, expected, "{http} {line}");
+    let shares = |said: &str| {
+        let to = said.split(' ').map(|share| {
+            let (host, weight) = share.split_once('=').unwrap();
+            format!("{{destination: {{host: {host}}}, weight: {weight}}}")
+        });
+        ruled(&format!("[{{route: [{}]}}]", to.collect::<Vec<_>>().join(", ")))
+    };
+    check_each(
+        Look::Verdict,
+        "http://a/",
+        shares,
+        &[
+            ("weights are shares", "a=80 b=20", "80% 80||a + 20% 80||b"),
+            ("of their sum, whatever it is", "a=1 b=3", "25% 80||a + 75% 80||b"),
+            ("a destination without weight gets nothing", "a=100 b=0", "80||a"),
+            ("and leaves the rest to others", "a=10 b=0 c=30", "25% 80||a + 75% 80||c"),
+            ("the only one gets all, even of nothing", "a=0", "80||a"),
+            ("the only one gets all, whatever its weight", "a=7", "80||a"),
+        ],
+    );
 }
 
 #[test]
 fn rewrite() {
-    let at = |uri: &str, said: &str| format!("[{{match: [{{uri: {uri}}}], rewrite: {said}, {TO_B}}}]");
-    for (rules, line, expected) in [
-        (at("{prefix: /x}", "{uri: /y}"), "http://a/x/z?q=1", "GET a /y/z?q=1"),
-        (at("{exact: /x}", "{uri: /y}"), "http://a/x?q=1", "GET a /y?q=1"),
-        (at("{regex: '/x.*'}", "{uri: /y}"), "http://a/x/z", "GET a /y"),
-        (at("{prefix: /x/}", "{uri: /}"), "http://a/x/z", "GET a /z"),
-        (at("{prefix: /}", "{authority: b.com}"), "http://a/x", "GET b.com /x"),
-        (at("{prefix: /x}", "{uri: /y, authority: b.com}"), "http://a/x", "GET b.com /y"),
-        (
-            at("{prefix: /}", "{uriRegexRewrite: {match: '/id/(\\d+)/(.*)', rewrite: '/\\2/\\1'}}"),
-            "http://a/id/7/name",
-            "GET a /name/7",
-        ),
-    ] {
-        check_request(&rules, line, expected);
-    }
+    let rewritten =
+        |uri: &str, said: &str| ruled(&format!("[{{match: [{{uri: {uri}}}], rewrite: {said}, {TO_B}}}]"));
+    let at = |uri: &'static str| move |said: &str| rewritten(uri, said);
+    check_each(
+        Look::Request,
+        "http://a/x/z?q=1",
+        at("{prefix: /x}"),
+        &[
+            ("of a prefix only the prefix is rewritten", "{uri: /y}", "GET a /y/z?q=1"),
+            ("a host is rewritten", "{authority: b.com}", "GET b.com /x/z?q=1"),
+            ("both are rewritten together", "{uri: /y, authority: b.com}", "GET b.com /y/z?q=1"),
+            (
+                "a pattern rewrites all but the query",
+                "{uriRegexRewrite: {match: '/(\\w)/(\\w)', rewrite: '/\\2/\\1'}}",
+                "GET a /z/x?q=1",
+            ),
+        ],
+    );
+    let path = |path: &'static str, uri: &'static str| (format!("http://a{path}"), at(uri));
+    let (call, client) = path("/x?q=1", "{exact: /x}");
+    check_each(
+        Look::Request,
+        &call,
+        client,
+        &[("an exact path is rewritten whole, but for the query", "{uri: /y}", "GET a /y?q=1")],
+    );
+    let (call, client) = path("/x/z", "{regex: '/x.*'}");
+    check_each(
+        Look::Request,
+        &call,
+        client,
+        &[("what a pattern matched is rewritten whole", "{uri: /y}", "GET a /y")],
+    );
+    let (call, client) = path("/x/z", "{prefix: /x/}");
+    check_each(
+        Look::Request,
+        &call,
+        client,
+        &[("a prefix that ends in a slash loses it with the rest", "{uri: /}", "GET a /z")],
+    );
 }
 
 #[test]
 fn header_operations() {
-    let rule = |said: &str, own: &str| {
-        format!("[{{headers: {said}, route: [{{destination: {{host: b}}, headers: {own}}}]}}]")
+    let of_rule = |said: &str| ruled(&format!("[{{headers: {said}, {TO_B}}}]"));
+    check_each(
+        Look::Request,
+        "http://a/ | x: 1 | y: 2",
+        of_rule,
+        &[
+            ("set replaces", "{request: {set: {x: '3'}}}", "GET a / y=2 x=3"),
+            ("add adds", "{request: {add: {x: '3'}}}", "GET a / x=1 y=2 x=3"),
+            ("remove removes", "{request: {remove: [x]}}", "GET a / y=2"),
+            ("a host is set, not added", "{request: {set: {Host: b.com}}}", "GET b.com / x=1 y=2"),
+            ("a host has two names", "{request: {set: {':authority': b.com}}}", "GET b.com / x=1 y=2"),
+        ],
+    );
+    let of_both = |said: &str| {
+        let (rule, own) = said.split_once(" | ").unwrap();
+        ruled(&format!("[{{headers: {rule}, route: [{{destination: {{host: b}}, headers: {own}}}]}}]"))
     };
-    for (rules, line, expected) in [
-        (rule("{request: {set: {x: '2'}}}", "{}"), "http://a/ | x: 1", "GET a / x=2"),
-        (rule("{request: {add: {x: '2'}}}", "{}"), "http://a/ | x: 1", "GET a / x=1 x=2"),
-        (rule("{request: {remove: [x]}}", "{}"), "http://a/ | x: 1 | y: 2", "GET a / y=2"),
-        (rule("{}", "{request: {set: {x: '2'}}}"), "http://a/", "GET a / x=2"),
-        // A host is rewritten, not added; what the rule says of it counts before what its destination says.
-        (rule("{request: {set: {Host: b.com}}}", "{}"), "http://a/", "GET b.com /"),
-        (rule("{request: {set: {':authority': b.com}}}", "{}"), "http://a/", "GET b.com /"),
-        (rule("{}", "{request: {set: {host: c.com}}}"), "http://a/", "GET c.com /"),
-        (
-            rule("{request: {set: {host: b.com}}}", "{request: {set: {host: c.com}}}"),
-            "http://a/",
-            "GET b.com /",
-        ),
-    ] {
-        check_request(&rules, line, expected);
-    }
+    check_each(
+        Look::Request,
+        "http://a/",
+        of_both,
+        &[
+            ("a destination may say it too", "{} | {request: {set: {x: '2'}}}", "GET a / x=2"),
+            ("a destination may set the host", "{} | {request: {set: {host: c.com}}}", "GET c.com /"),
+            (
+                "what the rule says of the host counts before what its destination says",
+                "{request: {set: {host: b.com}}} | {request: {set: {host: c.com}}}",
+                "GET b.com /",
+            ),
+        ],
+    );
 }
 
 #[test]
-fn header_operations_of_one_destination_of_several_are_for_its_requests() {
+fn header_operations_of_one_destination() {
     let rules = "[{route: [{destination: {host: b}, weight: 1, headers: {request: {set: {x: b, host: b.com}}}}, \
                  {destination: {host: c}, weight: 1}]}]";
-    let trace = client(&rules_for_a(rules)).ask("http://a/");
-    let said: Vec<_> = trace.shares().iter().filter_map(|share| share.request.as_ref()).collect();
-    assert_eq!(said[0].header("x").as_deref(), Some("b"));
-    assert_eq!((said[0].authority.as_str(), said[1].authority.as_str()), ("b.com", "a"));
-    assert_eq!(said[1].header("x"), None);
+    check(
+        &ruled(rules),
+        Look::Request,
+        &[(
+            "operations of one destination are for its requests alone",
+            "http://a/",
+            "GET b.com / x=b + GET a /",
+        )],
+    );
+}
+
+/// What the route changes of answers, as `<where>: <operation>`.
+fn answered(said: &str) -> String {
+    let route = ruled(said).ask("http://a/").route.unwrap();
+    let add = route.response_headers_to_add.iter().filter_map(|option| {
+        let header = option.header.as_ref()?;
+        Some(format!("{:?} {}={}", option.append_action(), header.key, header.value))
+    });
+    let remove = route.response_headers_to_remove.iter().map(|name| format!("remove {name}"));
+    add.chain(remove).collect::<Vec<_>>().join("; ")
+}
+
+#[test]
+fn response_headers() {
+    check_found(
+        |said| answered(&format!("[{{headers: {{response: {said}}}, {TO_B}}}]")),
+        &[
+            ("set replaces in answers", "{set: {x: '1'}}", "OverwriteIfExistsOrAdd x=1"),
+            ("add adds to answers", "{add: {x: '1'}}", "AppendIfExistsOrAdd x=1"),
+            ("remove removes from answers", "{remove: [x]}", "remove x"),
+        ],
+    );
 }

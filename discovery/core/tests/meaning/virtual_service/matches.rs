@@ -2,178 +2,317 @@
 
 use super::*;
 
+pub(super) const TABLES: Tables = &[
+    uri,
+    ignore_uri_case,
+    method_scheme_and_authority,
+    headers,
+    without_headers,
+    query_params,
+    port_is_the_one_that_was_asked_for,
+    source_labels_and_namespace,
+    several_conditions,
+    several_rules,
+];
+
+/// A rule for what this matches leads to `b`, all else to `a`.
+fn matching(said: &str) -> String {
+    format!("[{{match: [{{{said}}}], {TO_B}}}, {{{TO_A}}}]")
+}
+
 #[test]
 fn uri() {
-    let rules = |uri: &str| format!("[{{match: [{{uri: {uri}}}], {TO_B}}}, {{{TO_A}}}]");
-    check(
-        &rules("{exact: /x}"),
+    check_rules(
+        &matching("uri: {exact: /x}"),
         &[
-            ("http://a/x", "80||b"),
-            ("http://a/x?q=1", "80||b"),
-            ("http://a/x/", "80||a"),
-            ("http://a/X", "80||a"),
+            ("an exact path is the whole path", "http://a/x", "80||b"),
+            ("the query is no part of a path", "http://a/x?q=1", "80||b"),
+            ("a longer path is another one", "http://a/x/", "80||a"),
+            ("paths are told apart by case", "http://a/X", "80||a"),
         ],
     );
-    check(
-        &rules("{prefix: /x}"),
+    check_rules(
+        &matching("uri: {prefix: /x}"),
         &[
-            ("http://a/x", "80||b"),
-            ("http://a/x/y", "80||b"),
-            ("http://a/xy", "80||b"),
-            ("http://a/y/x", "80||a"),
+            ("a prefix is a path itself", "http://a/x", "80||b"),
+            ("a prefix begins longer paths", "http://a/x/y", "80||b"),
+            ("a prefix may end within a word", "http://a/xy", "80||b"),
+            ("a prefix is where the path begins", "http://a/y/x", "80||a"),
         ],
     );
-    check(
-        &rules("{regex: '/[a-z]+/\\d'}"),
-        &[("http://a/x/1", "80||b"), ("http://a/x/1/", "80||a"), ("http://a/1", "80||a")],
+    check_rules(
+        &matching("uri: {regex: '/[a-z]+/\\d'}"),
+        &[
+            ("a pattern may match a path", "http://a/x/1", "80||b"),
+            ("a pattern is for the whole path", "http://a/x/1/", "80||a"),
+            ("a pattern is for the path's beginning too", "http://a/1", "80||a"),
+        ],
     );
-    check(&rules("{prefix: /}"), &[("http://a/", "80||b"), ("http://a/y", "80||b")]);
+    check_rules(
+        &matching("uri: {prefix: /}"),
+        &[
+            ("the shortest prefix is for the shortest path", "http://a/", "80||b"),
+            ("the shortest prefix is for every path", "http://a/y", "80||b"),
+        ],
+    );
 }
 
 #[test]
 fn ignore_uri_case() {
-    for (uri, path) in [("exact: /Shop", "/sHOP"), ("prefix: /Shop", "/SHOP/x")] {
-        for (ignored, expected) in [("true", "80||b"), ("false", "80||a")] {
-            let rules =
-                format!("[{{match: [{{uri: {{{uri}}}, ignoreUriCase: {ignored}}}], {TO_B}}}, {{{TO_A}}}]");
-            check(&rules, &[(&format!("http://a{path}"), expected)]);
-        }
-    }
+    let said = |uri: &str| ruled(&matching(uri));
+    check_each(
+        Look::Verdict,
+        "http://a/sHOP",
+        said,
+        &[
+            ("an exact path of any case", "uri: {exact: /Shop}, ignoreUriCase: true", "80||b"),
+            ("an exact path of its own case", "uri: {exact: /Shop}, ignoreUriCase: false", "80||a"),
+            ("a prefix of any case", "uri: {prefix: /Sh}, ignoreUriCase: true", "80||b"),
+            ("a prefix of its own case", "uri: {prefix: /Sh}, ignoreUriCase: false", "80||a"),
+        ],
+    );
 }
 
 #[test]
 fn method_scheme_and_authority() {
-    let rules = |said: &str| format!("[{{match: [{{{said}}}], {TO_B}}}, {{{TO_A}}}]");
-    check(
-        &rules("method: {exact: POST}"),
-        &[("POST http://a/", "80||b"), ("GET http://a/", "80||a"), ("POSTS http://a/", "80||a")],
+    check_rules(
+        &matching("method: {exact: POST}"),
+        &[
+            ("a method is matched", "POST http://a/", "80||b"),
+            ("another method is not", "GET http://a/", "80||a"),
+            ("a method is matched whole", "POSTS http://a/", "80||a"),
+        ],
     );
-    check(&rules("method: {regex: 'P.*'}"), &[("PUT http://a/", "80||b"), ("GET http://a/", "80||a")]);
-    check(&rules("scheme: {exact: http}"), &[("http://a/", "80||b")]);
-    check(&rules("scheme: {exact: https}"), &[("http://a/", "80||a")]);
-    check(
-        &rules("authority: {prefix: a.}"),
-        &[("http://a.default/", "80||b"), ("http://a/", "80||a"), ("http://a.default.svc/", "80||b")],
+    check_rules(
+        &matching("method: {regex: 'P.*'}"),
+        &[
+            ("a pattern may match methods", "PUT http://a/", "80||b"),
+            ("a pattern for methods is for no other", "GET http://a/", "80||a"),
+        ],
+    );
+    check_each(
+        Look::Verdict,
+        "http://a/",
+        |said| ruled(&matching(said)),
+        &[
+            ("plaintext has scheme http", "scheme: {exact: http}", "80||b"),
+            ("plaintext has not scheme https", "scheme: {exact: https}", "80||a"),
+        ],
+    );
+    check_rules(
+        &matching("authority: {prefix: a.}"),
+        &[
+            ("the authority is what the client says", "http://a.default/", "80||b"),
+            ("not what it means", "http://a/", "80||a"),
+            ("each way to say a host has an authority", "http://a.default.svc/", "80||b"),
+        ],
     );
 }
 
 #[test]
 fn headers() {
-    let rules = |said: &str| format!("[{{match: [{{headers: {said}}}], {TO_B}}}, {{{TO_A}}}]");
-    check(
-        &rules("{end-user: {exact: jason}}"),
+    check_rules(
+        &matching("headers: {end-user: {exact: jason}}"),
         &[
-            ("http://a/ | end-user: jason", "80||b"),
-            ("http://a/ | end-user: jasons", "80||a"),
-            ("http://a/", "80||a"),
+            ("a header is matched", "http://a/ | end-user: jason", "80||b"),
+            ("a header is matched whole", "http://a/ | end-user: jasons", "80||a"),
+            ("a header has to be there", "http://a/", "80||a"),
         ],
     );
-    check(
-        &rules("{cookie: {regex: '^(.*?;)?(user=jason)(;.*)?$'}}"),
-        &[("http://a/ | cookie: x=1;user=jason", "80||b"), ("http://a/ | cookie: user=jasons", "80||a")],
+    check_rules(
+        &matching("headers: {cookie: {regex: '^(.*?;)?(user=jason)(;.*)?$'}}"),
+        &[
+            ("a pattern may match a header", "http://a/ | cookie: x=1;user=jason", "80||b"),
+            ("a pattern is for the whole header", "http://a/ | cookie: user=jasons", "80||a"),
+        ],
     );
-    check(&rules("{x: {prefix: v}}"), &[("http://a/ | x: v2", "80||b"), ("http://a/ | x: 2v", "80||a")]);
-    // Nothing was said of it: it is there.
-    check(&rules("{x: {}}"), &[("http://a/ | x: 1", "80||b"), ("http://a/", "80||a")]);
-    // All of them together.
-    check(
-        &rules("{x: {exact: '1'}, y: {exact: '2'}}"),
-        &[("http://a/ | x: 1 | y: 2", "80||b"), ("http://a/ | x: 1", "80||a"), ("http://a/ | y: 2", "80||a")],
+    check_rules(
+        &matching("headers: {x: {prefix: v}}"),
+        &[
+            ("a header may begin with something", "http://a/ | x: v2", "80||b"),
+            ("which is not to end with it", "http://a/ | x: 2v", "80||a"),
+        ],
+    );
+    check_rules(
+        &matching("headers: {x: {}}"),
+        &[
+            ("of a header of which nothing is said any value will do", "http://a/ | x: 1", "80||b"),
+            ("but it has to be there", "http://a/", "80||a"),
+        ],
+    );
+    check_rules(
+        &matching("headers: {x: {exact: '1'}, y: {exact: '2'}}"),
+        &[
+            ("several headers hold together", "http://a/ | x: 1 | y: 2", "80||b"),
+            ("the first header alone is not enough", "http://a/ | x: 1", "80||a"),
+            ("the second header alone is not enough", "http://a/ | y: 2", "80||a"),
+        ],
+    );
+    check_each(
+        Look::Verdict,
+        "PUT http://a/x?q | x: 1",
+        |said| ruled(&matching(&format!("headers: {said}"))),
+        &[
+            ("names of headers have no case", "{X: {exact: '1'}}", "80||b"),
+            ("values of headers have", "{x: {exact: 'V'}}", "80||a"),
+            ("`.*` is a header that is there", "{x: {regex: '.*'}}", "80||b"),
+            ("`.*` is no header that is not", "{y: {regex: '.*'}}", "80||a"),
+        ],
     );
 }
 
 #[test]
 fn without_headers() {
-    let rules = |said: &str| format!("[{{match: [{{withoutHeaders: {said}}}], {TO_B}}}, {{{TO_A}}}]");
-    check(
-        &rules("{end-user: {exact: jason}}"),
+    check_rules(
+        &matching("withoutHeaders: {end-user: {exact: jason}}"),
         &[
-            ("http://a/ | end-user: jason", "80||a"),
-            ("http://a/ | end-user: jasons", "80||b"),
-            // What is not there is not like this.
-            ("http://a/", "80||b"),
+            ("a value that is to be missing is there", "http://a/ | end-user: jason", "80||a"),
+            ("another value is there instead", "http://a/ | end-user: jasons", "80||b"),
+            ("what is not there is not like this", "http://a/", "80||b"),
         ],
     );
-    check(&rules("{x: {}}"), &[("http://a/ | x: 1", "80||a"), ("http://a/", "80||b")]);
+    check_rules(
+        &matching("withoutHeaders: {x: {}}"),
+        &[
+            ("a header that is to be missing is there", "http://a/ | x: 1", "80||a"),
+            ("a header that is to be missing is not there", "http://a/", "80||b"),
+        ],
+    );
 }
 
 #[test]
 fn query_params() {
-    let rules = |said: &str| format!("[{{match: [{{queryParams: {said}}}], {TO_B}}}, {{{TO_A}}}]");
-    check(
-        &rules("{q: {exact: 'yes'}}"),
-        &[("http://a/?q=yes", "80||b"), ("http://a/?q=no", "80||a"), ("http://a/", "80||a")],
+    check_rules(
+        &matching("queryParams: {q: {exact: 'yes'}}"),
+        &[
+            ("a parameter is matched", "http://a/?q=yes", "80||b"),
+            ("another value of a parameter is not", "http://a/?q=no", "80||a"),
+            ("a parameter has to be there", "http://a/", "80||a"),
+        ],
     );
-    check(&rules("{q: {prefix: v}}"), &[("http://a/?p=1&q=v2", "80||b"), ("http://a/?q=2", "80||a")]);
-    check(&rules("{q: {regex: '\\d+$'}}"), &[("http://a/?q=12", "80||b"), ("http://a/?q=x", "80||a")]);
+    check_rules(
+        &matching("queryParams: {q: {prefix: v}}"),
+        &[
+            ("a parameter may begin with something", "http://a/?p=1&q=v2", "80||b"),
+            ("a parameter that begins otherwise is not meant", "http://a/?q=2", "80||a"),
+        ],
+    );
+    check_rules(
+        &matching("queryParams: {q: {regex: '\\d+$'}}"),
+        &[
+            ("a pattern may match a parameter", "http://a/?q=12", "80||b"),
+            ("a pattern for a parameter is for no other value", "http://a/?q=x", "80||a"),
+        ],
+    );
 }
 
 #[test]
 fn port_is_the_one_that_was_asked_for() {
-    let mesh = Mesh::of(
-        services(),
-        &virtual_service(
-            "both",
-            "hosts: [both]\nhttp: [{match: [{port: 8080}], route: [{destination: {host: b}}]}, {route: [{destination: {host: both}}]}]",
-        ),
+    let rules = "hosts: [both]\nhttp: [{match: [{port: 8080}], route: [{destination: {host: b}}]}, {route: [{destination: {host: both}}]}]";
+    check_in(
+        &Mesh::of(services(), &virtual_service("both", rules)),
+        &[
+            ("a rule for another port is not for this one", "http://both/", "80||both"),
+            ("a rule for a port is for that one", "http://both:8080/", "80||b"),
+        ],
     );
-    check_in(&mesh, &[("http://both/", "80||both"), ("http://both:8080/", "80||b")]);
 }
 
 #[test]
 fn source_labels_and_namespace() {
-    let rules = |said: &str| format!("[{{match: [{{{said}}}], {TO_B}}}, {{{TO_A}}}]");
-    for (said, namespace, labels, expected) in [
-        ("sourceLabels: {app: web}", "default", "app=web,version=v1", "80||b"),
-        ("sourceLabels: {app: web, version: v2}", "default", "app=web,version=v1", "80||a"),
-        ("sourceLabels: {app: web}", "default", "app=other", "80||a"),
-        ("sourceNamespace: shop", "default", "app=web", "80||a"),
-        ("sourceNamespace: shop", "shop", "app=web", "80||b"),
-        ("sourceNamespace: shop, sourceLabels: {app: web}", "shop", "app=other", "80||a"),
-        // Where gateways are named, nothing is asked of clients.
-        ("sourceLabels: {app: web}, gateways: [mesh]", "default", "app=other", "80||b"),
-        ("gateways: [edge]", "default", "app=web", "80||a"),
-    ] {
-        let trace =
-            rules_for_a(&rules(said)).sidecar(namespace, labels).ask("http://a.default.svc.cluster.local/");
-        assert_eq!(short(&trace.verdict.to_string()), expected, "{said} from {labels} in {namespace}");
-    }
+    let from = |namespace: &'static str, labels: &'static str| {
+        move |said: &str| rules_for_a(&matching(said)).sidecar(namespace, labels)
+    };
+    let call = "http://a.default.svc.cluster.local/";
+    check_each(
+        Look::Verdict,
+        call,
+        from("default", "app=web,version=v1"),
+        &[
+            ("a client with the labels is meant", "sourceLabels: {app: web}", "80||b"),
+            ("all labels are asked for", "sourceLabels: {app: web, version: v2}", "80||a"),
+            ("a client of another namespace is not meant", "sourceNamespace: shop", "80||a"),
+            ("rules for a gateway are not for sidecars", "gateways: [edge]", "80||a"),
+            ("rules for the mesh and a gateway are for sidecars too", "gateways: [edge, mesh]", "80||b"),
+        ],
+    );
+    check_each(
+        Look::Verdict,
+        call,
+        from("default", "app=other"),
+        &[
+            ("a client without the labels is not meant", "sourceLabels: {app: web}", "80||a"),
+            (
+                "where gateways are named clients are not asked",
+                "sourceLabels: {app: web}, gateways: [mesh]",
+                "80||b",
+            ),
+        ],
+    );
+    check_each(
+        Look::Verdict,
+        call,
+        from("shop", "app=other"),
+        &[
+            ("a client of the namespace is meant", "sourceNamespace: shop", "80||b"),
+            (
+                "labels and namespace hold together",
+                "sourceNamespace: shop, sourceLabels: {app: web}",
+                "80||a",
+            ),
+        ],
+    );
 }
 
 #[test]
-fn conditions_of_one_match_hold_together_and_of_several_one_is_enough() {
-    let all = format!("[{{match: [{{uri: {{prefix: /x}}, method: {{exact: PUT}}}}], {TO_B}}}, {{{TO_A}}}]");
-    check(&all, &[("PUT http://a/x", "80||b"), ("GET http://a/x", "80||a"), ("PUT http://a/", "80||a")]);
-    let either =
-        format!("[{{match: [{{uri: {{prefix: /x}}}}, {{method: {{exact: PUT}}}}], {TO_B}}}, {{{TO_A}}}]");
-    check(&either, &[("GET http://a/x", "80||b"), ("PUT http://a/", "80||b"), ("GET http://a/", "80||a")]);
+fn several_conditions() {
+    check_rules(
+        &matching("uri: {prefix: /x}, method: {exact: PUT}"),
+        &[
+            ("conditions of one match hold together", "PUT http://a/x", "80||b"),
+            ("the path alone is not enough", "GET http://a/x", "80||a"),
+            ("the method alone is not enough", "PUT http://a/", "80||a"),
+        ],
+    );
+    check_rules(
+        &matching("uri: {prefix: /x}}, {method: {exact: PUT}"),
+        &[
+            ("of several matches the first is enough", "GET http://a/x", "80||b"),
+            ("of several matches the second is enough", "PUT http://a/", "80||b"),
+            ("of several matches one has to hold", "GET http://a/", "80||a"),
+        ],
+    );
 }
 
 #[test]
-fn the_first_rule_that_matches_counts_and_what_follows_a_rule_for_all_does_not() {
-    check(
+fn several_rules() {
+    check_rules(
         &format!(
             "[{{match: [{{uri: {{prefix: /x/y}}}}], {TO_B}}}, {{match: [{{uri: {{prefix: /x}}}}], {TO_A}}}, \
              {{route: [{{destination: {{host: c}}}}]}}, {{match: [{{uri: {{prefix: /z}}}}], {TO_B}}}]"
         ),
         &[
-            ("http://a/x/y", "80||b"),
-            ("http://a/x/z", "80||a"),
-            ("http://a/", "80||c"),
-            ("http://a/z", "80||c"),
+            ("the first rule that matches counts", "http://a/x/y", "80||b"),
+            ("the next one has what is left", "http://a/x/z", "80||a"),
+            ("a rule for all has all that is left", "http://a/", "80||c"),
+            ("what follows a rule for all never counts", "http://a/z", "80||c"),
         ],
     );
-}
-
-#[test]
-fn what_no_rule_matches_is_not_found() {
-    check(
-        &format!("[{{match: [{{uri: {{prefix: /x}}}}], {TO_B}}}]"),
-        &[("http://a/x", "80||b"), ("http://a/y", "404")],
+    check_each(
+        Look::Verdict,
+        "http://a/",
+        ruled,
+        &[
+            (
+                "what no rule matches is not found",
+                "[{match: [{uri: {prefix: /x}}], route: [{destination: {host: b}}]}]",
+                "404",
+            ),
+            (
+                "rules that are all for others say nothing",
+                "[{match: [{sourceLabels: {app: nobody}}], route: [{destination: {host: b}}]}]",
+                "80||a",
+            ),
+        ],
     );
-}
-
-#[test]
-fn rules_that_are_all_for_others_say_nothing() {
-    check(&format!("[{{match: [{{sourceLabels: {{app: nobody}}}}], {TO_B}}}]"), &[("http://a/", "80||a")]);
 }

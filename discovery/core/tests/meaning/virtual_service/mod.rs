@@ -1,17 +1,27 @@
-//! Rules of `VirtualService`s for requests, field by field, to the clients beside whom a proxy stands.
+//! Rules of `VirtualService`s, field by field, for the clients beside whom a proxy stands.
 
+mod answers;
+mod bytes;
 mod costs;
+mod delegates;
 mod destinations;
 mod hosts;
 mod matches;
 mod policies;
 
+use crate::Tables;
 use crate::fixture::*;
+use crate::table::*;
 
-/// Clusters of a service in this namespace are written `<port>|<subset>|<name>`.
-fn short(text: &str) -> String {
-    text.replace(".default.svc.cluster.local", "").replace("outbound|", "")
-}
+pub(crate) const TABLES: &[Tables] = &[
+    answers::TABLES,
+    bytes::TABLES,
+    delegates::TABLES,
+    destinations::TABLES,
+    hosts::TABLES,
+    matches::TABLES,
+    policies::TABLES,
+];
 
 /// Services `a`, `b` and `c`, each with one port 80; `far` with one port 8080; `both` with 80 and 8080.
 fn services() -> Vec<Declared> {
@@ -31,15 +41,12 @@ fn services() -> Vec<Declared> {
 
 /// A `VirtualService` of namespace `default`.
 fn virtual_service(name: &str, spec: &str) -> String {
-    let spec = spec.replace('\n', "\n  ");
-    format!(
-        "\n---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: {name}}}\nspec:\n  {spec}\n"
-    )
+    object("VirtualService", name, spec)
 }
 
 /// A `DestinationRule` of namespace `default`.
 fn destination_rule(name: &str, spec: &str) -> String {
-    virtual_service(name, spec).replace("VirtualService", "DestinationRule")
+    object("DestinationRule", name, spec)
 }
 
 /// The mesh with these rules for host `a`.
@@ -51,17 +58,18 @@ fn client(mesh: &Mesh) -> Client {
     mesh.sidecar("default", "app=web")
 }
 
-/// Rules for host `a`, calls, and where they end.
-fn check(http: &str, calls: &[(&str, &str)]) {
-    check_in(&rules_for_a(http), calls);
+/// A client of the mesh with these rules for host `a`.
+fn ruled(http: &str) -> Client {
+    client(&rules_for_a(http))
 }
 
-fn check_in(mesh: &Mesh, calls: &[(&str, &str)]) {
-    let client = client(mesh);
-    for (line, expected) in calls {
-        let trace = client.ask(line);
-        assert_eq!(short(&trace.verdict.to_string()), *expected, "{line}\n{:#?}", trace.steps);
-    }
+/// Rules for host `a`, calls, and where they end.
+fn check_rules(http: &str, cases: &[Case<'_>]) {
+    check_in(&rules_for_a(http), cases);
+}
+
+fn check_in(mesh: &Mesh, cases: &[Case<'_>]) {
+    check(&client(mesh), Look::Verdict, cases);
 }
 
 const TO_B: &str = "route: [{destination: {host: b}}]";

@@ -1,219 +1,224 @@
-//! What is asked of the proxy besides: how long, how often, who else hears it, which endpoint; and what it answers itself.
+//! What is asked of the proxy besides: how long, how often, who else hears it, which endpoint.
 
-use pilot_core::simulate::Trace;
+use pilot_core::simulate::Stage;
 
 use super::*;
 
-/// Rules for host `a`, and what a call is promised.
-fn promised(http: &str) -> Vec<String> {
-    let trace = client(&rules_for_a(http)).ask("http://a/");
-    trace.policy.iter().map(|said| short(said)).collect()
+pub(super) const TABLES: Tables =
+    &[timeout, retries, retries_of_the_mesh, mirrors, consistent_hash, consistent_hash_and_retries, names];
+
+/// The client of a rule for all requests that says this besides.
+fn asked(said: &str) -> Client {
+    ruled(&format!("[{{{said}{}{TO_B}}}]", if said.is_empty() { "" } else { ", " }))
 }
 
 #[test]
 fn timeout() {
-    for (said, expected) in [("timeout: 1.5s, ", "timeout 1.5s"), ("", "no timeout")] {
-        let found = promised(&format!("[{{{said}{TO_B}}}]"));
-        assert_eq!(found[0], expected, "{found:?}");
-    }
+    check_each(
+        Look::Policy("timeout"),
+        "http://a/",
+        asked,
+        &[("a timeout is what it is", "timeout: 1.5s", "timeout 1.5s")],
+    );
+    check_each(
+        Look::Policy("no timeout"),
+        "http://a/",
+        asked,
+        &[("where none is said there is none: Envoy's would be 15 s", "", "no timeout")],
+    );
 }
+
+const DEFAULT: &str =
+    "retry 2 on connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes previous_hosts";
 
 #[test]
 fn retries() {
-    const DEFAULT: &str = "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes";
-    let default = format!("retry 2 on {DEFAULT} previous_hosts");
-    for (said, expected) in [
-        ("", Some(default.as_str())),
-        ("retries: {attempts: 0}, ", None),
-        (
-            "retries: {attempts: 5, retryOn: 'gateway-error,reset'}, ",
-            Some("retry 5 on gateway-error,reset previous_hosts"),
-        ),
-        (
-            "retries: {attempts: 3, perTryTimeout: 2s, retryOn: '503,reset'}, ",
-            Some("retry 3 on reset,retriable-status-codes status 503 each 2s previous_hosts"),
-        ),
-        (
-            "retries: {attempts: 1, retryOn: reset, backoff: 0.1s}, ",
-            Some("retry 1 on reset after 0.1s previous_hosts"),
-        ),
-        (
-            "retries: {attempts: 1, retryOn: reset, retryIgnorePreviousHosts: false}, ",
-            Some("retry 1 on reset"),
-        ),
-    ] {
-        let found = promised(&format!("[{{{said}{TO_B}}}]"));
-        let found = found.iter().find(|said| said.starts_with("retry")).map(String::as_str);
-        assert_eq!(found, expected, "{said}");
-    }
+    check_each(
+        Look::Policy("retry"),
+        "http://a/",
+        asked,
+        &[
+            ("where nothing is said what is safe is tried again", "", DEFAULT),
+            ("no attempts are no policy", "retries: {attempts: 0}", ""),
+            (
+                "conditions are Envoy's",
+                "retries: {attempts: 5, retryOn: 'gateway-error,reset'}",
+                "retry 5 on gateway-error,reset previous_hosts",
+            ),
+            (
+                "a number among conditions is a status",
+                "retries: {attempts: 3, perTryTimeout: 2s, retryOn: '503,reset'}",
+                "retry 3 on reset,retriable-status-codes status 503 each 2s previous_hosts",
+            ),
+            (
+                "time between attempts",
+                "retries: {attempts: 1, retryOn: reset, backoff: 0.1s}",
+                "retry 1 on reset after 0.1s previous_hosts",
+            ),
+            (
+                "hosts that failed may be asked again",
+                "retries: {attempts: 1, retryOn: reset, retryIgnorePreviousHosts: false}",
+                "retry 1 on reset",
+            ),
+        ],
+    );
 }
 
 #[test]
-fn what_the_mesh_tries_again_holds_where_no_rule_says_it() {
-    for (mesh, rule, expected) in [
-        ("{attempts: 7, retryOn: reset}", "", Some("retry 7 on reset previous_hosts")),
-        ("{attempts: 0}", "", None),
-        (
-            "{attempts: 7, retryOn: reset}",
-            "retries: {attempts: 1, retryOn: cancelled}, ",
-            Some("retry 1 on cancelled previous_hosts"),
-        ),
-    ] {
-        let mesh =
-            rules_for_a(&format!("[{{{rule}{TO_B}}}]")).config(&format!("defaultHttpRetryPolicy: {mesh}"));
-        let hosts: &[&str] = if rule.is_empty() { &["a", "b"] } else { &["a"] };
-        for host in hosts {
-            let trace = client(&mesh).ask(&format!("http://{host}/"));
-            let found = trace.policy.iter().find(|said| said.starts_with("retry")).map(String::as_str);
-            assert_eq!(found, expected, "{host} {rule}");
+fn retries_of_the_mesh() {
+    let mesh = |rule: &'static str| {
+        move |said: &str| {
+            let mesh = rules_for_a(&format!("[{{{rule}{TO_B}}}]"));
+            client(&mesh.config(&format!("defaultHttpRetryPolicy: {said}")))
         }
-    }
+    };
+    let said = "{attempts: 7, retryOn: reset}";
+    check_each(
+        Look::Policy("retry"),
+        "http://a/",
+        mesh(""),
+        &[
+            ("the mesh's default holds for rules that are silent", said, "retry 7 on reset previous_hosts"),
+            ("the mesh may try nothing again in rules", "{attempts: 0}", ""),
+        ],
+    );
+    check_each(
+        Look::Policy("retry"),
+        "http://b/",
+        mesh(""),
+        &[
+            ("the mesh's default holds where no rule is", said, "retry 7 on reset previous_hosts"),
+            ("the mesh may try nothing again without rules", "{attempts: 0}", ""),
+        ],
+    );
+    check_each(
+        Look::Policy("retry"),
+        "http://a/",
+        mesh("retries: {attempts: 1, retryOn: cancelled}, "),
+        &[("a rule wins over the mesh", said, "retry 1 on cancelled previous_hosts")],
+    );
 }
 
 #[test]
 fn mirrors() {
-    for (said, expected) in [
-        ("mirror: {host: c}", &["mirror 100% 80||c"][..]),
-        ("mirror: {host: c}, mirrorPercentage: {value: 12.5}", &["mirror 12.5% 80||c"]),
-        ("mirror: {host: c}, mirrorPercent: 30", &["mirror 30% 80||c"]),
-        ("mirror: {host: c}, mirrorPercentage: {value: 0}", &[]),
-        ("mirror: {host: far}", &["mirror 100% 8080||far"]),
-        (
-            "mirrors: [{destination: {host: c}, percentage: {value: 57.3}}, {destination: {host: a, subset: v2}}]",
-            &["mirror 57.3% 80||c", "mirror 100% 80|v2|a"],
-        ),
-    ] {
-        let found = promised(&format!("[{{{said}, {TO_B}}}]"));
-        let found: Vec<&String> = found.iter().filter(|said| said.starts_with("mirror")).collect();
-        assert_eq!(found, expected, "{said}");
-    }
+    check_each(
+        Look::Policy("mirror"),
+        "http://a/",
+        asked,
+        &[
+            ("a mirror hears everything", "mirror: {host: c}", "mirror 100% 80||c"),
+            ("or a share", "mirror: {host: c}, mirrorPercentage: {value: 12.5}", "mirror 12.5% 80||c"),
+            ("a share as it was said once", "mirror: {host: c}, mirrorPercent: 30", "mirror 30% 80||c"),
+            ("a mirror of nothing is none", "mirror: {host: c}, mirrorPercentage: {value: 0}", ""),
+            ("a mirror is at the only port of its service", "mirror: {host: far}", "mirror 100% 8080||far"),
+            (
+                "several mirrors have shares of their own",
+                "mirrors: [{destination: {host: c}, percentage: {value: 57.3}}, {destination: {host: a, subset: v2}}]",
+                "mirror 57.3% 80||c; mirror 100% 80|v2|a",
+            ),
+        ],
+    );
+}
+
+/// The client of a rule that leads here, to a host with this `DestinationRule`.
+fn hashed(destination: &str, rule: &str) -> Client {
+    let mesh = rules_for_a(&format!("[{{route: [{{destination: {destination}}}]}}]"));
+    client(&mesh.and(&destination_rule("b", &format!("host: b\n{rule}"))))
 }
 
 #[test]
-fn consistent_hash_is_that_of_the_destination() {
-    let by = |header: &str| format!("{{loadBalancer: {{consistentHash: {{httpHeaderName: {header}}}}}}}");
-    let at_port = |header: &str| {
-        format!(
-            "portLevelSettings: [{{port: {{number: 80}}, loadBalancer: {{consistentHash: {{httpHeaderName: {header}}}}}}}]"
-        )
-    };
-    let all = format!("trafficPolicy: {}", by("all"));
-    let port = format!(
-        "trafficPolicy: {{loadBalancer: {{consistentHash: {{httpHeaderName: all}}}}, {}}}",
-        at_port("port")
-    );
-    let subset = format!("{port}\nsubsets: [{{name: v1, trafficPolicy: {}}}]", by("subset"));
+fn consistent_hash() {
+    let by = |header: &str| format!("loadBalancer: {{consistentHash: {{httpHeaderName: {header}}}}}");
+    let at_port = |header: &str| format!("portLevelSettings: [{{port: {{number: 80}}, {}}}]", by(header));
+    let all = format!("trafficPolicy: {{{}}}", by("all"));
+    let port = format!("trafficPolicy: {{{}, {}}}", by("all"), at_port("port"));
+    let subset = format!("{port}\nsubsets: [{{name: v1, trafficPolicy: {{{}}}}}]", by("subset"));
     let subset_port = format!(
-        "{port}\nsubsets: [{{name: v1, trafficPolicy: {{loadBalancer: {{consistentHash: {{httpHeaderName: subset}}}}, {}}}}}]",
+        "{port}\nsubsets: [{{name: v1, trafficPolicy: {{{}, {}}}}}]",
+        by("subset"),
         at_port("subset-port")
     );
-    let kinds = |said: &str| format!("trafficPolicy: {{loadBalancer: {{consistentHash: {{{said}}}}}}}");
-    for (rule, destination, expected) in [
-        (all.clone(), "{host: b}", "hash header all"),
-        (port, "{host: b}", "hash header port"),
-        (subset.clone(), "{host: b, subset: v1}", "hash header subset"),
-        (subset, "{host: b}", "hash header port"),
-        (subset_port, "{host: b, subset: v1}", "hash header subset-port"),
-        (kinds("useSourceIp: true"), "{host: b}", "hash source"),
-        (kinds("httpQueryParameterName: user"), "{host: b}", "hash parameter user"),
-        (kinds("httpCookie: {name: user, path: /p, ttl: 60s}"), "{host: b}", "hash cookie user/p 60s"),
-    ] {
-        let mesh = rules_for_a(&format!("[{{route: [{{destination: {destination}}}]}}]"))
-            .and(&destination_rule("b", &format!("host: b\n{rule}")));
-        let said = client(&mesh).ask("http://a/").policy;
-        assert!(said.iter().any(|said| said == expected), "{rule} {said:?}");
-        let retry = said.iter().find(|said| said.starts_with("retry")).unwrap();
-        assert!(!retry.contains("previous_hosts"), "another host knows the client no better: {retry}");
-    }
-    // Without rules for requests too.
-    let mesh = Mesh::of(services(), &destination_rule("b", &format!("host: b\n{all}")));
-    assert!(client(&mesh).ask("http://b/").policy.contains(&"hash header all".to_owned()));
+    check_each(
+        Look::Policy("hash"),
+        "http://a/",
+        |said| hashed("{host: b}", said),
+        &[
+            ("what is hashed is what the destination's rule says", &all, "hash header all"),
+            ("what is said for its port wins", &port, "hash header port"),
+            ("what is said for a subset is for that alone", &subset, "hash header port"),
+            (
+                "by address",
+                "trafficPolicy: {loadBalancer: {consistentHash: {useSourceIp: true}}}",
+                "hash source",
+            ),
+            (
+                "by a parameter",
+                "trafficPolicy: {loadBalancer: {consistentHash: {httpQueryParameterName: user}}}",
+                "hash parameter user",
+            ),
+            (
+                "by a cookie, which is made where there is none",
+                "trafficPolicy: {loadBalancer: {consistentHash: {httpCookie: {name: user, path: /p, ttl: 60s}}}}",
+                "hash cookie user/p 60s",
+            ),
+            (
+                "by a cookie that is never made",
+                "trafficPolicy: {loadBalancer: {consistentHash: {httpCookie: {name: user}}}}",
+                "hash cookie user",
+            ),
+        ],
+    );
+    check_each(
+        Look::Policy("hash"),
+        "http://a/",
+        |said| hashed("{host: b, subset: v1}", said),
+        &[
+            ("what is said for a subset wins over the host's port", &subset, "hash header subset"),
+            ("what is said for the port of a subset wins over all", &subset_port, "hash header subset-port"),
+        ],
+    );
+    check_each(
+        Look::Policy("hash"),
+        "http://b/",
+        |said| client(&Mesh::of(services(), &destination_rule("b", &format!("host: b\n{said}")))),
+        &[("it is hashed without rules for requests too", &all, "hash header all")],
+    );
 }
 
 #[test]
-fn redirect() {
-    let at = |uri: &str, said: &str| format!("[{{match: [{{uri: {uri}}}], redirect: {said}}}]");
-    for (rules, line, expected) in [
-        (at("{prefix: /}", "{uri: /y}"), "http://a/x", "301 http://a/y"),
-        (at("{prefix: /}", "{authority: b.com}"), "http://a/x?q=1", "301 http://b.com/x?q=1"),
-        (at("{prefix: /}", "{scheme: https}"), "http://a/x", "301 https://a/x"),
-        (
-            at("{prefix: /}", "{authority: b.com, port: 8443, scheme: https}"),
-            "http://a/x",
-            "301 https://b.com:8443/x",
-        ),
-        (at("{prefix: /}", "{authority: b.com, port: 80}"), "http://a/x", "301 http://b.com/x"),
-        (at("{prefix: /}", "{scheme: https, port: 443}"), "http://a/x", "301 https://a/x"),
-        (
-            at("{prefix: /}", "{authority: b.com, derivePort: FROM_REQUEST_PORT}"),
-            "http://a/x",
-            "301 http://b.com/x",
-        ),
-        (
-            at("{prefix: /}", "{scheme: https, derivePort: FROM_REQUEST_PORT}"),
-            "http://a/x",
-            "301 https://a:80/x",
-        ),
-        (
-            at("{prefix: /}", "{authority: b.com, derivePort: FROM_PROTOCOL_DEFAULT}"),
-            "http://a/x",
-            "301 http://b.com/x",
-        ),
-        (at("{prefix: /x}", "{prefixRewrite: /y}"), "http://a/x/z", "301 http://a/y/z"),
-        (at("{prefix: /}", "{uri: /y, redirectCode: 308}"), "http://a/x", "308 http://a/y"),
-        (at("{prefix: /}", "{uri: /y, redirectCode: 307}"), "http://a/x", "307 http://a/y"),
-        (at("{prefix: /}", "{uri: /y, redirectCode: 303}"), "http://a/x", "303 http://a/y"),
-        (at("{prefix: /}", "{uri: /y, redirectCode: 302}"), "http://a/x", "302 http://a/y"),
-    ] {
-        check(&rules, &[(line, expected)]);
-    }
+fn consistent_hash_and_retries() {
+    check_each(
+        Look::Policy("retry"),
+        "http://a/",
+        |said| hashed("{host: b}", said),
+        &[(
+            "where requests are hashed another host knows the client no better",
+            "trafficPolicy: {loadBalancer: {consistentHash: {useSourceIp: true}}}",
+            "retry 2 on connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes",
+        )],
+    );
 }
 
 #[test]
-fn direct_response() {
-    check("[{directResponse: {status: 503, body: {string: gone}}}]", &[("http://a/", "503")]);
-    check("[{directResponse: {status: 201}}]", &[("http://a/", "201")]);
-}
-
-#[test]
-fn fault() {
-    let rules = |said: &str| format!("[{{fault: {said}, {TO_B}}}]");
-    check(&rules("{abort: {httpStatus: 418, percentage: {value: 100}}}"), &[("http://a/", "418 (fault)")]);
-    // The API: "If not specified, no request will be aborted."
-    check(&rules("{abort: {httpStatus: 418}}"), &[("http://a/", "80||b")]);
-    let said = |said: &str| {
-        let trace: Trace = client(&rules_for_a(&rules(said))).ask("http://a/");
-        let steps = trace.steps.iter().map(|step| step.what.clone());
-        steps.filter(|what| what.contains("delays") || what.contains("aborts")).collect::<Vec<_>>()
-    };
-    for (rule, expected) in [
-        ("{delay: {fixedDelay: 2s, percentage: {value: 0.1}}}", "delays 0.1% by 2s"),
-        ("{delay: {fixedDelay: 2s, percent: 10}}", "delays 10% by 2s"),
-        ("{abort: {httpStatus: 500, percentage: {value: 50}}}", "aborts 50% with 500"),
-        ("{abort: {grpcStatus: UNAVAILABLE, percentage: {value: 50}}}", "aborts 50% with grpc-status 14"),
-    ] {
-        assert!(said(rule).iter().any(|what| what.contains(expected)), "{rule}: {:?}", said(rule));
-    }
-}
-
-#[test]
-fn cors() {
-    let rules = |said: &str| format!("[{{corsPolicy: {said}, {TO_B}}}]");
-    let preflight = "OPTIONS http://a/ | access-control-request-method: PUT | origin: ";
-    for (said, origin, expected) in [
-        ("{allowOrigins: [{exact: 'http://x.com'}], allowMethods: [PUT]}", "http://x.com", "200 (preflight)"),
-        ("{allowOrigins: [{prefix: 'http://x'}]}", "http://x.org", "200 (preflight)"),
-        ("{allowOrigins: [{regex: '.*'}]}", "http://y.com", "200 (preflight)"),
-        ("{allowOrigin: ['http://x.com']}", "http://x.com", "200 (preflight)"),
-        // Who is not allowed is answered by the workload, unless the rule says otherwise.
-        ("{allowOrigins: [{exact: 'http://x.com'}]}", "http://y.com", "80||b"),
-        ("{allowOrigins: [{exact: 'http://x.com'}], unmatchedPreflights: FORWARD}", "http://y.com", "80||b"),
-        (
-            "{allowOrigins: [{exact: 'http://x.com'}], unmatchedPreflights: IGNORE}",
-            "http://y.com",
-            "200 (preflight)",
-        ),
-    ] {
-        check(&rules(said), &[(&format!("{preflight}{origin}"), expected)]);
-    }
+fn names() {
+    let named = |said: &str| ruled(&format!("[{{{said}, {TO_B}}}]"));
+    check_each(
+        Look::Route,
+        "http://a/",
+        named,
+        &[
+            (
+                "a route has the name of its rule and of its match",
+                "name: first, match: [{name: all}]",
+                "first.all",
+            ),
+            ("a rule alone has its own name", "name: first", "first"),
+        ],
+    );
+    check_each(
+        Look::Origins(Stage::Route),
+        "http://a/",
+        named,
+        &[("a route names the object that it was made from", "name: first", "VirtualService/default/a")],
+    );
 }

@@ -1,18 +1,7 @@
-//! What holds for every mesh.
-
-#![allow(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "helpers of tests fail as tests do"
-)]
-
-mod fixture;
+//! What holds for every mesh, however its services are declared.
 
 use std::collections::BTreeSet;
 
-use fixture::*;
 use pilot_core::cache::{Cache, resources};
 use pilot_core::model::{NameSet, Proxy, Resolution};
 use pilot_core::push::PushContext;
@@ -26,7 +15,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-const KINDS: [ResourceType; 4] = [Cluster, Endpoint, Listener, Route];
+use crate::KINDS;
+use crate::fixture::*;
 
 /// A service that shares hosts, ports and addresses with others as often as not.
 fn service() -> impl Strategy<Value = Declared> {

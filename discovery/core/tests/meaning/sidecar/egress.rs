@@ -1,7 +1,17 @@
-//! `Sidecar`: what can be reached, through what, and what is served.
+//! What can be reached, and through what.
 
-use super::check;
-use crate::fixture::Mesh;
+use super::*;
+
+pub(super) const TABLES: Tables = &[
+    hosts,
+    whose_counts,
+    hosts_left_out,
+    listener_with_a_port,
+    bound_listeners,
+    unix_socket,
+    unknown_hosts,
+    what_rules_lead_to,
+];
 
 /// Three namespaces; `shop` is where the clients are.
 const MESH: &str = "
@@ -36,7 +46,7 @@ fn with(sidecar: &str) -> Mesh {
 }
 
 #[test]
-fn what_can_be_reached_is_what_egress_hosts_name() {
+fn hosts() {
     let mesh = with(
         "
 apiVersion: networking.istio.io/v1
@@ -47,6 +57,7 @@ spec: {egress: [{hosts: ['./*', 'library/books.library.svc.cluster.local']}]}
     );
     check(
         &mesh.sidecar("shop", "app=any"),
+        Look::End,
         &[
             ("`.` is the namespace of the Sidecar", "http://web", WEB),
             ("a host that is named is reached", "http://books.library", BOOKS),
@@ -60,12 +71,13 @@ spec: {egress: [{hosts: ['./*', 'library/books.library.svc.cluster.local']}]}
     );
     check(
         &mesh.sidecar("office", "app=any"),
-        &[("it is for its own namespace alone", "http://books.library", BOOKS)],
+        Look::End,
+        &[("a Sidecar is for its own namespace alone", "http://books.library", BOOKS)],
     );
 }
 
 #[test]
-fn the_sidecar_that_selects_wins_over_the_namespaces_over_the_root_namespaces() {
+fn whose_counts() {
     let root = "
 apiVersion: networking.istio.io/v1
 kind: Sidecar
@@ -88,6 +100,7 @@ spec: {workloadSelector: {labels: {app: cart}}, egress: [{hosts: ['~/*']}]}
 ";
     check(
         &with(root).sidecar("shop", "app=cart"),
+        Look::End,
         &[
             ("the root namespace's holds for every namespace", "http://books.library", ANY),
             ("and `.` in it is each namespace's own", "http://web", WEB),
@@ -95,14 +108,16 @@ spec: {workloadSelector: {labels: {app: cart}}, egress: [{hosts: ['~/*']}]}
     );
     check(
         &with(root).and(own).sidecar("shop", "app=cart"),
+        Look::End,
         &[
-            ("the namespace's own wins", "http://books.library", BOOKS),
+            ("the namespace's own wins over it", "http://books.library", BOOKS),
             ("and nothing is left of the root namespace's", "http://web", ANY),
         ],
     );
     let all = with(root).and(own).and(selecting);
     check(
         &all.sidecar("shop", "app=cart"),
+        Look::End,
         &[(
             "one that selects wins over one for all",
             "http://books.library",
@@ -111,12 +126,13 @@ spec: {workloadSelector: {labels: {app: cart}}, egress: [{hosts: ['~/*']}]}
     );
     check(
         &all.sidecar("shop", "app=other"),
+        Look::End,
         &[("whom it does not select it does not concern", "http://books.library", BOOKS)],
     );
 }
 
 #[test]
-fn hosts_after_a_tilde_are_left_out() {
+fn hosts_left_out() {
     let mesh = with(
         "
 apiVersion: networking.istio.io/v1
@@ -127,6 +143,7 @@ spec: {egress: [{hosts: ['*/*', '~office/*']}]}
     );
     check(
         &mesh.sidecar("shop", ""),
+        Look::End,
         &[
             ("the rest of the mesh is there", "http://books.library", BOOKS),
             ("the namespace that is left out is not", "http://mail.office", ANY),
@@ -135,7 +152,7 @@ spec: {egress: [{hosts: ['*/*', '~office/*']}]}
 }
 
 #[test]
-fn an_egress_listener_with_a_port_has_services_of_its_own() {
+fn listener_with_a_port() {
     let mesh = with(
         "
 apiVersion: networking.istio.io/v1
@@ -150,6 +167,7 @@ spec:
     );
     check(
         &mesh.sidecar("shop", ""),
+        Look::End,
         &[
             ("what it names is reached at its port", "http://books.library", BOOKS),
             ("what only the catch-all names is not", "http://web", ANY),
@@ -168,7 +186,7 @@ spec:
 }
 
 #[test]
-fn an_egress_listener_may_be_bound() {
+fn bound_listeners() {
     let mesh = with(
         "
 apiVersion: networking.istio.io/v1
@@ -190,6 +208,7 @@ spec:
     );
     check(
         &mesh.sidecar("shop", ""),
+        Look::End,
         &[
             (
                 "at a port that none of the services has nothing listens",
@@ -216,7 +235,7 @@ spec:
 }
 
 #[test]
-fn an_egress_listener_may_be_a_unix_socket() {
+fn unix_socket() {
     let mesh = with(
         "
 apiVersion: networking.istio.io/v1
@@ -232,8 +251,9 @@ spec:
     );
     check(
         &mesh.sidecar("shop", ""),
+        Look::End,
         &[(
-            "every host is reached through it",
+            "every host is reached through a Unix socket",
             "http://web.shop | @unix:///var/run/web.sock",
             "unix:///var/run/web.sock [web.shop.svc.cluster.local:80] outbound|80||web.shop.svc.cluster.local",
         )],
@@ -241,7 +261,7 @@ spec:
 }
 
 #[test]
-fn unknown_hosts_are_passed_on_or_refused() {
+fn unknown_hosts() {
     let sidecar = |policy: &str| {
         with(&format!(
             "
@@ -254,20 +274,23 @@ spec: {{egress: [{{hosts: ['./*', 'library/*']}}], outboundTrafficPolicy: {polic
     };
     check(
         &sidecar("{mode: REGISTRY_ONLY}").sidecar("shop", ""),
+        Look::End,
         &[
             ("a request to nobody is refused", "http://nobody.com", "0.0.0.0_80 [block_all] 502"),
-            ("so are bytes", "tcp://192.0.2.1:9", "virtualOutbound BlackHoleCluster"),
+            ("bytes to nobody are closed", "tcp://192.0.2.1:9", "virtualOutbound BlackHoleCluster"),
         ],
     );
     check(
         &sidecar("{mode: ALLOW_ANY}")
             .config("outboundTrafficPolicy: {mode: REGISTRY_ONLY}")
             .sidecar("shop", ""),
+        Look::End,
         &[("the Sidecar wins over the mesh", "http://nobody.com", ANY)],
     );
     let proxy = "{mode: ALLOW_ANY, egressProxy: {host: books.library.svc.cluster.local, port: {number: 80}}}";
     check(
         &sidecar(proxy).sidecar("shop", ""),
+        Look::End,
         &[
             (
                 "an egress proxy takes bytes",
@@ -275,10 +298,36 @@ spec: {{egress: [{{hosts: ['./*', 'library/*']}}], outboundTrafficPolicy: {polic
                 "virtualOutbound outbound|80||books.library.svc.cluster.local",
             ),
             (
-                "and requests",
+                "an egress proxy takes requests",
                 "http://nobody.com",
                 "0.0.0.0_80 [allow_any] outbound|80||books.library.svc.cluster.local",
             ),
+        ],
+    );
+}
+
+#[test]
+fn what_rules_lead_to() {
+    let rules = object(
+        "VirtualService",
+        "web.shop",
+        "hosts: [web.shop.svc.cluster.local]\nhttp: [{route: [{destination: {host: mail.office.svc.cluster.local}}]}]",
+    );
+    let sidecar = |hosts: &str| {
+        let own = object("Sidecar", "default.shop", &format!("egress: [{{hosts: {hosts}}}]"));
+        Mesh::yaml(MESH).and(&rules).and(&own).sidecar("shop", "")
+    };
+    check_each(
+        Look::Verdict,
+        "http://web",
+        sidecar,
+        &[
+            (
+                "what rules of a host lead to is reached, though nobody names it",
+                "['./*']",
+                "80||mail.office.svc.cluster.local",
+            ),
+            ("rules are only for hosts that can be reached", "['library/*']", "PassthroughCluster"),
         ],
     );
 }
