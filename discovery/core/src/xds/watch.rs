@@ -162,8 +162,8 @@ impl Watch {
             self.try_next();
         }
         // A client that has not accepted any list yet may have anything from an earlier stream, and loses by a list what is
-        // not in it, be it that the list is empty.
-        if extent == Extent::Everything && self.nonce_acked.is_none() {
+        // not in it, be it that the list is empty. Another list may be on its way.
+        if extent == Extent::Everything && self.nonce_acked.is_none() && self.receipts.is_empty() {
             self.owe_everything();
         }
         (receipt, outcome.refused)
