@@ -107,7 +107,6 @@ fn tcp_als(tcp: &EnvoyTcpAls, collector: &Collector) -> LogSink {
             filter_state_objects_to_log: or_peers(&tcp.filter_state_objects_to_log),
             ..common(or(&tcp.log_name, "tcp_envoy_accesslog"), collector)
         }),
-        ..TcpGrpcAccessLogConfig::default()
     };
     LogSink::Logger(TCP, pilot_proto::any(&config))
 }
