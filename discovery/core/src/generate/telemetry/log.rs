@@ -111,7 +111,7 @@ fn tcp_als(tcp: &EnvoyTcpAls, collector: &Collector) -> LogSink {
     LogSink::Logger(TCP, pilot_proto::any(&config))
 }
 
-#[expect(deprecated, reason = "the successors of commonConfig are unknown to proxies before Envoy 1.37")]
+#[expect(deprecated, reason = "the successors of commonConfig are unknown to older proxies")]
 fn otel_als(otel: &EnvoyOtelAls, collector: &Collector) -> LogSink {
     let format = otel.log_format.as_ref();
     let body = format.map_or("", |format| &*format.text);
