@@ -162,6 +162,25 @@ spec: {hosts: [a.example.com], gateways: [g], http: [{route: [{destination: {hos
 }
 
 #[test]
+fn upstreams_are_told_the_host_that_was_asked_for_if_they_are_to_be() {
+    let rule = "apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: v}
+spec: {hosts: [web], http: [
+  {match: [{uri: {prefix: /a}}], rewrite: {authority: b}, route: [{destination: {host: web}}]},
+  {route: [{destination: {host: web}}]},
+]}
+";
+    let push = mesh_of("", rule).push();
+    let told = |proxy: &Proxy| {
+        let routes = printed::<RouteConfiguration>(&push, proxy, Route)["80"]["virtual_hosts"].to_string();
+        routes.matches("append_x_forwarded_host").count()
+    };
+    assert_eq!(told(&web()), 0);
+    assert_eq!(told(&saying(json!({"proxyHeaders": {"xForwardedHost": {"enabled": true}}}))), 1);
+}
+
+#[test]
 fn a_gateway_is_told_what_stands_before_it() {
     let gateway = "apiVersion: networking.istio.io/v1
 kind: Gateway

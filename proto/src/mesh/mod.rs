@@ -26,6 +26,7 @@ pub use provider::{DefaultProviders, ExtensionProvider};
 /// Istio is accepted whole.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
+#[expect(clippy::struct_excessive_bools, reason = "as many as Istio's message has")]
 pub struct MeshConfig {
     /// Port of the `virtualOutbound` listener.
     pub proxy_listen_port: u16,

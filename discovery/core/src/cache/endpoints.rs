@@ -12,7 +12,7 @@ use crate::generate::endpoint::{
     assignment,
 };
 use crate::generate::policy::Policy;
-use crate::generate::route::Attempts;
+use crate::generate::route::Told;
 use crate::model::{ClusterName, Direction, Endpoint, NameSet, Resolution, Service, ServicePort, Shared};
 use crate::scope::Visible;
 
@@ -33,7 +33,7 @@ pub(super) struct Outlook {
 impl View<'_> {
     pub(super) fn endpoints(self, names: &NameSet) -> Generated {
         let outlook = Arc::new(self.outlook(self.scope.services().clone()));
-        self.named(ResourceType::Endpoint, (Some(&outlook), Attempts::Told), names, |name| {
+        self.named(ResourceType::Endpoint, (Some(&outlook), Told::default()), names, |name| {
             let inputs = AssignmentInputs { cluster: name.clone(), served: self.served_by(name, &outlook) };
             Some(self.cache.assignments.get(&inputs, |inputs| {
                 Made::run(&inputs.cluster, || {

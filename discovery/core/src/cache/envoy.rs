@@ -11,7 +11,7 @@ use super::patched::direction_of_listener;
 use super::{Generated, Made, Set, View, settings};
 use crate::generate::listener::{ListenerInputs, listener};
 use crate::generate::outbound::{self, ListenerSettings, PlanInputs};
-use crate::generate::route::Attempts;
+use crate::generate::route::Told;
 use crate::generate::telemetry::Side;
 use crate::generate::{Families, inbound};
 use crate::model::{Direction, NameSet, Shared};
@@ -29,7 +29,7 @@ pub(super) struct Named {
     /// Routes look at no endpoint.
     outlook: Option<Arc<Outlook>>,
     /// Endpoints are told nothing of requests.
-    attempts: Attempts,
+    told: Told,
     dns_domain: Arc<str>,
     families: Families,
     mesh: Shared<MeshConfig>,
@@ -96,7 +96,7 @@ impl View<'_> {
     pub(super) fn named(
         self,
         kind: ResourceType,
-        (outlook, attempts): (Option<&Arc<Outlook>>, Attempts),
+        (outlook, told): (Option<&Arc<Outlook>>, Told),
         names: &NameSet,
         make: impl Fn(&Arc<str>) -> Option<Made>,
     ) -> Generated {
@@ -114,7 +114,7 @@ impl View<'_> {
             scope: self.scope.clone().into(),
             moment: (kind == ResourceType::Endpoint).then(|| self.push.moment.clone()),
             outlook: outlook.cloned(),
-            attempts,
+            told,
             dns_domain: self.proxy.id.dns_domain.as_str().into(),
             families: Families::of(self.proxy),
             mesh: self.push.mesh.clone().into(),

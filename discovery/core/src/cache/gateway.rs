@@ -53,7 +53,7 @@ impl View<'_> {
                 name: name.clone(),
                 servers: servers.iter().map(|at| RoutedServer::of(at, &inputs)).collect(),
                 retries: settings::retries(&self.push.mesh),
-                attempts: settings::attempts(&steering),
+                told: settings::told(&steering),
             };
             let routes = self.patched_routes(routes, &ports);
             generated.take(&self.cache.gateway_routes.get(&routes, |patched| {

@@ -9,7 +9,7 @@ use pilot_proto::node::NodeType;
 use super::{Generated, Made, View, settings};
 use crate::generate::Families;
 use crate::generate::route::{
-    Attempts, HTTP_PROXY, Hosts, HttpRules, Overruled, Reached, RouteInputs, Unserved, route,
+    HTTP_PROXY, Hosts, HttpRules, Overruled, Reached, RouteInputs, Told, Unserved, route,
 };
 use crate::model::{Hostname, NameSet, Shared};
 use crate::patch::GatewayPorts;
@@ -28,10 +28,10 @@ impl View<'_> {
             NodeType::Router => return self.gateway_routes(names),
             _ => return Generated::default(),
         }
-        let attempts = settings::attempts(&self.steering());
-        let seen_as = (None, attempts);
+        let told = settings::told(&self.steering());
+        let seen_as = (None, told);
         self.named(ResourceType::Route, seen_as, names, |name| {
-            Some(self.route(RouteInputs { attempts, ..self.route_inputs(name)? }))
+            Some(self.route(RouteInputs { told, ..self.route_inputs(name)? }))
         })
     }
 
@@ -132,7 +132,7 @@ impl View<'_> {
             families: Families::of(self.proxy),
             unknown: settings::unknown(self.scope),
             retries: settings::retries(&self.push.mesh),
-            attempts: Attempts::default(),
+            told: Told::default(),
         }
     }
 }

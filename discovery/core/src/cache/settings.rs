@@ -17,7 +17,7 @@ use crate::generate::filter::{FilterSettings, Http10, UnmatchedLog};
 use crate::generate::http::{Connections, Edge, forwarded};
 use crate::generate::listener::Source;
 use crate::generate::outbound::{Capture, ListenerSettings, LowPorts};
-use crate::generate::route::Attempts;
+use crate::generate::route::Told;
 use crate::generate::telemetry::Side;
 use crate::generate::{Families, Rejected};
 use crate::model::{ClusterName, Proxy};
@@ -121,9 +121,13 @@ pub(super) fn edge(topology: &Topology) -> Edge {
     }
 }
 
-/// Whether upstreams are told how often a request was tried.
-pub(super) fn attempts(steering: &Steering) -> Attempts {
-    if steering.headers.attempt_count.disabled == Some(true) { Attempts::Untold } else { Attempts::Told }
+/// What upstreams are told of requests.
+pub(super) fn told(steering: &Steering) -> Told {
+    let headers = &steering.headers;
+    Told {
+        attempts: headers.attempt_count.disabled != Some(true),
+        host: headers.x_forwarded_host.enabled == Some(true),
+    }
 }
 
 /// Where the proxy serves applications that are told to use one.

@@ -114,7 +114,7 @@ impl<'a> View<'a> {
         labels: &Labels,
         rejected: &RefCell<Vec<Rejected>>,
     ) -> Option<Traces> {
-        let provider = rule.provider.filter(|_| !rule.disabled)?;
+        let provider = rule.provider?;
         let tracer = self
             .provided(provider, rejected, |provider, find| telemetry::tracer(provider, self.proxy, find))?;
         let of_istio = rule.istio_tags.then(|| istio_tags(self.proxy, labels)).into_iter().flatten();
@@ -165,7 +165,7 @@ impl<'a> View<'a> {
             return None;
         };
         match make(provider, &|service, port| self.collector(service, port)) {
-            Ok(made) => Some(made),
+            Ok(found) => Some(found),
             Err(Unusable::OtherKind) => {
                 reject("takes nothing of the kind that it is to take");
                 None

@@ -29,7 +29,7 @@ use crate::model::Protocol;
 pub struct FilterSettings {
     /// Where access is logged, in order.
     pub logs: Vec<Log>,
-    /// Whether connections are that no filter chain takes.
+    /// Whether connections are logged that no filter chain takes.
     pub unmatched: UnmatchedLog,
     /// How requests are traced; `None`: not at all.
     pub traces: Option<Traces>,

@@ -108,16 +108,10 @@ pub(super) fn connection_manager(chain: &HttpChain, settings: &FilterSettings) -
         None if inbound => forwarded(headers.forwarded_client_cert, ForwardClientCertDetails::AppendForward),
         None => ForwardClientCertDetails::Sanitize,
     };
-    let (server_name, server_header_transformation) = match &headers.server {
-        ServerHeader { disabled: Some(true), .. } => ("", ServerHeaderTransformation::PassThrough),
-        ServerHeader { value, .. } if !value.is_empty() => {
-            (value.as_str(), ServerHeaderTransformation::Overwrite)
-        }
-        // What leaves a workload says `envoy`, Envoy's own default, as in Istio.
-        _ if !inbound && chain.edge.is_none() => ("", ServerHeaderTransformation::Overwrite),
-        _ => ("istio-envoy", ServerHeaderTransformation::Overwrite),
-    };
-    let merges = matches!(settings.paths, Normalization::MergeSlashes | Normalization::DecodeAndMergeSlashes);
+    // What leaves a workload says `envoy`, Envoy's own default, as in Istio.
+    let own_name = if inbound || chain.edge.is_some() { "istio-envoy" } else { "" };
+    let (server_name, server_header) = server(&headers.server, own_name);
+    let paths = Paths::of(settings.paths);
     let traces = settings.traces.as_ref();
     let tells = matches!(
         client_cert,
@@ -134,8 +128,8 @@ pub(super) fn connection_manager(chain: &HttpChain, settings: &FilterSettings) -
         http_filters: http_filters(chain.protocol, settings.lookup.filter(|_| !inbound), headers),
         tracing: traces.map(Traces::message),
         access_log: settings.access_log(Logged::Requests),
-        server_name: server_name.into(),
-        server_header_transformation: server_header_transformation.into(),
+        server_name: server_name.to_owned(),
+        server_header_transformation: server_header.into(),
         common_http_protocol_options: settings.idle_timeout.map(|idle| HttpProtocolOptions {
             idle_timeout: duration(idle),
             ..HttpProtocolOptions::default()
@@ -148,13 +142,9 @@ pub(super) fn connection_manager(chain: &HttpChain, settings: &FilterSettings) -
         xff_num_trusted_hops: chain.edge.map_or(0, |edge| edge.trusted_proxies),
         proxy_100_continue: true,
         upgrade_configs: vec![UpgradeConfig { upgrade_type: "websocket".into(), ..UpgradeConfig::default() }],
-        normalize_path: Some(BoolValue { value: settings.paths != Normalization::None }),
-        merge_slashes: merges,
-        path_with_escaped_slashes_action: match settings.paths {
-            Normalization::DecodeAndMergeSlashes => PathWithEscapedSlashesAction::UnescapeAndForward,
-            _ => PathWithEscapedSlashesAction::KeepUnchanged,
-        }
-        .into(),
+        normalize_path: Some(BoolValue { value: paths.normal }),
+        merge_slashes: paths.merged,
+        path_with_escaped_slashes_action: paths.escaped.into(),
         append_x_forwarded_port: headers.x_forwarded_port.enabled == Some(true),
         generate_request_id: if headers.request_id.disabled == Some(true) { no() } else { None },
         request_id_extension: Some(RequestIdExtension {
@@ -168,12 +158,43 @@ pub(super) fn connection_manager(chain: &HttpChain, settings: &FilterSettings) -
         forward_client_cert_details: client_cert.into(),
         set_current_client_cert_details: tells.then(|| match chain.edge {
             // The workload behind a gateway sees the certificate no other way.
-            Some(_) => SetCurrentClientCertDetails { cert: true, ..told(&ClientCertDetails::default()) },
-            None => told(&headers.set_current_client_cert_details),
+            Some(_) => SetCurrentClientCertDetails { cert: true, ..told(ClientCertDetails::default()) },
+            None => told(headers.set_current_client_cert_details),
         }),
         ..HttpConnectionManager::default()
     };
     network_filter("envoy.filters.network.http_connection_manager", &manager)
+}
+
+/// How paths are put in order, in Envoy's words.
+struct Paths {
+    normal: bool,
+    merged: bool,
+    escaped: PathWithEscapedSlashesAction,
+}
+
+// === impl Paths ===
+
+impl Paths {
+    const fn of(said: Normalization) -> Self {
+        use PathWithEscapedSlashesAction::{KeepUnchanged, UnescapeAndForward};
+        let (normal, merged, escaped) = match said {
+            Normalization::None => (false, false, KeepUnchanged),
+            Normalization::Default | Normalization::Base => (true, false, KeepUnchanged),
+            Normalization::MergeSlashes => (true, true, KeepUnchanged),
+            Normalization::DecodeAndMergeSlashes => (true, true, UnescapeAndForward),
+        };
+        Self { normal, merged, escaped }
+    }
+}
+
+/// What `server` says, and what becomes of an upstream's.
+fn server<'a>(said: &'a ServerHeader, own: &'a str) -> (&'a str, ServerHeaderTransformation) {
+    match said {
+        ServerHeader { disabled: Some(true), .. } => ("", ServerHeaderTransformation::PassThrough),
+        ServerHeader { value, .. } if value.is_empty() => (own, ServerHeaderTransformation::Overwrite),
+        ServerHeader { value, .. } => (value, ServerHeaderTransformation::Overwrite),
+    }
 }
 
 /// What becomes of `x-forwarded-client-cert`.
@@ -188,7 +209,7 @@ pub fn forwarded(said: ForwardClientCert, default: ForwardClientCertDetails) -> 
     }
 }
 
-fn told(said: &ClientCertDetails) -> SetCurrentClientCertDetails {
+fn told(said: ClientCertDetails) -> SetCurrentClientCertDetails {
     SetCurrentClientCertDetails {
         subject: Some(BoolValue { value: said.subject != Some(false) }),
         cert: said.cert == Some(true),

@@ -55,7 +55,6 @@ fn expression(out: &mut Findings, at: At<'_>, text: &str) {
         match (quote, letter) {
             (Some(_), '\\') => _ = letters.next(),
             (Some(end), _) if letter == end => quote = None,
-            (Some(_), _) => {}
             (None, '"' | '\'') => quote = Some(letter),
             (None, '(') => open.push(')'),
             (None, '[') => open.push(']'),
@@ -63,7 +62,7 @@ fn expression(out: &mut Findings, at: At<'_>, text: &str) {
             (None, ')' | ']' | '}') if open.pop() != Some(letter) => {
                 return out.error(at, format!("is no CEL expression: {letter} closes nothing"));
             }
-            (None, _) => {}
+            _ => {}
         }
     }
     if let Some(missing) = quote.or(open.pop()) {

@@ -75,7 +75,6 @@ const OF_MESH: &[&str] = &[
     "extensionProviders[].zipkin.headers[].envName",
     "defaultConfig.privateKeyProvider",
     "defaultConfig.proxyHeaders.preserveHttp1HeaderCase",
-    "defaultConfig.proxyHeaders.xForwardedHost",
     // All but `globalDownstreamConnectionLimit`, which the agent reads.
     "defaultConfig.connectionSettings.profile",
     "defaultConfig.connectionSettings.httpIdleTimeout",
@@ -286,11 +285,11 @@ mod tests {
     fn what_is_kept_as_written_is_found_by_either_name() {
         for headers in ["proxyHeaders", "proxy_headers"] {
             let written =
-                serde_json::json!({"defaultConfig": {headers: {"x_forwarded_host": {"enabled": true}}}});
+                serde_json::json!({"defaultConfig": {headers: {"preserve_http1_header_case": true}}});
             let mut out = Findings::default();
             mesh(&mut out, &MeshConfig::from_value(written).unwrap());
             let found: Vec<String> = out.into_inner().into_iter().map(|finding| finding.field).collect();
-            assert_eq!(found, ["defaultConfig.proxyHeaders.xForwardedHost"]);
+            assert_eq!(found, ["defaultConfig.proxyHeaders.preserveHttp1HeaderCase"]);
         }
     }
 }

@@ -151,10 +151,11 @@ impl Steering {
     pub fn of(own: Option<&Value>, mesh: &Value) -> Self {
         let (own, mesh) = (own.map(Written::of).unwrap_or_default(), Written::of(mesh));
         Self {
-            headers: first("proxyHeaders", &own.proxy_headers, &mesh.proxy_headers).unwrap_or_default(),
-            topology: first("gatewayTopology", &own.gateway_topology, &mesh.gateway_topology)
+            headers: first("proxyHeaders", own.proxy_headers.as_ref(), mesh.proxy_headers.as_ref())
                 .unwrap_or_default(),
-            spans: first("tracing", &own.tracing, &mesh.tracing),
+            topology: first("gatewayTopology", own.gateway_topology.as_ref(), mesh.gateway_topology.as_ref())
+                .unwrap_or_default(),
+            spans: first("tracing", own.tracing.as_ref(), mesh.tracing.as_ref()),
             has_log_service: own.envoy_access_log_service.or(mesh.envoy_access_log_service).is_some(),
         }
     }
@@ -165,9 +166,9 @@ impl Steering {
             Ok(read) => read.value,
             Err(wrong) => return vec![wrong],
         };
-        let headers = said::<ProxyHeaders>("proxyHeaders", &written.proxy_headers).err();
-        let topology = said::<Topology>("gatewayTopology", &written.gateway_topology).err();
-        let spans = said::<Spans>("tracing", &written.tracing).err();
+        let headers = said::<ProxyHeaders>("proxyHeaders", written.proxy_headers.as_ref()).err();
+        let topology = said::<Topology>("gatewayTopology", written.gateway_topology.as_ref()).err();
+        let spans = said::<Spans>("tracing", written.tracing.as_ref()).err();
         [headers, topology, spans].into_iter().flatten().collect()
     }
 }
@@ -180,13 +181,13 @@ impl Written {
     }
 }
 
-fn first<T: DeserializeOwned>(name: &str, own: &Option<Value>, mesh: &Option<Value>) -> Option<T> {
+fn first<T: DeserializeOwned>(name: &str, own: Option<&Value>, mesh: Option<&Value>) -> Option<T> {
     let readable = |value| said(name, value).ok().flatten();
     readable(own).or_else(|| readable(mesh))
 }
 
-fn said<T: DeserializeOwned>(name: &str, value: &Option<Value>) -> Result<Option<T>, Wrong> {
-    value.as_ref().map(|value| read::message(name, value).map(|read| read.value)).transpose()
+fn said<T: DeserializeOwned>(name: &str, value: Option<&Value>) -> Result<Option<T>, Wrong> {
+    value.map(|value| read::message(name, value).map(|read| read.value)).transpose()
 }
 
 #[cfg(test)]

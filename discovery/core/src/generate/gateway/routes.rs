@@ -14,9 +14,7 @@ use super::{GatewayInputs, ServerAt};
 use crate::api::virtual_service::HttpRetry;
 use crate::generate::Rejected;
 use crate::generate::proto::{no, number};
-use crate::generate::route::{
-    Attempts, HttpRules, MAX_BODY, Scheme, Where, http_routes, takes_every_request,
-};
+use crate::generate::route::{HttpRules, MAX_BODY, Scheme, Told, Where, http_routes, takes_every_request};
 use crate::model::Hostname;
 
 /// Everything the routes of some servers depend on.
@@ -28,8 +26,8 @@ pub struct GatewayRouteInputs {
     pub servers: Vec<RoutedServer>,
     /// What the mesh tries again where no rule says it; `None`: Istio's default.
     pub retries: Option<Arc<HttpRetry>>,
-    /// Whether upstreams are told how often a request was tried.
-    pub attempts: Attempts,
+    /// What upstreams are told of requests.
+    pub told: Told,
 }
 
 /// A server, as far as routes depend on it.
@@ -77,6 +75,7 @@ pub fn gateway_routes(inputs: &GatewayRouteInputs) -> (RouteConfiguration, Vec<R
             port: server.port,
             scheme: server.scheme,
             retries: inputs.retries.as_deref(),
+            told: inputs.told,
         };
         for (rules, common) in &server.rules {
             let mut made = http_routes(rules, &at);
@@ -95,7 +94,7 @@ pub fn gateway_routes(inputs: &GatewayRouteInputs) -> (RouteConfiguration, Vec<R
         }
     }
     let port = inputs.servers.first().map_or(0, |server| server.port);
-    let mut virtual_hosts = virtual_hosts(hosts, (&translated, inputs.attempts), port);
+    let mut virtual_hosts = virtual_hosts(hosts, (&translated, inputs.told), port);
     if virtual_hosts.is_empty() && !inputs.servers.is_empty() {
         virtual_hosts.push(VirtualHost {
             name: format!("blackhole:{port}"),
@@ -117,7 +116,7 @@ pub fn gateway_routes(inputs: &GatewayRouteInputs) -> (RouteConfiguration, Vec<R
 /// Hosts with the same rules are one, under the name of the first.
 fn virtual_hosts(
     hosts: BTreeMap<Hostname, Made>,
-    (translated, attempts): (&[Vec<Route>], Attempts),
+    (translated, told): (&[Vec<Route>], Told),
     port: u16,
 ) -> Vec<VirtualHost> {
     let mut alike: BTreeMap<Made, Vec<Hostname>> = BTreeMap::new();
@@ -138,7 +137,7 @@ fn virtual_hosts(
                 domains: hosts.iter().map(ToString::to_string).collect(),
                 routes: some.into_iter().chain(all).collect(),
                 require_tls: require_tls.into(),
-                include_request_attempt_count: attempts == Attempts::Told,
+                include_request_attempt_count: told.attempts,
                 ..VirtualHost::default()
             })
         })

@@ -70,6 +70,7 @@ pub(super) fn forward(
             ..WeightedCluster::default()
         }));
     }
+    action.append_x_forwarded_host = at.told.host && action.host_rewrite_specifier.is_some();
     action.request_mirror_policies =
         mirrors(rule).map(|(to, share)| mirror(cluster(rules, to, at).to_string(), share)).collect();
     action.retry_policy = retry_policy(rule.retries.as_ref().or(at.retries), endpoint);

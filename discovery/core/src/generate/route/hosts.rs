@@ -6,7 +6,7 @@ use pilot_proto::envoy::config::route::v3::{Route, RouteAction, VirtualHost};
 
 use super::retry::{Endpoint, retry_policy};
 use super::rules::{HttpRules, Scheme, Where, http_routes};
-use super::{Attempts, Hosts, Overruled, Reached, RouteInputs, default_route, forward};
+use super::{Hosts, Overruled, Reached, RouteInputs, default_route, forward};
 use crate::generate::domains::{Domain, Origin, Ports, bare, domains};
 use crate::generate::{Reason, Rejected};
 use crate::model::{ClusterName, Hostname, Shared};
@@ -132,8 +132,8 @@ impl<'a> Table<'a> {
         if let Some(known) = self.routes.get(&(rules.routing(), port)) {
             return known.clone();
         }
-        let retries = self.inputs.retries.as_deref();
-        let made = http_routes(rules, &Where { gateway: MESH, port, scheme: Scheme::Http, retries });
+        let (retries, told) = (self.inputs.retries.as_deref(), self.inputs.told);
+        let made = http_routes(rules, &Where { gateway: MESH, port, scheme: Scheme::Http, retries, told });
         self.rejected.extend(made.rejected);
         self.routes.insert((rules.routing(), port), made.routes.clone());
         made.routes
@@ -156,7 +156,7 @@ impl<'a> Table<'a> {
             name: format!("{host}:{port}"),
             domains,
             routes,
-            include_request_attempt_count: self.inputs.attempts == Attempts::Told,
+            include_request_attempt_count: self.inputs.told.attempts,
             ..VirtualHost::default()
         });
     }

@@ -68,18 +68,17 @@ pub struct RouteInputs {
     pub unknown: Arc<str>,
     /// What the mesh tries again where no rule says it; `None`: Istio's default.
     pub retries: Option<Arc<HttpRetry>>,
-    /// Whether upstreams are told how often a request was tried.
-    pub attempts: Attempts,
+    /// What upstreams are told of requests.
+    pub told: Told,
 }
 
-/// Whether upstreams are told how often a request was tried (`x-envoy-attempt-count`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Attempts {
-    /// They are.
-    #[default]
-    Told,
-    /// They are not.
-    Untold,
+/// What upstreams are told of requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Told {
+    /// How often one was tried (`x-envoy-attempt-count`).
+    pub attempts: bool,
+    /// Which host it asked for, where a rule makes it another (`x-forwarded-host`).
+    pub host: bool,
 }
 
 /// Which hosts a route configuration knows.
@@ -167,6 +166,15 @@ impl Hosts {
     }
 }
 
+// === impl Told ===
+
+impl Default for Told {
+    /// Istio's.
+    fn default() -> Self {
+        Self { attempts: true, host: false }
+    }
+}
+
 /// A route configuration.
 pub fn route(inputs: &RouteInputs) -> (RouteConfiguration, Vec<Rejected>) {
     let (mut hosts, rejected) = hosts::virtual_hosts(inputs);
@@ -224,7 +232,7 @@ fn everything_else(inputs: &RouteInputs) -> VirtualHost {
             action: Some(action),
             ..Route::default()
         }],
-        include_request_attempt_count: inputs.attempts == Attempts::Told,
+        include_request_attempt_count: inputs.told.attempts,
         ..VirtualHost::default()
     }
 }

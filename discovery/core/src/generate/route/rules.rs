@@ -13,7 +13,7 @@ use super::destination::{Meaning, hosts_of};
 use super::filters::per_filter_config;
 use super::headers::Operations;
 use super::matches::{route_match, takes_every_request};
-use super::{answer, forward};
+use super::{Told, answer, forward};
 use crate::api::virtual_service::{HttpMatch, HttpRetry, HttpRoute};
 use crate::generate::proto::{object, string};
 use crate::generate::{Reason, Rejected};
@@ -42,6 +42,8 @@ pub struct Where<'a> {
     pub scheme: Scheme,
     /// What is tried again where a rule does not say; `None`: what Istio's default says.
     pub retries: Option<&'a HttpRetry>,
+    /// What upstreams are told of requests.
+    pub told: Told,
 }
 
 /// What clients speak.

@@ -35,7 +35,10 @@ fn translated(http: Value) -> Translated {
     };
     let scope = Scope::of(&PushContext::default(), key, None);
     let rules = HttpRules::of(&Shared::from(Arc::new(routing)), &scope);
-    http_routes(&rules, &Where { gateway: MESH, port: 80, scheme: Scheme::Http, retries: None })
+    http_routes(
+        &rules,
+        &Where { gateway: MESH, port: 80, scheme: Scheme::Http, retries: None, told: Told::default() },
+    )
 }
 
 /// A rule that sends to `b.com`, with more in it.

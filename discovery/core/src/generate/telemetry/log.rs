@@ -107,12 +107,11 @@ fn tcp_als(tcp: &EnvoyTcpAls, collector: &Collector) -> LogSink {
             filter_state_objects_to_log: or_peers(&tcp.filter_state_objects_to_log),
             ..common(or(&tcp.log_name, "tcp_envoy_accesslog"), collector)
         }),
-        ..TcpGrpcAccessLogConfig::default()
     };
     LogSink::Logger(TCP, pilot_proto::any(&config))
 }
 
-#[expect(deprecated, reason = "the successors of commonConfig are unknown to proxies before Envoy 1.37")]
+#[expect(deprecated, reason = "the successors of commonConfig are unknown to older proxies")]
 fn otel_als(otel: &EnvoyOtelAls, collector: &Collector) -> LogSink {
     let format = otel.log_format.as_ref();
     let body = format.map_or("", |format| &*format.text);

@@ -25,10 +25,8 @@ pub enum LogRule {
 /// How requests are traced, as far as somebody said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TraceRule<'a> {
-    /// Where spans go.
+    /// Where spans go; `None`: nowhere.
     pub provider: Option<&'a str>,
-    /// They go nowhere.
-    pub disabled: bool,
     /// Requests that are traced, of a hundred.
     pub sampling: Option<Double>,
     /// Tags that spans get.
@@ -97,22 +95,23 @@ pub fn tracing<'a>(
     }
     let mut made = TraceRule {
         provider: default,
-        disabled: false,
         sampling: None,
         tags: None,
         by_request_id: true,
         istio_tags: true,
         passed_on: true,
     };
+    let mut disabled = false;
     for rule in rules.filter(|rule| side.is_meant(rule.r#match.map(|of| of.mode))) {
         made.provider = names(&rule.providers).next().or(made.provider);
-        made.disabled = rule.disable_span_reporting.unwrap_or(made.disabled);
+        disabled = rule.disable_span_reporting.unwrap_or(disabled);
         made.sampling = rule.random_sampling_percentage.or(made.sampling);
         made.tags = Some(&rule.custom_tags).filter(|tags| !tags.is_empty()).or(made.tags);
         made.by_request_id = rule.use_request_id_for_trace_sampling.unwrap_or(made.by_request_id);
         made.istio_tags = rule.enable_istio_tags.unwrap_or(made.istio_tags);
         made.passed_on = rule.disable_context_propagation.map_or(made.passed_on, |disabled| !disabled);
     }
+    made.provider = made.provider.filter(|_| !disabled);
     Some(made)
 }
 
@@ -146,19 +145,19 @@ mod tests {
     use super::*;
     use crate::api::Telemetry;
 
-    fn telemetry(json: serde_json::Value) -> Telemetry {
-        let spec = pilot_proto::read::message("", &json).unwrap();
+    fn telemetry(json: &serde_json::Value) -> Telemetry {
+        let spec = pilot_proto::read::message("", json).unwrap();
         assert_eq!(spec.unknown, Vec::<String>::new());
         spec.value
     }
 
     /// Levels of rules for logs, and `provider`, `provider!` (silent) or `provider(expression)` for client and server.
-    fn check(levels: serde_json::Value, defaults: &[&str], client: &str, server: &str) {
+    fn check(levels: &serde_json::Value, defaults: &[&str], client: &str, server: &str) {
         let levels: Vec<Telemetry> = levels
             .as_array()
             .unwrap()
             .iter()
-            .map(|level| telemetry(serde_json::json!({"accessLogging": level})))
+            .map(|level| telemetry(&serde_json::json!({"accessLogging": level})))
             .collect();
         let levels: Vec<&[AccessLogging]> = levels.iter().map(|level| &*level.access_logging).collect();
         let defaults: Vec<String> = defaults.iter().map(|&name| name.to_owned()).collect();
@@ -186,51 +185,45 @@ mod tests {
             rule
         };
         let off = json!({"disabled": true});
-        check(json!([]), &[], "", "");
-        check(json!([]), &["b", "a"], "a b", "a b");
-        check(json!([[named("a")]]), &["d"], "a", "a");
-        check(json!([[{}]]), &["d"], "d", "d");
-        check(json!([[off]]), &["d"], "d!", "d!");
-        check(json!([[off]]), &[], "", "");
+        check(&json!([]), &[], "", "");
+        check(&json!([]), &["b", "a"], "a b", "a b");
+        check(&json!([[named("a")]]), &["d"], "a", "a");
+        check(&json!([[{}]]), &["d"], "d", "d");
+        check(&json!([[off]]), &["d"], "d!", "d!");
+        check(&json!([[off]]), &[], "", "");
         // Off in the mesh, on in a namespace; on for a side.
-        check(json!([[off], [{"disabled": false}]]), &["d"], "d", "d");
-        check(json!([[named("a")], [named("b")]]), &[], "b", "b");
-        check(json!([[named("a")], [of("SERVER", off.clone())]]), &[], "a", "a!");
-        check(json!([[of("CLIENT", named("a")), of("SERVER", named("b"))]]), &[], "a", "b");
-        check(json!([[named("a"), named("b")]]), &[], "a b", "a b");
-        check(json!([[of("CLIENT", named("a")), of("SERVER", named("b"))], [off]]), &[], "a!", "b!");
-        check(json!([[named("a"), named("b")], [off]]), &[], "a! b!", "a! b!");
-        check(json!([[named("a"), named("b"), off]]), &[], "a b!", "a b!");
+        check(&json!([[off], [{"disabled": false}]]), &["d"], "d", "d");
+        check(&json!([[named("a")], [named("b")]]), &[], "b", "b");
+        check(&json!([[named("a")], [of("SERVER", off.clone())]]), &[], "a", "a!");
+        check(&json!([[of("CLIENT", named("a")), of("SERVER", named("b"))]]), &[], "a", "b");
+        check(&json!([[named("a"), named("b")]]), &[], "a b", "a b");
+        check(&json!([[of("CLIENT", named("a")), of("SERVER", named("b"))], [off]]), &[], "a!", "b!");
+        check(&json!([[named("a"), named("b")], [off]]), &[], "a! b!", "a! b!");
+        check(&json!([[named("a"), named("b"), off]]), &[], "a b!", "a b!");
         // What is said of a provider is kept by a rule that names none.
         let some = json!({"providers": [{"name": "a"}], "filter": {"expression": "x"}});
-        check(json!([[some]]), &[], "a(x)", "a(x)");
-        check(json!([[some], [{}]]), &[], "a(x)", "a(x)");
-        check(json!([[some], [named("a")]]), &[], "a", "a");
-        check(json!([[{"filter": {"expression": "x"}}]]), &["d"], "d(x)", "d(x)");
-        check(json!([[some], [of("CLIENT", off)]]), &[], "a!", "a(x)");
+        check(&json!([[some]]), &[], "a(x)", "a(x)");
+        check(&json!([[some], [{}]]), &[], "a(x)", "a(x)");
+        check(&json!([[some], [named("a")]]), &[], "a", "a");
+        check(&json!([[{"filter": {"expression": "x"}}]]), &["d"], "d(x)", "d(x)");
+        check(&json!([[some], [of("CLIENT", off)]]), &[], "a!", "a(x)");
     }
 
     #[test]
     fn each_rule_of_spans_overrules_the_one_before() {
         use serde_json::json;
-        let rules = telemetry(json!({"tracing": [
+        let rules = telemetry(&json!({"tracing": [
             {"providers": [{"name": "a"}], "randomSamplingPercentage": 10, "customTags": {"t": {"literal": {"value": "v"}}}},
             {"match": {"mode": "SERVER"}, "disableSpanReporting": true, "useRequestIdForTraceSampling": false},
             {"match": {"mode": "CLIENT"}, "randomSamplingPercentage": 0, "enableIstioTags": false, "disableContextPropagation": true},
         ]}))
         .tracing;
         let client = tracing(&rules, Some("d"), Side::Client).unwrap();
-        assert_eq!(
-            (client.provider, client.disabled, client.sampling),
-            (Some("a"), false, Some(Double(0.0)))
-        );
+        assert_eq!((client.provider, client.sampling), (Some("a"), Some(Double(0.0))));
         assert_eq!(client.tags.unwrap().len(), 1);
         assert!(client.by_request_id && !client.istio_tags && !client.passed_on);
         let server = tracing(&rules, Some("d"), Side::Server).unwrap();
-        assert_eq!(
-            (server.provider, server.disabled, server.sampling),
-            (Some("a"), true, Some(Double(10.0)))
-        );
+        assert_eq!((server.provider, server.sampling), (None, Some(Double(10.0))));
         assert!(!server.by_request_id && server.istio_tags && server.passed_on);
         assert_eq!(tracing([], None, Side::Client), None);
         assert_eq!(tracing([], Some("d"), Side::Client).unwrap().provider, Some("d"));

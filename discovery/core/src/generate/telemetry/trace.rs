@@ -110,7 +110,7 @@ fn zipkin(own: &Zipkin, collector: &Collector) -> ZipkinConfig {
         ..ZipkinConfig::default()
     };
     if own.timeout.is_none() && own.headers.is_empty() {
-        // As every Envoy knows it; the other one is new in 1.36.
+        // As every Envoy knows it; older ones know nothing of the other way.
         return ZipkinConfig {
             collector_cluster: collector.cluster.clone(),
             collector_endpoint: path.to_owned(),
