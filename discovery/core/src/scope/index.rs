@@ -22,6 +22,8 @@ use crate::model::{
 use crate::push::{PushContext, PushRequest};
 use pilot_proto::node::NodeType;
 
+use super::sight::Sights;
+
 /// Who is connected, by what they depend on. `K` names a connection.
 #[derive(Debug)]
 pub struct Index<K> {
@@ -145,6 +147,7 @@ impl<K: Copy + Ord> Index<K> {
         }
         let (mut all, mut own) = (Keys::new(), BTreeMap::<K, Keys<'_>>::new());
         let mut some: BTreeMap<&AudienceKey, Keys<'_>> = BTreeMap::new();
+        let mut sights = Sights::of(request, before, after);
         for key in &request.updated {
             match key.kind {
                 Kind::Proxy => {
@@ -175,11 +178,19 @@ impl<K: Copy + Ord> Index<K> {
             }
             if key.kind == Kind::ServiceEntry {
                 let seen = Seen::of(key, before, after);
-                if seen.everywhere() {
+                let homes: BTreeSet<&Home> = self.audiences.keys().map(|(home, ..)| home).collect();
+                let told: BTreeSet<&Home> = homes
+                    .iter()
+                    .copied()
+                    .filter(|home| {
+                        seen.from(&home.namespace) && sights.show(home.node_type, &home.namespace, key)
+                    })
+                    .collect();
+                if told.len() == homes.len() {
                     all.insert(key);
                     continue;
                 }
-                for audience in self.audiences.keys().filter(|audience| seen.from(&audience.0.namespace)) {
+                for audience in self.audiences.keys().filter(|(home, ..)| told.contains(home)) {
                     some.entry(audience).or_default().insert(key);
                 }
                 // It may be seen from elsewhere only, and yet be what a proxy stands before.
@@ -332,10 +343,6 @@ impl<'a> Seen<'a> {
             Some(super::exported_to(service, &push.mesh))
         };
         Self { own: &key.namespace, lists: [list(before), list(after)].into_iter().flatten().collect() }
-    }
-
-    fn everywhere(&self) -> bool {
-        self.lists.iter().any(|list| list.is_empty() || list.contains(&ExportTo::Public))
     }
 
     /// Proxies of the service's own namespace may stand beside its workloads, whoever else sees it.

@@ -9,7 +9,9 @@ use super::*;
 use crate::api::destination_rule::{Subset, TrafficPolicy};
 use crate::generate::endpoint::{MutualTls, Unhealthy};
 use crate::generate::policy::MeshPolicy;
-use crate::model::{Endpoint, EndpointAddress, Health, Locality, Registry, Resolution, TargetPort, TlsMode};
+use crate::model::{
+    Endpoint, EndpointAddress, Health, Locality, Protocol, Registry, Resolution, TargetPort, TlsMode,
+};
 use crate::push::Rule;
 
 const HTTP: &str = "/typed_extension_protocol_options/envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
