@@ -8,7 +8,7 @@ use super::{Generated, Made, View};
 use crate::generate::cluster::ClusterRole;
 use crate::generate::grpc::{GrpcListener, SERVER, authority, completions, listener, split_authority};
 use crate::generate::policy::Policy;
-use crate::model::{ClusterName, Direction, NameSet, Protocol};
+use crate::model::{ClusterName, Direction, NameSet};
 use crate::scope::Visible;
 
 // === impl View ===
@@ -62,7 +62,7 @@ impl View<'_> {
     /// What a client may dial: every port of every service.
     fn every_target(&self) -> impl Iterator<Item = (&Visible, u16)> {
         self.scope.services().iter().flat_map(|seen| {
-            let ports = seen.ports().filter(|port| port.protocol != Protocol::Udp);
+            let ports = seen.ports().filter(|port| seen.service.is_proxied_at(port));
             ports.map(|port| port.port).collect::<BTreeSet<u16>>().into_iter().map(move |port| (seen, port))
         })
     }
@@ -89,7 +89,7 @@ impl View<'_> {
             .service
             .ports
             .iter()
-            .filter(|declared| declared.protocol != Protocol::Udp)
+            .filter(|declared| seen.service.is_proxied_at(declared))
             .filter(|declared| port.is_none_or(|port| declared.port == port))
             .map(|declared| declared.port)
             .collect();

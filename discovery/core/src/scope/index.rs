@@ -148,6 +148,7 @@ impl<K: Copy + Ord> Index<K> {
         let (mut all, mut own) = (Keys::new(), BTreeMap::<K, Keys<'_>>::new());
         let mut some: BTreeMap<&AudienceKey, Keys<'_>> = BTreeMap::new();
         let mut sights = Sights::of(request, before, after);
+        let mut homes: Option<BTreeSet<&Home>> = None;
         for key in &request.updated {
             match key.kind {
                 Kind::Proxy => {
@@ -178,18 +179,18 @@ impl<K: Copy + Ord> Index<K> {
             }
             if key.kind == Kind::ServiceEntry {
                 let seen = Seen::of(key, before, after);
-                let homes: BTreeSet<&Home> = self.audiences.keys().map(|(home, ..)| home).collect();
+                if seen.everywhere() && sights.are_unlimited() {
+                    all.insert(key);
+                    continue;
+                }
                 let told: BTreeSet<&Home> = homes
+                    .get_or_insert_with(|| self.audiences.keys().map(|(home, ..)| home).collect())
                     .iter()
                     .copied()
                     .filter(|home| {
                         seen.from(&home.namespace) && sights.show(home.node_type, &home.namespace, key)
                     })
                     .collect();
-                if told.len() == homes.len() {
-                    all.insert(key);
-                    continue;
-                }
                 for audience in self.audiences.keys().filter(|(home, ..)| told.contains(home)) {
                     some.entry(audience).or_default().insert(key);
                 }
@@ -343,6 +344,10 @@ impl<'a> Seen<'a> {
             Some(super::exported_to(service, &push.mesh))
         };
         Self { own: &key.namespace, lists: [list(before), list(after)].into_iter().flatten().collect() }
+    }
+
+    fn everywhere(&self) -> bool {
+        self.lists.iter().any(|list| list.is_empty() || list.contains(&ExportTo::Public))
     }
 
     /// Proxies of the service's own namespace may stand beside its workloads, whoever else sees it.

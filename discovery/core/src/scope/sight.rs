@@ -45,6 +45,11 @@ impl<'a> Sights<'a> {
         Self([before, after].map(|push| if few { Sight::of(push) } else { None }))
     }
 
+    /// Whether everybody sees whatever is exported.
+    pub(super) const fn are_unlimited(&self) -> bool {
+        matches!(self.0, [None, _] | [_, None])
+    }
+
     /// Whether proxies of a namespace may see a service, or could, whoever it is exported to. Those of its own namespace may
     /// stand beside its workloads.
     pub(super) fn show(&mut self, node_type: NodeType, viewer: &Namespace, service: &ConfigKey) -> bool {
