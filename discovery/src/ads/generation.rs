@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use pilot_core::cache::{Cache, Generated, Stats, resources};
-use pilot_core::model::{Fingerprint, NameSet, Proxy, Shared};
+use pilot_core::model::{Fingerprint, NameSet, Proxy};
 use pilot_core::push::PushContext;
-use pilot_core::scope::{Scope, ScopeKey};
+use pilot_core::scope::{Known, Scope, ScopeKey};
 use pilot_core::xds::Pool;
 use pilot_proto::ResourceType;
 use tokio::sync::Semaphore;
@@ -29,16 +29,16 @@ pub(crate) struct Generation {
 struct Inner {
     cache: Cache,
     pool: Arc<Pool>,
-    scopes: Mutex<BTreeMap<ScopeKey, Known>>,
+    scopes: Mutex<BTreeMap<ScopeKey, Remembered>>,
     /// The last snapshot that each class of requests was generated from. What is found here is remembered, in all
     /// likelihood, and is looked up faster than handed to another thread.
     warm: Mutex<HashMap<Fingerprint, u64>>,
 }
 
-/// A scope, and what it was made from.
-struct Known {
-    shape: Shared<()>,
-    scope: Arc<Scope>,
+/// The scope of a class. Who asks for it while it is made waits for it; scopes of other classes are made meanwhile.
+#[derive(Default)]
+struct Remembered {
+    known: Arc<Mutex<Option<Known>>>,
     /// Whether it was asked for since the last time.
     used: bool,
 }
@@ -103,7 +103,7 @@ impl Generation {
     /// Forgets what nobody has asked for since the last time, and no proxy was told.
     pub(crate) fn forget_unused(&self) {
         self.inner.pool.forget_unused();
-        lock(&self.inner.scopes).retain(|_, known| std::mem::take(&mut known.used));
+        lock(&self.inner.scopes).retain(|_, remembered| std::mem::take(&mut remembered.used));
         self.inner.cache.forget_unused();
     }
 
@@ -182,17 +182,20 @@ impl Inner {
 
     fn scope(&self, snapshot: &PushContext, proxy: &Proxy) -> Arc<Scope> {
         let key = ScopeKey::of(snapshot, proxy);
-        let mut scopes = lock(&self.scopes);
-        if let Some(known) = scopes.get_mut(&key)
-            && known.shape == snapshot.shape
-        {
-            known.used = true;
-            return known.scope.clone();
+        let remembered = {
+            let mut scopes = lock(&self.scopes);
+            let remembered = scopes.entry(key.clone()).or_default();
+            remembered.used = true;
+            remembered.known.clone()
+        };
+        let mut known = lock(&remembered);
+        if let Some(known) = known.as_ref().filter(|known| known.is_of(snapshot)) {
+            return known.scope().clone();
         }
-        let before = scopes.get(&key).map(|known| known.scope.clone());
-        let scope = Scope::of(snapshot, key.clone(), before.as_ref());
         // An older snapshot may come last, from a connection that was slow; the next one mends that.
-        scopes.insert(key, Known { shape: snapshot.shape.clone(), scope: scope.clone(), used: true });
+        let next = Known::of(snapshot, key, known.as_ref());
+        let scope = next.scope().clone();
+        *known = Some(next);
         scope
     }
 }

@@ -198,6 +198,8 @@ const fn version(version: TlsProtocol) -> Version {
 
 #[cfg(test)]
 mod tests {
+    use common_tls_context::ValidationContextType as Kind;
+
     use super::*;
 
     fn context(settings: ServerTls) -> CommonTlsContext {
@@ -237,7 +239,6 @@ mod tests {
                     insecure_skip_verify,
                     ..ServerTls::default()
                 };
-                use common_tls_context::ValidationContextType as Kind;
                 let validation = match context(settings).validation_context_type {
                     Some(Kind::ValidationContext(context)) => context,
                     Some(Kind::CombinedValidationContext(both)) => both.default_validation_context.unwrap(),

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::aliases::aliases;
-use super::imports::Imports;
+use super::imports::{Imports, Place};
 use super::{ScopeKey, Visible, exported_to, preference};
 use crate::api::sidecar::{CaptureMode, EgressListener, SidecarPort};
 use crate::model::{ExportTo, Hostname, Namespace, Resolution, Service, Shared};
@@ -30,6 +30,7 @@ pub struct Egress {
     pub routings: Arc<[Shared<Routing>]>,
     /// Rules for hosts that no service has, with these hosts.
     pub alone: Arc<[Alone]>,
+    imports: Imports,
     by_port: Arc<BTreeMap<u16, Arc<[Visible]>>>,
     routing_of: Arc<HashMap<Hostname, Shared<Routing>>>,
 }
@@ -82,8 +83,9 @@ impl Egress {
             alone: Arc::default(),
             by_port: Arc::default(),
             routing_of: Arc::default(),
+            imports,
         };
-        made.services = made.visible(push, key, &imports);
+        made.services = made.visible(push, key);
         made
     }
 
@@ -149,19 +151,34 @@ impl Egress {
         self.routing_of = Arc::new(routing_of);
     }
 
-    fn visible(&self, push: &PushContext, key: &ScopeKey, imports: &Imports) -> Arc<[Visible]> {
+    /// Whether a service may be among those that are let through, or that their rules send to.
+    pub(super) fn leads_to(&self, host: &Hostname, namespace: &Namespace) -> bool {
+        self.imports.service(namespace, host)
+            || self.routings.iter().any(|routing| routing.destinations().any(|to| to.host == host.as_str()))
+    }
+
+    fn visible(&self, push: &PushContext, key: &ScopeKey) -> Arc<[Visible]> {
+        let imports = &self.imports;
         let seen_from = |service: &&Arc<Service>| {
             let list = exported_to(service, &push.mesh);
             ExportTo::allows(&list, &service.namespace, &key.namespace)
                 && imports.service(&service.namespace, &service.hostname)
         };
-        let mut declared: Vec<&Arc<Service>> = match imports.named() {
-            Some(named) => named
-                .filter_map(|(host, namespace)| push.service(host, namespace))
-                .filter(seen_from)
-                .collect(),
-            None => push.services.values().filter(seen_from).collect(),
-        };
+        let mut declared: Vec<&Arc<Service>> = Vec::new();
+        for place in imports.places() {
+            match place {
+                Place::Everywhere => declared.extend(push.services.values().filter(seen_from)),
+                Place::Host(host) => declared.extend(push.of_host(host).filter(seen_from)),
+                Place::Namespace(namespace) => {
+                    let hosts = push.in_namespace.get(namespace).into_iter().flatten();
+                    let here = hosts.filter_map(|host| push.service(host, namespace));
+                    declared.extend(here.filter(seen_from));
+                }
+                Place::Service(host, namespace) => {
+                    declared.extend(push.service(host, namespace).filter(seen_from));
+                }
+            }
+        }
         declared.sort_by_key(|service| preference(service, &key.namespace));
         let mut hosts = BTreeSet::new();
         let mut winners: Vec<&Arc<Service>> =

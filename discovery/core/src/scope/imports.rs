@@ -7,6 +7,18 @@ use std::collections::BTreeMap;
 
 use crate::model::{Hostname, Namespace};
 
+/// Where services that are let through are to be looked for.
+pub(super) enum Place<'a> {
+    /// Anywhere.
+    Everywhere,
+    /// Among those of a host.
+    Host(&'a Hostname),
+    /// Among those of a namespace.
+    Namespace(&'a Namespace),
+    /// It is this one.
+    Service(&'a Hostname, &'a Namespace),
+}
+
 /// Hosts that are let through, by namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Imports {
@@ -51,15 +63,21 @@ impl Imports {
         Self { of: BTreeMap::new(), anywhere }
     }
 
-    /// The services by name, if nothing else is let through: then nobody has to look at all there are.
-    pub(super) fn named(&self) -> Option<impl Iterator<Item = (&Hostname, &Namespace)>> {
-        let exact = self.anywhere.included.is_empty()
-            && self.of.values().flat_map(|hosts| &hosts.included).all(|host| !host.is_wildcard());
-        let named = self
-            .of
-            .iter()
-            .flat_map(|(namespace, hosts)| hosts.included.iter().map(move |host| (host, namespace)));
-        exact.then_some(named)
+    /// Where to look for what is let through, so that nobody has to look at all there are. Some may be found twice.
+    pub(super) fn places(&self) -> Vec<Place<'_>> {
+        let has_wildcard = |hosts: &Hosts| hosts.included.iter().any(Hostname::is_wildcard);
+        if has_wildcard(&self.anywhere) {
+            return vec![Place::Everywhere];
+        }
+        let mut places: Vec<Place<'_>> = self.anywhere.included.iter().map(Place::Host).collect();
+        for (namespace, hosts) in &self.of {
+            if has_wildcard(hosts) {
+                places.push(Place::Namespace(namespace));
+            } else {
+                places.extend(hosts.included.iter().map(|host| Place::Service(host, namespace)));
+            }
+        }
+        places
     }
 
     /// Whether a service of a namespace is let through.

@@ -22,6 +22,8 @@ use crate::model::{
 use crate::push::{PushContext, PushRequest};
 use pilot_proto::node::NodeType;
 
+use super::sight::Sights;
+
 /// Who is connected, by what they depend on. `K` names a connection.
 #[derive(Debug)]
 pub struct Index<K> {
@@ -147,6 +149,8 @@ impl<K: Copy + Ord> Index<K> {
         }
         let (mut all, mut own) = (Keys::new(), BTreeMap::<K, Keys<'_>>::new());
         let mut some: BTreeMap<&AudienceKey, Keys<'_>> = BTreeMap::new();
+        let mut sights = Sights::of(request, before, after);
+        let mut homes: Option<BTreeSet<&Home>> = None;
         for key in &request.updated {
             match key.kind {
                 Kind::Proxy => {
@@ -177,11 +181,19 @@ impl<K: Copy + Ord> Index<K> {
             }
             if key.kind == Kind::ServiceEntry {
                 let seen = Seen::of(key, before, after);
-                if seen.everywhere() {
+                if seen.everywhere() && sights.are_unlimited() {
                     all.insert(key);
                     continue;
                 }
-                for audience in self.audiences.keys().filter(|audience| seen.from(&audience.0.namespace)) {
+                let told: BTreeSet<&Home> = homes
+                    .get_or_insert_with(|| self.audiences.keys().map(|(home, ..)| home).collect())
+                    .iter()
+                    .copied()
+                    .filter(|home| {
+                        seen.from(&home.namespace) && sights.show(home.node_type, &home.namespace, key)
+                    })
+                    .collect();
+                for audience in self.audiences.keys().filter(|(home, ..)| told.contains(home)) {
                     some.entry(audience).or_default().insert(key);
                 }
                 // It may be seen from elsewhere only, and yet be what a proxy stands before.

@@ -13,7 +13,11 @@ mod aliases;
 mod egress;
 mod imports;
 mod index;
+mod known;
 mod select;
+mod sight;
+#[cfg(test)]
+mod tests;
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
@@ -24,6 +28,7 @@ use pilot_proto::node::NodeType;
 
 pub use egress::{Alone, Egress};
 pub use index::{Audience, Index};
+pub use known::Known;
 use select::{gateway_routings, gateways, sidecar};
 
 use crate::api::Sidecar;
@@ -212,6 +217,15 @@ impl Scope {
         })
     }
 
+    /// Whether it could have anything to do with a service, or with what the service was.
+    fn could_see(&self, host: &Hostname, versions: &[&Arc<Service>], mesh: &MeshConfig) -> bool {
+        versions.iter().any(|service| {
+            may_see(&self.key, service, mesh)
+                && (self.unknown.proxy.as_ref().is_some_and(|proxy| proxy.host == host.as_str())
+                    || self.egress.iter().any(|egress| egress.leads_to(host, &service.namespace)))
+        })
+    }
+
     /// Which class of proxies this is for.
     pub const fn key(&self) -> &ScopeKey {
         &self.key
@@ -298,10 +312,10 @@ impl Unknown {
                     SidecarMode::RegistryOnly => OutboundTrafficMode::RegistryOnly,
                     SidecarMode::AllowAny => OutboundTrafficMode::AllowAny,
                 },
-                proxy: policy.egress_proxy.clone().map(|proxy| Destination {
-                    host: Hostname::completed(&proxy.host, &key.namespace, &push.domain_suffix).to_string(),
-                    ..proxy
-                }),
+                proxy: policy
+                    .egress_proxy
+                    .as_ref()
+                    .map(|proxy| egress_proxy(proxy, &key.namespace, &push.domain_suffix)),
             },
         }
     }
@@ -331,8 +345,8 @@ fn union(push: &PushContext, key: &ScopeKey, egress: &[Egress], unknown: &Unknow
         listener.implied(push, key).into_iter().for_each(&mut add);
     }
     // Whoever has to go through a proxy has to see it.
-    let proxy = unknown.proxy.as_ref().and_then(|proxy| by_name(push, key, &proxy.host.as_str().into()));
-    if let Some(proxy) = proxy {
+    let proxy = unknown.proxy.as_ref().map(|proxy| Hostname::from(proxy.host.as_str()));
+    if let Some(proxy) = proxy.as_ref().and_then(|host| by_name(push, key, host)) {
         add(Visible::of(push, key, proxy, Arc::default(), None));
     }
     found.sort_by(|a, b| {
@@ -343,14 +357,21 @@ fn union(push: &PushContext, key: &ScopeKey, egress: &[Egress], unknown: &Unknow
 
 /// The service that a host means to a class without being imported: of its own namespace, else one of Kubernetes, else
 /// the oldest that it may see.
-fn by_name<'a>(push: &'a PushContext, key: &ScopeKey, host: &Hostname) -> Option<&'a Arc<Service>> {
-    let from = (host.clone(), Namespace::from(""));
-    let declared = push.services.range(from..).take_while(|((own, _), _)| own == host);
-    let visible = declared.map(|(_, service)| service).filter(|service| {
-        let list = exported_to(service, &push.mesh);
-        service.namespace == key.namespace || ExportTo::allows(&list, &service.namespace, &key.namespace)
-    });
+fn by_name<'a>(push: &'a PushContext, key: &ScopeKey, host: &'a Hostname) -> Option<&'a Arc<Service>> {
+    let visible = push.of_host(host).filter(|service| may_see(key, service, &push.mesh));
     visible.min_by_key(|service| preference(service, &key.namespace))
+}
+
+/// Whether a service is exported to a class, or is of its namespace.
+fn may_see(key: &ScopeKey, service: &Service, mesh: &MeshConfig) -> bool {
+    let list = exported_to(service, mesh);
+    service.namespace == key.namespace || ExportTo::allows(&list, &service.namespace, &key.namespace)
+}
+
+/// Where a `Sidecar` of a namespace sends what nobody declared.
+fn egress_proxy(said: &Destination, namespace: &Namespace, domain_suffix: &str) -> Destination {
+    let host = Hostname::completed(&said.host, namespace, domain_suffix).to_string();
+    Destination { host, ..said.clone() }
 }
 
 /// From where a service is seen: what it says, or what the mesh says for those that say nothing.

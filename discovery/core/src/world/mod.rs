@@ -14,6 +14,7 @@
 mod changes;
 mod entries;
 mod lineage;
+mod merge;
 mod resolve;
 #[cfg(test)]
 mod tests;

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Changes, Origin, ServiceKey, World, forget};
-use crate::model::{Endpoint, EndpointAddress, Registry, Resolution, Service, ServicePort};
+use super::{Changes, Origin, ServiceKey, World, forget, merge};
+use crate::model::{Endpoint, EndpointAddress, Registry, Resolution, Service};
 
 // === impl World ===
 
@@ -17,6 +17,7 @@ impl World {
         service: Option<Arc<Service>>,
         changes: &mut Changes,
     ) {
+        let before = self.precedence(key).len();
         match service {
             Some(service) => {
                 self.declared_services.entry(key.clone()).or_default().insert(origin, service);
@@ -25,11 +26,11 @@ impl World {
         }
         let declared: Vec<&Arc<Service>> =
             self.precedence(key).into_iter().map(|(_, service)| service).collect();
-        let (before, now) = (self.services.get(key).cloned(), merged(&declared));
-        if before != now {
-            self.replace_service(key, now.clone(), changes);
+        let (several, now) = (before.max(declared.len()) > 1, merge::services(&declared));
+        if self.services.get(key) != now.as_ref() {
+            self.replace_service(key, now, changes);
         }
-        if [before, now].iter().flatten().any(|service| has_one_answer(service)) {
+        if several {
             self.resolve_endpoints(key, changes);
         }
     }
@@ -96,18 +97,23 @@ impl World {
         }
     }
 
-    /// What all declarations say of where a service is served. Of names that are resolved to one answer at a time there can
-    /// be but one for each port: the one that was said first.
+    /// What all declarations say of where a service is served.
     fn merged_endpoints(&self, key: &ServiceKey) -> Vec<Endpoint> {
-        let declared = self.declared_endpoints.get(key);
-        let all = || declared.into_iter().flatten().flat_map(|(_, endpoints)| endpoints.iter().cloned());
-        let mut merged: Vec<Endpoint> = if self.services.get(key).is_some_and(|it| has_one_answer(it)) {
-            let mut ports = BTreeSet::new();
-            let first = self.precedence(key).into_iter().filter_map(|(origin, _)| declared?.get(origin));
-            let first = first.flat_map(|endpoints| endpoints.iter());
-            first.filter(|endpoint| ports.insert(endpoint.port_name.clone())).cloned().collect()
-        } else {
-            all().collect()
+        let Some(declared) = self.declared_endpoints.get(key) else { return Vec::new() };
+        let mut declarations = self.precedence(key);
+        let mut merged: Vec<Endpoint> = match self.services.get(key).filter(|_| declarations.len() > 1) {
+            Some(whole) => {
+                let of_service = |origin: &Origin| declarations.iter().any(|(own, _)| *own == origin);
+                let others = declared.keys().filter(|origin| !of_service(origin));
+                let others: Vec<_> = others.map(|origin| (origin, whole)).collect();
+                declarations.extend(others);
+                let parts = declarations.into_iter();
+                merge::endpoints(
+                    whole,
+                    parts.filter_map(|(origin, own)| Some((&**own, &**declared.get(origin)?))),
+                )
+            }
+            None => declared.values().flat_map(|endpoints| endpoints.iter().cloned()).collect(),
         };
         merged.sort();
         merged.dedup();
@@ -155,41 +161,6 @@ impl World {
             }
         }
     }
-}
-
-/// What several declarations come to: the first one, with the ports and the identities of those that are alike.
-fn merged(declared: &[&Arc<Service>]) -> Option<Arc<Service>> {
-    let (first, others) = declared.split_first()?;
-    let mut whole = Arc::clone(first);
-    for other in others.iter().filter(|other| is_more_of(first, other)) {
-        let known = |port: &ServicePort| whole.ports.iter().any(|own| own.port == port.port);
-        let ports: Vec<ServicePort> = other.ports.iter().filter(|port| !known(port)).cloned().collect();
-        let known = |account: &String| whole.service_accounts.contains(account);
-        let accounts: Vec<String> =
-            other.service_accounts.iter().filter(|account| !known(account)).cloned().collect();
-        if !ports.is_empty() || !accounts.is_empty() {
-            let whole = Arc::make_mut(&mut whole);
-            whole.ports.extend(ports);
-            whole.service_accounts.extend(accounts);
-        }
-    }
-    Some(whole)
-}
-
-/// Whether the proxy uses one answer of DNS at a time.
-fn has_one_answer(service: &Service) -> bool {
-    service.resolution == Resolution::DnsRoundRobin
-}
-
-/// Whether another declaration of a host says more of the same service, and not of another one. Those of Kubernetes are
-/// whole.
-fn is_more_of(first: &Service, other: &Service) -> bool {
-    first.registry != Registry::Kubernetes
-        && first.registry == other.registry
-        && first.resolution == other.resolution
-        && first.labels == other.labels
-        && first.selector == other.selector
-        && first.export_to == other.export_to
 }
 
 /// Whether proxies learn the endpoints of such a service from anything but EDS, so that a change of endpoints

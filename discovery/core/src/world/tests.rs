@@ -82,7 +82,8 @@ fn entry(host: &str, resolution: ServiceEntryResolution) -> ServiceEntry {
 /// The same at another port, served at `10.1.0.<last>`.
 fn at(mut entry: ServiceEntry, port: u32, last: u8) -> ServiceEntry {
     entry.ports[0].number = port;
-    entry.ports[0].name = format!("http-{port}");
+    // Some call every port the same.
+    entry.ports[0].name = if last == 0 { "http".into() } else { format!("http-{port}") };
     entry.endpoints = vec![WorkloadEntry { address: format!("10.1.0.{last}"), ..WorkloadEntry::default() }];
     entry
 }
@@ -288,6 +289,28 @@ fn service_entries_of_one_host_are_one_service() {
     }
     story.says(Change::ConfigGone(Kind::ServiceEntry, "default".into(), "a".into()));
     assert_eq!(says(&mut story, "b", second), (vec![81], vec!["spiffe://b".into()]));
+
+    // A port is one by its number, whatever it is called.
+    let called = |name: &str, port, last| {
+        let mut entry = at(entry("y.com", Static), port, last);
+        entry.ports[0].name = name.into();
+        config(&format!("{name}-{port}"), ConfigSpec::ServiceEntry(entry))
+    };
+    for change in [called("http", 80, 1), called("http", 81, 2), called("web", 80, 3)] {
+        story.says(change);
+    }
+    let named = |story: &Story| -> Vec<String> {
+        let endpoints = &story.world.endpoints()[&("y.com".into(), "default".into())];
+        endpoints.iter().map(|endpoint| format!("{} {}", endpoint.address, endpoint.port_name)).collect()
+    };
+    assert_eq!(named(&story), ["10.1.0.1 http", "10.1.0.2 http-81", "10.1.0.3 http"]);
+    story.says(Change::ConfigGone(Kind::ServiceEntry, "default".into(), "http-80".into()));
+    assert_eq!(named(&story), ["10.1.0.2 http", "10.1.0.3 web"]);
+    let mut nowhere = entry("y.com", Static);
+    nowhere.ports[0].number = 79;
+    story.says(config("a", ConfigSpec::ServiceEntry(nowhere)));
+    story.says(Change::ConfigGone(Kind::ServiceEntry, "default".into(), "web-80".into()));
+    assert_eq!(named(&story), ["10.1.0.2 http-81"]);
 
     // One answer at a time: the first entry's for each port.
     story.says(Change::ConfigGone(Kind::ServiceEntry, "default".into(), "c".into()));

@@ -25,6 +25,8 @@ pub(super) enum Fact {
     PodAt(IpAddr),
     /// The node of this name.
     Node(Arc<str>),
+    /// What a namespace asks for on behalf of its services.
+    Namespace(Arc<str>),
     /// The network that the system namespace declares.
     SystemNetwork,
 }

@@ -10,7 +10,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use pilot_core::model::{
-    Change, ConfigObject, Endpoint, Hostname, Kind, Service as ModelService, Workload, WorkloadKind,
+    Change, ConfigObject, Distribution, Endpoint, Hostname, Kind, Service as ModelService, Workload,
+    WorkloadKind,
 };
 
 use super::convert::{self, Surroundings};
@@ -64,6 +65,8 @@ pub(crate) struct Registry {
     pods: HashMap<NamespacedName, Pod>,
     pods_by_ip: HashMap<IpAddr, BTreeSet<NamespacedName>>,
     nodes: HashMap<Arc<str>, Node>,
+    /// Which endpoints come first for services of a namespace that do not say, as it writes it.
+    distributions: HashMap<Arc<str>, String>,
     system_network: Arc<str>,
     dependencies: Dependencies,
     said: Said,
@@ -94,6 +97,7 @@ impl Registry {
             pods: HashMap::new(),
             pods_by_ip: HashMap::new(),
             nodes: HashMap::new(),
+            distributions: HashMap::new(),
             system_network: "".into(),
             dependencies: Dependencies::default(),
             said: Said::default(),
@@ -155,10 +159,13 @@ impl Registry {
                 facts.extend(self.pods.get(name).into_iter().flat_map(Pod::ips).map(Fact::PodAt));
             }
             ObjectKind::Node => facts.push(Fact::Node(name.name.clone())),
-            ObjectKind::Namespace if *name.name == *self.options.system_namespace => {
-                facts.push(Fact::SystemNetwork);
+            ObjectKind::Namespace => {
+                facts.push(Fact::Namespace(name.name.clone()));
+                if *name.name == *self.options.system_namespace {
+                    facts.push(Fact::SystemNetwork);
+                }
             }
-            ObjectKind::Namespace | ObjectKind::Config(_) => {}
+            ObjectKind::Config(_) => {}
         }
         concerned.extend(facts.iter().flat_map(|fact| self.dependencies.on(fact)).cloned());
     }
@@ -183,11 +190,17 @@ impl Registry {
                 }
                 self.pods.insert(key.name, pod);
             }
-            // Other namespaces decide nothing yet.
-            Object::Namespace(namespace) if *key.name.name == *self.options.system_namespace => {
-                self.system_network = namespace.metadata.label(convert::NETWORK).unwrap_or_default().into();
+            Object::Namespace(namespace) => {
+                let metadata = &namespace.metadata;
+                if *key.name.name == *self.options.system_namespace {
+                    self.system_network = metadata.label(convert::NETWORK).unwrap_or_default().into();
+                }
+                match metadata.annotations.get(Distribution::ANNOTATION) {
+                    Some(said) => drop(self.distributions.insert(key.name.name, said.clone())),
+                    None => drop(self.distributions.remove(&key.name.name)),
+                }
             }
-            Object::Namespace(_) | Object::Config(_) => {}
+            Object::Config(_) => {}
         }
     }
 
@@ -216,10 +229,13 @@ impl Registry {
                     }
                 }
             }
-            ObjectKind::Namespace if *name.name == *self.options.system_namespace => {
-                self.system_network = "".into();
+            ObjectKind::Namespace => {
+                self.distributions.remove(&name.name);
+                if *name.name == *self.options.system_namespace {
+                    self.system_network = "".into();
+                }
             }
-            ObjectKind::Namespace | ObjectKind::Config(_) => {}
+            ObjectKind::Config(_) => {}
         }
     }
 
@@ -237,8 +253,10 @@ impl Registry {
         };
         let slices = self.slices.get(name).into_iter().flat_map(BTreeMap::values);
         let legacy = self.endpoints.get(name);
-        let (endpoints, facts) = convert::endpoints(service, slices, legacy, self);
-        let service = convert::service(service, &self.options);
+        let (endpoints, mut facts) = convert::endpoints(service, slices, legacy, self);
+        facts.insert(Fact::Namespace(name.namespace.clone()));
+        let distribution = self.distributions.get(&name.namespace).map(String::as_str);
+        let service = convert::service(service, distribution, &self.options);
         self.dependencies.set(subject, facts);
         if self.said.services.get(name).is_none_or(|said| **said != service) {
             let service = Arc::new(service);

@@ -10,7 +10,7 @@ use crate::generate::l4::L4;
 use crate::generate::listener::{Bind, Chain, ChainMatch, Speaks, Then};
 use crate::generate::tls::{Inside, Termination};
 use crate::generate::{Reason, Rejected};
-use crate::model::{ClusterName, Location, Protocol};
+use crate::model::{ClusterName, Location};
 use crate::push::Routing;
 
 /// The chains, in the order of the servers.
@@ -102,7 +102,7 @@ impl Made<'_> {
         });
         let mut found = Vec::new();
         for seen in services {
-            for port in seen.ports().filter(|port| port.protocol != Protocol::Udp) {
+            for port in seen.ports().filter(|port| seen.service.is_proxied_at(port)) {
                 let subsets =
                     seen.rule.iter().flat_map(|rule| &rule.subsets).map(|subset| subset.name.as_str());
                 for subset in std::iter::once("").chain(subsets) {

@@ -48,6 +48,8 @@ pub struct PushContext {
     pub moment: Shared<()>,
     /// All that decides what classes of proxies see: snapshots that share it have equal scopes.
     pub shape: Shared<()>,
+    /// The same but for the services themselves.
+    pub frame: Shared<()>,
     /// Mesh-wide settings.
     pub mesh: Arc<MeshConfig>,
     /// Which networks there are.
@@ -86,6 +88,7 @@ impl PushContext {
             version: self.version + 1,
             moment: Arc::new(()).into(),
             shape: self.shape.clone(),
+            frame: self.frame.clone(),
             mesh: world.mesh().clone(),
             networks: world.networks().clone(),
             domain_suffix: world.domain_suffix().clone(),
@@ -106,8 +109,7 @@ impl PushContext {
 
     /// Takes in what configuration objects mean that are not what they were.
     fn read(&mut self, before: &Self) {
-        let mut shapes_scopes =
-            !before.services.ptr_eq(&self.services) || !Arc::ptr_eq(&before.mesh, &self.mesh);
+        let mut shapes_scopes = !Arc::ptr_eq(&before.mesh, &self.mesh);
         let mut routings = BTreeSet::new();
         let mut rules = BTreeSet::new();
         for item in before.configs.diff(&self.configs) {
@@ -150,6 +152,9 @@ impl PushContext {
         }
         self.rules.update(&rules, &self.configs, &is);
         if shapes_scopes {
+            self.frame = Arc::new(()).into();
+        }
+        if shapes_scopes || !before.services.ptr_eq(&self.services) {
             self.shape = Arc::new(()).into();
         }
     }
@@ -223,6 +228,12 @@ impl PushContext {
     /// The service that a host means in a namespace.
     pub fn service(&self, host: &Hostname, namespace: &Namespace) -> Option<&Arc<Service>> {
         self.services.get(&(host.clone(), namespace.clone()))
+    }
+
+    /// The services of a host, by namespace.
+    pub fn of_host<'a>(&'a self, host: &'a Hostname) -> impl Iterator<Item = &'a Arc<Service>> {
+        let from = (host.clone(), Namespace::from(""));
+        self.services.range(from..).take_while(move |((own, _), _)| own == host).map(|(_, service)| service)
     }
 
     /// All endpoints of a service; empty when there are none.

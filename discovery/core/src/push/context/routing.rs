@@ -46,6 +46,8 @@ pub struct Routings {
     resolved: OrdMap<ObjectName, Shared<Routing>>,
     /// Who delegates to an object, whether it is there or not.
     roots: OrdMap<ObjectName, OrdSet<ObjectName>>,
+    /// Who sends to a host.
+    senders: OrdMap<Hostname, OrdSet<ObjectName>>,
 }
 
 /// What decides about all of them.
@@ -105,6 +107,11 @@ impl Routings {
         self.resolved.get(name)
     }
 
+    /// Those that send to a host.
+    pub fn to(&self, host: &Hostname) -> impl Iterator<Item = &Shared<Routing>> {
+        self.senders.get(host).into_iter().flatten().filter_map(|name| self.resolved.get(name))
+    }
+
     /// Who delegates to whom.
     #[cfg(test)]
     pub(super) const fn roots(&self) -> &OrdMap<ObjectName, OrdSet<ObjectName>> {
@@ -125,20 +132,32 @@ impl Routings {
             for delegate in delegates(&name.0, spec) {
                 self.roots.entry(delegate).or_default().insert(name.clone());
             }
-            self.resolved.insert(name, Shared::from(Arc::new(resolve(object, spec, configs, defaults))));
+            let routing = resolve(object, spec, configs, defaults);
+            for destination in routing.destinations() {
+                let host = Hostname::from(destination.host.as_str());
+                self.senders.entry(host).or_default().insert(name.clone());
+            }
+            self.resolved.insert(name, Shared::from(Arc::new(routing)));
         }
     }
 
     fn forget(&mut self, name: &ObjectName) {
         let Some(gone) = self.resolved.remove(name) else { return };
+        for destination in gone.destinations() {
+            withdraw(&mut self.senders, &Hostname::from(destination.host.as_str()), name);
+        }
         let Some(spec) = gone.sources.first().and_then(|object| spec_of(object)) else { return };
         for delegate in delegates(&name.0, spec) {
-            if let Some(roots) = self.roots.get_mut(&delegate) {
-                roots.remove(name);
-                if roots.is_empty() {
-                    self.roots.remove(&delegate);
-                }
-            }
+            withdraw(&mut self.roots, &delegate, name);
+        }
+    }
+}
+
+fn withdraw<K: Ord + Clone>(from: &mut OrdMap<K, OrdSet<ObjectName>>, key: &K, name: &ObjectName) {
+    if let Some(names) = from.get_mut(key) {
+        names.remove(name);
+        if names.is_empty() {
+            from.remove(key);
         }
     }
 }

@@ -20,9 +20,10 @@ pub(in crate::source::kubernetes) fn hostname(name: &NamespacedName, options: &R
     format!("{}.{}.svc.{}", name.name, name.namespace, options.domain_suffix).into()
 }
 
-/// A Kubernetes service in the model.
+/// A Kubernetes service in the model. What its namespace says of which endpoints come first holds where it says nothing.
 pub(in crate::source::kubernetes) fn service(
     service: &objects::Service,
+    distribution: Option<&str>,
     options: &RegistryOptions,
 ) -> Service {
     let (metadata, spec) = (&service.metadata, &service.spec);
@@ -57,7 +58,7 @@ pub(in crate::source::kubernetes) fn service(
         node_local: spec.internal_traffic_policy == InternalTrafficPolicy::Local,
         distribution: Distribution::of(
             spec.traffic_distribution.as_deref(),
-            metadata.annotations.get(Distribution::ANNOTATION).map(String::as_str),
+            metadata.annotations.get(Distribution::ANNOTATION).map(String::as_str).or(distribution),
         ),
     }
 }

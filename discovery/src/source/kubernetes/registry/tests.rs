@@ -285,6 +285,34 @@ fn the_system_namespace_declares_the_network() {
 }
 
 #[test]
+fn a_service_or_its_namespace_may_ask_for_near_endpoints() {
+    let annotated = |said: &str| format!("annotations: {{networking.istio.io/traffic-distribution: {said}}}");
+    let service = |metadata: &str, spec: &str| {
+        format!("{{apiVersion: v1, kind: Service, metadata: {{name: a, {metadata}}}, spec: {{{spec}}}}}")
+    };
+    let namespace = |metadata: &str| {
+        format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: default, {metadata}}}}}")
+    };
+    let asks = |changes: &[Change]| match changes {
+        [Change::Service(service)] => Some(service.distribution),
+        _ => None,
+    };
+    let mut registry = registry();
+    let mut says = |yaml: &str| asks(&registry.upsert(yaml));
+    assert_eq!(says(&service("", "")), Some(Distribution::Any));
+    assert_eq!(says(&namespace(&annotated("PreferClose"))), Some(Distribution::SameZone));
+    assert_eq!(says(&service(&annotated("PreferSameNode"), "")), Some(Distribution::SameNode));
+    assert_eq!(says(&namespace("")), None, "the service's own word counts");
+    assert_eq!(
+        says(&service(&annotated("PreferSameNode"), "trafficDistribution: PreferClose")),
+        Some(Distribution::SameZone)
+    );
+    assert_eq!(says(&service("", "")), Some(Distribution::Any));
+    assert_eq!(says(&namespace(&annotated("prefersamezone"))), Some(Distribution::SameZone));
+    assert_eq!(asks(&registry.delete(&namespace(""))), Some(Distribution::Any));
+}
+
+#[test]
 fn an_endpoint_waits_for_its_pod_when_pods_are_to_be_expected() {
     let mut registry = Registry::new(options(PendingPods::Hold));
     assert_eq!(said(&registry.upsert(SERVICE)), "service web");
@@ -372,10 +400,14 @@ fn any_object() -> impl Strategy<Value = Object> {
     let system = name().prop_map(|network| {
         format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: istio-system, labels: {{topology.istio.io/network: {network}}}}}}}")
     });
+    let near = prop_oneof![Just("PreferClose"), Just("PreferSameNode"), Just("Any")].prop_map(|said| {
+        format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: default, annotations: {{networking.istio.io/traffic-distribution: {said}}}}}}}")
+    });
     let entry = (name(), name()).prop_map(|(name, host)| {
         format!("{{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {{name: {name}}}, spec: {{hosts: [{host}.example]}}}}")
     });
-    prop_oneof![service, slice, legacy, pod, node, system, entry].prop_map(|yaml| objects(&yaml).remove(0))
+    prop_oneof![service, slice, legacy, pod, node, system, near, entry]
+        .prop_map(|yaml| objects(&yaml).remove(0))
 }
 
 fn any_event() -> impl Strategy<Value = ObjectEvent> {
