@@ -391,8 +391,7 @@ spec: {hosts: ['*.wild.example.com'], ports: [{name: tls, number: 443, protocol:
 fn manifests_make_a_mesh_and_names_lead_into_it() {
     let mesh = Mesh::yaml(SHOP);
     let reviews = "0.0.0.0_9080 [reviews.default.svc.cluster.local:9080] outbound|9080||reviews.default.svc.cluster.local";
-    let client = mesh.sidecar("default", "app=web");
-    for (call, expected) in [
+    mesh.sidecar("default", "app=web").check(&[
         ("http://reviews:9080/x", reviews),
         ("http://old:9080/x | host: reviews", reviews),
         ("tcp://db.data:5432", "10.244.9.9_5432 outbound|5432||db.data.svc.cluster.local"),
@@ -400,16 +399,11 @@ fn manifests_make_a_mesh_and_names_lead_into_it() {
         ("http://api.example.com/", "0.0.0.0_80 [api.example.com:80] outbound|80||api.example.com"),
         ("tls://a.wild.example.com", "0.0.0.0_443 outbound|443||*.wild.example.com"),
         ("http://nobody:9080/", "0.0.0.0_9080 [allow_any] PassthroughCluster"),
-    ] {
-        assert_eq!(client.ask(call).to_string(), expected, "{call}");
-    }
-    let server = mesh.pod("reviews-1.default").arriving();
-    for (call, expected) in [
+    ]);
+    mesh.pod("reviews-1.default").arriving().check(&[
         ("http://reviews:8080/", "virtualInbound [inbound|http|9080] inbound|8080||"),
         ("tcp://reviews:9999", "virtualInbound InboundPassthroughCluster"),
-    ] {
-        assert_eq!(server.ask(call).to_string(), expected, "{call}");
-    }
+    ]);
     let trace = mesh.pod("db-0.data").ask("http://reviews.default:9080/");
     assert_eq!(trace.shares()[0].upstream.to_string(), "10.244.0.1:8080");
     assert_eq!(trace.origins(), ["Service/default/reviews"]);

@@ -104,6 +104,7 @@ fn share(share: &Share) -> Value {
         "cluster": share.cluster,
         "weight": share.weight,
         "leadsTo": share.upstream.to_string(),
+        "settings": share.settings,
         "endpoints": endpoints,
         "request": request,
     })

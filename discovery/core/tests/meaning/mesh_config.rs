@@ -39,8 +39,16 @@ fn unknown_hosts() {
         client,
         &[
             ("requests to unknown hosts are passed on", "{}", "PassthroughCluster"),
-            ("in an open mesh", "outboundTrafficPolicy: {mode: ALLOW_ANY}", "PassthroughCluster"),
-            ("and in a closed one refused", "outboundTrafficPolicy: {mode: REGISTRY_ONLY}", "502"),
+            (
+                "requests to unknown hosts are passed on in an open mesh",
+                "outboundTrafficPolicy: {mode: ALLOW_ANY}",
+                "PassthroughCluster",
+            ),
+            (
+                "requests to unknown hosts are refused in a closed mesh",
+                "outboundTrafficPolicy: {mode: REGISTRY_ONLY}",
+                "502",
+            ),
         ],
     );
     check_each(
@@ -50,7 +58,7 @@ fn unknown_hosts() {
         &[
             ("bytes to unknown addresses are passed on", "{}", "virtualOutbound PassthroughCluster"),
             (
-                "and in a closed mesh lost",
+                "bytes to unknown addresses are lost in a closed mesh",
                 "outboundTrafficPolicy: {mode: REGISTRY_ONLY}",
                 "virtualOutbound BlackHoleCluster",
             ),
@@ -66,7 +74,7 @@ fn connections() {
         client,
         &[
             ("connecting may take 10 s", "{}", "connects within 10s"),
-            ("or as long as the mesh says it may", "connectTimeout: 3s", "connects within 3s"),
+            ("connecting may take as long as the mesh says", "connectTimeout: 3s", "connects within 3s"),
         ],
     );
     let own = ruled("{connectionPool: {tcp: {connectTimeout: 1s}}}");
@@ -93,7 +101,11 @@ fn connections() {
         Look::Settings("takes"),
         "http://api.example.com/",
         client,
-        &[("how often DNS is asked", "dnsRefreshRate: 5s", "takes all answers of DNS every 5s, v4 only")],
+        &[(
+            "DNS is asked as often as the mesh says",
+            "dnsRefreshRate: 5s",
+            "takes all answers of DNS every 5s, v4 only",
+        )],
     );
 }
 
@@ -105,7 +117,7 @@ fn upgrades() {
         client,
         &[
             ("the mesh upgrades nothing by itself", "{}", ""),
-            ("unless it is told to", "h2UpgradePolicy: UPGRADE", "speaks HTTP/2"),
+            ("the mesh upgrades if it is told to", "h2UpgradePolicy: UPGRADE", "speaks HTTP/2"),
         ],
     );
     check_each(
@@ -161,8 +173,16 @@ fn exports() {
         elsewhere,
         &[
             ("services are for every namespace", "{}", "80||b"),
-            ("or for their own if the mesh says so", "defaultServiceExportTo: ['.']", "PassthroughCluster"),
-            ("or for those that it names", "defaultServiceExportTo: [shop]", "80||b"),
+            (
+                "services are for their own namespace if the mesh says so",
+                "defaultServiceExportTo: ['.']",
+                "PassthroughCluster",
+            ),
+            (
+                "services are for the namespaces that the mesh names",
+                "defaultServiceExportTo: [shop]",
+                "80||b",
+            ),
         ],
     );
     check_each(
@@ -182,7 +202,7 @@ fn ports() {
         &[
             ("nothing listens for those that are told to use a proxy", "{}", "refused"),
             (
-                "unless the mesh has a port for them",
+                "the mesh may have a port for those that are told to use a proxy",
                 "proxyHttpPort: 15080",
                 "127.0.0.1_15080 [b.default.svc.cluster.local:80] outbound|80||b.default.svc.cluster.local",
             ),
@@ -198,7 +218,11 @@ fn ports() {
                 "proxyListenPort: 16001",
                 "virtualOutbound BlackHoleCluster",
             ),
-            ("and to another passed on", "proxyListenPort: 15001", "virtualOutbound PassthroughCluster"),
+            (
+                "a connection to what is not the proxy's own port is passed on",
+                "proxyListenPort: 15001",
+                "virtualOutbound PassthroughCluster",
+            ),
         ],
     );
 }
@@ -239,7 +263,11 @@ fn detection() {
         waits,
         &[
             ("the client is waited for as long as it takes", "{}", "Some(0) goes on"),
-            ("or as long as the mesh says it is", "protocolDetectionTimeout: 5s", "Some(5) goes on"),
+            (
+                "the client is waited for as long as the mesh says",
+                "protocolDetectionTimeout: 5s",
+                "Some(5) goes on",
+            ),
         ],
     );
 }
@@ -266,9 +294,13 @@ fn identities() {
                 "{}",
                 "expects spiffe://cluster.local/ns/default/sa/m",
             ),
-            ("in the mesh's trust domain", "trustDomain: x.org", "expects spiffe://x.org/ns/default/sa/m"),
             (
-                "or in one of those that are the same",
+                "a server proves to be who serves in the mesh's trust domain",
+                "trustDomain: x.org",
+                "expects spiffe://x.org/ns/default/sa/m",
+            ),
+            (
+                "a server proves to be who serves in a trust domain that means the same",
                 "{trustDomain: x.org, trustDomainAliases: [old.org]}",
                 "expects spiffe://old.org/ns/default/sa/m,spiffe://x.org/ns/default/sa/m",
             ),

@@ -50,11 +50,11 @@ fn interception() {
         &[
             ("connections are redirected", "{}", "10.0.0.2_5432 outbound|5432||db.default.svc.cluster.local"),
             (
-                "with the client's address if it is TPROXY",
+                "connections are redirected with the client's address if it is TPROXY",
                 "{INTERCEPTION_MODE: TPROXY}",
                 "10.0.0.2_5432 outbound|5432||db.default.svc.cluster.local",
             ),
-            ("and not at all if it is NONE", "{INTERCEPTION_MODE: NONE}", "refused"),
+            ("connections are not redirected if it is NONE", "{INTERCEPTION_MODE: NONE}", "refused"),
         ],
     );
     check_each(
@@ -67,7 +67,7 @@ fn interception() {
                 "{INTERCEPTION_MODE: NONE}",
                 "127.0.0.1_5432 outbound|5432||db.default.svc.cluster.local",
             ),
-            ("where with it nothing is", "{}", "refused"),
+            ("with interception nothing is at loopback", "{}", "refused"),
         ],
     );
     check_each(
@@ -87,7 +87,7 @@ fn low_ports() {
         &[
             ("a proxy binds every port", "{INTERCEPTION_MODE: NONE}", "443||low"),
             (
-                "unless it may not bind those below 1024",
+                "a proxy without privileges binds none below 1024",
                 "{INTERCEPTION_MODE: NONE, UNPRIVILEGED_POD: 'true'}",
                 "refused",
             ),
@@ -97,7 +97,11 @@ fn low_ports() {
         Look::Verdict,
         "tcp://10.0.0.3:443",
         client,
-        &[("where connections are redirected it binds none", "{UNPRIVILEGED_POD: 'true'}", "443||low")],
+        &[(
+            "where connections are redirected a low port is not bound",
+            "{UNPRIVILEGED_POD: 'true'}",
+            "443||low",
+        )],
     );
 }
 
@@ -167,7 +171,7 @@ fn http10() {
         server,
         &[
             ("HTTP/1.0 is too old", "{}", "426"),
-            ("unless the proxy says otherwise", "{HTTP10: '1'}", "inbound|8080||"),
+            ("HTTP/1.0 is served if the proxy says so", "{HTTP10: '1'}", "inbound|8080||"),
         ],
     );
 }
@@ -208,7 +212,7 @@ fn proxy_port() {
                 "{HTTP_PROXY_PORT: '15081'}",
                 "8080||web",
             ),
-            ("or that of the mesh, which is another", "{}", "refused"),
+            ("a proxy without a port of its own has that of the mesh", "{}", "refused"),
         ],
     );
 }
@@ -230,13 +234,17 @@ fn reserved_ports() {
                 "0.0.0.0_16020 [own.default.svc.cluster.local:16020] outbound|16020||own.default.svc.cluster.local",
             ),
             (
-                "unless the proxy needs it for its status",
+                "a port that the proxy needs for its status is not a service's",
                 "{ENVOY_STATUS_PORT: 16020}",
                 "virtualOutbound PassthroughCluster",
             ),
-            ("or its metrics", "{ENVOY_PROMETHEUS_PORT: 16020}", "virtualOutbound PassthroughCluster"),
             (
-                "or the agent beside it",
+                "a port that the proxy needs for its metrics is not a service's",
+                "{ENVOY_PROMETHEUS_PORT: 16020}",
+                "virtualOutbound PassthroughCluster",
+            ),
+            (
+                "a port that the agent needs is not a service's",
                 "{PROXY_CONFIG: {statusPort: 16020}}",
                 "virtualOutbound PassthroughCluster",
             ),
@@ -257,7 +265,7 @@ fn labels() {
         |metadata| Mesh::of(services(), &selected).proxy(sidecar_of(metadata)),
         &[
             ("a proxy has the labels that it says", "{LABELS: {app: web}}", "502"),
-            ("and no others", "{LABELS: {app: db}}", "PassthroughCluster"),
+            ("a proxy has no labels that it does not say", "{LABELS: {app: db}}", "PassthroughCluster"),
         ],
     );
 }
@@ -276,7 +284,7 @@ fn network_view() {
         &[
             ("a proxy sees every network", "{}", "10.1.0.1:80, 10.1.0.2:80, 10.1.0.3:80"),
             (
-                "or those that it asks to see, and what is in none",
+                "a proxy sees the networks that it asks to see, and what is in none",
                 "{REQUESTED_NETWORK_VIEW: n1}",
                 "10.1.0.1:80, 10.1.0.3:80",
             ),
@@ -311,7 +319,7 @@ fn kinds() {
                 "0.0.0.0_8080 [*:8080] outbound|8080||web.default.svc.cluster.local",
             ),
             (
-                "whatever it says of interception",
+                "a gateway listens whatever it says of interception",
                 "{INTERCEPTION_MODE: NONE}",
                 "0.0.0.0_8080 [*:8080] outbound|8080||web.default.svc.cluster.local",
             ),
@@ -337,7 +345,7 @@ fn namespaces() {
         at,
         &[
             ("a short name is one of the proxy's namespace", "default", "8080||web"),
-            ("and of no other", "shop", "PassthroughCluster"),
+            ("a short name is of no other namespace", "shop", "PassthroughCluster"),
         ],
     );
     check_each(

@@ -47,7 +47,7 @@ fn machines_of_a_service() {
                 "address: 192.0.2.1\nlabels: {app: other}",
                 "10.244.0.1:8080",
             ),
-            ("a machine without labels is not either", "address: 192.0.2.1", "10.244.0.1:8080"),
+            ("a machine without labels is not selected", "address: 192.0.2.1", "10.244.0.1:8080"),
         ],
     );
     let elsewhere = object("WorkloadEntry", "machine.shop", "address: 192.0.2.1\nlabels: {app: api}");
@@ -81,7 +81,7 @@ fn ports() {
                 "10.244.0.1:9080",
             ),
             (
-                "unless it says where it listens",
+                "a machine that says where it listens serves a named target port",
                 "address: 192.0.2.1\nlabels: {app: api}\nports: {named: 7081}",
                 "10.244.0.1:9080, 192.0.2.1:7081",
             ),
@@ -103,7 +103,11 @@ fn labels() {
         labelled,
         &[
             ("labels of the object are the machine's", "{app: api} | {}", "10.244.0.1:8080, 192.0.2.1:8080"),
-            ("and win over those of its spec", "{app: other} | {app: api}", "10.244.0.1:8080"),
+            (
+                "labels of the object win over those of its spec",
+                "{app: other} | {app: api}",
+                "10.244.0.1:8080",
+            ),
         ],
     );
 }
@@ -138,7 +142,7 @@ fn who_is_beside_a_proxy() {
                 "virtualInbound [inbound|http|80] inbound|8080||",
             ),
             (
-                "and passes on what nobody selects it for",
+                "a proxy at a machine passes on what nobody selects it for",
                 "tcp://api:9999",
                 "virtualInbound InboundPassthroughCluster",
             ),
@@ -171,8 +175,12 @@ fn who_is_beside_a_proxy() {
         },
         &[
             ("a proxy has the labels that its workload has", "192.0.2.1 api", "201"),
-            ("and not those that it claims", "192.0.2.1 claimed", "80||api"),
-            ("but where nobody knows its workload", "192.0.2.9 claimed", "201"),
+            ("a proxy has not the labels that it claims", "192.0.2.1 claimed", "80||api"),
+            (
+                "a proxy has the labels that it claims where nobody knows its workload",
+                "192.0.2.9 claimed",
+                "201",
+            ),
         ],
     );
 }

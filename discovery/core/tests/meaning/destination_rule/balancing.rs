@@ -44,13 +44,17 @@ fn consistent_hash() {
         &[
             ("a hash is looked up in a ring", "{useSourceIp: true}", "balances by ring hash of 1024"),
             (
-                "of this size",
+                "a ring has the size that is said",
                 "{useSourceIp: true, ringHash: {minimumRingSize: 9}}",
                 "balances by ring hash of 9",
             ),
-            ("as it was said once", "{useSourceIp: true, minimumRingSize: 7}", "balances by ring hash of 7"),
             (
-                "or in Maglev's table",
+                "a ring has the size that was said as it was once",
+                "{useSourceIp: true, minimumRingSize: 7}",
+                "balances by ring hash of 7",
+            ),
+            (
+                "a hash is looked up in Maglev's table",
                 "{useSourceIp: true, maglev: {tableSize: 11}}",
                 "balances by maglev of 11",
             ),
@@ -71,11 +75,11 @@ fn warm_up() {
                 "warms up for 30s from 10% by 1",
             ),
             (
-                "or another share, and more at another speed",
+                "new endpoints get another share at first, and more at another speed",
                 "{simple: ROUND_ROBIN, warmup: {duration: 30s, minimumPercent: 5, aggression: 2}}",
                 "warms up for 30s from 5% by 2",
             ),
-            ("a time alone, as it was said once", "{warmupDurationSecs: 7s}", "warms up for 7s"),
+            ("a time to warm up, as it was said once", "{warmupDurationSecs: 7s}", "warms up for 7s"),
             ("who is picked at random cannot warm up", "{simple: RANDOM, warmup: {duration: 30s}}", ""),
         ],
     );
@@ -89,7 +93,11 @@ fn bytes() {
         balanced,
         &[
             ("connections are hashed by address", "{consistentHash: {useSourceIp: true}}", "hash source"),
-            ("and by nothing that only requests have", "{consistentHash: {httpHeaderName: x}}", ""),
+            (
+                "connections are hashed by nothing that only requests have",
+                "{consistentHash: {httpHeaderName: x}}",
+                "",
+            ),
         ],
     );
 }

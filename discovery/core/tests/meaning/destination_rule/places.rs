@@ -49,12 +49,12 @@ fn failover() {
         &[
             ("who cannot tell that endpoints are bad takes all alike", "tls: {mode: DISABLE}", "1 2 3 4 5"),
             (
-                "who can goes to his sub-zone, zone, region and then elsewhere",
+                "who can tell goes to his sub-zone, zone, region and then elsewhere",
                 OUTLIERS,
                 "1, then 2, then 3, then 4 5",
             ),
             (
-                "or to the region that takes over before others",
+                "the region that takes over comes before others",
                 &format!(
                     "{OUTLIERS}, loadBalancer: {{localityLbSetting: {{failover: [{{from: r1, to: r2}}]}}}}"
                 ),
@@ -68,7 +68,7 @@ fn failover() {
                 "1, then 2, then 3, then 4 5",
             ),
             (
-                "a rule may turn it off",
+                "a rule may turn off what is near",
                 &format!("{OUTLIERS}, loadBalancer: {{localityLbSetting: {{enabled: false}}}}"),
                 "1 2 3 4 5",
             ),
@@ -95,7 +95,7 @@ fn distribute() {
                 "1=27 2=27 3=27 4=20",
             ),
             ("shares from elsewhere are not for this client", &share("r2/*", "{'r2/*': 100}"), "1 2 3 4 5"),
-            ("`*` is from everywhere", &share("'*'", "{'r3/*': 100}"), "5=100"),
+            ("shares of `*` are for clients everywhere", &share("'*'", "{'r3/*': 100}"), "5=100"),
         ],
     );
 }
@@ -128,7 +128,7 @@ fn mesh_and_rule() {
     check_found(
         |mesh| order(&near(OUTLIERS, mesh)),
         &[
-            ("the mesh may turn it off", "localityLbSetting: {enabled: false}", "1 2 3 4 5"),
+            ("the mesh may turn off what is near", "localityLbSetting: {enabled: false}", "1 2 3 4 5"),
             (
                 "the mesh may say which region takes over",
                 "localityLbSetting: {failover: [{from: r1, to: r3}]}",
@@ -161,7 +161,11 @@ fn zone_aware() {
         |said| near(&format!("loadBalancer: {{zoneAwareLbSetting: {said}}}"), "{}"),
         &[
             ("near zones come first as far as they suffice", "{}", "near zones first"),
-            ("from so many endpoints on", "{minClusterSize: 9}", "near zones first from 9 endpoints"),
+            (
+                "near zones come first from so many endpoints on",
+                "{minClusterSize: 9}",
+                "near zones first from 9 endpoints",
+            ),
             ("a rule may turn zones off", "{enabled: false}", ""),
         ],
     );

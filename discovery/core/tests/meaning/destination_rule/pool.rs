@@ -21,16 +21,28 @@ fn limits() {
         policy,
         &[
             ("there is no limit where none is said: Envoy's would be 1024", "{tls: {mode: DISABLE}}", ""),
-            ("connections", "{connectionPool: {tcp: {maxConnections: 100}}}", "at most 100 connections"),
             (
-                "requests that wait",
+                "connections are limited",
+                "{connectionPool: {tcp: {maxConnections: 100}}}",
+                "at most 100 connections",
+            ),
+            (
+                "requests that wait are limited",
                 "{connectionPool: {http: {http1MaxPendingRequests: 7}}}",
                 "at most 7 pending",
             ),
-            ("requests at a time", "{connectionPool: {http: {http2MaxRequests: 8}}}", "at most 8 requests"),
-            ("retries at a time", "{connectionPool: {http: {maxRetries: 3}}}", "at most 3 retries"),
             (
-                "requests of one connection",
+                "requests at a time are limited",
+                "{connectionPool: {http: {http2MaxRequests: 8}}}",
+                "at most 8 requests",
+            ),
+            (
+                "retries at a time are limited",
+                "{connectionPool: {http: {maxRetries: 3}}}",
+                "at most 3 retries",
+            ),
+            (
+                "requests of one connection are limited",
                 "{connectionPool: {http: {maxRequestsPerConnection: 1}}}",
                 "at most 1 requests of a connection",
             ),
@@ -58,10 +70,18 @@ fn lives() {
         "http://b/",
         policy,
         &[
-            ("how long it may be idle", "{connectionPool: {http: {idleTimeout: 5s}}}", "idles for 5s"),
-            ("which TCP may say too", "{connectionPool: {tcp: {idleTimeout: 6s}}}", "idles for 6s"),
             (
-                "and HTTP wins",
+                "how long a connection may be idle",
+                "{connectionPool: {http: {idleTimeout: 5s}}}",
+                "idles for 5s",
+            ),
+            (
+                "how long a connection may be idle TCP may say too",
+                "{connectionPool: {tcp: {idleTimeout: 6s}}}",
+                "idles for 6s",
+            ),
+            (
+                "of two times to be idle the one of HTTP wins",
                 "{connectionPool: {tcp: {idleTimeout: 6s}, http: {idleTimeout: 5s}}}",
                 "idles for 5s",
             ),
@@ -78,11 +98,15 @@ fn keepalive() {
         &[
             ("the kernel probes nothing by itself", "{}", ""),
             (
-                "unless it is told to",
+                "the kernel probes if it is told to",
                 "{tcpKeepalive: {probes: 3, time: 7200s, interval: 75s}}",
                 "keeps alive 3 probes after 7200s every 75s",
             ),
-            ("what is not said is the kernel's", "{tcpKeepalive: {time: 60s}}", "keeps alive after 60s"),
+            (
+                "what is not said of probes is the kernel's",
+                "{tcpKeepalive: {time: 60s}}",
+                "keeps alive after 60s",
+            ),
         ],
     );
 }
@@ -95,8 +119,8 @@ fn protocols() {
         http,
         &[
             ("HTTP/1.1 needs no word", "{}", ""),
-            ("UPGRADE makes it HTTP/2", "{h2UpgradePolicy: UPGRADE}", "speaks HTTP/2"),
-            ("DO_NOT_UPGRADE leaves it", "{h2UpgradePolicy: DO_NOT_UPGRADE}", ""),
+            ("UPGRADE makes HTTP/1.1 HTTP/2", "{h2UpgradePolicy: UPGRADE}", "speaks HTTP/2"),
+            ("DO_NOT_UPGRADE leaves HTTP/1.1", "{h2UpgradePolicy: DO_NOT_UPGRADE}", ""),
             ("what the client speaks is spoken on", "{useClientProtocol: true}", "speaks as its client"),
         ],
     );
@@ -106,14 +130,18 @@ fn protocols() {
         |said| ruled("rpc", &format!("trafficPolicy: {{connectionPool: {{http: {said}}}}}")),
         &[
             ("a port of gRPC speaks HTTP/2", "{}", "speaks HTTP/2"),
-            ("and goes on to", "{h2UpgradePolicy: DO_NOT_UPGRADE}", "speaks HTTP/2"),
+            (
+                "a port of gRPC speaks HTTP/2 whatever is said of upgrades",
+                "{h2UpgradePolicy: DO_NOT_UPGRADE}",
+                "speaks HTTP/2",
+            ),
         ],
     );
     check_each(
         Look::Settings("at most"),
         "http://rpc:90/",
         |said| ruled("rpc", &format!("trafficPolicy: {{connectionPool: {{http: {said}}}}}")),
-        &[("streams of one connection", "{maxConcurrentStreams: 9}", "at most 9 streams")],
+        &[("streams of one connection are limited", "{maxConcurrentStreams: 9}", "at most 9 streams")],
     );
 }
 
@@ -124,11 +152,19 @@ fn outliers() {
         "http://b/",
         |said| policy(&format!("{{outlierDetection: {said}}}")),
         &[
-            ("errors in a row", "{consecutive5xxErrors: 7}", "ejects after 7 5xx"),
-            ("of the gateway's kind", "{consecutiveGatewayErrors: 3}", "ejects after 3 gateway errors"),
+            (
+                "endpoints are ejected after errors in a row",
+                "{consecutive5xxErrors: 7}",
+                "ejects after 7 5xx",
+            ),
+            (
+                "endpoints are ejected after errors of the gateway's kind",
+                "{consecutiveGatewayErrors: 3}",
+                "ejects after 3 gateway errors",
+            ),
             ("a number of 0 turns a count off", "{consecutive5xxErrors: 0}", "ejects never for 5xx"),
             (
-                "how often, for how long, how many",
+                "endpoints are ejected so often, for so long, so many",
                 "{consecutive5xxErrors: 7, interval: 5s, baseEjectionTime: 60s, maxEjectionPercent: 50}",
                 "ejects after 7 5xx; ejects every 5s; ejects for 60s; ejects at most 50%",
             ),
@@ -154,7 +190,7 @@ fn outliers_kinds() {
                 "panics below 0%",
             ),
             (
-                "unless a share is named below which they are",
+                "bad endpoints are used where fewer than a share are left, if that is said",
                 "{outlierDetection: {consecutive5xxErrors: 5, minHealthPercent: 40}}",
                 "panics below 40%",
             ),
@@ -170,7 +206,11 @@ fn retry_budget() {
         |said| policy(&format!("{{retryBudget: {said}}}")),
         &[
             ("retries may be a fifth of the requests", "{}", "retries 20% at least 3"),
-            ("or another share", "{percent: 50, minRetryConcurrency: 9}", "retries 50% at least 9"),
+            (
+                "retries may be another share of the requests",
+                "{percent: 50, minRetryConcurrency: 9}",
+                "retries 50% at least 9",
+            ),
         ],
     );
 }
@@ -183,7 +223,11 @@ fn bytes() {
         tcp,
         &[
             ("a listener closes idle connections of bytes", "{idleTimeout: 6s}", "idle 6s"),
-            ("and old ones", "{maxConnectionDuration: 60s}", "connection at most 60s"),
+            (
+                "a listener closes old connections of bytes",
+                "{maxConnectionDuration: 60s}",
+                "connection at most 60s",
+            ),
         ],
     );
     check_each(

@@ -41,9 +41,13 @@ fn namespaces() {
                 "istio-system=3 default=2 shop=1",
                 "connects within 1s",
             ),
-            ("then that of the service's namespace", "istio-system=3 default=2", "connects within 2s"),
-            ("then that of the root namespace", "istio-system=3", "connects within 3s"),
-            ("then the mesh", "", "connects within 10s"),
+            (
+                "the rule of the service's namespace comes second",
+                "istio-system=3 default=2",
+                "connects within 2s",
+            ),
+            ("the rule of the root namespace comes third", "istio-system=3", "connects within 3s"),
+            ("where no rule is the mesh counts", "", "connects within 10s"),
             ("rules of other namespaces are for nobody here", "office=4", "connects within 10s"),
             (
                 "a wildcard in the client's namespace comes before a whole name in the service's",
@@ -62,7 +66,11 @@ fn namespaces() {
                 "istio-system=3 default=2",
                 "connects within 2s",
             ),
-            ("but not before its own private one", "istio-system/.=3 default=2", "connects within 3s"),
+            (
+                "in the root namespace its own private rule comes first",
+                "istio-system/.=3 default=2",
+                "connects within 3s",
+            ),
         ],
     );
 }
@@ -111,7 +119,7 @@ fn exports() {
             ("what is exported to all is for all", "default/*=2", "connects within 2s"),
             ("what is exported to `.` is for its own namespace", "default/.=2", "connects within 10s"),
             ("what is exported to a namespace is for that", "default/shop=2", "connects within 2s"),
-            ("what is exported to another is not", "default/office=2", "connects within 10s"),
+            ("what is exported to another namespace is not seen", "default/office=2", "connects within 10s"),
             ("what cannot be seen hides nothing", "istio-system=3 default/office=2", "connects within 3s"),
             (
                 "what a namespace exports to others alone is not for itself",
@@ -131,7 +139,7 @@ fn exports() {
                 "defaultDestinationRuleExportTo: ['.']",
                 "connects within 10s",
             ),
-            ("and where the mesh says nothing it is for all", "{}", "connects within 2s"),
+            ("where neither rule nor mesh speak of exports a rule is for all", "{}", "connects within 2s"),
         ],
     );
 }
@@ -148,7 +156,11 @@ fn exports_of_the_root_namespace() {
                 "istio-system/.=3",
                 "connects within 10s",
             ),
-            ("one for a namespace is for that", "istio-system/shop=3", "connects within 3s"),
+            (
+                "a rule that the root namespace exports to a namespace is for that",
+                "istio-system/shop=3",
+                "connects within 3s",
+            ),
         ],
     );
 }
@@ -189,8 +201,8 @@ fn selectors() {
         CALL,
         client("app=other"),
         &[
-            ("who is not has the rule for all", "both", "connects within 1s"),
-            ("or none if there is none", "selected", "connects within 10s"),
+            ("who is not selected has the rule for all", "both", "connects within 1s"),
+            ("who is not selected has no rule if there is none for all", "selected", "connects within 10s"),
         ],
     );
     check(
@@ -233,7 +245,7 @@ fn several() {
         Look::Verdict,
         &[
             ("several rules for one host have the subsets of all", "http://b/v1", "80|v1|b"),
-            ("those of the second too", "http://b/v2", "80|v2|b"),
+            ("the second of several rules has subsets too", "http://b/v2", "80|v2|b"),
         ],
     );
     check(

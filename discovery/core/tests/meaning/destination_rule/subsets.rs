@@ -35,8 +35,16 @@ fn endpoints() {
                 "{name: v1, labels: {version: v1}}",
                 "10.1.0.1:80, 10.1.0.3:80",
             ),
-            ("with all of them", "{name: v1, labels: {version: v1, canary: 'yes'}}", "10.1.0.3:80"),
-            ("without labels it has all", "{name: v1}", "10.1.0.1:80, 10.1.0.2:80, 10.1.0.3:80"),
+            (
+                "a subset has the endpoints with all of its labels",
+                "{name: v1, labels: {version: v1, canary: 'yes'}}",
+                "10.1.0.3:80",
+            ),
+            (
+                "a subset without labels has all endpoints",
+                "{name: v1}",
+                "10.1.0.1:80, 10.1.0.2:80, 10.1.0.3:80",
+            ),
             ("a subset may have nobody", "{name: v1, labels: {version: v9}}", "has no endpoints"),
             ("a subset that is not declared is not there", "{name: v2}", "is not there"),
         ],
@@ -60,12 +68,12 @@ fn policies() {
                 "at most 1 connections",
             ),
             (
-                "what it says itself wins",
+                "what a subset says itself wins",
                 &both(&one, &format!("trafficPolicy: {{{two}}}")),
                 "at most 2 connections",
             ),
             (
-                "what it does not say it has from its host",
+                "what a subset does not say it has from its host",
                 &both(&one, &format!("trafficPolicy: {{{tls}}}")),
                 "at most 1 connections",
             ),
@@ -76,7 +84,7 @@ fn policies() {
         "http://b/",
         subset,
         &[(
-            "its own TLS is beside the limits of its host",
+            "the TLS of a subset is beside the limits of its host",
             &both(&one, &format!("labels: {{version: v2}}, trafficPolicy: {{{tls}}}")),
             "10.1.0.2:80 tls:x.com",
         )],
@@ -98,7 +106,7 @@ fn ports() {
         policy_of,
         &[
             ("what is said for a port is for it", &port(80, 7), "at most 7 connections"),
-            ("what is said for another is not", &port(81, 7), "at most 1 connections"),
+            ("what is said for another port is not", &port(81, 7), "at most 1 connections"),
         ],
     );
     check_each(

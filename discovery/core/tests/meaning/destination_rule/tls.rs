@@ -18,7 +18,7 @@ fn modes() {
             ("DISABLE sends plaintext", "{mode: DISABLE}", "10.1.0.2:80"),
             ("SIMPLE shows no certificate", "{mode: SIMPLE, sni: x.com}", "10.1.0.2:80 tls:x.com"),
             (
-                "MUTUAL shows one",
+                "MUTUAL shows a certificate",
                 "{mode: MUTUAL, sni: x.com, clientCertificate: /c.pem, privateKey: /k.pem}",
                 "10.1.0.2:80 mtls:x.com",
             ),
@@ -45,7 +45,7 @@ fn modes() {
         |said| ruled("rpc", &format!("trafficPolicy: {{tls: {said}}}")),
         &[
             ("HTTP/2 is offered where it is spoken", "{mode: SIMPLE}", "offers h2"),
-            ("besides the mesh's own protocol", "{mode: ISTIO_MUTUAL}", "offers istio,h2"),
+            ("HTTP/2 is offered besides the mesh's own protocol", "{mode: ISTIO_MUTUAL}", "offers istio,h2"),
         ],
     );
     check_each(
@@ -54,7 +54,11 @@ fn modes() {
         tls,
         &[
             ("nothing is offered where HTTP/1.1 is spoken", "{mode: SIMPLE}", ""),
-            ("but the mesh's own protocol", "{mode: ISTIO_MUTUAL}", "offers istio"),
+            (
+                "the mesh's own protocol is offered where HTTP/1.1 is spoken",
+                "{mode: ISTIO_MUTUAL}",
+                "offers istio",
+            ),
         ],
     );
 }
@@ -71,8 +75,8 @@ fn certificates() {
                 "{mode: MUTUAL, clientCertificate: /c.pem, privateKey: /k.pem}",
                 "shows /c.pem",
             ),
-            ("ISTIO_MUTUAL shows the agent's", "{mode: ISTIO_MUTUAL}", "shows default"),
-            ("SIMPLE shows none", "{mode: SIMPLE}", ""),
+            ("ISTIO_MUTUAL shows the agent's certificate", "{mode: ISTIO_MUTUAL}", "shows default"),
+            ("SIMPLE has no certificate to show", "{mode: SIMPLE}", ""),
         ],
     );
     check_each(
@@ -81,9 +85,9 @@ fn certificates() {
         tls,
         &[
             ("roots are those of the system", "{mode: SIMPLE}", "trusts /etc/ssl/certs/ca-certificates.crt"),
-            ("or those in a file", "{mode: SIMPLE, caCertificates: /ca.pem}", "trusts /ca.pem"),
-            ("or none at all", "{mode: SIMPLE, insecureSkipVerify: true}", ""),
-            ("ISTIO_MUTUAL trusts the mesh's", "{mode: ISTIO_MUTUAL}", "trusts ROOTCA"),
+            ("roots are those in a file", "{mode: SIMPLE, caCertificates: /ca.pem}", "trusts /ca.pem"),
+            ("roots are none where nothing is verified", "{mode: SIMPLE, insecureSkipVerify: true}", ""),
+            ("ISTIO_MUTUAL trusts the roots of the mesh", "{mode: ISTIO_MUTUAL}", "trusts ROOTCA"),
         ],
     );
     check_each(
@@ -110,8 +114,12 @@ fn names() {
                 "{mode: SIMPLE, sni: x.com, subjectAltNames: [x.com, y.com]}",
                 "expects x.com,y.com",
             ),
-            ("or that of the host of the request", "{mode: SIMPLE}", "expects the host of the request"),
-            ("or any where none is verified", "{mode: SIMPLE, insecureSkipVerify: true}", ""),
+            (
+                "servers have the name of the host of the request",
+                "{mode: SIMPLE}",
+                "expects the host of the request",
+            ),
+            ("servers have any name where none is verified", "{mode: SIMPLE, insecureSkipVerify: true}", ""),
         ],
     );
     check_each(
@@ -124,7 +132,7 @@ fn names() {
                 "{mode: SIMPLE}",
                 "asks for the host of the request",
             ),
-            ("with one that", "{mode: SIMPLE, sni: x.com}", ""),
+            ("with a name that is asked for", "{mode: SIMPLE, sni: x.com}", ""),
         ],
     );
 }
@@ -144,7 +152,7 @@ fn secrets() {
         |more| mesh(more).sidecar("default", "app=web"),
         &[
             ("a sidecar is told of a secret by a rule for its workload", selected, "10.1.0.2:80 tls:x.com"),
-            ("and not by one for all", "", "10.1.0.2:80"),
+            ("a sidecar is not told of a secret by a rule for all", "", "10.1.0.2:80"),
         ],
     );
     let entered = object(
@@ -178,7 +186,7 @@ fn proxy_protocol() {
         &[
             ("the PROXY protocol in text", "{proxyProtocol: {version: V1}}", "tells who calls by PROXY 1"),
             ("the PROXY protocol in bytes", "{proxyProtocol: {version: V2}}", "tells who calls by PROXY 2"),
-            ("who says nothing tells nothing", "{tls: {mode: DISABLE}}", ""),
+            ("without the PROXY protocol nothing is told", "{tls: {mode: DISABLE}}", ""),
         ],
     );
     check_each(

@@ -19,7 +19,7 @@ fn clusters() {
         "http://a/",
         change,
         &[
-            ("and nothing else of a cluster", SLOW, "10.1.0.1:80"),
+            ("MERGE leaves the rest of a cluster", SLOW, "10.1.0.1:80"),
             ("REMOVE takes a cluster away", "operation: REMOVE", "is not there"),
         ],
     );
@@ -113,7 +113,7 @@ fn contexts() {
         },
         &[
             ("GATEWAY is a gateway", "GATEWAY", "connects within 99s"),
-            ("which SIDECAR_OUTBOUND is not", "SIDECAR_OUTBOUND", "connects within 10s"),
+            ("SIDECAR_OUTBOUND is no gateway", "SIDECAR_OUTBOUND", "connects within 10s"),
         ],
     );
 }

@@ -38,7 +38,7 @@ fn who_is_meant() {
                 not,
             ),
             (
-                "in the root namespace it selects in every namespace",
+                "a selector of the root namespace selects in every namespace",
                 "istio-system workloadSelector: {labels: {app: web}} | shop app=web",
                 slow,
             ),
@@ -126,6 +126,10 @@ fn what_does_not_fit() {
         Look::Settings("connects"),
         "http://a/",
         client,
-        &[("and the patches beside it do what they do", &format!("{bad}, {good}"), "connects within 99s")],
+        &[(
+            "patches beside one that does not fit do what they do",
+            &format!("{bad}, {good}"),
+            "connects within 99s",
+        )],
     );
 }

@@ -34,9 +34,13 @@ fn selectors() {
         },
         &[
             ("a Gateway is for proxies with its labels, of any namespace", "{istio: ingressgateway}", WEB),
-            ("with all of them", "{istio: ingressgateway, app: edge}", WEB),
-            ("and for no others", "{istio: ingressgateway, app: other}", "refused"),
-            ("without labels it is for all gateways", "{}", WEB),
+            ("a Gateway is for proxies with all of its labels", "{istio: ingressgateway, app: edge}", WEB),
+            (
+                "a Gateway is for no proxies with other labels",
+                "{istio: ingressgateway, app: other}",
+                "refused",
+            ),
+            ("a Gateway without labels is for all gateways", "{}", WEB),
         ],
     );
     let mesh = Mesh::yaml(MESH).and(&edge("edge.shop", "selector: {istio: ingressgateway}"));
@@ -74,7 +78,7 @@ fn rules_name_gateways() {
         at("web.office"),
         &[
             ("rules may be in another namespace", "gateways: [shop/edge]", WEB),
-            ("where a short name means another Gateway", "gateways: [edge]", "404"),
+            ("in another namespace a short name means another Gateway", "gateways: [edge]", "404"),
             (
                 "rules that are not exported to the proxy's namespace are not for it",
                 "gateways: [shop/edge]\nexportTo: [shop]",
@@ -113,7 +117,7 @@ fn several_gateways() {
         Look::Verdict,
         &[
             ("servers of several Gateways share a port", "http://192.0.2.1/ | host: a.example.com", "201"),
-            ("each with the rules that are for it", "http://192.0.2.1/ | host: b.example.com", "202"),
+            ("each Gateway has the rules that are for it", "http://192.0.2.1/ | host: b.example.com", "202"),
             ("a host without rules finds nobody", "http://192.0.2.1/ | host: c.example.com", "404"),
         ],
     );
@@ -137,11 +141,11 @@ fn addresses() {
                 "0.0.0.0_80 [*.example.com:80] outbound|80||web.shop.svc.cluster.local",
             ),
             (
-                "or at its own",
+                "a server is at its own address",
                 "bind: 10.255.255.1",
                 "10.255.255.1_80 [*.example.com:80] outbound|80||web.shop.svc.cluster.local",
             ),
-            ("and at no other", "bind: 127.0.0.1", "refused"),
+            ("a server is at no other address", "bind: 127.0.0.1", "refused"),
         ],
     );
 }
@@ -176,7 +180,7 @@ metadata: {{name: edge-1, namespace: istio-system, labels: {{istio: ingressgatew
                 "0.0.0.0_8080 [*.example.com:80] outbound|80||web.shop.svc.cluster.local",
             ),
             (
-                "or at its own if the service has another",
+                "a server is at its own port if its service has another",
                 "{name: http, port: 81, targetPort: 8080}",
                 "0.0.0.0_80 [*.example.com:80] outbound|80||web.shop.svc.cluster.local",
             ),

@@ -27,10 +27,10 @@ fn who_is_let_in() {
                 "{mode: SIMPLE, credentialName: c}",
                 "80||web.shop.svc.cluster.local",
             ),
-            ("MUTUAL wants one", "{mode: MUTUAL, credentialName: c}", "closed (handshake)"),
-            ("ISTIO_MUTUAL wants one", "{mode: ISTIO_MUTUAL}", "closed (handshake)"),
+            ("MUTUAL wants a certificate", "{mode: MUTUAL, credentialName: c}", "closed (handshake)"),
+            ("ISTIO_MUTUAL wants a certificate", "{mode: ISTIO_MUTUAL}", "closed (handshake)"),
             (
-                "OPTIONAL_MUTUAL does without one",
+                "OPTIONAL_MUTUAL does without a certificate",
                 "{mode: OPTIONAL_MUTUAL, credentialName: c}",
                 "80||web.shop.svc.cluster.local",
             ),
@@ -43,11 +43,15 @@ fn who_is_let_in() {
         secured,
         &[
             (
-                "MUTUAL lets in who shows one",
+                "MUTUAL lets in who shows a certificate",
                 "{mode: MUTUAL, credentialName: c}",
                 "80||web.shop.svc.cluster.local",
             ),
-            ("ISTIO_MUTUAL lets in who shows one", "{mode: ISTIO_MUTUAL}", "80||web.shop.svc.cluster.local"),
+            (
+                "ISTIO_MUTUAL lets in who shows a certificate",
+                "{mode: ISTIO_MUTUAL}",
+                "80||web.shop.svc.cluster.local",
+            ),
         ],
     );
 }
@@ -67,7 +71,7 @@ fn what_is_shown() {
                 &ends("shows kubernetes://c"),
             ),
             (
-                "and so are the roots that clients lead to",
+                "the roots that clients lead to are a secret beside the credential",
                 "{mode: MUTUAL, credentialName: c}",
                 &ends("shows kubernetes://c; trusts kubernetes://c-cacert"),
             ),

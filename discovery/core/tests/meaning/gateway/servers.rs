@@ -119,7 +119,7 @@ fn requests() {
                 "0.0.0.0_80 [a.example.com:80] outbound|80||web.shop.svc.cluster.local",
             ),
             (
-                "and nothing else of the wider host is",
+                "of a wider host nothing but the narrower one is served",
                 "http://192.0.2.1/api | host: b.example.com",
                 "0.0.0.0_80 404",
             ),

@@ -22,7 +22,7 @@ fn resolution() {
             ("STATIC without any has none", "resolution: STATIC", "has no endpoints"),
             ("DNS asks for the host", "resolution: DNS", "api.example.com:80"),
             (
-                "or for the names that are listed",
+                "DNS asks for the names that are listed",
                 "resolution: DNS\nendpoints: [{address: a.example.net}, {address: b.example.net}]",
                 "a.example.net:80, b.example.net:80",
             ),
@@ -71,14 +71,18 @@ fn ports() {
         entry,
         &[
             ("endpoints listen where clients connect to", " | address: 192.0.2.1", "192.0.2.1:80"),
-            ("or at the target port", ", targetPort: 8080 | address: 192.0.2.1", "192.0.2.1:8080"),
             (
-                "or where the endpoint itself says",
+                "endpoints listen at the target port",
+                ", targetPort: 8080 | address: 192.0.2.1",
+                "192.0.2.1:8080",
+            ),
+            (
+                "endpoints listen where they say themselves",
                 " | address: 192.0.2.1, ports: {http: 9080}",
                 "192.0.2.1:9080",
             ),
             (
-                "which wins over the target port",
+                "what an endpoint says wins over the target port",
                 ", targetPort: 8080 | address: 192.0.2.1, ports: {http: 9080}",
                 "192.0.2.1:9080",
             ),
@@ -136,7 +140,7 @@ fn labels() {
                 "192.0.2.1:80",
             ),
             (
-                "of names too",
+                "labels of names make subsets too",
                 "resolution: DNS\nendpoints: [{address: a.example.net, labels: {version: v1}}, {address: b.example.net}]",
                 "a.example.net:80",
             ),
@@ -161,12 +165,12 @@ fn networks() {
         &[
             ("an endpoint of the client's network is reached directly", "network: n1", "10.5.0.1:80"),
             (
-                "one of another network through its gateway, if it is of the mesh",
+                "an endpoint of another network is reached through its gateway, if it is of the mesh",
                 "network: n2, labels: {security.istio.io/tlsMode: istio}",
                 "20.0.0.2:15443",
             ),
-            ("whose gateway lets nobody else in", "network: n2", "has no endpoints"),
-            ("one of a network without gateways directly", "network: n3", "10.5.0.1:80"),
+            ("a gateway of another network lets in nobody but the mesh", "network: n2", "has no endpoints"),
+            ("an endpoint of a network without gateways is reached directly", "network: n3", "10.5.0.1:80"),
         ],
     );
 }
@@ -193,7 +197,7 @@ fn location() {
                 "MESH_INTERNAL",
                 "outbound_.9000_._.api.example.com",
             ),
-            ("what is not is not", "MESH_EXTERNAL", "refused"),
+            ("what is not of the mesh is not reached from other networks", "MESH_EXTERNAL", "refused"),
         ],
     );
 }
@@ -219,7 +223,7 @@ fn identities() {
                 "expects spiffe://x/api,api.example.com",
             ),
             (
-                "unless a rule has others",
+                "names of a rule win over those that are declared",
                 "{mode: SIMPLE, sni: x.com, subjectAltNames: [y.com]}",
                 "expects y.com",
             ),

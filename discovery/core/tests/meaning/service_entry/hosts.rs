@@ -17,7 +17,7 @@ fn names() {
         Look::Verdict,
         &[
             ("each host is a service of its own", "http://a.example.com/", "80||a.example.com"),
-            ("the second host too", "http://b.example.com/", "80||b.example.com"),
+            ("the second host is a service of its own too", "http://b.example.com/", "80||b.example.com"),
             ("a host may be said with its port", "http://a.example.com:80/", "80||a.example.com"),
             ("a host has no case", "http://A.Example.COM/", "80||a.example.com"),
             (
@@ -44,8 +44,12 @@ fn addresses() {
         meets,
         &[
             ("bytes are known by an address", "10.5.5.5", "10.5.5.5_9000 outbound|9000||db.example.com"),
-            ("or by one of several", "10.5.5.6, 10.5.5.5", "10.5.5.5_9000 outbound|9000||db.example.com"),
-            ("or by a network", "10.5.0.0/16", "0.0.0.0_9000 outbound|9000||db.example.com"),
+            (
+                "bytes are known by one of several addresses",
+                "10.5.5.6, 10.5.5.5",
+                "10.5.5.5_9000 outbound|9000||db.example.com",
+            ),
+            ("bytes are known by a network", "10.5.0.0/16", "0.0.0.0_9000 outbound|9000||db.example.com"),
             ("a network of one is an address", "10.5.5.5/32", "10.5.5.5_9000 outbound|9000||db.example.com"),
             ("another address is unknown", "10.5.5.6", "virtualOutbound PassthroughCluster"),
             ("another network is unknown", "10.6.0.0/16", "0.0.0.0_9000 PassthroughCluster"),
@@ -76,7 +80,7 @@ fn addresses() {
         Look::Verdict,
         &[
             ("the longest network counts", "tcp://10.5.5.5:9000", "9000||narrow.example.com"),
-            ("and the shorter for the rest", "tcp://10.6.5.5:9000", "9000||wide.example.com"),
+            ("the shorter network counts for the rest", "tcp://10.6.5.5:9000", "9000||wide.example.com"),
         ],
     );
 }
@@ -98,10 +102,10 @@ fn wildcards() {
         Look::Verdict,
         &[
             ("a wildcard is for every name under it", "http://b.example.com/", "80||*.example.com"),
-            ("of any depth", "http://c.b.example.com/", "80||*.example.com"),
-            ("and not for its own domain", "http://example.com/", "PassthroughCluster"),
+            ("a wildcard is for names of any depth", "http://c.b.example.com/", "80||*.example.com"),
+            ("a wildcard is not for its own domain", "http://example.com/", "PassthroughCluster"),
             ("the longest wildcard is the service", "http://b.a.example.com/", "80||*.a.example.com"),
-            ("and a whole name before all", "http://x.a.example.com/", "80||x.a.example.com"),
+            ("a whole name comes before all wildcards", "http://x.a.example.com/", "80||x.a.example.com"),
             (
                 "names of TLS are found likewise",
                 "tls://b.a.example.com | @192.0.2.1:443",
@@ -140,7 +144,7 @@ fn protocols() {
                 "0.0.0.0_7000 [api.example.com:7000] outbound|7000||api.example.com",
             ),
             (
-                "and if that says nothing it is sniffed",
+                "a port whose name says nothing is sniffed",
                 "name: x",
                 "10.5.5.5_7000 [api.example.com:7000] outbound|7000||api.example.com",
             ),
@@ -163,7 +167,7 @@ fn export_to() {
             ("a host is for every namespace", "['*']", "80||api.example.com"),
             ("a host of `.` is for its own", "['.']", "PassthroughCluster"),
             ("a host is for the namespaces it is exported to", "[shop, office]", "80||api.example.com"),
-            ("and for no other", "[office]", "PassthroughCluster"),
+            ("a host is for no other namespace than it is exported to", "[office]", "PassthroughCluster"),
             ("a host of `~` is for nobody", "['~']", "PassthroughCluster"),
         ],
     );
@@ -193,7 +197,7 @@ fn several_namespaces() {
         |namespace| mesh().sidecar(namespace, ""),
         &[
             ("of two of one host one's own counts", "shop", "192.0.2.2:80"),
-            ("and elsewhere the older one", "default", "192.0.2.1:80"),
+            ("of two of one host the older counts elsewhere", "default", "192.0.2.1:80"),
         ],
     );
 }

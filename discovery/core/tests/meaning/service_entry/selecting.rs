@@ -45,8 +45,8 @@ fn selected() {
                 "{app: api}",
                 "10.244.0.1:80, 192.0.2.1:80",
             ),
-            ("with all of them", "{app: api, version: v1}", "10.244.0.1:80"),
-            ("nobody may have them", "{app: nobody}", "has no endpoints"),
+            ("endpoints have all labels of the selector", "{app: api, version: v1}", "10.244.0.1:80"),
+            ("a selector may pick nobody", "{app: nobody}", "has no endpoints"),
         ],
     );
 }
@@ -72,7 +72,7 @@ fn ports() {
                 "10.244.0.1:80, 192.0.2.1:80, 192.0.2.3:9080",
             ),
             (
-                "the target port is for who maps none",
+                "the target port is for machines that map none",
                 ", targetPort: 8080",
                 "10.244.0.1:8080, 192.0.2.1:8080, 192.0.2.3:9080",
             ),

@@ -102,16 +102,16 @@ spec: {workloadSelector: {labels: {app: cart}}, egress: [{hosts: ['~/*']}]}
         &with(root).sidecar("shop", "app=cart"),
         Look::End,
         &[
-            ("the root namespace's holds for every namespace", "http://books.library", ANY),
-            ("and `.` in it is each namespace's own", "http://web", WEB),
+            ("the root namespace's Sidecar holds for every namespace", "http://books.library", ANY),
+            ("`.` in the root namespace's Sidecar is each namespace's own", "http://web", WEB),
         ],
     );
     check(
         &with(root).and(own).sidecar("shop", "app=cart"),
         Look::End,
         &[
-            ("the namespace's own wins over it", "http://books.library", BOOKS),
-            ("and nothing is left of the root namespace's", "http://web", ANY),
+            ("the namespace's own Sidecar wins over the root namespace's", "http://books.library", BOOKS),
+            ("of a Sidecar that is overruled nothing is left", "http://web", ANY),
         ],
     );
     let all = with(root).and(own).and(selecting);

@@ -37,7 +37,11 @@ fn services() {
                 "http://cart:8080/",
                 "virtualInbound [inbound|http|80] inbound|8080||",
             ),
-            ("each port in its own protocol", "tcp://cart:81", "virtualInbound inbound|81||"),
+            (
+                "without a Sidecar each port has its own protocol",
+                "tcp://cart:81",
+                "virtualInbound inbound|81||",
+            ),
             (
                 "a port that no service has is passed on",
                 "tcp://cart:9999",
@@ -65,7 +69,7 @@ fn replaced() {
                 "virtualInbound [inbound|http|9080] inbound|9080||",
             ),
             (
-                "and those of services are no more",
+                "where ingress is named ports of services are not served",
                 "http://cart:8080/",
                 "virtualInbound [inbound|http|0] InboundPassthroughCluster",
             ),
@@ -92,8 +96,8 @@ fn default_endpoint() {
                 ", defaultEndpoint: '[::1]:8080'",
                 "127.0.0.1:8080",
             ),
-            ("or at its own address", ", defaultEndpoint: '0.0.0.0:8080'", "10.244.0.1:8080"),
-            ("or at a socket", ", defaultEndpoint: 'unix:///run/cart'", "unix:///run/cart"),
+            ("the workload is at its own address", ", defaultEndpoint: '0.0.0.0:8080'", "10.244.0.1:8080"),
+            ("the workload is at a socket", ", defaultEndpoint: 'unix:///run/cart'", "unix:///run/cart"),
             ("without an endpoint it is where the client wanted", "", "leads on to where the client wanted"),
         ],
     );
@@ -145,8 +149,8 @@ fn connection_pool() {
         },
         &[
             ("limits of a listener are its own", "own", "at most 7 pending"),
-            ("or those of the Sidecar", "all", "at most 9 pending"),
-            ("without any there are none", "", ""),
+            ("limits of the Sidecar are for listeners without any", "all", "at most 9 pending"),
+            ("without limits there are none", "", ""),
         ],
     );
     check(

@@ -151,20 +151,20 @@ fn cors() {
                 "{allowOrigins: [{prefix: 'http://x'}]}",
                 "200 (preflight)",
             ),
-            ("or by a pattern", "{allowOrigins: [{regex: '.*'}]}", "200 (preflight)"),
-            ("or as it was said once", "{allowOrigin: ['http://x.com']}", "200 (preflight)"),
+            ("an origin may be known by a pattern", "{allowOrigins: [{regex: '.*'}]}", "200 (preflight)"),
+            ("origins may be listed as they were once", "{allowOrigin: ['http://x.com']}", "200 (preflight)"),
             (
                 "another origin is the workload's business",
                 "{allowOrigins: [{exact: 'http://y.com'}]}",
                 "80||b",
             ),
             (
-                "it is if the rule says so",
+                "another origin is forwarded if the rule says so",
                 "{allowOrigins: [{exact: 'http://y.com'}], unmatchedPreflights: FORWARD}",
                 "80||b",
             ),
             (
-                "and not if it says the contrary",
+                "another origin is answered if the rule says not to forward it",
                 "{allowOrigins: [{exact: 'http://y.com'}], unmatchedPreflights: IGNORE}",
                 "200 (preflight)",
             ),
@@ -176,7 +176,7 @@ fn cors() {
         &[
             ("a request that is no preflight goes on", "http://a/ | origin: http://x.com", "80||b"),
             (
-                "so does one without an origin",
+                "a preflight without an origin goes on",
                 "OPTIONS http://a/ | access-control-request-method: PUT",
                 "80||b",
             ),

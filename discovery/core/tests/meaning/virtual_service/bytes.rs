@@ -45,9 +45,13 @@ fn tcp() {
         &[
             ("a rule without conditions takes all, at the only port of the service", "", "6432||new"),
             ("a rule is for the port it names", "match: [{port: 5432}], ", "6432||new"),
-            ("and for no other", "match: [{port: 1}], ", "5432||db"),
+            ("a rule for another port is none", "match: [{port: 1}], ", "5432||db"),
             ("a rule is for the clients it selects", "match: [{sourceLabels: {app: cart}}], ", "6432||new"),
-            ("and for no others", "match: [{sourceLabels: {app: other}}], ", "5432||db"),
+            (
+                "a rule is for no clients that it does not select",
+                "match: [{sourceLabels: {app: other}}], ",
+                "5432||db",
+            ),
             (
                 "a rule is for clients of the namespace it names",
                 "match: [{sourceNamespace: office}], ",
@@ -138,7 +142,11 @@ fn tls() {
                 "tls://a.example.com | @192.0.2.1:443",
                 "443||a.example.com",
             ),
-            ("and each service has its own", "tls://b.example.com | @192.0.2.1:443", "443||b.example.com"),
+            (
+                "without rules each service has its own name",
+                "tls://b.example.com | @192.0.2.1:443",
+                "443||b.example.com",
+            ),
             ("another name is unknown", "tls://c.example.com | @192.0.2.1:443", "PassthroughCluster"),
         ],
     );

@@ -73,8 +73,12 @@ fn several_delegates() {
         |said| client(&delegating(elsewhere, &in_shop(said))),
         &[
             ("a delegate may be in another namespace", "", "80||b"),
-            ("if it is exported to that of its root", "exportTo: [default]\n", "80||b"),
-            ("and if not it is none", "exportTo: ['.']\n", "80||a"),
+            (
+                "a delegate elsewhere has to be exported to the namespace of its root",
+                "exportTo: [default]\n",
+                "80||b",
+            ),
+            ("a delegate that is not exported to its root is none", "exportTo: ['.']\n", "80||a"),
         ],
     );
     let two = format!(

@@ -24,7 +24,7 @@ fn destination() {
             ("a subset that nobody declares is not there", "{host: b, subset: v1}", "80|v1|b (missing)"),
             ("a port is what it is", "{host: both, port: {number: 8080}}", "8080||both"),
             ("without a port it is the only one of the service", "{host: far}", "8080||far"),
-            ("or of several the one that was asked for", "{host: both}", "80||both"),
+            ("without a port it is, of several, the one that was asked for", "{host: both}", "80||both"),
             (
                 "a host that nobody declares is not there: Envoy answers 503",
                 "{host: nobody.com}",
@@ -54,9 +54,9 @@ fn weights() {
         shares,
         &[
             ("weights are shares", "a=80 b=20", "80% 80||a + 20% 80||b"),
-            ("of their sum, whatever it is", "a=1 b=3", "25% 80||a + 75% 80||b"),
+            ("weights are shares of their sum, whatever it is", "a=1 b=3", "25% 80||a + 75% 80||b"),
             ("a destination without weight gets nothing", "a=100 b=0", "80||a"),
-            ("and leaves the rest to others", "a=10 b=0 c=30", "25% 80||a + 75% 80||c"),
+            ("what has no weight leaves the rest to others", "a=10 b=0 c=30", "25% 80||a + 75% 80||c"),
             ("the only one gets all, even of nothing", "a=0", "80||a"),
             ("the only one gets all, whatever its weight", "a=7", "80||a"),
         ],
@@ -75,7 +75,7 @@ fn rewrite() {
         &[
             ("of a prefix only the prefix is rewritten", "{uri: /y}", "GET a /y/z?q=1"),
             ("a host is rewritten", "{authority: b.com}", "GET b.com /x/z?q=1"),
-            ("both are rewritten together", "{uri: /y, authority: b.com}", "GET b.com /y/z?q=1"),
+            ("path and host are rewritten together", "{uri: /y, authority: b.com}", "GET b.com /y/z?q=1"),
             (
                 "a pattern rewrites all but the query",
                 "{uriRegexRewrite: {match: '/(\\w)/(\\w)', rewrite: '/\\2/\\1'}}",

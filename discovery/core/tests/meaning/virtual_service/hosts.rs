@@ -73,10 +73,22 @@ fn hosts_without_a_service() {
         &mesh,
         &[
             ("a host that no service has is known at port 80", "http://x.com:80/ | @10.9.9.9:80", "80||b"),
-            ("so is one that a wildcard means", "http://any.y.com:80/ | @10.9.9.9:80", "80||b"),
-            ("so is one of an object of its own", "http://z.com:80/ | @10.9.9.9:80", "80||b"),
+            (
+                "a host that only a wildcard means is known at port 80",
+                "http://any.y.com:80/ | @10.9.9.9:80",
+                "80||b",
+            ),
+            (
+                "a host of an object of its own is known at port 80",
+                "http://z.com:80/ | @10.9.9.9:80",
+                "80||b",
+            ),
             ("it is known where its object serves services", "http://x.com:8080/ | @10.9.9.9:8080", "80||b"),
-            ("and nowhere else", "http://z.com:8080/ | @10.9.9.9:8080", "PassthroughCluster"),
+            (
+                "a host that no service has is known nowhere else",
+                "http://z.com:8080/ | @10.9.9.9:8080",
+                "PassthroughCluster",
+            ),
             (
                 "a wildcard does not mean its own domain",
                 "http://y.com:80/ | @10.9.9.9:80",
@@ -117,7 +129,7 @@ fn export_to() {
             ("rules are for every namespace", "['*']", "80||b"),
             ("rules of `.` are for their own namespace alone", "['.']", "80||a"),
             ("rules are for the namespaces they are exported to", "[shop]", "80||b"),
-            ("and not for others", "[office]", "80||a"),
+            ("rules are not for namespaces they are not exported to", "[office]", "80||a"),
         ],
     );
     check_each(
@@ -143,7 +155,7 @@ fn export_to() {
                 "defaultVirtualServiceExportTo: ['.']",
                 "80||a",
             ),
-            ("and if that says nothing all see it", "{}", "80||b"),
+            ("where the mesh says nothing of exports all see rules", "{}", "80||b"),
         ],
     );
 }
@@ -159,8 +171,8 @@ fn sniffed_port() {
         &Mesh::of(services().into_iter().chain([auto]), &rules),
         &[
             ("a sniffed port has the rules of its service", "http://auto:7000/x", "80||b"),
-            ("and what they do not match is not found", "http://auto:7000/y", "404"),
-            ("bytes have none of them", "tcp://auto:7000", "7000||auto"),
+            ("what the rules of a sniffed port do not match is not found", "http://auto:7000/y", "404"),
+            ("bytes at a sniffed port have no rules", "tcp://auto:7000", "7000||auto"),
         ],
     );
 }
@@ -176,9 +188,21 @@ fn proxy_port() {
         &mesh,
         &[
             ("a proxy port has the rules of port 80", "http://both/ | @127.0.0.1:15080", "80||both"),
-            ("and of every port that is named", "http://both:8080/ | @127.0.0.1:15080", "80||b"),
-            ("and of hosts without a service", "http://x.com/ | @127.0.0.1:15080", "80||b"),
-            ("at port 80, when that is named", "http://x.com:80/ | @127.0.0.1:15080", "80||b"),
+            (
+                "a proxy port has the rules of every port that is named",
+                "http://both:8080/ | @127.0.0.1:15080",
+                "80||b",
+            ),
+            (
+                "a proxy port has the rules of hosts without a service",
+                "http://x.com/ | @127.0.0.1:15080",
+                "80||b",
+            ),
+            (
+                "a proxy port has the rules of hosts without a service at port 80",
+                "http://x.com:80/ | @127.0.0.1:15080",
+                "80||b",
+            ),
         ],
     );
 }
@@ -190,7 +214,7 @@ fn closed_mesh() {
         &mesh,
         &[
             ("a closed mesh follows rules", "http://a/", "80||b"),
-            ("and nothing else", "http://x.com/ | @10.9.9.9:80", "502"),
+            ("a closed mesh follows nothing but rules", "http://x.com/ | @10.9.9.9:80", "502"),
         ],
     );
 }
@@ -207,8 +231,12 @@ egress:
         &mesh,
         &[
             ("a Sidecar's listener knows its hosts", "http://b/", "80||b"),
-            ("what it does not let through goes where unknown hosts go", "http://a/", "80||c"),
-            ("as strangers do", "http://stranger.com/ | @10.9.9.9:80", "80||c"),
+            ("what a Sidecar does not let through goes where unknown hosts go", "http://a/", "80||c"),
+            (
+                "strangers at a Sidecar's listener go where unknown hosts go",
+                "http://stranger.com/ | @10.9.9.9:80",
+                "80||c",
+            ),
         ],
     );
 }

@@ -103,8 +103,8 @@ fn method_scheme_and_authority() {
         &matching("authority: {prefix: a.}"),
         &[
             ("the authority is what the client says", "http://a.default/", "80||b"),
-            ("not what it means", "http://a/", "80||a"),
-            ("each way to say a host has an authority", "http://a.default.svc/", "80||b"),
+            ("the authority is not what a name means", "http://a/", "80||a"),
+            ("each way to say a host is an authority of its own", "http://a.default.svc/", "80||b"),
         ],
     );
 }
@@ -130,14 +130,14 @@ fn headers() {
         &matching("headers: {x: {prefix: v}}"),
         &[
             ("a header may begin with something", "http://a/ | x: v2", "80||b"),
-            ("which is not to end with it", "http://a/ | x: 2v", "80||a"),
+            ("a header that only ends with it does not match", "http://a/ | x: 2v", "80||a"),
         ],
     );
     check_rules(
         &matching("headers: {x: {}}"),
         &[
             ("of a header of which nothing is said any value will do", "http://a/ | x: 1", "80||b"),
-            ("but it has to be there", "http://a/", "80||a"),
+            ("a header of which nothing is said has to be there", "http://a/", "80||a"),
         ],
     );
     check_rules(

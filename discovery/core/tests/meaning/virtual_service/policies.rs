@@ -107,7 +107,11 @@ fn mirrors() {
         asked,
         &[
             ("a mirror hears everything", "mirror: {host: c}", "mirror 100% 80||c"),
-            ("or a share", "mirror: {host: c}, mirrorPercentage: {value: 12.5}", "mirror 12.5% 80||c"),
+            (
+                "a mirror hears a share",
+                "mirror: {host: c}, mirrorPercentage: {value: 12.5}",
+                "mirror 12.5% 80||c",
+            ),
             ("a share as it was said once", "mirror: {host: c}, mirrorPercent: 30", "mirror 30% 80||c"),
             ("a mirror of nothing is none", "mirror: {host: c}, mirrorPercentage: {value: 0}", ""),
             ("a mirror is at the only port of its service", "mirror: {host: far}", "mirror 100% 8080||far"),
