@@ -22,13 +22,6 @@ use pilot_proto::envoy::extensions::filters::http::buffer::v3::Buffer;
 use pilot_proto::mesh::networks::MeshNetworks;
 use prost::Message;
 
-/// Calls, and where they end.
-fn ends(client: &Client, calls: &[(&str, &str)]) {
-    for (call, end) in calls {
-        assert_eq!(client.ask(call).to_string(), *end, "{call}");
-    }
-}
-
 #[test]
 fn hosts_that_only_clients_name_are_looked_up() {
     let mesh = Mesh::yaml(
@@ -59,39 +52,32 @@ fn hosts_that_only_clients_name_are_looked_up() {
 }}
 ",
     );
-    ends(
-        &mesh.sidecar("default", ""),
-        &[
-            (
-                "http://9.9.9.9:80/ | host: a.example.com",
-                "0.0.0.0_80 [*.example.com:80] outbound|80||*.example.com",
-            ),
-            ("http://9.9.9.9:80/ | host: plain.org", "0.0.0.0_80 [plain.org:80] outbound|80||plain.org"),
-            ("http://9.9.9.9:80/ | host: other.org", "0.0.0.0_80 [other.org:80] outbound|80||*.example.com"),
-            ("tls://9.9.9.9:443 | sni a.example.com", "0.0.0.0_443 outbound|443||*.example.com"),
-            ("tls://9.9.9.9:443 | sni example.org", "0.0.0.0_443 PassthroughCluster"),
-        ],
-    );
-    ends(
-        &mesh.gateway("default", "istio=edge"),
-        &[
-            (
-                "http://9.9.9.9:80/ | host: a.example.com",
-                "0.0.0.0_80 [*.example.com:80] outbound|80||*.example.com",
-            ),
-            ("tls://9.9.9.9:443 | sni a.example.com", "0.0.0.0_443 outbound|443||*.example.com"),
-        ],
-    );
+    mesh.sidecar("default", "").check(&[
+        (
+            "http://9.9.9.9:80/ | host: a.example.com",
+            "0.0.0.0_80 [*.example.com:80] outbound|80||*.example.com",
+        ),
+        ("http://9.9.9.9:80/ | host: plain.org", "0.0.0.0_80 [plain.org:80] outbound|80||plain.org"),
+        ("http://9.9.9.9:80/ | host: other.org", "0.0.0.0_80 [other.org:80] outbound|80||*.example.com"),
+        ("tls://9.9.9.9:443 | sni a.example.com", "0.0.0.0_443 outbound|443||*.example.com"),
+        ("tls://9.9.9.9:443 | sni example.org", "0.0.0.0_443 PassthroughCluster"),
+    ]);
+    mesh.gateway("default", "istio=edge").check(&[
+        (
+            "http://9.9.9.9:80/ | host: a.example.com",
+            "0.0.0.0_80 [*.example.com:80] outbound|80||*.example.com",
+        ),
+        ("tls://9.9.9.9:443 | sni a.example.com", "0.0.0.0_443 outbound|443||*.example.com"),
+    ]);
     let rule = r"
 {kind: VirtualService, metadata: {name: named}, spec: {
   hosts: ['b.example.com'], tls: [{match: [{port: 443, sniHosts: ['b.example.com']}],
     route: [{destination: {host: '*.example.com', port: {number: 443}}}]}],
 }}
 ";
-    ends(
-        &mesh.and(rule).sidecar("default", ""),
-        &[("tls://9.9.9.9:443 | sni b.example.com", "0.0.0.0_443 outbound|443||*.example.com")],
-    );
+    mesh.and(rule)
+        .sidecar("default", "")
+        .check(&[("tls://9.9.9.9:443 | sni b.example.com", "0.0.0.0_443 outbound|443||*.example.com")]);
 }
 
 #[test]

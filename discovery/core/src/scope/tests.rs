@@ -67,6 +67,7 @@ fn proxy(namespace: &str, last: u8) -> Proxy {
         namespace: namespace.into(),
         metadata: NodeMetadata::default(),
         locality: Locality::default(),
+        service_cluster: String::new(),
     }
 }
 

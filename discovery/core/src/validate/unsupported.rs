@@ -57,7 +57,6 @@ const SECRETS: &[(Kind, &str)] = &[
 const OF_MESH: &[&str] = &[
     "meshMTLS",
     "verifyCertificateAtClient",
-    "trustDomainAliases",
     "discoverySelectors",
     "defaultProviders.metrics",
     "extensionProviders[].envoyExtAuthzHttp",
