@@ -6,9 +6,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use pilot_tests::net::{free_port, get_ok, loopback};
 use pilot_tests::wait::eventually;
+use pilot_tests::workload::Workload;
 use serde_json::{Value, json};
 
-use super::answers::Workload;
 use super::shop::{CHANGE, Shop};
 
 /// A service that takes reports over HTTP and, at another port, over gRPC.
