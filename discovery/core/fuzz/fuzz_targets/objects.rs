@@ -16,12 +16,12 @@ use std::sync::{Arc, LazyLock};
 use libfuzzer_sys::fuzz_target;
 use pilot_core::api::read;
 use pilot_core::model::{
-    Change, ConfigMeta, ConfigObject, ConfigSpec, NodeType, Proxy, SourceEvent, SourceId,
+    Change, ConfigMeta, ConfigObject, ConfigSpec, Proxy, SourceEvent, SourceId,
 };
 use pilot_core::push::PushContext;
 use pilot_core::simulate::Caller;
 use pilot_core::validate::{self, Severity};
-use pilot_core::world::World;
+use pilot_proto::node::NodeType;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -103,7 +103,7 @@ fn told(push: &PushContext) {
         let faults = caller.told.faults();
         assert!(faults.is_empty(), "{}: {faults:#?}", proxy.id);
         for line in ["http://s0/a", "http://s1/", "tcp://s8:81", "tls://s8:443 --sni a.sni.example.com"] {
-            if proxy.node_type == NodeType::Sidecar {
+            if proxy.node_type() == NodeType::Sidecar {
                 drop(caller.ask(line).map(|trace| trace.to_string()));
             }
         }
