@@ -216,14 +216,12 @@ async fn a_destination_rule_costs_the_clusters_of_its_host() -> Result<()> {
         let cost = clusters(&[cluster], &[Kind::Cds, Kind::Eds]);
         classes.change(&destination_rule(&limit(connections), ""), cost).await?;
     }
-    // A subset is a cluster with endpoints of its own; the one of all endpoints is what it was.
-    let subset = "{name: v1, labels: {version: v1}}";
-    let cost = clusters(&[cluster, endpoints], &[Kind::Cds, Kind::Eds]);
-    classes.change(&destination_rule(&limit(200), subset), cost).await?;
     // Which endpoint a header means is said in the routes too: of its port, once for each namespace. No route of the entrance
     // leads there.
-    let by_user = "loadBalancer: {consistentHash: {httpHeaderName: x-user}}";
-    let rule = format!("{}, {by_user}", limit(200));
+    let rule = format!("{}, loadBalancer: {{consistentHash: {{httpHeaderName: x-user}}}}", limit(200));
     let cost = clusters(&[cluster, (Kind::Rds, 2)], &[Kind::Cds, Kind::Eds, Kind::Rds]);
-    classes.change(&destination_rule(&rule, ""), cost).await
+    classes.change(&destination_rule(&rule, ""), cost).await?;
+    // A subset is a cluster with endpoints of its own; the one of all endpoints is what it was.
+    let cost = clusters(&[cluster, endpoints], &[Kind::Cds, Kind::Eds]);
+    classes.change(&destination_rule(&rule, "{name: v1, labels: {version: v1}}"), cost).await
 }
