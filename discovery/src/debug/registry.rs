@@ -5,10 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use axum::extract::State;
 use axum::response::Response;
-use pilot_core::model::{
-    ConfigObject, ConfigSpec, Endpoint, ExportTo, Health, Location, Resolution, Service,
-};
-use pilot_proto::write;
+use pilot_core::model::{ConfigObject, Endpoint, ExportTo, Health, Location, Resolution, Service};
 use serde_json::{Map, Value, json};
 
 use super::page::{Params, page, time};
@@ -154,18 +151,6 @@ pub(super) async fn configz(State(shared): State<Arc<Shared>>, params: Params) -
 }
 
 fn config_json(object: &ConfigObject) -> Value {
-    let spec = match &object.spec {
-        ConfigSpec::ServiceEntry(entry) => write::message(entry),
-        ConfigSpec::WorkloadEntry(entry) => write::message(entry),
-        ConfigSpec::WorkloadGroup(group) => write::message(group),
-        ConfigSpec::VirtualService(service) => write::message(service),
-        ConfigSpec::DestinationRule(rule) => write::message(rule),
-        ConfigSpec::Gateway(gateway) => write::message(gateway),
-        ConfigSpec::Sidecar(sidecar) => write::message(sidecar),
-        ConfigSpec::EnvoyFilter(filter) => write::message(filter),
-        ConfigSpec::ProxyConfig(config) => write::message(config),
-        ConfigSpec::Telemetry(telemetry) => write::message(telemetry),
-    };
     let meta = &object.meta;
     let mut metadata = Map::from_iter([
         ("name".to_owned(), json!(meta.name)),
@@ -183,7 +168,7 @@ fn config_json(object: &ConfigObject) -> Value {
         "kind": object.spec.kind().as_str(),
         "metadata": metadata,
         // Texts all: nothing that JSON could not hold.
-        "spec": spec.unwrap_or_default(),
+        "spec": object.spec.written().unwrap_or_default(),
     })
 }
 

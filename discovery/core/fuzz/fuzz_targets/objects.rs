@@ -14,24 +14,22 @@ use std::fmt::Write as _;
 use std::sync::{Arc, LazyLock};
 
 use libfuzzer_sys::fuzz_target;
-use pilot_core::api::read;
-use pilot_core::model::{Change, ConfigMeta, ConfigObject, ConfigSpec, Proxy, SourceEvent, SourceId};
+use pilot_core::model::{Change, ConfigMeta, ConfigObject, ConfigSpec, Kind, Proxy, SourceEvent, SourceId};
 use pilot_core::push::PushContext;
 use pilot_core::simulate::Caller;
 use pilot_core::validate::{self, Severity};
 use pilot_proto::node::NodeType;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 /// Kind, name and spec of every object.
-static OBJECTS: LazyLock<Vec<(String, String, Value)>> = LazyLock::new(|| {
+static OBJECTS: LazyLock<Vec<(Kind, String, Value)>> = LazyLock::new(|| {
     let files =
         [include_str!("../../tests/fixture/rules.yaml"), include_str!("../../tests/fixture/sidecar.yaml")];
     let documents = files.into_iter().flat_map(|file| file.split("\n---"));
     let object = |document| {
         let object: Value = serde_saphyr::from_str(document).unwrap();
         let text = |value: &Value| value.as_str().unwrap().to_owned();
-        (text(&object["kind"]), text(&object["metadata"]["name"]), object["spec"].clone())
+        (fixture::kind_named(&text(&object["kind"])), text(&object["metadata"]["name"]), object["spec"].clone())
     };
     documents.map(object).collect()
 });
@@ -83,14 +81,14 @@ fuzz_target!(|data: &[u8]| {
     while let Some(which) = bytes.next() {
         let index = usize::from(which) % objects.len();
         let donor = OBJECTS[usize::from(bytes.next().unwrap_or_default()) % OBJECTS.len()].2.clone();
-        if objects[index].0 == "EnvoyFilter" {
+        if objects[index].0 == Kind::EnvoyFilter {
             patches = Patches::Changed;
         }
         change(&mut objects[index].2, &donor, &mut bytes);
     }
     let (mut world, before) = MESH.world();
     for (age, (kind, name, spec)) in (0..).zip(&objects) {
-        let Some(spec) = decoded(kind, spec) else { continue };
+        let Ok(read) = ConfigSpec::read(*kind, spec) else { continue };
         let meta = ConfigMeta {
             namespace: "default".into(),
             name: name.as_str().into(),
@@ -98,7 +96,7 @@ fuzz_target!(|data: &[u8]| {
             annotations: [].into(),
             created: age,
         };
-        let object = ConfigObject { meta, spec };
+        let object = ConfigObject { meta, spec: read.value };
         if validate::config(&object).iter().all(|finding| finding.severity == Severity::Warning) {
             let change = SourceEvent::Change(Change::Config(Arc::new(object)));
             drop(world.apply(&SourceId("test".into()), change));
@@ -118,26 +116,6 @@ fn told(push: &PushContext, patches: Patches) {
                 drop(caller.ask(line).map(|trace| trace.to_string()));
             }
         }
-    }
-}
-
-/// An object's spec, if it can be one.
-fn decoded(kind: &str, spec: &Value) -> Option<ConfigSpec> {
-    fn typed<T: DeserializeOwned>(spec: &Value, config: fn(T) -> ConfigSpec) -> Option<ConfigSpec> {
-        read::message("spec", spec).ok().map(|read| config(read.value))
-    }
-    match kind {
-        "ServiceEntry" => typed(spec, ConfigSpec::ServiceEntry),
-        "WorkloadEntry" => typed(spec, ConfigSpec::WorkloadEntry),
-        "WorkloadGroup" => typed(spec, ConfigSpec::WorkloadGroup),
-        "VirtualService" => typed(spec, ConfigSpec::VirtualService),
-        "DestinationRule" => typed(spec, ConfigSpec::DestinationRule),
-        "Gateway" => typed(spec, ConfigSpec::Gateway),
-        "Sidecar" => typed(spec, ConfigSpec::Sidecar),
-        "EnvoyFilter" => typed(spec, ConfigSpec::EnvoyFilter),
-        "ProxyConfig" => typed(spec, ConfigSpec::ProxyConfig),
-        "Telemetry" => typed(spec, ConfigSpec::Telemetry),
-        other => panic!("no kind {other:?}"),
     }
 }
 

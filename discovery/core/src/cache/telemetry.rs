@@ -185,8 +185,7 @@ impl<'a> View<'a> {
             None => (None, service),
         };
         let host = Hostname::from(host);
-        let declared = self.push.services.range((host.clone(), Namespace::from(""))..);
-        let mut declared = declared.take_while(|((own, _), _)| *own == host).map(|((_, place), _)| place);
+        let mut declared = self.push.of_host(&host).map(|service| &service.namespace);
         let place = match namespace {
             Some(namespace) => Namespace::from(namespace),
             None => {

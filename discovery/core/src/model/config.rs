@@ -3,6 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use pilot_proto::read::{self, Read, Wrong};
+use pilot_proto::write;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
 use super::Namespace;
 use crate::api::{
     DestinationRule, EnvoyFilter, Gateway, ProxyConfig, ServiceEntry, Sidecar, Telemetry, VirtualService,
@@ -149,6 +154,57 @@ pub enum ConfigSpec {
 }
 
 impl ConfigSpec {
+    /// Reads the `spec` of an object of this kind.
+    ///
+    /// # Errors
+    ///
+    /// A field that does not fit, or a kind of which there are no objects.
+    pub fn read(kind: Kind, spec: &Value) -> Result<Read<Self>, Wrong> {
+        fn typed<T: DeserializeOwned>(
+            spec: &Value,
+            config: fn(T) -> ConfigSpec,
+        ) -> Result<Read<ConfigSpec>, Wrong> {
+            let Read { value, unknown } = read::message("spec", spec)?;
+            Ok(Read { value: config(value), unknown })
+        }
+        match kind {
+            Kind::ServiceEntry => typed(spec, Self::ServiceEntry),
+            Kind::WorkloadEntry => typed(spec, Self::WorkloadEntry),
+            Kind::WorkloadGroup => typed(spec, Self::WorkloadGroup),
+            Kind::VirtualService => typed(spec, Self::VirtualService),
+            Kind::DestinationRule => typed(spec, Self::DestinationRule),
+            Kind::Gateway => typed(spec, Self::Gateway),
+            Kind::Sidecar => typed(spec, Self::Sidecar),
+            Kind::EnvoyFilter => typed(spec, Self::EnvoyFilter),
+            Kind::ProxyConfig => typed(spec, Self::ProxyConfig),
+            Kind::Telemetry => typed(spec, Self::Telemetry),
+            Kind::Endpoints | Kind::MeshConfig | Kind::Proxy => {
+                let message = format!("there are no objects of kind {}", kind.as_str());
+                Err(Wrong { field: "kind".to_owned(), message })
+            }
+        }
+    }
+
+    /// As users write it.
+    ///
+    /// # Errors
+    ///
+    /// None is known: all of it are texts, numbers, lists, and maps by text.
+    pub fn written(&self) -> serde_json::Result<Value> {
+        match self {
+            Self::ServiceEntry(spec) => write::message(spec),
+            Self::WorkloadEntry(spec) => write::message(spec),
+            Self::WorkloadGroup(spec) => write::message(spec),
+            Self::VirtualService(spec) => write::message(spec),
+            Self::DestinationRule(spec) => write::message(spec),
+            Self::Gateway(spec) => write::message(spec),
+            Self::Sidecar(spec) => write::message(spec),
+            Self::EnvoyFilter(spec) => write::message(spec),
+            Self::ProxyConfig(spec) => write::message(spec),
+            Self::Telemetry(spec) => write::message(spec),
+        }
+    }
+
     /// Which kind.
     pub const fn kind(&self) -> Kind {
         match self {

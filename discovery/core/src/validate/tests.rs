@@ -3,7 +3,6 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::api::read;
 use crate::model::{ConfigMeta, Kind};
 
 mod destinations;
@@ -13,24 +12,9 @@ mod routes;
 
 /// Reads a spec as files are read; every field in it must be known.
 pub(super) fn spec(kind: Kind, value: &Value) -> ConfigSpec {
-    fn typed<T: serde::de::DeserializeOwned>(value: &Value) -> T {
-        let read = read::message("spec", value).unwrap_or_else(|wrong| panic!("{value}: {wrong}"));
-        assert_eq!(read.unknown, [""; 0], "{value}");
-        read.value
-    }
-    match kind {
-        Kind::ServiceEntry => ConfigSpec::ServiceEntry(typed(value)),
-        Kind::WorkloadEntry => ConfigSpec::WorkloadEntry(typed(value)),
-        Kind::WorkloadGroup => ConfigSpec::WorkloadGroup(typed(value)),
-        Kind::VirtualService => ConfigSpec::VirtualService(typed(value)),
-        Kind::DestinationRule => ConfigSpec::DestinationRule(typed(value)),
-        Kind::Gateway => ConfigSpec::Gateway(typed(value)),
-        Kind::Sidecar => ConfigSpec::Sidecar(typed(value)),
-        Kind::EnvoyFilter => ConfigSpec::EnvoyFilter(typed(value)),
-        Kind::ProxyConfig => ConfigSpec::ProxyConfig(typed(value)),
-        Kind::Telemetry => ConfigSpec::Telemetry(typed(value)),
-        Kind::Endpoints | Kind::MeshConfig | Kind::Proxy => panic!("{kind:?} is nobody's object"),
-    }
+    let read = ConfigSpec::read(kind, value).unwrap_or_else(|wrong| panic!("{value}: {wrong}"));
+    assert_eq!(read.unknown, [""; 0], "{value}");
+    read.value
 }
 
 fn object(kind: Kind, value: &Value) -> ConfigObject {

@@ -106,20 +106,8 @@ pub(super) fn check(out: &mut Findings, at: At<'_>, spec: &ConfigSpec) {
     if !MESSAGES.iter().any(|(table, _)| table.iter().any(|(of, _)| *of == kind)) {
         return;
     }
-    let written = match spec {
-        ConfigSpec::ServiceEntry(spec) => write::message(spec),
-        ConfigSpec::WorkloadEntry(spec) => write::message(spec),
-        ConfigSpec::WorkloadGroup(spec) => write::message(spec),
-        ConfigSpec::VirtualService(spec) => write::message(spec),
-        ConfigSpec::DestinationRule(spec) => write::message(spec),
-        ConfigSpec::Gateway(spec) => write::message(spec),
-        ConfigSpec::Sidecar(spec) => write::message(spec),
-        ConfigSpec::EnvoyFilter(spec) => write::message(spec),
-        ConfigSpec::ProxyConfig(spec) => write::message(spec),
-        ConfigSpec::Telemetry(spec) => write::message(spec),
-    };
     // Texts, numbers and maps by text: nothing that JSON could not hold.
-    let Ok(written) = written else { return };
+    let Ok(written) = spec.written() else { return };
     for (table, message) in MESSAGES {
         for (_, pattern) in table.iter().filter(|(of, _)| *of == kind) {
             find(out, at, &written, pattern, message);

@@ -1,6 +1,6 @@
 //! Between declarations: which one of a service counts, what all its endpoints are, and who has to know.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ impl World {
         service: Option<Arc<Service>>,
         changes: &mut Changes,
     ) {
-        let before = self.precedence(key).len();
+        let before = self.declared_services.get(key).map_or(0, BTreeMap::len);
         match service {
             Some(service) => {
                 self.declared_services.entry(key.clone()).or_default().insert(origin, service);

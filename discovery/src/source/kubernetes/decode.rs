@@ -4,7 +4,7 @@
 //! have but nobody here reads yet are told apart from those that do not exist: a kind that its group cannot
 //! have is a misspelling or the beginning of a file that is still being written, and counts as a fault.
 
-use pilot_core::model::{ConfigMeta, ConfigObject};
+use pilot_core::model::{ConfigMeta, ConfigObject, ConfigSpec};
 use pilot_core::validate::{Finding, Severity};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -223,7 +223,7 @@ fn config(schema: &Schema, mut fields: Map<String, Value>) -> Result<Item, Fault
     drop_nulls(&mut fields);
     let key = complete(ObjectKind::Config(schema.kind), &mut fields)?;
     let Header { metadata } = read(&key, Value::Object(fields))?;
-    let read = schema.read(&spec);
+    let read = ConfigSpec::read(schema.kind, &spec);
     let read = read.map_err(|wrong| Fault::of(&key, Finding::error(wrong.field, wrong.message)))?;
     unknown.extend(read.unknown);
 

@@ -1,9 +1,6 @@
-//! The kinds of Istio's configuration: where in the API each lives, and how its `spec` is read.
+//! The kinds of Istio's configuration: where in the API each lives.
 
-use pilot_core::api::read::{self, Read, Wrong};
-use pilot_core::model::{ConfigSpec, Kind};
-use serde::de::DeserializeOwned;
-use serde_json::Value;
+use pilot_core::model::Kind;
 
 /// One kind.
 #[derive(Debug)]
@@ -15,7 +12,6 @@ pub(crate) struct Schema {
     /// The version that it is shown in; those that it may also be written in.
     pub(crate) version: &'static str,
     aliases: &'static [&'static str],
-    read: fn(&Value) -> Result<Read<ConfigSpec>, Wrong>,
 }
 
 const NETWORKING: &str = "networking.istio.io";
@@ -24,40 +20,20 @@ const OLDER: &[&str] = &["v1beta1", "v1alpha3"];
 
 /// Every kind, as the CRDs have them.
 pub(crate) static SCHEMAS: [Schema; 10] = [
-    networking(Kind::ServiceEntry, |spec| typed(spec, ConfigSpec::ServiceEntry)),
-    networking(Kind::WorkloadEntry, |spec| typed(spec, ConfigSpec::WorkloadEntry)),
-    networking(Kind::WorkloadGroup, |spec| typed(spec, ConfigSpec::WorkloadGroup)),
-    networking(Kind::VirtualService, |spec| typed(spec, ConfigSpec::VirtualService)),
-    networking(Kind::DestinationRule, |spec| typed(spec, ConfigSpec::DestinationRule)),
-    networking(Kind::Gateway, |spec| typed(spec, ConfigSpec::Gateway)),
-    networking(Kind::Sidecar, |spec| typed(spec, ConfigSpec::Sidecar)),
-    Schema {
-        version: "v1alpha3",
-        aliases: &[],
-        ..networking(Kind::EnvoyFilter, |spec| typed(spec, ConfigSpec::EnvoyFilter))
-    },
-    Schema {
-        version: "v1beta1",
-        aliases: &[],
-        ..networking(Kind::ProxyConfig, |spec| typed(spec, ConfigSpec::ProxyConfig))
-    },
-    Schema {
-        group: "telemetry.istio.io",
-        aliases: &["v1alpha1"],
-        ..networking(Kind::Telemetry, |spec| typed(spec, ConfigSpec::Telemetry))
-    },
+    networking(Kind::ServiceEntry),
+    networking(Kind::WorkloadEntry),
+    networking(Kind::WorkloadGroup),
+    networking(Kind::VirtualService),
+    networking(Kind::DestinationRule),
+    networking(Kind::Gateway),
+    networking(Kind::Sidecar),
+    Schema { version: "v1alpha3", aliases: &[], ..networking(Kind::EnvoyFilter) },
+    Schema { version: "v1beta1", aliases: &[], ..networking(Kind::ProxyConfig) },
+    Schema { group: "telemetry.istio.io", aliases: &["v1alpha1"], ..networking(Kind::Telemetry) },
 ];
 
-const fn networking(kind: Kind, read: fn(&Value) -> Result<Read<ConfigSpec>, Wrong>) -> Schema {
-    Schema { kind, group: NETWORKING, version: "v1", aliases: OLDER, read }
-}
-
-fn typed<T: DeserializeOwned>(
-    spec: &Value,
-    config: impl FnOnce(T) -> ConfigSpec,
-) -> Result<Read<ConfigSpec>, Wrong> {
-    let Read { value, unknown } = read::message("spec", spec)?;
-    Ok(Read { value: config(value), unknown })
+const fn networking(kind: Kind) -> Schema {
+    Schema { kind, group: NETWORKING, version: "v1", aliases: OLDER }
 }
 
 // === impl Schema ===
@@ -81,10 +57,5 @@ impl Schema {
     /// All versions, the one that it is shown in first.
     pub(super) fn versions(&self) -> impl Iterator<Item = &'static str> {
         std::iter::once(self.version).chain(self.aliases.iter().copied())
-    }
-
-    /// Reads a `spec`.
-    pub(super) fn read(&self, spec: &Value) -> Result<Read<ConfigSpec>, Wrong> {
-        (self.read)(spec)
     }
 }
