@@ -44,13 +44,6 @@ const ANSWER: Duration = Duration::from_secs(30);
 /// How long a turn lasts at most. A client that cannot take what it is sent goes on without one.
 const TURN: Duration = Duration::from_millis(100);
 
-/// Which resources of a type have to be generated before the type is offered to the stream again. The rest is what
-/// was last offered.
-enum Stale {
-    All,
-    Names(NameSet),
-}
-
 struct Connection {
     shared: Arc<Shared>,
     client: Arc<Client>,
@@ -58,7 +51,6 @@ struct Connection {
     stream: Stream,
     snapshot: Arc<PushContext>,
     audience: Arc<Audience>,
-    stale: BTreeMap<ResourceType, Stale>,
     /// The turn that this stream has.
     turn: Option<Turn>,
     /// Since when something is due that the client cannot take.
@@ -124,7 +116,6 @@ impl Connection {
             stream,
             snapshot,
             audience: Arc::default(),
-            stale: BTreeMap::new(),
             turn: None,
             blocked: None,
             unanswered: BTreeMap::new(),
@@ -205,11 +196,8 @@ impl Connection {
         let kind = match verdict {
             Verdict::Subscribe { kind, added } => {
                 debug!(node = %self.client.id, %kind, names = added.len(), "subscribe");
-                self.follow(kind);
-                // The snapshot may be newer than the one that the rest was generated from; only the news is.
-                self.snapshot = self.shared.snapshot();
                 self.client.history.asked(now);
-                self.mark(kind, &added);
+                self.follow(kind);
                 kind
             }
             Verdict::Unsubscribe { kind } => {
@@ -223,7 +211,7 @@ impl Connection {
                 }
                 kind
             }
-            Verdict::Nack { kind, message, refused } => {
+            Verdict::Nack { kind, message, refused, added } => {
                 warn!(node = %self.client.id, %kind, %message, "proxy rejects configuration");
                 metrics.rejects.get_or_create(&by_type(kind.short())).inc();
                 self.client.refused(kind, request.error_code());
@@ -232,6 +220,10 @@ impl Connection {
                     let scope = shared.generation.scope(&self.snapshot, &self.client.proxy);
                     shared.quarantine.put(&self.client, kind, refused, &scope);
                 }
+                if !added.is_empty() {
+                    self.client.history.asked(now);
+                }
+                self.follow(kind);
                 kind
             }
             Verdict::Stale { kind } => {
@@ -257,7 +249,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Whom a change of endpoints concerns is known from what they ask for.
+    /// The subscription may have changed: from now on pushes follow it, and what it adds is generated from a snapshot that
+    /// is no older. The rest of what the client was offered may be from an older one; a push that changes it is on its way.
     fn follow(&mut self, kind: ResourceType) {
         if kind == ResourceType::Endpoint {
             let names = match self.stream.wanted(kind) {
@@ -266,6 +259,7 @@ impl Connection {
             };
             self.audience = self.shared.hub.follow(self.client.number, &names);
         }
+        self.snapshot = self.shared.snapshot();
     }
 
     fn on_turn(&mut self, turn: Turn) {
@@ -273,13 +267,12 @@ impl Connection {
         self.snapshot = self.shared.snapshot();
         let kinds = touched(&turn.request, self.client.proxy.node_type());
         for kind in &kinds {
-            self.mark_changed(*kind, &turn.request);
+            self.push_changed(*kind, &turn.request);
         }
         self.client.history.begin(&turn.request, kinds.iter().copied(), Instant::now());
         if turn.request.reasons.contains_key(&Reason::Debug) {
             self.forced.extend(&kinds);
         }
-        self.stream.push(kinds);
         self.turn = Some(turn);
     }
 
@@ -292,23 +285,12 @@ impl Connection {
         }
     }
 
-    /// What a push makes stale of a type. Endpoints know which: those of the services that changed.
-    fn mark_changed(&mut self, kind: ResourceType, request: &PushRequest) {
-        let touched = if kind == ResourceType::Endpoint { self.audience.touched(request) } else { None };
-        match touched {
-            Some(names) => self.mark(kind, &names),
-            None => drop(self.stale.insert(kind, Stale::All)),
-        }
-    }
-
-    fn mark(&mut self, kind: ResourceType, names: &NameSet) {
-        if kind.is_wildcard() && !self.client.proxy.is_proxyless() {
-            self.stale.insert(kind, Stale::All);
-            return;
-        }
-        match self.stale.entry(kind).or_insert_with(|| Stale::Names(NameSet::default())) {
-            Stale::All => {}
-            Stale::Names(known) => *known = known.union(names),
+    /// Marks the resources of a type that a push changes. For endpoints these are known by name.
+    fn push_changed(&mut self, kind: ResourceType, request: &PushRequest) {
+        let names = if kind == ResourceType::Endpoint { self.audience.touched(request) } else { None };
+        match names {
+            Some(names) => self.stream.push_names(kind, &names),
+            None => self.stream.push([kind]),
         }
     }
 

@@ -21,7 +21,7 @@ use pilot_proto::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 
 use super::step::{News, Position, Silence};
 use super::stream::Stream;
-use super::subscription::WILDCARD;
+use super::subscription::{Change, WILDCARD};
 use super::verdict::Verdict;
 use super::watch::{Receipt, Watch};
 use crate::model::Resource;
@@ -34,14 +34,15 @@ impl Stream {
         };
         if let Some(error) = &request.error_detail {
             let (_, refused) = self.nack(kind, &request.response_nonce, &error.message);
-            self.resubscribe(kind, request);
-            return Verdict::Nack { kind, message: error.message.clone(), refused };
+            let change = self.resubscribe(kind, request);
+            return Verdict::Nack { kind, message: error.message.clone(), refused, added: change.added };
         }
         let Some(receipt) = self.ack(kind, &request.response_nonce) else { return self.first(kind, request) };
-        match (self.resubscribe(kind, request), receipt) {
-            (Some(verdict), _) => verdict,
-            (None, Receipt::Stale) => Verdict::Stale { kind },
-            (None, Receipt::Current | Receipt::Spontaneous) => Verdict::Ack { kind },
+        let change = self.resubscribe(kind, request);
+        match receipt {
+            _ if !change.is_empty() => Verdict::on_change(kind, change),
+            Receipt::Stale => Verdict::Stale { kind },
+            Receipt::Current | Receipt::Spontaneous => Verdict::Ack { kind },
         }
     }
 
@@ -70,22 +71,23 @@ impl Stream {
         let warms = kind == ResourceType::Endpoint && self.watch(ResourceType::Cluster).is_none();
         watch.owe(&change.added.filtered(|name| name != WILDCARD && (warms || !held.contains_key(name))));
         self.insert(kind, watch);
+        self.subscribed(kind, &change);
         Verdict::on_change(kind, change)
     }
 
-    /// The verdict on a change of names, if there was one.
-    fn resubscribe(&mut self, kind: ResourceType, request: &DeltaDiscoveryRequest) -> Option<Verdict> {
+    /// Changes the names that the client subscribes to; returns the change.
+    fn resubscribe(&mut self, kind: ResourceType, request: &DeltaDiscoveryRequest) -> Change {
         let pool = self.pool().clone();
-        let watch = self.watch_mut(kind)?;
+        let Some(watch) = self.watch_mut(kind) else { return Change::default() };
         let (subscribe, unsubscribe) =
             (&request.resource_names_subscribe, &request.resource_names_unsubscribe);
         let change = watch.subscription.change(subscribe, unsubscribe, &pool);
-        if change.is_empty() {
-            return None;
+        if !change.is_empty() {
+            watch.owe_change(&change);
+            self.note_owed(kind);
+            self.subscribed(kind, &change);
         }
-        watch.owe_change(&change);
-        self.note_owed(kind);
-        Some(Verdict::on_change(kind, change))
+        change
     }
 }
 

@@ -118,6 +118,10 @@ impl Quarantine {
         // What was overtaken may be what was meant, and so may be what an earlier answer made suspect.
         let overtaken = rejected.current.len() != rejected.names.len();
         let traced = blamed.is_empty() && !overtaken && !self.explains(rejected);
+        // A version that the client has accepted on this stream is to blame only if no other version can be.
+        let (changed, unchanged): (Vec<_>, Vec<_>) =
+            suspects.into_iter().partition(|name| !rejected.accepted_before(name));
+        let suspects = if changed.is_empty() { unchanged } else { changed };
         if let (true, [only]) = (traced, suspects.as_slice()) {
             blamed.push(*only);
         }
@@ -188,6 +192,14 @@ impl Quarantine {
 // === impl Rejected ===
 
 impl Rejected<'_> {
+    /// Returns `true` if the client has accepted this version of the resource on the same stream. A version that it claims
+    /// to hold from an earlier stream (no body) proves nothing.
+    fn accepted_before(&self, name: &str) -> bool {
+        let accepted = self.before.get(name).filter(|accepted| !accepted.body.is_empty());
+        accepted
+            .is_some_and(|accepted| self.after.get(name).is_some_and(|sent| sent.version == accepted.version))
+    }
+
     fn suspect(&self, name: &Arc<str>) -> Option<Suspect> {
         let version = self.after.get(name)?.version.clone();
         let good = self.before.get(name).map(|good| {
@@ -314,6 +326,15 @@ mod tests {
         assert_eq!(quarantine.try_next(), Some(names("")));
         assert_eq!(quarantine.masked(&set(world)), set("a=1 b=1 d=1 e=1"));
         assert_eq!(quarantine.try_next(), None);
+    }
+
+    #[test]
+    fn accepted_version_is_no_suspect_while_another_resource_may_be_bad() {
+        let mut quarantine = Quarantine::default();
+        let (outcome, again) = reject(&mut quarantine, "a=1", "a=1 b=2", "a b", "no");
+        assert_eq!((outcome.as_str(), again), ("b=2", names("a")));
+        let (outcome, again) = reject(&mut quarantine, "a=1", "a=1", "a", "no");
+        assert_eq!((outcome.as_str(), again), ("a=1", names("")), "nothing else is left");
     }
 
     #[test]

@@ -16,6 +16,7 @@ use pilot_proto::envoy::service::discovery::v3::DiscoveryRequest;
 
 use super::step::{News, Position, Silence};
 use super::stream::Stream;
+use super::subscription::Change;
 use super::verdict::Verdict;
 use super::watch::{Receipt, Watch};
 use crate::model::{Resource, ResourceSet};
@@ -28,11 +29,10 @@ impl Stream {
         };
         if let Some(error) = &request.error_detail {
             let (receipt, refused) = self.nack(kind, &request.response_nonce, &error.message);
-            if receipt == Some(Receipt::Current) {
-                // The response is not sent again, but the names are those that the client has now.
-                self.rename(kind, &request.resource_names);
-            }
-            return Verdict::Nack { kind, message: error.message.clone(), refused };
+            // The response is not sent again, but the names are those that the client has now.
+            let current = receipt == Some(Receipt::Current);
+            let change = if current { self.rename(kind, &request.resource_names) } else { Change::default() };
+            return Verdict::Nack { kind, message: error.message.clone(), refused, added: change.added };
         }
         if request.resource_names.is_empty() && !kind.is_wildcard() {
             self.forget(kind);
@@ -43,7 +43,10 @@ impl Stream {
         match receipt {
             None | Some(Receipt::Spontaneous) => self.begin(kind, &request.resource_names),
             Some(Receipt::Stale) => Verdict::Stale { kind },
-            Some(Receipt::Current) => self.rename(kind, &request.resource_names),
+            Some(Receipt::Current) => match self.rename(kind, &request.resource_names) {
+                change if change.is_empty() => Verdict::Ack { kind },
+                change => Verdict::on_change(kind, change),
+            },
         }
     }
 
@@ -52,6 +55,7 @@ impl Stream {
         let change = watch.subscription.replace(names, self.pool());
         watch.owe_everything();
         self.insert(kind, watch);
+        self.subscribed(kind, &change);
         // After a reconnect Envoy asks for endpoints first, then for clusters, and the clusters that come then
         // wait for endpoints that Envoy does not ask for again. https://github.com/envoyproxy/envoy/issues/13009
         if kind == ResourceType::Cluster {
@@ -60,12 +64,13 @@ impl Stream {
         Verdict::on_change(kind, change)
     }
 
-    fn rename(&mut self, kind: ResourceType, names: &[String]) -> Verdict {
+    /// Replaces the names that the client subscribes to; returns what that changes.
+    fn rename(&mut self, kind: ResourceType, names: &[String]) -> Change {
         let (proxyless, pool) = (self.is_proxyless(), self.pool().clone());
-        let Some(watch) = self.watch_mut(kind) else { return Verdict::Ack { kind } };
+        let Some(watch) = self.watch_mut(kind) else { return Change::default() };
         let change = watch.subscription.replace(names, &pool);
         if change.is_empty() {
-            return Verdict::Ack { kind };
+            return change;
         }
         if kind.is_wildcard() || (proxyless && !change.added.is_empty()) {
             watch.owe_everything();
@@ -73,7 +78,8 @@ impl Stream {
             watch.owe_change(&change);
         }
         self.note_owed(kind);
-        Verdict::on_change(kind, change)
+        self.subscribed(kind, &change);
+        change
     }
 }
 

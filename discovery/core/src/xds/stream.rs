@@ -16,7 +16,9 @@ use pilot_proto::ResourceType;
 use super::pool::Pool;
 use super::quarantine::Refusal;
 use super::response::{Codec, Nonce, Response};
+use super::stale::{Regenerate, StaleResources};
 use super::step::Losses;
+use super::subscription::{Change, WILDCARD};
 use super::verdict::{Status, Wanted, Why};
 use super::watch::{Delivery, Receipt, Watch};
 use crate::model::{NameSet, ResourceSet};
@@ -30,6 +32,7 @@ pub struct Stream {
     watches: BTreeMap<ResourceType, Watch>,
     /// Types that may have news, in push order.
     pending: BTreeSet<ResourceType>,
+    stale: StaleResources,
     /// Whether clusters that are gone are still to be taken from the client.
     leaving: bool,
     /// Clusters that were sent before the client asked for any endpoints.
@@ -57,6 +60,7 @@ impl Stream {
             control_plane,
             watches: BTreeMap::new(),
             pending: BTreeSet::new(),
+            stale: StaleResources::default(),
             leaving: false,
             warming: NameSet::default(),
             refused: BTreeMap::new(),
@@ -114,13 +118,26 @@ impl Stream {
         })
     }
 
-    /// A push touches these types. Those that the client does not want are forgotten.
+    /// A push affects these types: all their resources are stale. Types that the client does not subscribe to are ignored.
     pub fn push(&mut self, kinds: impl IntoIterator<Item = ResourceType>) {
         for kind in kinds {
-            if self.wanted(kind) != Wanted::Nothing {
-                self.pending.insert(kind);
+            if self.make_due(kind) {
+                self.stale.mark_all(kind);
             }
         }
+    }
+
+    /// A push affects these resources of a type.
+    pub fn push_names(&mut self, kind: ResourceType, names: &NameSet) {
+        if self.make_due(kind) {
+            self.stale.mark(kind, names);
+        }
+    }
+
+    /// Returns the resources of a type to generate before it is offered, and counts them as generated.
+    pub fn regenerate(&mut self, kind: ResourceType) -> Regenerate {
+        let subscribed = self.watches.get(&kind).map_or(Wanted::Nothing, wanted);
+        self.stale.take(kind, subscribed)
     }
 
     /// The type to generate and respond with next, if any is due now.
@@ -230,7 +247,7 @@ impl Stream {
         self.watches.insert(kind, watch);
         let refused = self.refused.remove(&kind).unwrap_or_default();
         self.refuse(kind, refused);
-        self.push([kind]);
+        self.make_due(kind);
         if kind == ResourceType::Endpoint {
             // A client that reconnects says what endpoints it has before it learns that a cluster changed.
             let warming = std::mem::take(&mut self.warming);
@@ -241,6 +258,7 @@ impl Stream {
     pub(super) fn forget(&mut self, kind: ResourceType) {
         self.watches.remove(&kind);
         self.pending.remove(&kind);
+        self.stale.clear(kind);
     }
 
     /// Which response was rejected, if the client watches the type at all, and what is bad in it.
@@ -266,15 +284,36 @@ impl Stream {
     pub(super) fn owe_everything(&mut self, kind: ResourceType) {
         if let Some(watch) = self.watch_mut(kind) {
             watch.owe_everything();
-            self.push([kind]);
+            self.make_due(kind);
         }
     }
 
     /// Makes a type due if its client waits for something of it.
     pub(super) fn note_owed(&mut self, kind: ResourceType) {
         if self.watch(kind).is_some_and(Watch::owes) {
-            self.push([kind]);
+            self.make_due(kind);
         }
+    }
+
+    /// A request has changed the subscription: the resources that it adds have not been generated for this client.
+    pub(super) fn subscribed(&mut self, kind: ResourceType, change: &Change) {
+        if change.added.is_empty() {
+            return;
+        }
+        if kind.is_wildcard() && !self.is_proxyless() {
+            self.stale.mark_all(kind);
+        } else {
+            self.stale.mark(kind, &change.added.filtered(|name| name != WILDCARD));
+        }
+    }
+
+    /// Makes a type due if the client subscribes to anything of it; returns whether it does.
+    fn make_due(&mut self, kind: ResourceType) -> bool {
+        let subscribes = self.wanted(kind) != Wanted::Nothing;
+        if subscribes {
+            self.pending.insert(kind);
+        }
+        subscribes
     }
 }
 

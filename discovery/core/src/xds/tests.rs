@@ -5,6 +5,7 @@ mod encoding;
 mod harness;
 mod quarantine;
 mod sotw;
+mod stale;
 mod traces;
 mod types;
 

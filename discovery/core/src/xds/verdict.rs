@@ -36,6 +36,8 @@ pub enum Verdict {
         message: String,
         /// What is known to be bad by that; it is kept back from now on.
         refused: Vec<Refusal>,
+        /// Names that the request subscribes to besides (`*`: everything).
+        added: NameSet,
     },
     /// The request speaks of a response that is no longer the last one.
     Stale {

@@ -13,7 +13,7 @@ use super::receipts::{Receipts, Sent};
 use super::response::Nonce;
 use super::step::{Losses, Owed, Position, Silence, Step};
 use super::subscription::{Change, Subscription, WILDCARD};
-use crate::model::{Difference, NameSet, ResourceSet};
+use crate::model::{Difference, NameSet, Resource, ResourceSet};
 
 /// How the client took the last response of a type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,6 +152,15 @@ impl Watch {
         let (names, current, before, after) = (&names, &current, &self.accepted, &after);
         let outcome = self.quarantine.reject(Rejected { names, current, before, after, extent, message });
         self.again |= !outcome.again.is_empty();
+        // A version that was accepted before and is withheld now must not come back as what the client has.
+        for name in current.iter().filter(|name| !outcome.again.contains(name)) {
+            let unchanged = before
+                .get(name)
+                .is_some_and(|had| after.get(name).is_some_and(|sent| sent.version == had.version));
+            if unchanged {
+                self.told.insert(Resource::held(name.clone(), "".into()));
+            }
+        }
         // The client waits for these although it had them: it is told so once more.
         let version = |set: &ResourceSet, name: &str| set.get(name).map(|resource| resource.version.clone());
         let repeated =

@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use pilot_core::model::ResourceSet;
-use pilot_core::xds::{Response, Wanted, Why};
+use pilot_core::xds::{Regenerate, Response, Why};
 use pilot_proto::ResourceType;
 use tonic::Status;
 use tracing::debug;
 
-use super::{Connection, Stale};
+use super::Connection;
 use crate::ads::history;
 use crate::ads::wire::Permit;
 use crate::metrics::by_type;
@@ -34,30 +34,20 @@ impl Connection {
     /// All that the client could want of a type: what it was offered, with everything stale generated anew.
     async fn offer(&mut self, kind: ResourceType) -> Result<ResourceSet, Status> {
         let before = self.stream.offered(kind);
-        let wanted = match self.stream.wanted(kind) {
-            Wanted::Nothing => return Ok(before),
-            Wanted::All => None,
-            Wanted::Names(names) => Some(names.clone()),
+        let (names, partial) = match self.stream.regenerate(kind) {
+            Regenerate::Nothing => return Ok(before),
+            Regenerate::Names(names) => (Some(names.clone()), Some(names)),
+            Regenerate::AllOf(names) => (Some(names), None),
+            Regenerate::Everything => (None, None),
         };
-        let stale = self.stale.remove(&kind);
         let (snapshot, proxy) = (self.snapshot.clone(), self.client.proxy.clone());
         let generation = &self.shared.generation;
-        match (stale, wanted) {
-            (None, _) => Ok(before),
-            (Some(Stale::Names(stale)), Some(wanted)) if stale.len() < wanted.len() => {
-                let stale = stale.filtered(|name| wanted.contains(name));
-                let generated = generation.generate(snapshot, proxy, kind, Some(stale.clone())).await?;
-                self.client.report(kind, generated.report);
-                let mut offered = before;
-                offered.adopt(&stale, &generated.resources);
-                Ok(generation.pool().share(&offered))
-            }
-            (Some(_), wanted) => {
-                let generated = generation.generate(snapshot, proxy, kind, wanted).await?;
-                self.client.report(kind, generated.report);
-                Ok(generated.resources)
-            }
-        }
+        let generated = generation.generate(snapshot, proxy, kind, names).await?;
+        self.client.report(kind, generated.report);
+        let Some(names) = partial else { return Ok(generated.resources) };
+        let mut offered = before;
+        offered.adopt(&names, &generated.resources);
+        Ok(generation.pool().share(&offered))
     }
 
     fn send(&mut self, response: &Response, permit: Permit, generated: Duration) -> Result<(), Status> {

@@ -5,8 +5,9 @@
 
 use std::time::{Duration, Instant};
 
+use super::client::When;
 use super::requests::{Said, spelt};
-use super::server::{Request, Told, due, patched, place};
+use super::server::{BAD, Request, Told, due, regenerated};
 use super::*;
 use crate::model::{ConfigKey, Kind};
 use crate::push::debounce::Params;
@@ -36,8 +37,9 @@ struct Proxy {
     /// Its turn, which it has not taken yet.
     turn: Option<Arc<PushRequest>>,
     snapshot: Versions,
-    stale: Flags,
     on_the_way: Vec<Told>,
+    /// Names that a delta client adds to its subscription in its next request.
+    subscribe_later: Flags,
     wants: Flags,
     has: Versions,
     nonce: String,
@@ -66,7 +68,7 @@ impl Plane {
         match roll {
             0..=3 => {
                 let (version, urgency) =
-                    (dice.pick(&[NONE, 1, 2, 3]), dice.pick(&[Urgency::Normal, Urgency::Urgent]));
+                    (dice.pick(&[NONE, 1, 2, 3, BAD]), dice.pick(&[Urgency::Normal, Urgency::Urgent]));
                 self.change(name, version, urgency);
             }
             4 | 5 => self.pass(Duration::from_millis(dice.pick(&[1, 30, 100, 250]))),
@@ -79,17 +81,18 @@ impl Plane {
             },
             roll => {
                 let Some(number) = self.somebody(&mut dice) else { return Ok(()) };
-                self.act(number, roll, name);
+                let when = dice.pick(&[When::Now, When::WithTheNextAnswer]);
+                self.act(number, roll, name, when);
             }
         }
         Ok(())
     }
 
-    fn act(&mut self, number: u64, roll: usize, name: usize) {
+    fn act(&mut self, number: u64, roll: usize, name: usize, when: When) {
         let snapshot = self.snapshot;
         let Some(proxy) = self.proxies.get_mut(&number) else { return };
         match roll {
-            11 => proxy.toggle(name, snapshot),
+            11 => proxy.toggle(name, when, snapshot),
             12 | 13 => {
                 if proxy.take_turn(snapshot) {
                     self.queue.done(&number);
@@ -156,16 +159,19 @@ impl Plane {
         self.queue.remove(&number);
     }
 
-    /// Everybody does what he has to do until nothing is left to do.
+    /// Replaces versions that clients reject, and runs every part until none has anything left to do.
     fn come_to_rest(&mut self) -> Held {
+        for name in (0..NAMES.len()).filter(|name| self.world[*name] == BAD).collect::<Vec<_>>() {
+            self.change(name, 3, Urgency::Normal);
+        }
         for _ in 0..200 {
             self.pass(Params::default().max);
             self.begin_build();
             self.end_build();
             self.dequeue()?;
             for number in self.proxies.keys().copied().collect::<Vec<_>>() {
-                self.act(number, 12, 0);
-                self.act(number, 14, 0);
+                self.act(number, 12, 0, When::Now);
+                self.act(number, 14, 0, When::Now);
             }
             let quiet = self.debounce.due().is_none() && self.building.is_none() && self.queue.is_empty();
             if quiet && self.proxies.values().all(Proxy::is_at_rest) {
@@ -198,8 +204,8 @@ impl Proxy {
             codec,
             turn: None,
             snapshot: Versions::default(),
-            stale: Flags::default(),
             on_the_way: Vec::new(),
+            subscribe_later: Flags::default(),
             wants: Flags::default(),
             has: Versions::default(),
             nonce: String::new(),
@@ -207,25 +213,27 @@ impl Proxy {
     }
 
     fn is_at_rest(&self) -> bool {
-        self.turn.is_none() && self.on_the_way.is_empty()
+        self.turn.is_none() && self.on_the_way.is_empty() && self.subscribe_later == Flags::default()
     }
 
     /// Takes its turn in a push, if it has one; then the turn is over.
     fn take_turn(&mut self, snapshot: Versions) -> bool {
         let Some(request) = self.turn.take() else { return false };
         self.snapshot = snapshot;
-        for at in request.updated.iter().filter_map(|key| place(&key.name)) {
-            self.stale[at] |= self.wants[at];
-        }
-        self.stream.push([ENDPOINTS]);
+        let names = match self.stream.wanted(ENDPOINTS) {
+            Wanted::Names(subscribed) => {
+                subscribed.filtered(|name| request.updated.iter().any(|key| *key.name == *name))
+            }
+            Wanted::Nothing | Wanted::All => NameSet::default(),
+        };
+        self.stream.push_names(ENDPOINTS, &names);
         self.send_due();
         true
     }
 
     fn send_due(&mut self) {
-        let (stale, snapshot) = (&mut self.stale, &self.snapshot);
-        let sent =
-            due(&mut self.stream, |stream| patched(stream, ENDPOINTS, std::mem::take(stale), *snapshot));
+        let snapshot = self.snapshot;
+        let sent = due(&mut self.stream, |stream| regenerated(stream, ENDPOINTS, snapshot));
         self.on_the_way.extend(sent);
     }
 
@@ -239,16 +247,20 @@ impl Proxy {
             Request::Sotw(request) => self.stream.on_sotw_request(request),
             Request::Delta(request) => self.stream.on_delta_request(request),
         };
-        if let Verdict::Subscribe { added, .. } = verdict {
+        let added = match verdict {
+            Verdict::Subscribe { added, .. } | Verdict::Nack { added, .. } => added,
+            Verdict::Unsubscribe { .. }
+            | Verdict::Ack { .. }
+            | Verdict::Stale { .. }
+            | Verdict::Unknown { .. } => NameSet::default(),
+        };
+        if !added.is_empty() {
             self.snapshot = snapshot;
-            for at in added.iter().filter_map(|name| place(name)) {
-                self.stale[at] = true;
-            }
         }
         self.send_due();
     }
 
-    fn toggle(&mut self, name: usize, snapshot: Versions) {
+    fn toggle(&mut self, name: usize, when: When, snapshot: Versions) {
         self.wants[name] = !self.wants[name];
         if self.codec == Codec::Delta {
             self.has[name] = NONE;
@@ -257,26 +269,37 @@ impl Proxy {
         let nonce = self.nonce.clone();
         let said = match (self.codec, self.wants[name]) {
             (Codec::Sotw, _) => Said { nonce: &nonce, names: spelt(self.wants), ..Said::default() },
+            (Codec::Delta, true) if when == When::WithTheNextAnswer => {
+                self.subscribe_later[name] = true;
+                return;
+            }
             (Codec::Delta, true) => Said { names: spelt(one), ..Said::default() },
+            // The name is not subscribed to yet.
+            (Codec::Delta, false) if std::mem::take(&mut self.subscribe_later[name]) => return,
             (Codec::Delta, false) => Said { unsubscribe: spelt(one), ..Said::default() },
         };
         self.request(said, snapshot);
     }
 
-    /// The client hears one message, and the server its answer.
+    /// The client takes one response and answers it; without one it sends what it has kept for its next request.
     fn answer(&mut self, snapshot: Versions) {
+        let later = std::mem::take(&mut self.subscribe_later);
         if self.on_the_way.is_empty() {
+            if later != Flags::default() {
+                self.request(Said { names: spelt(later), ..Said::default() }, snapshot);
+            }
             return;
         }
         let told = self.on_the_way.remove(0);
-        for name in 0..NAMES.len() {
-            if self.wants[name] && (told.has[name] != NONE || told.gone[name]) {
+        let rejects = told.is_bad();
+        for (name, later) in later.into_iter().enumerate() {
+            if !rejects && self.wants[name] && !later && (told.has[name] != NONE || told.gone[name]) {
                 self.has[name] = told.has[name];
             }
         }
         self.nonce.clone_from(&told.nonce);
-        let names = if self.codec == Codec::Sotw { spelt(self.wants) } else { Vec::new() };
-        self.request(Said { nonce: &told.nonce, names, ..Said::default() }, snapshot);
+        let names = if self.codec == Codec::Sotw { spelt(self.wants) } else { spelt(later) };
+        self.request(Said { nonce: &told.nonce, names, rejects, ..Said::default() }, snapshot);
     }
 
     fn waive(&mut self) {

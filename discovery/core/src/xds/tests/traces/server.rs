@@ -169,22 +169,22 @@ pub(super) fn version(text: &str) -> u8 {
     text.parse::<u8>().map_or(u8::MAX, |number| number % 10)
 }
 
-/// What the client was told of a type, with some names as they are now: what a caller offers who generates only what changed.
-pub(super) fn patched(
-    stream: &Stream,
-    kind: ResourceType,
-    stale: [bool; NAMES.len()],
-    now: Versions,
-) -> ResourceSet {
+/// Returns what the stream is offered of a type by a caller that generates only what is stale.
+pub(super) fn regenerated(stream: &mut Stream, kind: ResourceType, now: Versions) -> ResourceSet {
+    let names = match stream.regenerate(kind) {
+        Regenerate::Nothing => NameSet::default(),
+        Regenerate::Names(names) | Regenerate::AllOf(names) => names,
+        Regenerate::Everything => NAMES.iter().map(|name| Arc::from(*name)).collect(),
+    };
     let mut offered = stream.offered(kind);
-    for name in (0..NAMES.len()).filter(|name| stale[*name]) {
+    for name in names.iter().filter_map(|name| place(name)) {
         put(&mut offered, place_of(kind), name, now[name]);
     }
     offered
 }
 
 /// Everything of one type that is due, when `offer` says what there is.
-pub(super) fn due(stream: &mut Stream, mut offer: impl FnMut(&Stream) -> ResourceSet) -> Vec<Told> {
+pub(super) fn due(stream: &mut Stream, mut offer: impl FnMut(&mut Stream) -> ResourceSet) -> Vec<Told> {
     let mut told = Vec::new();
     for _ in 0..PATIENCE {
         let Some(kind) = stream.next_due() else { return told };
