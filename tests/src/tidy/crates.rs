@@ -10,9 +10,10 @@ use serde_json::Value;
 /// Every crate, and those of ours it may depend on.
 const CRATES: &[(&str, &[&str])] = &[
     ("pilot-proto", &[]),
+    ("pilot-watch", &[]),
     ("pilot-core", &["pilot-proto"]),
-    ("pilot-discovery", &["pilot-core", "pilot-proto"]),
-    ("pilot-agent", &["pilot-proto"]),
+    ("pilot-discovery", &["pilot-core", "pilot-proto", "pilot-watch"]),
+    ("pilot-agent", &["pilot-proto", "pilot-watch"]),
     ("pilot-tests", &["pilot-core", "pilot-proto"]),
 ];
 
