@@ -1,9 +1,8 @@
-//! `--meshConfig` and `--networksConfig`: read, watched, and the last good version kept.
+//! Files of `--meshConfig` and `--networksConfig`: reads and watches them, and keeps the last good version.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use pilot_core::validate;
 use pilot_proto::mesh::MeshConfig;
 use pilot_proto::mesh::networks::MeshNetworks;
@@ -14,44 +13,44 @@ use tracing::{info, warn};
 use crate::source::file::documents::single;
 use crate::source::file::watch::{FileContent, watch_file};
 
-/// A file about the whole mesh.
-trait Mesh: Clone + Default + PartialEq + Send + Sync + 'static {
-    /// The flag that names the file.
+/// File with settings of the whole mesh.
+trait MeshFile: Clone + Default + PartialEq + Send + Sync + 'static {
+    /// Flag that names the file.
     const FLAG: &str;
 
-    /// From YAML that was parsed.
-    fn read(value: Value) -> Result<Self, String>;
+    /// Decodes parsed YAML.
+    fn decode(value: Value) -> Result<Self, String>;
 
-    /// What of it is not acted upon, and why.
-    fn unused(&self) -> Vec<String>;
+    /// Returns the settings that have no effect, with the reason.
+    fn unsupported(&self) -> Vec<String>;
 }
 
-/// The mesh configuration, now and whenever it changes. A file that is not there means Istio's defaults, as long as
-/// it has never been there; one that cannot be used at the start is an error, later a warning.
+/// Watches the mesh configuration. A file that has never existed means Istio's defaults. A file that cannot be used is an
+/// error at the start and a warning later.
 pub(crate) fn watch(path: &Path) -> anyhow::Result<watch::Receiver<Arc<MeshConfig>>> {
-    followed(path)
+    watch_mesh_file(path)
 }
 
-/// The networks, likewise. A file that is not there means one network.
+/// Watches the networks in the same way. A file that has never existed means one network.
 pub(crate) fn watch_networks(path: &Path) -> anyhow::Result<watch::Receiver<Arc<MeshNetworks>>> {
-    followed(path)
+    watch_mesh_file(path)
 }
 
-fn followed<M: Mesh>(path: &Path) -> anyhow::Result<watch::Receiver<Arc<M>>> {
+fn watch_mesh_file<M: MeshFile>(path: &Path) -> anyhow::Result<watch::Receiver<Arc<M>>> {
     let flag = M::FLAG;
-    let mut contents = watch_file(path).with_context(|| format!("watch {flag} {}", path.display()))?;
+    let mut contents = watch_file(path);
     let first = contents.borrow_and_update().clone();
     if first == FileContent::Missing {
-        info!(path = %path.display(), flag, "no such file; defaults hold");
+        info!(path = %path.display(), flag, "file does not exist; using defaults");
     }
-    let mesh: M = read(&first).map_err(|why| anyhow::anyhow!("{flag} {}: {why}", path.display()))?;
-    warn_of(&mesh);
+    let mesh: M = read(&first).map_err(|error| anyhow::anyhow!("{flag} {}: {error}", path.display()))?;
+    warn_unsupported(&mesh);
     let (sender, receiver) = watch::channel(Arc::new(mesh));
     tokio::spawn(follow(path.to_owned(), contents, sender));
     Ok(receiver)
 }
 
-async fn follow<M: Mesh>(
+async fn follow<M: MeshFile>(
     path: PathBuf,
     mut contents: watch::Receiver<FileContent>,
     sender: watch::Sender<Arc<M>>,
@@ -61,52 +60,52 @@ async fn follow<M: Mesh>(
         let content = contents.borrow_and_update().clone();
         match read::<M>(&content) {
             Ok(mesh) => {
-                info!(path = %path.display(), flag, "mesh-wide settings read");
-                warn_of(&mesh);
+                info!(path = %path.display(), flag, "mesh settings read");
+                warn_unsupported(&mesh);
                 if sender.send(Arc::new(mesh)).is_err() {
                     return;
                 }
             }
-            Err(why) => {
-                warn!(path = %path.display(), flag, %why, "mesh-wide settings cannot be used; the last ones hold");
+            Err(error) => {
+                warn!(path = %path.display(), flag, %error, "invalid mesh settings; keeping previous version");
             }
         }
     }
 }
 
-fn read<M: Mesh>(content: &FileContent) -> Result<M, String> {
+fn read<M: MeshFile>(content: &FileContent) -> Result<M, String> {
     match content {
         FileContent::Missing => Ok(M::default()),
-        FileContent::Text(text) => M::read(single(text)?),
+        FileContent::Text(text) => M::decode(single(text)?),
     }
 }
 
-fn warn_of<M: Mesh>(mesh: &M) {
-    for problem in mesh.unused() {
-        warn!(flag = M::FLAG, problem, "mesh-wide settings do not mean all that was written");
+fn warn_unsupported<M: MeshFile>(mesh: &M) {
+    for problem in mesh.unsupported() {
+        warn!(flag = M::FLAG, problem, "mesh settings are used only in part");
     }
 }
 
-impl Mesh for MeshConfig {
+impl MeshFile for MeshConfig {
     const FLAG: &str = "--meshConfig";
 
-    fn read(value: Value) -> Result<Self, String> {
-        Self::from_value(value).map_err(|wrong| wrong.to_string())
+    fn decode(value: Value) -> Result<Self, String> {
+        Self::from_value(value).map_err(|error| error.to_string())
     }
 
-    fn unused(&self) -> Vec<String> {
+    fn unsupported(&self) -> Vec<String> {
         validate::mesh(self).iter().map(ToString::to_string).collect()
     }
 }
 
-impl Mesh for MeshNetworks {
+impl MeshFile for MeshNetworks {
     const FLAG: &str = "--networksConfig";
 
-    fn read(value: Value) -> Result<Self, String> {
-        Self::from_value(value).map_err(|wrong| wrong.to_string())
+    fn decode(value: Value) -> Result<Self, String> {
+        Self::from_value(value).map_err(|error| error.to_string())
     }
 
-    fn unused(&self) -> Vec<String> {
+    fn unsupported(&self) -> Vec<String> {
         Self::unused(self)
     }
 }
@@ -115,19 +114,19 @@ impl Mesh for MeshNetworks {
 mod tests {
     use super::*;
 
-    fn check_bad<M: Mesh + std::fmt::Debug>(table: &[(&str, &str)]) {
-        for (bad, word) in table {
-            let why = read::<M>(&FileContent::Text((*bad).into())).unwrap_err();
-            assert!(why.contains(word), "{bad}: {why}");
+    fn check_invalid<M: MeshFile + std::fmt::Debug>(table: &[(&str, &str)]) {
+        for (text, word) in table {
+            let error = read::<M>(&FileContent::Text((*text).into())).unwrap_err();
+            assert!(error.contains(word), "{text}: {error}");
         }
     }
 
     #[test]
-    fn a_mesh_file_is_read_and_a_bad_one_says_why() {
+    fn mesh_config_file_is_decoded_or_rejected_with_the_reason() {
         let text = |text: &str| read::<MeshConfig>(&FileContent::Text(text.into()));
         assert_eq!(text("connectTimeout: 1s").unwrap().connect_timeout.as_secs(), 1);
-        assert_eq!(text("# nothing\n").unwrap(), MeshConfig::default());
-        check_bad::<MeshConfig>(&[
+        assert_eq!(text("# empty\n").unwrap(), MeshConfig::default());
+        check_invalid::<MeshConfig>(&[
             ("connectTimeout: soon", "soon"),
             ("a: b: c", "line 1"),
             ("a: 1\n---\nb: 2", "second"),
@@ -135,11 +134,11 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_networks_is_read_and_a_bad_one_says_why() {
+    fn networks_file_is_decoded_or_rejected_with_the_reason() {
         let text = "networks: {n1: {gateways: [{address: 1.2.3.4, port: 15443}]}}";
         let networks = read::<MeshNetworks>(&FileContent::Text(text.into())).unwrap();
         assert_eq!(networks.networks["n1"].gateways[0].port, 15443);
-        check_bad::<MeshNetworks>(&[
+        check_invalid::<MeshNetworks>(&[
             ("networks: {n1: {gateways: [{port: many}]}}", "many"),
             ("networks: 1", "1"),
         ]);

@@ -57,7 +57,7 @@ fn every_finding_is_a_line_and_errors_are_the_exit_code() -> Result<()> {
     let errors = "mesh/bad.yaml:7: document 2: VirtualService default/web: \
                   spec.http[0].retries.attempts: -1 is less than 0\n\
                   mesh/bad.yaml:7: document 2: VirtualService default/web: \
-                  spec.http[0].route[0].wait: is no field of this kind\n";
+                  spec.http[0].route[0].wait: unknown field\n";
     for (arguments, input, code, printed) in [
         (&["-f", "good.yaml"][..], "", 0, String::new()),
         (&["-f", "mesh/warned.yml"], "", 0, warning.to_owned()),

@@ -2,7 +2,6 @@
 //!
 //! What an identity may see is not decided here.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -28,11 +27,10 @@ struct Files {
 /// The configuration, now and whenever a file changes. Files that cannot be used are an error at first and a warning
 /// later: a key pair is two files, and for a moment they may not belong together.
 pub(crate) fn follow(secure: &Secure) -> anyhow::Result<watch::Receiver<Arc<ServerConfig>>> {
-    let watched = |path: &Path| watch_file(path).with_context(|| format!("watch {}", path.display()));
     let mut files = Files {
-        certificate: watched(&secure.certificate)?,
-        key: watched(&secure.key)?,
-        client_ca: secure.client_ca.as_deref().map(watched).transpose()?,
+        certificate: watch_file(&secure.certificate),
+        key: watch_file(&secure.key),
+        client_ca: secure.client_ca.as_deref().map(watch_file),
     };
     let (sender, receiver) = watch::channel(Arc::new(files.read()?));
     tokio::spawn(async move {

@@ -95,7 +95,7 @@ async fn every_group_of_fields_in_sidecars_and_gateways() -> Result<()> {
     taken(&mesh.sidecar, &mesh, "x-patched").await?;
     taken(&edge, &mesh, "simple.example.com").await?;
     let log = mesh.discovery.log();
-    ensure!(!log.contains("; what was there before stays"), "an object does not serve:\n{log}");
+    ensure!(!log.contains("; keeping previous version"), "an object does not serve:\n{log}");
 
     mesh.folder.write_text("sidecar.yaml", &filled(SIDECAR, &mesh)?)?;
     taken(&mesh.sidecar, &mesh, "egress.sock").await?;

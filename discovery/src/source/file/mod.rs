@@ -1,167 +1,181 @@
-//! The file source: a directory of Kubernetes and Istio manifests, watched.
+//! File source: watches a directory of Kubernetes and Istio manifests.
 //!
 //! ```text
-//!  notices ─hints─▶ tree ─looks─▶ settle ─beliefs─▶ read ──▶ store ─objects─▶ registry ─changes─▶ world
-//!  (inotify)        (stat)        (pure)            └ observer     (pure: last    (pure)
-//!                                                                 good version)
+//!  pilot-watch ─stable files─▶ reader ─contents─▶ store ─objects─▶ registry ─changes─▶ world
+//!  (inotify, stability rule)                      (pure: last      (pure)
+//!                                                  good version)
 //! ```
 //!
-//! The manifests are those that `kubectl apply` takes. What cannot be used is a [`Problem`] in the
-//! [`FileStatus`] and changes nothing else: its last good version serves on. So is what is used and does not mean all that
-//! was written, as a warning. An object ends when its file is
-//! deleted or, whole and readable, no longer has it.
+//! The manifests are those that `kubectl apply` takes. A manifest that cannot be used is a [`Problem`] in the [`FileStatus`]
+//! and affects nothing else: its last good version stays active. A manifest that is used but not in all its parts is a
+//! warning. An object is removed when its file is deleted or, complete and readable, no longer contains it.
 
 pub(crate) mod check;
 pub(crate) mod documents;
-mod notices;
-mod observer;
-mod settle;
+mod reader;
 mod status;
 mod store;
-mod tree;
 pub(crate) mod watch;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
-use pilot_core::model::{SourceEvent, SourceId};
+use pilot_core::model::{Change, SourceEvent, SourceId};
 use pilot_core::validate::Severity;
-use tokio::sync::{mpsc, oneshot};
+use pilot_watch::{Scanner, TreeError, Watcher};
+use tokio::sync::mpsc;
 use tracing::{info, warn};
 
-use self::observer::{Observation, Observer};
+use self::reader::{FileReader, FileUpdate};
 pub(crate) use self::status::{FileStatus, Problem};
-use self::store::{Foreign, Store};
-use self::tree::Root;
+use self::store::{IgnoredKind, Store};
 use super::kubernetes::{ObjectEvent, PendingPods, Registry, RegistryOptions};
 
-/// What the file source needs to know.
+/// Settings of the file source.
 #[derive(Clone, Debug)]
 pub(crate) struct FileSourceConfig {
-    /// Where the manifests are; must be there at start.
+    /// Directory of the manifests. Must exist at start.
     pub(crate) directory: PathBuf,
     /// `cluster.local` in `reviews.default.svc.cluster.local`.
     pub(crate) domain_suffix: String,
     /// First part of every identity.
     pub(crate) trust_domain: String,
-    /// Which cluster the manifests are of; empty when there is but one.
+    /// Id of the cluster that the manifests belong to; empty if there is only one.
     pub(crate) cluster_id: String,
-    /// The namespace whose `topology.istio.io/network` label counts for all.
+    /// Namespace whose `topology.istio.io/network` label applies to all.
     pub(crate) system_namespace: String,
 }
 
-/// The source's own thread: everything between the files and the events.
-struct Reader {
-    id: SourceId,
+/// State between two scans: everything between the files and the changes.
+struct FileSource {
     directory: PathBuf,
-    observer: Observer,
+    reader: FileReader,
     store: Store,
     registry: Registry,
     status: Arc<FileStatus>,
-    events: mpsc::Sender<(SourceId, SourceEvent)>,
 }
 
-/// Nobody listens any more.
-struct Unheard;
-
-/// Reads the directory and tells what it says, first as a whole, then as it changes. Ends when nobody listens, or
-/// with an error when there is no such directory at start.
+/// Reads the directory and sends its content, first as a whole, then as it changes. Returns when `events` is closed, or with
+/// an error if the directory does not exist at start.
 pub(crate) async fn run(
     config: FileSourceConfig,
     events: mpsc::Sender<(SourceId, SourceEvent)>,
     status: Arc<FileStatus>,
 ) -> anyhow::Result<()> {
-    // Dropped with this future, it ends the thread.
-    let (observer, _stop) = Observer::new(Root::Directory(config.directory.clone()));
-    let reader = Reader {
-        id: SourceId("File".into()),
-        directory: config.directory,
-        observer,
-        store: Store::default(),
-        registry: Registry::new(RegistryOptions {
-            domain_suffix: config.domain_suffix,
-            trust_domain: config.trust_domain,
-            cluster_id: config.cluster_id,
-            system_namespace: config.system_namespace,
-            pending_pods: PendingPods::Pass,
-        }),
-        status,
-        events: events.clone(),
-    };
-    let (done, ended) = oneshot::channel();
-    std::thread::Builder::new()
-        .name("config-files".into())
-        .spawn(move || drop(done.send(reader.run())))
-        .context("start the thread that reads configuration files")?;
     tokio::select! {
-        result = ended => result.context("the thread that reads configuration files has died")?,
+        result = watch_directory(config, &events, status) => result,
         () = events.closed() => Ok(()),
     }
 }
 
-// === impl Reader ===
-
-impl Reader {
-    fn run(mut self) -> anyhow::Result<()> {
-        let first = self.observer.first().context("read the configuration files")?;
-        let told = first.is_some_and(|first| {
-            self.tell(SourceEvent::Resync)
-                .and_then(|()| self.take(first))
-                .and_then(|()| self.tell(SourceEvent::Synced))
-                .is_ok()
-        });
-        info!(directory = %self.directory.display(), objects = self.store.len(), "configuration files are read");
-        if told {
-            while let Some(news) = self.observer.next() {
-                if self.take(news).is_err() {
-                    break;
-                }
-            }
+async fn watch_directory(
+    config: FileSourceConfig,
+    events: &mpsc::Sender<(SourceId, SourceEvent)>,
+    status: Arc<FileStatus>,
+) -> anyhow::Result<()> {
+    let id = SourceId("File".into());
+    let send = async |event| {
+        if events.send((id.clone(), event)).await.is_err() {
+            // `run` ends when the channel is closed.
+            std::future::pending::<()>().await;
         }
-        Ok(())
+    };
+    let mut watcher = Watcher::of_tree(reader::WATCH_SETTINGS, reader::manifest_tree(&config.directory));
+    let mut source = Box::new(FileSource::new(config, status));
+    let initial = watcher.next(move |scanner| {
+        let changes = source.read_initial(scanner);
+        (source, changes)
+    });
+    let (returned_source, initial) = initial.await.context(SCAN_FAILED)?;
+    source = returned_source;
+    send(SourceEvent::Resync).await;
+    for change in initial.context("read the configuration files")? {
+        send(SourceEvent::Change(change)).await;
+    }
+    send(SourceEvent::Synced).await;
+    info!(directory = %source.directory.display(), objects = source.store.len(), "configuration files read");
+    loop {
+        let update = watcher.next(move |scanner| {
+            let changes = source.read(scanner);
+            (source, changes)
+        });
+        let (returned_source, changes) = update.await.context(SCAN_FAILED)?;
+        source = returned_source;
+        for change in changes {
+            send(SourceEvent::Change(change)).await;
+        }
+    }
+}
+
+/// Reason for the end of the source after a panic.
+const SCAN_FAILED: &str = "the thread that reads the configuration files has failed";
+
+// === impl FileSource ===
+
+impl FileSource {
+    fn new(config: FileSourceConfig, status: Arc<FileStatus>) -> Self {
+        Self {
+            directory: config.directory,
+            reader: FileReader::default(),
+            store: Store::default(),
+            registry: Registry::new(RegistryOptions {
+                domain_suffix: config.domain_suffix,
+                trust_domain: config.trust_domain,
+                cluster_id: config.cluster_id,
+                system_namespace: config.system_namespace,
+                pending_pods: PendingPods::Pass,
+            }),
+            status,
+        }
     }
 
-    /// What was seen becomes objects, changes, events.
-    fn take(&mut self, seen: Observation) -> Result<(), Unheard> {
-        let (objects, met) = self.store.take(seen.sightings);
-        for foreign in met {
-            match foreign {
-                Foreign::NotRead(api, kind) => info!(%api, %kind, "objects of this kind are not read"),
-                Foreign::Unknown(api, kind) => warn!(%api, %kind, "nothing is known of this kind"),
+    fn read_initial(&mut self, scanner: &mut Scanner) -> Result<Vec<Change>, TreeError> {
+        let initial = self.reader.read_initial(scanner)?;
+        Ok(self.apply(initial))
+    }
+
+    fn read(&mut self, scanner: &mut Scanner) -> Vec<Change> {
+        let update = self.reader.read(scanner);
+        update.map(|update| self.apply(update)).unwrap_or_default()
+    }
+
+    /// Translates changed files to objects and objects to changes.
+    fn apply(&mut self, update: FileUpdate) -> Vec<Change> {
+        let (objects, ignored) = self.store.apply(update.changes);
+        for kind in ignored {
+            match kind {
+                IgnoredKind::Unsupported(api, kind) => {
+                    info!(%api, %kind, "kind is not supported; ignoring its objects");
+                }
+                IgnoredKind::Unknown(api, kind) => warn!(%api, %kind, "unknown kind; ignoring its objects"),
             }
         }
-        self.report(seen.trouble);
-        for (fate, event) in &objects {
+        self.report(update.unreadable);
+        for (action, event) in &objects {
             let kind = match event {
                 ObjectEvent::Upsert(object) => object.key().kind,
                 ObjectEvent::Delete(key) => key.kind,
             };
-            self.status.count(kind, *fate);
+            self.status.count(kind, *action);
         }
-        for change in self.registry.apply(objects.into_iter().map(|(_, event)| event)) {
-            self.tell(SourceEvent::Change(change))?;
-        }
-        Ok(())
+        self.registry.apply(objects.into_iter().map(|(_, event)| event))
     }
 
-    /// Every problem is told once when it comes and once when it goes.
-    fn report(&self, trouble: Vec<(PathBuf, String)>) {
-        let places = trouble.into_iter().map(|(path, why)| Problem::of_file(&path, why));
-        let (new, solved) = self.status.set_problems(self.store.problems().cloned().chain(places).collect());
+    /// Logs each problem once when it appears and once when it is resolved.
+    fn report(&self, unreadable: Vec<(PathBuf, String)>) {
+        let unreadable = unreadable.into_iter().map(|(path, error)| Problem::of_file(&path, error));
+        let problems = self.store.problems().cloned().chain(unreadable).collect();
+        let (new, resolved) = self.status.set_problems(problems);
         for problem in new {
             match problem.severity {
-                Severity::Error => warn!("{problem}; what was there before stays"),
+                Severity::Error => warn!("{problem}; keeping previous version"),
                 Severity::Warning => warn!("{problem}"),
             }
         }
-        for problem in solved {
-            info!("solved: {problem}");
+        for problem in resolved {
+            info!("resolved: {problem}");
         }
-    }
-
-    fn tell(&self, event: SourceEvent) -> Result<(), Unheard> {
-        self.events.blocking_send((self.id.clone(), event)).map_err(|_| Unheard)
     }
 }
 

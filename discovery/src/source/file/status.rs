@@ -1,4 +1,4 @@
-//! What is wrong with the files, and what was read: for logs, debug pages and metrics.
+//! Problems of the files and counts of object changes, for logs, debug pages and metrics.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,51 +11,51 @@ use pilot_core::validate::{Finding, Severity};
 use crate::source::kubernetes::schema::SCHEMAS;
 use crate::source::kubernetes::{ObjectKey, ObjectKind};
 
-/// One thing that is wrong with what is written.
+/// Problem of a file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Problem {
-    /// An error: it cannot be used, and what was there before serves on. A warning: it serves, and does not mean all
-    /// that was written.
+    /// Error: the manifest cannot be used and its previous version stays active. Warning: the manifest is used, but not in
+    /// all its parts.
     pub(crate) severity: Severity,
-    /// Where.
+    /// File or directory.
     pub(crate) file: PathBuf,
-    /// The line it begins on, from 1; 0: the whole file.
+    /// First line of the manifest, from 1; 0: the whole file.
     pub(crate) line: usize,
-    /// Which document of the file, from 1; 0: the whole file.
+    /// Number of the document in the file, from 1; 0: the whole file.
     pub(crate) document: usize,
-    /// Which item of a `List`, from 0.
+    /// Index of the item in a `List`, from 0.
     pub(crate) item: Option<usize>,
-    /// Whose it is, `Service default/reviews`, when that can be told.
+    /// Object, `Service default/reviews`, if it could be identified.
     pub(crate) object: Option<String>,
-    /// Which field, `spec.ports[0].port`; empty: none in particular.
+    /// Field, `spec.ports[0].port`; empty: none in particular.
     pub(crate) field: String,
-    /// What is wrong with it.
+    /// Description of the problem.
     pub(crate) message: String,
 }
 
-/// Where in its file something is.
+/// Location of a manifest in its file.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
-    /// The line it begins on, from 1.
+pub(super) struct ManifestLocation {
+    /// First line, from 1.
     pub(super) line: usize,
-    /// Which document, from 1.
+    /// Number of the document, from 1.
     pub(super) document: usize,
-    /// Which item of a `List`, from 0.
+    /// Index of the item in a `List`, from 0.
     pub(super) item: Option<usize>,
 }
 
-/// What has become of an object.
+/// Change of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
-    /// It is new.
+pub(crate) enum ObjectAction {
+    /// The object is new.
     Added,
-    /// It is different.
+    /// The object differs from its previous version.
     Updated,
-    /// It is gone.
+    /// The object was deleted.
     Deleted,
 }
 
-/// Shared between the source, which writes, and whoever wants to know.
+/// Status of the file source. Written by the source, read by metrics and debug pages.
 #[derive(Debug)]
 pub(crate) struct FileStatus {
     problems: Mutex<Vec<Problem>>,
@@ -74,43 +74,43 @@ impl Default for FileStatus {
 }
 
 impl FileStatus {
-    /// Everything that is wrong now.
+    /// Returns the current problems.
     pub(crate) fn problems(&self) -> Vec<Problem> {
         self.problems.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// How many objects of each kind were added, updated, deleted (`pilot_k8s_reg_events`).
-    pub(crate) fn events(&self) -> impl Iterator<Item = (ObjectKind, Fate, u64)> {
+    /// Returns the number of objects of each kind that were added, updated, deleted (`pilot_k8s_reg_events`).
+    pub(crate) fn events(&self) -> impl Iterator<Item = (ObjectKind, ObjectAction, u64)> {
         self.events.iter().flat_map(|(kind, counters)| {
-            let counters = Fate::ALL.into_iter().zip(counters);
-            counters.map(|(fate, count)| (*kind, fate, count.load(Ordering::Relaxed)))
+            let counters = ObjectAction::ALL.into_iter().zip(counters);
+            counters.map(|(action, count)| (*kind, action, count.load(Ordering::Relaxed)))
         })
     }
 
-    pub(super) fn count(&self, kind: ObjectKind, fate: Fate) {
+    pub(super) fn count(&self, kind: ObjectKind, action: ObjectAction) {
         let counters = self.events.get(&kind).into_iter().flatten();
-        let counter = Fate::ALL.into_iter().zip(counters).find(|(known, _)| *known == fate);
+        let counter = ObjectAction::ALL.into_iter().zip(counters).find(|(counted, _)| *counted == action);
         if let Some((_, counter)) = counter {
             counter.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Takes in all problems there are now; returns those that are new and those that are no more.
+    /// Replaces the current problems. Returns the new ones and the resolved ones.
     pub(super) fn set_problems(&self, problems: Vec<Problem>) -> (Vec<Problem>, Vec<Problem>) {
-        let mut known = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
-        let new: Vec<_> = problems.iter().filter(|problem| !known.contains(problem)).cloned().collect();
-        let solved = known.iter().filter(|problem| !problems.contains(problem)).cloned().collect();
-        *known = problems;
-        (new, solved)
+        let mut current = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
+        let new: Vec<_> = problems.iter().filter(|problem| !current.contains(problem)).cloned().collect();
+        let resolved = current.iter().filter(|problem| !problems.contains(problem)).cloned().collect();
+        *current = problems;
+        (new, resolved)
     }
 }
 
-// === impl Fate ===
+// === impl ObjectAction ===
 
-impl Fate {
+impl ObjectAction {
     const ALL: [Self; 3] = [Self::Added, Self::Updated, Self::Deleted];
 
-    /// As Istio's metrics spell it.
+    /// Returns the label value of Istio's metrics.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Added => "add",
@@ -120,10 +120,10 @@ impl Fate {
     }
 }
 
-// === impl Place ===
+// === impl ManifestLocation ===
 
-impl Place {
-    /// What was found there.
+impl ManifestLocation {
+    /// Returns the problem of a finding at this location.
     pub(super) fn problem(self, file: &Path, object: Option<&ObjectKey>, finding: Finding) -> Problem {
         let Self { line, document, item } = self;
         let object = object.map(ToString::to_string);
@@ -135,7 +135,7 @@ impl Place {
 // === impl Problem ===
 
 impl Problem {
-    /// Something that is wrong with a whole file or directory.
+    /// Returns a problem of a whole file or directory.
     pub(crate) fn of_file(file: &Path, message: String) -> Self {
         Self {
             severity: Severity::Error,
@@ -181,7 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_problem_is_told_when_it_comes_and_when_it_goes() {
+    fn set_problems_returns_new_and_resolved_problems() {
         let status = FileStatus::default();
         let problem = |message: &str| Problem::of_file(Path::new("f"), message.to_owned());
         let (a, b) = (problem("a"), problem("b"));

@@ -1,12 +1,13 @@
-//! The last good version of every object. Pure: files' contents in, changed objects out.
+//! Last good version of every object. Pure: contents of files in, changed objects out.
 //!
-//! A file *claims* the objects it declares, and every object is served from one claim, its holder's.
+//! A file *declares* objects, and every object has the version of one declaration, that of its active file.
 //!
-//! - A document that cannot be used keeps the claim that its object had. When it cannot even be told whose
-//!   document it is, every object of the file that is in no other document of it stays as it was.
-//! - An empty file is somebody about to write, or a full disk, not a wish to delete everything: its claims stay.
-//! - Two claims for one object: who held it holds on. A file that is vanishing gives way to any other, so that an
-//!   object that moves from file to file is there all the time.
+//! - An invalid document keeps the declaration that its object had. If the object of an invalid document cannot be
+//!   identified, every object of the file that no other document of it declares keeps its version.
+//! - An empty file is a write in progress or the result of a full disk, not a request to delete everything: its declarations
+//!   stay.
+//! - If two files declare an object, the first one stays active. A file that is missing gives way to any other, so that an
+//!   object that moves from file to file exists all the time.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
@@ -16,239 +17,254 @@ use std::sync::Arc;
 use pilot_core::validate::Finding;
 
 use super::documents::{self, Document};
-use super::observer::Sighting;
-use super::status::{Fate, Place, Problem};
+use super::reader::FileContentChange;
+use super::status::{ManifestLocation, ObjectAction, Problem};
 use crate::source::kubernetes::{Decoded, Item, Object, ObjectEvent, ObjectKey, decode};
 
-/// Everything that files declare.
+/// Objects of all files.
 #[derive(Debug, Default)]
 pub(super) struct Store {
-    files: BTreeMap<PathBuf, Record>,
-    objects: BTreeMap<ObjectKey, Held>,
+    files: BTreeMap<PathBuf, FileRecord>,
+    objects: BTreeMap<ObjectKey, ObjectRecord>,
+    /// Problems of objects that several files declare.
     duplicates: BTreeMap<ObjectKey, Vec<Problem>>,
-    foreign: BTreeSet<Foreign>,
+    /// Kinds that were reported as ignored.
+    ignored: BTreeSet<IgnoredKind>,
     hasher: RandomState,
 }
 
-/// A kind that was met and is not read.
+/// Kind whose objects are ignored: `apiVersion` and kind.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Foreign {
-    /// One of Istio's or Kubernetes': `apiVersion` and kind.
-    NotRead(String, String),
-    /// Somebody else's.
+pub(super) enum IgnoredKind {
+    /// A kind of Istio or Kubernetes that is not supported.
+    Unsupported(String, String),
+    /// A kind of another API.
     Unknown(String, String),
 }
 
-/// One file.
+/// State of a file.
 #[derive(Debug, Default)]
-struct Record {
-    presence: Presence,
-    claims: BTreeMap<ObjectKey, Claim>,
-    /// What its documents came to, by their fingerprint: an edit parses what it touched.
-    parsed: HashMap<u64, Arc<[Parsed]>>,
+struct FileRecord {
+    presence: FilePresence,
+    declarations: BTreeMap<ObjectKey, Declaration>,
+    /// Parsed documents by the hash of their text: after an edit only changed documents are parsed.
+    parsed: HashMap<u64, Arc<[ParsedManifest]>>,
     problems: Vec<Problem>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Presence {
+enum FilePresence {
     #[default]
-    There,
-    Vanishing,
+    Present,
+    Missing,
 }
 
-/// One declaration of an object.
+/// Declaration of an object in a file.
 #[derive(Clone, Debug)]
-struct Claim {
+struct Declaration {
     object: Arc<Object>,
-    place: Place,
+    location: ManifestLocation,
 }
 
-/// Who claims an object, and from whose claim it is served.
+/// State of an object: the files that declare it, and the active file with its version.
 #[derive(Debug, Default)]
-struct Held {
-    claimants: BTreeSet<PathBuf>,
-    served: Option<(PathBuf, Arc<Object>)>,
+struct ObjectRecord {
+    declaring_files: BTreeSet<PathBuf>,
+    active: Option<(PathBuf, Arc<Object>)>,
 }
 
-/// What one manifest of a document came to.
+/// Result of parsing one manifest of a document.
 #[derive(Clone, Debug)]
-struct Parsed {
+struct ParsedManifest {
     item: Option<usize>,
-    /// Lines below the document's first.
+    /// Line in the document, from 0.
     line: usize,
-    outcome: Outcome,
+    content: ManifestContent,
     findings: Vec<Finding>,
 }
 
 #[derive(Clone, Debug)]
-enum Outcome {
+enum ManifestContent {
     Object(Arc<Object>),
-    Foreign(Foreign),
-    /// It cannot be used; whose it is, when that can be told.
-    Faulty(Option<ObjectKey>),
+    Ignored(IgnoredKind),
+    /// The manifest cannot be used. Key of its object, if it could be identified.
+    Invalid(Option<ObjectKey>),
 }
 
 // === impl Store ===
 
 impl Store {
-    /// Takes in what was seen together, and tells what is different now and which kinds were met first.
-    pub(super) fn take(&mut self, sightings: Vec<Sighting>) -> (Vec<(Fate, ObjectEvent)>, Vec<Foreign>) {
-        let mut concerned = BTreeSet::new();
-        let mut met = Vec::new();
-        for sighting in sightings {
-            match sighting {
-                Sighting::Content(path, bytes) => self.content(path, &bytes, &mut concerned, &mut met),
-                Sighting::Unreadable(path, why) => {
-                    let record = self.files.entry(path.clone()).or_default();
-                    record.presence = Presence::There;
-                    record.problems = vec![Problem::of_file(&path, why)];
+    /// Applies changes of one scan. Returns the changed objects, and the kinds ignored for the first time.
+    pub(super) fn apply(
+        &mut self,
+        changes: Vec<FileContentChange>,
+    ) -> (Vec<(ObjectAction, ObjectEvent)>, Vec<IgnoredKind>) {
+        let mut affected = BTreeSet::new();
+        let mut ignored = Vec::new();
+        for change in changes {
+            match change {
+                FileContentChange::Content(path, bytes) => {
+                    self.apply_content(path, &bytes, &mut affected, &mut ignored);
                 }
-                Sighting::Vanishing(path) => {
+                FileContentChange::Unreadable(path, error) => {
+                    let record = self.files.entry(path.clone()).or_default();
+                    record.presence = FilePresence::Present;
+                    record.problems = vec![Problem::of_file(&path, error)];
+                }
+                FileContentChange::Missing(path) => {
                     if let Some(record) = self.files.get_mut(&path) {
-                        record.presence = Presence::Vanishing;
-                        concerned.extend(record.claims.keys().cloned());
+                        record.presence = FilePresence::Missing;
+                        affected.extend(record.declarations.keys().cloned());
                     }
                 }
-                Sighting::Gone(path) => {
+                FileContentChange::Removed(path) => {
                     if let Some(record) = self.files.remove(&path) {
-                        concerned.extend(self.claimed(&path, &record.claims, &BTreeMap::new()));
+                        affected.extend(self.update_declarations(
+                            &path,
+                            &record.declarations,
+                            &BTreeMap::new(),
+                        ));
                     }
                 }
             }
         }
-        (concerned.iter().filter_map(|key| self.resolve(key)).collect(), met)
+        (affected.iter().filter_map(|key| self.resolve(key)).collect(), ignored)
     }
 
-    /// How many objects there are.
+    /// Returns the number of objects.
     pub(super) fn len(&self) -> usize {
         self.objects.len()
     }
 
-    /// Everything that is wrong, file by file.
+    /// Returns the problems of all files.
     pub(super) fn problems(&self) -> impl Iterator<Item = &Problem> {
         let in_files = self.files.values().flat_map(|record| &record.problems);
         in_files.chain(self.duplicates.values().flatten())
     }
 
-    /// A file's new content.
-    fn content(
+    /// Applies the new content of a file.
+    fn apply_content(
         &mut self,
         path: PathBuf,
         bytes: &[u8],
-        concerned: &mut BTreeSet<ObjectKey>,
-        met: &mut Vec<Foreign>,
+        affected: &mut BTreeSet<ObjectKey>,
+        ignored: &mut Vec<IgnoredKind>,
     ) {
         let mut record = self.files.remove(&path).unwrap_or_default();
-        record.presence = Presence::There;
-        let before = std::mem::take(&mut record.claims);
+        record.presence = FilePresence::Present;
+        let previous = std::mem::take(&mut record.declarations);
         match std::str::from_utf8(bytes) {
             Err(error) => {
-                record.problems = vec![Problem::of_file(&path, format!("is not UTF-8: {error}"))];
-                record.claims.clone_from(&before);
+                record.problems = vec![Problem::of_file(&path, format!("not UTF-8: {error}"))];
+                record.declarations.clone_from(&previous);
             }
-            Ok(text) if text.trim().is_empty() && !before.is_empty() => {
-                let why = "is empty; what it declared stays until the file is deleted".to_owned();
-                record.problems = vec![Problem::of_file(&path, why)];
-                record.claims.clone_from(&before);
+            Ok(text) if text.trim().is_empty() && !previous.is_empty() => {
+                let message = "file is empty; keeping its objects until it is deleted".to_owned();
+                record.problems = vec![Problem::of_file(&path, message)];
+                record.declarations.clone_from(&previous);
             }
-            Ok(text) => self.documents(&path, &mut record, text, &before, met),
+            Ok(text) => self.apply_documents(&path, &mut record, text, &previous, ignored),
         }
-        concerned.extend(self.claimed(&path, &before, &record.claims));
+        affected.extend(self.update_declarations(&path, &previous, &record.declarations));
         self.files.insert(path, record);
     }
 
-    fn documents(
+    fn apply_documents(
         &mut self,
         path: &Path,
-        record: &mut Record,
+        record: &mut FileRecord,
         text: &str,
-        before: &BTreeMap<ObjectKey, Claim>,
-        met: &mut Vec<Foreign>,
+        previous: &BTreeMap<ObjectKey, Declaration>,
+        ignored: &mut Vec<IgnoredKind>,
     ) {
-        let known = std::mem::take(&mut record.parsed);
+        let parsed_before = std::mem::take(&mut record.parsed);
         record.problems.clear();
-        let mut faulty = BTreeSet::new();
-        let mut anybody = false;
+        let mut invalid = BTreeSet::new();
+        let mut has_unidentified = false;
         for document in documents::split(text) {
-            let fingerprint = self.hasher.hash_one(document.text);
-            let parsed = known.get(&fingerprint).cloned().unwrap_or_else(|| parse(&document));
-            for Parsed { item, line, outcome, findings } in parsed.iter() {
-                let place = Place { line: document.line + line, document: document.index, item: *item };
+            let hash = self.hasher.hash_one(document.text);
+            let parsed = parsed_before.get(&hash).cloned().unwrap_or_else(|| parse(&document));
+            for ParsedManifest { item, line, content, findings } in parsed.iter() {
+                let location =
+                    ManifestLocation { line: document.line + line, document: document.index, item: *item };
                 let problems = findings.iter().cloned();
                 record
                     .problems
-                    .extend(problems.map(|finding| place.problem(path, outcome.key().as_ref(), finding)));
-                match outcome {
-                    Outcome::Object(object) => {
+                    .extend(problems.map(|finding| location.problem(path, content.key().as_ref(), finding)));
+                match content {
+                    ManifestContent::Object(object) => {
                         let key = object.key();
-                        if let Some(first) = record.claims.get(&key) {
-                            let message = format!("is declared in document {} before", first.place.document);
+                        if let Some(first) = record.declarations.get(&key) {
+                            let message = format!("already declared in document {}", first.location.document);
                             let finding = Finding::error("", message);
-                            record.problems.push(place.problem(path, Some(&key), finding));
-                            faulty.insert(key);
+                            record.problems.push(location.problem(path, Some(&key), finding));
+                            invalid.insert(key);
                         } else {
-                            record.claims.insert(key, Claim { object: object.clone(), place });
+                            let declaration = Declaration { object: object.clone(), location };
+                            record.declarations.insert(key, declaration);
                         }
                     }
-                    Outcome::Foreign(foreign) => {
-                        if self.foreign.insert(foreign.clone()) {
-                            met.push(foreign.clone());
+                    ManifestContent::Ignored(kind) => {
+                        if self.ignored.insert(kind.clone()) {
+                            ignored.push(kind.clone());
                         }
                     }
-                    Outcome::Faulty(Some(key)) => drop(faulty.insert(key.clone())),
-                    Outcome::Faulty(None) => anybody = true,
+                    ManifestContent::Invalid(Some(key)) => drop(invalid.insert(key.clone())),
+                    ManifestContent::Invalid(None) => has_unidentified = true,
                 }
             }
-            record.parsed.insert(fingerprint, parsed);
+            record.parsed.insert(hash, parsed);
         }
-        for (key, claim) in before {
-            if faulty.contains(key) {
-                record.claims.insert(key.clone(), claim.clone());
-            } else if anybody {
-                record.claims.entry(key.clone()).or_insert_with(|| claim.clone());
+        for (key, declaration) in previous {
+            if invalid.contains(key) {
+                record.declarations.insert(key.clone(), declaration.clone());
+            } else if has_unidentified {
+                record.declarations.entry(key.clone()).or_insert_with(|| declaration.clone());
             }
         }
     }
 
-    /// Notes who claims what now; returns the objects that this concerns.
-    fn claimed(
+    /// Updates the declaring files of the objects in `before` and `after`, and returns these objects.
+    fn update_declarations(
         &mut self,
         path: &Path,
-        before: &BTreeMap<ObjectKey, Claim>,
-        after: &BTreeMap<ObjectKey, Claim>,
+        before: &BTreeMap<ObjectKey, Declaration>,
+        after: &BTreeMap<ObjectKey, Declaration>,
     ) -> BTreeSet<ObjectKey> {
         for key in before.keys().filter(|key| !after.contains_key(*key)) {
-            if let Some(held) = self.objects.get_mut(key) {
-                held.claimants.remove(path);
+            if let Some(record) = self.objects.get_mut(key) {
+                record.declaring_files.remove(path);
             }
         }
         for key in after.keys() {
-            self.objects.entry(key.clone()).or_default().claimants.insert(path.to_owned());
+            self.objects.entry(key.clone()).or_default().declaring_files.insert(path.to_owned());
         }
         before.keys().chain(after.keys()).cloned().collect()
     }
 
-    /// Decides who holds an object, and tells whether it is different now.
-    fn resolve(&mut self, key: &ObjectKey) -> Option<(Fate, ObjectEvent)> {
-        let held = self.objects.get_mut(key)?;
-        let is_there =
-            |path: &&PathBuf| self.files.get(*path).is_some_and(|record| record.presence == Presence::There);
-        let present: Vec<&PathBuf> = held.claimants.iter().filter(is_there).collect();
-        let incumbent = held.served.as_ref().and_then(|(holder, _)| held.claimants.get(holder));
-        let holder = match present.first() {
-            None => incumbent.or(held.claimants.first()),
-            Some(first) => incumbent.filter(|path| present.contains(path)).or(Some(*first)),
+    /// Chooses the active file of an object. Returns the change of the object, if it differs.
+    fn resolve(&mut self, key: &ObjectKey) -> Option<(ObjectAction, ObjectEvent)> {
+        let object_record = self.objects.get_mut(key)?;
+        let is_present = |path: &&PathBuf| {
+            self.files.get(*path).is_some_and(|record| record.presence == FilePresence::Present)
         };
-        let claim = holder.and_then(|path| Some((path, self.files.get(path)?.claims.get(key)?)));
-        let Some((holder, claim)) = claim else {
+        let present: Vec<&PathBuf> = object_record.declaring_files.iter().filter(is_present).collect();
+        let active = object_record.active.as_ref();
+        let active = active.and_then(|(file, _)| object_record.declaring_files.get(file));
+        let file = match present.first() {
+            None => active.or(object_record.declaring_files.first()),
+            Some(first) => active.filter(|path| present.contains(path)).or(Some(*first)),
+        };
+        let declaration = file.and_then(|path| Some((path, self.files.get(path)?.declarations.get(key)?)));
+        let Some((file, declaration)) = declaration else {
             self.duplicates.remove(key);
             self.objects.remove(key);
-            return Some((Fate::Deleted, ObjectEvent::Delete(key.clone())));
+            return Some((ObjectAction::Deleted, ObjectEvent::Delete(key.clone())));
         };
-        let others = present.iter().filter(|path| **path != holder).filter_map(|path| {
-            let place = self.files.get(*path)?.claims.get(key)?.place;
-            let message = format!("is declared in {}, which was there first", holder.display());
-            Some(place.problem(path, Some(key), Finding::error("", message)))
+        let others = present.iter().filter(|path| **path != file).filter_map(|path| {
+            let location = self.files.get(*path)?.declarations.get(key)?.location;
+            let message = format!("already declared in {}", file.display());
+            Some(location.problem(path, Some(key), Finding::error("", message)))
         });
         let others: Vec<_> = others.collect();
         if others.is_empty() {
@@ -256,52 +272,53 @@ impl Store {
         } else {
             self.duplicates.insert(key.clone(), others);
         }
-        let fate = match &held.served {
-            None => Some(Fate::Added),
-            Some((_, object)) => (*object != claim.object).then_some(Fate::Updated),
+        let action = match &object_record.active {
+            None => Some(ObjectAction::Added),
+            Some((_, object)) => (*object != declaration.object).then_some(ObjectAction::Updated),
         };
-        held.served = Some((holder.clone(), claim.object.clone()));
-        Some((fate?, ObjectEvent::Upsert(Box::new((*claim.object).clone()))))
+        object_record.active = Some((file.clone(), declaration.object.clone()));
+        Some((action?, ObjectEvent::Upsert(Box::new((*declaration.object).clone()))))
     }
 }
 
-// === impl Outcome ===
+// === impl ManifestContent ===
 
-impl Outcome {
+impl ManifestContent {
     fn key(&self) -> Option<ObjectKey> {
         match self {
             Self::Object(object) => Some(object.key()),
-            Self::Faulty(key) => key.clone(),
-            Self::Foreign(_) => None,
+            Self::Invalid(key) => key.clone(),
+            Self::Ignored(_) => None,
         }
     }
 }
 
-fn parse(document: &Document<'_>) -> Arc<[Parsed]> {
+fn parse(document: &Document<'_>) -> Arc<[ParsedManifest]> {
     let manifest = match documents::parse(document) {
         Ok(manifest) => manifest,
-        Err(fault) => {
-            let (outcome, findings) = (Outcome::Faulty(None), vec![Finding::error("", fault.message)]);
-            return [Parsed { item: None, line: fault.line, outcome, findings }].into();
+        Err(error) => {
+            let (content, findings) =
+                (ManifestContent::Invalid(None), vec![Finding::error("", error.message)]);
+            return [ParsedManifest { item: None, line: error.line, content, findings }].into();
         }
     };
-    decode(manifest).into_iter().map(Parsed::from).collect()
+    decode(manifest).into_iter().map(ParsedManifest::from).collect()
 }
 
-impl From<Item> for Parsed {
+impl From<Item> for ParsedManifest {
     fn from(item: Item) -> Self {
-        let unknown = item.unknown.into_iter();
-        let unknown =
-            unknown.map(|field| Finding::warning(field, "is no field of this kind and has no effect"));
+        let unknown_fields = item.unknown.into_iter();
+        let unknown_fields =
+            unknown_fields.map(|field| Finding::warning(field, "unknown field, has no effect"));
         Self {
             item: item.index,
             line: 0,
-            findings: item.findings.into_iter().chain(unknown).collect(),
-            outcome: match item.decoded {
-                Decoded::Object(object) => Outcome::Object(object.into()),
-                Decoded::Faulty(key) => Outcome::Faulty(key),
-                Decoded::NotRead(api, kind) => Outcome::Foreign(Foreign::NotRead(api, kind)),
-                Decoded::Unknown(api, kind) => Outcome::Foreign(Foreign::Unknown(api, kind)),
+            findings: item.findings.into_iter().chain(unknown_fields).collect(),
+            content: match item.decoded {
+                Decoded::Object(object) => ManifestContent::Object(object.into()),
+                Decoded::Faulty(key) => ManifestContent::Invalid(key),
+                Decoded::NotRead(api, kind) => ManifestContent::Ignored(IgnoredKind::Unsupported(api, kind)),
+                Decoded::Unknown(api, kind) => ManifestContent::Ignored(IgnoredKind::Unknown(api, kind)),
             },
         }
     }

@@ -1,5 +1,5 @@
-//! Real files, real notices. Every wait has a deadline; what must not happen is looked for in everything that
-//! was said until something that came later has happened.
+//! Real files and real events. Every wait has a deadline. The absence of an event is checked in everything that was sent
+//! until the event of a later change.
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
@@ -17,20 +17,20 @@ use super::*;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// A running source, and what a listener believes of it.
-struct Running {
+/// Running source, and the state according to the events received.
+struct RunningSource {
     directory: TempDir,
     events: mpsc::Receiver<(SourceId, SourceEvent)>,
     status: Arc<FileStatus>,
     task: JoinHandle<anyhow::Result<()>>,
     services: BTreeMap<Hostname, Arc<pilot_core::model::Service>>,
     endpoints: BTreeMap<Hostname, Vec<String>>,
-    /// Services that ended, and those whose endpoints all ended.
+    /// Services that were removed, and those that lost all endpoints.
     losses: Vec<Hostname>,
 }
 
-impl Running {
-    /// A source of a directory `conf` in a directory of its own, that has sent everything.
+impl RunningSource {
+    /// Starts a source on a directory `conf` in a temporary directory, and waits until it has synced.
     async fn start(files: &[(&str, &str)]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         fs::create_dir(directory.path().join("conf")).unwrap();
@@ -53,8 +53,8 @@ impl Running {
             endpoints: BTreeMap::new(),
             losses: Vec::new(),
         };
-        assert_eq!(running.hear().await, SourceEvent::Resync);
-        while running.hear().await != SourceEvent::Synced {}
+        assert_eq!(running.receive().await, SourceEvent::Resync);
+        while running.receive().await != SourceEvent::Synced {}
         running
     }
 
@@ -62,8 +62,8 @@ impl Running {
         self.directory.path().join("conf").join(name)
     }
 
-    async fn hear(&mut self) -> SourceEvent {
-        let (_, event) = timeout(DEADLINE, self.events.recv()).await.expect("news in time").unwrap();
+    async fn receive(&mut self) -> SourceEvent {
+        let (_, event) = timeout(DEADLINE, self.events.recv()).await.expect("an event in time").unwrap();
         match event.clone() {
             SourceEvent::Change(Change::Service(service)) => {
                 self.services.insert(service.hostname.clone(), service);
@@ -83,24 +83,24 @@ impl Running {
         event
     }
 
-    /// Listens until the service is at these addresses.
+    /// Receives events until the service has these addresses.
     async fn until(&mut self, service: &str, addresses: &[&str]) {
         let host = Hostname::from(format!("{service}.default.svc.cluster.local"));
         while self.endpoints.get(&host).map(|at| at.iter().map(String::as_str).collect::<Vec<_>>())
             != Some(addresses.to_vec())
         {
-            self.hear().await;
+            self.receive().await;
         }
     }
 
-    async fn until_gone(&mut self, service: &str) {
+    async fn until_removed(&mut self, service: &str) {
         let host = Hostname::from(format!("{service}.default.svc.cluster.local"));
         while self.services.contains_key(&host) {
-            self.hear().await;
+            self.receive().await;
         }
     }
 
-    /// Waits until as many things are wrong.
+    /// Waits until there are this many problems.
     async fn until_problems(&self, count: usize) -> Vec<String> {
         let counted = async {
             while self.status.problems().len() != count {
@@ -122,7 +122,7 @@ fn config(directory: &Path) -> FileSourceConfig {
     }
 }
 
-/// A service at one address.
+/// Manifests of a service with one address.
 fn service(name: &str, address: &str) -> String {
     format!(
         "apiVersion: v1
@@ -140,12 +140,12 @@ endpoints: [{{addresses: [{address}]}}]
     )
 }
 
-fn two(address: &str) -> String {
+fn two_services(address: &str) -> String {
     format!("{}---\n{}", service("a", address), service("b", address))
 }
 
 #[tokio::test]
-async fn what_is_there_at_start_is_told_before_synced() {
+async fn existing_files_are_sent_before_synced() {
     let directory = tempfile::tempdir().unwrap();
     let conf = directory.path().join("conf");
     fs::create_dir_all(conf.join("deep/er")).unwrap();
@@ -161,7 +161,7 @@ async fn what_is_there_at_start_is_told_before_synced() {
     ] {
         fs::write(conf.join(name), text).unwrap();
     }
-    let running = Running::on(directory).await;
+    let running = RunningSource::on(directory).await;
     let hosts: Vec<_> =
         running.services.keys().map(|host| host.as_str().split('.').next().unwrap()).collect();
     assert_eq!(hosts, ["a", "b", "c"]);
@@ -171,7 +171,7 @@ async fn what_is_there_at_start_is_told_before_synced() {
 }
 
 #[tokio::test]
-async fn a_missing_directory_is_an_error_at_start() {
+async fn missing_directory_is_an_error_at_start() {
     let directory = tempfile::tempdir().unwrap();
     let (sender, _events) = mpsc::channel(1);
     let error = run(config(&directory.path().join("nowhere")), sender, Arc::default()).await.unwrap_err();
@@ -180,26 +180,26 @@ async fn a_missing_directory_is_an_error_at_start() {
 }
 
 #[tokio::test]
-async fn it_ends_when_nobody_listens() {
-    let running = Running::start(&[]).await;
+async fn source_ends_when_the_event_channel_is_closed() {
+    let running = RunningSource::start(&[]).await;
     drop(running.events);
-    timeout(DEADLINE, running.task).await.expect("an end in time").unwrap().unwrap();
+    timeout(DEADLINE, running.task).await.expect("the end in time").unwrap().unwrap();
 }
 
 #[tokio::test]
-async fn an_edit_in_place_is_seen() {
-    let mut running = Running::start(&[("f.yaml", &two("10.0.0.1"))]).await;
-    fs::write(running.path("f.yaml"), two("10.0.0.2")).unwrap();
+async fn edit_in_place_is_sent() {
+    let mut running = RunningSource::start(&[("f.yaml", &two_services("10.0.0.1"))]).await;
+    fs::write(running.path("f.yaml"), two_services("10.0.0.2")).unwrap();
     running.until("b", &["10.0.0.2"]).await;
     running.until("a", &["10.0.0.2"]).await;
     assert_eq!(running.losses, []);
 }
 
 #[tokio::test]
-async fn an_atomic_rename_is_seen() {
-    let mut running = Running::start(&[("f.yaml", &two("10.0.0.1"))]).await;
+async fn atomic_rename_is_sent() {
+    let mut running = RunningSource::start(&[("f.yaml", &two_services("10.0.0.1"))]).await;
     // As `sed -i` and most tools do it.
-    fs::write(running.path("sedA1b2"), two("10.0.0.2")).unwrap();
+    fs::write(running.path("sedA1b2"), two_services("10.0.0.2")).unwrap();
     fs::rename(running.path("sedA1b2"), running.path("f.yaml")).unwrap();
     running.until("a", &["10.0.0.2"]).await;
     running.until("b", &["10.0.0.2"]).await;
@@ -207,16 +207,16 @@ async fn an_atomic_rename_is_seen() {
 }
 
 #[tokio::test]
-async fn an_editor_that_moves_the_old_file_away_loses_nothing() {
-    let mut running = Running::start(&[("f.yaml", &two("10.0.0.1"))]).await;
+async fn editor_that_renames_the_old_file_removes_no_service() {
+    let mut running = RunningSource::start(&[("f.yaml", &two_services("10.0.0.1"))]).await;
     for round in 2..6 {
         let address = format!("10.0.0.{round}");
         // As vim does it.
         fs::write(running.path("4913"), "").unwrap();
         fs::remove_file(running.path("4913")).unwrap();
         fs::rename(running.path("f.yaml"), running.path("f.yaml~")).unwrap();
-        std::thread::sleep(settle::SETTLE);
-        fs::write(running.path("f.yaml"), two(&address)).unwrap();
+        std::thread::sleep(reader::WATCH_SETTINGS.debounce);
+        fs::write(running.path("f.yaml"), two_services(&address)).unwrap();
         fs::remove_file(running.path("f.yaml~")).unwrap();
         running.until("a", &[&address]).await;
         running.until("b", &[&address]).await;
@@ -225,7 +225,7 @@ async fn an_editor_that_moves_the_old_file_away_loses_nothing() {
 }
 
 #[tokio::test]
-async fn a_mounted_config_map_changes_as_a_whole() {
+async fn symlink_swap_of_a_config_map_changes_all_files() {
     let directory = tempfile::tempdir().unwrap();
     let conf = directory.path().join("conf");
     let version = |name: &str, address: &str| {
@@ -237,7 +237,7 @@ async fn a_mounted_config_map_changes_as_a_whole() {
     symlink("..2026_01", conf.join("..data")).unwrap();
     symlink("..data/a.yaml", conf.join("a.yaml")).unwrap();
     symlink("..data/sub", conf.join("sub")).unwrap();
-    let mut running = Running::on(directory).await;
+    let mut running = RunningSource::on(directory).await;
     running.until("a", &["10.0.0.1"]).await;
     running.until("b", &["10.0.0.1"]).await;
 
@@ -255,18 +255,19 @@ async fn a_mounted_config_map_changes_as_a_whole() {
 }
 
 #[tokio::test]
-async fn a_slow_writer_is_never_read_halfway() {
-    let mut running = Running::start(&[("f.yaml", &two("10.0.0.1")), ("other.yaml", "")]).await;
+async fn slow_write_is_not_read_before_it_is_closed() {
+    let mut running =
+        RunningSource::start(&[("f.yaml", &two_services("10.0.0.1")), ("other.yaml", "")]).await;
     let path = running.path("f.yaml");
-    let text = two("10.0.0.2");
+    let text = two_services("10.0.0.2");
     let status = running.status.clone();
     let writer = std::thread::spawn(move || {
         let mut file = OpenOptions::new().write(true).truncate(true).open(path).unwrap();
-        // Every beginning is on disk for longer than anything needs to settle.
+        // Each part is on disk for longer than the debounce period.
         for part in text.as_bytes().chunks(text.len() / 8) {
             file.write_all(part).unwrap();
-            std::thread::sleep(settle::SETTLE * 2);
-            assert_eq!(status.problems(), [], "half a file was read");
+            std::thread::sleep(reader::WATCH_SETTINGS.debounce * 2);
+            assert_eq!(status.problems(), [], "a partial file was read");
         }
     });
     running.until("a", &["10.0.0.2"]).await;
@@ -276,48 +277,49 @@ async fn a_slow_writer_is_never_read_halfway() {
 }
 
 #[tokio::test]
-async fn a_file_that_stays_cut_off_loses_nothing() {
-    let whole = two("10.0.0.1");
-    let mut running = Running::start(&[("f.yaml", &whole)]).await;
+async fn truncated_file_removes_no_service() {
+    let whole = two_services("10.0.0.1");
+    let mut running = RunningSource::start(&[("f.yaml", &whole)]).await;
     for length in [0, whole.len() / 3, whole.len() * 2 / 3] {
         fs::write(running.path("f.yaml"), &whole[..length]).unwrap();
         running.until_problems(1).await;
         fs::write(running.path("f.yaml"), &whole).unwrap();
         running.until_problems(0).await;
     }
-    fs::write(running.path("f.yaml"), two("10.0.0.2")).unwrap();
+    fs::write(running.path("f.yaml"), two_services("10.0.0.2")).unwrap();
     running.until("b", &["10.0.0.2"]).await;
     assert_eq!(running.losses, []);
 }
 
 #[tokio::test]
-async fn a_bad_document_is_reported_and_serves_on() {
-    let mut running = Running::start(&[("f.yaml", &two("10.0.0.1"))]).await;
-    fs::write(running.path("f.yaml"), two("10.0.0.1").replacen("10.0.0.1", "10.0.0", 1)).unwrap();
+async fn invalid_document_is_a_problem_and_keeps_its_object() {
+    let mut running = RunningSource::start(&[("f.yaml", &two_services("10.0.0.1"))]).await;
+    fs::write(running.path("f.yaml"), two_services("10.0.0.1").replacen("10.0.0.1", "10.0.0", 1)).unwrap();
     let problems = running.until_problems(1).await;
     let expected = "EndpointSlice default/a-1: endpoints[0].addresses[0]: \"10.0.0\" is no IPv4 address";
     assert!(problems[0].ends_with(expected) && problems[0].contains("f.yaml:5: document 2:"), "{problems:?}");
-    // Other news, and the same problem still.
+    // Another change; the problem stays.
     fs::write(running.path("g.yaml"), service("c", "10.0.0.3")).unwrap();
     running.until("c", &["10.0.0.3"]).await;
     assert_eq!(running.status.problems().len(), 1);
-    fs::write(running.path("f.yaml"), two("10.0.0.2")).unwrap();
+    fs::write(running.path("f.yaml"), two_services("10.0.0.2")).unwrap();
     running.until("a", &["10.0.0.2"]).await;
     assert_eq!((running.losses, running.status.problems()), (vec![], vec![]));
 }
 
 #[tokio::test]
-async fn a_deleted_file_takes_its_objects_along() {
+async fn deleted_file_removes_its_objects() {
     let mut running =
-        Running::start(&[("a.yaml", &service("a", "10.0.0.1")), ("b.yaml", &service("b", "10.0.0.1"))]).await;
+        RunningSource::start(&[("a.yaml", &service("a", "10.0.0.1")), ("b.yaml", &service("b", "10.0.0.1"))])
+            .await;
     fs::remove_file(running.path("a.yaml")).unwrap();
-    running.until_gone("a").await;
+    running.until_removed("a").await;
     assert!(!running.losses.contains(&"b.default.svc.cluster.local".into()));
 }
 
 #[tokio::test]
-async fn an_object_that_moves_to_another_file_is_there_all_the_time() {
-    let mut running = Running::start(&[("a.yaml", &service("a", "10.0.0.1"))]).await;
+async fn object_that_moves_to_another_file_is_never_removed() {
+    let mut running = RunningSource::start(&[("a.yaml", &service("a", "10.0.0.1"))]).await;
     fs::rename(running.path("a.yaml"), running.path("z.yaml")).unwrap();
     fs::create_dir(running.path("new")).unwrap();
     fs::rename(running.path("z.yaml"), running.path("new/a.yaml")).unwrap();
@@ -327,8 +329,8 @@ async fn an_object_that_moves_to_another_file_is_there_all_the_time() {
 }
 
 #[tokio::test]
-async fn a_directory_that_is_replaced_is_followed() {
-    let mut running = Running::start(&[("f.yaml", &two("10.0.0.1"))]).await;
+async fn replaced_directory_is_watched() {
+    let mut running = RunningSource::start(&[("f.yaml", &two_services("10.0.0.1"))]).await;
     let conf = running.path("");
     for round in 2..5 {
         let address = format!("10.0.0.{round}");
@@ -336,25 +338,25 @@ async fn a_directory_that_is_replaced_is_followed() {
         let problems = running.until_problems(1).await;
         assert!(problems[0].contains("No such file"), "{problems:?}");
         fs::create_dir(&conf).unwrap();
-        fs::write(running.path("f.yaml"), two(&address)).unwrap();
+        fs::write(running.path("f.yaml"), two_services(&address)).unwrap();
         running.until("a", &[&address]).await;
         running.until("b", &[&address]).await;
         running.until_problems(0).await;
     }
     assert_eq!(running.losses, []);
-    // What the new directory does not have is gone now.
+    // Objects that the new directory does not contain are removed.
     fs::rename(&conf, running.directory.path().join("away")).unwrap();
     fs::create_dir(&conf).unwrap();
     fs::write(running.path("f.yaml"), service("a", "10.0.0.9")).unwrap();
     running.until("a", &["10.0.0.9"]).await;
-    running.until_gone("b").await;
+    running.until_removed("b").await;
 }
 
 #[tokio::test]
-async fn a_watched_file_has_its_last_content() {
+async fn watch_file_provides_the_last_content() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("mesh");
-    let mut content = watch::watch_file(&path).unwrap();
+    let mut content = watch::watch_file(&path);
     let text = |text: &str| watch::FileContent::Text(text.into());
     assert_eq!(*content.borrow(), watch::FileContent::Missing);
     let mut becomes = async |expected: &str| {

@@ -1,65 +1,78 @@
-//! One file, watched: its last content, for whoever needs it now and whenever it changes.
+//! Watches one file and provides its last content.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
+use pilot_watch::{Presence, Watcher};
 use tokio::sync::watch;
-use tracing::warn;
+use tracing::{error, warn};
 
-use super::observer::{Observation, Observer, Sighting};
-use super::tree::Root;
+use super::reader::{FileContentChange, FileReader, FileUpdate, WATCH_SETTINGS};
 
-/// The last that was seen of a file. A file that goes or cannot be read leaves its last content.
+/// Last content of a file. Kept when the file is removed or cannot be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum FileContent {
-    /// It has not been there yet.
+    /// The file has not existed yet.
     #[default]
     Missing,
-    /// Its text.
+    /// Text of the file.
     Text(Arc<str>),
 }
 
-/// Reads the file, and again whenever it has changed and settled, until every receiver is dropped. Blocks for the
-/// first reading, some thirty milliseconds.
-///
-/// An error means that there is no thread to be had.
-pub(crate) fn watch_file(path: &Path) -> std::io::Result<watch::Receiver<FileContent>> {
-    let (mut observer, stop) = Observer::new(Root::File(path.to_owned()));
-    let mut content = FileContent::Missing;
-    // A file's root is no directory that could be missing.
-    if let Ok(Some(first)) = observer.first() {
-        content = latest(first).unwrap_or_default();
-    }
-    let (sender, receiver) = watch::channel(content);
-    let name: PathBuf = path.file_name().map(PathBuf::from).unwrap_or_default();
-    let closed = sender.clone();
-    std::thread::Builder::new().name(format!("watch {}", name.display())).spawn(move || {
-        while let Some(news) = observer.next() {
-            if let Some(content) = latest(news) {
-                sender.send_replace(content);
-            }
-        }
-    })?;
-    tokio::spawn(async move {
-        closed.closed().await;
-        drop(stop);
+/// Reads the file, and again whenever it has changed, until every receiver is dropped. Must be called in a runtime. Blocks
+/// for the first read, about thirty milliseconds.
+pub(crate) fn watch_file(path: &Path) -> watch::Receiver<FileContent> {
+    let mut watcher = Watcher::of_files(WATCH_SETTINGS);
+    let mut reader = FileReader::default();
+    let initial = watcher.scanner().and_then(|scanner| {
+        scanner.set_files([(path, Presence::Absent)]);
+        // Fails for directory trees only.
+        reader.read_initial(scanner).ok()
     });
-    Ok(receiver)
+    let (sender, receiver) = watch::channel(initial.and_then(latest).unwrap_or_default());
+    tokio::spawn(async move {
+        tokio::select! {
+            () = sender.closed() => {}
+            () = follow(watcher, reader, &sender) => error!("file scan failed; files are no longer watched"),
+        }
+    });
+    receiver
 }
 
-fn latest(seen: Observation) -> Option<FileContent> {
+async fn follow(mut watcher: Watcher, mut reader: FileReader, sender: &watch::Sender<FileContent>) {
+    loop {
+        let read = watcher.next(move |scanner| {
+            let update = reader.read(scanner);
+            (reader, update)
+        });
+        let Some((returned_reader, update)) = read.await else { return };
+        reader = returned_reader;
+        if let Some(content) = update.and_then(latest) {
+            sender.send_replace(content);
+        }
+    }
+}
+
+fn latest(update: FileUpdate) -> Option<FileContent> {
+    for (path, error) in update.unreadable {
+        warn!(%error, path = %path.display(), "cannot be read; keeping previous version");
+    }
     let mut latest = None;
-    for sighting in seen.sightings {
-        match sighting {
-            Sighting::Content(path, bytes) => match String::from_utf8(bytes) {
+    for change in update.changes {
+        match change {
+            FileContentChange::Content(path, bytes) => match String::from_utf8(bytes) {
                 Ok(text) => latest = Some(FileContent::Text(text.into())),
-                Err(error) => warn!(%error, path = %path.display(), "not UTF-8; what was read before stays"),
+                Err(error) => {
+                    warn!(%error, path = %path.display(), "not UTF-8; keeping previous version");
+                }
             },
-            Sighting::Unreadable(path, why) => {
-                warn!(%why, path = %path.display(), "cannot be read; what was read before stays");
+            FileContentChange::Unreadable(path, error) => {
+                warn!(%error, path = %path.display(), "cannot be read; keeping previous version");
             }
-            Sighting::Gone(path) => warn!(path = %path.display(), "is gone; what was read before stays"),
-            Sighting::Vanishing(_) => {}
+            FileContentChange::Removed(path) => {
+                warn!(path = %path.display(), "removed; keeping previous version");
+            }
+            FileContentChange::Missing(_) => {}
         }
     }
     latest
