@@ -22,6 +22,7 @@ mod observer;
 mod perform;
 mod plan;
 mod policy;
+mod probe;
 mod timers;
 mod validation;
 mod wake;

@@ -43,7 +43,7 @@ use crate::{
     driver::Chain,
     hot_restart::{
         Address, Child, Held, PeerError, Place, PlaceError, Refused, Repair, RestartEpoch, SHARED_MEMORY,
-        ShmError, Version,
+        ShmError, Version, answer_stats,
     },
     supervisor::{Bond, Generation, Launch, Revision, Start},
 };
@@ -294,25 +294,40 @@ impl Engine {
         }
     }
 
-    /// An old Envoy of a tied hand-over has died too early: its successor is answered in its place.
-    pub fn stand_in(&mut self, dead: Generation) {
-        let Some((lineage, epoch)) = self.ties.get(&dead.launch).map(|tie| (&tie.lineage, tie.epoch)) else {
+    /// Takes over the socket of the predecessor in a tied hand-over, whether or not it still lives, and answers its
+    /// successor from now on. Does nothing the second time.
+    pub fn emulate_parent(&mut self, parent: Generation) {
+        let since = self.since;
+        let Some((epoch, heir)) = self.heir(parent.launch) else { return };
+        if heir.is_answered() {
             return;
-        };
-        let next = RestartEpoch(epoch.0.saturating_add(1));
-        let lineage = Arc::clone(lineage);
-        let heir =
-            self.ties.values_mut().find(|tie| Arc::ptr_eq(&tie.lineage, &lineage) && tie.epoch == next);
-        let Some(heir) = heir else { return };
+        }
         let held = watch::channel(Held::default()).1;
-        match heir.stand_in(epoch, self.since, held) {
-            Ok(()) => info!(epoch = %dead.epoch, "answering its successor in its place"),
-            Err(error) => warn!(%error, epoch = %dead.epoch, "cannot stand in for it"),
+        match heir.stand_in(epoch, since, held) {
+            Ok(()) => info!(epoch = %parent.epoch, "answering its successor in its place"),
+            Err(error) => warn!(%error, epoch = %parent.epoch, "cannot stand in for it"),
         }
     }
 
+    /// Answers what the successor of this dead Envoy may have asked it last.
+    pub fn answer_pending_stats(&mut self, dead: Generation) {
+        let Some((_, heir)) = self.heir(dead.launch) else { return };
+        if let Err(error) = answer_stats(&heir.lineage, heir.epoch) {
+            debug!(%error, epoch = %dead.epoch, "answer its successor");
+        }
+    }
+
+    /// The epoch of this Envoy, and the Envoy that was started as its successor.
+    fn heir(&mut self, launch: Launch) -> Option<(RestartEpoch, &mut Tie)> {
+        let tie = self.ties.get(&launch)?;
+        let (lineage, epoch) = (Arc::clone(&tie.lineage), tie.epoch);
+        let next = RestartEpoch(epoch.0.saturating_add(1));
+        let is_heir = |tie: &&mut Tie| Arc::ptr_eq(&tie.lineage, &lineage) && tie.epoch == next;
+        self.ties.values_mut().find(is_heir).map(|heir| (epoch, heir))
+    }
+
     /// An Envoy is gone, and with it what nobody else uses. Comes after [`Engine::repair`] and
-    /// [`Engine::stand_in`].
+    /// [`Engine::emulate_parent`].
     pub fn forget(&mut self, dead: Launch) {
         self.ties.remove(&dead);
     }

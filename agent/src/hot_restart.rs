@@ -40,7 +40,7 @@ pub use self::{
     lineage::{Lineage, RestartEpoch, Role},
     place::{Place, PlaceError, SHARED_MEMORY},
     shm::{Initializing, Layout, Repair, ShmError},
-    stand_in::{Answer, Happened, StandIn},
+    stand_in::{Answer, Happened, StandIn, answer_stats},
     version::{UnreadableVersion, Version},
     wire::Garbled,
 };

@@ -15,6 +15,9 @@ use nix::unistd::Pid;
 /// `TCP_ESTABLISHED`.
 const ESTABLISHED: &str = "01";
 
+/// The kernel renders as many rows per read as fit.
+const BUFFER: usize = 64 << 10;
+
 /// How many connections the process has that were accepted on one of these ports.
 pub(crate) fn connections(pid: Pid, ports: &BTreeSet<u16>) -> io::Result<usize> {
     let process = PathBuf::from(format!("/proc/{pid}"));
@@ -23,7 +26,7 @@ pub(crate) fn connections(pid: Pid, ports: &BTreeSet<u16>) -> io::Result<usize> 
     for table in ["net/tcp", "net/tcp6"] {
         match File::open(process.join(table)) {
             Ok(file) => {
-                for row in BufReader::new(file).lines().skip(1) {
+                for row in BufReader::with_capacity(BUFFER, file).lines().skip(1) {
                     if established(&row?)
                         .is_some_and(|(port, inode)| ports.contains(&port) && own.contains(&inode))
                     {
@@ -48,14 +51,15 @@ fn inodes(fds: &Path) -> io::Result<HashSet<u64>> {
 
 /// Local port and inode of a row, if it is an open connection.
 fn established(row: &str) -> Option<(u16, u64)> {
-    let mut columns = row.split_whitespace().skip(1);
-    let (local, state) = (columns.next()?, columns.nth(1)?);
+    // Most rows of a busy machine are in TIME_WAIT, and none of their other columns matters.
+    let mut columns = row.trim_start().splitn(5, ' ').skip(1);
+    let (local, state, rest) = (columns.next()?, columns.nth(1)?, columns.next()?);
     if state != ESTABLISHED {
         return None;
     }
     let port = u16::from_str_radix(local.rsplit_once(':')?.1, 16).ok()?;
     // tx_queue:rx_queue, tr:tm->when, retrnsmt, uid, timeout, inode
-    Some((port, columns.nth(5)?.parse().ok()?))
+    Some((port, rest.split_ascii_whitespace().nth(5)?.parse().ok()?))
 }
 
 #[cfg(test)]

@@ -55,6 +55,7 @@ pub(super) fn count(event: Event, before: Phase, after: Phase, counters: &Counte
 pub(super) fn word(event: Event) -> &'static str {
     match event {
         Event::Live(_) => "live",
+        Event::NotLive(..) => "not-live",
         Event::Died(..) => "died",
         Event::SpawnFailed(..) => "spawn-failed",
         Event::AdminSilent(_) => "admin-silent",

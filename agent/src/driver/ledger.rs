@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    path::PathBuf,
     time::Instant,
 };
 
@@ -36,6 +37,8 @@ pub(super) struct Entry {
     pub(super) pid: Pid,
     pub(super) admin: EnvoyAdmin,
     pub(super) last_words: LastWords,
+    /// `--restart-epoch` and `--config-path`, by which its admin is told from others'.
+    pub(super) identity: (u32, PathBuf),
     hash: ConfigHash,
     way: Way,
     started: (Moment, Instant),
@@ -141,11 +144,12 @@ impl Entry {
     pub(super) fn new(
         (generation, pid): (Generation, Pid),
         (admin, way): (EnvoyAdmin, Way),
+        identity: (u32, PathBuf),
         hash: ConfigHash,
         last_words: LastWords,
     ) -> Self {
         let started = (Moment::now(), Instant::now());
-        Self { generation, pid, admin, last_words, hash, way, started, live: None, told: None }
+        Self { generation, pid, admin, last_words, identity, hash, way, started, live: None, told: None }
     }
 
     /// How long it has been there.

@@ -14,6 +14,7 @@ use std::{
 use nix::unistd::Pid;
 use tokio::{
     sync::{mpsc, watch},
+    task::spawn_blocking,
     time::sleep,
 };
 use tracing::debug;
@@ -222,7 +223,7 @@ impl Observer {
                 debug!(%error, "what Envoy is busy with");
                 let without_admin = match error {
                     // Closed for a successor that came to nothing: the kernel still knows who is connected.
-                    AdminError::Connect(_) => self.connections(memory).ok(),
+                    AdminError::Connect(_) => self.connections(memory).await.ok(),
                     _ => None,
                 };
                 let activity = without_admin.map(|active| Activity { active, begun: 0 });
@@ -248,7 +249,7 @@ impl Observer {
     async fn leaving_without_admin(&self, memory: &mut Memory) -> What {
         loop {
             sleep(LEAVE_INTERVAL).await;
-            match self.connections(memory) {
+            match self.connections(memory).await {
                 Ok(0) => return What::Event(Event::Vacant(self.launch)),
                 Ok(_) => {}
                 Err(error) => debug!(%error, "connections of an old Envoy"),
@@ -258,9 +259,13 @@ impl Observer {
         }
     }
 
-    fn connections(&self, memory: &Memory) -> io::Result<u64> {
+    /// The kernel's tables have a row for every socket of the machine's network namespace. A thread of its own reads
+    /// them, so that nothing else waits.
+    async fn connections(&self, memory: &Memory) -> io::Result<u64> {
         let ports: BTreeSet<u16> = memory.listens.iter().filter_map(Address::port).collect();
-        sockets::connections(self.pid, &ports).map(|count| u64::try_from(count).unwrap_or(u64::MAX))
+        let pid = self.pid;
+        let count = spawn_blocking(move || sockets::connections(pid, &ports)).await??;
+        Ok(u64::try_from(count).unwrap_or(u64::MAX))
     }
 }
 

@@ -40,7 +40,9 @@ impl Driver {
             Effect::Spawn(new, start) => self.spawn(new, start).await,
             Effect::Retire(old, Bond::Loose) => self.retire(old).await,
             Effect::Repair(dead) => self.engine.repair(dead),
-            Effect::StandIn(dead) => self.engine.stand_in(dead),
+            Effect::EmulateParent(parent) => self.engine.emulate_parent(parent),
+            Effect::AnswerPendingStats(dead) => self.engine.answer_pending_stats(dead),
+            Effect::Probe { launch, predecessor, after } => self.probe(launch, predecessor, after),
             Effect::Drain(launch, scope) => self.drain(launch, scope),
             Effect::LetGo => self.engine.let_go(),
             Effect::Signal(launch, signal) => self.signal(launch, signal),
@@ -185,14 +187,15 @@ impl Driver {
             launch: new.launch,
             pid,
             admin: admin.clone(),
-            bootstrap: path,
+            bootstrap: path.clone(),
             restart_epoch,
             expected: plan.expected,
             phases: self.phases.subscribe(),
             sights: self.seen.clone(),
         };
         let way = self.engine.way(new.launch);
-        self.ledger.enter(Entry::new((new, pid), (admin, way), plan.desired.hash, last_words));
+        let identity = (restart_epoch, path);
+        self.ledger.enter(Entry::new((new, pid), (admin, way), identity, plan.desired.hash, last_words));
         self.phases.send_replace(self.supervisor.phase());
         self.tell_admin();
         self.observers.spawn(observer.run());
@@ -219,8 +222,9 @@ impl Driver {
 
     /// An Envoy is gone: what the supervisor wants done about it comes first, then what was its goes.
     pub(super) async fn settle(&mut self, dead: Launch, effects: Vec<Effect>) -> Vec<Effect> {
-        let (about_it, rest): (Vec<_>, Vec<_>) =
-            effects.into_iter().partition(|effect| matches!(effect, Effect::Repair(_) | Effect::StandIn(_)));
+        let (about_it, rest): (Vec<_>, Vec<_>) = effects.into_iter().partition(|effect| {
+            matches!(effect, Effect::Repair(_) | Effect::EmulateParent(_) | Effect::AnswerPendingStats(_))
+        });
         for effect in about_it {
             self.perform(effect).await;
         }

@@ -1,12 +1,9 @@
 //! What wakes the driver, and the events that it makes of it.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::anyhow;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tracing::{error, info, warn};
 
 use super::{
@@ -17,11 +14,10 @@ use super::{
 use crate::{
     cgroup::{Oom, OomCount},
     desired::News,
-    envoy_admin::{AdminError, Liveness},
     process::Child,
     signals::Caught,
     status::Order,
-    supervisor::{Event, Generation, Launch, Stage, Status, Timer},
+    supervisor::{Event, Launch, Stage, Status, Timer},
 };
 
 /// Something to be turned into events.
@@ -40,20 +36,13 @@ pub(super) enum Wake {
 /// Between two attempts to get at the sockets of an Envoy that is busy.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// A new Envoy that has just become LIVE says so within this, when the end comes before we have noticed.
-const LAST_LOOK: Duration = Duration::from_millis(50);
-
-/// So long it may take if nothing else can be drained; usually it is some 20 ms.
-const LAST_CHANCE: Duration = Duration::from_millis(500);
-const LOOKS: Duration = Duration::from_millis(5);
-
 // === impl Driver ===
 
 impl Driver {
     pub(super) async fn wake(&mut self, wake: Wake) {
         match wake {
             Wake::Signal(Caught::Child) => self.reap().await,
-            Wake::Signal(caught) => self.signalled(caught).await,
+            Wake::Signal(caught) => self.signalled(caught),
             Wake::Timer(timer) => {
                 self.timers.disarm(timer);
                 self.pending.push_back(Event::Due(timer));
@@ -87,42 +76,17 @@ impl Driver {
         }
     }
 
-    async fn signalled(&mut self, caught: Caught) {
+    fn signalled(&mut self, caught: Caught) {
         // Beside a command the agent is one that passes signals on.
         if let companion::Passed::On = self.pass_on(caught) {
             return;
         }
         match caught {
-            Caught::Terminate(_) => {
-                self.look_at_the_new_one().await;
-                self.pending.push_back(Event::Terminate);
-            }
+            Caught::Terminate(_) => self.pending.push_back(Event::Terminate),
             Caught::ReopenLogs => self.pending.push_back(Event::ReopenLogs),
             Caught::Hangup => self.restart(),
             Caught::Dump => info!(driver = ?self, "SIGQUIT: this is what I know"),
             Caught::Other(_) | Caught::Child => {}
-        }
-    }
-
-    /// A new Envoy may have been LIVE for some milliseconds, with the old one's listeners closed for it: then it is
-    /// no longer one that can be done without. And one that has closed the old one's admin already is let become
-    /// LIVE, if it is quick: the old one could not be told to drain any more.
-    async fn look_at_the_new_one(&mut self) {
-        let phase = self.supervisor.phase();
-        let admin =
-            |generation: Generation| self.ledger.get(generation.launch).map(|entry| entry.admin.clone());
-        let (Some(rising), Some(owner)) = (phase.rising, phase.owner) else { return };
-        let (Some(new), Some(old)) = (admin(rising), admin(owner)) else { return };
-        let until = Instant::now() + LAST_CHANCE;
-        loop {
-            if let Ok(Ok(Liveness::Live)) = timeout(LAST_LOOK, new.ready()).await {
-                return self.pending.push_back(Event::Live(rising.launch));
-            }
-            let lost = matches!(timeout(LAST_LOOK, old.ready()).await, Ok(Err(AdminError::Connect(_))));
-            if !lost || Instant::now() > until {
-                return;
-            }
-            sleep(LOOKS).await;
         }
     }
 

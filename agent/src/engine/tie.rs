@@ -31,6 +31,11 @@ impl Tie {
         Self { lineage, epoch, way, stand_ins: JoinSet::new(), child: None }
     }
 
+    /// `true` if the agent has taken its predecessor's place.
+    pub(super) fn is_answered(&self) -> bool {
+        !self.stand_ins.is_empty()
+    }
+
     pub(super) fn stand_in(
         &mut self,
         parent: RestartEpoch,

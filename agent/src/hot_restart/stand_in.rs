@@ -17,7 +17,10 @@
 
 use std::{
     io,
-    os::fd::{AsFd, OwnedFd},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::net,
+    },
     path::PathBuf,
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
@@ -163,6 +166,16 @@ impl StandIn {
             Err(error) => Happened::Unanswered(error.kind()),
         }
     }
+}
+
+/// Sends the child of this epoch an empty statistics reply that it may not have asked for. A child waits without a limit
+/// for a reply that its parent took along. One that does not wait takes this reply for that of its next request, and
+/// statistics are all that a LIVE child waits for.
+pub fn answer_stats(lineage: &Lineage, child: RestartEpoch) -> io::Result<()> {
+    let socket = net::UnixDatagram::unbound()?;
+    socket.set_nonblocking(true)?;
+    let reply = Message::reply(Reply::Stats(Stats::default())).framed();
+    socket.send_to(&reply, lineage.socket(Role::Child, child)).map(drop)
 }
 
 // === impl Response ===

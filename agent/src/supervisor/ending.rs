@@ -91,8 +91,8 @@ impl Ending {
             (Step::Stopping(Sig::Terminate), E::Due(Timer::KillDue) | E::Terminate) => self.kill(policy),
             // Not even SIGKILL has ended them: they sleep in the kernel, and end when it lets them.
             (Step::Stopping(Sig::Kill), E::Due(Timer::ReapDue)) => (End::Now(Status::KILLED.code()), vec![]),
-            (_, E::Died(died, status)) => self.died(died, status, policy, now),
-            (_, E::SpawnFailed(failed, _)) => self.died(failed, Status::Exited(0), policy, now),
+            (_, E::Died(died, status)) => self.died(died, status, policy),
+            (_, E::SpawnFailed(failed, _)) => self.died(failed, Status::Exited(0), policy),
             (Step::HeadStart | Step::Draining { .. }, E::ReopenLogs) => {
                 let owner = self.owner.map(|owner| Effect::Signal(owner.launch, Sig::ReopenLogs));
                 (End::NotYet(self), owner.into_iter().collect())
@@ -205,14 +205,15 @@ impl Ending {
             |old: &Old| signal == EnvoySignal::Terminate && old.bond == Bond::Tied && self.owner.is_some();
         let old = self.old.filter(|old| !follows(old)).map(|old| old.generation);
         let mut effects = vec![Effect::LetGo];
-        let everybody = [old, self.owner, self.doomed].into_iter().flatten();
-        effects.extend(everybody.map(|g| Effect::Signal(g.launch, signal)));
+        effects.extend(old.iter().chain(&self.owner).map(|g| Effect::Signal(g.launch, signal)));
+        // Its own way out would lead through its predecessor.
+        effects.extend(self.doomed.map(|doomed| Effect::Signal(doomed.launch, EnvoySignal::Kill)));
         effects.push(Effect::Arm(timer, grace));
         (End::NotYet(self), effects)
     }
 
     /// Somebody is gone.
-    pub(super) fn died(mut self, launch: Launch, status: Status, policy: &Policy, now: Instant) -> Next {
+    pub(super) fn died(mut self, launch: Launch, status: Status, policy: &Policy) -> Next {
         let is = |generation: Option<Generation>| generation.is_some_and(|g| g.launch == launch);
         let mut effects = vec![];
         if is(self.owner) {
@@ -230,9 +231,8 @@ impl Ending {
             }
         } else if let Some(old) = self.old.filter(|old| old.generation.launch == launch) {
             self.old = None;
-            let stopping = matches!(self.step, Step::Stopping(_));
-            if self.owner.is_some() && !stopping && old.is_missed(status, policy.hand_over, now) {
-                effects.push(Effect::StandIn(old.generation));
+            if self.owner.is_some() {
+                effects.extend(old.replaced());
             }
         } else if is(self.doomed) {
             self.doomed = None;

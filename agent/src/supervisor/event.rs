@@ -65,6 +65,8 @@ pub enum Verdict {
 pub enum Event {
     /// This Envoy answers as LIVE, with its own epoch.
     Live(Launch),
+    /// This Envoy was probed and is not LIVE.
+    NotLive(Launch, PredecessorAdmin),
     /// This Envoy was reaped.
     Died(Launch, Status),
     /// This Envoy could not be started.
@@ -93,6 +95,15 @@ pub enum Event {
     Due(Timer),
 }
 
+/// State of the admin of an Envoy whose successor was probed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PredecessorAdmin {
+    /// It accepts connections.
+    Open,
+    /// The successor has closed it: the predecessor can no longer be told to drain.
+    Closed,
+}
+
 /// Whether a new Envoy takes over from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
@@ -113,8 +124,22 @@ pub enum Effect {
     Retire(Launch, Bond),
     /// An Envoy of a tied hand-over has died before it was LIVE: undo what it did to its predecessor.
     Repair(Generation),
-    /// The old Envoy of a tied hand-over has died too early: answer its successor in its place.
-    StandIn(Generation),
+    /// Take over the hot-restart socket of this predecessor and answer its successor from now on. Comes before
+    /// the predecessor is signalled, and again when it has been reaped; a second one changes nothing.
+    EmulateParent(Generation),
+    /// This predecessor has been reaped. Its successor may wait, without a limit, for statistics that the
+    /// predecessor was asked for; send an empty answer.
+    AnswerPendingStats(Generation),
+    /// Ask this Envoy whether it is LIVE, and if not whether the admin of its predecessor is closed; the answer is
+    /// [`Event::Live`] or [`Event::NotLive`].
+    Probe {
+        /// The Envoy.
+        launch: Launch,
+        /// Its predecessor.
+        predecessor: Launch,
+        /// Pause before the question.
+        after: Duration,
+    },
     /// Ask this Envoy to drain.
     Drain(Launch, DrainScope),
     /// No Envoy will come after this: let go of every listening socket that is held for one.

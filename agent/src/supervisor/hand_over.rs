@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Event, Generation, RestartPolicy, Revision, Status, Timer, restart::First};
+use super::{Effect, Event, Generation, RestartPolicy, Revision, Timer, restart::First};
 
 /// What ties an old Envoy and its successor to each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +47,9 @@ pub(super) enum Change {
     Waiting,
     /// The new Envoy is on its way.
     Rising { new: Generation, bond: Bond },
+    /// The new Envoy is on its way, and the agent is to end. The new Envoy is probed once more until this time: one
+    /// that is LIVE is the one to be drained.
+    LastProbe { new: Generation, bond: Bond, until: Instant },
     /// It was killed, and has not been reaped.
     Aborting { new: Generation, bond: Bond },
 }
@@ -56,8 +59,6 @@ pub(super) enum Change {
 pub(super) struct Old {
     pub(super) generation: Generation,
     pub(super) bond: Bond,
-    /// When its successor became LIVE.
-    pub(super) since: Instant,
     pub(super) leave: Leave,
 }
 
@@ -137,14 +138,24 @@ impl Old {
         }
     }
 
-    /// Whether its successor will still ask for it. Near the agreed time an end is what the successor asked
-    /// for, if it is a clean one that we have not asked for; the successor's clock started a little before ours.
-    pub(super) fn is_missed(&self, status: Status, policy: HandOverPolicy, now: Instant) -> bool {
-        const NEAR: Duration = Duration::from_secs(1);
-        let lasted = now.saturating_duration_since(self.since);
-        let early = lasted < policy.leave_within.saturating_sub(NEAR);
-        let near = lasted < policy.leave_within.saturating_add(NEAR);
-        let asked_for_by_its_heir = self.leave == Leave::Busy && status == Status::Exited(0);
-        self.bond == Bond::Tied && (early || (near && !asked_for_by_its_heir))
+    /// Whether its successor talks to it, or will.
+    pub(super) fn is_tied(&self) -> bool {
+        self.bond == Bond::Tied
+    }
+
+    /// The effects of its end, if it has a successor that is LIVE.
+    pub(super) fn replaced(&self) -> Vec<Effect> {
+        if !self.is_tied() {
+            return vec![];
+        }
+        vec![Effect::EmulateParent(self.generation), Effect::AnswerPendingStats(self.generation)]
+    }
+
+    /// What a new Envoy is started as while this one lives. One that was told to leave answers no successor.
+    pub(super) fn for_another(self) -> Self {
+        match self.leave {
+            Leave::Busy => self,
+            Leave::Told => Self { bond: Bond::Loose, ..self },
+        }
     }
 }

@@ -41,7 +41,7 @@ use std::time::{Duration, Instant};
 
 pub use self::{
     drain::{Activity, DrainPolicy, Minimum},
-    event::{DrainScope, Effect, EnvoySignal, Event, Start, Timer, Verdict},
+    event::{DrainScope, Effect, EnvoySignal, Event, PredecessorAdmin, Start, Timer, Verdict},
     generation::{Epoch, Generation, Launch, Revision},
     hand_over::{Allowed, Bond, HandOverPolicy},
     phase::{Offer, Phase, Pursuit, Role, Stage},
@@ -79,6 +79,9 @@ enum State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wait {
     Time,
+    /// The predecessor of this one has died; it is asked whether it was LIVE by then.
+    Probing(Generation),
+    /// This one was killed.
     Reaping(Generation),
 }
 
@@ -125,12 +128,35 @@ impl Supervisor {
         use {Event as E, State as S};
         let (next, mut effects) = match (self.state, event) {
             // The way up.
-            (S::Starting { new, old, .. }, E::Live(live)) if live == new.launch => self.live(new, old, now),
+            (S::Starting { new, admin, old }, E::Live(live))
+                if live == new.launch && admin != Admin::Killed =>
+            {
+                self.live(new, old, now)
+            }
             (S::BackingOff { wait: Wait::Time, old }, E::Due(Timer::Respawn)) => self.start(old),
             (
-                S::BackingOff { wait: Wait::Reaping(doomed), old },
+                S::BackingOff { wait: Wait::Probing(new) | Wait::Reaping(new), old },
                 E::Died(gone, _) | E::SpawnFailed(gone, _),
-            ) if gone == doomed.launch => self.start(old),
+            ) if gone == new.launch => self.start(old),
+
+            // An orphan of a tied hand-over serves if it was LIVE; else it may wait for the dead for ever.
+            (S::BackingOff { wait: Wait::Probing(new), old }, E::Live(live)) if live == new.launch => {
+                self.live(new, old, now)
+            }
+            (S::BackingOff { wait: Wait::Probing(new), old }, E::NotLive(probed, _))
+                if probed == new.launch =>
+            {
+                let kill = Effect::Signal(new.launch, EnvoySignal::Kill);
+                (S::BackingOff { wait: Wait::Reaping(new), old }, vec![kill])
+            }
+            (S::Starting { new, admin, old: Some(old) }, E::Died(gone, _))
+                if gone == old.generation.launch && old.is_tied() =>
+            {
+                match admin {
+                    Admin::Killed => (S::BackingOff { wait: Wait::Reaping(new), old: None }, vec![]),
+                    _ => orphaned(new, old.generation),
+                }
+            }
 
             // Envoy ends without being asked to.
             (S::Starting { new, old, .. }, E::SpawnFailed(failed, why)) if failed == new.launch => {
@@ -148,25 +174,29 @@ impl Supervisor {
             {
                 (S::Starting { new, admin: Admin::Silent, old }, vec![self.hung()])
             }
-            (S::Starting { new, old, .. }, E::AdminBack(back)) if back == new.launch => {
+            (S::Starting { new, admin, old }, E::AdminBack(back))
+                if back == new.launch && admin != Admin::Killed =>
+            {
                 (S::Starting { new, admin: Admin::Answers, old }, vec![])
             }
-            (S::Starting { new, admin: Admin::Silent, .. }, E::Due(Timer::Hung)) => {
-                (self.state, vec![Effect::Signal(new.launch, EnvoySignal::Kill), self.hung()])
+            (S::Starting { new, admin: Admin::Silent | Admin::Killed, old }, E::Due(Timer::Hung)) => {
+                let kill = Effect::Signal(new.launch, EnvoySignal::Kill);
+                (S::Starting { new, admin: Admin::Killed, old }, vec![kill, self.hung()])
             }
 
             // What was LIVE before can be again; what never was has its time, and no more.
-            (S::Starting { new, .. }, E::Due(Timer::Live)) if self.is_unproven(new) => {
-                (self.state, vec![Effect::Signal(new.launch, EnvoySignal::Kill)])
+            (S::Starting { new, old, .. }, E::Due(Timer::Live)) if self.is_unproven(new) => {
+                let kill = Effect::Signal(new.launch, EnvoySignal::Kill);
+                (S::Starting { new, admin: Admin::Killed, old }, vec![kill])
             }
 
             // The one before it finishes what it has, whoever has taken over from it meanwhile.
             (S::Starting { new, admin, old: Some(old) }, event) if old.concerns(event) => {
-                let (old, effects) = self.leaving(old, event, Heir::Rising, now);
+                let (old, effects) = self.leaving(old, event, Heir::Rising);
                 (S::Starting { new, admin, old }, effects)
             }
             (S::BackingOff { wait, old: Some(old) }, event) if old.concerns(event) => {
-                let (old, effects) = self.leaving(old, event, Heir::None, now);
+                let (old, effects) = self.leaving(old, event, Heir::None);
                 (S::BackingOff { wait, old }, effects)
             }
 
@@ -177,17 +207,15 @@ impl Supervisor {
             (S::Starting { new, old, .. }, E::Terminate) => {
                 self.end(Ending::new(None, old, now).with_doomed(new), now)
             }
-            (S::BackingOff { wait: Wait::Reaping(doomed), old }, E::Terminate) => {
-                self.end(Ending::new(None, old, now).with_doomed(doomed), now)
+            (S::BackingOff { wait, old }, E::Terminate) => {
+                self.end(Ending { doomed: wait.doomed(), ..Ending::new(None, old, now) }, now)
             }
-            (S::BackingOff { old, .. }, E::Terminate) => self.end(Ending::new(None, old, now), now),
             (S::Starting { new, old, .. }, E::Quit) => {
                 ended(Ending::new(None, old, now).with_doomed(new).stop(&self.policy))
             }
-            (S::BackingOff { wait: Wait::Reaping(doomed), old }, E::Quit) => {
-                ended(Ending::new(None, old, now).with_doomed(doomed).stop(&self.policy))
+            (S::BackingOff { wait, old }, E::Quit) => {
+                ended(Ending { doomed: wait.doomed(), ..Ending::new(None, old, now) }.stop(&self.policy))
             }
-            (S::BackingOff { old, .. }, E::Quit) => ended(Ending::new(None, old, now).stop(&self.policy)),
             (S::Ending(ending), event) => ended(ending.on_event(event, &self.policy, now)),
 
             // Out of service, still serving. An Envoy not yet LIVE is withdrawn once it is.
@@ -222,13 +250,17 @@ impl Supervisor {
         let (stage, owner, rising, old) = match self.state {
             State::Starting { new, old, .. } => (Stage::Starting, Some(new), None, old),
             State::Running(Running { one, admin, change, old, .. }) => {
-                let stage = if admin == Admin::Silent { Stage::Silent } else { Stage::Running };
+                let stage = match admin {
+                    Admin::Silent | Admin::Killed => Stage::Silent,
+                    Admin::Answers | Admin::Lost => Stage::Running,
+                };
                 let rising = match change {
-                    Change::Rising { new, .. } => Some(new),
+                    Change::Rising { new, .. } | Change::LastProbe { new, .. } => Some(new),
                     _ => None,
                 };
                 (stage, Some(one), rising, old)
             }
+            State::BackingOff { wait: Wait::Probing(new), old } => (Stage::BackingOff, None, Some(new), old),
             State::BackingOff { old, .. } => (Stage::BackingOff, None, None, old),
             State::Ending(Ending { owner, old, step, .. }) => {
                 let stage = match step {
@@ -257,7 +289,9 @@ impl Supervisor {
 
     fn pursuit(&self) -> Pursuit {
         match self.state {
-            State::Running(Running { change: Change::Rising { .. }, .. }) => Pursuit::HandingOver,
+            State::Running(Running { change: Change::Rising { .. } | Change::LastProbe { .. }, .. }) => {
+                Pursuit::HandingOver
+            }
             State::Running(Running { one, .. }) if one.revision == self.wish.desired => Pursuit::Settled,
             _ if self.wish.is_refused() => Pursuit::GivenUp,
             _ if self.wish.under_validation.is_some() => Pursuit::Validating,
@@ -293,6 +327,12 @@ impl Supervisor {
     }
 }
 
+/// The predecessor of this one has died before the agent knew it to be LIVE.
+fn orphaned(new: Generation, dead: Generation) -> Next {
+    let probe = Effect::Probe { launch: new.launch, predecessor: dead.launch, after: Duration::ZERO };
+    (State::BackingOff { wait: Wait::Probing(new), old: None }, vec![Effect::EmulateParent(dead), probe])
+}
+
 /// How far the end is, as a state.
 fn ended((end, mut effects): (End, Vec<Effect>)) -> Next {
     match end {
@@ -300,6 +340,18 @@ fn ended((end, mut effects): (End, Vec<Effect>)) -> Next {
         End::Now(code) => {
             effects.push(Effect::Exit(code));
             (State::Exited, effects)
+        }
+    }
+}
+
+// === impl Wait ===
+
+impl Wait {
+    /// The one that is not LIVE, if there is one.
+    fn doomed(self) -> Option<Generation> {
+        match self {
+            Self::Time => None,
+            Self::Probing(new) | Self::Reaping(new) => Some(new),
         }
     }
 }

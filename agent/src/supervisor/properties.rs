@@ -16,7 +16,10 @@ fn decode(number: u32) -> Act {
     let n = rest as usize % 2;
     match kind {
         0..12 | 62.. => Act::Live(n),
-        12..18 => Act::Die(n, status(rest / 2)),
+        12..15 => Act::Die(n, status(rest / 2)),
+        15 | 16 => Act::End(n, status(rest / 2)),
+        17 if rest % 2 == 0 => Act::Reap,
+        17 => Act::Probed(admin(rest / 2)),
         18 => Act::FailToStart,
         19 => Act::Silent(n),
         20 => Act::Back(n),
@@ -29,7 +32,8 @@ fn decode(number: u32) -> Act {
         46 => Act::Withdraw,
         47 => Act::Reopen,
         48..55 => Act::NextTimer,
-        55..58 => Act::Pass(u64::from(rest % 700_000)),
+        55 => Act::Probed(admin(rest)),
+        56 | 57 => Act::Pass(u64::from(rest % 700_000)),
         58 => Act::Stranger(stranger(rest)),
         59 | 60 => Act::Terminate,
         _ => Act::Quit,
@@ -45,6 +49,10 @@ fn status(number: u32) -> Status {
     }
 }
 
+fn admin(number: u32) -> PredecessorAdmin {
+    if number.is_multiple_of(2) { PredecessorAdmin::Open } else { PredecessorAdmin::Closed }
+}
+
 fn verdict(number: u32) -> Verdict {
     match number % 9 {
         0..4 => Verdict::Usable(Bond::Loose),
@@ -56,7 +64,7 @@ fn verdict(number: u32) -> Verdict {
 /// News of any Envoy, and timers nobody armed.
 fn stranger(number: u32) -> Event {
     let launch = Launch::nth(number / 10 % 40);
-    match number % 10 {
+    match number % 11 {
         0 => Event::Vacant(launch),
         1 => Event::AdminSilent(launch),
         2 => Event::AdminBack(launch),
@@ -66,6 +74,7 @@ fn stranger(number: u32) -> Event {
         6 => Event::Due(Timer::LeaveKill),
         7 => Event::Due(Timer::Retry),
         8 => Event::Due(Timer::Respawn),
+        9 => Event::NotLive(launch, admin(number / 11)),
         _ => Event::Due(Timer::Hung),
     }
 }
@@ -144,6 +153,9 @@ proptest! {
             }
             if busy {
                 world.act(Act::Busy(1, 1));
+            }
+            if world.reap() || world.answer_probe(PredecessorAdmin::Open) {
+                continue;
             }
             let killed = world.envoys.iter().copied().find(|envoy| envoy.told == Some(EnvoySignal::Kill));
             match killed {

@@ -12,6 +12,7 @@ impl Supervisor {
     /// the one that has died; above nobody it is a first one.
     pub(super) fn start(&mut self, old: Option<Old>) -> Next {
         self.launch = self.launch.next();
+        let old = old.map(Old::for_another);
         let (epoch, start) = match old {
             Some(old) => (old.generation.epoch.next(), Start::After(old.generation.launch, old.bond)),
             None => (Epoch::FIRST, Start::Cold),

@@ -280,10 +280,14 @@ fn a_crash_during_a_hand_over_leaves_it_to_the_new_one_if_that_can_be() {
     let loose = then(&rising(Bond::Loose), &[died(1, SEGFAULT)]);
     check(&loose, Stage::Starting, &[Effect::Arm(Timer::Live, Duration::from_secs(1))]);
     check(&then(&loose, &[live(2)]), Stage::Running, &[]);
-    // It waits for the dead.
+    // It waits for the dead, unless it is LIVE.
     let tied = then(&rising(Bond::Tied), &[died(1, SEGFAULT)]);
-    check(&tied, Stage::BackingOff, &[signal(2, EnvoySignal::Kill)]);
-    check(&then(&tied, &[died(2, Status::KILLED)]), Stage::Starting, &[cold(3, 0)]);
+    let probe = Effect::Probe { launch: nth(2), predecessor: nth(1), after: Duration::ZERO };
+    check(&tied, Stage::BackingOff, &[Effect::EmulateParent(generation(1, 0, 0)), probe]);
+    check(&then(&tied, &[live(2)]), Stage::Running, &[]);
+    let not_live = then(&tied, &[E::NotLive(nth(2), PredecessorAdmin::Closed)]);
+    check(&not_live, Stage::BackingOff, &[signal(2, EnvoySignal::Kill)]);
+    check(&then(&not_live, &[died(2, Status::KILLED)]), Stage::Starting, &[cold(3, 0)]);
 }
 
 #[test]
@@ -307,22 +311,72 @@ fn the_old_one_leaves_when_it_is_empty_or_has_had_its_time() {
     check(&then(&handed_over(Bond::Loose), &[due(Timer::Leave)]), Stage::Running, &told);
     // A tied one goes when its successor says so; two seconds later it has not heard it.
     let overdue = then(&handed_over(Bond::Tied), &[due(Timer::Leave)]);
-    check(&overdue, Stage::Running, &[signal(1, EnvoySignal::Kill)]);
+    let emulate = Effect::EmulateParent(generation(1, 0, 0));
+    check(&overdue, Stage::Running, &[emulate, signal(1, EnvoySignal::Kill)]);
 }
 
 #[test]
-fn somebody_answers_for_a_tied_old_one_that_dies_before_its_time() {
-    let stand_in = [Effect::StandIn(generation(1, 0, 0))];
-    check(&then(&handed_over(Bond::Tied), &[died(1, SEGFAULT)]), Stage::Running, &stand_in);
-    check(&then(&handed_over(Bond::Loose), &[died(1, SEGFAULT)]), Stage::Running, &[]);
+fn a_tied_predecessor_is_emulated_before_its_end_and_when_it_is_reaped() {
+    let emulate = Effect::EmulateParent(generation(1, 0, 0));
+    let gone = [emulate, Effect::AnswerPendingStats(generation(1, 0, 0))];
+    let bonds = |bond, events: &[Event], expected: &[Effect]| {
+        check(&then(&handed_over(bond), events), Stage::Running, expected);
+    };
+    bonds(Bond::Loose, &[died(1, SEGFAULT)], &[]);
+    // However it ends, and however late it is reaped.
+    for status in [SEGFAULT, CLEAN] {
+        bonds(Bond::Tied, &[died(1, status)], &gone);
+        bonds(Bond::Tied, &[E::Vacant(nth(1)), died(1, status)], &gone);
+        let (mut supervisor, _) = play(&policy(), &handed_over(Bond::Tied));
+        let late = Instant::now() + Policy::default().hand_over.leave_within * 2;
+        assert_eq!(supervisor.on_event(died(1, status), late), gone);
+    }
+    // Its successor is answered before the signal, and a change that is wanted at its end begins afterwards.
+    let grace = Effect::Arm(Timer::LeaveKill, Policy::default().kill_grace);
+    bonds(Bond::Tied, &[E::Vacant(nth(1))], &[emulate, signal(1, EnvoySignal::Terminate), grace]);
+    bonds(Bond::Tied, &[due(Timer::Leave)], &[emulate, signal(1, EnvoySignal::Kill)]);
+    let waiting = [E::Vacant(nth(1)), desired(2), usable(2, Bond::Tied), died(1, CLEAN)];
+    let next: Vec<_> = gone.into_iter().chain(after(3, 2, 2, 2, Bond::Tied)).collect();
+    bonds(Bond::Tied, &waiting, &next);
+    // Also while the agent ends.
+    let (_, effects) = play(&policy(), &then(&handed_over(Bond::Tied), &[E::Quit, died(1, CLEAN)]));
+    assert_eq!(effects, gone);
+}
 
-    let (mut supervisor, _) = play(&policy(), &handed_over(Bond::Tied));
-    let in_time = Instant::now() + Policy::default().hand_over.leave_within;
-    assert_eq!(supervisor.clone().on_event(died(1, CLEAN), in_time), []);
-    assert_eq!(supervisor.clone().on_event(died(1, SEGFAULT), in_time), stand_in);
-    // Gone because we have told it so, a moment before its successor would have.
-    supervisor.on_event(E::Vacant(nth(1)), in_time);
-    assert_eq!(supervisor.on_event(died(1, CLEAN), in_time), stand_in);
+#[test]
+fn a_predecessor_that_was_told_to_leave_has_no_further_successor() {
+    let crashed = [E::Vacant(nth(1)), died(2, SEGFAULT)];
+    let beside = [Effect::Spawn(generation(3, 1, 1), Start::After(nth(1), Bond::Loose))];
+    check(&then(&handed_over(Bond::Tied), &crashed), Stage::Starting, &beside);
+}
+
+#[test]
+fn an_envoy_that_starts_after_a_predecessor_that_dies_serves_only_if_it_is_live() {
+    let again = then(&handed_over(Bond::Tied), &[died(2, SEGFAULT), died(1, SEGFAULT)]);
+    let probe = Effect::Probe { launch: nth(3), predecessor: nth(1), after: Duration::ZERO };
+    check(&again, Stage::BackingOff, &[Effect::EmulateParent(generation(1, 0, 0)), probe]);
+    check(&then(&again, &[live(3)]), Stage::Running, &[]);
+    let not_live = then(&again, &[E::NotLive(nth(3), PredecessorAdmin::Closed)]);
+    check(&not_live, Stage::BackingOff, &[signal(3, EnvoySignal::Kill)]);
+    check(&then(&not_live, &[died(3, Status::KILLED)]), Stage::Starting, &[cold(4, 1)]);
+}
+
+#[test]
+fn a_silent_successor_loses_its_predecessor_before_it_is_killed_itself() {
+    let (kill, hung_after) = (EnvoySignal::Kill, Policy::default().hung_after);
+    let silent = then(&handed_over(Bond::Tied), &[E::AdminSilent(nth(2))]);
+    check(&silent, Stage::Silent, &[Effect::Arm(Timer::Hung, hung_after / 3)]);
+    let suspected = then(&silent, &[due(Timer::Hung)]);
+    let emulate = Effect::EmulateParent(generation(1, 0, 0));
+    check(&suspected, Stage::Silent, &[emulate, signal(1, kill), hung()]);
+    check(&then(&suspected, &[due(Timer::Hung)]), Stage::Silent, &[signal(2, kill), hung()]);
+    // A loose one does not wait for it.
+    let loose = then(&handed_over(Bond::Loose), &[E::AdminSilent(nth(2))]);
+    check(&loose, Stage::Silent, &[hung()]);
+    // And no successor asks one that is silent.
+    let wanted = then(&[live(1), E::AdminSilent(nth(1)), desired(1)], &[usable(1, Bond::Tied)]);
+    check(&wanted, Stage::Silent, &[]);
+    check(&then(&wanted, &[E::AdminBack(nth(1))]), Stage::Running, &after(2, 1, 1, 1, Bond::Tied));
 }
 
 #[test]
@@ -439,10 +493,37 @@ fn dying_of_our_own_sigterm_is_clean() {
 
 #[test]
 fn sigterm_during_a_hand_over_kills_the_new_one_and_drains_the_one_that_serves() {
-    let ended = then(&rising(Bond::Tied), &[E::Terminate]);
+    let (open, closed) = (PredecessorAdmin::Open, PredecessorAdmin::Closed);
+    let probe = |after| Effect::Probe { launch: nth(2), predecessor: nth(1), after };
+    let asked = then(&rising(Bond::Tied), &[E::Terminate]);
+    check(&asked, Stage::Running, &[probe(Duration::ZERO)]);
+    let ended = then(&asked, &[E::NotLive(nth(2), open)]);
     let effects: Vec<_> = [signal(2, EnvoySignal::Kill)].into_iter().chain(inside_first(1)).collect();
     check(&ended, Stage::Draining, &effects);
     check(&then(&ended, &[died(2, Status::KILLED)]), Stage::Draining, &[]);
+    // One that has closed the other's admin is waited for, a little: nobody else can be told to drain.
+    let again = then(&asked, &[E::NotLive(nth(2), closed)]);
+    check(&again, Stage::Running, &[probe(Duration::from_millis(5))]);
+    let (mut supervisor, _) = play(&policy(), &again);
+    let late = Instant::now() + Duration::from_secs(1);
+    assert_eq!(supervisor.on_event(E::NotLive(nth(2), closed), late), effects);
+    // LIVE it is the one to be drained.
+    let (supervisor, effects) = play(&policy(), &then(&asked, &[live(2)]));
+    assert_eq!(supervisor.phase().owner, Some(generation(2, 1, 1)));
+    assert_eq!((supervisor.phase().stage, &effects[2..]), (Stage::Draining, &inside_first(2)[..]));
+    // A second signal waits for nothing.
+    let twice = play(&policy(), &then(&asked, &[E::Terminate])).1;
+    assert_eq!(twice.last(), Some(&Effect::Arm(Timer::KillDue, Policy::default().kill_grace)));
+}
+
+#[test]
+fn a_death_while_sigterm_waits_for_a_probe_ends_the_hand_over() {
+    let asked = then(&rising(Bond::Tied), &[E::Terminate]);
+    let (supervisor, effects) = play(&policy(), &then(&asked, &[died(2, SEGFAULT)]));
+    assert_eq!(supervisor.phase().owner, Some(generation(1, 0, 0)));
+    assert_eq!((supervisor.phase().stage, effects[0]), (Stage::Draining, Effect::Repair(generation(2, 1, 1))));
+    let alone = then(&asked, &[died(1, SEGFAULT), died(2, Status::KILLED)]);
+    assert_eq!(play(&policy(), &alone).1, [Effect::Exit(139)]);
 }
 
 #[test]

@@ -4,10 +4,12 @@
 //! ```text
 //! rising     the new one fails, hangs, or is shot before it is LIVE
 //! leaving    one of the two is shot after it
+//! slow_predecessor   the old one is stopped at any moment
 //! ```
 
 mod leaving;
 mod rising;
+mod slow_predecessor;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 

@@ -8,6 +8,11 @@ use super::super::*;
 pub(super) enum Act {
     Live(usize),
     Die(usize, Status),
+    /// Its process ends; it is reaped later.
+    End(usize, Status),
+    Reap,
+    /// A probe is answered.
+    Probed(PredecessorAdmin),
     FailToStart,
     Silent(usize),
     Back(usize),
@@ -32,6 +37,10 @@ pub(super) struct Envoy {
     pub(super) live: bool,
     pub(super) told: Option<EnvoySignal>,
     pub(super) after: Start,
+    /// Its process has ended and has not been reaped.
+    pub(super) ended: Option<Status>,
+    /// It waits for an answer of a predecessor that has ended.
+    pub(super) stuck: bool,
 }
 
 /// For the reader of a failure.
@@ -53,7 +62,17 @@ pub(super) struct World {
     pub(super) latest: Revision,
     pub(super) launches: u32,
     pub(super) exit: Option<u8>,
+    /// Predecessors whose sockets the agent has taken over.
+    pub(super) emulated: Vec<Launch>,
+    /// An Envoy that is being asked whether it is LIVE.
+    pub(super) probed: Option<Launch>,
     pub(super) log: Vec<Line>,
+}
+
+impl Envoy {
+    fn can_be_live(&self) -> bool {
+        !self.live && !self.stuck && self.ended.is_none()
+    }
 }
 
 impl World {
@@ -70,6 +89,8 @@ impl World {
             latest: Revision::FIRST,
             launches: 0,
             exit: None,
+            emulated: Vec::new(),
+            probed: None,
             log: Vec::new(),
         };
         world.perform(effects);
@@ -104,9 +125,12 @@ impl World {
                 Effect::Repair(dead) => {
                     assert!(self.find(dead.launch).is_none(), "repairs under a living one");
                 }
-                Effect::StandIn(dead) => {
-                    assert!(self.find(dead.launch).is_none(), "stands in for a living one");
+                Effect::EmulateParent(parent) => self.emulated.push(parent.launch),
+                Effect::AnswerPendingStats(parent) => {
+                    assert!(self.find(parent.launch).is_none(), "answers for a living one");
+                    assert!(self.emulated.contains(&parent.launch), "answers once and never again");
                 }
+                Effect::Probe { launch, .. } => self.probed = Some(launch),
                 Effect::Drain(launch, _) => {
                     assert!(
                         self.find(launch).is_some_and(|envoy| envoy.live),
@@ -118,6 +142,28 @@ impl World {
             }
         }
         assert!(self.envoys.len() <= 2, "three generations: {:?}", self.envoys);
+        if self.exit.is_none() {
+            self.check_successors();
+        }
+    }
+
+    /// An Envoy that sends to a predecessor whose socket is closed aborts after ten seconds. So its place is taken
+    /// before it is signalled, and when it is reaped at the latest, however late that is.
+    fn check_successors(&self) {
+        for heir in &self.envoys {
+            let Start::After(parent, Bond::Tied) = heir.after else { continue };
+            if heir.ended.is_some() || heir.told == Some(EnvoySignal::Kill) {
+                continue;
+            }
+            let leaves = self.find(parent).is_none_or(|parent| parent.told.is_some());
+            if heir.live {
+                assert!(!leaves || self.emulated.contains(&parent), "alone: {heir:?}\n{:#?}", self.log);
+            } else {
+                let asked = self.probed == Some(heir.generation.launch);
+                let waits = self.find(parent).is_none() && !asked && heir.told.is_none();
+                assert!(!waits, "waits for the dead: {heir:?}\n{:#?}", self.log);
+            }
+        }
     }
 
     /// A number is used above a LIVE one only, and the first is for when nobody lives.
@@ -129,13 +175,17 @@ impl World {
                 assert!(self.envoys.is_empty(), "a first one beside {:?}", self.envoys);
                 assert_eq!(generation.epoch, Epoch::FIRST);
             }
-            Start::After(parent, _) => {
+            Start::After(parent, bond) => {
                 let parent = self.find(parent).expect("after one that is dead");
                 assert!(parent.live, "after one that never was LIVE");
+                let leaves = bond == Bond::Tied && parent.told.is_some();
+                assert!(!leaves, "after one that is told to leave\n{:#?}", self.log);
                 assert_eq!(generation.epoch, parent.generation.epoch.next());
             }
         }
-        self.envoys.push(Envoy { generation, live: false, told: None, after });
+        let stuck = matches!(after, Start::After(parent, Bond::Tied)
+            if self.find(parent).is_some_and(|parent| parent.ended.is_some()));
+        self.envoys.push(Envoy { generation, live: false, told: None, after, ended: None, stuck });
     }
 
     /// Told to leave before it is LIVE, an Envoy tells its living predecessor to leave too.
@@ -152,7 +202,9 @@ impl World {
             return;
         }
         for envoy in self.envoys.iter_mut().filter(|envoy| envoy.generation.launch == launch) {
-            envoy.told = Some(signal);
+            if envoy.told != Some(EnvoySignal::Kill) {
+                envoy.told = Some(signal);
+            }
         }
     }
 
@@ -164,7 +216,38 @@ impl World {
         self.envoys.get(n.checked_rem(self.envoys.len())?).copied()
     }
 
+    /// One that starts waits for its answer in half of the cases.
+    fn end(&mut self, envoy: Envoy, status: Status) {
+        let launch = envoy.generation.launch;
+        for other in &mut self.envoys {
+            if other.generation.launch == launch {
+                other.ended.get_or_insert(status);
+            }
+            if matches!(other.after, Start::After(parent, Bond::Tied) if parent == launch) && !other.live {
+                other.stuck |= other.generation.launch.get().is_multiple_of(2);
+            }
+        }
+    }
+
+    /// One that can be LIVE is, if its predecessor's admin is closed.
+    pub(super) fn answer_probe(&mut self, admin: PredecessorAdmin) -> bool {
+        let Some(launch) = self.probed.take() else { return false };
+        match self.find(launch) {
+            Some(envoy) if envoy.can_be_live() && admin == PredecessorAdmin::Closed => self.become_live(envoy),
+            _ => self.tell(Event::NotLive(launch, admin)),
+        }
+        true
+    }
+
+    pub(super) fn reap(&mut self) -> bool {
+        let ended = self.envoys.iter().copied().find_map(|envoy| Some((envoy, envoy.ended?)));
+        let Some((envoy, status)) = ended else { return false };
+        self.die(envoy, status);
+        true
+    }
+
     pub(super) fn die(&mut self, envoy: Envoy, status: Status) {
+        self.end(envoy, status);
         self.envoys.retain(|other| other.generation.launch != envoy.generation.launch);
         self.tell(Event::Died(envoy.generation.launch, status));
     }
@@ -197,18 +280,25 @@ impl World {
     pub(super) fn act(&mut self, act: Act) {
         match act {
             Act::Live(n) => {
-                if let Some(envoy) = self.nth(n).filter(|envoy| !envoy.live) {
+                if let Some(envoy) = self.nth(n).filter(Envoy::can_be_live) {
                     self.become_live(envoy);
                 }
             }
             Act::Die(n, status) => {
                 if let Some(envoy) = self.nth(n) {
-                    self.die(envoy, status);
+                    self.die(envoy, envoy.ended.unwrap_or(status));
                 }
             }
+            Act::End(n, status) => {
+                if let Some(envoy) = self.nth(n) {
+                    self.end(envoy, status);
+                }
+            }
+            Act::Reap => drop(self.reap()),
+            Act::Probed(admin) => drop(self.answer_probe(admin)),
             // A start fails within its own turn, if it does.
             Act::FailToStart => {
-                if let Some(envoy) = self.envoys.last().copied().filter(|envoy| !envoy.live) {
+                if let Some(envoy) = self.envoys.last().copied().filter(Envoy::can_be_live) {
                     self.envoys.pop();
                     self.tell(Event::SpawnFailed(envoy.generation.launch, SpawnFailure::Transient));
                 }
@@ -274,10 +364,13 @@ impl World {
             if self.exit.is_some() {
                 return;
             }
+            if self.reap() || self.answer_probe(PredecessorAdmin::Open) {
+                continue;
+            }
             if let Some(told) = self.envoys.iter().copied().find(|envoy| envoy.told.is_some()) {
                 let killed = told.told == Some(EnvoySignal::Kill);
                 self.die(told, if killed { Status::KILLED } else { Status::Exited(0) });
-            } else if let Some(rising) = self.envoys.iter().copied().find(|envoy| !envoy.live) {
+            } else if let Some(rising) = self.envoys.iter().copied().find(Envoy::can_be_live) {
                 self.become_live(rising);
             } else if self.validating.is_some() {
                 self.judge(Verdict::Usable(Bond::Loose));

@@ -1,0 +1,49 @@
+//! Asks a new Envoy, out of turn, whether it is LIVE: when the agent is to end, or its predecessor has died.
+//!
+//! An Envoy that was LIVE for some milliseconds may not have been noticed by its [`Observer`](super::observer), and
+//! its predecessor's listeners are closed already.
+
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+
+use super::{
+    Driver,
+    observer::{Sight, What},
+};
+use crate::{
+    envoy_admin::{AdminError, Identity},
+    supervisor::{Event, Launch, PredecessorAdmin},
+};
+
+/// Limit for one answer. Envoy's main thread answers within a millisecond when it is idle.
+const PROBE_TIMEOUT: Duration = Duration::from_millis(50);
+
+impl Driver {
+    /// Probes an Envoy after a pause and reports [`Event::Live`] or [`Event::NotLive`].
+    pub(super) fn probe(&mut self, launch: Launch, predecessor: Launch, after: Duration) {
+        let predecessor = self.ledger.get(predecessor).map(|entry| entry.admin.clone());
+        let Some(entry) = self.ledger.get(launch) else {
+            return self.pending.push_back(Event::NotLive(launch, PredecessorAdmin::Open));
+        };
+        let (admin, (epoch, bootstrap)) = (entry.admin.clone(), entry.identity.clone());
+        let sights = self.seen.clone();
+        self.observers.spawn(async move {
+            sleep(after).await;
+            let identity = timeout(PROBE_TIMEOUT, admin.identify(epoch, &bootstrap)).await;
+            let event = if let Ok(Ok(Identity::Live)) = identity {
+                Event::Live(launch)
+            } else {
+                let answer = match &predecessor {
+                    Some(admin) => timeout(PROBE_TIMEOUT, admin.ready()).await.ok(),
+                    None => None,
+                };
+                let closed = matches!(answer, Some(Err(AdminError::Connect(_))));
+                let admin = if closed { PredecessorAdmin::Closed } else { PredecessorAdmin::Open };
+                Event::NotLive(launch, admin)
+            };
+            // An error is the driver's end.
+            drop(sights.send(Sight { launch, what: What::Event(event) }).await);
+        });
+    }
+}
