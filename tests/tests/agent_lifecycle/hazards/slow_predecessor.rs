@@ -17,7 +17,7 @@ use pilot_tests::solo::{Engine, Generation, Solo};
 use pilot_tests::wait::eventually;
 use tokio::time::sleep;
 
-use super::super::hot_restart::{Play, play, setup, state};
+use super::super::hot_restart::{play, setup, state};
 
 /// Hand-overs in a usual test run.
 const HAND_OVERS: u64 = 4;
@@ -25,25 +25,37 @@ const HAND_OVERS: u64 = 4;
 /// No predecessor is stopped for longer, in milliseconds.
 const LONGEST_STOP: u64 = 15_000;
 
+/// No agent is stopped for longer, in milliseconds: Envoy aborts after ten seconds.
+const LONGEST_AGENT_STOP: u64 = 8_000;
+
+/// More than the five seconds between two requests for statistics.
+const PARENT_SHUTDOWN: &str = "7s";
+
 /// A hand-over is over by then: the stop, some attempts to start a successor, and the time that a predecessor has.
 const WITHIN: Duration = Duration::from_mins(1);
 
 /// What happens in one hand-over.
 #[derive(Clone, Copy, Debug)]
-struct Pause {
-    /// When the predecessor is stopped, after the change.
-    stop_after: Duration,
-    /// How long it is stopped.
-    stopped: Duration,
+struct Disturbance {
+    what: Disturbed,
     /// A connection keeps the predecessor busy.
     busy: bool,
     /// The configuration changes once more when the predecessor dies.
     change_at_death: bool,
 }
 
-// === impl Pause ===
+#[derive(Clone, Copy, Debug)]
+enum Disturbed {
+    /// The predecessor is stopped so long after the change, and for so long.
+    Predecessor(Duration, Duration),
+    /// So long after the successor serves the predecessor dies, and the agent, which is stopped for so long, does not
+    /// notice.
+    Agent(Duration, Duration),
+}
 
-impl Pause {
+// === impl Disturbance ===
+
+impl Disturbance {
     fn nth(seed: u64, number: u64) -> Self {
         let mut state = seed.wrapping_mul(1_000_003).wrapping_add(number);
         let mut random = |below: u64| {
@@ -52,13 +64,19 @@ impl Pause {
             z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
             (z ^ (z >> 31)) % below
         };
-        // A third of the stops before the new Envoy is LIVE, the rest while the old one leaves.
-        let latest = if random(3) == 0 { 400 } else { 6_000 };
+        let mut millis = |below| Duration::from_millis(random(below));
+        let [early, late, agent] = [
+            // Before the new Envoy is LIVE, or while the old one leaves.
+            Disturbed::Predecessor(millis(400), millis(LONGEST_STOP)),
+            Disturbed::Predecessor(millis(7_000), millis(LONGEST_STOP)),
+            Disturbed::Agent(millis(3_000), millis(LONGEST_AGENT_STOP)),
+        ];
+        let [what, busy, change_at_death] = [random(3), random(2), random(3)];
+        let what = usize::try_from(what).unwrap_or_default();
         Self {
-            stop_after: Duration::from_millis(random(latest)),
-            stopped: Duration::from_millis(random(LONGEST_STOP)),
-            busy: random(2) == 0,
-            change_at_death: random(3) > 0,
+            what: [early, late, agent].into_iter().nth(what).unwrap_or(early),
+            busy: busy == 0,
+            change_at_death: change_at_death > 0,
         }
     }
 }
@@ -78,11 +96,23 @@ fn send(envoy: &Generation, signal: Signal) -> Result<()> {
     }
 }
 
-async fn stop_for_a_while(envoy: &Generation, pause: Pause) -> Result<()> {
-    sleep(pause.stop_after).await;
-    send(envoy, Signal::SIGSTOP)?;
-    sleep(pause.stopped).await;
-    send(envoy, Signal::SIGCONT)
+async fn disturb(solo: &Solo, predecessor: &Generation, (what, revision): (Disturbed, u32)) -> Result<()> {
+    match what {
+        Disturbed::Predecessor(after, stopped) => {
+            sleep(after).await;
+            send(predecessor, Signal::SIGSTOP)?;
+            sleep(stopped).await;
+            send(predecessor, Signal::SIGCONT)
+        }
+        Disturbed::Agent(after, stopped) => {
+            solo.serves(revision).await?;
+            sleep(after).await;
+            solo.signal(Signal::SIGSTOP)?;
+            send(predecessor, Signal::SIGKILL)?;
+            sleep(stopped).await;
+            solo.signal(Signal::SIGCONT)
+        }
+    }
 }
 
 /// Waits until a process has ended, and does not wait for its parent to notice.
@@ -94,34 +124,35 @@ async fn ended(envoy: &Generation) -> Result<()> {
     .await
 }
 
-/// Nobody was ended but predecessors, and successors that were not LIVE in time.
-async fn none_has_crashed(solo: &Solo) -> Result<()> {
+/// No Envoy has ended but predecessors, and successors that were not LIVE in time.
+async fn none_has_crashed(solo: &Solo, predecessors: &[i32]) -> Result<()> {
     let exits = state(solo, "/exits").await?;
     for exit in exits.as_array().into_iter().flatten() {
-        let reason = exit["reason"].as_str().unwrap_or_default();
-        ensure!(["handed_over", "stopped", "killed"].contains(&reason), "{exit}");
+        let (reason, signal) = (exit["reason"].as_str().unwrap_or_default(), exit["signal"].as_u64());
+        let killed = predecessors.iter().any(|pid| exit["pid"] == *pid) && signal == Some(9);
+        ensure!(killed || ["handed_over", "stopped", "killed"].contains(&reason), "{exit}");
     }
     ensure!(!solo.log().contains("hot restart sendmsg() failed"), "an Envoy has aborted");
     Ok(())
 }
 
-async fn hand_over(play: &mut Play, revision: &mut u32, pause: Pause) -> Result<()> {
-    let solo = &play.solo;
+async fn hand_over(solo: &Solo, revision: &mut u32, disturbance: Disturbance) -> Result<Generation> {
     let predecessor = solo.newest()?;
     let one = Load { clients: 1, ..solo.front.load(Class::Tunnel) };
-    let busy = pause.busy.then(|| Traffic::start([("busy", one)]));
+    let busy = disturbance.busy.then(|| Traffic::start([("busy", one)]));
     *revision += 1;
     solo.revise(*revision)?;
+    let what = (disturbance.what, *revision);
     let change = async {
-        if pause.change_at_death {
+        if disturbance.change_at_death {
             ended(&predecessor).await?;
             *revision += 1;
             solo.revise(*revision)?;
         }
         anyhow::Ok(())
     };
-    let (stopped, changed) = tokio::join!(stop_for_a_while(&predecessor, pause), change);
-    stopped.and(changed)?;
+    let (disturbed, changed) = tokio::join!(disturb(solo, &predecessor, what), change);
+    disturbed.and(changed)?;
     let one = eventually(WITHIN, "the last revision is alone", async || {
         let generations = solo.generations()?;
         let [one] = generations.as_slice() else { anyhow::bail!("{generations:?}") };
@@ -133,21 +164,24 @@ async fn hand_over(play: &mut Play, revision: &mut u32, pause: Pause) -> Result<
     // A cold start has the first epoch again.
     ensure!(one.epoch > predecessor.epoch, "{predecessor:?} {one:?}");
     drop(busy);
-    none_has_crashed(solo).await?;
-    play.solo.check()
+    Ok(predecessor)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_predecessor_stopped_at_any_moment_of_a_hand_over_does_not_abort_its_successor() -> Result<()> {
     let (hand_overs, seed) = (number("PILOT_HAND_OVERS", HAND_OVERS)?, number("PILOT_SEED", 1)?);
-    let setup = setup(Engine::Native, &["--hotRestartDeadline=3s"])?;
+    let mut setup = setup(Engine::Native, &["--hotRestartDeadline=3s"])?;
+    setup.proxy.insert("parentShutdownDuration".into(), PARENT_SHUTDOWN.into());
     play(&setup, async |play| {
-        let mut revision = 1;
+        let (mut revision, mut predecessors) = (1, Vec::new());
         for nth in 1..=hand_overs {
-            let (pause, began) = (Pause::nth(seed, nth), Instant::now());
-            let outcome = hand_over(play, &mut revision, pause).await;
-            println!("hand-over {nth}: {pause:?} took {:?}, revision {revision}", began.elapsed());
-            outcome.with_context(|| format!("hand-over {nth} of seed {seed}: {pause:?}"))?;
+            let (disturbance, began) = (Disturbance::nth(seed, nth), Instant::now());
+            let outcome = hand_over(&play.solo, &mut revision, disturbance).await;
+            println!("hand-over {nth}: {disturbance:?} took {:?}, revision {revision}", began.elapsed());
+            let context = || format!("hand-over {nth} of seed {seed}: {disturbance:?}");
+            predecessors.push(outcome.with_context(context)?.pid.as_raw());
+            none_has_crashed(&play.solo, &predecessors).await.with_context(context)?;
+            play.solo.check()?;
         }
         Ok(())
     })
