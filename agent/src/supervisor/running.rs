@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    Allowed, Bond, Budget, Effect, Ending, EnvoySignal, Event, Generation, Heir, Leave, Next, Old, Respawn,
-    PredecessorAdmin, Revision, Start, State, Status, Supervisor, Timer, Verdict, Wait, ended, hand_over::Change,
-    orphaned,
+    Allowed, Bond, Budget, Effect, Ending, EnvoySignal, Event, Generation, Heir, Leave, Next, Old,
+    PredecessorAdmin, Respawn, Revision, Start, State, Status, Supervisor, Timer, Verdict, Wait, ended,
+    hand_over::Change, orphaned,
 };
 
 /// While nobody serves, a new Envoy that is not LIVE by then gives way to one that is known to become it.

@@ -521,7 +521,10 @@ fn a_death_while_sigterm_waits_for_a_probe_ends_the_hand_over() {
     let asked = then(&rising(Bond::Tied), &[E::Terminate]);
     let (supervisor, effects) = play(&policy(), &then(&asked, &[died(2, SEGFAULT)]));
     assert_eq!(supervisor.phase().owner, Some(generation(1, 0, 0)));
-    assert_eq!((supervisor.phase().stage, effects[0]), (Stage::Draining, Effect::Repair(generation(2, 1, 1))));
+    assert_eq!(
+        (supervisor.phase().stage, effects[0]),
+        (Stage::Draining, Effect::Repair(generation(2, 1, 1)))
+    );
     let alone = then(&asked, &[died(1, SEGFAULT), died(2, Status::KILLED)]);
     assert_eq!(play(&policy(), &alone).1, [Effect::Exit(139)]);
 }

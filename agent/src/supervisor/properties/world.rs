@@ -233,7 +233,9 @@ impl World {
     pub(super) fn answer_probe(&mut self, admin: PredecessorAdmin) -> bool {
         let Some(launch) = self.probed.take() else { return false };
         match self.find(launch) {
-            Some(envoy) if envoy.can_be_live() && admin == PredecessorAdmin::Closed => self.become_live(envoy),
+            Some(envoy) if envoy.can_be_live() && admin == PredecessorAdmin::Closed => {
+                self.become_live(envoy)
+            }
             _ => self.tell(Event::NotLive(launch, admin)),
         }
         true

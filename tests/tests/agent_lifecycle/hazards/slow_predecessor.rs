@@ -25,8 +25,9 @@ const HAND_OVERS: u64 = 4;
 /// No predecessor is stopped for longer, in milliseconds.
 const LONGEST_STOP: u64 = 15_000;
 
-/// No agent is stopped for longer, in milliseconds: Envoy aborts after ten seconds.
-const LONGEST_AGENT_STOP: u64 = 8_000;
+/// How long an agent is stopped, in milliseconds: long enough that its successor turns to a dead predecessor. Envoy
+/// aborts after ten seconds.
+const AGENT_STOP: (u64, u64) = (4_000, 8_500);
 
 /// More than the five seconds between two requests for statistics.
 const PARENT_SHUTDOWN: &str = "7s";
@@ -69,15 +70,17 @@ impl Disturbance {
             // Before the new Envoy is LIVE, or while the old one leaves.
             Disturbed::Predecessor(millis(400), millis(LONGEST_STOP)),
             Disturbed::Predecessor(millis(7_000), millis(LONGEST_STOP)),
-            Disturbed::Agent(millis(3_000), millis(LONGEST_AGENT_STOP)),
+            Disturbed::Agent(
+                millis(4_000),
+                millis(AGENT_STOP.1 - AGENT_STOP.0) + Duration::from_millis(AGENT_STOP.0),
+            ),
         ];
         let [what, busy, change_at_death] = [random(3), random(2), random(3)];
         let what = usize::try_from(what).unwrap_or_default();
-        Self {
-            what: [early, late, agent].into_iter().nth(what).unwrap_or(early),
-            busy: busy == 0,
-            change_at_death: change_at_death > 0,
-        }
+        let what = [early, late, agent].into_iter().nth(what).unwrap_or(early);
+        // One without connections is gone before it can be killed.
+        let busy = busy == 0 || matches!(what, Disturbed::Agent(..));
+        Self { what, busy, change_at_death: change_at_death > 0 }
     }
 }
 
