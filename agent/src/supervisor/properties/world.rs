@@ -234,7 +234,7 @@ impl World {
         let Some(launch) = self.probed.take() else { return false };
         match self.find(launch) {
             Some(envoy) if envoy.can_be_live() && admin == PredecessorAdmin::Closed => {
-                self.become_live(envoy)
+                self.become_live(envoy);
             }
             _ => self.tell(Event::NotLive(launch, admin)),
         }
