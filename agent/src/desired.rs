@@ -1,27 +1,25 @@
-//! What should be running: the checked configuration, the bootstrap it makes, and a hash over everything that a
-//! new Envoy would do differently. Computed again from the same flags and environment whenever a file may have
-//! changed; [`Follower`] says when.
+//! Desired state: the checked configuration, the bootstrap rendered from it, and a hash over everything that a new Envoy would
+//! do differently. Loaded again from the same flags and environment when [`ConfigWatcher`] notices a change of a source file.
 //!
-//! Knows nothing of epochs: whether and when the desired Envoy is started is the supervisor's matter.
+//! Epochs are not known here: the supervisor decides when the desired Envoy is started.
 
-mod belief;
-mod eyes;
-mod follower;
-mod observer;
-mod patience;
-mod program;
-mod referred;
+mod config_watcher;
+mod envoy_binary;
+mod referenced_files;
+mod reloader;
 #[cfg(test)]
 mod tests;
-mod trail;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-pub use follower::{Follower, News};
+use pilot_watch::{Grouping, Settings};
+
+pub use config_watcher::{ConfigUpdate, ConfigWatcher};
 
 use crate::bootstrap::argv::{HotRestart, Launch, argv};
 use crate::bootstrap::{self, Rendered};
@@ -29,71 +27,81 @@ use crate::cgroup::Limits;
 use crate::cli::{LogFlags, Overrides, ProxyFlags};
 use crate::config::env::Environment;
 use crate::config::fault::Faults;
-use crate::config::sources::{Question, Sight, Sources};
+use crate::config::source_files::{FileState, Probe, SourceFiles};
 use crate::config::{Config, Inputs, Interfaces, Purpose, Root};
-use program::Program;
+use envoy_binary::EnvoyBinary;
 
-/// What a configuration is made of that does not change while the agent runs.
+/// Settings of the watch over the source files. A mounted secret changes with five events.
+const WATCH_SETTINGS: Settings = Settings {
+    debounce: Duration::from_millis(100),
+    max_delay: Some(Duration::from_secs(1)),
+    write_timeout: Duration::from_secs(10),
+    absence: Duration::from_secs(1),
+    rescan_interval: Duration::from_secs(30),
+    poll_interval: Duration::from_secs(2),
+    grouping: Grouping::WholeSet,
+};
+
+/// Inputs of the configuration that do not change while the agent runs.
 ///
-/// The machine's addresses are among it: the first is part of the node's id, and a control plane must not see
-/// another node after a hot restart.
+/// The addresses of the machine are among them: the first is part of the node's id, and a control plane must not see another
+/// node after a hot restart.
 #[derive(Clone, Debug)]
-pub struct Given {
+pub struct FixedInputs {
     /// Flags of `proxy`.
     pub flags: ProxyFlags,
     /// Flags of the log.
     pub log: LogFlags,
-    /// What is given instead of found out.
+    /// Values given by flags instead of detected.
     pub overrides: Overrides,
-    /// The environment.
+    /// Environment variables.
     pub environment: Environment,
-    /// Where relative paths begin.
+    /// Directory that relative paths refer to.
     pub root: PathBuf,
     /// Addresses of the machine.
     pub interfaces: Interfaces,
-    /// How much of the machine is ours: taken once, so that Envoy's threads stay as many.
+    /// Resource limits. Determined once, so that the number of Envoy's threads stays the same.
     pub limits: Limits,
 }
 
-/// What should be running.
+/// Desired state.
 #[derive(Clone, Debug)]
-pub struct Desired {
-    /// The checked configuration.
+pub struct DesiredState {
+    /// Checked configuration.
     pub config: Config,
-    /// The bootstrap and its side files.
+    /// Bootstrap and its side files.
     pub rendered: Rendered,
-    /// Over everything that an Envoy would do differently. Parts of the configuration that only the agent acts
-    /// on are not in it.
+    /// Hash over everything that an Envoy would do differently. Settings that only the agent uses are not part of it.
     pub hash: ConfigHash,
-    /// Every file it was made from, also those that are not there.
-    pub sources: Sources,
-    program: Program,
+    /// Files that it was made from, with the missing ones.
+    pub sources: SourceFiles,
+    binary: EnvoyBinary,
 }
 
-/// Tells one desired Envoy from another: its bootstrap, side files, command line, the content of the files that
-/// its bootstrap refers to, and its binary. Prints as 16 hexadecimal digits.
+/// Hash of a desired state: bootstrap, side files, command line, content of the files that the bootstrap refers to, and
+/// binary. Displayed as 16 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConfigHash(u64);
 
-/// What one reading of everything gave.
+/// Result of loading the configuration.
 #[derive(Debug)]
-struct Reading {
-    /// The files it was made from. Also a configuration with mistakes has them: they are where it is mended.
-    sources: Sources,
-    /// What should be running, or every mistake.
-    outcome: Result<Arc<Desired>, Faults>,
+struct Load {
+    /// Source files. Also present for an invalid configuration: its faults are corrected in them.
+    sources: SourceFiles,
+    /// Desired state, or every fault.
+    outcome: Result<Arc<DesiredState>, Faults>,
 }
 
-// === impl Given ===
+// === impl FixedInputs ===
 
-impl Given {
-    /// What should be running, for the first time. Blocks.
-    pub fn first(&self) -> Result<Arc<Desired>, Faults> {
-        self.read(None).outcome
+impl FixedInputs {
+    /// Loads the configuration for the first time. Blocks.
+    pub fn load_first(&self) -> Result<Arc<DesiredState>, Faults> {
+        self.load(None).outcome
     }
 
-    /// What should be running now that `before` was the last that could be. Blocks, and may ask the DNS.
-    fn read(&self, before: Option<&Desired>) -> Reading {
+    /// Loads the configuration; `before` is the last valid desired state. Blocks, and may send DNS queries.
+    fn load(&self, before: Option<&DesiredState>) -> Load {
         let root = Root::new(&self.root);
         let inputs = Inputs {
             flags: &self.flags,
@@ -104,37 +112,39 @@ impl Given {
             interfaces: &self.interfaces,
             limits: &self.limits,
         };
-        let made = Config::load(inputs, Purpose::Run).map(|config| {
+        let loaded = Config::load(inputs, Purpose::Run).map(|config| {
             let rendered = bootstrap::render(&config);
-            let referred = referred::files(&rendered.json, config.envoy.overlay.as_deref());
-            let sights = referred.into_iter().map(|file| (root.look(&file, Question::Content), file));
-            let referred = sights.map(|(sight, file)| (file, sight)).collect();
-            (config, rendered, referred)
+            let referenced = referenced_files::paths(&rendered.json, config.envoy.overlay.as_deref());
+            let states = referenced.into_iter().map(|file| (root.look(&file, Probe::Content), file));
+            let referenced = states.map(|(state, file)| (file, state)).collect();
+            (config, rendered, referenced)
         });
-        let empty = |path: &Path| !root.is_of_pod(path);
+        let may_be_empty = |path: &Path| root.is_of_pod(path);
         let sources = root.sources();
-        let mut faults = before.map_or_else(Faults::default, |before| emptied(&sources, before, empty));
-        let made = made.map_err(|mistakes| faults.extend(mistakes)).ok();
-        let outcome = match made {
-            Some(made) => faults.unless_any(made),
+        let mut faults =
+            before.map_or_else(Faults::default, |before| emptied(&sources, before, may_be_empty));
+        let loaded = loaded.map_err(|errors| faults.extend(errors)).ok();
+        let outcome = match loaded {
+            Some(loaded) => faults.unless_any(loaded),
             None => Err(faults),
         };
-        let outcome = outcome.map(|(config, rendered, referred)| {
-            let binary = &config.envoy.binary;
-            let file = sources.sight(binary).unwrap_or(Sight::Absent);
-            let program = Program::found(binary, file, before.map(|before| &before.program));
-            let hash = ConfigHash::of(&config, &rendered, &referred, &program);
-            Arc::new(Desired { config, rendered, hash, sources: sources.clone(), program })
+        let outcome = outcome.map(|(config, rendered, referenced)| {
+            let path = &config.envoy.binary;
+            let state = sources.state(path).unwrap_or(FileState::Absent);
+            let binary = EnvoyBinary::detect(path, state, before.map(|before| &before.binary));
+            let hash = ConfigHash::of(&config, &rendered, &referenced, &binary);
+            Arc::new(DesiredState { config, rendered, hash, sources: sources.clone(), binary })
         });
-        Reading { sources, outcome }
+        Load { sources, outcome }
     }
 }
 
-/// A file that was truncated and not yet written to, or could not be, says nothing; an empty one at the start does.
-fn emptied(sources: &Sources, before: &Desired, counts: impl Fn(&Path) -> bool) -> Faults {
+/// Returns a fault for each file that became empty: it was truncated and not yet written, or could not be. A file that was
+/// empty at the start is valid.
+fn emptied(sources: &SourceFiles, before: &DesiredState, may_be_empty: impl Fn(&Path) -> bool) -> Faults {
     let mut faults = Faults::default();
-    for path in sources.emptied(&before.sources).filter(|path| counts(path)) {
-        let problem = "is empty, and was not; if that is meant, write {} or remove the file";
+    for path in sources.emptied(&before.sources).filter(|path| !may_be_empty(path)) {
+        let problem = "is empty, but was not before; to empty it on purpose, write {} or remove the file";
         faults.configuration(path.display().to_string(), problem);
     }
     faults
@@ -146,10 +156,10 @@ impl ConfigHash {
     fn of(
         config: &Config,
         rendered: &Rendered,
-        referred: &BTreeMap<String, Sight>,
-        program: &Program,
+        referenced: &BTreeMap<String, FileState>,
+        binary: &EnvoyBinary,
     ) -> Self {
-        // The same for every epoch: only what the configuration says counts.
+        // The same for every epoch: only the configuration matters.
         let launch = Launch { bootstrap: Path::new(""), hot_restart: HotRestart::Off };
         let mut hasher = DefaultHasher::new();
         rendered.json.hash(&mut hasher);
@@ -157,8 +167,8 @@ impl ConfigHash {
             (&file.path, &file.contents).hash(&mut hasher);
         }
         argv(config, launch).hash(&mut hasher);
-        referred.hash(&mut hasher);
-        (&config.envoy.binary, program.identity()).hash(&mut hasher);
+        referenced.hash(&mut hasher);
+        (&config.envoy.binary, binary.identity()).hash(&mut hasher);
         Self(hasher.finish())
     }
 }

@@ -60,7 +60,7 @@ use crate::{
     admin_proxy::AdminProxy,
     cgroup::{Cgroup, Oom, OomCount},
     config::Config,
-    desired::{Desired, Follower, Given},
+    desired::{ConfigWatcher, DesiredState, FixedInputs},
     engine::Engine,
     envoy_admin::EnvoyAdmin,
     lifecycle,
@@ -81,9 +81,9 @@ const LAST_WORDS: Duration = Duration::from_millis(250);
 /// Everything an agent is told before it starts.
 pub struct Settings {
     /// What every configuration is made of.
-    pub given: Given,
+    pub given: FixedInputs,
     /// The first one.
-    pub first: Arc<Desired>,
+    pub first: Arc<DesiredState>,
     /// Whose end is ours.
     pub companion: Option<Companion>,
     /// Of the agent's own log.
@@ -106,7 +106,7 @@ struct Driver {
     sights: mpsc::Receiver<Sight>,
     orders: mpsc::Receiver<Order>,
     /// `None`: nothing is followed, because nothing could be done about it.
-    follower: Option<Follower>,
+    follower: Option<ConfigWatcher>,
     admin: watch::Sender<Option<EnvoyAdmin>>,
     expected: watch::Sender<status::Expected>,
     bulletin: Bulletin,
@@ -202,7 +202,7 @@ impl Driver {
             let proxy = AdminProxy::new(admins, gate);
             tasks.spawn(async { match proxy.run(listener).await {} });
         }
-        let follower = engine.is_on().then(|| Follower::start(given.clone(), Arc::clone(&first)));
+        let follower = engine.is_on().then(|| ConfigWatcher::start(given.clone(), Arc::clone(&first)));
         let cgroup = Arc::new(Cgroup::of_process());
         let driver = Self {
             plans,

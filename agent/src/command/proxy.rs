@@ -13,7 +13,7 @@ use crate::cli::{LogFlags, Overrides, ProxyFlags};
 use crate::config::Interfaces;
 use crate::config::env::Environment;
 use crate::config::fault::Faults;
-use crate::desired::Given;
+use crate::desired::FixedInputs;
 use crate::driver::{self, Companion, Settings};
 use crate::logs::{Sink, subscriber};
 use crate::process;
@@ -24,7 +24,7 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Runs Envoy, and `command` beside it if there is one; the exit code of it all.
 pub fn run(flags: &ProxyFlags, command: Option<Vec<OsString>>, log: &LogFlags) -> Result<u8, Failure> {
-    let given = Given {
+    let given = FixedInputs {
         flags: flags.clone(),
         log: log.clone(),
         overrides: Overrides::default(),
@@ -33,7 +33,7 @@ pub fn run(flags: &ProxyFlags, command: Option<Vec<OsString>>, log: &LogFlags) -
         interfaces: Interfaces::of_machine(),
         limits: Limits::of_process(),
     };
-    let first = given.first().inspect_err(|faults| report_faults(&given.environment, faults))?;
+    let first = given.load_first().inspect_err(|faults| report_faults(&given.environment, faults))?;
     let sink = Sink::start(first.config.log.format).context("start the log thread")?;
     let levels = subscriber::subscribe(&first.config.log, &sink)?;
     for warning in first.config.warnings.iter().chain(&first.rendered.warnings) {

@@ -5,13 +5,14 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
+use pilot_watch::file::{self, ContentDigest};
 use serde_json::Value;
 
 use super::fault::Faults;
-use super::sources::{Digest, Question, Sight, Sources, open};
+use super::source_files::{FileState, Probe, SourceFiles};
 use super::{downward, yaml};
 
 /// Annotations of the pod, mounted by the downward API.
@@ -25,7 +26,7 @@ const MAX_TEXT: u64 = 16 << 20;
 #[derive(Clone, Debug)]
 pub struct Root {
     folder: PathBuf,
-    asked: RefCell<Sources>,
+    asked: RefCell<SourceFiles>,
 }
 
 /// What the pod says about itself.
@@ -47,20 +48,20 @@ impl Root {
 
     /// Whether there is such a file.
     pub fn has(&self, path: &str) -> bool {
-        self.look(path, Question::Presence) == Sight::Present
+        self.look(path, Probe::Presence) == FileState::Present
     }
 
     /// The file's text; `None` if there is no such file, or after a mistake was noted.
     pub fn text(&self, path: &str, faults: &mut Faults) -> Option<String> {
         let path_found = self.path(path);
-        let bytes = read(&path_found);
-        let seen = bytes.as_deref().map(|bytes| Sight::Content(Digest::of(bytes)));
-        let sight = Sight::from(seen.map_err(|error| error.kind().into()));
-        self.asked.borrow_mut().note(path_found, Question::Content, sight);
+        let bytes = file::read(&path_found, MAX_TEXT);
+        let digest = bytes.as_deref().map(|bytes| FileState::Content(ContentDigest::of(bytes)));
+        let state = FileState::from(digest.map_err(|error| error.kind().into()));
+        self.asked.borrow_mut().record(path_found, Probe::Content, state);
         let text = bytes.and_then(|bytes| String::from_utf8(bytes).map_err(io::Error::other));
         match text {
             Ok(text) => Some(text),
-            Err(_) if sight == Sight::Absent => None,
+            Err(_) if state == FileState::Absent => None,
             Err(error) => {
                 faults.configuration(path, format!("cannot be read: {error}"));
                 None
@@ -104,16 +105,16 @@ impl Root {
 
     /// The path of a program as the process finds it. Another program under this path is another configuration.
     pub fn program(&self, path: &str) -> PathBuf {
-        self.look(path, Question::Identity);
+        self.look(path, Probe::Identity);
         self.path(path)
     }
 
     /// What a file says that somebody else will read.
-    pub fn look(&self, path: &str, question: Question) -> Sight {
+    pub fn look(&self, path: &str, probe: Probe) -> FileState {
         let path = self.path(path);
-        let sight = question.ask(&path);
-        self.asked.borrow_mut().note(path, question, sight);
-        sight
+        let state = probe.run(&path);
+        self.asked.borrow_mut().record(path, probe, state);
+        state
     }
 
     /// The path as the process finds it.
@@ -122,21 +123,9 @@ impl Root {
     }
 
     /// Every file that was asked for so far, also those that are not there, and what was seen.
-    pub fn sources(&self) -> Sources {
+    pub fn sources(&self) -> SourceFiles {
         self.asked.borrow().clone()
     }
-}
-
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    open(path)?.take(MAX_TEXT + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_TEXT {
-        return Err(io::Error::new(
-            io::ErrorKind::FileTooLarge,
-            format!("it has more than {MAX_TEXT} bytes"),
-        ));
-    }
-    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ pub mod level;
 pub mod node;
 mod proxy;
 pub mod sizing;
-pub mod sources;
+pub mod source_files;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

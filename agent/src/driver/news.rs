@@ -6,7 +6,7 @@ use tracing::{error, info, warn};
 
 use super::{Driver, Ledger, Timers};
 use crate::{
-    desired::{ConfigHash, Desired, Follower, News},
+    desired::{ConfigHash, ConfigUpdate, ConfigWatcher, DesiredState},
     envoy_admin::{Census, Listener},
     lifecycle::{self, Lifecycle, Moment, Publisher, Refused, Shutdown, Transition},
     supervisor::{Event, Phase, Policy, Pursuit, Revision, Stage, Timer},
@@ -16,15 +16,15 @@ use crate::{
 const REFUSALS: usize = 8;
 
 /// The next news of a follower; none from none, ever.
-pub(super) async fn next(follower: &mut Option<Follower>) -> Option<News> {
+pub(super) async fn next(follower: &mut Option<ConfigWatcher>) -> Option<ConfigUpdate> {
     match follower {
-        Some(follower) => follower.news().await,
+        Some(follower) => follower.next().await,
         None => std::future::pending().await,
     }
 }
 
 /// How things stand before the first Envoy.
-pub(super) fn first(policy: &Policy, desired: &Desired) -> Lifecycle {
+pub(super) fn first(policy: &Policy, desired: &DesiredState) -> Lifecycle {
     let of = policy.restart.budget;
     Lifecycle {
         restarts: lifecycle::Budget { left: of, of, refilled_at: None },
@@ -141,9 +141,9 @@ impl Bulletin {
 
 impl Driver {
     /// What is wanted has changed, or cannot be read.
-    pub(super) fn desire(&mut self, news: News) {
+    pub(super) fn desire(&mut self, news: ConfigUpdate) {
         match news {
-            News::Changed(desired) => {
+            ConfigUpdate::Changed(desired) => {
                 for warning in desired.config.warnings.iter().chain(&desired.rendered.warnings) {
                     warn!("{warning}");
                 }
@@ -152,14 +152,14 @@ impl Driver {
                 let revision = self.plans.desire(desired, running.into_iter());
                 self.desired(revision);
             }
-            News::Refused(faults) => {
+            ConfigUpdate::Rejected(faults) => {
                 for fault in faults.iter() {
                     error!("{fault}; the configuration in use stays");
                 }
                 let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
                 self.bulletin.refuse(String::new(), faults.join("; "));
             }
-            News::Mended => info!("the configuration can be read again, and is the one in use"),
+            ConfigUpdate::Recovered => info!("the configuration can be read again, and is the one in use"),
         }
         self.publish();
     }

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::{
     config::Config,
-    desired::{ConfigHash, Desired},
+    desired::{ConfigHash, DesiredState},
     envoy_admin::{Address, EnvoyAdmin},
     status::Expected,
     supervisor::Revision,
@@ -31,7 +31,7 @@ pub(super) struct Plans {
 /// What an Envoy of one revision is started with.
 #[derive(Debug)]
 pub(super) struct Plan {
-    pub(super) desired: Arc<Desired>,
+    pub(super) desired: Arc<DesiredState>,
     pub(super) expected: Expected,
     bootstrap: Value,
     admin: Admin,
@@ -57,7 +57,7 @@ enum Admin {
 
 impl Plans {
     /// With the first revision.
-    pub(super) fn new(first: Arc<Desired>, access: Access) -> anyhow::Result<Self> {
+    pub(super) fn new(first: Arc<DesiredState>, access: Access) -> anyhow::Result<Self> {
         let plan = Plan::new(first, access)?;
         let known = BTreeMap::from([(Revision::FIRST, Arc::new(plan))]);
         Ok(Self { known, latest: Revision::FIRST, access })
@@ -76,7 +76,7 @@ impl Plans {
     /// start any more is forgotten.
     pub(super) fn desire(
         &mut self,
-        desired: Arc<Desired>,
+        desired: Arc<DesiredState>,
         running: impl Iterator<Item = Revision> + Clone,
     ) -> anyhow::Result<Revision> {
         let same = |revision: &Revision| self.hash(*revision) == Some(desired.hash);
@@ -89,7 +89,7 @@ impl Plans {
     /// A new revision, though nothing in it may be new.
     pub(super) fn desire_again(
         &mut self,
-        desired: Arc<Desired>,
+        desired: Arc<DesiredState>,
         running: impl Iterator<Item = Revision>,
     ) -> anyhow::Result<Revision> {
         let plan = Plan::new(desired, self.access)?;
@@ -108,7 +108,7 @@ impl Plans {
 // === impl Plan ===
 
 impl Plan {
-    fn new(desired: Arc<Desired>, access: Access) -> anyhow::Result<Self> {
+    fn new(desired: Arc<DesiredState>, access: Access) -> anyhow::Result<Self> {
         let bootstrap: Value =
             serde_json::from_str(&desired.rendered.json).context("read the rendered bootstrap")?;
         let overlay = desired.config.envoy.overlay.as_deref().map(serde_json::from_str::<Value>);

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     cgroup::{Oom, OomCount},
-    desired::News,
+    desired::ConfigUpdate,
     process::Child,
     signals::Caught,
     status::Order,
@@ -26,7 +26,7 @@ pub(super) enum Wake {
     Sight(Sight),
     Order(Order),
     Timer(Timer),
-    News(Option<News>),
+    News(Option<ConfigUpdate>),
     Company(companion::News),
     Validation,
     Autopsy(Oom),

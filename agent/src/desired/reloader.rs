@@ -1,0 +1,66 @@
+//! One scan of the source files: if any of them has changed, the whole configuration is loaded again. Blocks.
+
+use std::sync::Arc;
+
+use pilot_watch::{ScanReason, Scanner};
+
+use super::{DesiredState, FixedInputs, Load};
+use crate::config::source_files::SourceFiles;
+
+/// Largest number of loads in one scan: more than any chain of files that refer to each other. Files that still change after
+/// these are scanned again later.
+const MAX_ROUNDS: usize = 4;
+
+/// State between two scans.
+#[derive(Debug)]
+pub(super) struct ConfigReloader {
+    inputs: FixedInputs,
+    /// Desired state of the last valid configuration.
+    last_valid: Arc<DesiredState>,
+    /// Source files of the last load.
+    sources: SourceFiles,
+}
+
+// === impl ConfigReloader ===
+
+impl ConfigReloader {
+    /// Begins with a state that was loaded from these inputs.
+    pub(super) fn new(inputs: FixedInputs, first: Arc<DesiredState>) -> Self {
+        Self { inputs, sources: first.sources.clone(), last_valid: first }
+    }
+
+    /// Scans the source files and loads the configuration if they have changed. Returns `None` if nothing changed, or if a
+    /// file is being changed or is missing for a moment; then another scan follows.
+    ///
+    /// Files are watched before they are compared with what was read, so that no change between the two is lost.
+    pub(super) fn scan(&mut self, scanner: &mut Scanner) -> Option<Load> {
+        let mut load: Option<Load> = None;
+        for round in 0..=MAX_ROUNDS {
+            let sources = load.as_ref().map_or(&self.sources, |load| &load.sources);
+            scanner.set_files(sources.presence());
+            // Fails for directory trees only.
+            let scan = scanner.scan().ok()?;
+            if scan.reason == ScanReason::Rescan {
+                let last_valid = Arc::make_mut(&mut self.last_valid);
+                last_valid.binary.read_content(&last_valid.config.envoy.binary);
+            }
+            if !scanner.is_stable() {
+                return None;
+            }
+            if sources.are_unchanged() {
+                break;
+            }
+            if round == MAX_ROUNDS {
+                sources.presence().for_each(|(path, _)| scanner.mark_changed(path));
+                break;
+            }
+            load = Some(self.inputs.load(Some(&self.last_valid)));
+        }
+        let load = load?;
+        self.sources.clone_from(&load.sources);
+        if let Ok(desired) = &load.outcome {
+            self.last_valid = desired.clone();
+        }
+        Some(load)
+    }
+}
