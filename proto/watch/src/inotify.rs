@@ -138,7 +138,7 @@ impl<'a> WatchTableBuilder<'a> {
         Self { inotify, table: WatchTable::default(), directories: HashMap::new(), error: None }
     }
 
-    /// Watches a directory whose entries all matter.
+    /// Watches a directory of a tree: every entry matters.
     pub(crate) fn add_tree_directory(&mut self, path: &Path) {
         match self.directory(path) {
             Ok(Some(watch)) => drop(self.targets(watch).tree_directories.insert(path.to_owned())),

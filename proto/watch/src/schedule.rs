@@ -40,7 +40,7 @@ pub(crate) struct ScanSchedule {
 // === impl ScanSchedule ===
 
 impl ScanSchedule {
-    /// Returns a schedule whose first scan is due at once.
+    /// Returns a schedule with the first scan due at once.
     pub(crate) fn new(settings: Settings, now: Instant) -> Self {
         Self { settings, rescan_at: now + settings.rescan_interval, poll_at: Some(now), not_before: now }
     }

@@ -43,7 +43,7 @@ pub(crate) struct FileSourceConfig {
     pub(crate) trust_domain: String,
     /// Id of the cluster that the manifests belong to; empty if there is only one.
     pub(crate) cluster_id: String,
-    /// Namespace whose `topology.istio.io/network` label applies to all.
+    /// Namespace with the `topology.istio.io/network` label that applies to all.
     pub(crate) system_namespace: String,
 }
 

@@ -1,4 +1,4 @@
-//! Reads the files that a scan reports, and leaves out those whose content is the same as before. Blocks.
+//! Reads the files that a scan reports, and leaves out those with the same content as before. Blocks.
 //!
 //! The meaning of the files is decided by the store.
 

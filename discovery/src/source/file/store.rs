@@ -33,7 +33,7 @@ pub(super) struct Store {
     hasher: RandomState,
 }
 
-/// Kind whose objects are ignored: `apiVersion` and kind.
+/// Kind of ignored objects: `apiVersion` and kind.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum IgnoredKind {
     /// A kind of Istio or Kubernetes that is not supported.

@@ -35,7 +35,7 @@ impl Directory {
         Self { filter, listing: Listing::default(), start: Instant::now() }
     }
 
-    /// Files whose first version was accepted.
+    /// Files with an accepted first version.
     fn with(settings: Settings, names: &[&str]) -> Self {
         let mut directory = Self::empty(settings);
         for name in names {
