@@ -63,7 +63,7 @@ pub(crate) struct WatchTableBuilder<'a> {
     inotify: Option<&'a Inotify>,
     table: WatchTable,
     /// Directories watched so far.
-    directories: HashMap<PathBuf, Result<Option<WatchDescriptor>, Errno>>,
+    directories: HashMap<PathBuf, Option<WatchDescriptor>>,
     error: Option<WatchError>,
 }
 
@@ -140,10 +140,8 @@ impl<'a> WatchTableBuilder<'a> {
 
     /// Watches a directory of a tree: every entry matters.
     pub(crate) fn add_tree_directory(&mut self, path: &Path) {
-        match self.directory(path) {
-            Ok(Some(watch)) => drop(self.targets(watch).tree_directories.insert(path.to_owned())),
-            Ok(None) => {}
-            Err(error) => self.error = Some(WatchError::Watch(path.to_owned(), error)),
+        if let Some(targets) = self.directory(path) {
+            targets.tree_directories.insert(path.to_owned());
         }
     }
 
@@ -152,34 +150,18 @@ impl<'a> WatchTableBuilder<'a> {
         if self.inotify.is_none() {
             return path.to_owned();
         }
-        // Directories further up that cannot be read are rarely replaced: rescans suffice.
-        let mut denied = None;
-        let resolved = path_components::walk(path, |directory, name| {
-            denied = None;
-            match self.directory(directory) {
-                Ok(Some(watch)) => {
-                    let components = &mut self.targets(watch).components;
-                    components.entry(name.to_owned()).or_default().insert(target.to_owned());
-                }
-                Ok(None) => {}
-                Err(Errno::EACCES) => {
-                    denied = Some(WatchError::Watch(directory.to_owned(), Errno::EACCES));
-                }
-                Err(error) => self.error = Some(WatchError::Watch(directory.to_owned(), error)),
+        path_components::walk(path, |directory, name| {
+            if let Some(targets) = self.directory(directory) {
+                targets.components.entry(name.to_owned()).or_default().insert(target.to_owned());
             }
-        });
-        self.error = denied.or(self.error.take());
-        resolved
+        })
     }
 
     /// Watches every component of the path to a file, and the file itself.
     pub(crate) fn add_file(&mut self, path: &Path) {
         let resolved = self.add_path(path, path);
-        match self.add_watch(&resolved, AddWatchFlags::empty()) {
-            Ok(Some(watch)) => drop(self.targets(watch).files.insert(path.to_owned())),
-            // Its directory reports when it becomes readable.
-            Ok(None) | Err(Errno::EACCES) => {}
-            Err(error) => self.error = Some(WatchError::Watch(path.to_owned(), error)),
+        if let Some(watch) = self.add_watch(&resolved, AddWatchFlags::empty()) {
+            self.targets(watch).files.insert(path.to_owned());
         }
     }
 
@@ -197,41 +179,40 @@ impl<'a> WatchTableBuilder<'a> {
         self.table.0.entry(watch).or_default()
     }
 
-    fn directory(&mut self, path: &Path) -> Result<Option<WatchDescriptor>, Errno> {
-        if let Some(watch) = self.directories.get(path) {
-            return *watch;
-        }
-        let watch = self.add_watch(path, AddWatchFlags::IN_ONLYDIR);
-        self.directories.insert(path.to_owned(), watch);
-        watch
+    /// Watches a directory, once for each table.
+    fn directory(&mut self, path: &Path) -> Option<&mut WatchTargets> {
+        let watch = match self.directories.get(path) {
+            Some(watch) => *watch,
+            None => {
+                let watch = self.add_watch(path, AddWatchFlags::IN_ONLYDIR);
+                self.directories.insert(path.to_owned(), watch);
+                watch
+            }
+        };
+        Some(self.targets(watch?))
     }
 
-    /// Returns `None` if the path does not exist.
-    fn add_watch(&self, path: &Path, flags: AddWatchFlags) -> Result<Option<WatchDescriptor>, Errno> {
-        let Some(inotify) = self.inotify else { return Ok(None) };
-        match inotify.add_watch(path, MASK | flags) {
-            Ok(watch) => Ok(Some(watch)),
-            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Ok(None),
-            Err(error) => Err(error),
+    /// Returns `None` if the path cannot be watched. A missing path, or one that may not be read, is no error: its parent
+    /// directory reports a change of that, and the watch of a file reports its replacement.
+    fn add_watch(&mut self, path: &Path, flags: AddWatchFlags) -> Option<WatchDescriptor> {
+        match self.inotify?.add_watch(path, MASK | flags) {
+            Ok(watch) => return Some(watch),
+            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::EACCES) => {}
+            Err(error) => self.error = Some(WatchError::Watch(path.to_owned(), error)),
         }
+        None
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
-
     use nix::sys::inotify::InitFlags;
 
     use super::*;
 
-    fn inotify() -> Inotify {
-        Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).unwrap()
-    }
-
     #[test]
     fn event_affects_paths_through_the_name_and_files_of_the_tree() {
-        let inotify = inotify();
+        let inotify = Inotify::init(InitFlags::IN_CLOEXEC).unwrap();
         let [directory, file, other] =
             ["/", "/etc", "/usr"].map(|path| inotify.add_watch(path, MASK).unwrap());
         let (mesh, tree) =
@@ -269,24 +250,6 @@ mod tests {
         let overflow = AddWatchFlags::IN_Q_OVERFLOW;
         let overflow = InotifyEvent { wd: other, mask: overflow, cookie: 0, name: None };
         assert_eq!(table.affected(&overflow, |_| false), Some(PathEvent::Overflow));
-    }
-
-    #[test]
-    fn unreadable_directory_is_an_error_only_if_the_file_is_in_it() {
-        let root = tempfile::tempdir().unwrap();
-        let file = root.path().join("none/below/file");
-        let inotify = inotify();
-        let mut builder = WatchTableBuilder::new(Some(&inotify));
-        builder.directories.insert(root.path().to_owned(), Err(Errno::EACCES));
-        builder.add_path(&file, &file);
-        assert!(builder.error.is_none(), "{:?}", builder.error);
-        let link = root.path().join("link");
-        symlink(&file, &link).unwrap();
-        builder.add_path(&link, &link);
-        assert!(builder.error.is_none(), "{:?}", builder.error);
-        let file = root.path().join("file");
-        builder.add_path(&file, &file);
-        assert!(matches!(builder.error, Some(WatchError::Watch(_, Errno::EACCES))), "{:?}", builder.error);
     }
 
     #[test]

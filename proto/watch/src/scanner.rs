@@ -1,6 +1,7 @@
 //! One scan: adds watches, lists the files, and applies the stability rule. Blocks.
 
 use std::collections::BTreeSet;
+use std::error::Error as _;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,6 +10,7 @@ use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::sys::inotify::Inotify;
+use tracing::{info, warn};
 
 use crate::file::FileStamp;
 use crate::inotify::{PathEvent, WatchError, WatchTable, WatchTableBuilder};
@@ -49,8 +51,9 @@ pub enum Presence {
     Absent,
 }
 
+/// Files to be watched.
 #[derive(Debug)]
-enum Target {
+pub(crate) enum Target {
     Files(BTreeSet<PathBuf>),
     Tree(Tree),
 }
@@ -58,15 +61,7 @@ enum Target {
 // === impl Scanner ===
 
 impl Scanner {
-    pub(crate) fn of_files(settings: Settings) -> Self {
-        Self::new(settings, Target::Files(BTreeSet::new()))
-    }
-
-    pub(crate) fn of_tree(settings: Settings, tree: Tree) -> Self {
-        Self::new(settings, Target::Tree(tree))
-    }
-
-    fn new(settings: Settings, target: Target) -> Self {
+    pub(crate) fn new(settings: Settings, target: Target) -> Self {
         Self {
             target,
             filter: StabilityFilter::new(settings),
@@ -100,7 +95,7 @@ impl Scanner {
         let (table, error) = watches.finish(&self.table);
         self.table = table;
         if self.inotify.is_some() {
-            self.error = error;
+            self.set_watch_error(error);
         }
         let now = Instant::now();
         let outcome = match (&listing, &self.error) {
@@ -139,11 +134,21 @@ impl Scanner {
         self.error.as_ref()
     }
 
-    pub(crate) fn set_inotify(&mut self, inotify: Result<Arc<Inotify>, WatchError>) {
-        match inotify {
-            Ok(inotify) => (self.inotify, self.error) = (Some(inotify), None),
-            Err(error) => self.error = Some(error),
+    pub(crate) fn set_inotify(&mut self, inotify: Arc<Inotify>) {
+        self.inotify = Some(inotify);
+    }
+
+    /// Logs when events become incomplete, and when they are complete again.
+    pub(crate) fn set_watch_error(&mut self, error: Option<WatchError>) {
+        match (&self.error, &error) {
+            (None, Some(error)) => {
+                let cause = error.source().map(ToString::to_string).unwrap_or_default();
+                warn!(error = format!("{error}: {cause}"), "inotify unavailable; polling files");
+            }
+            (Some(_), None) => info!("inotify available again; polling stopped"),
+            (None, None) | (Some(_), Some(_)) => {}
         }
+        self.error = error;
     }
 
     /// Returns the time of the next scan.

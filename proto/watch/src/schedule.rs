@@ -76,22 +76,13 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::settings::Grouping;
+    use crate::settings::PER_FILE;
 
     #[test]
     fn scan_is_due_by_pending_change_poll_interval_or_rescan_interval() {
-        let settings = Settings {
-            debounce: Duration::ZERO,
-            max_delay: None,
-            write_timeout: Duration::ZERO,
-            absence: Duration::ZERO,
-            rescan_interval: Duration::from_secs(5),
-            poll_interval: Duration::from_millis(250),
-            grouping: Grouping::PerFile,
-        };
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);
-        let mut schedule = ScanSchedule::new(settings, start);
+        let mut schedule = ScanSchedule::new(PER_FILE, start);
         assert_eq!(schedule.due(None), start, "the first scan");
         for (outcome, pending, expected) in [
             (ScanOutcome::Covered, None, 5000),

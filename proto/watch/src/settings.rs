@@ -22,6 +22,18 @@ pub struct Settings {
     pub grouping: Grouping,
 }
 
+/// Settings of tests: those of discovery.
+#[cfg(test)]
+pub(crate) const PER_FILE: Settings = Settings {
+    debounce: Duration::from_millis(30),
+    max_delay: None,
+    write_timeout: Duration::from_secs(10),
+    absence: Duration::from_millis(300),
+    rescan_interval: Duration::from_secs(5),
+    poll_interval: Duration::from_millis(250),
+    grouping: Grouping::PerFile,
+};
+
 /// Unit in which changes are accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Grouping {

@@ -35,21 +35,14 @@ pub struct Listing {
     pub unreadable: Vec<(PathBuf, String)>,
 }
 
-/// Error that prevents a listing.
+/// Error that prevents a listing: the root directory cannot be opened, or there are too many files.
 #[derive(Debug, thiserror::Error)]
-pub enum TreeError {
-    /// The root directory does not exist or cannot be opened.
-    #[error("open directory {}", .path.display())]
-    Root {
-        /// Path of the directory.
-        path: PathBuf,
-        /// Cause.
-        #[source]
-        source: io::Error,
-    },
-    /// There are too many files.
-    #[error("{} has more than {MAX_FILES} files", .0.display())]
-    TooManyFiles(PathBuf),
+#[error("list directory {}", .root.display())]
+pub struct TreeError {
+    /// Root directory.
+    pub root: PathBuf,
+    /// Cause.
+    pub source: io::Error,
 }
 
 /// State of a listing in progress.
@@ -76,9 +69,9 @@ impl Tree {
     pub(crate) fn list_and_watch(&self, watches: &mut WatchTableBuilder<'_>) -> Result<Listing, TreeError> {
         let root = &self.root;
         watches.add_path(root, root);
-        let root_error = |source| TreeError::Root { path: root.clone(), source };
+        let error = |source| TreeError { root: root.clone(), source };
         // A listing is complete or fails: files of an unlisted half would look removed.
-        fs::read_dir(root).map_err(root_error)?;
+        fs::read_dir(root).map_err(error)?;
         let links = vec![(root.clone(), 0)];
         let mut walk =
             TreeWalk { tree: self, watches, listing: Listing::default(), visited: HashSet::new(), links };
@@ -89,13 +82,12 @@ impl Tree {
         }
         let mut listing = walk.listing;
         if listing.files.len() > MAX_FILES {
-            return Err(TreeError::TooManyFiles(root.clone()));
+            return Err(error(io::Error::other(format!("more than {MAX_FILES} files"))));
         }
-        if let Some(index) = listing.unreadable.iter().position(|(path, _)| path == root) {
-            let (_, error) = listing.unreadable.swap_remove(index);
-            return Err(root_error(io::Error::other(error)));
+        match listing.unreadable.iter().position(|(path, _)| path == root) {
+            Some(index) => Err(error(io::Error::other(listing.unreadable.swap_remove(index).1))),
+            None => Ok(listing),
         }
-        Ok(listing)
     }
 
     /// Returns `true` if a file with this path is listed.

@@ -1,6 +1,7 @@
 //! Asynchronous shell: waits for events and for the next scan, and runs each scan on a thread that lives as long as the scan.
 //! A file on an unreachable server blocks that thread alone, and never the end of the program.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd, RawFd};
 use std::pin::pin;
@@ -11,33 +12,25 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, sleep_until, timeout};
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::inotify::WatchError;
-use crate::scanner::Scanner;
+use crate::scanner::{Scanner, Target};
 use crate::settings::Settings;
 use crate::tree::Tree;
 
-/// Watches files until it is dropped.
+/// Watches files until it is dropped. `S` is the caller's state between two scans.
 #[derive(Debug)]
-pub struct Watcher {
+pub struct Watcher<S> {
     settings: Settings,
     /// `None` while a scan runs, and after one has panicked.
-    scanner: Option<Box<Scanner>>,
+    parts: Option<Box<(S, Scanner)>>,
     readiness: Option<AsyncFd<InotifyDescriptor>>,
     open: OpenInotify,
-    mode: WatchMode,
 }
 
 /// Opens an inotify instance.
 pub(crate) type OpenInotify = fn() -> Result<Inotify, WatchError>;
-
-/// Source of changes, as last logged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum WatchMode {
-    Events,
-    Polling,
-}
 
 /// Keeps the descriptor open that the runtime waits for.
 #[derive(Debug)]
@@ -49,62 +42,52 @@ fn open_inotify() -> Result<Inotify, WatchError> {
 
 // === impl Watcher ===
 
-impl Watcher {
+impl<S: Send + 'static> Watcher<S> {
     /// Watches a set of files, at first an empty one. Must be called in a runtime.
-    pub fn of_files(settings: Settings) -> Self {
-        Self::new(settings, Scanner::of_files(settings), open_inotify)
+    pub fn of_files(state: S, settings: Settings) -> Self {
+        Self::new(state, settings, Target::Files(BTreeSet::new()), open_inotify)
     }
 
     /// Watches a directory tree. Must be called in a runtime.
-    pub fn of_tree(settings: Settings, tree: Tree) -> Self {
-        Self::new(settings, Scanner::of_tree(settings, tree), open_inotify)
+    pub fn of_tree(state: S, settings: Settings, tree: Tree) -> Self {
+        Self::new(state, settings, Target::Tree(tree), open_inotify)
     }
 
-    pub(crate) fn new(settings: Settings, scanner: Scanner, open: OpenInotify) -> Self {
-        let mut watcher = Self {
-            settings,
-            scanner: Some(Box::new(scanner)),
-            readiness: None,
-            open,
-            mode: WatchMode::Events,
-        };
+    pub(crate) fn new(state: S, settings: Settings, target: Target, open: OpenInotify) -> Self {
+        let parts = Some(Box::new((state, Scanner::new(settings, target))));
+        let mut watcher = Self { settings, parts, readiness: None, open };
         watcher.ensure_inotify();
         watcher
     }
 
-    /// Returns the scanner, for scans by the caller. `None` if a scan has panicked.
-    pub fn scanner(&mut self) -> Option<&mut Scanner> {
-        self.scanner.as_deref_mut()
+    /// Returns the state and the scanner, for scans by the caller. `None` if a scan has panicked.
+    pub fn parts(&mut self) -> Option<(&mut S, &mut Scanner)> {
+        self.parts.as_deref_mut().map(|(state, scanner)| (state, scanner))
     }
 
-    /// Waits until a scan is due, and runs `job` with the scanner on a thread of its own. The first scan is due at once.
+    /// Waits until a scan is due, and runs `job` on a thread of its own. The first scan is due at once.
     ///
     /// Returns `None` if a job has panicked; then there are no more scans. If the future is dropped while the job runs,
     /// the watcher ends likewise; dropped earlier, no event is lost.
-    pub async fn next<T, F>(&mut self, job: F) -> Option<T>
-    where
-        T: Send + 'static,
-        F: FnOnce(&mut Scanner) -> T + Send + 'static,
-    {
+    pub async fn next<T: Send + 'static>(&mut self, job: fn(&mut S, &mut Scanner) -> T) -> Option<T> {
         self.wait().await?;
         self.ensure_inotify();
-        let mut scanner = self.scanner.take()?;
-        let (result_sender, result) = oneshot::channel();
+        let mut parts = self.parts.take()?;
+        let (sender, result) = oneshot::channel();
         let work = move || {
-            let output = job(&mut scanner);
+            let output = job(&mut parts.0, &mut parts.1);
             // Nothing receives if the watcher was dropped.
-            result_sender.send((scanner, output)).ok();
+            sender.send((parts, output)).ok();
         };
         self.start_thread(work).await?;
-        let (scanner, output) = self.wait_for_scan(result).await?;
-        self.log_mode(scanner.watch_error());
-        self.scanner = Some(scanner);
+        let (parts, output) = self.wait_for_scan(result).await?;
+        self.parts = Some(parts);
         Some(output)
     }
 
     /// Waits until a scan is due.
     async fn wait(&mut self) -> Option<()> {
-        let scanner = self.scanner.as_deref_mut()?;
+        let (_, scanner) = self.parts.as_deref_mut()?;
         loop {
             let due = scanner.due();
             tokio::select! {
@@ -153,33 +136,18 @@ impl Watcher {
 
     /// Opens inotify if it is not open. An earlier failure may have been temporary.
     fn ensure_inotify(&mut self) {
-        let Some(scanner) = self.scanner.as_deref_mut() else { return };
-        if self.readiness.is_none() {
-            let opened = (self.open)().and_then(|inotify| {
-                let inotify = Arc::new(inotify);
-                Ok((register(inotify.clone())?, inotify))
-            });
-            let (readiness, inotify) =
-                opened.map_or_else(|error| (None, Err(error)), |(fd, ino)| (Some(fd), Ok(ino)));
-            self.readiness = readiness;
-            scanner.set_inotify(inotify);
+        let Some((_, scanner)) = self.parts.as_deref_mut() else { return };
+        if self.readiness.is_some() {
+            return;
         }
-    }
-
-    /// Logs a change between events and polling.
-    fn log_mode(&mut self, error: Option<&WatchError>) {
-        match (self.mode, error) {
-            (WatchMode::Events, Some(error)) => {
-                let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
-                let interval = self.settings.poll_interval;
-                warn!(error = format!("{error}: {cause}"), ?interval, "inotify unavailable; polling files");
-                self.mode = WatchMode::Polling;
+        let inotify = (self.open)().map(Arc::new);
+        let registered = inotify.and_then(|inotify| Ok((register(inotify.clone())?, inotify)));
+        match registered {
+            Ok((readiness, inotify)) => {
+                self.readiness = Some(readiness);
+                scanner.set_inotify(inotify);
             }
-            (WatchMode::Polling, None) => {
-                info!("inotify available again; polling stopped");
-                self.mode = WatchMode::Events;
-            }
-            (WatchMode::Events, None) | (WatchMode::Polling, Some(_)) => {}
+            Err(error) => scanner.set_watch_error(Some(error)),
         }
     }
 }

@@ -81,28 +81,16 @@ async fn watch_directory(
             std::future::pending::<()>().await;
         }
     };
-    let mut watcher = Watcher::of_tree(reader::WATCH_SETTINGS, reader::manifest_tree(&config.directory));
-    let mut source = Box::new(FileSource::new(config, status));
-    let initial = watcher.next(move |scanner| {
-        let changes = source.read_initial(scanner);
-        (source, changes)
-    });
-    let (returned_source, initial) = initial.await.context(SCAN_FAILED)?;
-    source = returned_source;
+    let tree = reader::manifest_tree(&config.directory);
+    let mut watcher = Watcher::of_tree(FileSource::new(config, status), reader::WATCH_SETTINGS, tree);
+    let initial = watcher.next(FileSource::read_initial).await.context(SCAN_FAILED)?;
     send(SourceEvent::Resync).await;
     for change in initial.context("read the configuration files")? {
         send(SourceEvent::Change(change)).await;
     }
     send(SourceEvent::Synced).await;
-    info!(directory = %source.directory.display(), objects = source.store.len(), "configuration files read");
     loop {
-        let update = watcher.next(move |scanner| {
-            let changes = source.read(scanner);
-            (source, changes)
-        });
-        let (returned_source, changes) = update.await.context(SCAN_FAILED)?;
-        source = returned_source;
-        for change in changes {
+        for change in watcher.next(FileSource::read).await.context(SCAN_FAILED)? {
             send(SourceEvent::Change(change)).await;
         }
     }
@@ -132,7 +120,9 @@ impl FileSource {
 
     fn read_initial(&mut self, scanner: &mut Scanner) -> Result<Vec<Change>, TreeError> {
         let initial = self.reader.read_initial(scanner)?;
-        Ok(self.apply(initial))
+        let changes = self.apply(initial);
+        info!(directory = %self.directory.display(), objects = self.store.len(), "configuration files read");
+        Ok(changes)
     }
 
     fn read(&mut self, scanner: &mut Scanner) -> Vec<Change> {

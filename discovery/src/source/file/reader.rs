@@ -96,10 +96,7 @@ impl FileReader {
             Ok(scan) => self.read_changed(scan, scanner),
             // The files keep their state: a directory that was removed may be replaced.
             Err(error) => {
-                let path = match &error {
-                    TreeError::Root { path, .. } | TreeError::TooManyFiles(path) => path.clone(),
-                };
-                let unreadable = vec![(path, format!("{:#}", anyhow::Error::new(error)))];
+                let unreadable = vec![(error.root.clone(), format!("{:#}", anyhow::Error::new(error)))];
                 FileUpdate { changes: Vec::new(), unreadable }
             }
         };

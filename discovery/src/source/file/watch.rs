@@ -22,35 +22,27 @@ pub(crate) enum FileContent {
 /// Reads the file, and again whenever it has changed, until every receiver is dropped. Must be called in a runtime. Blocks
 /// for the first read, about thirty milliseconds.
 pub(crate) fn watch_file(path: &Path) -> watch::Receiver<FileContent> {
-    let mut watcher = Watcher::of_files(WATCH_SETTINGS);
-    let mut reader = FileReader::default();
-    let initial = watcher.scanner().and_then(|scanner| {
+    let mut watcher = Watcher::of_files(FileReader::default(), WATCH_SETTINGS);
+    let initial = watcher.parts().and_then(|(reader, scanner)| {
         scanner.set_files([(path, Presence::Absent)]);
         // Fails for directory trees only.
         reader.read_initial(scanner).ok()
     });
     let (sender, receiver) = watch::channel(initial.and_then(latest).unwrap_or_default());
     tokio::spawn(async move {
+        let follow = async {
+            while let Some(update) = watcher.next(FileReader::read).await {
+                if let Some(content) = update.and_then(latest) {
+                    sender.send_replace(content);
+                }
+            }
+        };
         tokio::select! {
             () = sender.closed() => {}
-            () = follow(watcher, reader, &sender) => error!("file scan failed; files are no longer watched"),
+            () = follow => error!("file scan failed; files are no longer watched"),
         }
     });
     receiver
-}
-
-async fn follow(mut watcher: Watcher, mut reader: FileReader, sender: &watch::Sender<FileContent>) {
-    loop {
-        let read = watcher.next(move |scanner| {
-            let update = reader.read(scanner);
-            (reader, update)
-        });
-        let Some((returned_reader, update)) = read.await else { return };
-        reader = returned_reader;
-        if let Some(content) = update.and_then(latest) {
-            sender.send_replace(content);
-        }
-    }
 }
 
 fn latest(update: FileUpdate) -> Option<FileContent> {

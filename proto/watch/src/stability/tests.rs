@@ -3,16 +3,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-
-const PER_FILE: Settings = Settings {
-    debounce: Duration::from_millis(30),
-    max_delay: None,
-    write_timeout: Duration::from_secs(10),
-    absence: Duration::from_millis(300),
-    rescan_interval: Duration::from_secs(5),
-    poll_interval: Duration::from_millis(250),
-    grouping: Grouping::PerFile,
-};
+use crate::settings::PER_FILE;
 
 const WHOLE_SET: Settings = Settings {
     debounce: Duration::from_millis(100),

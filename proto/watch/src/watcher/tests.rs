@@ -10,27 +10,22 @@ use nix::errno::Errno;
 use tempfile::TempDir;
 
 use super::*;
-use crate::scanner::Presence;
-use crate::settings::Grouping;
+use crate::settings::PER_FILE;
 use crate::stability::FileChange;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 /// No rescan comes in time to find what events have missed.
 const SETTINGS: Settings = Settings {
-    debounce: Duration::from_millis(30),
-    max_delay: None,
-    write_timeout: Duration::from_secs(10),
-    absence: Duration::from_millis(300),
     rescan_interval: Duration::from_hours(1),
     poll_interval: Duration::from_millis(50),
-    grouping: Grouping::PerFile,
+    ..PER_FILE
 };
 const UNAVAILABLE: OpenInotify = || Err(WatchError::Init(Errno::EMFILE));
 
 /// Watched directory, or watched file in it.
 struct Fixture {
     directory: TempDir,
-    watcher: Watcher,
+    watcher: Watcher<()>,
 }
 
 impl Fixture {
@@ -39,15 +34,14 @@ impl Fixture {
         let root = directory.path().join("conf");
         fs::create_dir(&root).unwrap();
         let filter: fn(&Path) -> bool = |path| path.extension().is_some_and(|extension| extension == "yaml");
-        let watcher = Watcher::new(settings, Scanner::of_tree(settings, Tree { root, filter }), open);
+        let watcher = Watcher::new((), settings, Target::Tree(Tree { root, filter }), open);
         Self { directory, watcher }
     }
 
     fn of_file(name: &str, open: OpenInotify, settings: Settings) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let mut scanner = Scanner::of_files(settings);
-        scanner.set_files([(directory.path().join(name).as_path(), Presence::Absent)]);
-        Self { directory, watcher: Watcher::new(settings, scanner, open) }
+        let target = Target::Files(BTreeSet::from([directory.path().join(name)]));
+        Self { directory, watcher: Watcher::new((), settings, target, open) }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -65,8 +59,12 @@ impl Fixture {
         fs::rename(self.path("next"), self.path(name)).unwrap();
     }
 
+    fn watch_error(&mut self) -> Option<&WatchError> {
+        self.watcher.parts().unwrap().1.watch_error()
+    }
+
     async fn scan(&mut self) -> Result<Vec<FileChange>, String> {
-        let scan = self.watcher.next(Scanner::scan);
+        let scan = self.watcher.next(|(), scanner| scanner.scan());
         let scan = tokio::time::timeout(DEADLINE, scan).await.expect("a scan in time").unwrap();
         scan.map(|scan| scan.changes).map_err(|error| error.to_string())
     }
@@ -121,8 +119,15 @@ async fn symlink_swap_and_writes_through_links_are_noticed() {
         fixture.write(&format!("..{version}/f"), "in place");
         fixture.until_stable("f").await;
     }
+    // The link itself is replaced.
+    fixture.write("far/f", "elsewhere");
+    fs::remove_file(fixture.path("f")).unwrap();
+    symlink(fixture.path("far/f"), fixture.path("f")).unwrap();
+    fixture.until_stable("f").await;
+    fixture.write("far/f", "in place");
+    fixture.until_stable("f").await;
     // Through another name of the file.
-    fs::hard_link(fixture.path("..4/f"), fixture.path("hard")).unwrap();
+    fs::hard_link(fixture.path("far/f"), fixture.path("hard")).unwrap();
     fixture.until_stable("f").await;
     fixture.write("hard", "by hard link");
     fixture.until_stable("f").await;
@@ -182,7 +187,7 @@ async fn polling_finds_changes_without_inotify() {
     let mut fixture = Fixture::of_tree(UNAVAILABLE, SETTINGS);
     fixture.write("conf/sub/a.yaml", "1");
     fixture.until_stable("conf/sub/a.yaml").await;
-    assert_eq!(fixture.watcher.mode, WatchMode::Polling);
+    assert!(fixture.watch_error().is_some());
     fixture.replace("conf/sub/a.yaml", "2");
     fixture.until_stable("conf/sub/a.yaml").await;
     fs::remove_file(fixture.path("conf/sub/a.yaml")).unwrap();
@@ -190,7 +195,7 @@ async fn polling_finds_changes_without_inotify() {
     // inotify becomes available.
     fixture.watcher.open = open_inotify;
     fixture.scan().await.unwrap();
-    assert_eq!(fixture.watcher.mode, WatchMode::Events);
+    assert!(fixture.watch_error().is_none());
 }
 
 #[tokio::test]
@@ -206,8 +211,8 @@ async fn rescan_finds_changes_without_events() {
 #[tokio::test]
 async fn panic_in_a_scan_ends_the_watcher() {
     let mut fixture = Fixture::of_tree(open_inotify, SETTINGS);
-    let panicked = fixture.watcher.next(|_| -> () { panic!("on purpose") }).await;
+    let panicked = fixture.watcher.next(|(), _| -> () { panic!("on purpose") }).await;
     assert_eq!(panicked, None);
-    assert_eq!(fixture.watcher.next(|_| ()).await, None);
-    assert!(fixture.watcher.scanner().is_none());
+    assert_eq!(fixture.watcher.next(|(), _| ()).await, None);
+    assert!(fixture.watcher.parts().is_none());
 }
