@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pilot_core::model::{Kind, SourceEvent, SourceId};
+use pilot_core::model::{ChangeKind, SourceEvent, SourceId};
 use pilot_core::push::debounce::Params;
 use pilot_core::push::{Debounce, PushContext, PushRequest, Reason, Urgency};
 use pilot_core::world::{Changes, World};
@@ -116,23 +116,15 @@ impl Pusher {
         let mut request = PushRequest { updated: changes.keys.clone(), ..PushRequest::default() };
         for key in &changes.keys {
             let (reason, update) = match key.kind {
-                Kind::ServiceEntry => {
+                ChangeKind::Service => {
                     let service = (key.name.as_ref().into(), key.namespace.clone());
                     let is_gone = !self.world.services().contains_key(&service);
                     (Reason::Service, if is_gone { "svcdelete" } else { "svc" })
                 }
-                Kind::Endpoints => (Reason::Endpoint, "eds"),
-                Kind::WorkloadEntry
-                | Kind::WorkloadGroup
-                | Kind::VirtualService
-                | Kind::DestinationRule
-                | Kind::Gateway
-                | Kind::Sidecar
-                | Kind::EnvoyFilter
-                | Kind::ProxyConfig
-                | Kind::Telemetry => (Reason::Config, "config"),
-                Kind::MeshConfig => (Reason::Global, "config"),
-                Kind::Proxy => (Reason::Proxy, "proxy"),
+                ChangeKind::Endpoints => (Reason::Endpoint, "eds"),
+                ChangeKind::Config(_) => (Reason::Config, "config"),
+                ChangeKind::MeshConfig => (Reason::Global, "config"),
+                ChangeKind::Proxy => (Reason::Proxy, "proxy"),
             };
             *request.reasons.entry(reason).or_default() += 1;
             self.shared.metrics.inbound_updates.get_or_create(&by_type(update)).inc();

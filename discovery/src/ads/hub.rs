@@ -175,7 +175,7 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
-    use pilot_core::model::{ConfigKey, Kind, Locality};
+    use pilot_core::model::{ChangeKind, ConfigKey, Locality};
     use pilot_core::push::Reason;
     use pilot_proto::node::{NodeId, NodeMetadata, NodeType};
 
@@ -195,7 +195,7 @@ mod tests {
         })
     }
 
-    fn key(kind: Kind, name: &str) -> ConfigKey {
+    fn key(kind: ChangeKind, name: &str) -> ConfigKey {
         ConfigKey { kind, namespace: "".into(), name: name.into() }
     }
 
@@ -226,7 +226,7 @@ mod tests {
             hub.done(two.number);
             turns
         };
-        let (endpoints, workload) = (key(Kind::Endpoints, "a"), key(Kind::Proxy, "10.0.0.2"));
+        let (endpoints, workload) = (key(ChangeKind::Endpoints, "a"), key(ChangeKind::Proxy, "10.0.0.2"));
         assert_eq!(told(&[endpoints.clone(), workload.clone()]), [(one.number, 1), (two.number, 1)]);
         assert_eq!(told(std::slice::from_ref(&workload)), [(two.number, 1)]);
         hub.leave(two.number);
@@ -237,7 +237,7 @@ mod tests {
     fn pushes_that_come_while_one_is_under_way_are_one() {
         let hub = Hub::new(1);
         let (client, _turns) = hub.join(proxy(1), None, "GRPC");
-        let mesh = |name: &str| push(&hub, &[key(Kind::MeshConfig, name)]);
+        let mesh = |name: &str| push(&hub, &[key(ChangeKind::MeshConfig, name)]);
         mesh("a");
         assert_eq!(turns(&hub), [(client.number, 1)]);
         mesh("b");

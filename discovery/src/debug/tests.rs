@@ -9,7 +9,7 @@ use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::{Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
-use pilot_core::model::{Change, ConfigKey, ExportTo, Kind, Resolution, SourceEvent, SourceId};
+use pilot_core::model::{Change, ChangeKind, ConfigKey, ExportTo, Resolution, SourceEvent, SourceId};
 use pilot_core::push::{PushContext, PushRequest, Reason};
 use pilot_core::world::World;
 use pilot_proto::ResourceType;
@@ -239,7 +239,7 @@ async fn pushes_name_the_object_and_what_came_of_it() {
     let shared = shared(DebugConfig::default());
     let client = join(&shared, "pod", "default");
     let key = |number: usize| ConfigKey {
-        kind: Kind::ServiceEntry,
+        kind: ChangeKind::Service,
         namespace: "shop".into(),
         name: format!("web-{number:02}").into(),
     };

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use pilot_core::model::{
-    ConfigSpec, EndpointAddress, Health, Kind, Labels, Locality, Proxy, TlsMode, Workload, WorkloadKind,
-    selects,
+    ConfigKind, ConfigSpec, EndpointAddress, Health, Labels, Locality, Proxy, TlsMode, Workload,
+    WorkloadKind, selects,
 };
 use pilot_core::push::PushContext;
 use pilot_core::simulate::proxy_of;
@@ -81,7 +81,7 @@ fn name_of(workload: &Workload) -> String {
 
 /// A gateway is what a `Gateway` selects; its own labels do not say so.
 fn node_type(push: &PushContext, labels: &Labels) -> NodeType {
-    let selected = push.configs_of(Kind::Gateway).any(|object| match &object.spec {
+    let selected = push.configs_of(ConfigKind::Gateway).any(|object| match &object.spec {
         ConfigSpec::Gateway(gateway) => !gateway.selector.is_empty() && selects(&gateway.selector, labels),
         _ => false,
     });

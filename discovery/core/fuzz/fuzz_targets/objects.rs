@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 use std::sync::{Arc, LazyLock};
 
 use libfuzzer_sys::fuzz_target;
-use pilot_core::model::{Change, ConfigMeta, ConfigObject, ConfigSpec, Kind, Proxy, SourceEvent, SourceId};
+use pilot_core::model::{Change, ConfigKind, ConfigMeta, ConfigObject, ConfigSpec, Proxy, SourceEvent, SourceId};
 use pilot_core::push::PushContext;
 use pilot_core::simulate::Caller;
 use pilot_core::validate::{self, Severity};
@@ -22,7 +22,7 @@ use pilot_proto::node::NodeType;
 use serde_json::{Value, json};
 
 /// Kind, name and spec of every object.
-static OBJECTS: LazyLock<Vec<(Kind, String, Value)>> = LazyLock::new(|| {
+static OBJECTS: LazyLock<Vec<(ConfigKind, String, Value)>> = LazyLock::new(|| {
     let files =
         [include_str!("../../tests/fixture/rules.yaml"), include_str!("../../tests/fixture/sidecar.yaml")];
     let documents = files.into_iter().flat_map(|file| file.split("\n---"));
@@ -81,7 +81,7 @@ fuzz_target!(|data: &[u8]| {
     while let Some(which) = bytes.next() {
         let index = usize::from(which) % objects.len();
         let donor = OBJECTS[usize::from(bytes.next().unwrap_or_default()) % OBJECTS.len()].2.clone();
-        if objects[index].0 == Kind::EnvoyFilter {
+        if objects[index].0 == ConfigKind::EnvoyFilter {
             patches = Patches::Changed;
         }
         change(&mut objects[index].2, &donor, &mut bytes);

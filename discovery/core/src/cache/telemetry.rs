@@ -14,7 +14,7 @@ use crate::generate::telemetry::{
     self, Collector, Log, LogRule, LogSink, Side, TraceRule, Traces, Unusable, istio_tags, logging, tracing,
 };
 use crate::generate::{Reason, Rejected};
-use crate::model::{ClusterName, ConfigObject, ConfigSpec, Hostname, Kind, Labels, Namespace, selects};
+use crate::model::{ClusterName, ConfigKind, ConfigObject, ConfigSpec, Hostname, Labels, Namespace, selects};
 
 /// The share of requests that Istio traces where nobody says another, of a hundred.
 const SAMPLING: f64 = 1.0;
@@ -72,7 +72,7 @@ impl<'a> View<'a> {
     /// The objects of a namespace, oldest first.
     fn written(self, namespace: &Namespace) -> Vec<&'a Telemetry> {
         let mut objects: Vec<&'a Arc<ConfigObject>> =
-            self.push.configs_in(Kind::Telemetry, namespace).collect();
+            self.push.configs_in(ConfigKind::Telemetry, namespace).collect();
         objects.sort_by_key(|object| (object.meta.created, &object.meta.name));
         let specs = objects.into_iter().filter_map(|object| match &object.spec {
             ConfigSpec::Telemetry(spec) => Some(spec),

@@ -18,7 +18,7 @@ use pilot_proto::google::protobuf::{
 };
 use prost::{Message, Name};
 
-use crate::model::{ConfigObject, Kind as ConfigKind, Vip};
+use crate::model::{ConfigKind, ConfigObject, Vip};
 
 pub(super) fn duration(duration: Duration) -> Option<protobuf::Duration> {
     Some(pilot_proto::duration::to_proto(duration))

@@ -14,44 +14,68 @@ use crate::api::{
     WorkloadEntry, WorkloadGroup,
 };
 
-/// What kind of thing changed. Every service change, whatever the registry, is a `ServiceEntry` change of
-/// its host name (as in Istio).
+/// A kind of configuration object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    /// A service appeared, changed or went.
+pub enum ConfigKind {
+    /// `ServiceEntry`
     ServiceEntry,
+    /// `WorkloadEntry`
+    WorkloadEntry,
+    /// `WorkloadGroup`
+    WorkloadGroup,
+    /// `VirtualService`
+    VirtualService,
+    /// `DestinationRule`
+    DestinationRule,
+    /// `Gateway`
+    Gateway,
+    /// `Sidecar`
+    Sidecar,
+    /// `EnvoyFilter`
+    EnvoyFilter,
+    /// `ProxyConfig`
+    ProxyConfig,
+    /// `Telemetry`
+    Telemetry,
+}
+
+/// A kind of change that pushes are decided by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ChangeKind {
+    /// A service appeared, changed or disappeared. Every service of every registry is included; a changed `ServiceEntry`
+    /// is a change of each service that it declares.
+    Service,
     /// Only endpoints of a service changed.
     Endpoints,
-    /// A `WorkloadEntry` changed.
-    WorkloadEntry,
-    /// A `WorkloadGroup` changed.
-    WorkloadGroup,
-    /// A `VirtualService` changed.
-    VirtualService,
-    /// A `DestinationRule` changed.
-    DestinationRule,
-    /// A `Gateway` changed.
-    Gateway,
-    /// A `Sidecar` changed.
-    Sidecar,
-    /// An `EnvoyFilter` changed.
-    EnvoyFilter,
-    /// A `ProxyConfig` changed.
-    ProxyConfig,
-    /// A `Telemetry` changed.
-    Telemetry,
-    /// The mesh configuration changed.
+    /// A configuration object other than a `ServiceEntry` changed.
+    Config(ConfigKind),
+    /// The mesh configuration or the networks changed.
     MeshConfig,
-    /// One proxy's own workload changed.
+    /// The workload of one proxy changed.
     Proxy,
 }
 
-impl Kind {
-    /// As logs and debug pages spell it.
+// === impl ConfigKind ===
+
+impl ConfigKind {
+    /// Every kind.
+    pub const ALL: [Self; 10] = [
+        Self::ServiceEntry,
+        Self::WorkloadEntry,
+        Self::WorkloadGroup,
+        Self::VirtualService,
+        Self::DestinationRule,
+        Self::Gateway,
+        Self::Sidecar,
+        Self::EnvoyFilter,
+        Self::ProxyConfig,
+        Self::Telemetry,
+    ];
+
+    /// Returns the name as manifests, logs and debug pages spell it: `VirtualService`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ServiceEntry => "ServiceEntry",
-            Self::Endpoints => "Endpoints",
             Self::WorkloadEntry => "WorkloadEntry",
             Self::WorkloadGroup => "WorkloadGroup",
             Self::VirtualService => "VirtualService",
@@ -61,14 +85,15 @@ impl Kind {
             Self::EnvoyFilter => "EnvoyFilter",
             Self::ProxyConfig => "ProxyConfig",
             Self::Telemetry => "Telemetry",
-            Self::MeshConfig => "MeshConfig",
-            Self::Proxy => "Proxy",
         }
     }
-}
 
-impl Kind {
-    /// As paths of Istio's metadata spell it: `virtual-service`.
+    /// Returns the kind with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+
+    /// Returns the name as paths of Istio's metadata spell it: `virtual-service`.
     pub const fn resource(self) -> &'static str {
         match self {
             Self::ServiceEntry => "service-entry",
@@ -81,7 +106,21 @@ impl Kind {
             Self::EnvoyFilter => "envoy-filter",
             Self::ProxyConfig => "proxy-config",
             Self::Telemetry => "telemetry",
-            Self::Endpoints | Self::MeshConfig | Self::Proxy => self.as_str(),
+        }
+    }
+}
+
+// === impl ChangeKind ===
+
+impl ChangeKind {
+    /// Returns the name as logs and debug pages spell it. A service is a `ServiceEntry`, as in Istio.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Service => "ServiceEntry",
+            Self::Endpoints => "Endpoints",
+            Self::Config(kind) => kind.as_str(),
+            Self::MeshConfig => "MeshConfig",
+            Self::Proxy => "Proxy",
         }
     }
 }
@@ -90,7 +129,7 @@ impl Kind {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConfigKey {
     /// What it is.
-    pub kind: Kind,
+    pub kind: ChangeKind,
     /// Its namespace; empty for what has none.
     pub namespace: Namespace,
     /// Its name.
@@ -158,8 +197,8 @@ impl ConfigSpec {
     ///
     /// # Errors
     ///
-    /// A field that does not fit, or a kind of which there are no objects.
-    pub fn read(kind: Kind, spec: &Value) -> Result<Read<Self>, Wrong> {
+    /// Returns the first field whose value does not fit.
+    pub fn read(kind: ConfigKind, spec: &Value) -> Result<Read<Self>, Wrong> {
         fn typed<T: DeserializeOwned>(
             spec: &Value,
             config: fn(T) -> ConfigSpec,
@@ -168,20 +207,16 @@ impl ConfigSpec {
             Ok(Read { value: config(value), unknown })
         }
         match kind {
-            Kind::ServiceEntry => typed(spec, Self::ServiceEntry),
-            Kind::WorkloadEntry => typed(spec, Self::WorkloadEntry),
-            Kind::WorkloadGroup => typed(spec, Self::WorkloadGroup),
-            Kind::VirtualService => typed(spec, Self::VirtualService),
-            Kind::DestinationRule => typed(spec, Self::DestinationRule),
-            Kind::Gateway => typed(spec, Self::Gateway),
-            Kind::Sidecar => typed(spec, Self::Sidecar),
-            Kind::EnvoyFilter => typed(spec, Self::EnvoyFilter),
-            Kind::ProxyConfig => typed(spec, Self::ProxyConfig),
-            Kind::Telemetry => typed(spec, Self::Telemetry),
-            Kind::Endpoints | Kind::MeshConfig | Kind::Proxy => {
-                let message = format!("there are no objects of kind {}", kind.as_str());
-                Err(Wrong { field: "kind".to_owned(), message })
-            }
+            ConfigKind::ServiceEntry => typed(spec, Self::ServiceEntry),
+            ConfigKind::WorkloadEntry => typed(spec, Self::WorkloadEntry),
+            ConfigKind::WorkloadGroup => typed(spec, Self::WorkloadGroup),
+            ConfigKind::VirtualService => typed(spec, Self::VirtualService),
+            ConfigKind::DestinationRule => typed(spec, Self::DestinationRule),
+            ConfigKind::Gateway => typed(spec, Self::Gateway),
+            ConfigKind::Sidecar => typed(spec, Self::Sidecar),
+            ConfigKind::EnvoyFilter => typed(spec, Self::EnvoyFilter),
+            ConfigKind::ProxyConfig => typed(spec, Self::ProxyConfig),
+            ConfigKind::Telemetry => typed(spec, Self::Telemetry),
         }
     }
 
@@ -206,18 +241,18 @@ impl ConfigSpec {
     }
 
     /// Which kind.
-    pub const fn kind(&self) -> Kind {
+    pub const fn kind(&self) -> ConfigKind {
         match self {
-            Self::ServiceEntry(_) => Kind::ServiceEntry,
-            Self::WorkloadEntry(_) => Kind::WorkloadEntry,
-            Self::WorkloadGroup(_) => Kind::WorkloadGroup,
-            Self::VirtualService(_) => Kind::VirtualService,
-            Self::DestinationRule(_) => Kind::DestinationRule,
-            Self::Gateway(_) => Kind::Gateway,
-            Self::Sidecar(_) => Kind::Sidecar,
-            Self::EnvoyFilter(_) => Kind::EnvoyFilter,
-            Self::ProxyConfig(_) => Kind::ProxyConfig,
-            Self::Telemetry(_) => Kind::Telemetry,
+            Self::ServiceEntry(_) => ConfigKind::ServiceEntry,
+            Self::WorkloadEntry(_) => ConfigKind::WorkloadEntry,
+            Self::WorkloadGroup(_) => ConfigKind::WorkloadGroup,
+            Self::VirtualService(_) => ConfigKind::VirtualService,
+            Self::DestinationRule(_) => ConfigKind::DestinationRule,
+            Self::Gateway(_) => ConfigKind::Gateway,
+            Self::Sidecar(_) => ConfigKind::Sidecar,
+            Self::EnvoyFilter(_) => ConfigKind::EnvoyFilter,
+            Self::ProxyConfig(_) => ConfigKind::ProxyConfig,
+            Self::Telemetry(_) => ConfigKind::Telemetry,
         }
     }
 }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::{ConfigObject, Endpoint, Hostname, Kind, Namespace, Service, Workload, WorkloadKind};
+use super::{ConfigKind, ConfigObject, Endpoint, Hostname, Namespace, Service, Workload, WorkloadKind};
 
 /// Which source speaks: a shard of the world, for example `Kubernetes/cluster-1` or `File`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,5 +45,5 @@ pub enum Change {
     /// A configuration object is now this.
     Config(Arc<ConfigObject>),
     /// A configuration object is gone.
-    ConfigGone(Kind, Namespace, Arc<str>),
+    ConfigGone(ConfigKind, Namespace, Arc<str>),
 }

@@ -12,7 +12,7 @@ pub mod service;
 pub mod shared;
 pub mod workload;
 
-pub use config::{ConfigKey, ConfigMeta, ConfigObject, ConfigSpec, Kind};
+pub use config::{ChangeKind, ConfigKey, ConfigKind, ConfigMeta, ConfigObject, ConfigSpec};
 pub use endpoint::{Endpoint, EndpointAddress, Health, Locality, TlsMode};
 pub use event::{Change, SourceEvent, SourceId};
 pub use name_set::{Fingerprint, NameSet};

@@ -20,7 +20,7 @@ use crate::api::envoy_filter::{
 };
 use crate::api::selector::PolicyTargetReference;
 use crate::api::values::Map;
-use crate::model::{ConfigKey, ConfigMeta, Kind};
+use crate::model::{ChangeKind, ConfigKey, ConfigKind, ConfigMeta};
 use crate::validate::Finding;
 use pilot_proto::envoy::config::cluster::v3::Cluster;
 use pilot_proto::envoy::config::core::v3::TypedExtensionConfig;
@@ -53,8 +53,11 @@ struct Reading<'a> {
 impl Patches {
     /// Reads an object. An error among the findings is that of one patch, which is left out.
     pub fn parse(meta: &ConfigMeta, written: &EnvoyFilter) -> (Self, Vec<Finding>) {
-        let object =
-            ConfigKey { kind: Kind::EnvoyFilter, namespace: meta.namespace.clone(), name: meta.name.clone() };
+        let object = ConfigKey {
+            kind: ChangeKind::Config(ConfigKind::EnvoyFilter),
+            namespace: meta.namespace.clone(),
+            name: meta.name.clone(),
+        };
         let mut findings = Vec::new();
         let mut patches = Vec::new();
         for (index, patch) in written.config_patches.iter().enumerate() {

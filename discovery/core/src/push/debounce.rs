@@ -162,11 +162,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{ConfigKey, Kind};
+    use crate::model::{ChangeKind, ConfigKey};
     use crate::push::Reason;
 
     fn change(name: &str) -> PushRequest {
-        let key = ConfigKey { kind: Kind::Endpoints, namespace: "default".into(), name: name.into() };
+        let key = ConfigKey { kind: ChangeKind::Endpoints, namespace: "default".into(), name: name.into() };
         PushRequest::of([key], Reason::Endpoint)
     }
 
@@ -239,7 +239,7 @@ mod tests {
         let start = Instant::now();
         let at = |millis: u64| start + Duration::from_millis(millis);
         let service = |name: &str| {
-            let key = ConfigKey { kind: Kind::ServiceEntry, namespace: "default".into(), name: name.into() };
+            let key = ConfigKey { kind: ChangeKind::Service, namespace: "default".into(), name: name.into() };
             PushRequest::of([key], Reason::Service)
         };
         let told = |debounce: &mut Debounce, millis| {

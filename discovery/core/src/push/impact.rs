@@ -9,7 +9,7 @@ use pilot_proto::ResourceType;
 use pilot_proto::node::NodeType;
 
 use super::{PushRequest, Reason};
-use crate::model::Kind;
+use crate::model::{ChangeKind, ConfigKind};
 
 /// The types to generate for a proxy, in push order.
 pub fn touched(request: &PushRequest, node_type: NodeType) -> BTreeSet<ResourceType> {
@@ -30,23 +30,27 @@ pub fn touched(request: &PushRequest, node_type: NodeType) -> BTreeSet<ResourceT
     kinds
 }
 
-const fn touched_by(kind: Kind, node_type: NodeType) -> &'static [ResourceType] {
+const fn touched_by(kind: ChangeKind, node_type: NodeType) -> &'static [ResourceType] {
     use ResourceType::{Cluster, Endpoint, Extension, Listener, Route};
     match kind {
-        Kind::ServiceEntry | Kind::DestinationRule => &[Cluster, Endpoint, Listener, Route],
+        ChangeKind::Service | ChangeKind::Config(ConfigKind::ServiceEntry | ConfigKind::DestinationRule) => {
+            &[Cluster, Endpoint, Listener, Route]
+        }
         // It says which namespace's objects are for all.
-        Kind::MeshConfig => &[Cluster, Endpoint, Listener, Route, Extension],
-        Kind::Endpoints | Kind::WorkloadEntry => &[Endpoint],
-        Kind::Sidecar if matches!(node_type, NodeType::Router) => &[],
-        Kind::Gateway if !matches!(node_type, NodeType::Router) => &[],
+        ChangeKind::MeshConfig => &[Cluster, Endpoint, Listener, Route, Extension],
+        ChangeKind::Endpoints | ChangeKind::Config(ConfigKind::WorkloadEntry) => &[Endpoint],
+        ChangeKind::Config(ConfigKind::Sidecar) if matches!(node_type, NodeType::Router) => &[],
+        ChangeKind::Config(ConfigKind::Gateway) if !matches!(node_type, NodeType::Router) => &[],
         // Clusters too: what a rule leads to is visible to whoever the rule is for.
-        Kind::VirtualService | Kind::Sidecar | Kind::Gateway => &[Cluster, Listener, Route],
-        Kind::EnvoyFilter => &[Cluster, Listener, Route, Extension],
-        Kind::Telemetry => &[Listener],
+        ChangeKind::Config(ConfigKind::VirtualService | ConfigKind::Sidecar | ConfigKind::Gateway) => {
+            &[Cluster, Listener, Route]
+        }
+        ChangeKind::Config(ConfigKind::EnvoyFilter) => &[Cluster, Listener, Route, Extension],
+        ChangeKind::Config(ConfigKind::Telemetry) => &[Listener],
         // Read at start, by the agent and by machines that register themselves.
-        Kind::ProxyConfig | Kind::WorkloadGroup => &[],
+        ChangeKind::Config(ConfigKind::ProxyConfig | ConfigKind::WorkloadGroup) => &[],
         // Its labels select whatever can be selected.
-        Kind::Proxy => &ResourceType::ALL,
+        ChangeKind::Proxy => &ResourceType::ALL,
     }
 }
 
@@ -54,7 +58,7 @@ const fn touched_by(kind: Kind, node_type: NodeType) -> &'static [ResourceType] 
 fn is_headless_only(request: &PushRequest) -> bool {
     request.reasons.contains_key(&Reason::HeadlessEndpoint)
         && !request.reasons.contains_key(&Reason::Service)
-        && request.updated.iter().all(|key| key.kind == Kind::ServiceEntry)
+        && request.updated.iter().all(|key| key.kind == ChangeKind::Service)
 }
 
 #[cfg(test)]
@@ -62,7 +66,7 @@ mod tests {
     use super::*;
     use crate::model::ConfigKey;
 
-    fn check(kinds: &[Kind], reasons: &[Reason], node_type: NodeType, expected: &str) {
+    fn check(kinds: &[ChangeKind], reasons: &[Reason], node_type: NodeType, expected: &str) {
         let key = |kind| ConfigKey { kind, namespace: "default".into(), name: "a".into() };
         let request = PushRequest {
             updated: kinds.iter().copied().map(key).collect(),
@@ -77,30 +81,31 @@ mod tests {
     fn each_kind_touches_what_is_made_from_it() {
         for node_type in [NodeType::Sidecar, NodeType::Router] {
             for (kind, expected) in [
-                (Kind::ServiceEntry, "cds eds lds rds"),
-                (Kind::Endpoints, "eds"),
-                (Kind::WorkloadEntry, "eds"),
-                (Kind::MeshConfig, "cds eds lds rds ecds"),
-                (Kind::DestinationRule, "cds eds lds rds"),
-                (Kind::VirtualService, "cds lds rds"),
-                (Kind::EnvoyFilter, "cds lds rds ecds"),
-                (Kind::Telemetry, "lds"),
-                (Kind::ProxyConfig, ""),
-                (Kind::WorkloadGroup, ""),
-                (Kind::Proxy, "cds eds lds rds sds ecds"),
+                (ChangeKind::Service, "cds eds lds rds"),
+                (ChangeKind::Endpoints, "eds"),
+                (ChangeKind::Config(ConfigKind::WorkloadEntry), "eds"),
+                (ChangeKind::MeshConfig, "cds eds lds rds ecds"),
+                (ChangeKind::Config(ConfigKind::DestinationRule), "cds eds lds rds"),
+                (ChangeKind::Config(ConfigKind::VirtualService), "cds lds rds"),
+                (ChangeKind::Config(ConfigKind::EnvoyFilter), "cds lds rds ecds"),
+                (ChangeKind::Config(ConfigKind::Telemetry), "lds"),
+                (ChangeKind::Config(ConfigKind::ProxyConfig), ""),
+                (ChangeKind::Config(ConfigKind::WorkloadGroup), ""),
+                (ChangeKind::Proxy, "cds eds lds rds sds ecds"),
             ] {
                 check(&[kind], &[Reason::Config], node_type, expected);
             }
             check(&[], &[], node_type, "");
-            check(&[Kind::Endpoints, Kind::Proxy], &[], node_type, "cds eds lds rds sds ecds");
+            check(&[ChangeKind::Endpoints, ChangeKind::Proxy], &[], node_type, "cds eds lds rds sds ecds");
         }
     }
 
     #[test]
     fn sidecars_know_no_gateways_and_gateways_no_sidecars() {
-        for (kind, sidecar, router) in
-            [(Kind::Sidecar, "cds lds rds", ""), (Kind::Gateway, "", "cds lds rds")]
-        {
+        for (kind, sidecar, router) in [
+            (ChangeKind::Config(ConfigKind::Sidecar), "cds lds rds", ""),
+            (ChangeKind::Config(ConfigKind::Gateway), "", "cds lds rds"),
+        ] {
             check(&[kind], &[Reason::Config], NodeType::Sidecar, sidecar);
             check(&[kind], &[Reason::Config], NodeType::Router, router);
         }
@@ -109,11 +114,11 @@ mod tests {
     #[test]
     fn endpoints_of_headless_services_touch_only_sidecars_listeners() {
         use Reason::{Endpoint, HeadlessEndpoint, Service};
-        let service: &[Kind] = &[Kind::ServiceEntry];
+        let service: &[ChangeKind] = &[ChangeKind::Service];
         check(service, &[HeadlessEndpoint], NodeType::Sidecar, "eds lds");
         check(service, &[HeadlessEndpoint], NodeType::Router, "eds");
         check(service, &[HeadlessEndpoint, Service], NodeType::Router, "cds eds lds rds");
-        let more: &[Kind] = &[Kind::ServiceEntry, Kind::Endpoints];
+        let more: &[ChangeKind] = &[ChangeKind::Service, ChangeKind::Endpoints];
         check(more, &[HeadlessEndpoint, Endpoint], NodeType::Sidecar, "cds eds lds rds");
     }
 

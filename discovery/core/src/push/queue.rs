@@ -113,11 +113,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{ConfigKey, Kind};
+    use crate::model::{ChangeKind, ConfigKey};
     use crate::push::Reason;
 
     fn change(name: &str) -> Arc<PushRequest> {
-        let key = ConfigKey { kind: Kind::ServiceEntry, namespace: "default".into(), name: name.into() };
+        let key = ConfigKey { kind: ChangeKind::Service, namespace: "default".into(), name: name.into() };
         Arc::new(PushRequest::of([key], Reason::Service))
     }
 

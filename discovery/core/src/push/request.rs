@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Instant;
 
-use crate::model::{ConfigKey, Kind};
+use crate::model::{ChangeKind, ConfigKey};
 
 /// Why something is pushed, as Istio's metrics spell it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -132,7 +132,9 @@ impl PushRequest {
 
     /// Whether only endpoints changed: then no proxy's state needs to be computed anew.
     pub fn is_endpoints_only(&self) -> bool {
-        !self.forced && !self.updated.is_empty() && self.updated.iter().all(|key| key.kind == Kind::Endpoints)
+        !self.forced
+            && !self.updated.is_empty()
+            && self.updated.iter().all(|key| key.kind == ChangeKind::Endpoints)
     }
 }
 
@@ -143,7 +145,7 @@ mod tests {
 
     use super::*;
 
-    fn key(kind: Kind, name: &str) -> ConfigKey {
+    fn key(kind: ChangeKind, name: &str) -> ConfigKey {
         ConfigKey { kind, namespace: "default".into(), name: name.into() }
     }
 
@@ -153,12 +155,18 @@ mod tests {
         let late = early + Duration::from_secs(1);
         let one = PushRequest {
             start: Some(late),
-            ..PushRequest::of([key(Kind::Endpoints, "a"), key(Kind::Endpoints, "b")], Reason::Endpoint)
+            ..PushRequest::of(
+                [key(ChangeKind::Endpoints, "a"), key(ChangeKind::Endpoints, "b")],
+                Reason::Endpoint,
+            )
         };
         let other = PushRequest {
             forced: true,
             start: Some(early),
-            ..PushRequest::of([key(Kind::Endpoints, "b"), key(Kind::ServiceEntry, "c")], Reason::Endpoint)
+            ..PushRequest::of(
+                [key(ChangeKind::Endpoints, "b"), key(ChangeKind::Service, "c")],
+                Reason::Endpoint,
+            )
         };
         let (mut merged, mut reversed) = (one.clone(), other.clone());
         merged.merge(&other);
@@ -168,8 +176,12 @@ mod tests {
             merged,
             PushRequest {
                 forced: true,
-                updated: [key(Kind::Endpoints, "a"), key(Kind::Endpoints, "b"), key(Kind::ServiceEntry, "c")]
-                    .into(),
+                updated: [
+                    key(ChangeKind::Endpoints, "a"),
+                    key(ChangeKind::Endpoints, "b"),
+                    key(ChangeKind::Service, "c")
+                ]
+                .into(),
                 reasons: [(Reason::Endpoint, 2)].into(),
                 start: Some(early),
             }
@@ -188,9 +200,11 @@ mod tests {
 
     #[test]
     fn only_endpoints_are_endpoints_only() {
-        let endpoints = PushRequest::of([key(Kind::Endpoints, "a")], Reason::Endpoint);
-        let service =
-            PushRequest::of([key(Kind::Endpoints, "a"), key(Kind::ServiceEntry, "a")], Reason::Service);
+        let endpoints = PushRequest::of([key(ChangeKind::Endpoints, "a")], Reason::Endpoint);
+        let service = PushRequest::of(
+            [key(ChangeKind::Endpoints, "a"), key(ChangeKind::Service, "a")],
+            Reason::Service,
+        );
         for (request, endpoints_only, empty) in [
             (endpoints.clone(), true, false),
             (service, false, false),

@@ -16,8 +16,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::model::{
-    ClusterName, ConfigKey, ConfigObject, ConfigSpec, ExportTo, Fingerprint, Hostname, Kind, NameSet,
-    Namespace, Proxy,
+    ChangeKind, ClusterName, ConfigKey, ConfigKind, ConfigObject, ConfigSpec, ExportTo, Fingerprint,
+    Hostname, NameSet, Namespace, Proxy,
 };
 use crate::push::{PushContext, PushRequest};
 use pilot_proto::node::NodeType;
@@ -81,13 +81,17 @@ impl Audience {
         // A lookup for each key, or simply all names, which a class of proxies is given together.
         let many = request.updated.len() > self.names.len() / 4 + 16;
         // A rule may be for any host; its subsets' labels choose endpoints, and so does what it says of places.
-        let all =
-            |key: &ConfigKey| matches!(key.kind, Kind::MeshConfig | Kind::Proxy | Kind::DestinationRule);
+        let all = |key: &ConfigKey| {
+            matches!(
+                key.kind,
+                ChangeKind::MeshConfig | ChangeKind::Proxy | ChangeKind::Config(ConfigKind::DestinationRule)
+            )
+        };
         if request.forced || many || request.updated.iter().any(all) {
             return None;
         }
         // A `WorkloadEntry` says nothing by itself: the endpoints it makes are said too.
-        let named = |key: &&ConfigKey| matches!(key.kind, Kind::Endpoints | Kind::ServiceEntry);
+        let named = |key: &&ConfigKey| matches!(key.kind, ChangeKind::Endpoints | ChangeKind::Service);
         let hosts = request.updated.iter().filter(named).filter_map(|key| self.by_host.get(&*key.name));
         Some(hosts.flatten().cloned().collect())
     }
@@ -142,7 +146,8 @@ impl<K: Copy + Ord> Index<K> {
         before: &PushContext,
         after: &PushContext,
     ) -> Vec<(K, Arc<PushRequest>)> {
-        let everybody = request.forced || request.updated.iter().any(|key| key.kind == Kind::MeshConfig);
+        let everybody =
+            request.forced || request.updated.iter().any(|key| key.kind == ChangeKind::MeshConfig);
         if everybody {
             let members = self.audiences.values().flat_map(|group| &group.members);
             return members.map(|member| (*member, request.clone())).collect();
@@ -153,23 +158,25 @@ impl<K: Copy + Ord> Index<K> {
         let mut homes: Option<BTreeSet<&Home>> = None;
         for key in &request.updated {
             match key.kind {
-                Kind::Proxy => {
+                ChangeKind::Proxy => {
                     let address = key.name.parse::<IpAddr>().ok();
                     for member in self.at(address) {
                         own.entry(member).or_default().insert(key);
                     }
                 }
-                Kind::Endpoints | Kind::ServiceEntry => {
+                ChangeKind::Endpoints | ChangeKind::Service => {
                     for audience in self.by_host.get(&*key.name).into_iter().flatten() {
                         some.entry(audience).or_default().insert(key);
                     }
                 }
-                Kind::VirtualService
-                | Kind::DestinationRule
-                | Kind::Gateway
-                | Kind::Sidecar
-                | Kind::EnvoyFilter
-                | Kind::Telemetry => {
+                ChangeKind::Config(
+                    ConfigKind::VirtualService
+                    | ConfigKind::DestinationRule
+                    | ConfigKind::Gateway
+                    | ConfigKind::Sidecar
+                    | ConfigKind::EnvoyFilter
+                    | ConfigKind::Telemetry,
+                ) => {
                     let reach = Reach::of(key, before, after);
                     let homes = self.audiences.keys().filter(|(home, ..)| reach.has(home));
                     for audience in homes {
@@ -177,9 +184,9 @@ impl<K: Copy + Ord> Index<K> {
                     }
                 }
                 // Nobody reads them from here, or everybody is told.
-                Kind::WorkloadEntry | Kind::WorkloadGroup | Kind::ProxyConfig | Kind::MeshConfig => {}
+                ChangeKind::Config(_) | ChangeKind::MeshConfig => {}
             }
-            if key.kind == Kind::ServiceEntry {
+            if key.kind == ChangeKind::Service {
                 let seen = Seen::of(key, before, after);
                 if seen.everywhere() && sights.are_unlimited() {
                     all.insert(key);
@@ -288,11 +295,15 @@ impl<'a> Reach<'a> {
     fn of(key: &'a ConfigKey, before: &'a PushContext, after: &'a PushContext) -> Self {
         let everywhere = *key.namespace.as_str() == *after.mesh.root_namespace;
         match key.kind {
-            Kind::Gateway => Self::All(Some(NodeType::Router)),
-            Kind::Sidecar if everywhere => Self::All(Some(NodeType::Sidecar)),
-            Kind::Sidecar => Self::Namespace(&key.namespace, Some(NodeType::Sidecar)),
-            Kind::EnvoyFilter | Kind::Telemetry if !everywhere => Self::Namespace(&key.namespace, None),
-            Kind::VirtualService => {
+            ChangeKind::Config(ConfigKind::Gateway) => Self::All(Some(NodeType::Router)),
+            ChangeKind::Config(ConfigKind::Sidecar) if everywhere => Self::All(Some(NodeType::Sidecar)),
+            ChangeKind::Config(ConfigKind::Sidecar) => {
+                Self::Namespace(&key.namespace, Some(NodeType::Sidecar))
+            }
+            ChangeKind::Config(ConfigKind::EnvoyFilter | ConfigKind::Telemetry) if !everywhere => {
+                Self::Namespace(&key.namespace, None)
+            }
+            ChangeKind::Config(ConfigKind::VirtualService) => {
                 let name = (key.namespace.clone(), key.name.clone());
                 let meaning = |push: &'a PushContext| {
                     push.routings
@@ -304,7 +315,7 @@ impl<'a> Reach<'a> {
                 let all = meaning(before).into_iter().chain(meaning(after));
                 Self::Seeing(all.map(|routing| (&routing.namespace, routing.export_to.as_slice())).collect())
             }
-            Kind::DestinationRule => {
+            ChangeKind::Config(ConfigKind::DestinationRule) => {
                 let versions = [before, after].into_iter().filter_map(|push| push.config(key));
                 let private = versions.into_iter().all(|object| is_private(object));
                 if private { Self::Namespace(&key.namespace, None) } else { Self::All(None) }

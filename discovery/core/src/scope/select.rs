@@ -8,7 +8,7 @@ use pilot_proto::node::NodeType;
 use super::{ScopeKey, egress, spec_of};
 use crate::api::Gateway;
 use crate::api::values::Map;
-use crate::model::{ConfigObject, ConfigSpec, Kind, Namespace, Shared};
+use crate::model::{ConfigKind, ConfigObject, ConfigSpec, Namespace, Shared};
 use crate::push::{PushContext, Routing};
 
 /// The `Sidecar` that holds for a class: one that selects it, before one for all of the namespace, before the one of the
@@ -19,7 +19,7 @@ pub(super) fn sidecar(push: &PushContext, key: &ScopeKey) -> Option<Shared<Confi
     }
     let root = Namespace::from(&*push.mesh.root_namespace);
     let oldest = |namespace: &Namespace, selected: fn(&ScopeKey, Option<&Map>) -> bool| {
-        let holding = push.configs_in(Kind::Sidecar, namespace).filter(|object| {
+        let holding = push.configs_in(ConfigKind::Sidecar, namespace).filter(|object| {
             let selector = spec_of(object).and_then(|spec| spec.workload_selector.as_ref());
             selected(key, selector.map(|selector| &selector.labels))
         });
@@ -43,7 +43,7 @@ pub(super) fn gateways(push: &PushContext, key: &ScopeKey) -> Arc<[Shared<Config
         ConfigSpec::Gateway(Gateway { selector, .. }) => key.is_selected(selector),
         _ => false,
     };
-    let mut found: Vec<&Arc<ConfigObject>> = push.configs_of(Kind::Gateway).filter(selects).collect();
+    let mut found: Vec<&Arc<ConfigObject>> = push.configs_of(ConfigKind::Gateway).filter(selects).collect();
     found.sort_by_key(|object| (object.meta.created, &object.meta.name, &object.meta.namespace));
     found.into_iter().map(|object| object.clone().into()).collect()
 }

@@ -10,7 +10,7 @@ use pilot_proto::node::NodeType;
 use super::imports::Imports;
 use super::{egress_proxy, spec_of};
 use crate::api::Sidecar;
-use crate::model::{ConfigKey, Hostname, Kind, Namespace};
+use crate::model::{ConfigKey, ConfigKind, Hostname, Namespace};
 use crate::push::context::MESH;
 use crate::push::{PushContext, PushRequest};
 
@@ -68,7 +68,7 @@ impl<'a> Sights<'a> {
 impl<'a> Sight<'a> {
     /// That of a snapshot; `None`: without `Sidecar`s everybody sees everything.
     fn of(push: &'a PushContext) -> Option<Self> {
-        push.configs_of(Kind::Sidecar).next()?;
+        push.configs_of(ConfigKind::Sidecar).next()?;
         let root = Namespace::from(&*push.mesh.root_namespace);
         Some(Self { push, root, of: BTreeMap::new() })
     }
@@ -95,7 +95,7 @@ impl Named {
     /// What those that can hold in a namespace name; `None`: everything.
     fn of(push: &PushContext, root: &Namespace, viewer: &Namespace) -> Option<Self> {
         let within =
-            |namespace| push.configs_in(Kind::Sidecar, namespace).filter_map(|object| spec_of(object));
+            |namespace| push.configs_in(ConfigKind::Sidecar, namespace).filter_map(|object| spec_of(object));
         let for_all = |spec: &&Sidecar| spec.workload_selector.is_none();
         let mut specs: Vec<&Sidecar> = within(viewer).collect();
         if !specs.iter().any(for_all) {

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::model::{
-    Change, ConfigKey, ConfigMeta, Kind, Locality, Location, Protocol, SourceEvent, SourceId, TargetPort,
+    Change, ConfigKey, ConfigKind, ConfigMeta, Locality, Location, Protocol, SourceEvent, SourceId,
+    TargetPort,
 };
 use crate::push::{PushRequest, Reason};
 use crate::world::World;
@@ -94,7 +95,7 @@ fn change() -> impl Strategy<Value = Change> {
             .prop_map(|(host, namespace, port, to, resolution)| service(host, namespace, port, to, resolution)),
         2 => (host(), namespace()).prop_map(|(host, namespace)| Change::ServiceGone(namespace.into(), host.into())),
         1 => (namespace(), sidecar).prop_map(|(namespace, spec)| sidecar_of(namespace, &spec)),
-        1 => namespace().prop_map(|namespace| Change::ConfigGone(Kind::Sidecar, namespace.into(), "s".into())),
+        1 => namespace().prop_map(|namespace| Change::ConfigGone(ConfigKind::Sidecar, namespace.into(), "s".into())),
         1 => (host(), host(), namespace()).prop_map(|(host, to, namespace)| {
             let spec = json!({"hosts": [host], "http": [{"route": [{"destination": {"host": to}}]}]});
             config("v", namespace, ConfigSpec::VirtualService(serde_json::from_value(spec).unwrap()))

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::model::{ConfigMeta, Kind};
+use crate::model::{ConfigKind, ConfigMeta};
 
 mod destinations;
 mod edge;
@@ -11,13 +11,13 @@ mod others;
 mod routes;
 
 /// Reads a spec as files are read; every field in it must be known.
-pub(super) fn spec(kind: Kind, value: &Value) -> ConfigSpec {
+pub(super) fn spec(kind: ConfigKind, value: &Value) -> ConfigSpec {
     let read = ConfigSpec::read(kind, value).unwrap_or_else(|wrong| panic!("{value}: {wrong}"));
     assert_eq!(read.unknown, [""; 0], "{value}");
     read.value
 }
 
-fn object(kind: Kind, value: &Value) -> ConfigObject {
+fn object(kind: ConfigKind, value: &Value) -> ConfigObject {
     let meta = ConfigMeta {
         namespace: "default".into(),
         name: "a".into(),
@@ -35,7 +35,7 @@ fn told(object: &ConfigObject) -> Vec<String> {
 
 /// What is said about a spec: nothing more, nothing less, each line from its beginning. That secrets are not served is said of
 /// every field that asks for one, and tested beside the table of them.
-fn check(kind: Kind, value: &Value, expected: &[&str]) {
+fn check(kind: ConfigKind, value: &Value, expected: &[&str]) {
     let mut told = told(&object(kind, value));
     told.retain(|line| !line.contains("asks for a secret"));
     let fits =
@@ -45,7 +45,7 @@ fn check(kind: Kind, value: &Value, expected: &[&str]) {
 
 #[test]
 fn annotations_of_istios_own_are_refused() {
-    let mut object = object(Kind::WorkloadEntry, &json!({"address": "1.1.1.1"}));
+    let mut object = object(ConfigKind::WorkloadEntry, &json!({"address": "1.1.1.1"}));
     object.meta.annotations = [("istio.io/dry-run".into(), "true".into())].into();
     assert_eq!(told(&object), ["metadata.annotations.istio.io/dry-run: is not for objects of this kind"]);
 }

@@ -7,50 +7,53 @@ use pilot_proto::write;
 use serde_json::{Map, Value};
 
 use super::findings::{At, Findings};
-use crate::model::{ConfigSpec, Kind};
+use crate::model::{ConfigKind, ConfigSpec};
 
 /// Kind, and the field in `spec`: `[]` is any element of a list, `{}` any entry of a map, `=` its value.
-const UNSUPPORTED: &[(Kind, &str)] = &[
-    (Kind::DestinationRule, "trafficPolicy.tunnel"),
-    (Kind::DestinationRule, "subsets[].trafficPolicy.tunnel"),
-    (Kind::DestinationRule, "trafficPolicy.loadBalancer.backendUtilization"),
-    (Kind::DestinationRule, "trafficPolicy.portLevelSettings[].loadBalancer.backendUtilization"),
-    (Kind::DestinationRule, "subsets[].trafficPolicy.loadBalancer.backendUtilization"),
-    (Kind::DestinationRule, "subsets[].trafficPolicy.portLevelSettings[].loadBalancer.backendUtilization"),
-    (Kind::EnvoyFilter, "configPatches[].match.listener.portName"),
-    (Kind::Gateway, "servers[].defaultEndpoint"),
+const UNSUPPORTED: &[(ConfigKind, &str)] = &[
+    (ConfigKind::DestinationRule, "trafficPolicy.tunnel"),
+    (ConfigKind::DestinationRule, "subsets[].trafficPolicy.tunnel"),
+    (ConfigKind::DestinationRule, "trafficPolicy.loadBalancer.backendUtilization"),
+    (ConfigKind::DestinationRule, "trafficPolicy.portLevelSettings[].loadBalancer.backendUtilization"),
+    (ConfigKind::DestinationRule, "subsets[].trafficPolicy.loadBalancer.backendUtilization"),
+    (
+        ConfigKind::DestinationRule,
+        "subsets[].trafficPolicy.portLevelSettings[].loadBalancer.backendUtilization",
+    ),
+    (ConfigKind::EnvoyFilter, "configPatches[].match.listener.portName"),
+    (ConfigKind::Gateway, "servers[].defaultEndpoint"),
     // The roots of all certificates are those of the server.
-    (Kind::Gateway, "servers[].tls.tlsCertificates[].caCertificates"),
+    (ConfigKind::Gateway, "servers[].tls.tlsCertificates[].caCertificates"),
     // TLS there begins with `PeerAuthentication`, which is not read.
-    (Kind::Sidecar, "ingress[].tls"),
-    (Kind::VirtualService, "tcp[].match[].sourceSubnet"),
+    (ConfigKind::Sidecar, "ingress[].tls"),
+    (ConfigKind::VirtualService, "tcp[].match[].sourceSubnet"),
     // Machines do not register themselves here.
-    (Kind::WorkloadGroup, "metadata"),
-    (Kind::WorkloadGroup, "template"),
-    (Kind::WorkloadGroup, "probe"),
+    (ConfigKind::WorkloadGroup, "metadata"),
+    (ConfigKind::WorkloadGroup, "template"),
+    (ConfigKind::WorkloadGroup, "probe"),
     // Read by whoever injects sidecars, which nobody does here.
-    (Kind::ProxyConfig, "concurrency"),
-    (Kind::ProxyConfig, "environmentVariables"),
-    (Kind::ProxyConfig, "image"),
+    (ConfigKind::ProxyConfig, "concurrency"),
+    (ConfigKind::ProxyConfig, "environmentVariables"),
+    (ConfigKind::ProxyConfig, "image"),
     // Kept by `istio.stats`, a filter of Istio's own build of Envoy.
-    (Kind::Telemetry, "metrics"),
+    (ConfigKind::Telemetry, "metrics"),
 ];
 
 /// Fields, as above, by which Envoy waits for a secret that nobody gives it: the control plane serves none, the agent none of the
 /// mesh's own.
-const SECRETS: &[(Kind, &str)] = &[
-    (Kind::DestinationRule, "trafficPolicy.tls.credentialName"),
-    (Kind::DestinationRule, "trafficPolicy.tls.mode=ISTIO_MUTUAL"),
-    (Kind::DestinationRule, "trafficPolicy.portLevelSettings[].tls.credentialName"),
-    (Kind::DestinationRule, "trafficPolicy.portLevelSettings[].tls.mode=ISTIO_MUTUAL"),
-    (Kind::DestinationRule, "subsets[].trafficPolicy.tls.credentialName"),
-    (Kind::DestinationRule, "subsets[].trafficPolicy.tls.mode=ISTIO_MUTUAL"),
-    (Kind::DestinationRule, "subsets[].trafficPolicy.portLevelSettings[].tls.credentialName"),
-    (Kind::DestinationRule, "subsets[].trafficPolicy.portLevelSettings[].tls.mode=ISTIO_MUTUAL"),
-    (Kind::Gateway, "servers[].tls.credentialName"),
-    (Kind::Gateway, "servers[].tls.credentialNames"),
-    (Kind::Gateway, "servers[].tls.caCertCredentialName"),
-    (Kind::Gateway, "servers[].tls.mode=ISTIO_MUTUAL"),
+const SECRETS: &[(ConfigKind, &str)] = &[
+    (ConfigKind::DestinationRule, "trafficPolicy.tls.credentialName"),
+    (ConfigKind::DestinationRule, "trafficPolicy.tls.mode=ISTIO_MUTUAL"),
+    (ConfigKind::DestinationRule, "trafficPolicy.portLevelSettings[].tls.credentialName"),
+    (ConfigKind::DestinationRule, "trafficPolicy.portLevelSettings[].tls.mode=ISTIO_MUTUAL"),
+    (ConfigKind::DestinationRule, "subsets[].trafficPolicy.tls.credentialName"),
+    (ConfigKind::DestinationRule, "subsets[].trafficPolicy.tls.mode=ISTIO_MUTUAL"),
+    (ConfigKind::DestinationRule, "subsets[].trafficPolicy.portLevelSettings[].tls.credentialName"),
+    (ConfigKind::DestinationRule, "subsets[].trafficPolicy.portLevelSettings[].tls.mode=ISTIO_MUTUAL"),
+    (ConfigKind::Gateway, "servers[].tls.credentialName"),
+    (ConfigKind::Gateway, "servers[].tls.credentialNames"),
+    (ConfigKind::Gateway, "servers[].tls.caCertCredentialName"),
+    (ConfigKind::Gateway, "servers[].tls.mode=ISTIO_MUTUAL"),
 ];
 
 /// The same of `MeshConfig`.
@@ -95,7 +98,7 @@ const OF_MESH: &[&str] = &[
 const NO_EFFECT: &str = "is not supported yet and has no effect";
 
 /// What either table says of a field.
-const MESSAGES: [(&[(Kind, &str)], &str); 2] = [
+const MESSAGES: [(&[(ConfigKind, &str)], &str); 2] = [
     (UNSUPPORTED, NO_EFFECT),
     (SECRETS, "asks for a secret, and secrets are not served yet: connections will fail"),
 ];

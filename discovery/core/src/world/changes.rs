@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::ServiceKey;
 use super::resolve::endpoints_are_config;
-use crate::model::{ConfigKey, Endpoint, Health, Kind, Namespace, Resolution};
+use crate::model::{ChangeKind, ConfigKey, ConfigKind, Endpoint, Health, Namespace, Resolution};
 
 /// What an event changed. Empty: nothing that anybody could notice.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,7 +32,7 @@ impl Changes {
     }
 
     pub(super) fn service(&mut self, (host, namespace): &ServiceKey) {
-        self.add(Kind::ServiceEntry, namespace.clone(), host.as_str().into());
+        self.add(ChangeKind::Service, namespace.clone(), host.as_str().into());
     }
 
     pub(super) fn endpoints(
@@ -42,8 +42,11 @@ impl Changes {
         before: &[Endpoint],
         after: &[Endpoint],
     ) {
-        let kind =
-            if resolution.is_some_and(endpoints_are_config) { Kind::ServiceEntry } else { Kind::Endpoints };
+        let kind = if resolution.is_some_and(endpoints_are_config) {
+            ChangeKind::Service
+        } else {
+            ChangeKind::Endpoints
+        };
         self.add(kind, namespace.clone(), host.as_str().into());
         let identities = |endpoints: &[Endpoint]| -> BTreeSet<Arc<str>> {
             endpoints
@@ -66,19 +69,19 @@ impl Changes {
             .any(|endpoint| !serving.contains(&place(endpoint)));
     }
 
-    pub(super) fn config(&mut self, kind: Kind, namespace: &Namespace, name: &Arc<str>) {
-        self.add(kind, namespace.clone(), name.clone());
+    pub(super) fn config(&mut self, kind: ConfigKind, namespace: &Namespace, name: &Arc<str>) {
+        self.add(ChangeKind::Config(kind), namespace.clone(), name.clone());
     }
 
     pub(super) fn mesh(&mut self) {
-        self.add(Kind::MeshConfig, "".into(), "mesh".into());
+        self.add(ChangeKind::MeshConfig, "".into(), "mesh".into());
     }
 
     pub(super) fn proxy(&mut self, ip: IpAddr) {
-        self.add(Kind::Proxy, "".into(), ip.to_string().into());
+        self.add(ChangeKind::Proxy, "".into(), ip.to_string().into());
     }
 
-    fn add(&mut self, kind: Kind, namespace: Namespace, name: Arc<str>) {
+    fn add(&mut self, kind: ChangeKind, namespace: Namespace, name: Arc<str>) {
         self.keys.insert(ConfigKey { kind, namespace, name });
     }
 }

@@ -13,8 +13,8 @@ use super::{Changes, Origin, ServiceKey, World};
 use crate::api::service_entry::{ServiceEntryLocation, ServiceEntryPort, ServiceEntryResolution};
 use crate::api::{ServiceEntry, WorkloadEntry};
 use crate::model::{
-    ConfigMeta, ConfigObject, ConfigSpec, Distribution, Endpoint, EndpointAddress, ExportTo, Health,
-    Hostname, Kind, Labels, Locality, Location, Namespace, Protocol, Registry, Resolution, Service,
+    ConfigKind, ConfigMeta, ConfigObject, ConfigSpec, Distribution, Endpoint, EndpointAddress, ExportTo,
+    Health, Hostname, Labels, Locality, Location, Namespace, Protocol, Registry, Resolution, Service,
     ServicePort, TargetPort, TlsMode, Vip, Workload, WorkloadKind, selects,
 };
 
@@ -95,7 +95,7 @@ impl World {
             .into_iter()
             .flatten()
             .filter_map(|name| {
-                self.configs.get(&(Kind::ServiceEntry, namespace.clone(), name.clone())).cloned()
+                self.configs.get(&(ConfigKind::ServiceEntry, namespace.clone(), name.clone())).cloned()
             })
             .collect();
         for object in objects {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::model::{Change, Hostname, Kind, Namespace, WorkloadKind};
+use crate::model::{Change, ConfigKind, Hostname, Namespace, WorkloadKind};
 
 /// Names one thing a source speaks of.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -11,7 +11,7 @@ pub(super) enum Item {
     Service(Namespace, Hostname),
     Endpoints(Namespace, Hostname),
     Workload(WorkloadKind, Namespace, Arc<str>),
-    Config(Kind, Namespace, Arc<str>),
+    Config(ConfigKind, Namespace, Arc<str>),
 }
 
 /// What one source has said.

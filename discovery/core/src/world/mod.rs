@@ -31,8 +31,8 @@ pub use changes::Changes;
 use lineage::Lineage;
 
 use crate::model::{
-    Change, ConfigObject, ConfigSpec, Endpoint, EndpointAddress, Health, Hostname, Kind, Namespace, Service,
-    SourceEvent, SourceId, Workload, WorkloadKind,
+    Change, ConfigKind, ConfigObject, ConfigSpec, Endpoint, EndpointAddress, Health, Hostname, Namespace,
+    Service, SourceEvent, SourceId, Workload, WorkloadKind,
 };
 
 /// Host and namespace: what names a service. (Two namespaces may declare the same host.)
@@ -49,7 +49,7 @@ enum Origin {
     SelectedWorkloads,
 }
 
-type ConfigName = (Kind, Namespace, Arc<str>);
+type ConfigName = (ConfigKind, Namespace, Arc<str>);
 type WorkloadName = (WorkloadKind, Namespace, Arc<str>);
 
 /// Everything every source said.
@@ -186,7 +186,7 @@ impl World {
     }
 
     /// Every configuration object.
-    pub fn configs(&self) -> &OrdMap<(Kind, Namespace, Arc<str>), Arc<ConfigObject>> {
+    pub fn configs(&self) -> &OrdMap<(ConfigKind, Namespace, Arc<str>), Arc<ConfigObject>> {
         &self.configs
     }
 
@@ -297,11 +297,17 @@ impl World {
         self.config_changed(*kind, namespace, name, changes);
     }
 
-    fn config_changed(&mut self, kind: Kind, namespace: &Namespace, name: &Arc<str>, changes: &mut Changes) {
+    fn config_changed(
+        &mut self,
+        kind: ConfigKind,
+        namespace: &Namespace,
+        name: &Arc<str>,
+        changes: &mut Changes,
+    ) {
         let object = self.configs.get(&(kind, namespace.clone(), name.clone())).cloned();
         match kind {
-            Kind::ServiceEntry => self.entry_changed(namespace, name, object.as_deref(), changes),
-            Kind::WorkloadEntry => {
+            ConfigKind::ServiceEntry => self.entry_changed(namespace, name, object.as_deref(), changes),
+            ConfigKind::WorkloadEntry => {
                 changes.config(kind, namespace, name);
                 let workload = object.as_deref().and_then(|object| match &object.spec {
                     ConfigSpec::WorkloadEntry(entry) => {
@@ -312,16 +318,14 @@ impl World {
                 let name = (WorkloadKind::WorkloadEntry, namespace.clone(), name.clone());
                 self.workload_changed(&name, workload, changes);
             }
-            Kind::WorkloadGroup
-            | Kind::VirtualService
-            | Kind::DestinationRule
-            | Kind::Gateway
-            | Kind::Sidecar
-            | Kind::EnvoyFilter
-            | Kind::ProxyConfig
-            | Kind::Telemetry => changes.config(kind, namespace, name),
-            // Not kinds of configuration objects.
-            Kind::Endpoints | Kind::MeshConfig | Kind::Proxy => {}
+            ConfigKind::WorkloadGroup
+            | ConfigKind::VirtualService
+            | ConfigKind::DestinationRule
+            | ConfigKind::Gateway
+            | ConfigKind::Sidecar
+            | ConfigKind::EnvoyFilter
+            | ConfigKind::ProxyConfig
+            | ConfigKind::Telemetry => changes.config(kind, namespace, name),
         }
     }
 }

@@ -252,9 +252,9 @@ fn a_service_entry_selects_pods_and_machines_of_its_namespace() {
     story.says(pod("p", 1, "y"));
     story.says(pod("q", 2, "x"));
     assert_eq!(story.endpoints("x.com"), ["10.1.0.2:80", "10.9.0.1:80"]);
-    story.says(Change::ConfigGone(Kind::WorkloadEntry, "default".into(), "m".into()));
+    story.says(Change::ConfigGone(ConfigKind::WorkloadEntry, "default".into(), "m".into()));
     assert_eq!(story.endpoints("x.com"), ["10.1.0.2:80"]);
-    story.says(Change::ConfigGone(Kind::ServiceEntry, "default".into(), "se".into()));
+    story.says(Change::ConfigGone(ConfigKind::ServiceEntry, "default".into(), "se".into()));
     assert!(story.endpoints("x.com").is_empty() && story.world.services().is_empty());
 }
 
@@ -287,7 +287,7 @@ fn service_entries_of_one_host_are_one_service() {
     for other in others {
         assert_eq!(says(&mut story, "c", other.clone()), both, "{other:?}");
     }
-    story.says(Change::ConfigGone(Kind::ServiceEntry, "default".into(), "a".into()));
+    story.says(Change::ConfigGone(ConfigKind::ServiceEntry, "default".into(), "a".into()));
     assert_eq!(says(&mut story, "b", second), (vec![81], vec!["spiffe://b".into()]));
 
     // A port is one by its number, whatever it is called.
@@ -304,22 +304,22 @@ fn service_entries_of_one_host_are_one_service() {
         endpoints.iter().map(|endpoint| format!("{} {}", endpoint.address, endpoint.port_name)).collect()
     };
     assert_eq!(named(&story), ["10.1.0.1 http", "10.1.0.2 http-81", "10.1.0.3 http"]);
-    story.says(Change::ConfigGone(Kind::ServiceEntry, "default".into(), "http-80".into()));
+    story.says(Change::ConfigGone(ConfigKind::ServiceEntry, "default".into(), "http-80".into()));
     assert_eq!(named(&story), ["10.1.0.2 http", "10.1.0.3 web"]);
     let mut nowhere = entry("y.com", Static);
     nowhere.ports[0].number = 79;
     story.says(config("a", ConfigSpec::ServiceEntry(nowhere)));
-    story.says(Change::ConfigGone(Kind::ServiceEntry, "default".into(), "web-80".into()));
+    story.says(Change::ConfigGone(ConfigKind::ServiceEntry, "default".into(), "web-80".into()));
     assert_eq!(named(&story), ["10.1.0.2 http-81"]);
 
     // One answer at a time: the first entry's for each port.
-    story.says(Change::ConfigGone(Kind::ServiceEntry, "default".into(), "c".into()));
+    story.says(Change::ConfigGone(ConfigKind::ServiceEntry, "default".into(), "c".into()));
     says(&mut story, "b", at(entry("x.com", DnsRoundRobin), 80, 9));
     says(&mut story, "c", at(entry("x.com", DnsRoundRobin), 80, 1));
     assert_eq!(story.endpoints("x.com"), ["10.1.0.9:80"]);
     says(&mut story, "d", at(entry("x.com", DnsRoundRobin), 81, 2));
     assert_eq!(story.endpoints("x.com"), ["10.1.0.2:81", "10.1.0.9:80"]);
-    story.says(Change::ConfigGone(Kind::ServiceEntry, "default".into(), "b".into()));
+    story.says(Change::ConfigGone(ConfigKind::ServiceEntry, "default".into(), "b".into()));
     assert_eq!(story.endpoints("x.com"), ["10.1.0.1:80", "10.1.0.2:81"]);
 }
 
@@ -413,7 +413,7 @@ fn statement() -> impl Strategy<Value = Change> {
             app
         )),
         (1..3_u8).prop_map(|last| Change::ConfigGone(
-            Kind::WorkloadEntry,
+            ConfigKind::WorkloadEntry,
             "default".into(),
             format!("m{last}").into()
         )),
@@ -427,7 +427,7 @@ fn statement() -> impl Strategy<Value = Change> {
                 config(&name, ConfigSpec::ServiceEntry(at(entry("x.com", resolution), port, last)))
             }),
         (0..3_u8).prop_map(|last| Change::ConfigGone(
-            Kind::ServiceEntry,
+            ConfigKind::ServiceEntry,
             "default".into(),
             format!("more{last}").into()
         )),
@@ -436,7 +436,7 @@ fn statement() -> impl Strategy<Value = Change> {
             spec.workload_selector = Some(WorkloadSelector { labels: labels(&[("app", app)]) });
             config("se", ConfigSpec::ServiceEntry(spec))
         }),
-        Just(Change::ConfigGone(Kind::ServiceEntry, "default".into(), "se".into())),
+        Just(Change::ConfigGone(ConfigKind::ServiceEntry, "default".into(), "se".into())),
     ]
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use pilot_core::cache::Cache;
-use pilot_core::model::{Kind, NameSet, ResourceSet};
+use pilot_core::model::{ChangeKind, NameSet, ResourceSet};
 use pilot_core::push::impact::touched;
 use pilot_core::push::{PushContext, PushRequest, Reason};
 use pilot_core::scope::Index;
@@ -40,12 +40,12 @@ fn true_at_last(history: &[(Statement, bool)]) -> BTreeMap<Subject, Statement> {
 
 /// The request that a push after these changes is made of.
 fn request(changes: &Changes) -> PushRequest {
-    let reason = |kind: Kind| match kind {
-        Kind::ServiceEntry => Reason::Service,
-        Kind::Endpoints => Reason::Endpoint,
-        Kind::MeshConfig => Reason::Global,
-        Kind::Proxy => Reason::Proxy,
-        _ => Reason::Config,
+    let reason = |kind: ChangeKind| match kind {
+        ChangeKind::Service => Reason::Service,
+        ChangeKind::Endpoints => Reason::Endpoint,
+        ChangeKind::MeshConfig => Reason::Global,
+        ChangeKind::Proxy => Reason::Proxy,
+        ChangeKind::Config(_) => Reason::Config,
     };
     let reasons = changes.keys.iter().map(|key| (reason(key.kind), 1)).collect();
     PushRequest { updated: changes.keys.clone(), reasons, ..PushRequest::default() }

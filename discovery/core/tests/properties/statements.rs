@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use pilot_core::model::{
-    Change, ConfigObject, Endpoint, EndpointAddress, Health, Hostname, Kind, Labels, Locality, Location,
-    Namespace, Registry, Resolution, Service, TlsMode, Vip, Workload, WorkloadKind,
+    Change, ConfigKind, ConfigObject, Endpoint, EndpointAddress, Health, Hostname, Labels, Locality,
+    Location, Namespace, Registry, Resolution, Service, TlsMode, Vip, Workload, WorkloadKind,
 };
 use pilot_proto::mesh::MeshConfig;
 use pilot_proto::mesh::networks::MeshNetworks;
@@ -34,7 +34,7 @@ pub(crate) enum Subject {
     Service(Namespace, Hostname),
     Endpoints(Namespace, Hostname),
     Workload(Namespace, Arc<str>),
-    Config(Kind, Namespace, Arc<str>),
+    Config(ConfigKind, Namespace, Arc<str>),
     Mesh,
     Networks,
 }
@@ -268,9 +268,9 @@ fn workload() -> impl Strategy<Value = Change> {
 }
 
 /// What objects say, by kind.
-const CONFIGS: &[(Kind, &[&str])] = &[
+const CONFIGS: &[(ConfigKind, &[&str])] = &[
     (
-        Kind::ServiceEntry,
+        ConfigKind::ServiceEntry,
         &[
             "hosts: [x.example.com]\nports: [{number: 80, name: http, protocol: HTTP}]\nresolution: DNS",
             "hosts: [x.example.com, '*.wild.com']\nports: [{number: 80, name: http, protocol: HTTP}, {number: 443, name: tls, protocol: TLS}]\nresolution: NONE",
@@ -279,16 +279,16 @@ const CONFIGS: &[(Kind, &[&str])] = &[
         ],
     ),
     (
-        Kind::WorkloadEntry,
+        ConfigKind::WorkloadEntry,
         &[
             "address: 10.1.0.1\nlabels: {app: a}",
             "address: 10.7.0.1\nlabels: {app: a, version: v1}\nserviceAccount: machine",
             "address: 10.9.0.1\nlabels: {app: web}\nlocality: r2/z1",
         ],
     ),
-    (Kind::WorkloadGroup, &["metadata: {labels: {app: a}}\ntemplate: {serviceAccount: a}"]),
+    (ConfigKind::WorkloadGroup, &["metadata: {labels: {app: a}}\ntemplate: {serviceAccount: a}"]),
     (
-        Kind::VirtualService,
+        ConfigKind::VirtualService,
         &[
             "hosts: [a.default.svc.cluster.local]\nhttp: [{route: [{destination: {host: b.default.svc.cluster.local}}]}]",
             "hosts: [a.default.svc.cluster.local]\nhttp: [{match: [{sourceLabels: {app: web}}], route: [{destination: {host: a.default.svc.cluster.local, subset: v1}}]}, {delegate: {name: z}}]",
@@ -298,7 +298,7 @@ const CONFIGS: &[(Kind, &[&str])] = &[
         ],
     ),
     (
-        Kind::DestinationRule,
+        ConfigKind::DestinationRule,
         &[
             "host: a.default.svc.cluster.local\nsubsets: [{name: v1, labels: {version: v1}}]",
             "host: a.default.svc.cluster.local\nsubsets: [{name: v1, labels: {version: v2}}]",
@@ -309,7 +309,7 @@ const CONFIGS: &[(Kind, &[&str])] = &[
         ],
     ),
     (
-        Kind::Gateway,
+        ConfigKind::Gateway,
         &[
             "selector: {istio: edge}\nservers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]",
             "servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['default/*.example.com'], tls: {httpsRedirect: true}}, {port: {number: 443, name: tls, protocol: TLS}, hosts: ['*.example.com'], tls: {mode: PASSTHROUGH}}]",
@@ -317,7 +317,7 @@ const CONFIGS: &[(Kind, &[&str])] = &[
         ],
     ),
     (
-        Kind::Sidecar,
+        ConfigKind::Sidecar,
         &[
             "egress: [{hosts: ['./*']}]",
             "egress: [{hosts: ['shop/*', 'istio-system/*']}]",
@@ -327,20 +327,24 @@ const CONFIGS: &[(Kind, &[&str])] = &[
         ],
     ),
     (
-        Kind::EnvoyFilter,
+        ConfigKind::EnvoyFilter,
         &[
             "configPatches: [{applyTo: CLUSTER, patch: {operation: MERGE, value: {connect_timeout: 7s}}}]",
             "workloadSelector: {labels: {app: web}}\nconfigPatches: [{applyTo: HTTP_FILTER, match: {listener: {filterChain: {filter: {name: envoy.filters.network.http_connection_manager}}}}, patch: {operation: INSERT_FIRST, value: {name: own, typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua}}}}]",
             "priority: -1\nconfigPatches: [{applyTo: VIRTUAL_HOST, match: {routeConfiguration: {name: '80'}}, patch: {operation: MERGE, value: {request_headers_to_remove: [x]}}}]",
         ],
     ),
-    (Kind::ProxyConfig, &["concurrency: 1"]),
-    (Kind::Telemetry, &["accessLogging: [{disabled: true}]", "tracing: [{disableSpanReporting: true}]"]),
+    (ConfigKind::ProxyConfig, &["concurrency: 1"]),
+    (
+        ConfigKind::Telemetry,
+        &["accessLogging: [{disabled: true}]", "tracing: [{disableSpanReporting: true}]"],
+    ),
 ];
 
 fn config() -> impl Strategy<Value = Change> {
     // Rules for connections have a part in everything.
-    let rules: Vec<_> = CONFIGS.iter().filter(|(kind, _)| *kind == Kind::DestinationRule).copied().collect();
+    let rules: Vec<_> =
+        CONFIGS.iter().filter(|(kind, _)| *kind == ConfigKind::DestinationRule).copied().collect();
     let kind = prop_oneof![3 => select(CONFIGS.to_vec()), 1 => select(rules)];
     let said = kind.prop_flat_map(|(kind, specs)| (Just(kind), select(specs.to_vec())));
     let place = select(vec!["default", "default", "shop", "istio-system"]);
@@ -350,8 +354,8 @@ fn config() -> impl Strategy<Value = Change> {
                 return Change::ConfigGone(kind, namespace.into(), name.into());
             }
             let namespace = match kind {
-                Kind::WorkloadEntry if spec.contains("10.9.") => "shop",
-                Kind::WorkloadEntry => "default",
+                ConfigKind::WorkloadEntry if spec.contains("10.9.") => "shop",
+                ConfigKind::WorkloadEntry => "default",
                 _ => namespace,
             };
             let written = object(kind.as_str(), &format!("{name}.{namespace}"), spec);

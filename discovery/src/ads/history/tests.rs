@@ -1,4 +1,4 @@
-use pilot_core::model::{ConfigKey, Kind};
+use pilot_core::model::{ChangeKind, ConfigKey};
 
 use super::*;
 use ResourceType::{Cluster, Endpoint, Listener};
@@ -6,7 +6,7 @@ use ResourceType::{Cluster, Endpoint, Listener};
 const MS: Duration = Duration::from_millis(1);
 
 fn change(name: &str, start: Instant) -> Arc<PushRequest> {
-    let key = ConfigKey { kind: Kind::Endpoints, namespace: "default".into(), name: name.into() };
+    let key = ConfigKey { kind: ChangeKind::Endpoints, namespace: "default".into(), name: name.into() };
     Arc::new(PushRequest { start: Some(start), ..PushRequest::of([key], Reason::Endpoint) })
 }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use pilot_core::model::{ConfigMeta, ConfigObject, Kind, Labels};
+use pilot_core::model::{ConfigKind, ConfigMeta, ConfigObject, Labels};
 use serde::Deserialize;
 
 pub(crate) use self::endpoints::{AddressType, EndpointConditions, EndpointSlice, Endpoints, TargetRef};
@@ -39,7 +39,7 @@ pub(crate) enum ObjectKind {
     /// `v1 Endpoints`
     Endpoints,
     /// Configuration; its schema tells the API group.
-    Config(Kind),
+    Config(ConfigKind),
 }
 
 /// Namespace (empty for what has none) and name.

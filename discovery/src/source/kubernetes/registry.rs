@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use pilot_core::model::{
-    Change, ConfigObject, Distribution, Endpoint, Hostname, Kind, Service as ModelService, Workload,
+    Change, ConfigKind, ConfigObject, Distribution, Endpoint, Hostname, Service as ModelService, Workload,
     WorkloadKind,
 };
 
@@ -78,7 +78,7 @@ struct Said {
     services: BTreeMap<NamespacedName, Arc<ModelService>>,
     endpoints: BTreeMap<NamespacedName, Vec<Endpoint>>,
     workloads: BTreeMap<NamespacedName, Arc<Workload>>,
-    configs: BTreeMap<(Kind, NamespacedName), Arc<ConfigObject>>,
+    configs: BTreeMap<(ConfigKind, NamespacedName), Arc<ConfigObject>>,
 }
 
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -307,7 +307,7 @@ impl Registry {
         }
     }
 
-    fn config(&mut self, key: (Kind, NamespacedName), object: ConfigObject, changes: &mut Vec<Change>) {
+    fn config(&mut self, key: (ConfigKind, NamespacedName), object: ConfigObject, changes: &mut Vec<Change>) {
         if self.said.configs.get(&key).is_none_or(|said| **said != object) {
             let object = Arc::new(object);
             self.said.configs.insert(key, object.clone());
@@ -315,7 +315,7 @@ impl Registry {
         }
     }
 
-    fn config_gone(&mut self, key: (Kind, NamespacedName), changes: &mut Vec<Change>) {
+    fn config_gone(&mut self, key: (ConfigKind, NamespacedName), changes: &mut Vec<Change>) {
         if self.said.configs.remove(&key).is_some() {
             let (kind, NamespacedName { namespace, name }) = key;
             changes.push(Change::ConfigGone(kind, (*namespace).into(), name));

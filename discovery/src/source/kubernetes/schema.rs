@@ -1,12 +1,12 @@
 //! The kinds of Istio's configuration: where in the API each lives.
 
-use pilot_core::model::Kind;
+use pilot_core::model::ConfigKind;
 
 /// One kind.
 #[derive(Debug)]
 pub(crate) struct Schema {
     /// Which.
-    pub(crate) kind: Kind,
+    pub(crate) kind: ConfigKind,
     /// API group.
     pub(crate) group: &'static str,
     /// The version that it is shown in; those that it may also be written in.
@@ -20,19 +20,19 @@ const OLDER: &[&str] = &["v1beta1", "v1alpha3"];
 
 /// Every kind, as the CRDs have them.
 pub(crate) static SCHEMAS: [Schema; 10] = [
-    networking(Kind::ServiceEntry),
-    networking(Kind::WorkloadEntry),
-    networking(Kind::WorkloadGroup),
-    networking(Kind::VirtualService),
-    networking(Kind::DestinationRule),
-    networking(Kind::Gateway),
-    networking(Kind::Sidecar),
-    Schema { version: "v1alpha3", aliases: &[], ..networking(Kind::EnvoyFilter) },
-    Schema { version: "v1beta1", aliases: &[], ..networking(Kind::ProxyConfig) },
-    Schema { group: "telemetry.istio.io", aliases: &["v1alpha1"], ..networking(Kind::Telemetry) },
+    networking(ConfigKind::ServiceEntry),
+    networking(ConfigKind::WorkloadEntry),
+    networking(ConfigKind::WorkloadGroup),
+    networking(ConfigKind::VirtualService),
+    networking(ConfigKind::DestinationRule),
+    networking(ConfigKind::Gateway),
+    networking(ConfigKind::Sidecar),
+    Schema { version: "v1alpha3", aliases: &[], ..networking(ConfigKind::EnvoyFilter) },
+    Schema { version: "v1beta1", aliases: &[], ..networking(ConfigKind::ProxyConfig) },
+    Schema { group: "telemetry.istio.io", aliases: &["v1alpha1"], ..networking(ConfigKind::Telemetry) },
 ];
 
-const fn networking(kind: Kind) -> Schema {
+const fn networking(kind: ConfigKind) -> Schema {
     Schema { kind, group: NETWORKING, version: "v1", aliases: OLDER }
 }
 
@@ -45,7 +45,7 @@ impl Schema {
     }
 
     /// This kind, if it is one of configuration.
-    pub(crate) fn of(kind: Kind) -> Option<&'static Self> {
+    pub(crate) fn of(kind: ConfigKind) -> Option<&'static Self> {
         SCHEMAS.iter().find(|schema| schema.kind == kind)
     }
 

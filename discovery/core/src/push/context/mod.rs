@@ -27,8 +27,8 @@ pub use selectors::Selectors;
 pub use targets::ServiceTarget;
 
 use crate::model::{
-    ConfigKey, ConfigObject, ConfigSpec, Endpoint, ExportTo, Hostname, Kind, Labels, Locality, Namespace,
-    Proxy, Service, Shared, Workload,
+    ChangeKind, ConfigKey, ConfigKind, ConfigObject, ConfigSpec, Endpoint, ExportTo, Hostname, Labels,
+    Locality, Namespace, Proxy, Service, Shared, Workload,
 };
 use crate::patch::{PatchSet, Patches};
 use crate::world::World;
@@ -37,7 +37,7 @@ use routing::Defaults;
 pub use crate::world::ServiceKey;
 
 /// Every configuration object.
-pub type Configs = OrdMap<(Kind, Namespace, Arc<str>), Arc<ConfigObject>>;
+pub type Configs = OrdMap<(ConfigKind, Namespace, Arc<str>), Arc<ConfigObject>>;
 
 /// The mesh as it was at one moment.
 #[derive(Clone, Debug, Default)]
@@ -125,7 +125,7 @@ impl PushContext {
                 self.selectors.add(new);
             }
             let Some(object) = old.or(new) else { continue };
-            if object.spec.kind() == Kind::EnvoyFilter {
+            if object.spec.kind() == ConfigKind::EnvoyFilter {
                 self.filters.remove(&name(object));
             }
             if let Some(ConfigObject { meta, spec: ConfigSpec::EnvoyFilter(filter) }) = new.map(|new| &**new)
@@ -135,20 +135,22 @@ impl PushContext {
                 self.filters.insert((meta.namespace.clone(), meta.name.clone()), Arc::new(patches));
             }
             match object.spec.kind() {
-                Kind::VirtualService => _ = routings.insert(name(object)),
-                Kind::DestinationRule => _ = rules.insert(object.meta.namespace.clone()),
+                ConfigKind::VirtualService => _ = routings.insert(name(object)),
+                ConfigKind::DestinationRule => _ = rules.insert(object.meta.namespace.clone()),
                 _ => {}
             }
             shapes_scopes |= shapes(object.spec.kind());
         }
-        let (was, is) = (before.defaults(Kind::VirtualService), self.defaults(Kind::VirtualService));
+        let (was, is) =
+            (before.defaults(ConfigKind::VirtualService), self.defaults(ConfigKind::VirtualService));
         if was != is {
-            routings.extend(of_kind(&self.configs, Kind::VirtualService).map(name));
+            routings.extend(of_kind(&self.configs, ConfigKind::VirtualService).map(name));
         }
         self.routings.update(&routings, &self.configs, &is);
-        let (was, is) = (before.defaults(Kind::DestinationRule), self.defaults(Kind::DestinationRule));
+        let (was, is) =
+            (before.defaults(ConfigKind::DestinationRule), self.defaults(ConfigKind::DestinationRule));
         if was != is {
-            rules.extend(of_kind(&self.configs, Kind::DestinationRule).map(|object| name(object).0));
+            rules.extend(of_kind(&self.configs, ConfigKind::DestinationRule).map(|object| name(object).0));
         }
         self.rules.update(&rules, &self.configs, &is);
         if shapes_scopes {
@@ -160,9 +162,9 @@ impl PushContext {
     }
 
     /// What holds where objects of a kind say nothing.
-    fn defaults(&self, kind: Kind) -> Defaults {
+    fn defaults(&self, kind: ConfigKind) -> Defaults {
         let list = match kind {
-            Kind::VirtualService => &self.mesh.default_virtual_service_export_to,
+            ConfigKind::VirtualService => &self.mesh.default_virtual_service_export_to,
             _ => &self.mesh.default_destination_rule_export_to,
         };
         Defaults {
@@ -173,20 +175,21 @@ impl PushContext {
 
     /// The object that a key names.
     pub fn config(&self, key: &ConfigKey) -> Option<&Arc<ConfigObject>> {
-        self.configs.get(&(key.kind, key.namespace.clone(), key.name.clone()))
+        let ChangeKind::Config(kind) = key.kind else { return None };
+        self.configs.get(&(kind, key.namespace.clone(), key.name.clone()))
     }
 
     /// Objects of a kind in a namespace, by name.
     pub fn configs_in<'a>(
         &'a self,
-        kind: Kind,
+        kind: ConfigKind,
         namespace: &Namespace,
     ) -> impl Iterator<Item = &'a Arc<ConfigObject>> {
         in_namespace(&self.configs, kind, namespace)
     }
 
     /// Objects of a kind, by namespace and name.
-    pub fn configs_of(&self, kind: Kind) -> impl Iterator<Item = &Arc<ConfigObject>> {
+    pub fn configs_of(&self, kind: ConfigKind) -> impl Iterator<Item = &Arc<ConfigObject>> {
         of_kind(&self.configs, kind)
     }
 
@@ -244,33 +247,30 @@ impl PushContext {
 }
 
 /// Whether what classes of proxies see depends on objects of a kind.
-const fn shapes(kind: Kind) -> bool {
+const fn shapes(kind: ConfigKind) -> bool {
     match kind {
-        Kind::VirtualService
-        | Kind::DestinationRule
-        | Kind::Gateway
-        | Kind::Sidecar
-        | Kind::EnvoyFilter
-        | Kind::Telemetry
-        | Kind::MeshConfig => true,
+        ConfigKind::VirtualService
+        | ConfigKind::DestinationRule
+        | ConfigKind::Gateway
+        | ConfigKind::Sidecar
+        | ConfigKind::EnvoyFilter
+        | ConfigKind::Telemetry => true,
         // Services are looked at themselves; the rest is no part of a scope.
-        Kind::ServiceEntry
-        | Kind::Endpoints
-        | Kind::WorkloadEntry
-        | Kind::WorkloadGroup
-        | Kind::ProxyConfig
-        | Kind::Proxy => false,
+        ConfigKind::ServiceEntry
+        | ConfigKind::WorkloadEntry
+        | ConfigKind::WorkloadGroup
+        | ConfigKind::ProxyConfig => false,
     }
 }
 
-fn of_kind(configs: &Configs, kind: Kind) -> impl Iterator<Item = &Arc<ConfigObject>> {
+fn of_kind(configs: &Configs, kind: ConfigKind) -> impl Iterator<Item = &Arc<ConfigObject>> {
     let from = (kind, Namespace::from(""), Arc::from(""));
     configs.range(from..).take_while(move |((other, ..), _)| *other == kind).map(|(_, object)| object)
 }
 
 fn in_namespace<'a>(
     configs: &'a Configs,
-    kind: Kind,
+    kind: ConfigKind,
     namespace: &Namespace,
 ) -> impl Iterator<Item = &'a Arc<ConfigObject>> {
     let from = (kind, namespace.clone(), Arc::from(""));

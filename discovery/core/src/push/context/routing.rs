@@ -11,7 +11,7 @@ use imbl::{OrdMap, OrdSet};
 use super::{Configs, delegate};
 use crate::api::VirtualService;
 use crate::api::virtual_service::{Destination, HttpRoute, TcpRoute, TlsRoute};
-use crate::model::{ConfigMeta, ConfigObject, ConfigSpec, ExportTo, Hostname, Kind, Namespace, Shared};
+use crate::model::{ConfigKind, ConfigMeta, ConfigObject, ConfigSpec, ExportTo, Hostname, Namespace, Shared};
 
 /// The name that stands for all sidecars where a rule names gateways.
 pub const MESH: &str = "mesh";
@@ -166,7 +166,7 @@ fn virtual_service<'a>(
     configs: &'a Configs,
     (namespace, name): &ObjectName,
 ) -> Option<(&'a Arc<ConfigObject>, &'a VirtualService)> {
-    let object = configs.get(&(Kind::VirtualService, namespace.clone(), name.clone()))?;
+    let object = configs.get(&(ConfigKind::VirtualService, namespace.clone(), name.clone()))?;
     Some((object, spec_of(object)?))
 }
 

@@ -14,7 +14,7 @@ use super::{Configs, in_namespace};
 use crate::api::DestinationRule;
 use crate::api::destination_rule::{Subset, TrafficPolicy};
 use crate::api::values::Map;
-use crate::model::{ConfigMeta, ConfigObject, ConfigSpec, ExportTo, Hostname, Kind, Namespace, Shared};
+use crate::model::{ConfigKind, ConfigMeta, ConfigObject, ConfigSpec, ExportTo, Hostname, Namespace, Shared};
 
 /// What `DestinationRule`s say about one host.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -73,7 +73,7 @@ impl Rules {
     ) {
         for namespace in namespaces {
             let mut objects: Vec<&Arc<ConfigObject>> =
-                in_namespace(configs, Kind::DestinationRule, namespace).collect();
+                in_namespace(configs, ConfigKind::DestinationRule, namespace).collect();
             if objects.is_empty() {
                 self.by_namespace.remove(namespace);
                 continue;

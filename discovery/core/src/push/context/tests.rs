@@ -112,7 +112,7 @@ fn a_root_is_read_again_when_its_delegate_comes_changes_and_goes() {
         mesh.look();
         assert_eq!(destinations(&mesh, "root"), [host]);
     }
-    mesh.say(Change::ConfigGone(Kind::VirtualService, "shop".into(), "parts".into()));
+    mesh.say(Change::ConfigGone(ConfigKind::VirtualService, "shop".into(), "parts".into()));
     mesh.look();
     assert_eq!(destinations(&mesh, "root"), Vec::<String>::new());
 }
@@ -223,7 +223,7 @@ fn proxies_are_known_by_the_selectors_that_somebody_wrote() {
     assert_eq!(count(&mesh, "n", &[("app", "chosen"), ("version", "v1")]), 1);
     assert_eq!(count(&mesh, "n", &[("app", "other")]), 0);
     assert_eq!(count(&mesh, "elsewhere", &[("app", "chosen")]), 0);
-    mesh.say(Change::ConfigGone(Kind::DestinationRule, "n".into(), "one".into()));
+    mesh.say(Change::ConfigGone(ConfigKind::DestinationRule, "n".into(), "one".into()));
     mesh.look();
     assert_eq!(count(&mesh, "n", &[("app", "chosen")]), 0);
 }

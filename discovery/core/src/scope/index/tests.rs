@@ -19,7 +19,7 @@ fn proxy(namespace: &str, ip: &str) -> Proxy {
     }
 }
 
-fn key(kind: Kind, namespace: &str, name: &str) -> ConfigKey {
+fn key(kind: ChangeKind, namespace: &str, name: &str) -> ConfigKey {
     ConfigKey { kind, namespace: namespace.into(), name: name.into() }
 }
 
@@ -82,10 +82,10 @@ fn with(host: &str, export_to: &[ExportTo]) -> PushContext {
 #[test]
 fn endpoints_concern_those_who_asked_for_them() {
     let (index, push) = (index(), nothing());
-    assert_eq!(told(&index, &[key(Kind::Endpoints, "x", "a")], &push), [(1, 1), (2, 1), (4, 1)]);
-    assert_eq!(told(&index, &[key(Kind::Endpoints, "x", "b")], &push), [(1, 1), (2, 1), (3, 1)]);
-    assert_eq!(told(&index, &[key(Kind::Endpoints, "x", "c")], &push), []);
-    let both = [key(Kind::Endpoints, "x", "a"), key(Kind::Endpoints, "x", "b")];
+    assert_eq!(told(&index, &[key(ChangeKind::Endpoints, "x", "a")], &push), [(1, 1), (2, 1), (4, 1)]);
+    assert_eq!(told(&index, &[key(ChangeKind::Endpoints, "x", "b")], &push), [(1, 1), (2, 1), (3, 1)]);
+    assert_eq!(told(&index, &[key(ChangeKind::Endpoints, "x", "c")], &push), []);
+    let both = [key(ChangeKind::Endpoints, "x", "a"), key(ChangeKind::Endpoints, "x", "b")];
     assert_eq!(told(&index, &both, &push), [(1, 2), (2, 2), (3, 1), (4, 1)]);
 }
 
@@ -99,7 +99,7 @@ fn a_service_concerns_whoever_sees_it_or_asked_for_it() {
         (vec![ExportTo::To("other".into())], vec![1, 2, 3]),
     ] {
         let push = with("new", &export_to);
-        let members: Vec<u8> = told(&index, &[key(Kind::ServiceEntry, "shop", "new")], &push)
+        let members: Vec<u8> = told(&index, &[key(ChangeKind::Service, "shop", "new")], &push)
             .into_iter()
             .map(|it| it.0)
             .collect();
@@ -107,22 +107,25 @@ fn a_service_concerns_whoever_sees_it_or_asked_for_it() {
     }
     // Gone, and nobody knows any more who saw it: those who asked for it did.
     let gone: Vec<u8> =
-        told(&index, &[key(Kind::ServiceEntry, "x", "a")], &nothing()).into_iter().map(|it| it.0).collect();
+        told(&index, &[key(ChangeKind::Service, "x", "a")], &nothing()).into_iter().map(|it| it.0).collect();
     assert_eq!(gone, [1, 2, 4]);
 }
 
 #[test]
 fn a_workload_concerns_the_proxy_beside_it() {
     let (index, push) = (index(), nothing());
-    let own = key(Kind::Proxy, "", "10.0.0.3");
+    let own = key(ChangeKind::Proxy, "", "10.0.0.3");
     assert_eq!(told(&index, std::slice::from_ref(&own), &push), [(3, 1)]);
-    assert_eq!(told(&index, &[key(Kind::Endpoints, "x", "a"), own], &push), [(1, 1), (2, 1), (3, 1), (4, 1)]);
-    assert_eq!(told(&index, &[key(Kind::Proxy, "", "nonsense")], &push), []);
+    assert_eq!(
+        told(&index, &[key(ChangeKind::Endpoints, "x", "a"), own], &push),
+        [(1, 1), (2, 1), (3, 1), (4, 1)]
+    );
+    assert_eq!(told(&index, &[key(ChangeKind::Proxy, "", "nonsense")], &push), []);
 }
 
 #[test]
 fn the_mesh_concerns_everybody() {
-    assert_eq!(told(&index(), &[key(Kind::MeshConfig, "", "mesh")], &nothing()).len(), 4);
+    assert_eq!(told(&index(), &[key(ChangeKind::MeshConfig, "", "mesh")], &nothing()).len(), 4);
     let forced = Arc::new(PushRequest::forced(Reason::Debug));
     assert_eq!(index().concerned(&forced, &nothing(), &nothing()).len(), 4);
 }
@@ -132,7 +135,7 @@ fn who_left_or_asks_for_something_else_is_not_told() {
     let mut index = index();
     index.leave(1);
     index.follow(2, &clusters("c"));
-    assert_eq!(told(&index, &[key(Kind::Endpoints, "x", "a")], &nothing()), [(4, 1)]);
+    assert_eq!(told(&index, &[key(ChangeKind::Endpoints, "x", "a")], &nothing()), [(4, 1)]);
     for member in [2, 3, 4] {
         index.leave(member);
     }
@@ -145,13 +148,16 @@ fn an_audience_knows_which_of_its_endpoints_a_push_touches() {
     let audience = Audience::of(&clusters("a b c d"));
     let touched =
         |keys: &[ConfigKey]| audience.touched(&PushRequest::of(keys.iter().cloned(), Reason::Config));
-    assert_eq!(touched(&[key(Kind::Endpoints, "x", "a")]), Some(clusters("a")));
-    let both = [key(Kind::Endpoints, "x", "z"), key(Kind::ServiceEntry, "x", "b")];
+    assert_eq!(touched(&[key(ChangeKind::Endpoints, "x", "a")]), Some(clusters("a")));
+    let both = [key(ChangeKind::Endpoints, "x", "z"), key(ChangeKind::Service, "x", "b")];
     assert_eq!(touched(&both), Some(clusters("b")));
-    assert_eq!(touched(&[key(Kind::WorkloadEntry, "x", "a")]), Some(clusters("")));
-    assert_eq!(touched(&[key(Kind::Endpoints, "x", "a"), key(Kind::MeshConfig, "", "mesh")]), None);
+    assert_eq!(touched(&[key(ChangeKind::Config(ConfigKind::WorkloadEntry), "x", "a")]), Some(clusters("")));
     assert_eq!(
-        touched(&[key(Kind::DestinationRule, "x", "rule")]),
+        touched(&[key(ChangeKind::Endpoints, "x", "a"), key(ChangeKind::MeshConfig, "", "mesh")]),
+        None
+    );
+    assert_eq!(
+        touched(&[key(ChangeKind::Config(ConfigKind::DestinationRule), "x", "rule")]),
         None,
         "subsets may have other labels now"
     );

@@ -2,7 +2,7 @@ use super::*;
 
 /// A policy of a rule that is right otherwise.
 fn policy(policy: &Value, expected: &[&str]) {
-    check(Kind::DestinationRule, &json!({"host": "a", "trafficPolicy": policy}), expected);
+    check(ConfigKind::DestinationRule, &json!({"host": "a", "trafficPolicy": policy}), expected);
 }
 
 #[test]
@@ -35,7 +35,7 @@ fn a_rule_is_for_a_host_and_its_parts() {
             &["spec.subsets[0].trafficPolicy: says nothing"],
         ),
     ] {
-        check(Kind::DestinationRule, &value, expected);
+        check(ConfigKind::DestinationRule, &value, expected);
     }
 }
 

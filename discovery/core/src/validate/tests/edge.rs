@@ -6,7 +6,7 @@ fn server(different: &Value, expected: &[&str]) {
     for (field, value) in different.as_object().unwrap() {
         server[field] = value.clone();
     }
-    check(Kind::Gateway, &json!({"servers": [server]}), expected);
+    check(ConfigKind::Gateway, &json!({"servers": [server]}), expected);
 }
 
 #[test]
@@ -41,14 +41,14 @@ fn a_server_has_a_port_and_hosts() {
         ],
     );
     server(&json!({"bind": "a.b"}), &["spec.servers[0].bind: \"a.b\" is no IP"]);
-    check(Kind::Gateway, &json!({}), &["spec.servers: needs at least one"]);
+    check(ConfigKind::Gateway, &json!({}), &["spec.servers: needs at least one"]);
     let port = json!({"port": {"number": 80, "name": "http", "protocol": "HTTP"}, "hosts": ["*"]});
     check(
-        Kind::Gateway,
+        ConfigKind::Gateway,
         &json!({"servers": [port, port]}),
         &["spec.servers[1].port.name: \"http\" is taken"],
     );
-    let mut named = object(Kind::Gateway, &json!({"servers": [port]}));
+    let mut named = object(ConfigKind::Gateway, &json!({"servers": [port]}));
     named.meta.name = "a.b".into();
     assert_eq!(told(&named), ["metadata.name: \"a.b\" is not a single DNS label"]);
 }
@@ -129,7 +129,7 @@ fn tls_ends_with_one_certificate_from_one_place() {
 
 #[test]
 fn a_sidecar_listens_to_what_can_be_listened_to() {
-    let sidecar = |value: Value, expected: &[&str]| check(Kind::Sidecar, &value, expected);
+    let sidecar = |value: Value, expected: &[&str]| check(ConfigKind::Sidecar, &value, expected);
     sidecar(json!({}), &["spec: says nothing"]);
     sidecar(
         json!({"workloadSelector": {"labels": {"a": "b"}}, "egress": [{"hosts": ["./*", "istio-system/*", "~other/*.x", "~/*"]}]}),
@@ -173,7 +173,7 @@ fn a_sidecar_listens_to_what_can_be_listened_to() {
         for (field, value) in different.as_object().unwrap() {
             listener[field] = value.clone();
         }
-        check(Kind::Sidecar, &json!({"ingress": [listener]}), expected);
+        check(ConfigKind::Sidecar, &json!({"ingress": [listener]}), expected);
     };
     for endpoint in
         ["127.0.0.1:80", "0.0.0.0:1", "[::1]:80", "[::]:80", ":80", "unix:///run/app", "unix://@app", ""]
@@ -204,12 +204,12 @@ fn a_sidecar_listens_to_what_can_be_listened_to() {
         &["warning spec.ingress[0].port.protocol: HTTP_PROXY is for the egress"],
     );
     check(
-        Kind::Sidecar,
+        ConfigKind::Sidecar,
         &json!({"egress": [{"port": {"number": 80, "protocol": "HTTP_PROXY", "name": "proxy"}, "hosts": ["*/*"]}]}),
         &[],
     );
     let policy = |policy: Value, expected: &[&str]| {
-        check(Kind::Sidecar, &json!({"outboundTrafficPolicy": policy}), expected);
+        check(ConfigKind::Sidecar, &json!({"outboundTrafficPolicy": policy}), expected);
     };
     policy(json!({"mode": "ALLOW_ANY", "egressProxy": {"host": "a.b", "port": {"number": 80}}}), &[]);
     policy(

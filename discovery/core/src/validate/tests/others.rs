@@ -54,7 +54,7 @@ fn a_service_has_names_and_ports_of_its_own() {
             &["warning spec.ports[0].protocol: HTTP_PROXY"],
         ),
     ] {
-        check(Kind::ServiceEntry, &value, expected);
+        check(ConfigKind::ServiceEntry, &value, expected);
     }
 }
 
@@ -62,7 +62,7 @@ fn a_service_has_names_and_ports_of_its_own() {
 fn endpoints_are_what_the_resolution_can_use() {
     let entry = |resolution: &str, endpoints: Value, expected: &[&str]| {
         let value = json!({"hosts": ["a.b"], "resolution": resolution, "ports": [{"number": 1, "name": "a"}], "endpoints": endpoints});
-        check(Kind::ServiceEntry, &value, expected);
+        check(ConfigKind::ServiceEntry, &value, expected);
     };
     entry("STATIC", json!([{"address": "1.1.1.1", "ports": {"a": 80}}, {"address": "unix:///x"}]), &[]);
     entry(
@@ -98,12 +98,12 @@ fn endpoints_are_what_the_resolution_can_use() {
         &["spec.endpoints: resolution DNS_ROUND_ROBIN"],
     );
     check(
-        Kind::ServiceEntry,
+        ConfigKind::ServiceEntry,
         &json!({"hosts": ["c.d", "*.b"], "resolution": "DNS"}),
         &["spec.hosts[1]: DNS cannot resolve"],
     );
     let both = json!({"hosts": ["a.b"], "resolution": "STATIC", "workloadSelector": {"labels": {"a": "b"}}, "endpoints": [{"address": "1.1.1.1"}]});
-    check(Kind::ServiceEntry, &both, &["spec.workloadSelector: excludes endpoints"]);
+    check(ConfigKind::ServiceEntry, &both, &["spec.workloadSelector: excludes endpoints"]);
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn a_workload_can_be_reached() {
             &["spec.ports.@: \"@\" is not a single", "spec.ports.@: 99999 is no port"],
         ),
     ] {
-        check(Kind::WorkloadEntry, &value, expected);
+        check(ConfigKind::WorkloadEntry, &value, expected);
     }
     let unsupported = "warning spec.template: is not supported yet";
     for (value, expected) in [
@@ -140,14 +140,14 @@ fn a_workload_can_be_reached() {
             ],
         ),
     ] {
-        check(Kind::WorkloadGroup, &value, expected);
+        check(ConfigKind::WorkloadGroup, &value, expected);
     }
 }
 
 #[test]
 fn a_patch_says_what_is_done_to_what() {
     let patch = |patch: Value, expected: &[&str]| {
-        check(Kind::EnvoyFilter, &json!({"configPatches": [patch]}), expected);
+        check(ConfigKind::EnvoyFilter, &json!({"configPatches": [patch]}), expected);
     };
     patch(
         json!({"applyTo": "CLUSTER", "match": {"cluster": {}}, "patch": {"operation": "MERGE", "value": {"a": 1}}}),
@@ -224,7 +224,7 @@ fn a_patch_says_what_is_done_to_what() {
         &["spec.configPatches[0].match.waypoint: is for context WAYPOINT"],
     );
     check(
-        Kind::EnvoyFilter,
+        ConfigKind::EnvoyFilter,
         &json!({"workloadSelector": {"labels": {"a": "b"}}, "targetRefs": [{"kind": "Pod", "name": "x", "namespace": "y"}]}),
         &[
             "spec: has workloadSelector and targetRefs",
@@ -236,7 +236,7 @@ fn a_patch_says_what_is_done_to_what() {
 
 #[test]
 fn what_is_reported_goes_somewhere() {
-    let telemetry = |value: Value, expected: &[&str]| check(Kind::Telemetry, &value, expected);
+    let telemetry = |value: Value, expected: &[&str]| check(ConfigKind::Telemetry, &value, expected);
     telemetry(json!({"accessLogging": [{"providers": [{"name": "envoy"}]}]}), &[]);
     telemetry(
         json!({"accessLogging": [{"providers": [{}]}]}),
@@ -281,7 +281,7 @@ fn what_is_reported_goes_somewhere() {
         ],
     );
     check(
-        Kind::ProxyConfig,
+        ConfigKind::ProxyConfig,
         &json!({"concurrency": -1, "environmentVariables": {"A": "b".repeat(2049)}}),
         &[
             "spec.concurrency: -1 is less",

@@ -1,7 +1,7 @@
 use super::*;
 
 fn service(value: &Value, expected: &[&str]) {
-    check(Kind::VirtualService, value, expected);
+    check(ConfigKind::VirtualService, value, expected);
 }
 
 /// One rule for requests, in an object that is right otherwise.

@@ -174,7 +174,7 @@ fn configuration_passes_through_once() {
     assert_eq!(said(&registry.delete(entry)), "");
     assert_eq!(
         registry.delete(workload),
-        [Change::ConfigGone(Kind::WorkloadEntry, "default".into(), "w".into())]
+        [Change::ConfigGone(ConfigKind::WorkloadEntry, "default".into(), "w".into())]
     );
 }
 

@@ -9,7 +9,7 @@ use super::client::When;
 use super::requests::{Said, spelt};
 use super::server::{BAD, Request, Told, due, regenerated};
 use super::*;
-use crate::model::{ConfigKey, Kind};
+use crate::model::{ChangeKind, ConfigKey};
 use crate::push::debounce::Params;
 use crate::push::{Debounce, PushQueue, PushRequest, Reason, Urgency};
 
@@ -110,7 +110,7 @@ impl Plane {
 
     fn change(&mut self, name: usize, version: u8, urgency: Urgency) {
         self.world[name] = version;
-        let key = ConfigKey { kind: Kind::Endpoints, namespace: "n".into(), name: NAMES[name].into() };
+        let key = ConfigKey { kind: ChangeKind::Endpoints, namespace: "n".into(), name: NAMES[name].into() };
         self.debounce.on_change(self.now, PushRequest::of([key], Reason::Endpoint), urgency);
     }
 
