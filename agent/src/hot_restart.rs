@@ -1,46 +1,45 @@
-//! Envoy's hot-restart protocol, from both of its ends, so that the agent can be the peer of any Envoy.
+//! Envoy's hot-restart protocol, both sides, so that the agent can be the peer of any Envoy.
 //!
-//! Two Envoys hand over through three things: a shared memory segment that says whether one of them is
-//! still starting, a pair of datagram sockets for each, and file descriptors sent over these.
+//! A hand-over between two Envoys uses a shared memory segment with the INITIALIZING bit, a pair of datagram sockets for
+//! each, and file descriptors sent over these.
 //!
 //! ```text
 //!   running Envoy, epoch n          its successor, epoch n+1
 //!   ──────────────────────          ────────────────────────
-//!   <path>_parent_<n % 3>  ◀─ asks ─  <path>_child_<(n+1) % 3>
+//!   <path>_parent_<n % 3>  ◀ request ─  <path>_child_<(n+1) % 3>
 //!          │                                 ▲
-//!          └────────── answers ──────────────┘
+//!          └────────── replies ──────────────┘
 //!
-//!   Child   asks a running Envoy for its sockets, as its successor would; Envoy notices nothing
-//!   Held    is what it got
-//!   StandIn answers a starting Envoy from what is held, as its predecessor would
+//!   ChildClient        requests a running Envoy's sockets, as its successor would; does not affect Envoy
+//!   RetainedListeners  the sockets received
+//!   ParentEmulator     answers a starting Envoy with them, as its predecessor would
 //! ```
 //!
-//! With a path of ours in place of Envoy's abstract names (`--socket-path`, in a folder nobody else may
-//! enter) no other user of the pod can reach any of it: one datagram to an abstract socket aborts Envoy.
+//! Sockets have paths (`--socket-path`) in a private folder instead of Envoy's abstract names, so other users of the pod
+//! cannot reach them: one datagram to an abstract socket aborts Envoy.
 //!
-//! Deliberately knows no process and no policy: who runs, who is asked and what is held for how long is the
-//! driver's business. Everything here has been tried with exactly one version of the protocol; see
-//! [`Version::is_known`].
+//! This module knows no process and no policy. It has been tested with one version of the protocol; see
+//! [`HotRestartVersion::is_supported`].
 
 mod address;
-mod child;
+mod base_id;
+mod child_client;
 mod endpoint;
-mod held;
-mod lineage;
-mod place;
+mod parent_emulator;
+mod retained_listeners;
+mod runtime_dir;
 mod shm;
-mod stand_in;
 mod version;
 mod wire;
 
 pub use self::{
-    address::{Address, Mismatch, UnknownAddress},
-    child::{Child, Fetched, ParentStats, PeerError, Refused},
-    held::{Held, Sockets},
-    lineage::{Lineage, RestartEpoch, Role},
-    place::{Place, PlaceError, SHARED_MEMORY},
-    shm::{Initializing, Layout, Repair, ShmError},
-    stand_in::{Answer, Happened, StandIn, answer_stats},
-    version::{UnreadableVersion, Version},
-    wire::Garbled,
+    address::{InvalidListenAddress, ListenAddress, SocketMismatch},
+    base_id::{BaseIdLease, RestartEpoch, SocketRole},
+    child_client::{ChildClient, FetchRefusal, FetchedListeners, ParentStats, PeerError},
+    parent_emulator::{ParentEmulator, ParentEvent, SocketAnswer, answer_stats},
+    retained_listeners::{ListenSockets, RetainedListeners},
+    runtime_dir::{RuntimeDir, RuntimeDirError, SHARED_MEMORY},
+    shm::{RepairOutcome, ShmError},
+    version::{HotRestartVersion, InvalidVersion},
+    wire::MalformedMessage,
 };

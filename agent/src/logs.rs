@@ -13,6 +13,7 @@
 //! Whole lines travel, so that Envoy's and ours do not tear each other apart.
 
 pub mod envoy;
+mod error_chain;
 mod last_words;
 mod pieces;
 mod pipe;
@@ -30,6 +31,7 @@ use std::{
     time::Duration,
 };
 
+pub(crate) use self::error_chain::ErrorChain;
 pub use self::{
     last_words::LastWords,
     pipe::{drain_access, drain_log},

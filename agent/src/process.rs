@@ -34,11 +34,11 @@ use nix::{
 };
 use tokio::sync::oneshot;
 
-use crate::supervisor::{EnvoySignal, Launch, Revision, SpawnFailure, Status};
+use crate::supervisor::{EnvoySignal, ExitStatus, Launch, Revision, SpawnFailure};
 
 /// One child, by what it is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Child {
+pub enum ChildId {
     /// An Envoy that is to serve.
     Envoy(Launch),
     /// An Envoy that only says whether it would start with this.
@@ -57,12 +57,12 @@ pub struct Program {
     /// Its arguments, without its name.
     pub arguments: Vec<OsString>,
     /// Where its input and output go.
-    pub wiring: Wiring,
+    pub stdio: ChildStdio,
 }
 
 /// Where a child's input and output go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wiring {
+pub enum ChildStdio {
     /// It hears nothing and we read what it writes.
     Piped,
     /// Its own are ours.
@@ -71,7 +71,7 @@ pub enum Wiring {
 
 /// What a child writes. Both must be read to the end, or it stops when they are full.
 #[derive(Debug)]
-pub struct Output {
+pub struct ChildOutput {
     /// Access logs, if they go to `/dev/stdout`.
     pub stdout: ChildStdout,
     /// Everything else.
@@ -80,14 +80,14 @@ pub struct Output {
 
 /// The children alive, and the thread that starts them.
 #[derive(Debug)]
-pub struct Children {
-    spawner: mpsc::Sender<Order>,
-    pids: BTreeMap<Child, Pid>,
+pub struct ChildProcesses {
+    spawner: mpsc::Sender<SpawnRequest>,
+    pids: BTreeMap<ChildId, Pid>,
     orphans: u64,
 }
 
 #[derive(Debug)]
-struct Order {
+struct SpawnRequest {
     program: Program,
     reply: oneshot::Sender<io::Result<Spawned>>,
 }
@@ -95,7 +95,7 @@ struct Order {
 #[derive(Debug)]
 struct Spawned {
     pid: Pid,
-    output: Option<Output>,
+    output: Option<ChildOutput>,
 }
 
 /// Raises the soft limit of open files to the hard one, for us and for every Envoy we start.
@@ -109,21 +109,25 @@ pub fn raise_open_files() -> nix::Result<u64> {
 
 // === impl Children ===
 
-impl Children {
+impl ChildProcesses {
     /// No children yet, and a thread to start them.
     pub fn new() -> io::Result<Self> {
-        let (spawner, orders) = mpsc::channel();
-        let run = move || spawn_on_order(&orders);
+        let (spawner, requests) = mpsc::channel();
+        let run = move || spawn_requested(&requests);
         thread::Builder::new().name("spawner".into()).stack_size(64 * 1024).spawn(run)?;
         Ok(Self { spawner, pids: BTreeMap::new(), orphans: 0 })
     }
 
     /// Starts a child; what it writes, if that is to be read. Must not be cancelled, and nothing may be reaped
     /// meanwhile: std itself waits for a child whose exec failed, and panics when somebody else already has.
-    pub async fn spawn(&mut self, child: Child, program: Program) -> io::Result<(Pid, Option<Output>)> {
+    pub async fn spawn(
+        &mut self,
+        child: ChildId,
+        program: Program,
+    ) -> io::Result<(Pid, Option<ChildOutput>)> {
         let (reply, answer) = oneshot::channel();
         let gone = || io::Error::other("the spawner thread is gone");
-        self.spawner.send(Order { program, reply }).map_err(|_| gone())?;
+        self.spawner.send(SpawnRequest { program, reply }).map_err(|_| gone())?;
         let Spawned { pid, output } = answer.await.map_err(|_| gone())??;
         self.pids.insert(child, pid);
         Ok((pid, output))
@@ -132,29 +136,31 @@ impl Children {
     /// Sends an Envoy what an Envoy may be sent; to one that is gone already, nothing.
     pub fn signal(&self, launch: Launch, what: EnvoySignal) -> nix::Result<()> {
         match what {
-            EnvoySignal::Terminate => self.send(Child::Envoy(launch), Signal::SIGTERM),
-            EnvoySignal::ReopenLogs => self.send(Child::Envoy(launch), Signal::SIGUSR1),
-            EnvoySignal::Kill => self.kill(Child::Envoy(launch)),
+            EnvoySignal::Terminate => self.send(ChildId::Envoy(launch), Signal::SIGTERM),
+            EnvoySignal::ReopenLogs => self.send(ChildId::Envoy(launch), Signal::SIGUSR1),
+            EnvoySignal::Kill => self.kill(ChildId::Envoy(launch)),
         }
     }
 
     /// Sends a child a signal; to one that is gone already, nothing.
-    pub fn send(&self, child: Child, signal: Signal) -> nix::Result<()> {
+    pub fn send(&self, child: ChildId, signal: Signal) -> nix::Result<()> {
         self.pids.get(&child).map_or(Ok(()), |&pid| unless_gone(kill(pid, signal)))
     }
 
     /// Sends SIGKILL to a child and everything it has started.
-    pub fn kill(&self, child: Child) -> nix::Result<()> {
+    pub fn kill(&self, child: ChildId) -> nix::Result<()> {
         self.pids.get(&child).map_or(Ok(()), |&pid| unless_gone(killpg(pid, Signal::SIGKILL)))
     }
 
     /// Waits for every child that has ended: those we started are returned, orphans only counted.
-    pub fn reap(&mut self) -> Vec<(Child, Status)> {
+    pub fn reap(&mut self) -> Vec<(ChildId, ExitStatus)> {
         let mut ended = Vec::new();
         loop {
             let (pid, status) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::Exited(pid, code)) => (pid, Status::Exited(low_byte(code))),
-                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, Status::Signaled(low_byte(signal as i32))),
+                Ok(WaitStatus::Exited(pid, code)) => (pid, ExitStatus::Exited(low_byte(code))),
+                Ok(WaitStatus::Signaled(pid, signal, _)) => {
+                    (pid, ExitStatus::Signaled(low_byte(signal as i32)))
+                }
                 Err(Errno::EINTR) => continue,
                 // Nobody else has ended, or there are no children at all.
                 Ok(_) | Err(_) => return ended,
@@ -196,8 +202,8 @@ fn low_byte(number: i32) -> u8 {
     u8::try_from(number).unwrap_or(u8::MAX)
 }
 
-fn spawn_on_order(orders: &mpsc::Receiver<Order>) {
-    for Order { program, reply } in orders {
+fn spawn_requested(requests: &mpsc::Receiver<SpawnRequest>) {
+    for SpawnRequest { program, reply } in requests {
         // Nobody waits for the answer only when the agent is about to end, and Envoy ends with it.
         drop(reply.send(spawn(&program)));
     }
@@ -207,9 +213,9 @@ fn spawn_on_order(orders: &mpsc::Receiver<Order>) {
 fn spawn(program: &Program) -> io::Result<Spawned> {
     let mut command = std::process::Command::new(&program.path);
     command.args(&program.arguments);
-    match program.wiring {
-        Wiring::Piped => command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()),
-        Wiring::Inherited => &mut command,
+    match program.stdio {
+        ChildStdio::Piped => command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()),
+        ChildStdio::Inherited => &mut command,
     };
     // A terminal's Ctrl-C is for us alone, or Envoy would be gone before it has drained.
     command.process_group(0);
@@ -218,7 +224,7 @@ fn spawn(program: &Program) -> io::Result<Spawned> {
     let mut child = command.spawn()?;
     let pid = Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?);
     let output = match (child.stdout.take(), child.stderr.take()) {
-        (Some(stdout), Some(stderr)) => Some(Output { stdout, stderr }),
+        (Some(stdout), Some(stderr)) => Some(ChildOutput { stdout, stderr }),
         _ => None,
     };
     Ok(Spawned { pid, output })

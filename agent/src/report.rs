@@ -22,7 +22,7 @@ use nix::sys::signal::Signal;
 
 use crate::cgroup::Oom;
 use crate::logs::Shown;
-use crate::supervisor::{Epoch, Status};
+use crate::supervisor::{Epoch, ExitStatus};
 
 /// Bytes that Kubernetes keeps of a termination log.
 const LIMIT: usize = 4096;
@@ -47,7 +47,7 @@ pub struct Ended {
     /// Which.
     pub epoch: Epoch,
     /// How.
-    pub status: Status,
+    pub status: ExitStatus,
     /// Whether want of memory has killed it.
     pub oom: Oom,
     /// How long it was there.
@@ -132,10 +132,10 @@ impl fmt::Display for Ended {
         let lived = lived.as_millis();
         let lived = format_args!("{}.{:03} s", lived / 1000, lived % 1000);
         match status {
-            Status::Exited(code) => {
+            ExitStatus::Exited(code) => {
                 write!(f, "Envoy, epoch {epoch}, ended with exit code {code} after {lived}")
             }
-            Status::Signaled(number) => {
+            ExitStatus::Signaled(number) => {
                 let signal = Signal::try_from(i32::from(*number)).map_or("an unknown signal", Signal::as_str);
                 write!(f, "Envoy, epoch {epoch}, was killed by {signal} after {lived}")?;
                 match oom {
@@ -156,7 +156,7 @@ mod tests {
 
     const KILLED: Ended = Ended {
         epoch: Epoch::FIRST,
-        status: Status::Signaled(9),
+        status: ExitStatus::Signaled(9),
         oom: Oom::Oom,
         lived: Duration::from_millis(61_250),
     };
@@ -181,16 +181,16 @@ mod tests {
     #[test]
     fn an_end_is_told_by_its_name() {
         for (status, oom, told) in [
-            (Status::Exited(1), Oom::Oom, "ended with exit code 1 after 61.250 s"),
+            (ExitStatus::Exited(1), Oom::Oom, "ended with exit code 1 after 61.250 s"),
             (
-                Status::Signaled(9),
+                ExitStatus::Signaled(9),
                 Oom::NotOom,
                 "was killed by SIGKILL after 61.250 s, but not for want of memory",
             ),
-            (Status::Signaled(9), Oom::Unknown, "was killed by SIGKILL after 61.250 s"),
-            (Status::Signaled(11), Oom::Oom, "was killed by SIGSEGV after 61.250 s"),
-            (Status::Signaled(6), Oom::NotOom, "was killed by SIGABRT after 61.250 s"),
-            (Status::Signaled(64), Oom::Unknown, "was killed by an unknown signal after 61.250 s"),
+            (ExitStatus::Signaled(9), Oom::Unknown, "was killed by SIGKILL after 61.250 s"),
+            (ExitStatus::Signaled(11), Oom::Oom, "was killed by SIGSEGV after 61.250 s"),
+            (ExitStatus::Signaled(6), Oom::NotOom, "was killed by SIGABRT after 61.250 s"),
+            (ExitStatus::Signaled(64), Oom::Unknown, "was killed by an unknown signal after 61.250 s"),
         ] {
             assert_eq!(Ended { status, oom, ..KILLED }.to_string(), format!("Envoy, epoch 0, {told}"));
         }

@@ -14,7 +14,7 @@ use tokio::{io::Interest, net::UnixStream};
 
 /// A signal the agent has a use for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Caught {
+pub enum AgentSignal {
     /// SIGTERM or SIGINT.
     Terminate(Signal),
     /// SIGCHLD: somebody is to be reaped.
@@ -33,12 +33,12 @@ pub enum Caught {
 #[derive(Debug)]
 pub struct Signals {
     delivery: SignalDelivery<UnixStream, SignalOnly>,
-    noticed: VecDeque<Caught>,
+    pending: VecDeque<AgentSignal>,
 }
 
 // === impl Caught ===
 
-impl Caught {
+impl AgentSignal {
     /// What the kernel calls it.
     pub fn signal(self) -> Signal {
         match self {
@@ -61,34 +61,34 @@ impl Signals {
         let read = UnixStream::from_std(read)?;
         let wanted = [SIGTERM, SIGINT, SIGCHLD, SIGUSR1, SIGHUP, SIGQUIT, SIGUSR2, SIGWINCH];
         let delivery = SignalDelivery::with_pipe(read, write, SignalOnly, wanted)?;
-        Ok(Self { delivery, noticed: VecDeque::new() })
+        Ok(Self { delivery, pending: VecDeque::new() })
     }
 
     /// The next signal. May be cancelled; nothing is lost.
-    pub async fn next(&mut self) -> io::Result<Caught> {
+    pub async fn next(&mut self) -> io::Result<AgentSignal> {
         loop {
-            if let Some(caught) = self.noticed.pop_front() {
-                return Ok(caught);
+            if let Some(signal) = self.pending.pop_front() {
+                return Ok(signal);
             }
             self.delivery.get_read().readable().await?;
             // Tokio's readiness is cleared first: what arrives from here on makes an edge of its own.
             let cleared = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
             drop(self.delivery.get_read().try_io(Interest::READABLE, cleared));
-            self.noticed.extend(self.delivery.pending().filter_map(meaning));
+            self.pending.extend(self.delivery.pending().filter_map(meaning));
         }
     }
 }
 
-fn meaning(signal: i32) -> Option<Caught> {
+fn meaning(signal: i32) -> Option<AgentSignal> {
     match signal {
-        SIGTERM => Some(Caught::Terminate(Signal::SIGTERM)),
-        SIGINT => Some(Caught::Terminate(Signal::SIGINT)),
-        SIGCHLD => Some(Caught::Child),
-        SIGUSR1 => Some(Caught::ReopenLogs),
-        SIGHUP => Some(Caught::Hangup),
-        SIGQUIT => Some(Caught::Dump),
-        SIGUSR2 => Some(Caught::Other(Signal::SIGUSR2)),
-        SIGWINCH => Some(Caught::Other(Signal::SIGWINCH)),
+        SIGTERM => Some(AgentSignal::Terminate(Signal::SIGTERM)),
+        SIGINT => Some(AgentSignal::Terminate(Signal::SIGINT)),
+        SIGCHLD => Some(AgentSignal::Child),
+        SIGUSR1 => Some(AgentSignal::ReopenLogs),
+        SIGHUP => Some(AgentSignal::Hangup),
+        SIGQUIT => Some(AgentSignal::Dump),
+        SIGUSR2 => Some(AgentSignal::Other(Signal::SIGUSR2)),
+        SIGWINCH => Some(AgentSignal::Other(Signal::SIGWINCH)),
         _ => None,
     }
 }

@@ -14,7 +14,7 @@ use crate::config::Interfaces;
 use crate::config::env::Environment;
 use crate::config::fault::Faults;
 use crate::desired::FixedInputs;
-use crate::driver::{self, Companion, Settings};
+use crate::driver::{self, AppSource, Settings};
 use crate::logs::{Sink, subscriber};
 use crate::process;
 use crate::report::{self, Report};
@@ -24,7 +24,7 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Runs Envoy, and `command` beside it if there is one; the exit code of it all.
 pub fn run(flags: &ProxyFlags, command: Option<Vec<OsString>>, log: &LogFlags) -> Result<u8, Failure> {
-    let given = FixedInputs {
+    let fixed_inputs = FixedInputs {
         flags: flags.clone(),
         log: log.clone(),
         overrides: Overrides::default(),
@@ -33,7 +33,8 @@ pub fn run(flags: &ProxyFlags, command: Option<Vec<OsString>>, log: &LogFlags) -
         interfaces: Interfaces::of_machine(),
         limits: Limits::of_process(),
     };
-    let first = given.load_first().inspect_err(|faults| report_faults(&given.environment, faults))?;
+    let first =
+        fixed_inputs.load_first().inspect_err(|faults| report_faults(&fixed_inputs.environment, faults))?;
     let sink = Sink::start(first.config.log.format).context("start the log thread")?;
     let levels = subscriber::subscribe(&first.config.log, &sink)?;
     for warning in first.config.warnings.iter().chain(&first.rendered.warnings) {
@@ -43,8 +44,8 @@ pub fn run(flags: &ProxyFlags, command: Option<Vec<OsString>>, log: &LogFlags) -
         Ok(limit) => info!(limit, node = %first.config.node.id, "open files"),
         Err(error) => warn!(%error, "cannot raise the limit of open files"),
     }
-    let companion = command.map(Companion::Command).or(flags.exit_with.map(Companion::Process));
-    let end = block_on(driver::run(Settings { given, first, companion, levels }, sink.clone()));
+    let app = command.map(AppSource::Command).or(flags.exit_with.map(AppSource::Process));
+    let end = block_on(driver::run(Settings { fixed_inputs, first, app, levels }, sink.clone()));
     // A log nobody reads must not keep us.
     sink.flush(LAST_LINES);
     Ok(end??)

@@ -21,10 +21,10 @@ use tracing::debug;
 
 use crate::{
     envoy_admin::{AdminError, Census, EnvoyAdmin, Identity, Listener, Liveness, LocalAddress, Protocol},
-    hot_restart::{Address, Version},
+    hot_restart::{HotRestartVersion, ListenAddress},
     sockets,
     status::Expected,
-    supervisor::{Activity, Bond, Event, Launch, Phase, Role},
+    supervisor::{Activity, Coupling, EnvoyRole, Event, Launch, Phase},
 };
 
 /// A start takes 60 to 200 ms, and every one of them costs requests after a crash...
@@ -57,24 +57,24 @@ const LEAVE_AFTER: Duration = Duration::from_millis(500);
 
 /// Something seen of an Envoy.
 #[derive(Clone, Debug)]
-pub(super) struct Sight {
+pub(super) struct Observation {
     pub(super) launch: Launch,
-    pub(super) what: What,
+    pub(super) kind: ObservationKind,
 }
 
 /// What was seen.
 #[derive(Clone, Debug)]
-pub(super) enum What {
+pub(super) enum ObservationKind {
     /// Something for the supervisor.
     Event(Event),
     /// Which hot-restart protocol it speaks.
-    Speaks(Version),
+    HotRestartVersion(HotRestartVersion),
     /// What it listens on, now that this has changed.
-    Listens(Vec<Address>),
+    Listeners(Vec<ListenAddress>),
     /// It does not hear that it is to drain.
-    Deaf,
+    DrainFailed,
     /// Who is busy in its last moments.
-    Busy(Census, Vec<Listener>),
+    Activity(Census, Vec<Listener>),
 }
 
 /// Looks at one Envoy until it is gone.
@@ -89,26 +89,26 @@ pub(super) struct Observer {
     /// What it has to have before it may take over from another.
     pub(super) expected: Expected,
     pub(super) phases: watch::Receiver<Phase>,
-    pub(super) sights: mpsc::Sender<Sight>,
+    pub(super) observations: mpsc::Sender<Observation>,
 }
 
 /// What has been seen of it so far.
 #[derive(Debug)]
-struct Memory {
+struct ObserverState {
     since: Instant,
     admin: Admin,
     pause: Duration,
-    version: Language,
-    listens: Vec<Address>,
+    version: VersionQuery,
+    listens: Vec<ListenAddress>,
     /// Requests and connections begun by the last look, and since when no more have.
     calm: Option<(u64, Instant)>,
 }
 
 /// Whether it has been asked what it speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Language {
+enum VersionQuery {
     Unknown,
-    Asked,
+    DrainRequest,
 }
 
 /// How its admin has been answering.
@@ -124,45 +124,45 @@ enum Admin {
 impl Observer {
     /// Looks for as long as there is an Envoy to look at, and somebody to tell.
     pub(super) async fn run(mut self) {
-        let mut memory = Memory::new(Instant::now());
+        let mut state = ObserverState::new(Instant::now());
         loop {
             let role = self.phases.borrow_and_update().role(self.launch);
-            if role == Role::Gone {
+            if role == EnvoyRole::Gone {
                 return;
             }
             let mut phases = self.phases.clone();
-            let what = tokio::select! {
-                what = self.look(role, &mut memory) => what,
+            let kind = tokio::select! {
+                kind = self.look(role, &mut state) => kind,
                 () = another_role(&mut phases, self.launch, role) => continue,
             };
-            if self.sights.send(Sight { launch: self.launch, what }).await.is_err() {
+            if self.observations.send(Observation { launch: self.launch, kind }).await.is_err() {
                 return;
             }
         }
     }
 
     /// The next thing worth telling of an Envoy in this role.
-    async fn look(&self, role: Role, memory: &mut Memory) -> What {
+    async fn look(&self, role: EnvoyRole, state: &mut ObserverState) -> ObservationKind {
         match role {
-            Role::Rising => self.rising(memory).await,
-            Role::Serving => self.serving(memory).await,
-            Role::Draining => self.draining(memory).await,
-            Role::Leaving(Bond::Loose) => self.leaving(memory).await,
-            Role::Leaving(Bond::Tied) => self.leaving_without_admin(memory).await,
-            Role::Gone => match nothing().await {},
+            EnvoyRole::Starting => self.starting(state).await,
+            EnvoyRole::Serving => self.serving(state).await,
+            EnvoyRole::Draining => self.draining(state).await,
+            EnvoyRole::Leaving(Coupling::Independent) => self.leaving(state).await,
+            EnvoyRole::Leaving(Coupling::Coupled) => self.leaving_without_admin(state).await,
+            EnvoyRole::Gone => match nothing().await {},
         }
     }
 
-    async fn rising(&self, memory: &mut Memory) -> What {
+    async fn starting(&self, state: &mut ObserverState) -> ObservationKind {
         loop {
-            sleep(memory.start_interval()).await;
+            sleep(state.start_interval()).await;
             let ready = self.admin.ready().await;
-            let noted = memory.note(self.launch, &ready, Instant::now());
+            let noted = state.note(self.launch, &ready, Instant::now());
             if matches!(ready, Ok(Liveness::Live)) && self.may_serve().await {
-                return What::Event(Event::Live(self.launch));
+                return ObservationKind::Event(Event::Live(self.launch));
             }
             if let Some(event) = noted {
-                return What::Event(event);
+                return ObservationKind::Event(event);
             }
         }
     }
@@ -186,71 +186,71 @@ impl Observer {
     }
 
     /// The list of listeners is as cheap as `/ready`, at any size of configuration.
-    async fn serving(&self, memory: &mut Memory) -> What {
+    async fn serving(&self, state: &mut ObserverState) -> ObservationKind {
         // Before anything that depends on it: an Envoy is asked for its sockets only in its own language.
-        if memory.version == Language::Unknown
+        if state.version == VersionQuery::Unknown
             && let Ok(version) = self.admin.hot_restart_version().await
         {
-            memory.version = Language::Asked;
+            state.version = VersionQuery::DrainRequest;
             if let Ok(version) = version.parse() {
-                return What::Speaks(version);
+                return ObservationKind::HotRestartVersion(version);
             }
         }
         loop {
             let listeners = self.admin.listeners().await;
-            if let Some(event) = memory.note(self.launch, &listeners, Instant::now()) {
-                return What::Event(event);
+            if let Some(event) = state.note(self.launch, &listeners, Instant::now()) {
+                return ObservationKind::Event(event);
             }
             if let Ok(listeners) = listeners {
                 let listens = addresses(&listeners);
-                if listens != memory.listens {
-                    memory.listens.clone_from(&listens);
-                    return What::Listens(listens);
+                if listens != state.listens {
+                    state.listens.clone_from(&listens);
+                    return ObservationKind::Listeners(listens);
                 }
             }
-            sleep(memory.run_interval()).await;
+            sleep(state.run_interval()).await;
         }
     }
 
-    async fn draining(&self, memory: &mut Memory) -> What {
-        sleep(memory.pause).await;
+    async fn draining(&self, state: &mut ObserverState) -> ObservationKind {
+        sleep(state.pause).await;
         let asked = Instant::now();
         let (census, listeners) = (self.admin.census().await, self.admin.listeners().await);
-        memory.pause = drain_interval(asked.elapsed());
+        state.pause = drain_interval(asked.elapsed());
         match census {
-            Ok(census) => What::Busy(census, listeners.unwrap_or_default()),
+            Ok(census) => ObservationKind::Activity(census, listeners.unwrap_or_default()),
             Err(error) => {
-                debug!(%error, "what Envoy is busy with");
+                debug!(%error, "cannot read the activity of Envoy");
                 let without_admin = match error {
                     // Closed for a successor that came to nothing: the kernel still knows who is connected.
-                    AdminError::Connect(_) => self.connections(memory).await.ok(),
+                    AdminError::Connect(_) => self.connections(state).await.ok(),
                     _ => None,
                 };
                 let activity = without_admin.map(|active| Activity { active, begun: 0 });
-                What::Event(Event::Activity(self.launch, activity))
+                ObservationKind::Event(Event::Activity(self.launch, activity))
             }
         }
     }
 
-    async fn leaving(&self, memory: &mut Memory) -> What {
+    async fn leaving(&self, state: &mut ObserverState) -> ObservationKind {
         loop {
             let asked = Instant::now();
             let census = self.admin.census().await;
-            if census.is_ok_and(|census| memory.is_empty(census.activity, census.connections, Instant::now()))
+            if census.is_ok_and(|census| state.is_empty(census.activity, census.connections, Instant::now()))
             {
-                memory.calm = None;
-                return What::Event(Event::Vacant(self.launch));
+                state.calm = None;
+                return ObservationKind::Event(Event::Idle(self.launch));
             }
             sleep(drain_interval(asked.elapsed()).max(LEAVE_INTERVAL)).await;
         }
     }
 
     /// Its successor has closed its admin; its connections are still in the kernel's tables.
-    async fn leaving_without_admin(&self, memory: &mut Memory) -> What {
+    async fn leaving_without_admin(&self, state: &mut ObserverState) -> ObservationKind {
         loop {
             sleep(LEAVE_INTERVAL).await;
-            match self.connections(memory).await {
-                Ok(0) => return What::Event(Event::Vacant(self.launch)),
+            match self.connections(state).await {
+                Ok(0) => return ObservationKind::Event(Event::Idle(self.launch)),
                 Ok(_) => {}
                 Err(error) => debug!(%error, "connections of an old Envoy"),
             }
@@ -261,8 +261,8 @@ impl Observer {
 
     /// The kernel's tables have a row for every socket of the machine's network namespace. A thread of its own reads
     /// them, so that nothing else waits.
-    async fn connections(&self, memory: &Memory) -> io::Result<u64> {
-        let ports: BTreeSet<u16> = memory.listens.iter().filter_map(Address::port).collect();
+    async fn connections(&self, state: &ObserverState) -> io::Result<u64> {
+        let ports: BTreeSet<u16> = state.listens.iter().filter_map(ListenAddress::port).collect();
         let pid = self.pid;
         let count = spawn_blocking(move || sockets::connections(pid, &ports)).await??;
         Ok(u64::try_from(count).unwrap_or(u64::MAX))
@@ -270,21 +270,21 @@ impl Observer {
 }
 
 /// Ends when the Envoy has another role.
-async fn another_role(phases: &mut watch::Receiver<Phase>, launch: Launch, role: Role) {
+async fn another_role(phases: &mut watch::Receiver<Phase>, launch: Launch, role: EnvoyRole) {
     // A closed channel is the driver's end, which ends the observer.
     let changed = phases.wait_for(|phase| phase.role(launch) != role).await;
     drop(changed);
 }
 
 /// In the words of the protocol. Envoy does not say which of its sockets are for datagrams only, so both are asked for.
-pub(super) fn addresses(listeners: &[Listener]) -> Vec<Address> {
+pub(super) fn addresses(listeners: &[Listener]) -> Vec<ListenAddress> {
     let of = |address: &LocalAddress| match address {
         LocalAddress::Socket { protocol: Protocol::Tcp, address } => {
-            vec![Address::Tcp(*address), Address::Udp(*address)]
+            vec![ListenAddress::Tcp(*address), ListenAddress::Udp(*address)]
         }
-        LocalAddress::Socket { protocol: Protocol::Udp, address } => vec![Address::Udp(*address)],
+        LocalAddress::Socket { protocol: Protocol::Udp, address } => vec![ListenAddress::Udp(*address)],
         LocalAddress::Pipe(path) => {
-            path.to_str().map(|path| Address::Unix(path.into())).into_iter().collect()
+            path.to_str().map(|path| ListenAddress::Unix(path.into())).into_iter().collect()
         }
         LocalAddress::Internal(_) | LocalAddress::Unknown(_) => vec![],
     };
@@ -305,17 +305,17 @@ async fn nothing() -> Infallible {
 
 // === impl Memory ===
 
-impl Memory {
+impl ObserverState {
     fn new(since: Instant) -> Self {
-        let (admin, pause, version) = (Admin::Never, Duration::ZERO, Language::Unknown);
+        let (admin, pause, version) = (Admin::Never, Duration::ZERO, VersionQuery::Unknown);
         Self { since, admin, pause, version, listens: vec![], calm: None }
     }
 
-    /// One more answer, or none; what of it is news.
+    /// One more answer, or none; what of it is update.
     fn note<T, E>(&mut self, launch: Launch, answer: &Result<T, E>, now: Instant) -> Option<Event> {
-        let (admin, news) = match (answer, self.admin) {
+        let (admin, lifecycle_publisher) = match (answer, self.admin) {
             (Ok(_), Admin::Silent) => {
-                (Admin::Answers { last: now, missed: 0 }, Some(Event::AdminBack(launch)))
+                (Admin::Answers { last: now, missed: 0 }, Some(Event::AdminRecovered(launch)))
             }
             (Ok(_), Admin::Never | Admin::Answers { .. }) => (Admin::Answers { last: now, missed: 0 }, None),
             (Err(_), Admin::Answers { last, missed }) => {
@@ -323,7 +323,7 @@ impl Memory {
                 let silent =
                     missed >= SILENT_QUESTIONS && now.saturating_duration_since(last) >= SILENT_AFTER;
                 if silent {
-                    (Admin::Silent, Some(Event::AdminSilent(launch)))
+                    (Admin::Silent, Some(Event::AdminUnresponsive(launch)))
                 } else {
                     (Admin::Answers { last, missed }, None)
                 }
@@ -331,7 +331,7 @@ impl Memory {
             (Err(_), Admin::Never | Admin::Silent) => (self.admin, None),
         };
         self.admin = admin;
-        news
+        lifecycle_publisher
     }
 
     /// Whether it has nothing left to do. Idle connections are nothing, once they have been so for a while.

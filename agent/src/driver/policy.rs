@@ -1,20 +1,20 @@
-//! What the configuration says of Envoy's life, in the supervisor's terms.
+//! Translates the configuration to the supervisor's policy.
 
 use crate::{
     bootstrap::argv::parent_shutdown,
     cli::{self, Role},
     config::Config,
-    supervisor::{Allowed, DrainPolicy, DrainScope, HandOverPolicy, Minimum, Policy, RestartPolicy},
+    supervisor::{Allowed, DrainPolicy, DrainScope, HandoverPolicy, Minimum, Policy, RestartPolicy},
 };
 
-/// The policy of a proxy of this role.
+/// Returns the policy of a proxy of this role.
 pub(super) fn policy(flags: &cli::ProxyFlags, config: &Config, allowed: Allowed) -> Policy {
     let default = Policy::default();
     let drain = config.drain;
     Policy {
         drain: DrainPolicy {
             head_start: flags.pre_drain_delay.min(drain.deadline),
-            minimum: drain.minimum.map_or(Minimum::Evident(drain.evident), Minimum::Fixed),
+            minimum: drain.minimum.map_or(Minimum::TrafficBased(drain.evident), Minimum::Fixed),
             deadline: drain.deadline,
             ..default.drain
         },
@@ -27,11 +27,11 @@ pub(super) fn policy(flags: &cli::ProxyFlags, config: &Config, allowed: Allowed)
             cli::RestartPolicy::Always => default.restart,
             cli::RestartPolicy::Never => RestartPolicy::NEVER,
         },
-        hand_over: HandOverPolicy {
+        handover: HandoverPolicy {
             allowed,
             live_within: flags.hot_restart_deadline,
             leave_within: parent_shutdown(config),
-            ..default.hand_over
+            ..default.handover
         },
         kill_grace: drain.kill_grace,
         ..default

@@ -9,7 +9,7 @@ use tokio::time::{sleep, timeout};
 
 use super::{
     Driver,
-    observer::{Sight, What},
+    observer::{Observation, ObservationKind},
 };
 use crate::{
     envoy_admin::{AdminError, Identity},
@@ -22,13 +22,13 @@ const PROBE_TIMEOUT: Duration = Duration::from_millis(50);
 impl Driver {
     /// Probes an Envoy after a pause and reports [`Event::Live`] or [`Event::NotLive`].
     pub(super) fn probe(&mut self, launch: Launch, predecessor: Launch, after: Duration) {
-        let predecessor = self.ledger.get(predecessor).map(|entry| entry.admin.clone());
-        let Some(entry) = self.ledger.get(launch) else {
+        let predecessor = self.records.instances.get(predecessor).map(|instance| instance.admin.clone());
+        let Some(instance) = self.records.instances.get(launch) else {
             return self.pending.push_back(Event::NotLive(launch, PredecessorAdmin::Open));
         };
-        let (admin, (epoch, bootstrap)) = (entry.admin.clone(), entry.identity.clone());
-        let sights = self.seen.clone();
-        self.observers.spawn(async move {
+        let (admin, (epoch, bootstrap)) = (instance.admin.clone(), instance.identity.clone());
+        let observations = self.inputs.observation_sender.clone();
+        self.inputs.observers.spawn(async move {
             sleep(after).await;
             let identity = timeout(PROBE_TIMEOUT, admin.identify(epoch, &bootstrap)).await;
             let event = if let Ok(Ok(Identity::Live)) = identity {
@@ -42,8 +42,8 @@ impl Driver {
                 let admin = if closed { PredecessorAdmin::Closed } else { PredecessorAdmin::Open };
                 Event::NotLive(launch, admin)
             };
-            // An error is the driver's end.
-            drop(sights.send(Sight { launch, what: What::Event(event) }).await);
+            // Fails only when the driver has ended.
+            drop(observations.send(Observation { launch, kind: ObservationKind::Event(event) }).await);
         });
     }
 }

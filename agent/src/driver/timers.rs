@@ -1,4 +1,4 @@
-//! When to wake the supervisor: at most once per timer.
+//! The supervisor's timers: one deadline for each.
 
 use std::{collections::BTreeMap, time::Instant};
 
@@ -6,7 +6,7 @@ use tokio::time::sleep_until;
 
 use crate::supervisor::Timer;
 
-/// The timers armed.
+/// The armed timers.
 #[derive(Debug, Default)]
 pub(super) struct Timers(BTreeMap<Timer, Instant>);
 
@@ -21,12 +21,12 @@ impl Timers {
         self.0.remove(&timer);
     }
 
-    /// When this one is due, if it is armed.
+    /// Returns the deadline of an armed timer.
     pub(super) fn at(&self, timer: Timer) -> Option<Instant> {
         self.0.get(&timer).copied()
     }
 
-    /// The next one due. May be cancelled: it stays armed until disarmed.
+    /// Waits for the next deadline. Cancel-safe: a timer stays armed until it is disarmed.
     pub(super) async fn next(&self) -> Timer {
         match self.0.iter().min_by_key(|&(_, at)| at) {
             Some((&timer, &at)) => {

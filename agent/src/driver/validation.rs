@@ -1,29 +1,29 @@
-//! Lets Envoy itself say whether it would start with a bootstrap, and which hot-restart protocol it speaks, before
-//! anything depends on it. One at a time, each in a process of its own; the Envoy that serves notices nothing.
+//! Validates a bootstrap with `envoy --mode validate`, then reads the hot-restart version of the binary. One validation
+//! at a time, each in a process of its own; the Envoy that serves is not involved.
 //!
-//! What it cannot find out is whether addresses are free: `--mode validate` binds nothing.
+//! It does not find out whether addresses are free: `--mode validate` binds nothing.
 
 use std::time::Duration;
 
 use tokio::{io::AsyncReadExt, net::unix::pipe, task::JoinHandle, time::timeout};
 use tracing::{error, info, warn};
 
-use super::{Driver, LAST_WORDS, journal::Chain, plan::Plan};
+use super::{Driver, STDERR_TIMEOUT, launch_spec::LaunchSpec};
 use crate::{
     bootstrap::argv::{HotRestart, Launch, argv},
-    hot_restart::Version,
-    logs::{LastWords, envoy::Origin},
-    process::{Child, Output, Program, Wiring},
-    supervisor::{Event, Revision, Status, Verdict},
+    hot_restart::HotRestartVersion,
+    logs::{ErrorChain, LastWords, envoy::Origin},
+    process::{ChildId, ChildOutput, ChildStdio, Program},
+    supervisor::{Event, ExitStatus, Revision, ValidationResult},
 };
 
-/// It takes 50 ms, and seconds with very many clusters on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Limit of a validation. It takes 50 ms, and seconds with very many clusters on a busy machine.
+const VALIDATION_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A version is `11.104`.
-const LONGEST: u64 = 64;
+/// Bytes of output that are read; a version is `11.104`.
+const MAX_VERSION: u64 = 64;
 
-/// One in progress.
+/// A validation in progress.
 #[derive(Debug)]
 pub(super) struct Validation {
     revision: Revision,
@@ -32,43 +32,48 @@ pub(super) struct Validation {
     version: Option<JoinHandle<String>>,
 }
 
-/// Ends when it has taken too long.
+/// Waits until a validation has taken too long; forever if there is none.
 pub(super) async fn overdue(validation: Option<&Validation>) {
     match validation {
-        Some(validation) => tokio::time::sleep_until(validation.since + PATIENCE).await,
+        Some(validation) => tokio::time::sleep_until(validation.since + VALIDATION_TIMEOUT).await,
         None => std::future::pending().await,
     }
 }
 
 impl Driver {
-    /// Has Envoy say what it thinks of this revision.
+    /// Starts the validation of a revision.
     pub(super) async fn validate(&mut self, revision: Revision) {
-        let Some(plan) = self.plans.get(revision).cloned() else {
-            return self.verdict(revision, Verdict::Refused);
+        let Some(spec) = self.records.launch_specs.get(revision).cloned() else {
+            return self.finish_validation(revision, ValidationResult::Rejected);
         };
-        let started = self.start_validation(revision, &plan).await;
+        let started = self.start_validation(revision, &spec).await;
         match started {
             Ok(last_words) => {
                 let since = tokio::time::Instant::now();
-                self.validation = Some(Validation { revision, since, last_words, version: None });
+                self.inputs.validation = Some(Validation { revision, since, last_words, version: None });
             }
             Err(error) => {
-                error!(%error, %revision, "cannot have Envoy validate its bootstrap");
-                self.bulletin.refuse(plan.desired.hash.to_string(), error.to_string());
-                self.verdict(revision, Verdict::Refused);
+                error!(%error, %revision, "cannot start the validation of the bootstrap");
+                self.outputs.publisher.config_rejected(spec.desired.hash.to_string(), error.to_string());
+                self.finish_validation(revision, ValidationResult::Rejected);
             }
         }
     }
 
-    async fn start_validation(&mut self, revision: Revision, plan: &Plan) -> std::io::Result<LastWords> {
-        let (bootstrap, _) = plan.bootstrap(&self.run_folder.join("validate.sock"));
-        let path = self.bootstraps.write_candidate(bootstrap.as_bytes())?;
-        Self::write_side_files(plan)?;
+    async fn start_validation(
+        &mut self,
+        revision: Revision,
+        spec: &LaunchSpec,
+    ) -> std::io::Result<LastWords> {
+        let (bootstrap, _) = spec.bootstrap(&self.outputs.run_folder.join("validate.sock"));
+        let path = self.outputs.bootstrap_folder.write_candidate(bootstrap.as_bytes())?;
+        Self::write_side_files(spec)?;
         let launch = Launch { bootstrap: &path, hot_restart: HotRestart::Off };
-        let mut arguments = argv(plan.config(), launch);
+        let mut arguments = argv(spec.config(), launch);
         arguments.extend(["--mode".into(), "validate".into()]);
-        let program = Program { path: plan.config().envoy.binary.clone(), arguments, wiring: Wiring::Piped };
-        let (pid, output) = self.children.spawn(Child::Validation(revision), program).await?;
+        let program =
+            Program { path: spec.config().envoy.binary.clone(), arguments, stdio: ChildStdio::Piped };
+        let (pid, output) = self.outputs.children.spawn(ChildId::Validation(revision), program).await?;
         let last_words = LastWords::default();
         let epoch =
             self.supervisor.phase().owner.map_or(crate::supervisor::Epoch::FIRST, |one| one.epoch.next());
@@ -78,84 +83,89 @@ impl Driver {
         Ok(last_words)
     }
 
-    /// Envoy has said what it thinks.
-    pub(super) async fn validated(&mut self, revision: Revision, status: Status) {
-        let Some(validation) = self.validation.as_ref().filter(|v| v.revision == revision) else { return };
-        if status != Status::Exited(0) {
-            let reason = validation.last_words.reason().unwrap_or_else(|| status.to_string());
-            error!(%revision, %status, "Envoy refuses the new configuration: {reason}");
-            if let Some(plan) = self.plans.get(revision) {
-                self.bulletin.refuse(plan.desired.hash.to_string(), reason);
-            }
-            return self.verdict(revision, Verdict::Refused);
-        }
-        let Some(plan) = self.plans.get(revision) else { return self.verdict(revision, Verdict::Refused) };
-        let program = Program {
-            path: plan.config().envoy.binary.clone(),
-            arguments: vec!["--hot-restart-version".into()],
-            wiring: Wiring::Piped,
+    /// Handles the exit of a validating Envoy.
+    pub(super) async fn validated(&mut self, revision: Revision, status: ExitStatus) {
+        let Some(validation) = self.inputs.validation.as_ref().filter(|v| v.revision == revision) else {
+            return;
         };
-        match self.children.spawn(Child::Version(revision), program).await {
+        if status != ExitStatus::Exited(0) {
+            let reason = validation.last_words.reason().unwrap_or_else(|| status.to_string());
+            error!(%revision, %status, "Envoy rejects the new configuration: {reason}");
+            if let Some(spec) = self.records.launch_specs.get(revision) {
+                self.outputs.publisher.config_rejected(spec.desired.hash.to_string(), reason);
+            }
+            return self.finish_validation(revision, ValidationResult::Rejected);
+        }
+        let Some(spec) = self.records.launch_specs.get(revision) else {
+            return self.finish_validation(revision, ValidationResult::Rejected);
+        };
+        let program = Program {
+            path: spec.config().envoy.binary.clone(),
+            arguments: vec!["--hot-restart-version".into()],
+            stdio: ChildStdio::Piped,
+        };
+        match self.outputs.children.spawn(ChildId::Version(revision), program).await {
             Ok((_, output)) => {
-                let told = output.map(|output| tokio::spawn(first_bytes(output)));
-                if let Some(validation) = &mut self.validation {
-                    validation.version = told;
+                let version = output.map(|output| tokio::spawn(first_bytes(output)));
+                if let Some(validation) = &mut self.inputs.validation {
+                    validation.version = version;
                 }
             }
             Err(error) => {
-                warn!(%error, "cannot ask Envoy for its hot-restart version");
-                self.usable(revision);
+                warn!(%error, "cannot read Envoy's hot-restart version");
+                self.accept(revision);
             }
         }
     }
 
-    /// Envoy has said what it speaks.
-    pub(super) async fn version_told(&mut self, revision: Revision, status: Status) {
-        let told = self.validation.as_mut().filter(|v| v.revision == revision).and_then(|v| v.version.take());
-        let Some(told) = told else { return };
-        let text = match timeout(LAST_WORDS, told).await {
-            Ok(Ok(text)) if status == Status::Exited(0) => text,
+    /// Handles the exit of an Envoy that has printed its hot-restart version.
+    pub(super) async fn version_printed(&mut self, revision: Revision, status: ExitStatus) {
+        let version =
+            self.inputs.validation.as_mut().filter(|v| v.revision == revision).and_then(|v| v.version.take());
+        let Some(version) = version else { return };
+        let text = match timeout(STDERR_TIMEOUT, version).await {
+            Ok(Ok(text)) if status == ExitStatus::Exited(0) => text,
             _ => String::new(),
         };
-        match text.parse::<Version>() {
-            Ok(version) => self.engine.learn(revision, version, &self.revisions()),
+        match text.parse::<HotRestartVersion>() {
+            Ok(version) => self.outputs.backend.record_version(revision, version, &self.revisions()),
             Err(error) => {
-                warn!(error = %Chain(&error), %status, "Envoy does not tell its hot-restart version");
+                warn!(error = %ErrorChain(&error), %status, "Envoy does not print its hot-restart version");
             }
         }
-        self.usable(revision);
+        self.accept(revision);
     }
 
-    fn usable(&mut self, revision: Revision) {
+    fn accept(&mut self, revision: Revision) {
         let running = self.supervisor.phase().owner.map_or(revision, |owner| owner.revision);
-        let bond = self.engine.bond(running, revision);
-        info!(%revision, ?bond, "Envoy takes the new configuration");
-        self.verdict(revision, Verdict::Usable(bond));
+        let coupling = self.outputs.backend.coupling(running, revision);
+        info!(%revision, ?coupling, "Envoy accepts the new configuration");
+        self.finish_validation(revision, ValidationResult::Accepted(coupling));
     }
 
     pub(super) fn validation_overdue(&mut self) {
-        let Some(validation) = self.validation.take() else { return };
-        for child in [Child::Validation(validation.revision), Child::Version(validation.revision)] {
-            if let Err(error) = self.children.kill(child) {
+        let Some(validation) = self.inputs.validation.take() else { return };
+        for child in [ChildId::Validation(validation.revision), ChildId::Version(validation.revision)] {
+            if let Err(error) = self.outputs.children.kill(child) {
                 warn!(%error, "kill a validation");
             }
         }
-        self.verdict(validation.revision, Verdict::Refused);
+        self.finish_validation(validation.revision, ValidationResult::Rejected);
     }
 
-    fn verdict(&mut self, revision: Revision, verdict: Verdict) {
-        self.validation = None;
-        self.pending.push_back(Event::Validated(revision, verdict));
+    fn finish_validation(&mut self, revision: Revision, result: ValidationResult) {
+        self.inputs.validation = None;
+        self.pending.push_back(Event::Validated(revision, result));
     }
 }
 
-/// As much as a version can be. Envoy says it on stderr, and might one day do so where one expects it.
-async fn first_bytes(output: Output) -> String {
+/// Reads as much output as a version can have. Envoy 1.40 prints it to stderr.
+async fn first_bytes(output: ChildOutput) -> String {
     let mut text = Vec::new();
     for pipe in [output.stdout.into(), output.stderr.into()] {
         if let Ok(mut pipe) = pipe::Receiver::from_owned_fd(pipe) {
-            // What cannot be read is no version, and that is told.
-            drop((&mut pipe).take(LONGEST).read_to_end(&mut text).await);
+            // A read error leaves a text that is no version, which is reported.
+            drop((&mut pipe).take(MAX_VERSION).read_to_end(&mut text).await);
         }
     }
     String::from_utf8_lossy(&text).into_owned()

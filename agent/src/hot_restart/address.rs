@@ -1,5 +1,5 @@
-//! What Envoy listens on, in the spelling of its hot-restart messages: `tcp://127.0.0.1:80`,
-//! `udp://[::1]:443`, `unix:///run/a.sock`, `unix://@abstract`.
+//! Listening addresses in the spelling of Envoy's hot-restart messages: `tcp://127.0.0.1:80`, `udp://[::1]:443`,
+//! `unix:///run/a.sock`, `unix://@abstract`.
 
 use std::{
     fmt,
@@ -20,43 +20,43 @@ use nix::{
 
 /// One address of one listener.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Address {
-    /// Takes connections.
+pub enum ListenAddress {
+    /// For connections.
     Tcp(SocketAddr),
-    /// Takes datagrams: QUIC, DNS.
+    /// For datagrams: QUIC, DNS.
     Udp(SocketAddr),
     /// A Unix socket: a path, or a name in the abstract namespace after `@`.
     Unix(String),
 }
 
-/// Not the spelling of an address we know.
+/// A text that is no listening address.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not an address of a listener")]
-pub struct UnknownAddress;
+pub struct InvalidListenAddress;
 
-/// A socket that is not what was asked for.
+/// A socket other than the requested one.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Mismatch {
+pub enum SocketMismatch {
     /// It is bound to something else.
-    #[error("a socket of {found} in place of one of {wanted}")]
+    #[error("a socket of {bound} instead of {requested}")]
     Elsewhere {
-        /// What was asked for.
-        wanted: Address,
-        /// What it is bound to.
-        found: String,
+        /// The requested address.
+        requested: ListenAddress,
+        /// The address it is bound to.
+        bound: String,
     },
-    /// It is bound, and accepts nothing.
+    /// It is bound and does not listen.
     #[error("a socket of {0} that does not listen")]
-    NotListening(Address),
-    /// The kernel does not say: no socket at all, most likely.
-    #[error("look at a socket of {0}")]
-    Unreadable(Address, #[source] Errno),
+    NotListening(ListenAddress),
+    /// The kernel reports an error; most likely it is no socket.
+    #[error("inspect a socket of {0}")]
+    Unreadable(ListenAddress, #[source] Errno),
 }
 
-// === impl Address ===
+// === impl ListenAddress ===
 
-impl Address {
-    /// The port, if it has one.
+impl ListenAddress {
+    /// Returns the port of an IP address.
     pub fn port(&self) -> Option<u16> {
         match self {
             Self::Tcp(address) | Self::Udp(address) => Some(address.port()),
@@ -64,52 +64,52 @@ impl Address {
         }
     }
 
-    /// Whether `socket` is one that listens on this address.
-    pub fn check(&self, socket: BorrowedFd<'_>) -> Result<(), Mismatch> {
-        let unreadable = |errno| Mismatch::Unreadable(self.clone(), errno);
-        let bound: SockaddrStorage = getsockname(socket.as_raw_fd()).map_err(unreadable)?;
+    /// Checks that `socket` listens on this address.
+    pub fn check(&self, socket: BorrowedFd<'_>) -> Result<(), SocketMismatch> {
+        let unreadable = |errno| SocketMismatch::Unreadable(self.clone(), errno);
+        let name: SockaddrStorage = getsockname(socket.as_raw_fd()).map_err(unreadable)?;
         let kind = getsockopt(&socket, sockopt::SockType).map_err(unreadable)?;
-        let found = match (bound.family(), kind) {
+        let bound = match (name.family(), kind) {
             (Some(AddressFamily::Unix), SockType::Stream) => {
-                bound.as_unix_addr().and_then(unix_name).map(Self::Unix)
+                name.as_unix_addr().and_then(unix_name).map(Self::Unix)
             }
             (Some(AddressFamily::Inet | AddressFamily::Inet6), SockType::Stream) => {
-                internet(&bound).map(Self::Tcp)
+                internet(&name).map(Self::Tcp)
             }
             (Some(AddressFamily::Inet | AddressFamily::Inet6), SockType::Datagram) => {
-                internet(&bound).map(Self::Udp)
+                internet(&name).map(Self::Udp)
             }
             _ => None,
         };
-        if found.as_ref() != Some(self) {
-            let found = found.map_or_else(|| format!("{kind:?} {bound}"), |found| found.to_string());
-            return Err(Mismatch::Elsewhere { wanted: self.clone(), found });
+        if bound.as_ref() != Some(self) {
+            let bound = bound.map_or_else(|| format!("{kind:?} {name}"), |address| address.to_string());
+            return Err(SocketMismatch::Elsewhere { requested: self.clone(), bound });
         }
         let listens = match kind {
             SockType::Datagram => true,
             _ => getsockopt(&socket, sockopt::AcceptConn).map_err(unreadable)?,
         };
-        if listens { Ok(()) } else { Err(Mismatch::NotListening(self.clone())) }
+        if listens { Ok(()) } else { Err(SocketMismatch::NotListening(self.clone())) }
     }
 }
 
-impl FromStr for Address {
-    type Err = UnknownAddress;
+impl FromStr for ListenAddress {
+    type Err = InvalidListenAddress;
 
-    fn from_str(text: &str) -> Result<Self, UnknownAddress> {
-        let ip = |text: &str| text.parse().map_err(|_| UnknownAddress);
+    fn from_str(text: &str) -> Result<Self, InvalidListenAddress> {
+        let ip = |text: &str| text.parse().map_err(|_| InvalidListenAddress);
         match text.split_once("://") {
             Some(("tcp", rest)) => ip(rest).map(Self::Tcp),
             Some(("udp", rest)) => ip(rest).map(Self::Udp),
             Some(("unix", rest)) if rest.len() > 1 && rest.starts_with(['/', '@']) => {
                 Ok(Self::Unix(rest.into()))
             }
-            _ => Err(UnknownAddress),
+            _ => Err(InvalidListenAddress),
         }
     }
 }
 
-impl fmt::Display for Address {
+impl fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => write!(f, "tcp://{address}"),

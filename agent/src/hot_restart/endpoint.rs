@@ -1,7 +1,7 @@
-//! A datagram socket with a name in the file system, as Envoy has two for each role.
+//! A datagram socket bound to a path.
 //!
-//! Deliberately never gives its name back: whoever still sends to it aborts at once if the name is gone, and
-//! tries again for ten seconds if only the socket is. Names go with their [`Lineage`](super::Lineage).
+//! The path is never removed here: an Envoy that sends to a missing path aborts at once, while it retries for ten seconds
+//! if only the socket is closed. Paths are removed with their [`BaseIdLease`](super::BaseIdLease).
 
 use std::{
     fs::{self, Permissions},
@@ -26,19 +26,19 @@ use tokio::{
 
 use super::wire::DATAGRAM;
 
-/// Appended to a name until it is taken.
-pub(super) const UNNAMED: &str = ".new";
+/// Suffix of the path until the socket is renamed to its final path.
+pub(super) const TEMPORARY_SUFFIX: &str = ".new";
 
-/// The kernel passes no more descriptors at once (`SCM_MAX_FD`).
-const MOST_DESCRIPTORS: usize = 253;
+/// The kernel's limit of descriptors per message (`SCM_MAX_FD`).
+const MAX_DESCRIPTORS: usize = 253;
 
-/// More than the kernel queues at a socket, unless it was told to (`net.unix.max_dgram_qlen` is 10, or 512).
-const MOST_QUEUED: u32 = 1024;
+/// More datagrams than the kernel queues by default (`net.unix.max_dgram_qlen` is 10 or 512).
+const MAX_QUEUED: u32 = 1024;
 
-/// The other end reads one datagram before it sends the next, so its queue has room; only a stopped process
-/// has not. The kernel tells nobody when there is room in another's queue, hence the pause.
-const PATIENCE: Duration = Duration::from_secs(1);
-const PAUSE: Duration = Duration::from_millis(5);
+/// Limit for sending a message. The peer reads one datagram before it sends the next, so its queue has room unless the
+/// process is stopped. The kernel does not signal room in a peer's queue, hence the retry interval.
+const SEND_TIMEOUT: Duration = Duration::from_secs(1);
+const RETRY_INTERVAL: Duration = Duration::from_millis(5);
 
 /// A bound socket.
 #[derive(Debug)]
@@ -46,56 +46,56 @@ pub(super) struct Endpoint {
     socket: UnixDatagram,
 }
 
-/// What came in.
+/// A received datagram.
 #[derive(Debug)]
 pub(super) struct Datagram {
     pub(super) bytes: Vec<u8>,
     pub(super) descriptors: Vec<OwnedFd>,
-    pub(super) whole: Whole,
+    pub(super) completeness: Completeness,
 }
 
-/// Whether a datagram fit the buffer.
+/// Completeness of a received datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Whole {
-    Yes,
-    CutOff,
+pub(super) enum Completeness {
+    Whole,
+    Truncated,
 }
 
 // === impl Endpoint ===
 
 impl Endpoint {
-    /// Binds a socket of mode 0600 to this name, from whoever has it. The name never points to nothing in
-    /// between: an Envoy that sends at that moment would abort. To be called within a tokio runtime.
+    /// Binds a socket of mode 0600 to this path, replacing any other. The path exists at every moment, because an Envoy
+    /// that sends to a missing one aborts. Needs a tokio runtime.
     pub(super) fn bind(name: &Path) -> io::Result<Self> {
-        let mut unnamed = name.as_os_str().to_owned();
-        unnamed.push(UNNAMED);
-        let unnamed = Path::new(&unnamed);
-        match fs::remove_file(unnamed) {
+        let mut temporary = name.as_os_str().to_owned();
+        temporary.push(TEMPORARY_SUFFIX);
+        let temporary = Path::new(&temporary);
+        match fs::remove_file(temporary) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let socket = net::UnixDatagram::bind(unnamed)?;
+        let socket = net::UnixDatagram::bind(temporary)?;
         socket.set_nonblocking(true)?;
-        fs::set_permissions(unnamed, Permissions::from_mode(0o600))?;
+        fs::set_permissions(temporary, Permissions::from_mode(0o600))?;
         let socket = UnixDatagram::from_std(socket)?;
-        fs::rename(unnamed, name)?;
+        fs::rename(temporary, name)?;
         Ok(Self { socket })
     }
 
-    /// The next datagram. Nothing is lost when this is cancelled.
+    /// Receives the next datagram. Cancel-safe.
     pub(super) async fn receive(&self) -> io::Result<Datagram> {
         self.socket.async_io(Interest::READABLE, || receive(self.socket.as_raw_fd())).await
     }
 
-    /// Drops what has come in and was not received.
+    /// Discards the queued datagrams.
     pub(super) fn discard(&self) {
-        let mut left = MOST_QUEUED;
+        let mut left = MAX_QUEUED;
         while left > 0 && receive(self.socket.as_raw_fd()).is_ok() {
             left -= 1;
         }
     }
 
-    /// Sends a message in as many datagrams as it takes, the descriptor beside the first.
+    /// Sends a message in as many datagrams as it takes, the descriptor control the first.
     pub(super) async fn send(
         &self,
         to: &Path,
@@ -110,17 +110,17 @@ impl Endpoint {
             }
             Ok(())
         };
-        timeout(PATIENCE, sent).await.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()))
+        timeout(SEND_TIMEOUT, sent).await.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()))
     }
 
     async fn send_one(&self, to: &UnixAddr, datagram: &[u8], descriptor: Option<RawFd>) -> io::Result<()> {
         let (bytes, descriptors) = ([IoSlice::new(datagram)], descriptor.as_slice());
-        let beside = [ControlMessage::ScmRights(descriptors)];
-        let beside = if descriptors.is_empty() { &beside[..0] } else { &beside[..] };
+        let control = [ControlMessage::ScmRights(descriptors)];
+        let control = if descriptors.is_empty() { &control[..0] } else { &control[..] };
         loop {
-            let sent = sendmsg(self.socket.as_raw_fd(), &bytes, beside, MsgFlags::MSG_DONTWAIT, Some(to));
+            let sent = sendmsg(self.socket.as_raw_fd(), &bytes, control, MsgFlags::MSG_DONTWAIT, Some(to));
             match sent.map_err(io::Error::from) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => sleep(PAUSE).await,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => sleep(RETRY_INTERVAL).await,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 other => return other.map(drop),
             }
@@ -130,26 +130,30 @@ impl Endpoint {
 
 fn receive(socket: RawFd) -> io::Result<Datagram> {
     let mut bytes = vec![0; DATAGRAM];
-    // Room for all there can be: descriptors that do not fit would be open and known to nobody.
-    let mut room = cmsg_space!([RawFd; MOST_DESCRIPTORS]);
+    // Room for the maximum: descriptors that do not fit would leak.
+    let mut room = cmsg_space!([RawFd; MAX_DESCRIPTORS]);
     let mut parts = [IoSliceMut::new(&mut bytes)];
     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
     let received = recvmsg::<UnixAddr>(socket, &mut parts, Some(&mut room), flags)?;
     let mut descriptors = Vec::new();
-    for beside in received.cmsgs()? {
-        if let ControlMessageOwned::ScmRights(passed) = beside {
-            descriptors.extend(passed.into_iter().map(own));
+    for control in received.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(passed) = control {
+            descriptors.extend(passed.into_iter().map(to_owned_fd));
         }
     }
-    let whole = if received.flags.contains(MsgFlags::MSG_TRUNC) { Whole::CutOff } else { Whole::Yes };
+    let completeness = if received.flags.contains(MsgFlags::MSG_TRUNC) {
+        Completeness::Truncated
+    } else {
+        Completeness::Whole
+    };
     let length = received.bytes;
     bytes.truncate(length);
-    Ok(Datagram { bytes, descriptors, whole })
+    Ok(Datagram { bytes, descriptors, completeness })
 }
 
-#[expect(unsafe_code, reason = "the kernel hands out descriptors as numbers")]
-fn own(descriptor: RawFd) -> OwnedFd {
-    // SAFETY: the kernel has just made this descriptor for us, and nobody else has seen its number.
+#[expect(unsafe_code, reason = "the kernel passes descriptors as numbers")]
+fn to_owned_fd(descriptor: RawFd) -> OwnedFd {
+    // SAFETY: the kernel has just created this descriptor for this process; it has no other owner.
     unsafe { OwnedFd::from_raw_fd(descriptor) }
 }
 
@@ -164,9 +168,9 @@ mod tests {
 
     use super::*;
 
-    /// Envoy tries again when nobody listens behind a name, and aborts when there is no name.
+    /// Envoy retries when a path has no socket, and aborts when there is no path.
     #[tokio::test]
-    async fn a_name_that_changes_hands_is_never_missing() {
+    async fn path_exists_while_the_socket_is_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let name = folder.path().join("name");
         let mut endpoint = Endpoint::bind(&name).unwrap();
@@ -186,31 +190,35 @@ mod tests {
             watcher.join().unwrap();
         });
         assert_eq!(changes.into_inner(), 300);
-        endpoint.send(&name, b"to whoever has the name", None).await.unwrap();
-        assert_eq!(endpoint.receive().await.unwrap().bytes, b"to whoever has the name");
+        endpoint.send(&name, b"to the current owner", None).await.unwrap();
+        assert_eq!(endpoint.receive().await.unwrap().bytes, b"to the current owner");
     }
 
     #[tokio::test]
-    async fn a_datagram_that_is_too_long_is_known_to_be_cut_off() {
+    async fn oversized_datagram_is_reported_as_truncated() {
         let folder = tempfile::tempdir().unwrap();
         let name = folder.path().join("name");
         let endpoint = Endpoint::bind(&name).unwrap();
-        for (length, whole) in [(0, Whole::Yes), (DATAGRAM, Whole::Yes), (DATAGRAM + 1, Whole::CutOff)] {
+        for (length, completeness) in [
+            (0, Completeness::Whole),
+            (DATAGRAM, Completeness::Whole),
+            (DATAGRAM + 1, Completeness::Truncated),
+        ] {
             let stranger = net::UnixDatagram::unbound().unwrap();
             stranger.send_to(&vec![7; length], &name).unwrap();
             let datagram = endpoint.receive().await.unwrap();
-            assert_eq!((datagram.bytes.len(), datagram.whole), (length.min(DATAGRAM), whole));
+            assert_eq!((datagram.bytes.len(), datagram.completeness), (length.min(DATAGRAM), completeness));
         }
     }
 
     #[tokio::test]
-    async fn every_descriptor_that_comes_in_has_an_owner() {
+    async fn all_received_descriptors_are_owned() {
         let folder = tempfile::tempdir().unwrap();
         let name = folder.path().join("name");
         let endpoint = Endpoint::bind(&name).unwrap();
         let (stranger, to) = (net::UnixDatagram::unbound().unwrap(), UnixAddr::new(&name).unwrap());
-        let beside = [ControlMessage::ScmRights(&[stranger.as_raw_fd(); MOST_DESCRIPTORS])];
-        sendmsg(stranger.as_raw_fd(), &[IoSlice::new(b"x")], &beside, MsgFlags::empty(), Some(&to)).unwrap();
-        assert_eq!(endpoint.receive().await.unwrap().descriptors.len(), MOST_DESCRIPTORS);
+        let control = [ControlMessage::ScmRights(&[stranger.as_raw_fd(); MAX_DESCRIPTORS])];
+        sendmsg(stranger.as_raw_fd(), &[IoSlice::new(b"x")], &control, MsgFlags::empty(), Some(&to)).unwrap();
+        assert_eq!(endpoint.receive().await.unwrap().descriptors.len(), MAX_DESCRIPTORS);
     }
 }

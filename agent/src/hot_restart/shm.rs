@@ -1,16 +1,16 @@
-//! The shared memory segment of a lineage, as far as a supervisor has to touch it: written for an Envoy
-//! that has no predecessor but us, and repaired after one that died while it started.
+//! The shared memory segment of a base id: written for an Envoy whose parent is the agent, and repaired after an Envoy that
+//! died while it started.
 //!
 //! ```text
 //!   0        8           16              56                     96         104
 //!   │ u64 size │ u64 version │ log mutex, 40 │ access log mutex, 40 │ u64 flags │
 //! ```
 //!
-//! Bit 0 of the flags is INITIALIZING. An Envoy sets it when it attaches and clears it when it is LIVE; one
-//! that finds it set leaves with "previous envoy process is still initializing". Whoever dies in between
-//! leaves it set for good (envoyproxy/envoy#33446).
+//! Bit 0 of the flags is INITIALIZING. An Envoy sets it when it attaches and clears it when it is LIVE; one that finds it
+//! set exits with "previous envoy process is still initializing". An Envoy that dies in between leaves it set for good
+//! (envoyproxy/envoy#33446).
 //!
-//! Deliberately does not know who is alive: repairing under a starting Envoy is the caller's fault.
+//! Callers must not repair the segment while an Envoy starts.
 
 use std::{
     fs::{File, OpenOptions},
@@ -19,7 +19,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::lineage::Lineage;
+use super::base_id::BaseIdLease;
 
 /// Size of the segment in bytes.
 const SIZE: usize = 104;
@@ -27,96 +27,89 @@ const SIZE: usize = 104;
 /// Version word of the layout above.
 const VERSION: u64 = 11;
 
-/// Where the flags are.
+/// Offset of the flags.
 const FLAGS: u64 = 96;
 
-/// The only flag there is.
+/// The only flag.
 const INITIALIZING: u64 = 1;
 
-/// Whether the segment says that an Envoy starts.
+/// State of the INITIALIZING bit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Initializing {
-    /// It does, or died while it did: the next one would refuse to start.
+enum Initializing {
+    /// An Envoy starts, or died while it did; the next one would exit.
     Yes,
-    /// Nobody does.
+    /// No Envoy starts.
     No,
 }
 
-/// What a segment looks like.
+/// Layout of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layout {
+enum Layout {
     /// As drawn above.
-    Known(Initializing),
-    /// Something else: another version's, or not Envoy's at all.
+    Supported(Initializing),
+    /// That of another version, or not Envoy's.
     Unknown,
 }
 
-/// What a repair did.
+/// Outcome of a repair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Repair {
-    /// The bit was set, and is clear now.
+pub enum RepairOutcome {
+    /// The bit was set and has been cleared.
     Repaired,
-    /// There was nothing to repair.
+    /// The bit was clear.
     WasClear,
-    /// Not a segment we know; not touched.
+    /// The layout is not supported; the segment is unchanged.
     UnknownLayout,
 }
 
-/// The segment could not be reached.
+/// The segment cannot be read or written.
 #[derive(Debug, thiserror::Error)]
-#[error("{doing} the shared memory segment {path}")]
+#[error("{operation} the shared memory segment {path}")]
 pub struct ShmError {
-    doing: &'static str,
+    operation: &'static str,
     path: PathBuf,
     source: io::Error,
 }
 
-// === impl Lineage ===
+// === impl BaseIdLease ===
 
-impl Lineage {
-    /// Writes a segment that says nobody starts, for an Envoy of epoch 1 whose predecessor we play. The two
-    /// mutexes are zeros, which to glibc are free mutexes of one process; only this Envoy will ever take them.
+impl BaseIdLease {
+    /// Writes a segment with a clear INITIALIZING bit for an Envoy of epoch 1 whose parent is the agent. The two mutexes
+    /// are zeros, which glibc treats as free mutexes of one process; only this Envoy takes them.
     pub fn write_segment(&self) -> Result<(), ShmError> {
         let path = self.segment();
         write_fresh(path).map_err(|source| error("write", path, source))
     }
 
-    /// Clears the INITIALIZING bit that an Envoy left when it died before it was LIVE. Only to be called when
-    /// no Envoy of the lineage is starting.
-    pub fn repair_segment(&self) -> Result<Repair, ShmError> {
+    /// Clears the INITIALIZING bit of an Envoy that died before it was LIVE. Must not be called while an Envoy with this
+    /// base id starts.
+    pub fn repair_segment(&self) -> Result<RepairOutcome, ShmError> {
         let path = self.segment();
         repair(path).map_err(|source| error("repair", path, source))
     }
-
-    /// What the segment says at the moment.
-    pub fn read_segment(&self) -> Result<Layout, ShmError> {
-        let path = self.segment();
-        let read = || layout(&File::open(path)?);
-        read().map_err(|source| error("read", path, source))
-    }
 }
 
-fn error(doing: &'static str, path: &Path, source: io::Error) -> ShmError {
-    ShmError { doing, path: path.to_owned(), source }
+fn error(operation: &'static str, path: &Path, source: io::Error) -> ShmError {
+    ShmError { operation, path: path.to_owned(), source }
 }
 
 fn write_fresh(path: &Path) -> io::Result<()> {
     let mut segment = [0; SIZE];
     let words = (SIZE as u64).to_ne_bytes().into_iter().chain(VERSION.to_ne_bytes());
     segment.iter_mut().zip(words).for_each(|(byte, word)| *byte = word);
-    // Never through somebody's symbolic link: with O_EXCL the kernel follows none.
+    // With O_EXCL the kernel follows no symbolic link.
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(&segment)
 }
 
-fn repair(path: &Path) -> io::Result<Repair> {
+fn repair(path: &Path) -> io::Result<RepairOutcome> {
     let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOFOLLOW).open(path)?;
     match layout(&file)? {
-        Layout::Unknown => Ok(Repair::UnknownLayout),
-        Layout::Known(Initializing::No) => Ok(Repair::WasClear),
-        Layout::Known(Initializing::Yes) => {
+        Layout::Unknown => Ok(RepairOutcome::UnknownLayout),
+        Layout::Supported(Initializing::No) => Ok(RepairOutcome::WasClear),
+        Layout::Supported(Initializing::Yes) => {
             let flags = word(&file, FLAGS)? & !INITIALIZING;
             file.write_all_at(&flags.to_ne_bytes(), FLAGS)?;
-            Ok(Repair::Repaired)
+            Ok(RepairOutcome::Repaired)
         }
     }
 }
@@ -128,7 +121,7 @@ fn layout(file: &File) -> io::Result<Layout> {
             return Ok(Layout::Unknown);
         }
         let set = word(file, FLAGS)? & INITIALIZING != 0;
-        Ok(Layout::Known(if set { Initializing::Yes } else { Initializing::No }))
+        Ok(Layout::Supported(if set { Initializing::Yes } else { Initializing::No }))
     };
     match read() {
         Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(Layout::Unknown),
@@ -154,44 +147,44 @@ mod tests {
     }
 
     #[test]
-    fn a_fresh_segment_is_one_that_needs_no_repair() {
+    fn fresh_segment_needs_no_repair() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("segment");
         write_fresh(&path).unwrap();
         let metadata = fs::metadata(&path).unwrap();
         assert_eq!((metadata.len(), metadata.permissions().mode() & 0o777), (104, 0o600));
-        assert_eq!(repair(&path).unwrap(), Repair::WasClear);
-        // A name that is taken is somebody's.
+        assert_eq!(repair(&path).unwrap(), RepairOutcome::WasClear);
+        // An existing file is not overwritten.
         assert_eq!(write_fresh(&path).unwrap_err().kind(), ErrorKind::AlreadyExists);
     }
 
     #[test]
-    fn only_the_stuck_bit_of_a_known_segment_is_changed() {
+    fn repair_changes_only_the_initializing_bit_of_a_supported_segment() {
         let folder = tempfile::tempdir().unwrap();
-        let check = |before: &[u8], verdict: Repair, after: &[u8]| {
+        let check = |before: &[u8], verdict: RepairOutcome, after: &[u8]| {
             let path = folder.path().join("segment");
             fs::write(&path, before).unwrap();
             assert_eq!(repair(&path).unwrap(), verdict);
             assert_eq!(fs::read(&path).unwrap(), after);
         };
         let stays = |segment: Vec<u8>, verdict| check(&segment, verdict, &segment);
-        check(&segment(104, 11, 1), Repair::Repaired, &segment(104, 11, 0));
-        check(&segment(104, 11, 0b111), Repair::Repaired, &segment(104, 11, 0b110));
-        stays(segment(104, 11, 0), Repair::WasClear);
-        stays(segment(104, 11, 2), Repair::WasClear);
-        stays(segment(104, 12, 1), Repair::UnknownLayout);
-        stays(segment(120, 11, 1), Repair::UnknownLayout);
-        stays([segment(104, 11, 1), vec![0]].concat(), Repair::UnknownLayout);
-        stays(segment(104, 11, 1)[..103].to_vec(), Repair::UnknownLayout);
-        stays(Vec::new(), Repair::UnknownLayout);
+        check(&segment(104, 11, 1), RepairOutcome::Repaired, &segment(104, 11, 0));
+        check(&segment(104, 11, 0b111), RepairOutcome::Repaired, &segment(104, 11, 0b110));
+        stays(segment(104, 11, 0), RepairOutcome::WasClear);
+        stays(segment(104, 11, 2), RepairOutcome::WasClear);
+        stays(segment(104, 12, 1), RepairOutcome::UnknownLayout);
+        stays(segment(120, 11, 1), RepairOutcome::UnknownLayout);
+        stays([segment(104, 11, 1), vec![0]].concat(), RepairOutcome::UnknownLayout);
+        stays(segment(104, 11, 1)[..103].to_vec(), RepairOutcome::UnknownLayout);
+        stays(Vec::new(), RepairOutcome::UnknownLayout);
     }
 
     #[test]
-    fn no_segment_is_an_error_that_names_it() {
+    fn missing_segment_is_an_error_with_its_path() {
         let folder = tempfile::tempdir().unwrap();
         let missing = repair(&folder.path().join("none")).unwrap_err();
         assert_eq!(missing.kind(), ErrorKind::NotFound);
-        let said = error("repair", Path::new("/dev/shm/none"), missing).to_string();
-        assert_eq!(said, "repair the shared memory segment /dev/shm/none");
+        let text = error("repair", Path::new("/dev/shm/none"), missing).to_string();
+        assert_eq!(text, "repair the shared memory segment /dev/shm/none");
     }
 }

@@ -1,43 +1,43 @@
-//! Which Envoys understand each other, and which of them we understand.
+//! Hot-restart versions: compatibility of two Envoys, and support by the agent.
 
 use std::{fmt, str::FromStr};
 
-/// What `envoy --hot-restart-version` and `/hot_restart_version` say. Two Envoys can hand over to each
-/// other if, and only if, it is the same for both.
+/// Output of `envoy --hot-restart-version` and `/hot_restart_version`. Two Envoys can hand over to each other only if it is
+/// the same for both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Version {
-    /// Of the messages.
+pub struct HotRestartVersion {
+    /// Version of the messages.
     protocol: u32,
-    /// Size of the shared memory segment, in bytes; it follows from the platform's `pthread_mutex_t`.
+    /// Size of the shared memory segment in bytes; depends on the platform's `pthread_mutex_t`.
     layout: u32,
 }
 
-/// What an Envoy says of its version is not one. One built without hot restart says `disabled`.
+/// A text that is no version. An Envoy built without hot restart prints `disabled`.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no hot-restart version, which is like 11.104")]
-pub struct UnreadableVersion(String);
+#[error("{0:?} is no hot-restart version such as 11.104")]
+pub struct InvalidVersion(String);
 
-// === impl Version ===
+// === impl HotRestartVersion ===
 
-impl Version {
-    /// The one that everything in this module was tried with: Envoy 1.40 on x86-64.
-    pub const KNOWN: Self = Self { protocol: 11, layout: 104 };
+impl HotRestartVersion {
+    /// The version that this module has been tested with: Envoy 1.40 on x86-64.
+    pub const SUPPORTED: Self = Self { protocol: 11, layout: 104 };
 
-    /// Whether the agent may speak with this Envoy, and write to its memory. Any other version may differ
-    /// in ways nobody has looked at.
-    pub fn is_known(self) -> bool {
-        self == Self::KNOWN
+    /// Returns `true` if the agent may send requests to this Envoy and write to its segment. Other versions are
+    /// untested.
+    pub fn is_supported(self) -> bool {
+        self == Self::SUPPORTED
     }
 }
 
-impl FromStr for Version {
-    type Err = UnreadableVersion;
+impl FromStr for HotRestartVersion {
+    type Err = InvalidVersion;
 
-    fn from_str(text: &str) -> Result<Self, UnreadableVersion> {
-        let unreadable = || UnreadableVersion(text.chars().take(64).collect());
+    fn from_str(text: &str) -> Result<Self, InvalidVersion> {
+        let unreadable = || InvalidVersion(text.chars().take(64).collect());
         let (protocol, layout) = text.trim_end().split_once('.').ok_or_else(unreadable)?;
         let number = |digits: &str| {
-            // The standard library takes a sign as well.
+            // `parse` accepts a sign.
             let digits = Some(digits).filter(|digits| !digits.starts_with('+'));
             digits.and_then(|digits| digits.parse().ok()).ok_or_else(unreadable)
         };
@@ -45,7 +45,7 @@ impl FromStr for Version {
     }
 }
 
-impl fmt::Display for Version {
+impl fmt::Display for HotRestartVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.protocol, self.layout)
     }
@@ -53,13 +53,13 @@ impl fmt::Display for Version {
 
 #[cfg(test)]
 mod tests {
-    use super::Version;
+    use super::HotRestartVersion;
 
     #[test]
-    fn only_the_version_that_was_tried_is_known() {
+    fn only_the_tested_version_is_supported() {
         let check = |text: &str, known: Option<bool>| {
-            let version = text.parse::<Version>().ok();
-            assert_eq!(version.map(Version::is_known), known, "{text:?}");
+            let version = text.parse::<HotRestartVersion>().ok();
+            assert_eq!(version.map(HotRestartVersion::is_supported), known, "{text:?}");
             if let Some(version) = version {
                 assert_eq!(version.to_string(), text.trim_end());
             }

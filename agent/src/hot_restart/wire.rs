@@ -4,29 +4,29 @@
 //! length, cut into datagrams of at most 4096 bytes of which the last is the only shorter one. The field
 //! numbers are those of `source/server/hot_restart.proto`, as Envoy 1.40 carries it inside its binary.
 //!
-//! Deliberately pure: no socket, no file descriptor (these travel beside the bytes), and never more than one
-//! datagram in memory, whatever a length claims: all that interests us of a long answer is in its head.
+//! Pure: no socket and no file descriptor, which are passed beside the bytes. Keeps at most one datagram in memory,
+//! whatever a length claims: the head of a long reply contains all fields that are read.
 
 use prost::{Message as _, Oneof, encoding::decode_varint};
 
-/// The longest datagram Envoy sends, and the longest it takes.
+/// Longest datagram that Envoy sends and accepts.
 pub(super) const DATAGRAM: usize = 4096;
 
 /// The length before each message.
 const PREFIX: usize = 8;
 
-/// Requests are small. What claims to be more than one datagram is none.
-pub(super) const LONGEST_REQUEST: u64 = (DATAGRAM - PREFIX) as u64;
+/// Longest request; all fit one datagram.
+pub(super) const MAX_REQUEST: u64 = (DATAGRAM - PREFIX) as u64;
 
-/// The statistics of a million clusters are shorter.
-pub(super) const LONGEST_REPLY: u64 = 4 << 30;
+/// Longest reply; the statistics of a million clusters are shorter.
+pub(super) const MAX_REPLY: u64 = 4 << 30;
 
-/// The one message there is.
+/// A message, request or reply.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct Message {
     #[prost(oneof = "Body", tags = "1, 2")]
     pub(super) body: Option<Body>,
-    /// Said by a parent in place of an answer.
+    /// Reply of a parent to an unknown request.
     #[prost(bool, tag = "3")]
     pub(super) didnt_recognize_your_last_message: bool,
 }
@@ -45,7 +45,7 @@ pub(super) struct RequestMessage {
     pub(super) request: Option<Request>,
 }
 
-/// What a child asks. Tag 6 are forwarded datagrams, which come from a parent and on another socket.
+/// Requests of a child. Tag 6 is forwarded datagrams, which a parent sends to another socket.
 #[derive(Clone, PartialEq, Oneof)]
 pub(super) enum Request {
     #[prost(message, tag = "1")]
@@ -81,7 +81,7 @@ pub(super) struct ReplyMessage {
     pub(super) reply: Option<Reply>,
 }
 
-/// What a parent answers.
+/// Replies of a parent.
 #[derive(Clone, PartialEq, Oneof)]
 pub(super) enum Reply {
     #[prost(message, tag = "1")]
@@ -94,7 +94,7 @@ pub(super) enum Reply {
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]
 pub(super) struct PassedSocket {
-    /// −1 for none. Whatever it is, the descriptor that comes beside the message replaces it.
+    /// −1 for none. The descriptor passed beside the message replaces it.
     #[prost(int32, tag = "1")]
     pub(super) fd: i32,
 }
@@ -103,12 +103,12 @@ pub(super) struct PassedSocket {
 pub(super) struct AdminShutDown {
     #[prost(uint64, tag = "1")]
     pub(super) original_start_time_unix_seconds: u64,
-    /// The default of listeners that do not say; `true` in every Envoy since 1.20.
+    /// Default of `enable_reuse_port`; `true` since Envoy 1.20.
     #[prost(bool, tag = "2")]
     pub(super) enable_reuse_port_default: bool,
 }
 
-/// Every statistic there is; we read none but the first two.
+/// Statistics; only the first two fields are read.
 #[derive(Clone, Copy, PartialEq, prost::Message)]
 pub(super) struct Stats {
     #[prost(uint64, tag = "1")]
@@ -117,16 +117,16 @@ pub(super) struct Stats {
     pub(super) num_connections: u64,
 }
 
-/// What is no message.
+/// A datagram that is no message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Garbled {
-    /// Not even a length.
+pub enum MalformedMessage {
+    /// Shorter than the length prefix.
     #[error("a datagram of {0} bytes where a message should begin")]
     NoLength(usize),
-    /// The length is absurd.
+    /// The length exceeds the limit.
     #[error("a message of {0} bytes")]
     TooLong(u64),
-    /// There is more than the length says.
+    /// More bytes than the length.
     #[error("a datagram longer than its message")]
     Overrun,
     /// The datagram is longer than any that Envoy sends.
@@ -137,22 +137,22 @@ pub enum Garbled {
     Unreadable(#[from] prost::DecodeError),
 }
 
-/// What one more datagram has brought.
+/// Result of one more datagram.
 #[derive(Debug, PartialEq)]
 pub(super) enum Progress {
-    /// The message goes on.
+    /// The message is incomplete.
     More,
-    /// This is it.
+    /// A complete message.
     Message(Message),
-    /// A message of several datagrams is over, and this is what was in the first.
+    /// Head of a message of several datagrams that is complete.
     Long(Vec<u8>),
-    /// This is none; the next datagram begins a new message.
-    Garbled(Garbled),
+    /// No message; the next datagram begins a new one.
+    Malformed(MalformedMessage),
 }
 
-/// Puts messages together from datagrams.
+/// Assembles messages from datagrams.
 #[derive(Debug)]
-pub(super) struct Collector {
+pub(super) struct MessageAssembler {
     longest: u64,
     head: Vec<u8>,
     missing: u64,
@@ -187,8 +187,8 @@ impl Message {
 // === impl Stats ===
 
 impl Stats {
-    /// Reads the head of a `Stats` answer that is too long for one datagram. Protobuf writes fields in the
-    /// order of their numbers, so what is not among the first is 0; `None` if it is another answer.
+    /// Parses the head of a `Stats` reply longer than one datagram. Protobuf writes fields in the order of their numbers, so
+    /// a field that is not among the first is 0. `None` for another reply.
     pub(super) fn from_head(mut head: &[u8]) -> Option<Self> {
         const REPLY: u64 = 2 << 3 | 2;
         const STATS: u64 = 3 << 3 | 2;
@@ -211,33 +211,33 @@ impl Stats {
     }
 }
 
-// === impl Collector ===
+// === impl MessageAssembler ===
 
-impl Collector {
-    /// Nothing received yet, and nothing longer than this taken.
+impl MessageAssembler {
+    /// Creates an empty assembler with a limit for messages.
     pub(super) fn up_to(longest: u64) -> Self {
         Self { longest, head: Vec::new(), missing: 0 }
     }
 
-    /// Takes the next datagram.
+    /// Adds the next datagram.
     pub(super) fn push(&mut self, datagram: &[u8]) -> Progress {
         let outcome = if self.missing == 0 { self.begin(datagram) } else { self.go_on(datagram) };
-        outcome.unwrap_or_else(|garbled| {
+        outcome.unwrap_or_else(|malformed| {
             (self.head, self.missing) = (Vec::new(), 0);
-            Progress::Garbled(garbled)
+            Progress::Malformed(malformed)
         })
     }
 
-    fn begin(&mut self, datagram: &[u8]) -> Result<Progress, Garbled> {
+    fn begin(&mut self, datagram: &[u8]) -> Result<Progress, MalformedMessage> {
         let Some((length, body)) = datagram.split_first_chunk::<PREFIX>() else {
-            return Err(Garbled::NoLength(datagram.len()));
+            return Err(MalformedMessage::NoLength(datagram.len()));
         };
         let length = u64::from_be_bytes(*length);
         if length > self.longest {
-            return Err(Garbled::TooLong(length));
+            return Err(MalformedMessage::TooLong(length));
         }
         match length.checked_sub(body.len() as u64) {
-            None => Err(Garbled::Overrun),
+            None => Err(MalformedMessage::Overrun),
             Some(0) => Ok(Progress::Message(Message::decode(body)?)),
             Some(missing) => {
                 (self.head, self.missing) = (body.to_vec(), missing);
@@ -246,8 +246,8 @@ impl Collector {
         }
     }
 
-    fn go_on(&mut self, datagram: &[u8]) -> Result<Progress, Garbled> {
-        self.missing = self.missing.checked_sub(datagram.len() as u64).ok_or(Garbled::Overrun)?;
+    fn go_on(&mut self, datagram: &[u8]) -> Result<Progress, MalformedMessage> {
+        self.missing = self.missing.checked_sub(datagram.len() as u64).ok_or(MalformedMessage::Overrun)?;
         match self.missing {
             0 => Ok(Progress::Long(std::mem::take(&mut self.head))),
             _ => Ok(Progress::More),

@@ -11,7 +11,7 @@ use tokio::{
     time::sleep,
 };
 
-use crate::supervisor::Status;
+use crate::supervisor::ExitStatus;
 
 /// The kernel says how a process ended once its parent has asked; this long it may take its time.
 const REAPED_WITHIN: Duration = Duration::from_secs(1);
@@ -35,11 +35,11 @@ struct Info {
 
 /// A process somebody else has started.
 #[derive(Debug)]
-pub struct Watched(AsyncFd<OwnedFd>);
+pub struct WatchedProcess(AsyncFd<OwnedFd>);
 
 // === impl Watched ===
 
-impl Watched {
+impl WatchedProcess {
     /// Holds on to the process of this id, whatever the id is used for later. Within a tokio runtime.
     #[expect(unsafe_code, reason = "there is no other way to wait for a descriptor of one's own")]
     pub fn open(pid: i32) -> io::Result<Self> {
@@ -80,7 +80,7 @@ fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
 
 /// `None`: it has not been reaped yet.
 #[expect(unsafe_code, reason = "nix does not know this request")]
-fn exit_status(pidfd: &OwnedFd) -> io::Result<Option<Status>> {
+fn exit_status(pidfd: &OwnedFd) -> io::Result<Option<ExitStatus>> {
     let mut info = Info { mask: INFO_EXIT, ..Info::default() };
     // SAFETY: the size in the request's number is that of `Info`, and the kernel writes no more.
     let asked = unsafe { libc::ioctl(pidfd.as_raw_fd(), GET_INFO, &raw mut info) };
@@ -93,7 +93,7 @@ fn exit_status(pidfd: &OwnedFd) -> io::Result<Option<Status>> {
     // As `wait` has it: the signal in the low seven bits, the code above.
     let [low, high, ..] = info.exit_code.to_le_bytes();
     Ok(Some(match low & 0x7f {
-        0 => Status::Exited(high),
-        signal => Status::Signaled(signal),
+        0 => ExitStatus::Exited(high),
+        signal => ExitStatus::Signaled(signal),
     }))
 }

@@ -9,17 +9,17 @@ use super::*;
 
 fn shell(script: &str) -> Program {
     let arguments = vec!["-c".into(), script.into()];
-    Program { path: "/bin/sh".into(), arguments, wiring: Wiring::Piped }
+    Program { path: "/bin/sh".into(), arguments, stdio: ChildStdio::Piped }
 }
 
-const ENVOY: Child = Child::Envoy(Launch::FIRST);
+const ENVOY: ChildId = ChildId::Envoy(Launch::FIRST);
 
 fn run<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
 /// Reaps until somebody of ours has ended.
-fn wait(children: &mut Children) -> Vec<(Child, Status)> {
+fn wait(children: &mut ChildProcesses) -> Vec<(ChildId, ExitStatus)> {
     for _ in 0..500 {
         let ended = children.reap();
         if !ended.is_empty() {
@@ -37,7 +37,7 @@ fn children_are_started_clean_signalled_and_all_reaped() {
     let mut blocked = SigSet::empty();
     blocked.add(Signal::SIGTERM);
     blocked.thread_block().unwrap();
-    let mut children = Children::new().unwrap();
+    let mut children = ChildProcesses::new().unwrap();
     let (_, output) =
         run(children.spawn(ENVOY, shell("grep -E '^Sig(Blk|Ign)' /proc/self/status; exit 7"))).unwrap();
     let (mut output, mut said) = (output.unwrap(), String::new());
@@ -45,14 +45,14 @@ fn children_are_started_clean_signalled_and_all_reaped() {
     // Signals 32 and up belong to libc and to nobody.
     let named: Vec<_> = said.lines().filter_map(|line| line.split_once("00000000")).collect();
     assert!(matches!(*named, [("SigBlk:\t", "00000000"), ("SigIgn:\t", "00000000" | "80000000")]), "{said}");
-    assert_eq!(wait(&mut children), [(ENVOY, Status::Exited(7))]);
+    assert_eq!(wait(&mut children), [(ENVOY, ExitStatus::Exited(7))]);
 
     // SIGKILL reaches the whole group.
     let (_, output) = run(children.spawn(ENVOY, shell("sleep 60 & echo up; wait"))).unwrap();
     let (mut output, mut up) = (output.unwrap(), [0; 3]);
     output.stdout.read_exact(&mut up).unwrap();
     children.signal(Launch::FIRST, EnvoySignal::Kill).unwrap();
-    assert_eq!(wait(&mut children), [(ENVOY, Status::Signaled(9))]);
+    assert_eq!(wait(&mut children), [(ENVOY, ExitStatus::Signaled(9))]);
     let asked = Instant::now();
     output.stdout.read_to_end(&mut Vec::new()).unwrap();
     assert!(asked.elapsed() < Duration::from_secs(30), "the sleep outlived its group, holding the pipe");
@@ -68,7 +68,7 @@ fn children_are_started_clean_signalled_and_all_reaped() {
 
     // What cannot start says why.
     let mut why = |path: &str| {
-        let program = Program { path: path.into(), arguments: vec![], wiring: Wiring::Piped };
+        let program = Program { path: path.into(), arguments: vec![], stdio: ChildStdio::Piped };
         failure(&run(children.spawn(ENVOY, program)).unwrap_err())
     };
     assert_eq!(why("/nonexistent/envoy"), SpawnFailure::NotFound);

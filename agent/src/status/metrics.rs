@@ -12,7 +12,7 @@ use http::HeaderValue;
 
 use crate::{
     lifecycle::{ExitReason, Lifecycle},
-    supervisor::{Phase, Stage, Status},
+    supervisor::{ExitStatus, Phase, Stage},
 };
 
 pub(super) const CONTENT_TYPE: HeaderValue =
@@ -77,7 +77,7 @@ impl Counters {
     }
 
     /// An Envoy has ended.
-    pub fn died(&self, status: Status) {
+    pub fn died(&self, status: ExitStatus) {
         self.deaths.fetch_add(1, Relaxed);
         self.last_exit_code.store(i64::from(status.code()), Relaxed);
     }
@@ -290,10 +290,10 @@ impl Page {
 mod tests {
     use super::*;
     use crate::lifecycle::{Budget, Generation, Shutdown};
-    use crate::supervisor::Offer;
+    use crate::supervisor::ServiceState;
 
     fn check(counters: &Counters, stage: Stage, lifecycle: &Lifecycle, present: &[&str], absent: &[&str]) {
-        let phase = Phase { launches: 2, ..Phase::of(stage, Offer::Offered) };
+        let phase = Phase { launches: 2, ..Phase::of(stage, ServiceState::InService) };
         let page = counters.render(phase, lifecycle, 7);
         for line in present {
             assert!(page.lines().any(|seen| seen == *line), "no {line} in\n{page}");
@@ -324,7 +324,7 @@ mod tests {
             &["last_exit_code", "startup_duration", "drain_duration", "drain_requests", "drain_connections"],
         );
 
-        counters.died(Status::Signaled(9));
+        counters.died(ExitStatus::Signaled(9));
         counters.exited(ExitReason::Crashed);
         counters.restarted();
         counters.hot_restarted(HotRestart::Died);

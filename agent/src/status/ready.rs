@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use crate::{
     envoy_admin::{AdminError, ConfigUpdates, EnvoyAdmin},
-    supervisor::{Offer, Phase, Stage},
+    supervisor::{Phase, ServiceState, Stage},
 };
 
 /// Which configuration the bootstrap makes Envoy ask the control plane for.
@@ -104,12 +104,12 @@ impl Readiness {
 
 /// What the phase alone decides; an Envoy on its way up is asked what it waits for.
 fn in_phase(phase: Phase) -> Result<(), Unready> {
-    match (phase.stage, phase.offer) {
+    match (phase.stage, phase.service) {
         (Stage::PreDrain | Stage::Draining | Stage::Stopping | Stage::Exited, _) => Err(Unready::Terminating),
-        (_, Offer::Withdrawn { .. }) => Err(Unready::Withdrawn),
-        (Stage::Silent, Offer::Offered) => Err(Unready::Silent),
-        (Stage::BackingOff, Offer::Offered) => Err(Unready::Crashed),
-        (Stage::Starting | Stage::Running, Offer::Offered) => Ok(()),
+        (_, ServiceState::Withdrawn { .. }) => Err(Unready::Withdrawn),
+        (Stage::Silent, ServiceState::InService) => Err(Unready::Silent),
+        (Stage::BackingOff, ServiceState::InService) => Err(Unready::Crashed),
+        (Stage::Starting | Stage::Running, ServiceState::InService) => Ok(()),
     }
 }
 
@@ -164,19 +164,19 @@ mod tests {
 
     #[test]
     fn only_an_envoy_on_its_way_or_there_can_be_ready() {
-        let check = |stage, offer, expected| {
-            let phase = Phase::of(stage, offer);
+        let check = |stage, service, expected| {
+            let phase = Phase::of(stage, service);
             assert_eq!(in_phase(phase).err(), expected, "{phase:?}");
         };
-        let withdrawn = Offer::Withdrawn { since: Instant::now() };
-        check(Stage::Starting, Offer::Offered, None);
-        check(Stage::Running, Offer::Offered, None);
+        let withdrawn = ServiceState::Withdrawn { since: Instant::now() };
+        check(Stage::Starting, ServiceState::InService, None);
+        check(Stage::Running, ServiceState::InService, None);
         check(Stage::Running, withdrawn, Some(Unready::Withdrawn));
-        check(Stage::Silent, Offer::Offered, Some(Unready::Silent));
-        check(Stage::BackingOff, Offer::Offered, Some(Unready::Crashed));
-        check(Stage::Draining, Offer::Offered, Some(Unready::Terminating));
+        check(Stage::Silent, ServiceState::InService, Some(Unready::Silent));
+        check(Stage::BackingOff, ServiceState::InService, Some(Unready::Crashed));
+        check(Stage::Draining, ServiceState::InService, Some(Unready::Terminating));
         check(Stage::Draining, withdrawn, Some(Unready::Terminating));
-        check(Stage::Stopping, Offer::Offered, Some(Unready::Terminating));
+        check(Stage::Stopping, ServiceState::InService, Some(Unready::Terminating));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::{
     config::level::LogFormat,
     lifecycle::{Publisher, Transition},
     peer::TrustedUids,
-    supervisor::{Offer, Stage},
+    supervisor::{ServiceState, Stage},
 };
 
 const POD: &str = "127.0.0.1:40000";
@@ -48,7 +48,7 @@ struct Scene {
 
 /// A server beside an Envoy whose admin is gone: nothing listens on port 1.
 fn scene(stage: Stage, gate: Gate) -> Scene {
-    let phase = Phase::of(stage, Offer::Offered);
+    let phase = Phase::of(stage, ServiceState::InService);
     let (ask, orders) = mpsc::channel(1);
     let admin = EnvoyAdmin::at("127.0.0.1:1".parse::<SocketAddr>().unwrap());
     let (publisher, lifecycle) =

@@ -1,66 +1,66 @@
-//! What the supervisor is told, and what it wants done: its whole vocabulary.
+//! Events and effects of the supervisor.
 
 use std::time::Duration;
 
-use super::{Activity, Bond, Generation, Launch, Revision, SpawnFailure, Status};
+use super::{Activity, Coupling, ExitStatus, Generation, Launch, Revision, SpawnFailure};
 
-/// What the agent sends to an Envoy. Nothing else ever: Envoy eats SIGHUP and dies of SIGQUIT and SIGUSR2.
+/// A signal for an Envoy. No other is ever sent: Envoy ignores SIGHUP and dies of SIGQUIT and SIGUSR2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EnvoySignal {
-    /// SIGTERM: Envoy flushes its access logs and leaves at once.
+    /// SIGTERM: Envoy flushes its access logs and exits at once.
     Terminate,
     /// SIGKILL, to its whole process group.
     Kill,
-    /// SIGUSR1: Envoy opens its access logs anew.
+    /// SIGUSR1: Envoy reopens its access logs.
     ReopenLogs,
 }
 
-/// Which listeners tell their clients to leave. No drain refuses a connection.
+/// Listeners that are drained. No drain refuses a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DrainScope {
-    /// Those with `traffic_direction: INBOUND`: the application next to us is still at work.
+    /// Those with `traffic_direction: INBOUND`; the application still uses the others.
     Inbound,
-    /// All of them: a local client's idle connection would otherwise be cut in its next request.
+    /// All. Idle connections of local clients would otherwise be closed during their next request.
     All,
 }
 
-/// A moment the supervisor asks to be woken at. There is one of each: arming it again moves it.
+/// A timer. There is one of each; arming it again moves its deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Timer {
-    /// The back-off after a crash is over.
+    /// End of the back-off after a crash.
     Respawn,
-    /// The back-off after a failed hand-over is over.
+    /// End of the back-off after a failed hand-over.
     Retry,
-    /// The new Envoy of a hand-over has had its time to become LIVE.
+    /// Limit for a new Envoy to become LIVE.
     Live,
-    /// The old Envoy of a hand-over has had its time to finish.
+    /// Limit for a predecessor to finish.
     Leave,
-    /// And its SIGTERM has had its.
+    /// Limit for a predecessor to exit after SIGTERM.
     LeaveKill,
-    /// Envoy's admin has been silent for too long.
+    /// Limit for the silence of Envoy's admin.
     Hung,
-    /// Load balancers have had their head start.
+    /// End of the head start of load balancers.
     PreDrain,
-    /// What still keeps the drain of the inside waiting has waited long enough for a word of ours.
+    /// Limit for the drain of inbound listeners; then all are drained.
     DrainAll,
-    /// The drain may take no longer.
+    /// Limit for the drain.
     DrainDeadline,
-    /// SIGTERM has had its time.
+    /// Limit for an exit after SIGTERM.
     KillDue,
-    /// SIGKILL has had its time.
+    /// Limit for an exit after SIGKILL.
     ReapDue,
 }
 
-/// What `envoy --mode validate` and a comparison of hot-restart versions say of a desired state.
+/// Result of `envoy --mode validate` and the comparison of hot-restart versions for a desired state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// It can be started, and taken over to in this way.
-    Usable(Bond),
-    /// Envoy refuses it. Asking again would give the same answer.
-    Refused,
+pub enum ValidationResult {
+    /// Envoy accepts it; a hand-over to it has this coupling.
+    Accepted(Coupling),
+    /// Envoy rejects it. Another validation would give the same result.
+    Rejected,
 }
 
-/// What happened.
+/// An event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// This Envoy answers as LIVE, with its own epoch.
@@ -68,31 +68,31 @@ pub enum Event {
     /// This Envoy was probed and is not LIVE.
     NotLive(Launch, PredecessorAdmin),
     /// This Envoy was reaped.
-    Died(Launch, Status),
+    Died(Launch, ExitStatus),
     /// This Envoy could not be started.
     SpawnFailed(Launch, SpawnFailure),
     /// The admin of this Envoy, which has answered before, no longer does.
-    AdminSilent(Launch),
+    AdminUnresponsive(Launch),
     /// It does again.
-    AdminBack(Launch),
-    /// This is what Envoy is to be from now on.
+    AdminRecovered(Launch),
+    /// The desired state has changed to this revision.
     Desired(Revision),
-    /// What became of a validation.
-    Validated(Revision, Verdict),
-    /// This old Envoy of a hand-over has nothing left to do.
-    Vacant(Launch),
-    /// SIGTERM or SIGINT. Every further one is a step more forceful.
+    /// A validation has ended.
+    Validated(Revision, ValidationResult),
+    /// This predecessor has no active requests or connections.
+    Idle(Launch),
+    /// SIGTERM or SIGINT. Each further one skips a step.
     Terminate,
-    /// Stop now, without a drain: `POST /quitquitquit`.
+    /// Stop without a drain: `POST /quitquitquit`.
     Quit,
-    /// Leave the service but go on serving: `POST /drain`, the `preStop` hook of a native sidecar.
+    /// Withdraw from service and go on serving: `POST /drain`, the `preStop` hook of a native sidecar.
     Withdraw,
     /// SIGUSR1.
     ReopenLogs,
-    /// What this Envoy is busy with; `None` when its statistics do not tell.
+    /// Activity of this Envoy; `None` if its statistics are unavailable.
     Activity(Launch, Option<Activity>),
-    /// A timer is due.
-    Due(Timer),
+    /// A timer has expired.
+    TimerExpired(Timer),
 }
 
 /// State of the admin of an Envoy whose successor was probed.
@@ -104,26 +104,26 @@ pub enum PredecessorAdmin {
     Closed,
 }
 
-/// Whether a new Envoy takes over from another.
+/// Kind of a start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Start {
-    /// Nobody is alive to take over from. Listening sockets of the last one may still be held.
+pub enum StartMode {
+    /// No other Envoy runs. Listening sockets of the last one may be retained.
     Cold,
-    /// From this one, which lives.
-    After(Launch, Bond),
+    /// As the successor of this Envoy, which runs.
+    After(Launch, Coupling),
 }
 
-/// What the driver is to do.
+/// An action for the driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Find out whether Envoy would take this, and answer with [`Event::Validated`].
+    /// Validate this revision and report [`Event::Validated`].
     Validate(Revision),
     /// Start an Envoy.
-    Spawn(Generation, Start),
-    /// The new one is LIVE: this old one is to finish what it has and take nothing new.
-    Retire(Launch, Bond),
-    /// An Envoy of a tied hand-over has died before it was LIVE: undo what it did to its predecessor.
-    Repair(Generation),
+    Spawn(Generation, StartMode),
+    /// Make this Envoy, whose successor is LIVE, stop accepting connections.
+    StopAccepting(Launch, Coupling),
+    /// Undo the traces of an Envoy of a coupled hand-over that has died before it was LIVE.
+    RepairSegment(Generation),
     /// Take over the hot-restart socket of this predecessor and answer its successor from now on. Comes before
     /// the predecessor is signalled, and again when it has been reaped; a second one changes nothing.
     EmulateParent(Generation),
@@ -142,12 +142,12 @@ pub enum Effect {
     },
     /// Ask this Envoy to drain.
     Drain(Launch, DrainScope),
-    /// No Envoy will come after this: let go of every listening socket that is held for one.
-    LetGo,
+    /// Close the retained listening sockets: no further Envoy will be started.
+    ReleaseListeners,
     /// Send a signal.
     Signal(Launch, EnvoySignal),
-    /// Wake the supervisor later.
-    Arm(Timer, Duration),
-    /// End the agent with this code. The last effect there is.
+    /// Arm a timer.
+    ArmTimer(Timer, Duration),
+    /// End the agent with this code. Always the last effect.
     Exit(u8),
 }

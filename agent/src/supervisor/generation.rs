@@ -1,46 +1,45 @@
-//! What tells one Envoy from another: which start it is, its place in a line of hand-overs, and what it was
-//! told to be.
+//! Identity of an Envoy: number of its start, restart epoch, and revision of the configuration.
 
 use std::fmt;
 
-/// Envoy's restart epoch: 0 for an Envoy with no living predecessor, one more for each that takes over from a
-/// living one. A number is used up only by an Envoy that became LIVE, so two starts may have the same.
+/// Restart epoch: 0 without a running predecessor, otherwise one more than that of the predecessor. An epoch is used up only
+/// by an Envoy that becomes LIVE, so two starts may have the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch(u32);
 
-/// The how manieth Envoy this is since the agent started, from 1. Never used twice.
+/// Number of a start since the agent started, from 1. Unique.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Launch(u32);
 
-/// A desired state: bootstrap, flags and binary. Each one wanted after another has a higher number, and a
-/// forced restart is one of its own though nothing in it is new.
+/// Number of a desired state: bootstrap, flags and binary. Later states have higher numbers; a forced restart has a new
+/// one though nothing has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Revision(u32);
 
-/// One Envoy.
+/// Identity of one Envoy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Generation {
-    /// Which start it is.
+    /// Number of its start.
     pub launch: Launch,
-    /// Its place in the line.
+    /// Its restart epoch.
     pub epoch: Epoch,
-    /// What it was told to be.
+    /// Revision of its configuration.
     pub revision: Revision,
 }
 
 // === impl Epoch ===
 
 impl Epoch {
-    /// The epoch of an Envoy that takes over from nobody.
+    /// The epoch of an Envoy without a predecessor.
     pub const FIRST: Self = Self(0);
 
-    /// That of the Envoy that takes over from this one.
+    /// The epoch of its successor.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0.saturating_add(1))
     }
 
-    /// The number as Envoy wants it on its command line.
+    /// The number, as on Envoy's command line.
     pub fn get(self) -> u32 {
         self.0
     }
@@ -55,7 +54,7 @@ impl fmt::Display for Epoch {
 // === impl Launch ===
 
 impl Launch {
-    /// No Envoy yet.
+    /// Before the first start.
     pub(super) const NONE: Self = Self(0);
 
     /// The first start.
@@ -67,7 +66,7 @@ impl Launch {
         Self(self.0.saturating_add(1))
     }
 
-    /// How many starts there were by then.
+    /// The number.
     pub fn get(self) -> u32 {
         self.0
     }
@@ -88,10 +87,10 @@ impl fmt::Display for Launch {
 // === impl Revision ===
 
 impl Revision {
-    /// What the agent was started with.
+    /// The revision with which the agent starts.
     pub const FIRST: Self = Self(1);
 
-    /// The one wanted after this.
+    /// The next desired state.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0.saturating_add(1))

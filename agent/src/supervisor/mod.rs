@@ -1,39 +1,40 @@
-//! Decides what happens to Envoy: when it is started, handed over, drained, signalled, started again, and when
-//! the agent itself ends. Every rule is a line of [`Supervisor::on_event`].
+//! The state machine of Envoy's lifecycle: start, hand-over, drain, signals, restart, and the end of the agent. Every rule
+//! is a line of [`Supervisor::on_event`].
 //!
 //! ```text
 //!            spawn           LIVE, own epoch              SIGTERM
-//!   boot ──▶ Starting ─────▶ Running ────────────────────▶ Ending ──▶ Exited
+//!   boot ──▶ Starting ─────▶ Running ────────────────────▶ Termination ──▶ Exited
 //!              ▲   │         │ ▲   │                        ▲ ▲          ▲
 //!              │   └─ crash ─┼─┼─┐ └── crash ─┐             │ │          │
 //!   respawn due│             │ │ ▼            ▼             │ │          │
 //!              └─────────────┼─┼─ BackingOff ───────────────┼─┘ SIGTERM  │
 //!                            │ │      └─────────────────────┼────────────┘ no budget left
-//!                   hand over│ │LIVE: the new one runs,     └ Ending: head start, drain inside, drain all,
-//!                            ▼ │the old one leaves              SIGTERM, SIGKILL; one deadline for it all
-//!                           Rising ── died, or not LIVE in time: nothing has changed, try later
+//!                   hand over│ │LIVE: the new one runs,     └ Termination: head start, drain inbound, drain all,
+//!                            ▼ │the old one leaves              SIGTERM, SIGKILL; one deadline for all steps
+//!                         Starting ── died, or not LIVE in time: nothing has changed, retry
 //! ```
 //!
-//! Running has up to one Envoy besides the one that serves: either its successor on the way up or its
-//! predecessor on the way out, never both. What is to run, [`Revision`], is pursued whenever nothing else is
-//! under way, and only its latest value.
+//! Running has at most one Envoy besides the one that serves: its successor or its predecessor, never both. A hand-over to
+//! the latest desired [`Revision`] begins when no other is in progress.
 //!
-//! It deliberately knows no clock (`now` comes in), no pid, no file and no socket; it cannot wait and
-//! cannot fail. What it wants done it returns as [`Effect`]s, which the driver performs in order.
+//! Pure: it knows no clock (`now` is an argument), no pid, no file and no socket; it cannot wait and cannot fail. It returns
+//! [`Effect`]s, which the driver performs in order.
 
 mod drain;
-mod ending;
 mod event;
+mod exit_status;
 mod generation;
-mod hand_over;
+mod handover;
 mod phase;
 mod policy;
+mod predecessor;
 #[cfg(test)]
 mod properties;
 mod restart;
+mod rollout;
 mod running;
 mod starting;
-mod status;
+mod termination;
 #[cfg(test)]
 mod tests;
 
@@ -41,47 +42,48 @@ use std::time::{Duration, Instant};
 
 pub use self::{
     drain::{Activity, DrainPolicy, Minimum},
-    event::{DrainScope, Effect, EnvoySignal, Event, PredecessorAdmin, Start, Timer, Verdict},
+    event::{DrainScope, Effect, EnvoySignal, Event, PredecessorAdmin, StartMode, Timer, ValidationResult},
+    exit_status::{ExitStatus, SpawnFailure},
     generation::{Epoch, Generation, Launch, Revision},
-    hand_over::{Allowed, Bond, HandOverPolicy},
-    phase::{Offer, Phase, Pursuit, Role, Stage},
+    handover::{Allowed, Coupling, HandoverPolicy},
+    phase::{EnvoyRole, Phase, RolloutStatus, ServiceState, Stage},
     policy::Policy,
-    restart::{First, RestartPolicy},
-    status::{SpawnFailure, Status},
+    restart::{FirstAttempt, RestartPolicy},
 };
 use self::{
-    ending::{End, Ending, Step},
-    hand_over::{Change, Heir, Leave, Old, Wish},
+    handover::{Departure, Handover, Predecessor, Successor, TargetRevision},
     restart::{Budget, Respawn},
-    running::{Admin, Running},
+    running::{AdminState, Running},
+    termination::{Outcome, Termination, TerminationStep},
 };
 
-/// Envoy's life in the agent's eyes.
+/// State of the supervisor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// Nobody serves; this one is to.
+    /// No Envoy serves; this one will.
     Starting {
         new: Generation,
-        admin: Admin,
-        old: Option<Old>,
+        admin: AdminState,
+        predecessor: Option<Predecessor>,
     },
-    /// Somebody serves.
+    /// An Envoy serves.
     Running(Running),
-    /// Nobody serves, and the next one waits for its time, or for one that is being killed to be gone.
+    /// No Envoy serves, and the next start waits.
     BackingOff {
         wait: Wait,
-        old: Option<Old>,
+        predecessor: Option<Predecessor>,
     },
-    Ending(Ending),
+    Termination(Termination),
     Exited,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wait {
+    /// The back-off.
     Time,
-    /// The predecessor of this one has died; it is asked whether it was LIVE by then.
+    /// This Envoy was starting when its predecessor died; it is asked whether it is LIVE.
     Probing(Generation),
-    /// This one was killed.
+    /// This Envoy was killed.
     Reaping(Generation),
 }
 
@@ -92,11 +94,11 @@ pub struct Supervisor {
     state: State,
     budget: Budget,
     attempts: Budget,
-    offer: Offer,
-    /// What was LIVE last: before there is any, an Envoy that gives up has read what we gave it and will
-    /// give up again.
-    proven: Option<Revision>,
-    wish: Wish,
+    service: ServiceState,
+    /// Last revision that was LIVE. Before there is one, an Envoy that exits has rejected its configuration and would do so
+    /// again.
+    last_live: Option<Revision>,
+    target: TargetRevision,
     launch: Launch,
 }
 
@@ -105,17 +107,17 @@ type Next = (State, Vec<Effect>);
 // === impl Supervisor ===
 
 impl Supervisor {
-    /// A supervisor and its first effects: Envoy is started at once, unvalidated: it will say itself what is
-    /// wrong, 50 ms sooner.
+    /// Creates a supervisor and returns its first effects. The first Envoy is started without validation: it reports
+    /// errors itself, 50 ms earlier.
     pub fn boot(policy: Policy) -> (Self, Vec<Effect>) {
         let mut supervisor = Self {
             policy,
-            state: State::BackingOff { wait: Wait::Time, old: None },
+            state: State::BackingOff { wait: Wait::Time, predecessor: None },
             budget: Budget::full(policy.restart),
-            attempts: Budget::full(policy.hand_over.retry),
-            offer: Offer::Offered,
-            proven: None,
-            wish: Wish::first(Revision::FIRST),
+            attempts: Budget::full(policy.handover.retry),
+            service: ServiceState::InService,
+            last_live: None,
+            target: TargetRevision::first(Revision::FIRST),
             launch: Launch::NONE,
         };
         let (state, effects) = supervisor.start(None);
@@ -123,111 +125,129 @@ impl Supervisor {
         (supervisor, effects)
     }
 
-    /// What is to be done now that this happened.
+    /// Handles an event and returns the effects.
     pub fn on_event(&mut self, event: Event, now: Instant) -> Vec<Effect> {
         use {Event as E, State as S};
         let (next, mut effects) = match (self.state, event) {
-            // The way up.
-            (S::Starting { new, admin, old }, E::Live(live))
-                if live == new.launch && admin != Admin::Killed =>
+            // Start.
+            (S::Starting { new, admin, predecessor }, E::Live(live))
+                if live == new.launch && admin != AdminState::Killed =>
             {
-                self.live(new, old, now)
+                self.live(new, predecessor, now)
             }
-            (S::BackingOff { wait: Wait::Time, old }, E::Due(Timer::Respawn)) => self.start(old),
+            (S::BackingOff { wait: Wait::Time, predecessor }, E::TimerExpired(Timer::Respawn)) => {
+                self.start(predecessor)
+            }
             (
-                S::BackingOff { wait: Wait::Probing(new) | Wait::Reaping(new), old },
+                S::BackingOff { wait: Wait::Probing(new) | Wait::Reaping(new), predecessor },
                 E::Died(gone, _) | E::SpawnFailed(gone, _),
-            ) if gone == new.launch => self.start(old),
+            ) if gone == new.launch => self.start(predecessor),
 
-            // An orphan of a tied hand-over serves if it was LIVE; else it may wait for the dead for ever.
-            (S::BackingOff { wait: Wait::Probing(new), old }, E::Live(live)) if live == new.launch => {
-                self.live(new, old, now)
+            // A successor of a dead coupled predecessor serves if it is LIVE; else it may wait for the dead one forever.
+            (S::BackingOff { wait: Wait::Probing(new), predecessor }, E::Live(live))
+                if live == new.launch =>
+            {
+                self.live(new, predecessor, now)
             }
-            (S::BackingOff { wait: Wait::Probing(new), old }, E::NotLive(probed, _))
+            (S::BackingOff { wait: Wait::Probing(new), predecessor }, E::NotLive(probed, _))
                 if probed == new.launch =>
             {
                 let kill = Effect::Signal(new.launch, EnvoySignal::Kill);
-                (S::BackingOff { wait: Wait::Reaping(new), old }, vec![kill])
+                (S::BackingOff { wait: Wait::Reaping(new), predecessor }, vec![kill])
             }
-            (S::Starting { new, admin, old: Some(old) }, E::Died(gone, _))
-                if gone == old.generation.launch && old.is_tied() =>
+            (S::Starting { new, admin, predecessor: Some(predecessor) }, E::Died(gone, _))
+                if gone == predecessor.generation.launch && predecessor.is_coupled() =>
             {
                 match admin {
-                    Admin::Killed => (S::BackingOff { wait: Wait::Reaping(new), old: None }, vec![]),
-                    _ => orphaned(new, old.generation),
+                    AdminState::Killed => {
+                        (S::BackingOff { wait: Wait::Reaping(new), predecessor: None }, vec![])
+                    }
+                    _ => orphaned(new, predecessor.generation),
                 }
             }
 
-            // Envoy ends without being asked to.
-            (S::Starting { new, old, .. }, E::SpawnFailed(failed, why)) if failed == new.launch => {
+            // Crash.
+            (S::Starting { new, predecessor, .. }, E::SpawnFailed(failed, why)) if failed == new.launch => {
                 self.note_failed_start(new);
-                self.unstartable(why, old, now)
+                self.unstartable(why, predecessor, now)
             }
-            (S::Starting { new, old, .. }, E::Died(died, status)) if died == new.launch => {
+            (S::Starting { new, predecessor, .. }, E::Died(died, status)) if died == new.launch => {
                 self.note_failed_start(new);
-                self.crashed(status, Duration::ZERO, old, now)
+                self.crashed(status, Duration::ZERO, predecessor, now)
             }
 
-            // Envoy answers nobody. One that never answered is still starting, and no one's business.
-            (S::Starting { new, admin: Admin::Answers, old }, E::AdminSilent(silent))
+            // Silence. An Envoy that never answered is still starting; ignore it.
+            (S::Starting { new, admin: AdminState::Answers, predecessor }, E::AdminUnresponsive(silent))
                 if silent == new.launch =>
             {
-                (S::Starting { new, admin: Admin::Silent, old }, vec![self.hung()])
+                (S::Starting { new, admin: AdminState::Silent, predecessor }, vec![self.hung()])
             }
-            (S::Starting { new, admin, old }, E::AdminBack(back))
-                if back == new.launch && admin != Admin::Killed =>
+            (S::Starting { new, admin, predecessor }, E::AdminRecovered(back))
+                if back == new.launch && admin != AdminState::Killed =>
             {
-                (S::Starting { new, admin: Admin::Answers, old }, vec![])
+                (S::Starting { new, admin: AdminState::Answers, predecessor }, vec![])
             }
-            (S::Starting { new, admin: Admin::Silent | Admin::Killed, old }, E::Due(Timer::Hung)) => {
+            (
+                S::Starting { new, admin: AdminState::Silent | AdminState::Killed, predecessor },
+                E::TimerExpired(Timer::Hung),
+            ) => {
                 let kill = Effect::Signal(new.launch, EnvoySignal::Kill);
-                (S::Starting { new, admin: Admin::Killed, old }, vec![kill, self.hung()])
+                (S::Starting { new, admin: AdminState::Killed, predecessor }, vec![kill, self.hung()])
             }
 
-            // What was LIVE before can be again; what never was has its time, and no more.
-            (S::Starting { new, old, .. }, E::Due(Timer::Live)) if self.is_unproven(new) => {
+            // A revision that was LIVE before is waited for; any other has a limit.
+            (S::Starting { new, predecessor, .. }, E::TimerExpired(Timer::Live)) if self.is_unproven(new) => {
                 let kill = Effect::Signal(new.launch, EnvoySignal::Kill);
-                (S::Starting { new, admin: Admin::Killed, old }, vec![kill])
+                (S::Starting { new, admin: AdminState::Killed, predecessor }, vec![kill])
             }
 
-            // The one before it finishes what it has, whoever has taken over from it meanwhile.
-            (S::Starting { new, admin, old: Some(old) }, event) if old.concerns(event) => {
-                let (old, effects) = self.leaving(old, event, Heir::Rising);
-                (S::Starting { new, admin, old }, effects)
+            // The predecessor.
+            (S::Starting { new, admin, predecessor: Some(predecessor) }, event)
+                if predecessor.concerns(event) =>
+            {
+                let (predecessor, effects) =
+                    self.on_predecessor_event(predecessor, event, Successor::Starting);
+                (S::Starting { new, admin, predecessor }, effects)
             }
-            (S::BackingOff { wait, old: Some(old) }, event) if old.concerns(event) => {
-                let (old, effects) = self.leaving(old, event, Heir::None);
-                (S::BackingOff { wait, old }, effects)
+            (S::BackingOff { wait, predecessor: Some(predecessor) }, event)
+                if predecessor.concerns(event) =>
+            {
+                let (predecessor, effects) = self.on_predecessor_event(predecessor, event, Successor::None);
+                (S::BackingOff { wait, predecessor }, effects)
             }
 
-            // The way down. What is not LIVE serves nobody and has nothing to drain; its predecessor has.
-            (S::Starting { new, old: None, .. }, E::Terminate | E::Quit) => {
-                ended(Ending::new(Some(new), None, now).stop(&self.policy))
+            // The end. An Envoy that is not LIVE has nothing to drain; its predecessor has.
+            (S::Starting { new, predecessor: None, .. }, E::Terminate | E::Quit) => {
+                exit_or_continue(Termination::new(Some(new), None, now).stop(&self.policy))
             }
-            (S::Starting { new, old, .. }, E::Terminate) => {
-                self.end(Ending::new(None, old, now).with_doomed(new), now)
+            (S::Starting { new, predecessor, .. }, E::Terminate) => {
+                self.end(Termination::new(None, predecessor, now).with_aborted(new), now)
             }
-            (S::BackingOff { wait, old }, E::Terminate) => {
-                self.end(Ending { doomed: wait.doomed(), ..Ending::new(None, old, now) }, now)
+            (S::BackingOff { wait, predecessor }, E::Terminate) => self.end(
+                Termination { aborted: wait.aborted(), ..Termination::new(None, predecessor, now) },
+                now,
+            ),
+            (S::Starting { new, predecessor, .. }, E::Quit) => exit_or_continue(
+                Termination::new(None, predecessor, now).with_aborted(new).stop(&self.policy),
+            ),
+            (S::BackingOff { wait, predecessor }, E::Quit) => exit_or_continue(
+                Termination { aborted: wait.aborted(), ..Termination::new(None, predecessor, now) }
+                    .stop(&self.policy),
+            ),
+            (S::Termination(termination), event) => {
+                exit_or_continue(termination.on_event(event, &self.policy, now))
             }
-            (S::Starting { new, old, .. }, E::Quit) => {
-                ended(Ending::new(None, old, now).with_doomed(new).stop(&self.policy))
-            }
-            (S::BackingOff { wait, old }, E::Quit) => {
-                ended(Ending { doomed: wait.doomed(), ..Ending::new(None, old, now) }.stop(&self.policy))
-            }
-            (S::Ending(ending), event) => ended(ending.on_event(event, &self.policy, now)),
 
-            // Out of service, still serving. An Envoy not yet LIVE is withdrawn once it is.
+            // Withdrawal from service. An Envoy that is not LIVE yet is withdrawn once it is.
             (S::Starting { .. } | S::BackingOff { .. }, E::Withdraw) => {
                 self.withdraw(now);
                 (self.state, vec![])
             }
 
-            // What is to run.
+            // The desired state.
             (_, E::Desired(revision)) => {
-                self.wish.desired = revision;
-                self.attempts = Budget::full(self.policy.hand_over.retry);
+                self.target.desired = revision;
+                self.attempts = Budget::full(self.policy.handover.retry);
                 (self.state.without_waiting(), vec![])
             }
             (_, E::Validated(revision, verdict)) => {
@@ -237,107 +257,116 @@ impl Supervisor {
 
             (S::Running(running), event) => self.running(running, event, now),
 
-            // Late news of an Envoy we let go, a timer nobody awaits any more, one signal too many.
+            // Late events of former Envoys, timers that no longer apply, further signals.
             (S::Starting { .. } | S::BackingOff { .. } | S::Exited, _) => (self.state, vec![]),
         };
         self.state = next;
-        self.pursue(&mut effects);
+        self.advance_rollout(&mut effects);
         effects
     }
 
-    /// What the rest of the agent may know.
+    /// Returns the state that is published.
     pub fn phase(&self) -> Phase {
-        let (stage, owner, rising, old) = match self.state {
-            State::Starting { new, old, .. } => (Stage::Starting, Some(new), None, old),
-            State::Running(Running { one, admin, change, old, .. }) => {
+        let (stage, owner, successor, predecessor) = match self.state {
+            State::Starting { new, predecessor, .. } => (Stage::Starting, Some(new), None, predecessor),
+            State::Running(Running { owner, admin, handover, predecessor, .. }) => {
                 let stage = match admin {
-                    Admin::Silent | Admin::Killed => Stage::Silent,
-                    Admin::Answers | Admin::Lost => Stage::Running,
+                    AdminState::Silent | AdminState::Killed => Stage::Silent,
+                    AdminState::Answers | AdminState::Lost => Stage::Running,
                 };
-                let rising = match change {
-                    Change::Rising { new, .. } | Change::LastProbe { new, .. } => Some(new),
+                let successor = match handover {
+                    Handover::Starting { new, .. } | Handover::FinalProbe { new, .. } => Some(new),
                     _ => None,
                 };
-                (stage, Some(one), rising, old)
+                (stage, Some(owner), successor, predecessor)
             }
-            State::BackingOff { wait: Wait::Probing(new), old } => (Stage::BackingOff, None, Some(new), old),
-            State::BackingOff { old, .. } => (Stage::BackingOff, None, None, old),
-            State::Ending(Ending { owner, old, step, .. }) => {
+            State::BackingOff { wait: Wait::Probing(new), predecessor } => {
+                (Stage::BackingOff, None, Some(new), predecessor)
+            }
+            State::BackingOff { predecessor, .. } => (Stage::BackingOff, None, None, predecessor),
+            State::Termination(Termination { owner, predecessor, step, .. }) => {
                 let stage = match step {
-                    Step::HeadStart => Stage::PreDrain,
-                    Step::Draining { .. } => Stage::Draining,
-                    Step::Stopping(_) => Stage::Stopping,
+                    TerminationStep::PreDrain => Stage::PreDrain,
+                    TerminationStep::Draining { .. } => Stage::Draining,
+                    TerminationStep::Stopping(_) => Stage::Stopping,
                 };
-                (stage, owner, None, old)
+                (stage, owner, None, predecessor)
             }
             State::Exited => (Stage::Exited, None, None, None),
         };
         Phase {
             launches: self.launch.get(),
             owner,
-            rising,
-            leaving: old.map(|old| (old.generation, old.bond)),
+            successor,
+            predecessor: predecessor.map(|predecessor| (predecessor.generation, predecessor.coupling)),
             stage,
-            offer: self.offer,
-            desired: self.wish.desired,
-            proven: self.proven,
-            pursuit: self.pursuit(),
-            failed_tries: self.attempts.spent(),
+            service: self.service,
+            desired: self.target.desired,
+            last_live: self.last_live,
+            rollout: self.rollout(),
+            failed_attempts: self.attempts.spent(),
             restarts_left: self.budget.left(),
         }
     }
 
-    fn pursuit(&self) -> Pursuit {
+    fn rollout(&self) -> RolloutStatus {
         match self.state {
-            State::Running(Running { change: Change::Rising { .. } | Change::LastProbe { .. }, .. }) => {
-                Pursuit::HandingOver
+            State::Running(Running {
+                handover: Handover::Starting { .. } | Handover::FinalProbe { .. },
+                ..
+            }) => RolloutStatus::HandingOver,
+            State::Running(Running { owner, .. }) if owner.revision == self.target.desired => {
+                RolloutStatus::Settled
             }
-            State::Running(Running { one, .. }) if one.revision == self.wish.desired => Pursuit::Settled,
-            _ if self.wish.is_refused() => Pursuit::GivenUp,
-            _ if self.wish.under_validation.is_some() => Pursuit::Validating,
-            State::Running(_) => Pursuit::Waiting,
-            _ => Pursuit::Settled,
+            _ if self.target.is_rejected() => RolloutStatus::GivenUp,
+            _ if self.target.under_validation.is_some() => RolloutStatus::Validating,
+            State::Running(_) => RolloutStatus::Waiting,
+            _ => RolloutStatus::Settled,
         }
     }
 
-    /// One that will not be needed is killed: told to leave, it would take its predecessor along.
-    fn end(&self, ending: Ending, now: Instant) -> Next {
-        let since = match self.offer {
-            Offer::Offered => now,
-            Offer::Withdrawn { since } => since,
+    /// Begins the end. An Envoy that is not LIVE is killed: after SIGTERM it would end its predecessor.
+    fn end(&self, termination: Termination, now: Instant) -> Next {
+        let since = match self.service {
+            ServiceState::InService => now,
+            ServiceState::Withdrawn { since } => since,
         };
-        let doomed = ending.doomed.map(|doomed| Effect::Signal(doomed.launch, EnvoySignal::Kill));
-        let (end, effects) = Ending { since, ..ending }.begin(&self.policy, now);
-        ended((end, doomed.into_iter().chain(effects).collect()))
+        let aborted = termination.aborted.map(|aborted| Effect::Signal(aborted.launch, EnvoySignal::Kill));
+        let (end, effects) = Termination { since, ..termination }.begin(&self.policy, now);
+        exit_or_continue((end, aborted.into_iter().chain(effects).collect()))
     }
 
-    /// Nobody is asked twice: `None` when already withdrawn.
+    /// Withdraws the sidecar from service and returns the listeners to drain; `None` if it was withdrawn before.
     fn withdraw(&mut self, now: Instant) -> Option<DrainScope> {
-        match self.offer {
-            Offer::Withdrawn { .. } => None,
-            Offer::Offered => {
-                self.offer = Offer::Withdrawn { since: now };
+        match self.service {
+            ServiceState::Withdrawn { .. } => None,
+            ServiceState::InService => {
+                self.service = ServiceState::Withdrawn { since: now };
                 Some(self.policy.withdraw)
             }
         }
     }
 
+    /// Arms the timer for an Envoy that stays silent.
     fn hung(&self) -> Effect {
-        Effect::Arm(Timer::Hung, self.policy.hung_after)
+        Effect::ArmTimer(Timer::Hung, self.policy.hung_after)
     }
 }
 
-/// The predecessor of this one has died before the agent knew it to be LIVE.
+/// The predecessor of this Envoy has died before the agent knew it to be LIVE.
 fn orphaned(new: Generation, dead: Generation) -> Next {
     let probe = Effect::Probe { launch: new.launch, predecessor: dead.launch, after: Duration::ZERO };
-    (State::BackingOff { wait: Wait::Probing(new), old: None }, vec![Effect::EmulateParent(dead), probe])
+    (
+        State::BackingOff { wait: Wait::Probing(new), predecessor: None },
+        vec![Effect::EmulateParent(dead), probe],
+    )
 }
 
-/// How far the end is, as a state.
-fn ended((end, mut effects): (End, Vec<Effect>)) -> Next {
+/// Converts the progress of the end to a state.
+fn exit_or_continue((end, mut effects): (Outcome, Vec<Effect>)) -> Next {
     match end {
-        End::NotYet(ending) => (State::Ending(ending), effects),
-        End::Now(code) => {
+        Outcome::Continue(termination) => (State::Termination(termination), effects),
+        Outcome::Exit(code) => {
             effects.push(Effect::Exit(code));
             (State::Exited, effects)
         }
@@ -347,8 +376,8 @@ fn ended((end, mut effects): (End, Vec<Effect>)) -> Next {
 // === impl Wait ===
 
 impl Wait {
-    /// The one that is not LIVE, if there is one.
-    fn doomed(self) -> Option<Generation> {
+    /// Returns the Envoy that is not LIVE, if there is one.
+    fn aborted(self) -> Option<Generation> {
         match self {
             Self::Time => None,
             Self::Probing(new) | Self::Reaping(new) => Some(new),
@@ -359,11 +388,11 @@ impl Wait {
 // === impl State ===
 
 impl State {
-    /// A failure of what was wanted before is no reason to wait with what is wanted now.
+    /// Ends the back-off: a failure of an earlier desired state does not delay the current one.
     fn without_waiting(self) -> Self {
         match self {
-            Self::Running(running @ Running { change: Change::Waiting, .. }) => {
-                Self::Running(Running { change: Change::Settled, ..running })
+            Self::Running(running @ Running { handover: Handover::BackingOff, .. }) => {
+                Self::Running(Running { handover: Handover::Idle, ..running })
             }
             other => other,
         }

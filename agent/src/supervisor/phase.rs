@@ -1,149 +1,152 @@
-//! What the rest of the agent may know of Envoy's life: published by the driver, read by the status
-//! server, the metrics and the observers.
+//! The published state of the supervisor, for the status server, the metrics and the observers.
 
 use std::{fmt, time::Instant};
 
-use super::{Bond, Generation, Launch, Revision};
+use super::{Coupling, Generation, Launch, Revision};
 
-/// One moment of Envoy's life.
+/// State of the supervisor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Phase {
-    /// How many Envoys have been started.
+    /// Number of Envoys started.
     pub launches: u32,
-    /// The Envoy that serves, or is to be the first that does.
+    /// The Envoy that serves, or starts while none serves.
     pub owner: Option<Generation>,
-    /// The one that is about to take over from it.
-    pub rising: Option<Generation>,
-    /// The one it has taken over from, and how.
-    pub leaving: Option<(Generation, Bond)>,
-    /// Where in its life the owner is.
+    /// Its successor, which starts.
+    pub successor: Option<Generation>,
+    /// Its predecessor and their coupling.
+    pub predecessor: Option<(Generation, Coupling)>,
+    /// Stage of the owner.
     pub stage: Stage,
-    /// Whether we want new work for it.
-    pub offer: Offer,
-    /// What it is to be.
+    /// Service state of the sidecar.
+    pub service: ServiceState,
+    /// The desired revision.
     pub desired: Revision,
-    /// What was LIVE last, and is started again after a crash if nothing better is known.
-    pub proven: Option<Revision>,
-    /// How things stand with the desired state.
-    pub pursuit: Pursuit,
-    /// Hand-overs to it that have failed.
-    pub failed_tries: u32,
-    /// Restarts after a crash that are left.
+    /// Last revision that was LIVE; it is started after a crash.
+    pub last_live: Option<Revision>,
+    /// Progress to the desired revision.
+    pub rollout: RolloutStatus,
+    /// Number of failed hand-overs to it.
+    pub failed_attempts: u32,
+    /// Restarts left after a crash.
     pub restarts_left: u32,
 }
 
-/// Where in its life Envoy is.
+/// Stage of Envoy's lifecycle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// Started, not LIVE yet.
+    /// Started and not LIVE.
     Starting,
     /// LIVE.
     Running,
-    /// Was LIVE, and its admin no longer answers.
+    /// LIVE before; its admin no longer answers.
     Silent,
-    /// Dead; the next one waits for its turn.
+    /// Dead; the next start waits.
     BackingOff,
-    /// Terminating, and serving as if nothing were, until load balancers have heard of it.
+    /// Terminating, and serving until load balancers have reacted.
     PreDrain,
-    /// Finishing what it has.
+    /// Draining.
     Draining,
-    /// Told to go.
+    /// Signalled.
     Stopping,
-    /// Gone, and so are we.
+    /// Exited, as is the agent.
     Exited,
 }
 
-/// Whether this sidecar is in service.
+/// Service state of the sidecar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Offer {
-    /// It is.
-    Offered,
-    /// It was taken out by `POST /drain`.
+pub enum ServiceState {
+    /// In service.
+    InService,
+    /// Withdrawn by `POST /drain`.
     Withdrawn {
-        /// Since when load balancers can know.
+        /// Time of the withdrawal.
         since: Instant,
     },
 }
 
-/// How things stand with the desired state.
+/// Progress to the desired state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pursuit {
-    /// It runs, or is the next to be started.
+pub enum RolloutStatus {
+    /// It runs, or is started next.
     Settled,
     /// It is being validated.
     Validating,
-    /// It waits for the last hand-over to end, or for its next try.
+    /// It waits for the end of the last hand-over, or for the next attempt.
     Waiting,
-    /// A new Envoy is about to take over.
+    /// A new Envoy starts.
     HandingOver,
-    /// Envoy refuses it, or has failed with it too often. What ran before runs on.
+    /// Envoy rejects it or has failed with it too often. The previous state stays in use.
     GivenUp,
 }
 
-/// What an Envoy is to the agent right now.
+/// Role of an Envoy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// On its way to LIVE.
-    Rising,
-    /// The one that serves.
+pub enum EnvoyRole {
+    /// Starting, not LIVE.
+    Starting,
+    /// Serving.
     Serving,
-    /// The one that serves, for the last time.
+    /// Serving and draining.
     Draining,
-    /// Has handed over, and finishes what it has.
-    Leaving(Bond),
-    /// Nothing any more.
+    /// Has handed over and finishes its connections.
+    Leaving(Coupling),
+    /// Ended or ending.
     Gone,
 }
 
 // === impl Phase ===
 
 impl Phase {
-    /// The role of this Envoy.
-    pub fn role(&self, launch: Launch) -> Role {
+    /// Returns the role of an Envoy.
+    pub fn role(&self, launch: Launch) -> EnvoyRole {
         let is = |generation: Option<Generation>| generation.is_some_and(|g| g.launch == launch);
-        match self.leaving {
-            Some((old, bond)) if old.launch == launch => return Role::Leaving(bond),
+        match self.predecessor {
+            Some((predecessor, coupling)) if predecessor.launch == launch => {
+                return EnvoyRole::Leaving(coupling);
+            }
             _ => {}
         }
         match self.stage {
-            Stage::Starting if is(self.owner) => Role::Rising,
-            Stage::Running | Stage::Silent | Stage::PreDrain if is(self.owner) => Role::Serving,
-            Stage::Draining if is(self.owner) => Role::Draining,
-            _ if is(self.rising) => Role::Rising,
-            _ => Role::Gone,
+            Stage::Starting if is(self.owner) => EnvoyRole::Starting,
+            Stage::Running | Stage::Silent | Stage::PreDrain if is(self.owner) => EnvoyRole::Serving,
+            Stage::Draining if is(self.owner) => EnvoyRole::Draining,
+            _ if is(self.successor) => EnvoyRole::Starting,
+            _ => EnvoyRole::Gone,
         }
     }
 
-    /// A first Envoy in this stage, for tests beside the supervisor.
+    /// A first Envoy in this stage, for tests.
     #[cfg(test)]
-    pub(crate) fn of(stage: Stage, offer: Offer) -> Self {
+    pub(crate) fn of(stage: Stage, service: ServiceState) -> Self {
         let revision = Revision::FIRST;
         let owner = Generation { launch: Launch::FIRST, epoch: super::Epoch::FIRST, revision };
         Self {
             launches: 1,
             owner: Some(owner),
-            rising: None,
-            leaving: None,
+            successor: None,
+            predecessor: None,
             stage,
-            offer,
+            service,
             desired: revision,
-            proven: None,
-            pursuit: Pursuit::Settled,
-            failed_tries: 0,
+            last_live: None,
+            rollout: RolloutStatus::Settled,
+            failed_attempts: 0,
             restarts_left: 10,
         }
     }
 
-    /// Every Envoy there is.
+    /// Returns every Envoy.
     pub fn generations(&self) -> impl Iterator<Item = Generation> {
-        [self.leaving.map(|(old, _)| old), self.owner, self.rising].into_iter().flatten()
+        [self.predecessor.map(|(predecessor, _)| predecessor), self.owner, self.successor]
+            .into_iter()
+            .flatten()
     }
 }
 
 // === impl Stage ===
 
 impl Stage {
-    /// All of them, in the order of life.
+    /// All stages in order.
     pub const ALL: [Self; 8] = [
         Self::Starting,
         Self::Running,
@@ -155,7 +158,7 @@ impl Stage {
         Self::Exited,
     ];
 
-    /// The word for logs and metrics.
+    /// Name in logs and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Starting => "starting",
@@ -176,10 +179,10 @@ impl fmt::Display for Stage {
     }
 }
 
-// === impl Pursuit ===
+// === impl RolloutStatus ===
 
-impl Pursuit {
-    /// The word for logs and the lifecycle API.
+impl RolloutStatus {
+    /// Name in logs and the lifecycle API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Settled => "settled",

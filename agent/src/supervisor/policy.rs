@@ -1,26 +1,26 @@
-//! What a supervisor is told once: how long, how often, and whom.
+//! Durations and limits of the supervisor.
 
 use std::time::Duration;
 
-use super::{DrainPolicy, DrainScope, HandOverPolicy, RestartPolicy};
+use super::{DrainPolicy, DrainScope, HandoverPolicy, RestartPolicy};
 
-/// Every duration that is a matter of taste.
+/// Durations and limits of the supervisor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// How long Envoy may drain.
+    /// Limits of the drain.
     pub drain: DrainPolicy,
-    /// Whom `POST /drain` tells to leave, and SIGTERM first.
+    /// Listeners that `POST /drain` drains, and that SIGTERM drains first.
     pub withdraw: DrainScope,
-    /// How often and how fast Envoy is started again after a crash.
+    /// Restarts after a crash.
     pub restart: RestartPolicy,
-    /// How a new Envoy takes over from a running one.
-    pub hand_over: HandOverPolicy,
-    /// Between SIGTERM and SIGKILL. Envoy needs 10 ms, and longer only when its log pipe is stuck.
+    /// Hand-overs.
+    pub handover: HandoverPolicy,
+    /// Time between SIGTERM and SIGKILL. Envoy needs 10 ms, and more only if its log pipe is full.
     pub kill_grace: Duration,
-    /// Between SIGKILL and giving up on a process that sleeps in the kernel.
+    /// Time between SIGKILL and giving up on a process that sleeps in the kernel.
     pub reap_grace: Duration,
-    /// An Envoy whose admin is silent for this long is killed. Far above the seconds that a large
-    /// configuration occupies Envoy's main thread.
+    /// Time after which an Envoy with a silent admin is killed. Far above the seconds for which a large configuration
+    /// occupies Envoy's main thread.
     pub hung_after: Duration,
 }
 
@@ -32,7 +32,7 @@ impl Default for Policy {
             drain: DrainPolicy::default(),
             withdraw: DrainScope::Inbound,
             restart: RestartPolicy::default(),
-            hand_over: HandOverPolicy::default(),
+            handover: HandoverPolicy::default(),
             kill_grace: Duration::from_secs(2),
             reap_grace: Duration::from_secs(1),
             hung_after: Duration::from_secs(30),

@@ -17,7 +17,7 @@ fn decode(number: u32) -> Act {
     match kind {
         0..12 | 62.. => Act::Live(n),
         12..15 => Act::Die(n, status(rest / 2)),
-        15 | 16 => Act::End(n, status(rest / 2)),
+        15 | 16 => Act::Outcome(n, status(rest / 2)),
         17 if rest % 2 == 0 => Act::Reap,
         17 => Act::Probed(admin(rest / 2)),
         18 => Act::FailToStart,
@@ -40,12 +40,12 @@ fn decode(number: u32) -> Act {
     }
 }
 
-fn status(number: u32) -> Status {
+fn status(number: u32) -> ExitStatus {
     match number % 8 {
-        0..3 => Status::Signaled(11),
-        3 | 4 => Status::KILLED,
-        5 | 6 => Status::Exited(1),
-        _ => Status::Exited(0),
+        0..3 => ExitStatus::Signaled(11),
+        3 | 4 => ExitStatus::KILLED,
+        5 | 6 => ExitStatus::Exited(1),
+        _ => ExitStatus::Exited(0),
     }
 }
 
@@ -53,11 +53,11 @@ fn admin(number: u32) -> PredecessorAdmin {
     if number.is_multiple_of(2) { PredecessorAdmin::Open } else { PredecessorAdmin::Closed }
 }
 
-fn verdict(number: u32) -> Verdict {
+fn verdict(number: u32) -> ValidationResult {
     match number % 9 {
-        0..4 => Verdict::Usable(Bond::Loose),
-        4..8 => Verdict::Usable(Bond::Tied),
-        _ => Verdict::Refused,
+        0..4 => ValidationResult::Accepted(Coupling::Independent),
+        4..8 => ValidationResult::Accepted(Coupling::Coupled),
+        _ => ValidationResult::Rejected,
     }
 }
 
@@ -65,17 +65,17 @@ fn verdict(number: u32) -> Verdict {
 fn stranger(number: u32) -> Event {
     let launch = Launch::nth(number / 10 % 40);
     match number % 11 {
-        0 => Event::Vacant(launch),
-        1 => Event::AdminSilent(launch),
-        2 => Event::AdminBack(launch),
+        0 => Event::Idle(launch),
+        1 => Event::AdminUnresponsive(launch),
+        2 => Event::AdminRecovered(launch),
         3 => Event::Activity(launch, None),
-        4 => Event::Due(Timer::Live),
-        5 => Event::Due(Timer::Leave),
-        6 => Event::Due(Timer::LeaveKill),
-        7 => Event::Due(Timer::Retry),
-        8 => Event::Due(Timer::Respawn),
+        4 => Event::TimerExpired(Timer::Live),
+        5 => Event::TimerExpired(Timer::Leave),
+        6 => Event::TimerExpired(Timer::LeaveKill),
+        7 => Event::TimerExpired(Timer::Retry),
+        8 => Event::TimerExpired(Timer::Respawn),
         9 => Event::NotLive(launch, admin(number / 11)),
-        _ => Event::Due(Timer::Hung),
+        _ => Event::TimerExpired(Timer::Hung),
     }
 }
 
@@ -100,7 +100,7 @@ fn policy() -> impl Strategy<Value = Policy> {
             drain: DrainPolicy { head_start, ..default.drain },
             withdraw,
             restart,
-            hand_over: HandOverPolicy { allowed, ..default.hand_over },
+            handover: HandoverPolicy { allowed, ..default.handover },
             ..default
         }
     })
@@ -159,7 +159,7 @@ proptest! {
             }
             let killed = world.envoys.iter().copied().find(|envoy| envoy.told == Some(EnvoySignal::Kill));
             match killed {
-                Some(envoy) => world.die(envoy, Status::KILLED),
+                Some(envoy) => world.die(envoy, ExitStatus::KILLED),
                 None => drop(world.next_timer()),
             }
         }
@@ -184,7 +184,7 @@ proptest! {
             let phase = world.supervisor.phase();
             prop_assert_eq!(phase.stage, Stage::Running, "{:#?}", world.log);
             prop_assert_eq!(phase.owner.map(|owner| owner.revision), Some(world.desired), "{:#?}", world.log);
-            prop_assert_eq!(phase.pursuit, Pursuit::Settled);
+            prop_assert_eq!(phase.rollout, RolloutStatus::Settled);
             prop_assert_eq!(world.envoys.len(), 1);
         }
     }

@@ -1,32 +1,32 @@
-//! Decides how soon Envoy is started again after it died, and when to stop trying.
+//! Back-off and budget of restarts.
 //!
-//! The first time at once: a crash costs every request until Envoy is back, and most crashes come alone.
-//! From the second on a delay that doubles, and after a number of them never: then the container's own
-//! restart, which the platform shows and counts, is the better answer.
+//! The first restart is immediate: every request fails until Envoy is back, and most crashes are single. The delay of
+//! further ones doubles. When the budget is spent the agent ends, because the platform reports and counts restarts of
+//! the container.
 
 use std::time::Duration;
 
-/// How often, and how fast.
+/// Number and delay of restarts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RestartPolicy {
-    /// Restarts that a run of crashes may cost.
+    /// Number of restarts in a series of crashes.
     pub budget: u32,
-    /// The first delay; it doubles with every further crash.
+    /// First delay; doubles with each crash.
     pub base: Duration,
-    /// No delay is longer.
+    /// Longest delay.
     pub cap: Duration,
-    /// An Envoy LIVE for this long has earned the whole budget again.
+    /// LIVE time after which the budget is full again.
     pub stable_after: Duration,
-    /// Whether the first try after a failure waits.
-    pub first: First,
+    /// Delay of the first attempt after a failure.
+    pub first: FirstAttempt,
 }
 
-/// When to try again after the first failure.
+/// Delay of the first attempt after a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum First {
-    /// At once: somebody is waiting, and most failures come alone.
-    AtOnce,
-    /// After the first delay: nobody is worse off meanwhile.
+pub enum FirstAttempt {
+    /// None: requests fail meanwhile, and most failures are single.
+    Immediate,
+    /// The first delay: the old state serves meanwhile.
     Delayed,
 }
 
@@ -36,7 +36,7 @@ pub(super) struct Budget {
     spent: u32,
 }
 
-/// What the budget grants.
+/// Decision about a restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Respawn {
     Now,
@@ -47,26 +47,26 @@ pub(super) enum Respawn {
 // === impl RestartPolicy ===
 
 impl Default for RestartPolicy {
-    /// Istio 1.3's numbers, with a cap and a way to earn the budget back, which it lacked.
+    /// Istio 1.3's numbers, with a cap and a refill, which it lacked.
     fn default() -> Self {
         Self {
             budget: 10,
             base: Duration::from_millis(200),
             cap: Duration::from_secs(30),
             stable_after: Duration::from_mins(10),
-            first: First::AtOnce,
+            first: FirstAttempt::Immediate,
         }
     }
 }
 
 impl RestartPolicy {
-    /// Istio's way since 1.4: when Envoy ends, so does the agent.
+    /// No restart: the agent ends with Envoy, as in Istio since 1.4.
     pub const NEVER: Self = Self {
         budget: 0,
         base: Duration::ZERO,
         cap: Duration::ZERO,
         stable_after: Duration::MAX,
-        first: First::AtOnce,
+        first: FirstAttempt::Immediate,
     };
 }
 
@@ -77,17 +77,17 @@ impl Budget {
         Self { policy, spent: 0 }
     }
 
-    /// Tries that were made.
+    /// Number of attempts made.
     pub(super) fn spent(&self) -> u32 {
         self.spent
     }
 
-    /// Tries that are left.
+    /// Number of attempts left.
     pub(super) fn left(&self) -> u32 {
         self.policy.budget.saturating_sub(self.spent)
     }
 
-    /// One more crash, of an Envoy that had been LIVE for `lived`.
+    /// Records a crash of an Envoy that was LIVE for `lived`.
     pub(super) fn spend(&mut self, lived: Duration) -> Respawn {
         if lived >= self.policy.stable_after {
             self.spent = 0;
@@ -96,8 +96,8 @@ impl Budget {
             return Respawn::Never;
         }
         let doublings = match self.policy.first {
-            First::AtOnce => self.spent.checked_sub(1),
-            First::Delayed => Some(self.spent),
+            FirstAttempt::Immediate => self.spent.checked_sub(1),
+            FirstAttempt::Delayed => Some(self.spent),
         };
         self.spent += 1;
         match doublings {
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn a_first_try_that_may_wait_does() {
-        let policy = RestartPolicy { first: First::Delayed, budget: 2, ..RestartPolicy::default() };
+        let policy = RestartPolicy { first: FirstAttempt::Delayed, budget: 2, ..RestartPolicy::default() };
         let mut budget = Budget::full(policy);
         assert_eq!(budget.spend(Duration::ZERO), Respawn::After(Duration::from_millis(200)));
         assert_eq!(budget.spend(Duration::ZERO), Respawn::After(Duration::from_millis(400)));

@@ -1,109 +1,125 @@
-//! While nobody serves: who is started, as what, and when to stop trying.
+//! No Envoy serves: choice of the revision to start, back-off, and when to give up.
 
 use std::time::{Duration, Instant};
 
 use super::{
-    Admin, Effect, Ending, Epoch, Generation, Next, Offer, Old, Respawn, Revision, Running, SpawnFailure,
-    Start, State, Status, Supervisor, Timer, Wait, ended,
+    AdminState, Effect, Epoch, ExitStatus, Generation, Next, Predecessor, Respawn, Revision, Running,
+    ServiceState, SpawnFailure, StartMode, State, Supervisor, Termination, Timer, Wait, exit_or_continue,
 };
 
 impl Supervisor {
-    /// A start without anybody LIVE to take over from. Above an old one that still lives it has the number of
-    /// the one that has died; above nobody it is a first one.
-    pub(super) fn start(&mut self, old: Option<Old>) -> Next {
+    /// Starts an Envoy while none serves. If a predecessor still runs, it has the epoch of the Envoy that has died, otherwise
+    /// the first.
+    pub(super) fn start(&mut self, predecessor: Option<Predecessor>) -> Next {
         self.launch = self.launch.next();
-        let old = old.map(Old::for_another);
-        let (epoch, start) = match old {
-            Some(old) => (old.generation.epoch.next(), Start::After(old.generation.launch, old.bond)),
-            None => (Epoch::FIRST, Start::Cold),
+        let predecessor = predecessor.map(Predecessor::for_another);
+        let (epoch, start) = match predecessor {
+            Some(predecessor) => (
+                predecessor.generation.epoch.next(),
+                StartMode::After(predecessor.generation.launch, predecessor.coupling),
+            ),
+            None => (Epoch::FIRST, StartMode::Cold),
         };
         let new = Generation { launch: self.launch, epoch, revision: self.startable() };
         let mut effects = vec![Effect::Spawn(new, start)];
         if self.is_unproven(new) {
-            effects.push(Effect::Arm(Timer::Live, self.policy.hand_over.live_within));
+            effects.push(Effect::ArmTimer(Timer::Live, self.policy.handover.live_within));
         }
-        (State::Starting { new, admin: Admin::Answers, old }, effects)
+        (State::Starting { new, admin: AdminState::Answers, predecessor }, effects)
     }
 
-    /// What a start in an emergency uses: what was good last; and if that crashes again and again, what is wanted,
-    /// if Envoy takes it and has not failed with it yet: it may be the cure.
+    /// Returns the revision to start after a crash: the last one that was LIVE, or after repeated crashes the desired one, if
+    /// it is accepted and has not failed.
     fn startable(&self) -> Revision {
-        let hopeful = self.wish.bond().is_some() && !self.wish.is_refused() && self.attempts.spent() == 0;
-        match self.proven {
-            Some(proven) if !hopeful || self.budget.spent() <= 1 => proven,
-            _ => self.wish.desired,
+        let desired_may_work =
+            self.target.coupling().is_some() && !self.target.is_rejected() && self.attempts.spent() == 0;
+        match self.last_live {
+            Some(last_live) if !desired_may_work || self.budget.spent() <= 1 => last_live,
+            _ => self.target.desired,
         }
     }
 
-    /// Whether there is something better to start than this.
+    /// Returns `true` if another revision was LIVE.
     pub(super) fn is_unproven(&self, new: Generation) -> bool {
-        self.proven.is_some_and(|proven| proven != new.revision)
+        self.last_live.is_some_and(|last_live| last_live != new.revision)
     }
 
-    /// A start in an emergency counts as a try of what is wanted.
+    /// Counts a failed start after a crash as an attempt of the desired state.
     pub(super) fn note_failed_start(&mut self, new: Generation) {
         if self.is_unproven(new)
-            && new.revision == self.wish.desired
+            && new.revision == self.target.desired
             && self.attempts.spend(Duration::ZERO) == Respawn::Never
         {
-            self.wish.refused = Some(new.revision);
+            self.target.rejected = Some(new.revision);
         }
     }
 
-    pub(super) fn live(&mut self, one: Generation, old: Option<Old>, now: Instant) -> Next {
-        self.proven = Some(one.revision);
-        let effects = self.offer(one);
-        (State::Running(Running::new(one, old, now)), effects)
+    /// The Envoy is LIVE and serves.
+    pub(super) fn live(&mut self, owner: Generation, predecessor: Option<Predecessor>, now: Instant) -> Next {
+        self.last_live = Some(owner.revision);
+        let effects = self.drain_if_withdrawn(owner);
+        (State::Running(Running::new(owner, predecessor, now)), effects)
     }
 
-    /// A sidecar that was withdrawn stays withdrawn, whichever Envoy serves.
-    pub(super) fn offer(&self, one: Generation) -> Vec<Effect> {
-        match self.offer {
-            Offer::Offered => vec![],
-            Offer::Withdrawn { .. } => vec![Effect::Drain(one.launch, self.policy.withdraw)],
+    /// A withdrawn sidecar stays withdrawn after a change of the Envoy that serves.
+    pub(super) fn drain_if_withdrawn(&self, owner: Generation) -> Vec<Effect> {
+        match self.service {
+            ServiceState::InService => vec![],
+            ServiceState::Withdrawn { .. } => vec![Effect::Drain(owner.launch, self.policy.withdraw)],
         }
     }
 
+    /// The Envoy has died; decides between a restart and the end.
     pub(super) fn crashed(
         &mut self,
-        status: Status,
+        status: ExitStatus,
         lived: Duration,
-        old: Option<Old>,
+        predecessor: Option<Predecessor>,
         now: Instant,
     ) -> Next {
-        match (status, self.proven) {
-            // Somebody asked Envoy itself to leave (`POST /quitquitquit` on its admin is how jobs end
-            // their sidecar): then we have nothing left to do either.
-            (Status::Exited(0), _) => self.give_up(0, old, now),
-            // Configuration it refuses, an address in use: what it cannot read now it cannot read later.
-            (Status::Exited(code), None) => self.give_up(code, old, now),
-            _ => self.back_off(status.code(), lived, old, now),
+        match (status, self.last_live) {
+            // Envoy was requested to exit: jobs end their sidecar by `POST /quitquitquit` on its admin.
+            (ExitStatus::Exited(0), _) => self.give_up(0, predecessor, now),
+            // Rejected configuration, an address in use: a restart would not help.
+            (ExitStatus::Exited(code), None) => self.give_up(code, predecessor, now),
+            _ => self.back_off(status.code(), lived, predecessor, now),
         }
     }
 
-    pub(super) fn unstartable(&mut self, why: SpawnFailure, old: Option<Old>, now: Instant) -> Next {
-        match (why, self.proven) {
+    pub(super) fn unstartable(
+        &mut self,
+        failure: SpawnFailure,
+        predecessor: Option<Predecessor>,
+        now: Instant,
+    ) -> Next {
+        match (failure, self.last_live) {
             (SpawnFailure::NotFound | SpawnFailure::NotExecutable, None) => {
-                self.give_up(why.code(), old, now)
+                self.give_up(failure.code(), predecessor, now)
             }
-            // A binary that has run before is being replaced.
-            _ => self.back_off(why.code(), Duration::ZERO, old, now),
+            // The binary has run before, so it is being replaced.
+            _ => self.back_off(failure.code(), Duration::ZERO, predecessor, now),
         }
     }
 
-    pub(super) fn back_off(&mut self, code: u8, lived: Duration, old: Option<Old>, now: Instant) -> Next {
+    pub(super) fn back_off(
+        &mut self,
+        code: u8,
+        lived: Duration,
+        predecessor: Option<Predecessor>,
+        now: Instant,
+    ) -> Next {
         match self.budget.spend(lived) {
-            Respawn::Now => self.start(old),
+            Respawn::Now => self.start(predecessor),
             Respawn::After(delay) => {
                 let wait = Wait::Time;
-                (State::BackingOff { wait, old }, vec![Effect::Arm(Timer::Respawn, delay)])
+                (State::BackingOff { wait, predecessor }, vec![Effect::ArmTimer(Timer::Respawn, delay)])
             }
-            Respawn::Never => self.give_up(code, old, now),
+            Respawn::Never => self.give_up(code, predecessor, now),
         }
     }
 
-    /// The agent ends with this code; an old Envoy that still finishes something ends first.
-    fn give_up(&self, code: u8, old: Option<Old>, now: Instant) -> Next {
-        ended(Ending::new(None, old, now).with_code(code).stop(&self.policy))
+    /// Ends the agent with this code, after a predecessor that still runs.
+    fn give_up(&self, code: u8, predecessor: Option<Predecessor>, now: Instant) -> Next {
+        exit_or_continue(Termination::new(None, predecessor, now).with_code(code).stop(&self.policy))
     }
 }

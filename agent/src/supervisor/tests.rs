@@ -2,8 +2,8 @@
 
 use super::{Event as E, *};
 
-const SEGFAULT: Status = Status::Signaled(11);
-const CLEAN: Status = Status::Exited(0);
+const SEGFAULT: ExitStatus = ExitStatus::Signaled(11);
+const CLEAN: ExitStatus = ExitStatus::Exited(0);
 
 fn nth(launch: u32) -> Launch {
     Launch::nth(launch)
@@ -13,12 +13,12 @@ fn live(launch: u32) -> Event {
     E::Live(nth(launch))
 }
 
-fn died(launch: u32, status: Status) -> Event {
+fn died(launch: u32, status: ExitStatus) -> Event {
     E::Died(nth(launch), status)
 }
 
 fn due(timer: Timer) -> Event {
-    E::Due(timer)
+    E::TimerExpired(timer)
 }
 
 /// The revision that was wanted so many times after the first.
@@ -30,8 +30,8 @@ fn desired(after: u32) -> Event {
     E::Desired(revision(after))
 }
 
-fn usable(after: u32, bond: Bond) -> Event {
-    E::Validated(revision(after), Verdict::Usable(bond))
+fn usable(after: u32, coupling: Coupling) -> Event {
+    E::Validated(revision(after), ValidationResult::Accepted(coupling))
 }
 
 fn idle(launch: u32) -> Event {
@@ -45,7 +45,7 @@ fn generation(launch: u32, epoch: u32, after: u32) -> Generation {
 
 /// A start from nobody.
 fn cold(launch: u32, after: u32) -> Effect {
-    Effect::Spawn(generation(launch, 0, after), Start::Cold)
+    Effect::Spawn(generation(launch, 0, after), StartMode::Cold)
 }
 
 fn signal(launch: u32, signal: EnvoySignal) -> Effect {
@@ -53,17 +53,17 @@ fn signal(launch: u32, signal: EnvoySignal) -> Effect {
 }
 
 fn term_and_wait(launch: u32) -> [Effect; 3] {
-    let grace = Effect::Arm(Timer::KillDue, Policy::default().kill_grace);
-    [Effect::LetGo, signal(launch, EnvoySignal::Terminate), grace]
+    let grace = Effect::ArmTimer(Timer::KillDue, Policy::default().kill_grace);
+    [Effect::ReleaseListeners, signal(launch, EnvoySignal::Terminate), grace]
 }
 
 fn kill_and_wait(launch: u32) -> [Effect; 3] {
-    let grace = Effect::Arm(Timer::ReapDue, Policy::default().reap_grace);
-    [Effect::LetGo, signal(launch, EnvoySignal::Kill), grace]
+    let grace = Effect::ArmTimer(Timer::ReapDue, Policy::default().reap_grace);
+    [Effect::ReleaseListeners, signal(launch, EnvoySignal::Kill), grace]
 }
 
 fn hung() -> Effect {
-    Effect::Arm(Timer::Hung, Policy::default().hung_after)
+    Effect::ArmTimer(Timer::Hung, Policy::default().hung_after)
 }
 
 /// No minimum, so that silence alone ends a drain.
@@ -99,7 +99,7 @@ fn envoy_is_started_at_once_and_runs_when_live_with_its_own_epoch() {
 #[test]
 fn a_crash_is_answered_at_once_and_the_next_after_a_delay() {
     check(&[live(1), died(1, SEGFAULT)], Stage::Starting, &[cold(2, 0)]);
-    let again = Effect::Arm(Timer::Respawn, Duration::from_millis(200));
+    let again = Effect::ArmTimer(Timer::Respawn, Duration::from_millis(200));
     check(&[live(1), died(1, SEGFAULT), died(2, SEGFAULT)], Stage::BackingOff, &[again]);
     let events = [live(1), died(1, SEGFAULT), died(2, SEGFAULT), due(Timer::Respawn)];
     check(&events, Stage::Starting, &[cold(3, 0)]);
@@ -120,23 +120,23 @@ fn a_spent_budget_ends_the_agent_with_envoys_own_status() {
 #[test]
 fn a_policy_of_never_ends_with_the_first_crash() {
     let never = Policy { restart: RestartPolicy::NEVER, ..policy() };
-    assert_eq!(play(&never, &[live(1), died(1, Status::KILLED)]).1, [Effect::Exit(137)]);
+    assert_eq!(play(&never, &[live(1), died(1, ExitStatus::KILLED)]).1, [Effect::Exit(137)]);
     // A successor on its way is not waited for.
-    let during = [live(1), desired(1), usable(1, Bond::Loose), died(1, SEGFAULT)];
+    let during = [live(1), desired(1), usable(1, Coupling::Independent), died(1, SEGFAULT)];
     let (supervisor, effects) = play(&never, &during);
     assert_eq!((supervisor.phase().stage, effects.as_slice()), (Stage::Stopping, &kill_and_wait(2)[..]));
-    let gone = [during.as_slice(), &[died(2, Status::KILLED)]].concat();
+    let gone = [during.as_slice(), &[died(2, ExitStatus::KILLED)]].concat();
     assert_eq!(play(&never, &gone).1, [Effect::Exit(139)]);
 }
 
 #[test]
 fn an_envoy_that_refuses_its_bootstrap_is_not_asked_twice() {
-    check(&[died(1, Status::Exited(1))], Stage::Exited, &[Effect::Exit(1)]);
+    check(&[died(1, ExitStatus::Exited(1))], Stage::Exited, &[Effect::Exit(1)]);
     // Out of memory is no verdict about the bootstrap.
-    check(&[died(1, Status::Signaled(9))], Stage::Starting, &[cold(2, 0)]);
+    check(&[died(1, ExitStatus::Signaled(9))], Stage::Starting, &[cold(2, 0)]);
     // And one that has read it before will read it again.
-    let again = Effect::Arm(Timer::Respawn, Duration::from_millis(200));
-    check(&[live(1), died(1, SEGFAULT), died(2, Status::Exited(1))], Stage::BackingOff, &[again]);
+    let again = Effect::ArmTimer(Timer::Respawn, Duration::from_millis(200));
+    check(&[live(1), died(1, SEGFAULT), died(2, ExitStatus::Exited(1))], Stage::BackingOff, &[again]);
 }
 
 #[test]
@@ -151,14 +151,14 @@ fn a_missing_binary_is_final_and_a_busy_system_is_not() {
     check(&[failed(1, SpawnFailure::NotExecutable)], Stage::Exited, &[Effect::Exit(126)]);
     check(&[failed(1, SpawnFailure::Transient)], Stage::Starting, &[cold(2, 0)]);
     // While the binary is being replaced there is none.
-    let again = Effect::Arm(Timer::Respawn, Duration::from_millis(200));
+    let again = Effect::ArmTimer(Timer::Respawn, Duration::from_millis(200));
     let events = [live(1), died(1, SEGFAULT), failed(2, SpawnFailure::NotFound)];
     check(&events, Stage::BackingOff, &[again]);
 }
 
 #[test]
 fn a_silent_envoy_is_killed_in_the_end_unless_it_comes_back() {
-    let (silent, back) = (E::AdminSilent(nth(1)), E::AdminBack(nth(1)));
+    let (silent, back) = (E::AdminUnresponsive(nth(1)), E::AdminRecovered(nth(1)));
     let kill = signal(1, EnvoySignal::Kill);
     check(&[live(1), silent], Stage::Silent, &[hung()]);
     check(&[live(1), silent, due(Timer::Hung)], Stage::Silent, &[kill, hung()]);
@@ -179,138 +179,152 @@ fn logs_are_reopened_only_by_an_envoy_that_has_the_handler() {
 // === Hand-over ===
 
 /// Up to the moment the second Envoy has been started above the first.
-fn rising(bond: Bond) -> Vec<Event> {
-    vec![live(1), desired(1), usable(1, bond)]
+fn successor(coupling: Coupling) -> Vec<Event> {
+    vec![live(1), desired(1), usable(1, coupling)]
 }
 
 /// And up to the moment it serves.
-fn handed_over(bond: Bond) -> Vec<Event> {
-    [rising(bond), vec![live(2)]].concat()
+fn handed_over(coupling: Coupling) -> Vec<Event> {
+    [successor(coupling), vec![live(2)]].concat()
 }
 
 fn then(events: &[Event], more: &[Event]) -> Vec<Event> {
     [events, more].concat()
 }
 
-fn after(launch: u32, epoch: u32, rev: u32, parent: u32, bond: Bond) -> [Effect; 2] {
+fn after(launch: u32, epoch: u32, rev: u32, parent: u32, coupling: Coupling) -> [Effect; 2] {
     [
-        Effect::Spawn(generation(launch, epoch, rev), Start::After(nth(parent), bond)),
-        Effect::Arm(Timer::Live, Policy::default().hand_over.live_within),
+        Effect::Spawn(generation(launch, epoch, rev), StartMode::After(nth(parent), coupling)),
+        Effect::ArmTimer(Timer::Live, Policy::default().handover.live_within),
     ]
 }
 
 #[test]
 fn what_is_wanted_is_validated_and_then_takes_over() {
     check(&[live(1), desired(1)], Stage::Running, &[Effect::Validate(revision(1))]);
-    check(&rising(Bond::Loose), Stage::Running, &after(2, 1, 1, 1, Bond::Loose));
-    let leave = Effect::Arm(Timer::Leave, Policy::default().hand_over.leave_within);
-    check(&handed_over(Bond::Loose), Stage::Running, &[Effect::Retire(nth(1), Bond::Loose), leave]);
-    let (supervisor, _) = play(&policy(), &handed_over(Bond::Loose));
+    check(&successor(Coupling::Independent), Stage::Running, &after(2, 1, 1, 1, Coupling::Independent));
+    let departure = Effect::ArmTimer(Timer::Leave, Policy::default().handover.leave_within);
+    check(
+        &handed_over(Coupling::Independent),
+        Stage::Running,
+        &[Effect::StopAccepting(nth(1), Coupling::Independent), departure],
+    );
+    let (supervisor, _) = play(&policy(), &handed_over(Coupling::Independent));
     let phase = supervisor.phase();
     assert_eq!(phase.owner, Some(generation(2, 1, 1)));
-    assert_eq!(phase.leaving, Some((generation(1, 0, 0), Bond::Loose)));
-    assert_eq!((phase.role(nth(1)), phase.role(nth(2))), (Role::Leaving(Bond::Loose), Role::Serving));
+    assert_eq!(phase.predecessor, Some((generation(1, 0, 0), Coupling::Independent)));
+    assert_eq!(
+        (phase.role(nth(1)), phase.role(nth(2))),
+        (EnvoyRole::Leaving(Coupling::Independent), EnvoyRole::Serving)
+    );
 }
 
 #[test]
 fn what_envoy_refuses_is_given_up_and_the_next_is_tried() {
-    let refused = [live(1), desired(1), E::Validated(revision(1), Verdict::Refused)];
+    let refused = [live(1), desired(1), E::Validated(revision(1), ValidationResult::Rejected)];
     check(&refused, Stage::Running, &[]);
-    assert_eq!(play(&policy(), &refused).0.phase().pursuit, Pursuit::GivenUp);
+    assert_eq!(play(&policy(), &refused).0.phase().rollout, RolloutStatus::GivenUp);
     check(&then(&refused, &[desired(2)]), Stage::Running, &[Effect::Validate(revision(2))]);
     // Back to what runs: there is nothing to do.
     check(&then(&refused, &[desired(0)]), Stage::Running, &[]);
-    assert_eq!(play(&policy(), &then(&refused, &[desired(0)])).0.phase().pursuit, Pursuit::Settled);
+    assert_eq!(play(&policy(), &then(&refused, &[desired(0)])).0.phase().rollout, RolloutStatus::Settled);
 }
 
 #[test]
 fn of_many_changes_the_last_one_counts_and_two_generations_are_the_most() {
     // Wanted while another is on its way: it is validated, and waits.
-    let waiting = then(&rising(Bond::Loose), &[desired(2), desired(3), usable(2, Bond::Loose)]);
+    let waiting =
+        then(&successor(Coupling::Independent), &[desired(2), desired(3), usable(2, Coupling::Independent)]);
     check(&waiting, Stage::Running, &[Effect::Validate(revision(3))]);
     // What changes faster than it is validated does not wait for ever.
-    let restless = [live(1), desired(1), desired(2), usable(1, Bond::Loose)];
+    let restless = [live(1), desired(1), desired(2), usable(1, Coupling::Independent)];
     let validate = Effect::Validate(revision(2));
-    let [spawn, arm] = after(2, 1, 1, 1, Bond::Loose);
+    let [spawn, arm] = after(2, 1, 1, 1, Coupling::Independent);
     check(&restless, Stage::Running, &[validate, spawn, arm]);
-    let known = then(&waiting, &[usable(3, Bond::Loose), live(2)]);
-    assert_eq!(play(&policy(), &known).0.phase().pursuit, Pursuit::Waiting);
+    let known = then(&waiting, &[usable(3, Coupling::Independent), live(2)]);
+    assert_eq!(play(&policy(), &known).0.phase().rollout, RolloutStatus::Waiting);
     // The old one has to be gone first.
-    check(&then(&known, &[died(1, CLEAN)]), Stage::Running, &after(3, 2, 3, 2, Bond::Loose));
+    check(&then(&known, &[died(1, CLEAN)]), Stage::Running, &after(3, 2, 3, 2, Coupling::Independent));
 }
 
 #[test]
 fn a_new_envoy_that_dies_changes_nothing_and_its_number_is_used_again() {
-    let retry = Effect::Arm(Timer::Retry, Duration::from_millis(200));
-    let loose = then(&rising(Bond::Loose), &[died(2, SEGFAULT)]);
+    let retry = Effect::ArmTimer(Timer::Retry, Duration::from_millis(200));
+    let loose = then(&successor(Coupling::Independent), &[died(2, SEGFAULT)]);
     check(&loose, Stage::Running, &[retry]);
-    check(&then(&loose, &[due(Timer::Retry)]), Stage::Running, &after(3, 1, 1, 1, Bond::Loose));
+    check(&then(&loose, &[due(Timer::Retry)]), Stage::Running, &after(3, 1, 1, 1, Coupling::Independent));
     // Envoy's own protocol has left a mark.
-    let tied = then(&rising(Bond::Tied), &[died(2, Status::Exited(1))]);
-    check(&tied, Stage::Running, &[Effect::Repair(generation(2, 1, 1)), retry]);
+    let tied = then(&successor(Coupling::Coupled), &[died(2, ExitStatus::Exited(1))]);
+    check(&tied, Stage::Running, &[Effect::RepairSegment(generation(2, 1, 1)), retry]);
 }
 
 #[test]
 fn a_new_envoy_that_is_not_live_in_time_is_killed_and_never_told_to_leave() {
-    let late = then(&rising(Bond::Tied), &[due(Timer::Live)]);
+    let late = then(&successor(Coupling::Coupled), &[due(Timer::Live)]);
     check(&late, Stage::Running, &[signal(2, EnvoySignal::Kill)]);
-    let retry = Effect::Arm(Timer::Retry, Duration::from_millis(200));
-    let repair = Effect::Repair(generation(2, 1, 1));
-    check(&then(&late, &[died(2, Status::KILLED)]), Stage::Running, &[repair, retry]);
+    let retry = Effect::ArmTimer(Timer::Retry, Duration::from_millis(200));
+    let repair = Effect::RepairSegment(generation(2, 1, 1));
+    check(&then(&late, &[died(2, ExitStatus::KILLED)]), Stage::Running, &[repair, retry]);
 }
 
 #[test]
 fn what_fails_too_often_is_given_up_and_the_old_serves_on() {
-    let mut events = rising(Bond::Loose);
+    let mut events = successor(Coupling::Independent);
     for launch in 2..=11 {
         events.extend([died(launch, SEGFAULT), due(Timer::Retry)]);
     }
     events.push(died(12, SEGFAULT));
     let (supervisor, effects) = play(&policy(), &events);
-    assert_eq!((supervisor.phase().stage, supervisor.phase().pursuit), (Stage::Running, Pursuit::GivenUp));
+    assert_eq!(
+        (supervisor.phase().stage, supervisor.phase().rollout),
+        (Stage::Running, RolloutStatus::GivenUp)
+    );
     assert_eq!(effects, []);
     // A failure of what was wanted before is no reason to wait with what is wanted now.
-    let mended = then(&rising(Bond::Loose), &[died(2, SEGFAULT), desired(2), usable(2, Bond::Loose)]);
-    check(&mended, Stage::Running, &after(3, 1, 2, 1, Bond::Loose));
+    let mended = then(
+        &successor(Coupling::Independent),
+        &[died(2, SEGFAULT), desired(2), usable(2, Coupling::Independent)],
+    );
+    check(&mended, Stage::Running, &after(3, 1, 2, 1, Coupling::Independent));
 }
 
 #[test]
 fn a_crash_during_a_hand_over_leaves_it_to_the_new_one_if_that_can_be() {
     // It holds the sockets already.
-    let loose = then(&rising(Bond::Loose), &[died(1, SEGFAULT)]);
-    check(&loose, Stage::Starting, &[Effect::Arm(Timer::Live, Duration::from_secs(1))]);
+    let loose = then(&successor(Coupling::Independent), &[died(1, SEGFAULT)]);
+    check(&loose, Stage::Starting, &[Effect::ArmTimer(Timer::Live, Duration::from_secs(1))]);
     check(&then(&loose, &[live(2)]), Stage::Running, &[]);
     // It waits for the dead, unless it is LIVE.
-    let tied = then(&rising(Bond::Tied), &[died(1, SEGFAULT)]);
+    let tied = then(&successor(Coupling::Coupled), &[died(1, SEGFAULT)]);
     let probe = Effect::Probe { launch: nth(2), predecessor: nth(1), after: Duration::ZERO };
     check(&tied, Stage::BackingOff, &[Effect::EmulateParent(generation(1, 0, 0)), probe]);
     check(&then(&tied, &[live(2)]), Stage::Running, &[]);
     let not_live = then(&tied, &[E::NotLive(nth(2), PredecessorAdmin::Closed)]);
     check(&not_live, Stage::BackingOff, &[signal(2, EnvoySignal::Kill)]);
-    check(&then(&not_live, &[died(2, Status::KILLED)]), Stage::Starting, &[cold(3, 0)]);
+    check(&then(&not_live, &[died(2, ExitStatus::KILLED)]), Stage::Starting, &[cold(3, 0)]);
 }
 
 #[test]
 fn a_crash_after_a_hand_over_is_answered_with_the_same_number_while_the_old_one_lives() {
-    let again = |bond| [Effect::Spawn(generation(3, 1, 1), Start::After(nth(1), bond))];
-    for bond in [Bond::Loose, Bond::Tied] {
-        check(&then(&handed_over(bond), &[died(2, SEGFAULT)]), Stage::Starting, &again(bond));
-        let gone = then(&handed_over(bond), &[died(1, CLEAN), died(2, SEGFAULT)]);
+    let again = |coupling| [Effect::Spawn(generation(3, 1, 1), StartMode::After(nth(1), coupling))];
+    for coupling in [Coupling::Independent, Coupling::Coupled] {
+        check(&then(&handed_over(coupling), &[died(2, SEGFAULT)]), Stage::Starting, &again(coupling));
+        let gone = then(&handed_over(coupling), &[died(1, CLEAN), died(2, SEGFAULT)]);
         check(&gone, Stage::Starting, &[cold(3, 1)]);
     }
 }
 
 #[test]
 fn the_old_one_leaves_when_it_is_empty_or_has_had_its_time() {
-    let grace = Effect::Arm(Timer::LeaveKill, Policy::default().kill_grace);
+    let grace = Effect::ArmTimer(Timer::LeaveKill, Policy::default().kill_grace);
     let told = [signal(1, EnvoySignal::Terminate), grace];
-    let vacant = then(&handed_over(Bond::Loose), &[E::Vacant(nth(1))]);
+    let vacant = then(&handed_over(Coupling::Independent), &[E::Idle(nth(1))]);
     check(&vacant, Stage::Running, &told);
-    check(&then(&vacant, &[E::Vacant(nth(1))]), Stage::Running, &[]);
+    check(&then(&vacant, &[E::Idle(nth(1))]), Stage::Running, &[]);
     check(&then(&vacant, &[due(Timer::LeaveKill)]), Stage::Running, &[signal(1, EnvoySignal::Kill)]);
-    check(&then(&handed_over(Bond::Loose), &[due(Timer::Leave)]), Stage::Running, &told);
+    check(&then(&handed_over(Coupling::Independent), &[due(Timer::Leave)]), Stage::Running, &told);
     // A tied one goes when its successor says so; two seconds later it has not heard it.
-    let overdue = then(&handed_over(Bond::Tied), &[due(Timer::Leave)]);
+    let overdue = then(&handed_over(Coupling::Coupled), &[due(Timer::Leave)]);
     let emulate = Effect::EmulateParent(generation(1, 0, 0));
     check(&overdue, Stage::Running, &[emulate, signal(1, EnvoySignal::Kill)]);
 }
@@ -319,92 +333,96 @@ fn the_old_one_leaves_when_it_is_empty_or_has_had_its_time() {
 fn a_tied_predecessor_is_emulated_before_its_end_and_when_it_is_reaped() {
     let emulate = Effect::EmulateParent(generation(1, 0, 0));
     let gone = [emulate, Effect::AnswerPendingStats(generation(1, 0, 0))];
-    let bonds = |bond, events: &[Event], expected: &[Effect]| {
-        check(&then(&handed_over(bond), events), Stage::Running, expected);
+    let bonds = |coupling, events: &[Event], expected: &[Effect]| {
+        check(&then(&handed_over(coupling), events), Stage::Running, expected);
     };
-    bonds(Bond::Loose, &[died(1, SEGFAULT)], &[]);
+    bonds(Coupling::Independent, &[died(1, SEGFAULT)], &[]);
     // However it ends, and however late it is reaped.
     for status in [SEGFAULT, CLEAN] {
-        bonds(Bond::Tied, &[died(1, status)], &gone);
-        bonds(Bond::Tied, &[E::Vacant(nth(1)), died(1, status)], &gone);
-        let (mut supervisor, _) = play(&policy(), &handed_over(Bond::Tied));
-        let late = Instant::now() + Policy::default().hand_over.leave_within * 2;
+        bonds(Coupling::Coupled, &[died(1, status)], &gone);
+        bonds(Coupling::Coupled, &[E::Idle(nth(1)), died(1, status)], &gone);
+        let (mut supervisor, _) = play(&policy(), &handed_over(Coupling::Coupled));
+        let late = Instant::now() + Policy::default().handover.leave_within * 2;
         assert_eq!(supervisor.on_event(died(1, status), late), gone);
     }
     // Its successor is answered before the signal, and a change that is wanted at its end begins afterwards.
-    let grace = Effect::Arm(Timer::LeaveKill, Policy::default().kill_grace);
-    bonds(Bond::Tied, &[E::Vacant(nth(1))], &[emulate, signal(1, EnvoySignal::Terminate), grace]);
-    bonds(Bond::Tied, &[due(Timer::Leave)], &[emulate, signal(1, EnvoySignal::Kill)]);
-    let waiting = [E::Vacant(nth(1)), desired(2), usable(2, Bond::Tied), died(1, CLEAN)];
-    let next: Vec<_> = gone.into_iter().chain(after(3, 2, 2, 2, Bond::Tied)).collect();
-    bonds(Bond::Tied, &waiting, &next);
+    let grace = Effect::ArmTimer(Timer::LeaveKill, Policy::default().kill_grace);
+    bonds(Coupling::Coupled, &[E::Idle(nth(1))], &[emulate, signal(1, EnvoySignal::Terminate), grace]);
+    bonds(Coupling::Coupled, &[due(Timer::Leave)], &[emulate, signal(1, EnvoySignal::Kill)]);
+    let waiting = [E::Idle(nth(1)), desired(2), usable(2, Coupling::Coupled), died(1, CLEAN)];
+    let next: Vec<_> = gone.into_iter().chain(after(3, 2, 2, 2, Coupling::Coupled)).collect();
+    bonds(Coupling::Coupled, &waiting, &next);
     // Also while the agent ends.
-    let (_, effects) = play(&policy(), &then(&handed_over(Bond::Tied), &[E::Quit, died(1, CLEAN)]));
+    let (_, effects) = play(&policy(), &then(&handed_over(Coupling::Coupled), &[E::Quit, died(1, CLEAN)]));
     assert_eq!(effects, gone);
 }
 
 #[test]
 fn a_predecessor_that_was_told_to_leave_has_no_further_successor() {
-    let crashed = [E::Vacant(nth(1)), died(2, SEGFAULT)];
-    let beside = [Effect::Spawn(generation(3, 1, 1), Start::After(nth(1), Bond::Loose))];
-    check(&then(&handed_over(Bond::Tied), &crashed), Stage::Starting, &beside);
+    let crashed = [E::Idle(nth(1)), died(2, SEGFAULT)];
+    let beside = [Effect::Spawn(generation(3, 1, 1), StartMode::After(nth(1), Coupling::Independent))];
+    check(&then(&handed_over(Coupling::Coupled), &crashed), Stage::Starting, &beside);
 }
 
 #[test]
 fn an_envoy_that_starts_after_a_predecessor_that_dies_serves_only_if_it_is_live() {
-    let again = then(&handed_over(Bond::Tied), &[died(2, SEGFAULT), died(1, SEGFAULT)]);
+    let again = then(&handed_over(Coupling::Coupled), &[died(2, SEGFAULT), died(1, SEGFAULT)]);
     let probe = Effect::Probe { launch: nth(3), predecessor: nth(1), after: Duration::ZERO };
     check(&again, Stage::BackingOff, &[Effect::EmulateParent(generation(1, 0, 0)), probe]);
     check(&then(&again, &[live(3)]), Stage::Running, &[]);
     let not_live = then(&again, &[E::NotLive(nth(3), PredecessorAdmin::Closed)]);
     check(&not_live, Stage::BackingOff, &[signal(3, EnvoySignal::Kill)]);
-    check(&then(&not_live, &[died(3, Status::KILLED)]), Stage::Starting, &[cold(4, 1)]);
+    check(&then(&not_live, &[died(3, ExitStatus::KILLED)]), Stage::Starting, &[cold(4, 1)]);
 }
 
 #[test]
 fn a_silent_successor_loses_its_predecessor_before_it_is_killed_itself() {
     let (kill, hung_after) = (EnvoySignal::Kill, Policy::default().hung_after);
-    let silent = then(&handed_over(Bond::Tied), &[E::AdminSilent(nth(2))]);
-    check(&silent, Stage::Silent, &[Effect::Arm(Timer::Hung, hung_after / 3)]);
+    let silent = then(&handed_over(Coupling::Coupled), &[E::AdminUnresponsive(nth(2))]);
+    check(&silent, Stage::Silent, &[Effect::ArmTimer(Timer::Hung, hung_after / 3)]);
     let suspected = then(&silent, &[due(Timer::Hung)]);
     let emulate = Effect::EmulateParent(generation(1, 0, 0));
     check(&suspected, Stage::Silent, &[emulate, signal(1, kill), hung()]);
     check(&then(&suspected, &[due(Timer::Hung)]), Stage::Silent, &[signal(2, kill), hung()]);
     // A loose one does not wait for it.
-    let loose = then(&handed_over(Bond::Loose), &[E::AdminSilent(nth(2))]);
+    let loose = then(&handed_over(Coupling::Independent), &[E::AdminUnresponsive(nth(2))]);
     check(&loose, Stage::Silent, &[hung()]);
     // And no successor asks one that is silent.
-    let wanted = then(&[live(1), E::AdminSilent(nth(1)), desired(1)], &[usable(1, Bond::Tied)]);
+    let wanted = then(&[live(1), E::AdminUnresponsive(nth(1)), desired(1)], &[usable(1, Coupling::Coupled)]);
     check(&wanted, Stage::Silent, &[]);
-    check(&then(&wanted, &[E::AdminBack(nth(1))]), Stage::Running, &after(2, 1, 1, 1, Bond::Tied));
+    check(
+        &then(&wanted, &[E::AdminRecovered(nth(1))]),
+        Stage::Running,
+        &after(2, 1, 1, 1, Coupling::Coupled),
+    );
 }
 
 #[test]
 fn an_admin_closed_by_a_successor_that_failed_is_not_silence() {
-    let silent = E::AdminSilent(nth(1));
-    check(&then(&rising(Bond::Tied), &[silent]), Stage::Running, &[]);
+    let silent = E::AdminUnresponsive(nth(1));
+    check(&then(&successor(Coupling::Coupled), &[silent]), Stage::Running, &[]);
     // It has to be brought back, and only a successor can, though nothing new is wanted.
-    let failed = then(&rising(Bond::Tied), &[silent, died(2, SEGFAULT), desired(0)]);
-    check(&failed, Stage::Running, &after(3, 1, 0, 1, Bond::Tied));
+    let failed = then(&successor(Coupling::Coupled), &[silent, died(2, SEGFAULT), desired(0)]);
+    check(&failed, Stage::Running, &after(3, 1, 0, 1, Coupling::Coupled));
     // Of a loose one nothing closes the admin.
-    check(&then(&rising(Bond::Loose), &[silent]), Stage::Silent, &[hung()]);
+    check(&then(&successor(Coupling::Independent), &[silent]), Stage::Silent, &[hung()]);
 }
 
 #[test]
 fn where_nothing_is_handed_over_nothing_is_validated() {
-    let hand_over = HandOverPolicy { allowed: Allowed::No, ..HandOverPolicy::default() };
-    let (supervisor, effects) = play(&Policy { hand_over, ..policy() }, &[live(1), desired(1)]);
-    assert_eq!((supervisor.phase().pursuit, effects.as_slice()), (Pursuit::Waiting, &[][..]));
+    let handover = HandoverPolicy { allowed: Allowed::No, ..HandoverPolicy::default() };
+    let (supervisor, effects) = play(&Policy { handover, ..policy() }, &[live(1), desired(1)]);
+    assert_eq!((supervisor.phase().rollout, effects.as_slice()), (RolloutStatus::Waiting, &[][..]));
 }
 
 // === The end ===
 
 fn deadline() -> Effect {
-    Effect::Arm(Timer::DrainDeadline, Policy::default().drain.deadline)
+    Effect::ArmTimer(Timer::DrainDeadline, Policy::default().drain.deadline)
 }
 
 fn inside_first(launch: u32) -> [Effect; 3] {
-    let outside = Effect::Arm(Timer::DrainAll, Policy::default().drain.deadline / 2);
+    let outside = Effect::ArmTimer(Timer::DrainAll, Policy::default().drain.deadline / 2);
     [deadline(), Effect::Drain(nth(launch), DrainScope::Inbound), outside]
 }
 
@@ -439,7 +457,7 @@ fn load_balancers_get_their_head_start_before_anybody_is_told() {
         let (supervisor, effects) = play(&policy, events);
         (supervisor.phase().stage, effects)
     };
-    let wait = vec![deadline(), Effect::Arm(Timer::PreDrain, head_start)];
+    let wait = vec![deadline(), Effect::ArmTimer(Timer::PreDrain, head_start)];
     assert_eq!(play(&[live(1), E::Terminate]), (Stage::PreDrain, wait));
     let begun = play(&[live(1), E::Terminate, due(Timer::PreDrain)]);
     assert_eq!((begun.0, begun.1[0]), (Stage::Draining, Effect::Drain(nth(1), DrainScope::Inbound)));
@@ -465,7 +483,7 @@ fn the_deadline_ends_a_drain_that_traffic_does_not() {
 fn an_envoy_deaf_to_sigterm_is_killed_and_one_deaf_to_that_is_left() {
     let deaf = vec![live(1), E::Quit, due(Timer::KillDue)];
     check(&deaf, Stage::Stopping, &kill_and_wait(1));
-    check(&then(&deaf, &[died(1, Status::Signaled(9))]), Stage::Exited, &[Effect::Exit(137)]);
+    check(&then(&deaf, &[died(1, ExitStatus::Signaled(9))]), Stage::Exited, &[Effect::Exit(137)]);
     check(&then(&deaf, &[due(Timer::ReapDue)]), Stage::Exited, &[Effect::Exit(137)]);
 }
 
@@ -485,22 +503,22 @@ fn what_is_not_live_is_stopped_without_a_drain() {
 
 #[test]
 fn dying_of_our_own_sigterm_is_clean() {
-    check(&[E::Terminate, died(1, Status::Signaled(15))], Stage::Exited, &[Effect::Exit(0)]);
+    check(&[E::Terminate, died(1, ExitStatus::Signaled(15))], Stage::Exited, &[Effect::Exit(0)]);
     check(&[E::Terminate, died(1, SEGFAULT)], Stage::Exited, &[Effect::Exit(139)]);
     // Somebody else's SIGTERM is not ours.
-    check(&[live(1), died(1, Status::Signaled(15))], Stage::Starting, &[cold(2, 0)]);
+    check(&[live(1), died(1, ExitStatus::Signaled(15))], Stage::Starting, &[cold(2, 0)]);
 }
 
 #[test]
 fn sigterm_during_a_hand_over_kills_the_new_one_and_drains_the_one_that_serves() {
     let (open, closed) = (PredecessorAdmin::Open, PredecessorAdmin::Closed);
     let probe = |after| Effect::Probe { launch: nth(2), predecessor: nth(1), after };
-    let asked = then(&rising(Bond::Tied), &[E::Terminate]);
+    let asked = then(&successor(Coupling::Coupled), &[E::Terminate]);
     check(&asked, Stage::Running, &[probe(Duration::ZERO)]);
     let ended = then(&asked, &[E::NotLive(nth(2), open)]);
     let effects: Vec<_> = [signal(2, EnvoySignal::Kill)].into_iter().chain(inside_first(1)).collect();
     check(&ended, Stage::Draining, &effects);
-    check(&then(&ended, &[died(2, Status::KILLED)]), Stage::Draining, &[]);
+    check(&then(&ended, &[died(2, ExitStatus::KILLED)]), Stage::Draining, &[]);
     // One that has closed the other's admin is waited for, a little: nobody else can be told to drain.
     let again = then(&asked, &[E::NotLive(nth(2), closed)]);
     check(&again, Stage::Running, &[probe(Duration::from_millis(5))]);
@@ -513,29 +531,30 @@ fn sigterm_during_a_hand_over_kills_the_new_one_and_drains_the_one_that_serves()
     assert_eq!((supervisor.phase().stage, &effects[2..]), (Stage::Draining, &inside_first(2)[..]));
     // A second signal waits for nothing.
     let twice = play(&policy(), &then(&asked, &[E::Terminate])).1;
-    assert_eq!(twice.last(), Some(&Effect::Arm(Timer::KillDue, Policy::default().kill_grace)));
+    assert_eq!(twice.last(), Some(&Effect::ArmTimer(Timer::KillDue, Policy::default().kill_grace)));
 }
 
 #[test]
 fn a_death_while_sigterm_waits_for_a_probe_ends_the_hand_over() {
-    let asked = then(&rising(Bond::Tied), &[E::Terminate]);
+    let asked = then(&successor(Coupling::Coupled), &[E::Terminate]);
     let (supervisor, effects) = play(&policy(), &then(&asked, &[died(2, SEGFAULT)]));
     assert_eq!(supervisor.phase().owner, Some(generation(1, 0, 0)));
     assert_eq!(
         (supervisor.phase().stage, effects[0]),
-        (Stage::Draining, Effect::Repair(generation(2, 1, 1)))
+        (Stage::Draining, Effect::RepairSegment(generation(2, 1, 1)))
     );
-    let alone = then(&asked, &[died(1, SEGFAULT), died(2, Status::KILLED)]);
+    let alone = then(&asked, &[died(1, SEGFAULT), died(2, ExitStatus::KILLED)]);
     assert_eq!(play(&policy(), &alone).1, [Effect::Exit(139)]);
 }
 
 #[test]
 fn sigterm_after_a_hand_over_waits_for_the_old_one_too() {
-    let (mut supervisor, _) = play(&policy(), &then(&handed_over(Bond::Loose), &[E::Terminate, idle(2)]));
+    let (mut supervisor, _) =
+        play(&policy(), &then(&handed_over(Coupling::Independent), &[E::Terminate, idle(2)]));
     let later = Instant::now() + Duration::from_secs(1);
     assert_eq!(supervisor.on_event(idle(2), later), [Effect::Drain(nth(2), DrainScope::All)]);
     assert_eq!(supervisor.on_event(idle(2), later), []);
-    let vacant = supervisor.on_event(E::Vacant(nth(1)), later);
+    let vacant = supervisor.on_event(E::Idle(nth(1)), later);
     assert_eq!(vacant[0], signal(1, EnvoySignal::Terminate));
     assert!(vacant.contains(&signal(2, EnvoySignal::Terminate)));
     assert_eq!(supervisor.on_event(died(2, CLEAN), later), []);
@@ -544,8 +563,8 @@ fn sigterm_after_a_hand_over_waits_for_the_old_one_too() {
 
 #[test]
 fn a_tied_old_one_hears_of_the_end_from_its_successor_and_from_us_only_when_that_is_gone() {
-    let (mut supervisor, _) = play(&policy(), &then(&handed_over(Bond::Tied), &[E::Quit]));
-    assert_eq!(play(&policy(), &then(&handed_over(Bond::Tied), &[E::Quit])).1, term_and_wait(2));
+    let (mut supervisor, _) = play(&policy(), &then(&handed_over(Coupling::Coupled), &[E::Quit]));
+    assert_eq!(play(&policy(), &then(&handed_over(Coupling::Coupled), &[E::Quit])).1, term_and_wait(2));
     let now = Instant::now();
     assert_eq!(supervisor.on_event(died(2, CLEAN), now), [signal(1, EnvoySignal::Terminate)]);
     assert_eq!(supervisor.on_event(died(1, CLEAN), now), [Effect::Exit(0)]);
@@ -558,7 +577,7 @@ fn a_withdrawn_envoy_serves_on_and_stays_withdrawn_through_a_crash_and_a_hand_ov
     check(&[live(1), E::Withdraw, E::Withdraw], Stage::Running, &[]);
     check(&[E::Withdraw, live(1)], Stage::Running, &drain(1));
     check(&[live(1), E::Withdraw, died(1, SEGFAULT), live(2)], Stage::Running, &drain(2));
-    let over = play(&policy(), &then(&rising(Bond::Loose), &[E::Withdraw, live(2)])).1;
+    let over = play(&policy(), &then(&successor(Coupling::Independent), &[E::Withdraw, live(2)])).1;
     assert_eq!(over.last(), drain(2).first());
 }
 
@@ -580,26 +599,30 @@ fn the_minimum_drain_counts_from_the_withdrawal() {
 #[test]
 fn after_a_crash_what_has_failed_already_is_not_tried_before_what_was_good() {
     // Its hand-over has failed once; then the one that serves dies.
-    let crashed = then(&rising(Bond::Loose), &[died(2, SEGFAULT), died(1, SEGFAULT)]);
+    let crashed = then(&successor(Coupling::Independent), &[died(2, SEGFAULT), died(1, SEGFAULT)]);
     check(&crashed, Stage::Starting, &[cold(3, 0)]);
     // What crashes twice may be cured by what is wanted.
-    let twice = [live(1), desired(1), usable(1, Bond::Tied), E::SpawnFailed(nth(2), SpawnFailure::Transient)];
     let twice =
-        then(&twice, &[desired(2), usable(2, Bond::Tied), died(1, SEGFAULT), died(3, Status::KILLED)]);
+        [live(1), desired(1), usable(1, Coupling::Coupled), E::SpawnFailed(nth(2), SpawnFailure::Transient)];
+    let twice = then(
+        &twice,
+        &[desired(2), usable(2, Coupling::Coupled), died(1, SEGFAULT), died(3, ExitStatus::KILLED)],
+    );
     check(&twice, Stage::Starting, &[cold(4, 0)]);
     let again = then(&twice, &[died(4, SEGFAULT), due(Timer::Respawn)]);
-    let deadline = Effect::Arm(Timer::Live, Policy::default().hand_over.live_within);
+    let deadline = Effect::ArmTimer(Timer::Live, Policy::default().handover.live_within);
     check(&again, Stage::Starting, &[cold(5, 2), deadline]);
     // What was given up is wanted still, and started by nobody.
-    let refused = [live(1), desired(1), E::Validated(revision(1), Verdict::Refused), died(1, SEGFAULT)];
+    let refused =
+        [live(1), desired(1), E::Validated(revision(1), ValidationResult::Rejected), died(1, SEGFAULT)];
     check(&refused, Stage::Starting, &[cold(2, 0)]);
 }
 
 #[test]
 fn what_never_was_live_has_its_time_and_then_what_was_good_serves_again() {
-    let alone = then(&rising(Bond::Loose), &[died(1, SEGFAULT), due(Timer::Live)]);
+    let alone = then(&successor(Coupling::Independent), &[died(1, SEGFAULT), due(Timer::Live)]);
     check(&alone, Stage::Starting, &[signal(2, EnvoySignal::Kill)]);
-    let again = then(&alone, &[died(2, Status::KILLED), due(Timer::Respawn)]);
+    let again = then(&alone, &[died(2, ExitStatus::KILLED), due(Timer::Respawn)]);
     check(&again, Stage::Starting, &[cold(3, 0)]);
     // The first of all may wait for its control plane as long as it takes.
     check(&[due(Timer::Live)], Stage::Starting, &[]);

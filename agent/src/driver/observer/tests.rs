@@ -8,14 +8,14 @@ const LAUNCH: Launch = Launch::FIRST;
 /// Answers (`true`) and lost ones at the given milliseconds; the news among them.
 fn check(answers: &[(u64, bool)], expected: &[(u64, Event)]) {
     let start = Instant::now();
-    let mut memory = Memory::new(start);
-    let mut news = Vec::new();
+    let mut state = ObserverState::new(start);
+    let mut lifecycle_publisher = Vec::new();
     for &(millis, answered) in answers {
         let answer = answered.then_some(()).ok_or(());
-        let noted = memory.note(LAUNCH, &answer, start + Duration::from_millis(millis));
-        news.extend(noted.map(|event| (millis, event)));
+        let noted = state.note(LAUNCH, &answer, start + Duration::from_millis(millis));
+        lifecycle_publisher.extend(noted.map(|event| (millis, event)));
     }
-    assert_eq!(news, expected, "{answers:?}");
+    assert_eq!(lifecycle_publisher, expected, "{answers:?}");
 }
 
 #[test]
@@ -34,7 +34,7 @@ fn silence_and_return_are_told_once_each() {
         (6_000, true),
         (7_000, true),
     ];
-    check(&looks, &[(4_500, Event::AdminSilent(LAUNCH)), (6_000, Event::AdminBack(LAUNCH))]);
+    check(&looks, &[(4_500, Event::AdminUnresponsive(LAUNCH)), (6_000, Event::AdminRecovered(LAUNCH))]);
 }
 
 #[test]
@@ -47,11 +47,11 @@ fn refusals_in_quick_succession_and_a_single_late_one_are_no_silence() {
 fn an_old_envoy_is_empty_without_connections_or_without_requests_for_a_while() {
     let start = Instant::now();
     let check = |looks: &[(u64, u64, u64, u64)], expected: bool| {
-        let mut memory = Memory::new(start);
+        let mut state = ObserverState::new(start);
         let mut empty = false;
         for &(millis, active, begun, connections) in looks {
             let activity = Some(Activity { active, begun });
-            empty = memory.is_empty(activity, connections, start + Duration::from_millis(millis));
+            empty = state.is_empty(activity, connections, start + Duration::from_millis(millis));
         }
         assert_eq!(empty, expected, "{looks:?}");
     };

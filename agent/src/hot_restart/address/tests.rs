@@ -11,7 +11,7 @@ use nix::sys::socket::{SockFlag, SockProtocol, SockaddrIn, bind, socket};
 
 use super::*;
 
-fn address(text: &str) -> Address {
+fn address(text: &str) -> ListenAddress {
     text.parse().unwrap()
 }
 
@@ -42,7 +42,7 @@ fn addresses_are_spelled_as_envoy_spells_them() {
         "127.0.0.1:80",
         "envoy://internal",
     ] {
-        assert_eq!(text.parse::<Address>(), Err(UnknownAddress), "{text}");
+        assert_eq!(text.parse::<ListenAddress>(), Err(InvalidListenAddress), "{text}");
     }
 }
 
@@ -57,15 +57,16 @@ fn a_socket_is_checked_against_its_address() {
     let name = format!("pilot-test-{}", std::process::id());
     let named = UnixListener::bind_addr(&UnixSocketAddr::from_abstract_name(&name).unwrap()).unwrap();
     let listening = [
-        (Address::Tcp(tcp.local_addr().unwrap()), OwnedFd::from(tcp)),
-        (Address::Tcp(tcp6.local_addr().unwrap()), tcp6.into()),
-        (Address::Udp(udp.local_addr().unwrap()), udp.into()),
-        (Address::Unix(path), unix.into()),
-        (Address::Unix(format!("@{name}")), named.into()),
+        (ListenAddress::Tcp(tcp.local_addr().unwrap()), OwnedFd::from(tcp)),
+        (ListenAddress::Tcp(tcp6.local_addr().unwrap()), tcp6.into()),
+        (ListenAddress::Udp(udp.local_addr().unwrap()), udp.into()),
+        (ListenAddress::Unix(path), unix.into()),
+        (ListenAddress::Unix(format!("@{name}")), named.into()),
     ];
     for (wanted, _) in &listening {
         for (bound, socket) in &listening {
-            let elsewhere = || Mismatch::Elsewhere { wanted: wanted.clone(), found: bound.to_string() };
+            let elsewhere =
+                || SocketMismatch::Elsewhere { requested: wanted.clone(), bound: bound.to_string() };
             let expected = if wanted == bound { Ok(()) } else { Err(elsewhere()) };
             assert_eq!(wanted.check(socket.as_fd()), expected);
         }
@@ -77,9 +78,9 @@ fn what_does_not_listen_is_no_listener() {
     let bound = socket(AddressFamily::Inet, SockType::Stream, SockFlag::empty(), SockProtocol::Tcp).unwrap();
     bind(bound.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, 0)).unwrap();
     let name: SockaddrStorage = getsockname(bound.as_raw_fd()).unwrap();
-    let wanted = Address::Tcp(internet(&name).unwrap());
-    assert_eq!(wanted.check(bound.as_fd()), Err(Mismatch::NotListening(wanted.clone())));
+    let wanted = ListenAddress::Tcp(internet(&name).unwrap());
+    assert_eq!(wanted.check(bound.as_fd()), Err(SocketMismatch::NotListening(wanted.clone())));
 
     let no_socket = tempfile::tempfile().unwrap();
-    assert_eq!(wanted.check(no_socket.as_fd()), Err(Mismatch::Unreadable(wanted, Errno::ENOTSOCK)));
+    assert_eq!(wanted.check(no_socket.as_fd()), Err(SocketMismatch::Unreadable(wanted, Errno::ENOTSOCK)));
 }

@@ -32,22 +32,22 @@ fn prefixed(length: u64, body: &[u8]) -> Vec<u8> {
 
 #[test]
 fn what_is_no_message_is_said_to_be_none_and_the_next_one_is_read() {
-    let check = |datagrams: &[Vec<u8>], expected: Garbled| {
-        let mut collector = Collector::up_to(LONGEST_REPLY);
-        let last = datagrams.iter().map(|datagram| collector.push(datagram)).last();
-        assert_eq!(last, Some(Progress::Garbled(expected)));
+    let check = |datagrams: &[Vec<u8>], expected: MalformedMessage| {
+        let mut assembler = MessageAssembler::up_to(MAX_REPLY);
+        let last = datagrams.iter().map(|datagram| assembler.push(datagram)).last();
+        assert_eq!(last, Some(Progress::Malformed(expected)));
         let terminate = Message::request(Request::Terminate(Empty {}));
-        assert_eq!(collector.push(&terminate.framed()), Progress::Message(terminate));
+        assert_eq!(assembler.push(&terminate.framed()), Progress::Message(terminate));
     };
-    check(&[vec![]], Garbled::NoLength(0));
-    check(&[vec![0; 7]], Garbled::NoLength(7));
-    check(&[prefixed(1, b"\n\x00")], Garbled::Overrun);
-    check(&[prefixed(4089, &[0; 4088]), vec![0; 2]], Garbled::Overrun);
-    check(&[prefixed(u64::MAX, b"")], Garbled::TooLong(u64::MAX));
-    check(&[prefixed(LONGEST_REPLY + 1, b"")], Garbled::TooLong(LONGEST_REPLY + 1));
+    check(&[vec![]], MalformedMessage::NoLength(0));
+    check(&[vec![0; 7]], MalformedMessage::NoLength(7));
+    check(&[prefixed(1, b"\n\x00")], MalformedMessage::Overrun);
+    check(&[prefixed(4089, &[0; 4088]), vec![0; 2]], MalformedMessage::Overrun);
+    check(&[prefixed(u64::MAX, b"")], MalformedMessage::TooLong(u64::MAX));
+    check(&[prefixed(MAX_REPLY + 1, b"")], MalformedMessage::TooLong(MAX_REPLY + 1));
     // A length-delimited field that ends before it begins.
     let error = Message::decode(&b"\n\x05"[..]).unwrap_err();
-    check(&[prefixed(2, b"\n\x05")], Garbled::Unreadable(error));
+    check(&[prefixed(2, b"\n\x05")], MalformedMessage::Unreadable(error));
 }
 
 /// A `Stats` answer as a parent with many statistics gives it.
@@ -71,8 +71,8 @@ fn full_stats(memory: Option<u64>, connections: Option<u64>, rest: usize) -> Vec
 }
 
 fn collect(message: &[u8]) -> Vec<Progress> {
-    let mut collector = Collector::up_to(LONGEST_REPLY);
-    message.chunks(DATAGRAM).map(|datagram| collector.push(datagram)).collect()
+    let mut assembler = MessageAssembler::up_to(MAX_REPLY);
+    message.chunks(DATAGRAM).map(|datagram| assembler.push(datagram)).collect()
 }
 
 #[test]
@@ -142,20 +142,20 @@ proptest! {
         reply().prop_map(Message::reply),
         Just(Message::not_recognized()),
     ], 1..5)) {
-        let mut collector = Collector::up_to(LONGEST_REQUEST);
+        let mut assembler = MessageAssembler::up_to(MAX_REQUEST);
         for message in messages {
-            prop_assert_eq!(collector.push(&message.framed()), Progress::Message(message));
+            prop_assert_eq!(assembler.push(&message.framed()), Progress::Message(message));
         }
     }
 
     #[test]
-    fn no_datagram_does_any_harm(datagrams in datagrams(), longest in prop_oneof![Just(LONGEST_REQUEST), Just(LONGEST_REPLY)]) {
-        let mut collector = Collector::up_to(longest);
+    fn no_datagram_does_any_harm(datagrams in datagrams(), longest in prop_oneof![Just(MAX_REQUEST), Just(MAX_REPLY)]) {
+        let mut assembler = MessageAssembler::up_to(longest);
         for datagram in datagrams {
-            if let Progress::Long(head) = collector.push(&datagram) {
+            if let Progress::Long(head) = assembler.push(&datagram) {
                 let _stats = Stats::from_head(&head);
             }
-            prop_assert!(collector.head.capacity() <= DATAGRAM);
+            prop_assert!(assembler.head.capacity() <= DATAGRAM);
         }
     }
 

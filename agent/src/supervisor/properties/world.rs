@@ -7,9 +7,9 @@ use super::super::*;
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Act {
     Live(usize),
-    Die(usize, Status),
+    Die(usize, ExitStatus),
     /// Its process ends; it is reaped later.
-    End(usize, Status),
+    Outcome(usize, ExitStatus),
     Reap,
     /// A probe is answered.
     Probed(PredecessorAdmin),
@@ -19,7 +19,7 @@ pub(super) enum Act {
     Vacant(usize),
     Desire,
     DesireAgain(u32),
-    Judge(Verdict),
+    Judge(ValidationResult),
     Busy(u64, u64),
     Untold,
     Withdraw,
@@ -36,9 +36,9 @@ pub(super) struct Envoy {
     pub(super) generation: Generation,
     pub(super) live: bool,
     pub(super) told: Option<EnvoySignal>,
-    pub(super) after: Start,
+    pub(super) after: StartMode,
     /// Its process has ended and has not been reaped.
-    pub(super) ended: Option<Status>,
+    pub(super) ended: Option<ExitStatus>,
     /// It waits for an answer of a predecessor that has ended.
     pub(super) stuck: bool,
 }
@@ -115,29 +115,29 @@ impl World {
                     self.validating = Some(revision);
                 }
                 Effect::Signal(launch, signal) => self.signal(launch, signal),
-                Effect::Arm(timer, after) => drop(self.timers.insert(timer, self.now + after)),
-                Effect::Retire(launch, _) => {
+                Effect::ArmTimer(timer, after) => drop(self.timers.insert(timer, self.now + after)),
+                Effect::StopAccepting(launch, _) => {
                     assert!(
                         self.find(launch).is_some_and(|envoy| envoy.live),
-                        "retires one that never served"
+                        "stops the listeners of an Envoy that never served"
                     );
                 }
-                Effect::Repair(dead) => {
-                    assert!(self.find(dead.launch).is_none(), "repairs under a living one");
+                Effect::RepairSegment(dead) => {
+                    assert!(self.find(dead.launch).is_none(), "repairs while the Envoy runs");
                 }
                 Effect::EmulateParent(parent) => self.emulated.push(parent.launch),
                 Effect::AnswerPendingStats(parent) => {
-                    assert!(self.find(parent.launch).is_none(), "answers for a living one");
+                    assert!(self.find(parent.launch).is_none(), "answers in place of a running Envoy");
                     assert!(self.emulated.contains(&parent.launch), "answers once and never again");
                 }
                 Effect::Probe { launch, .. } => self.probed = Some(launch),
                 Effect::Drain(launch, _) => {
                     assert!(
                         self.find(launch).is_some_and(|envoy| envoy.live),
-                        "drains one that does not serve"
+                        "drains an Envoy that does not serve"
                     );
                 }
-                Effect::LetGo => {}
+                Effect::ReleaseListeners => {}
                 Effect::Exit(code) => self.exit = Some(code),
             }
         }
@@ -150,40 +150,44 @@ impl World {
     /// An Envoy that sends to a predecessor whose socket is closed aborts after ten seconds. So its place is taken
     /// before it is signalled, and when it is reaped at the latest, however late that is.
     fn check_successors(&self) {
-        for heir in &self.envoys {
-            let Start::After(parent, Bond::Tied) = heir.after else { continue };
-            if heir.ended.is_some() || heir.told == Some(EnvoySignal::Kill) {
+        for successor in &self.envoys {
+            let StartMode::After(parent, Coupling::Coupled) = successor.after else { continue };
+            if successor.ended.is_some() || successor.told == Some(EnvoySignal::Kill) {
                 continue;
             }
             let leaves = self.find(parent).is_none_or(|parent| parent.told.is_some());
-            if heir.live {
-                assert!(!leaves || self.emulated.contains(&parent), "alone: {heir:?}\n{:#?}", self.log);
+            if successor.live {
+                assert!(
+                    !leaves || self.emulated.contains(&parent),
+                    "not answered: {successor:?}\n{:#?}",
+                    self.log
+                );
             } else {
-                let asked = self.probed == Some(heir.generation.launch);
-                let waits = self.find(parent).is_none() && !asked && heir.told.is_none();
-                assert!(!waits, "waits for the dead: {heir:?}\n{:#?}", self.log);
+                let asked = self.probed == Some(successor.generation.launch);
+                let waits = self.find(parent).is_none() && !asked && successor.told.is_none();
+                assert!(!waits, "waits for the dead: {successor:?}\n{:#?}", self.log);
             }
         }
     }
 
     /// A number is used above a LIVE one only, and the first is for when nobody lives.
-    fn spawn(&mut self, generation: Generation, after: Start) {
+    fn spawn(&mut self, generation: Generation, after: StartMode) {
         self.launches += 1;
         assert_eq!(generation.launch.get(), self.launches, "a start number twice, or none");
         match after {
-            Start::Cold => {
-                assert!(self.envoys.is_empty(), "a first one beside {:?}", self.envoys);
+            StartMode::Cold => {
+                assert!(self.envoys.is_empty(), "a first Envoy beside {:?}", self.envoys);
                 assert_eq!(generation.epoch, Epoch::FIRST);
             }
-            Start::After(parent, bond) => {
-                let parent = self.find(parent).expect("after one that is dead");
-                assert!(parent.live, "after one that never was LIVE");
-                let leaves = bond == Bond::Tied && parent.told.is_some();
-                assert!(!leaves, "after one that is told to leave\n{:#?}", self.log);
+            StartMode::After(parent, coupling) => {
+                let parent = self.find(parent).expect("successor of a dead Envoy");
+                assert!(parent.live, "successor of an Envoy that never was LIVE");
+                let leaves = coupling == Coupling::Coupled && parent.told.is_some();
+                assert!(!leaves, "successor of a signalled Envoy\n{:#?}", self.log);
                 assert_eq!(generation.epoch, parent.generation.epoch.next());
             }
         }
-        let stuck = matches!(after, Start::After(parent, Bond::Tied)
+        let stuck = matches!(after, StartMode::After(parent, Coupling::Coupled)
             if self.find(parent).is_some_and(|parent| parent.ended.is_some()));
         self.envoys.push(Envoy { generation, live: false, told: None, after, ended: None, stuck });
     }
@@ -191,14 +195,14 @@ impl World {
     /// Told to leave before it is LIVE, an Envoy tells its living predecessor to leave too.
     fn signal(&mut self, launch: Launch, signal: EnvoySignal) {
         let Some(envoy) = self.find(launch) else { return };
-        if let (Start::After(parent, Bond::Tied), false, EnvoySignal::Terminate) =
+        if let (StartMode::After(parent, Coupling::Coupled), false, EnvoySignal::Terminate) =
             (envoy.after, envoy.live, signal)
             && self.find(parent).is_some_and(|parent| parent.told.is_none())
         {
-            panic!("SIGTERM to one that takes its predecessor along");
+            panic!("SIGTERM to an Envoy that would end its predecessor");
         }
         if signal == EnvoySignal::ReopenLogs {
-            assert!(envoy.live, "SIGUSR1 to one without a handler");
+            assert!(envoy.live, "SIGUSR1 to an Envoy without a handler");
             return;
         }
         for envoy in self.envoys.iter_mut().filter(|envoy| envoy.generation.launch == launch) {
@@ -217,13 +221,15 @@ impl World {
     }
 
     /// One that starts waits for its answer in half of the cases.
-    fn end(&mut self, envoy: Envoy, status: Status) {
+    fn end(&mut self, envoy: Envoy, status: ExitStatus) {
         let launch = envoy.generation.launch;
         for other in &mut self.envoys {
             if other.generation.launch == launch {
                 other.ended.get_or_insert(status);
             }
-            if matches!(other.after, Start::After(parent, Bond::Tied) if parent == launch) && !other.live {
+            if matches!(other.after, StartMode::After(parent, Coupling::Coupled) if parent == launch)
+                && !other.live
+            {
                 other.stuck |= other.generation.launch.get().is_multiple_of(2);
             }
         }
@@ -248,7 +254,7 @@ impl World {
         true
     }
 
-    pub(super) fn die(&mut self, envoy: Envoy, status: Status) {
+    pub(super) fn die(&mut self, envoy: Envoy, status: ExitStatus) {
         self.end(envoy, status);
         self.envoys.retain(|other| other.generation.launch != envoy.generation.launch);
         self.tell(Event::Died(envoy.generation.launch, status));
@@ -261,9 +267,9 @@ impl World {
         self.tell(Event::Live(envoy.generation.launch));
     }
 
-    fn judge(&mut self, verdict: Verdict) {
+    fn judge(&mut self, verdict: ValidationResult) {
         if let Some(revision) = self.validating.take() {
-            if verdict == Verdict::Refused {
+            if verdict == ValidationResult::Rejected {
                 self.refused.push(revision);
             }
             self.tell(Event::Validated(revision, verdict));
@@ -275,7 +281,7 @@ impl World {
         let Some((&timer, &at)) = self.timers.iter().min_by_key(|&(_, at)| at) else { return false };
         self.timers.remove(&timer);
         self.now = self.now.max(at);
-        self.tell(Event::Due(timer));
+        self.tell(Event::TimerExpired(timer));
         true
     }
 
@@ -291,7 +297,7 @@ impl World {
                     self.die(envoy, envoy.ended.unwrap_or(status));
                 }
             }
-            Act::End(n, status) => {
+            Act::Outcome(n, status) => {
                 if let Some(envoy) = self.nth(n) {
                     self.end(envoy, status);
                 }
@@ -307,17 +313,17 @@ impl World {
             }
             Act::Silent(n) => {
                 if let Some(envoy) = self.nth(n) {
-                    self.tell(Event::AdminSilent(envoy.generation.launch));
+                    self.tell(Event::AdminUnresponsive(envoy.generation.launch));
                 }
             }
             Act::Back(n) => {
                 if let Some(envoy) = self.nth(n) {
-                    self.tell(Event::AdminBack(envoy.generation.launch));
+                    self.tell(Event::AdminRecovered(envoy.generation.launch));
                 }
             }
             Act::Vacant(n) => {
                 if let Some(envoy) = self.nth(n) {
-                    self.tell(Event::Vacant(envoy.generation.launch));
+                    self.tell(Event::Idle(envoy.generation.launch));
                 }
             }
             Act::Desire => {
@@ -371,14 +377,16 @@ impl World {
             }
             if let Some(told) = self.envoys.iter().copied().find(|envoy| envoy.told.is_some()) {
                 let killed = told.told == Some(EnvoySignal::Kill);
-                self.die(told, if killed { Status::KILLED } else { Status::Exited(0) });
-            } else if let Some(rising) = self.envoys.iter().copied().find(Envoy::can_be_live) {
-                self.become_live(rising);
+                self.die(told, if killed { ExitStatus::KILLED } else { ExitStatus::Exited(0) });
+            } else if let Some(successor) = self.envoys.iter().copied().find(Envoy::can_be_live) {
+                self.become_live(successor);
             } else if self.validating.is_some() {
-                self.judge(Verdict::Usable(Bond::Loose));
-            } else if let Some((old, _)) = self.supervisor.phase().leaving {
-                self.tell(Event::Vacant(old.launch));
-                if self.find(old.launch).is_some_and(|old| old.told.is_none()) && !self.next_timer() {
+                self.judge(ValidationResult::Accepted(Coupling::Independent));
+            } else if let Some((predecessor, _)) = self.supervisor.phase().predecessor {
+                self.tell(Event::Idle(predecessor.launch));
+                if self.find(predecessor.launch).is_some_and(|predecessor| predecessor.told.is_none())
+                    && !self.next_timer()
+                {
                     return;
                 }
             } else if self.is_at_rest() || !self.next_timer() {
@@ -391,8 +399,8 @@ impl World {
     fn is_at_rest(&self) -> bool {
         let phase = self.supervisor.phase();
         phase.stage == Stage::Running
-            && matches!(phase.pursuit, Pursuit::Settled | Pursuit::GivenUp)
-            && phase.leaving.is_none()
+            && matches!(phase.rollout, RolloutStatus::Settled | RolloutStatus::GivenUp)
+            && phase.predecessor.is_none()
             && !self.timers.contains_key(&Timer::Retry)
     }
 }

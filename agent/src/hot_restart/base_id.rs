@@ -1,66 +1,65 @@
-//! The names by which Envoys that take over from each other find each other.
+//! A reserved base id and the names derived from it: sockets and the shared memory segment.
 //!
-//! Deliberately does not choose: a [`Place`](super::Place) does, and what it gives out is reserved and goes
-//! away with the value.
+//! [`RuntimeDir`](super::RuntimeDir) chooses and reserves base ids.
 
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
 };
 
-/// The stem of our sockets; Envoy appends role, base id and epoch.
+/// Stem of socket names; Envoy appends role, base id and epoch.
 pub(super) const STEM: &str = "hr";
 
-/// At most three Envoys are alive at once, so Envoy reuses the names of the one before the one before.
+/// Envoy reuses socket names after this many epochs: at most three Envoys of a base id run at once.
 const SLOTS: u32 = 3;
 
-/// Envoy's number on its command line, `--restart-epoch`. Where the agent plays the predecessor this is
-/// always [`RestartEpoch::UNDER_AGENT`], however many generations there have been.
+/// `--restart-epoch`. In mediated mode always [`RestartEpoch::UNDER_AGENT`], however many Envoys have run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RestartEpoch(pub u32);
 
-/// Which end of the protocol a socket belongs to.
+/// Role of a socket in the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Where a running Envoy is asked.
+pub enum SocketRole {
+    /// Receives requests of the child.
     Parent,
-    /// Where a running Envoy is sent answers to.
+    /// Receives replies of the parent.
     Child,
-    /// Bound by a parent beside its own, and used by nobody.
+    /// Bound by a parent, unused.
     UdpParent,
-    /// Where a parent sends datagrams that are its successor's.
+    /// Receives UDP datagrams that the parent forwards.
     UdpChild,
 }
 
-/// One base id of Envoy's, ours alone, and everything in the file system that goes by it. Dropping it removes
-/// all of that, so it must outlive every Envoy that was started with it.
+/// A reserved base id and its files. Dropping it removes them, so it must outlive every Envoy that uses it.
 #[derive(Debug)]
-pub struct Lineage {
+pub struct BaseIdLease {
     base_id: u32,
     socket_path: PathBuf,
     segment: PathBuf,
     reservation: PathBuf,
-    /// Held open: the lock on it is what says that we are alive.
+    /// Kept open: its lock shows that the agent runs.
     _lock: File,
 }
 
 // === impl RestartEpoch ===
 
 impl RestartEpoch {
-    /// One without a predecessor: it makes a new segment.
+    /// An Envoy without a parent; it creates the segment.
     pub const FRESH: Self = Self(0);
 
-    /// One whose predecessor is the agent.
+    /// An Envoy whose parent is the agent.
     pub const UNDER_AGENT: Self = Self(1);
 
-    pub(super) fn next(self) -> Self {
+    /// The epoch of its successor.
+    #[must_use]
+    pub fn next(self) -> Self {
         Self(self.0.wrapping_add(1))
     }
 }
 
-// === impl Role ===
+// === impl SocketRole ===
 
-impl Role {
+impl SocketRole {
     const ALL: [Self; 4] = [Self::Parent, Self::Child, Self::UdpParent, Self::UdpChild];
 
     fn name(self) -> &'static str {
@@ -73,32 +72,32 @@ impl Role {
     }
 }
 
-// === impl Lineage ===
+// === impl BaseIdLease ===
 
-impl Lineage {
+impl BaseIdLease {
     pub(super) fn reserved(base_id: u32, run: &Path, shared_memory: &Path, lock: File) -> Self {
         let segment = shared_memory.join(segment_name(base_id));
         let reservation = shared_memory.join(reservation_name(base_id));
         Self { base_id, socket_path: run.join(STEM), segment, reservation, _lock: lock }
     }
 
-    /// For `--base-id`.
-    pub fn base_id(&self) -> u32 {
+    /// The number, for `--base-id`.
+    pub fn get(&self) -> u32 {
         self.base_id
     }
 
-    /// For `--socket-path`, together with `--socket-mode 600`.
+    /// `--socket-path`, used with `--socket-mode 600`.
     pub fn socket_path(&self) -> &Path {
         &self.socket_path
     }
 
-    /// The file of the shared memory segment.
+    /// Path of the shared memory segment.
     pub fn segment(&self) -> &Path {
         &self.segment
     }
 
-    /// Where the Envoy of this epoch binds its socket for this role.
-    pub fn socket(&self, role: Role, epoch: RestartEpoch) -> PathBuf {
+    /// Path of the socket of this role that the Envoy of this epoch binds.
+    pub fn socket(&self, role: SocketRole, epoch: RestartEpoch) -> PathBuf {
         let id = u64::from(self.base_id) * 10 + u64::from(epoch.0 % SLOTS);
         let mut name = self.socket_path.clone().into_os_string();
         name.push(format!("_{}_{id}", role.name()));
@@ -106,46 +105,46 @@ impl Lineage {
     }
 }
 
-impl Drop for Lineage {
+impl Drop for BaseIdLease {
     fn drop(&mut self) {
         let slots = (0..SLOTS).map(RestartEpoch);
-        let sockets = slots.flat_map(|slot| Role::ALL.map(|role| self.socket(role, slot)));
-        // The reservation goes last: as long as it is there, the rest is known to be ours. What cannot be
-        // removed now is removed by the next agent that starts here.
+        let sockets = slots.flat_map(|slot| SocketRole::ALL.map(|role| self.socket(role, slot)));
+        // The reservation is removed last: it marks the other files as the agent's. Files that cannot be removed now are
+        // removed by the next agent.
         for path in sockets.chain([self.segment.clone(), self.reservation.clone()]) {
             drop(fs::remove_file(path));
         }
     }
 }
 
-/// What Envoy calls the segment in `/dev/shm`.
+/// Name of the segment in `/dev/shm`.
 pub(super) fn segment_name(base_id: u32) -> String {
     format!("envoy_shared_memory_{}", u64::from(base_id) * 10)
 }
 
-/// The file beside it whose lock says that an agent is alive.
+/// Name of the file beside it whose lock shows that an agent runs.
 pub(super) fn reservation_name(base_id: u32) -> String {
     format!("pilot_agent_{base_id}.lock")
 }
 
-/// The base id of a reservation, if the file is one.
+/// Returns the base id of a reservation file.
 pub(super) fn reserved_base_id(file_name: &str) -> Option<u32> {
     let base_id = file_name.strip_prefix("pilot_agent_")?.strip_suffix(".lock")?.parse().ok()?;
     (reservation_name(base_id) == file_name).then_some(base_id)
 }
 
-/// Whether a file in our folder is a socket of some lineage.
+/// Returns `true` if a file name is that of a hot-restart socket.
 pub(super) fn is_socket_name(file_name: &str) -> bool {
-    let file_name = file_name.strip_suffix(super::endpoint::UNNAMED).unwrap_or(file_name);
+    let file_name = file_name.strip_suffix(super::endpoint::TEMPORARY_SUFFIX).unwrap_or(file_name);
     let rest = file_name.strip_prefix(STEM).and_then(|rest| rest.strip_prefix('_'));
     let Some((role, id)) = rest.and_then(|rest| rest.rsplit_once('_')) else { return false };
-    Role::ALL.iter().any(|known| known.name() == role) && id.parse::<u64>().is_ok()
+    SocketRole::ALL.iter().any(|known| known.name() == role) && id.parse::<u64>().is_ok()
 }
 
-/// Whether the name of a socket, as `/proc/net/unix` has it, is that of an Envoy with this base id.
+/// Returns `true` if a socket name of `/proc/net/unix` belongs to an Envoy with this base id.
 pub(super) fn is_of(base_id: u32, socket: &str) -> bool {
-    // The padding of an abstract name is shown as more of these.
+    // Padding of an abstract name is shown as `@`.
     let Some((stem, id)) = socket.trim_end_matches('@').rsplit_once('_') else { return false };
-    let ours = id.parse::<u64>().is_ok_and(|id| id / 10 == u64::from(base_id));
-    ours && (stem.ends_with("_parent") || stem.ends_with("_child"))
+    let matches = id.parse::<u64>().is_ok_and(|id| id / 10 == u64::from(base_id));
+    matches && (stem.ends_with("_parent") || stem.ends_with("_child"))
 }

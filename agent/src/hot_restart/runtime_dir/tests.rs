@@ -3,7 +3,7 @@ use std::{fs::Permissions, os::unix::fs::PermissionsExt, os::unix::net::UnixData
 use tempfile::TempDir;
 
 use super::*;
-use crate::hot_restart::{RestartEpoch, Role};
+use crate::hot_restart::{RestartEpoch, SocketRole};
 
 struct Folders(TempDir);
 
@@ -22,8 +22,8 @@ impl Folders {
         self.0.path().join("shm")
     }
 
-    fn open(&self) -> Result<Place, PlaceError> {
-        Place::open(&self.run(), &self.shared_memory())
+    fn open(&self) -> Result<RuntimeDir, RuntimeDirError> {
+        RuntimeDir::open(&self.run(), &self.shared_memory())
     }
 }
 
@@ -39,7 +39,7 @@ fn a_folder_belongs_to_one_agent() {
     let folders = Folders::new();
     let first = folders.open().unwrap();
     assert_eq!(fs::metadata(folders.run()).unwrap().mode() & 0o777, 0o700);
-    assert!(matches!(folders.open(), Err(PlaceError::InUse(_))));
+    assert!(matches!(folders.open(), Err(RuntimeDirError::InUse(_))));
     drop(first);
     folders.open().unwrap();
 }
@@ -50,37 +50,39 @@ fn a_folder_others_may_enter_is_refused() {
     fs::create_dir(folders.run()).unwrap();
     for mode in [0o755, 0o710, 0o701] {
         fs::set_permissions(folders.run(), Permissions::from_mode(mode)).unwrap();
-        assert!(matches!(folders.open(), Err(PlaceError::NotPrivate { mode: found, .. }) if found == mode));
+        assert!(
+            matches!(folders.open(), Err(RuntimeDirError::NotPrivate { mode: found, .. }) if found == mode)
+        );
     }
 }
 
 #[test]
 fn a_folder_must_leave_room_for_the_names_of_sockets() {
     let folders = Folders::new();
-    let place = |length: usize| {
+    let runtime_dir = |length: usize| {
         let run = folders.run();
         let missing = length - run.as_os_str().len() - 1;
-        Place::open(&run.join("x".repeat(missing)), &folders.shared_memory())
+        RuntimeDir::open(&run.join("x".repeat(missing)), &folders.shared_memory())
     };
-    assert!(matches!(place(79), Err(PlaceError::TooLong(_))));
-    let lineage = place(78).unwrap().lineage().unwrap();
-    let longest = lineage.socket(Role::UdpParent, RestartEpoch::FRESH);
-    drop(UnixDatagram::bind(format!("{}{}", longest.display(), endpoint::UNNAMED)).unwrap());
+    assert!(matches!(runtime_dir(79), Err(RuntimeDirError::TooLong(_))));
+    let base_id = runtime_dir(78).unwrap().reserve_base_id().unwrap();
+    let longest = base_id.socket(SocketRole::UdpParent, RestartEpoch::FRESH);
+    drop(UnixDatagram::bind(format!("{}{}", longest.display(), endpoint::TEMPORARY_SUFFIX)).unwrap());
 }
 
 #[test]
 fn names_are_envoys() {
     let folders = Folders::new();
-    let place = folders.open().unwrap();
-    let lineage = place.lineage().unwrap();
-    let (base_id, run) = (lineage.base_id(), folders.run());
-    let socket = |role, epoch| lineage.socket(role, RestartEpoch(epoch));
-    assert_eq!(lineage.socket_path(), run.join("hr"));
-    assert_eq!(lineage.segment(), folders.shared_memory().join(format!("envoy_shared_memory_{base_id}0")));
-    assert_eq!(socket(Role::Parent, 0), run.join(format!("hr_parent_{base_id}0")));
-    assert_eq!(socket(Role::Child, 1), run.join(format!("hr_child_{base_id}1")));
-    assert_eq!(socket(Role::UdpParent, 5), run.join(format!("hr_udp_parent_{base_id}2")));
-    assert_eq!(socket(Role::UdpChild, 6), run.join(format!("hr_udp_child_{base_id}0")));
+    let runtime_dir = folders.open().unwrap();
+    let base_id = runtime_dir.reserve_base_id().unwrap();
+    let (number, run) = (base_id.get(), folders.run());
+    let socket = |role, epoch| base_id.socket(role, RestartEpoch(epoch));
+    assert_eq!(base_id.socket_path(), run.join("hr"));
+    assert_eq!(base_id.segment(), folders.shared_memory().join(format!("envoy_shared_memory_{number}0")));
+    assert_eq!(socket(SocketRole::Parent, 0), run.join(format!("hr_parent_{number}0")));
+    assert_eq!(socket(SocketRole::Child, 1), run.join(format!("hr_child_{number}1")));
+    assert_eq!(socket(SocketRole::UdpParent, 5), run.join(format!("hr_udp_parent_{number}2")));
+    assert_eq!(socket(SocketRole::UdpChild, 6), run.join(format!("hr_udp_child_{number}0")));
 }
 
 #[test]
@@ -94,24 +96,24 @@ fn envoy_names_no_socket_by_a_negative_number() {
 #[test]
 fn a_lineage_leaves_nothing_behind() {
     let folders = Folders::new();
-    let place = folders.open().unwrap();
-    let lineage = place.lineage().unwrap();
-    lineage.write_segment().unwrap();
-    for role in [Role::Parent, Role::Child, Role::UdpParent, Role::UdpChild] {
+    let runtime_dir = folders.open().unwrap();
+    let base_id = runtime_dir.reserve_base_id().unwrap();
+    base_id.write_segment().unwrap();
+    for role in [SocketRole::Parent, SocketRole::Child, SocketRole::UdpParent, SocketRole::UdpChild] {
         for epoch in 0..3 {
-            drop(UnixDatagram::bind(lineage.socket(role, RestartEpoch(epoch))).unwrap());
+            drop(UnixDatagram::bind(base_id.socket(role, RestartEpoch(epoch))).unwrap());
         }
     }
     assert_eq!((names(&folders.run()).len(), names(&folders.shared_memory()).len()), (12, 2));
-    drop(lineage);
+    drop(base_id);
     assert_eq!((names(&folders.run()).len(), names(&folders.shared_memory()).len()), (0, 0));
 }
 
 #[test]
 fn a_base_id_in_use_is_passed_over() {
     let folders = Folders::new();
-    let place = folders.open().unwrap();
-    let taken = |base_id| matches!(place.reserve(base_id).unwrap(), Reserved::Taken);
+    let runtime_dir = folders.open().unwrap();
+    let taken = |base_id| matches!(runtime_dir.reserve(base_id).unwrap(), Reservation::Taken);
     assert!(!taken(1));
     // Reserved, though its agent is dead by now: only one that starts may clean up.
     assert!(taken(1));
@@ -133,8 +135,8 @@ fn what_a_dead_agent_left_is_removed_and_nothing_else() {
     }
     fs::write(folders.run().join("hr_parent_20"), "no socket").unwrap();
     // Another agent, in a folder of its own, that lives.
-    let alive = Place::open(&folders.0.path().join("other"), &folders.shared_memory()).unwrap();
-    let alive = alive.lineage().unwrap();
+    let alive = RuntimeDir::open(&folders.0.path().join("other"), &folders.shared_memory()).unwrap();
+    let alive = alive.reserve_base_id().unwrap();
     alive.write_segment().unwrap();
     let kept = names(&folders.shared_memory());
     // One that died with a segment, one that died before it had one, and two files that are no agent's.
@@ -142,12 +144,12 @@ fn what_a_dead_agent_left_is_removed_and_nothing_else() {
     let strangers = ["envoy_shared_memory_90", "pilot_agent_x.lock", "pilot_agent_+9.lock"];
     strangers.into_iter().for_each(write);
 
-    let place = folders.open().unwrap();
+    let runtime_dir = folders.open().unwrap();
     let mut expected: Vec<_> = strangers.map(String::from).into_iter().chain(kept).collect();
     expected.sort();
     assert_eq!(names(&folders.shared_memory()), expected);
     assert_eq!(names(&folders.run()), ["admin", "hr_other_10", "hr_parent_20"]);
-    assert_ne!(place.lineage().unwrap().base_id(), alive.base_id());
+    assert_ne!(runtime_dir.reserve_base_id().unwrap().get(), alive.get());
 }
 
 #[test]
@@ -169,12 +171,12 @@ fn agents_that_start_at_once_take_nothing_from_each_other() {
     let start = |agent: usize| {
         let (run, shared_memory) = (folders.0.path().join(agent.to_string()), folders.shared_memory());
         for _ in 0..100 {
-            let lineage = Place::open(&run, &shared_memory).unwrap().lineage().unwrap();
-            lineage.write_segment().unwrap();
+            let base_id = RuntimeDir::open(&run, &shared_memory).unwrap().reserve_base_id().unwrap();
+            base_id.write_segment().unwrap();
             // The others clean up what they take for a dead agent's.
-            drop(Place::open(&folders.0.path().join(format!("{agent} again")), &shared_memory).unwrap());
-            let reservation = shared_memory.join(lineage::reservation_name(lineage.base_id()));
-            assert!(lineage.segment().exists() && reservation.exists());
+            drop(RuntimeDir::open(&folders.0.path().join(format!("{agent} again")), &shared_memory).unwrap());
+            let reservation = shared_memory.join(base_id::reservation_name(base_id.get()));
+            assert!(base_id.segment().exists() && reservation.exists());
         }
     };
     std::thread::scope(|agents| {
@@ -188,8 +190,8 @@ fn agents_that_start_at_once_take_nothing_from_each_other() {
 #[test]
 fn no_shared_memory_is_an_error_of_its_own() {
     let folders = Folders::new();
-    let place = Place::open(&folders.run(), &folders.0.path().join("missing")).unwrap();
-    assert!(matches!(place.lineage(), Err(PlaceError::SharedMemory { .. })));
+    let runtime_dir = RuntimeDir::open(&folders.run(), &folders.0.path().join("missing")).unwrap();
+    assert!(matches!(runtime_dir.reserve_base_id(), Err(RuntimeDirError::SharedMemory { .. })));
 }
 
 #[test]

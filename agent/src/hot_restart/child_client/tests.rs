@@ -5,52 +5,52 @@ use tokio::sync::watch;
 
 use super::*;
 use crate::hot_restart::{
-    Place, StandIn,
-    wire::{AdminShutDown, LONGEST_REQUEST, PassedSocket},
+    ParentEmulator, RuntimeDir,
+    wire::{AdminShutDown, MAX_REQUEST, PassedSocket},
 };
 
 /// A running Envoy that says what the test tells it to.
 struct Parent {
     _folder: TempDir,
-    lineage: Lineage,
+    base_id: BaseIdLease,
     endpoint: Endpoint,
 }
 
 impl Parent {
     fn new() -> Self {
-        let (folder, lineage) = lineage();
-        let endpoint = Endpoint::bind(&lineage.socket(Role::Parent, RestartEpoch::FRESH)).unwrap();
-        Self { _folder: folder, lineage, endpoint }
+        let (folder, base_id) = base_id();
+        let endpoint = Endpoint::bind(&base_id.socket(SocketRole::Parent, RestartEpoch::FRESH)).unwrap();
+        Self { _folder: folder, base_id, endpoint }
     }
 
-    fn child(&self) -> Child {
-        Child::bind(&self.lineage, RestartEpoch::FRESH).unwrap()
+    fn child(&self) -> ChildClient {
+        ChildClient::bind(&self.base_id, RestartEpoch::FRESH).unwrap()
     }
 
     async fn asked(&self) -> Request {
         let Datagram { bytes, .. } = self.endpoint.receive().await.unwrap();
-        match Collector::up_to(LONGEST_REQUEST).push(&bytes) {
+        match MessageAssembler::up_to(MAX_REQUEST).push(&bytes) {
             Progress::Message(Message { body: Some(Body::Request(message)), .. }) => message.request.unwrap(),
             other => panic!("{other:?}"),
         }
     }
 
     async fn answers(&self, framed: &[u8], socket: Option<&OwnedFd>) {
-        let child = self.lineage.socket(Role::Child, RestartEpoch::UNDER_AGENT);
+        let child = self.base_id.socket(SocketRole::Child, RestartEpoch::UNDER_AGENT);
         self.endpoint.send(&child, framed, socket.map(|socket| socket.as_fd())).await.unwrap();
     }
 }
 
-fn lineage() -> (TempDir, Lineage) {
+fn base_id() -> (TempDir, BaseIdLease) {
     let folder = tempfile::tempdir().unwrap();
-    let place = Place::open(&folder.path().join("run"), folder.path()).unwrap();
-    let lineage = place.lineage().unwrap();
-    (folder, lineage)
+    let runtime_dir = RuntimeDir::open(&folder.path().join("run"), folder.path()).unwrap();
+    let base_id = runtime_dir.reserve_base_id().unwrap();
+    (folder, base_id)
 }
 
-fn listener() -> (Address, OwnedFd) {
+fn listener() -> (ListenAddress, OwnedFd) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    (Address::Tcp(listener.local_addr().unwrap()), listener.into())
+    (ListenAddress::Tcp(listener.local_addr().unwrap()), listener.into())
 }
 
 fn stats(connections: u64) -> Vec<u8> {
@@ -64,22 +64,22 @@ fn passed(fd: i32) -> Vec<u8> {
 
 #[tokio::test]
 async fn both_ends_understand_each_other() {
-    let (_folder, lineage) = lineage();
+    let (_folder, base_id) = base_id();
     let ((shared, one), (each, two), (unheld, _)) = (listener(), listener(), listener());
-    let mut held = Held::default();
-    held.hold(shared.clone(), Sockets::Shared(Arc::new(one))).unwrap();
-    held.hold(each.clone(), Sockets::PerWorker(vec![Arc::new(two)])).unwrap();
-    let stand_in = StandIn::bind(&lineage, RestartEpoch::FRESH, SystemTime::now()).unwrap();
-    let serving = tokio::spawn(stand_in.serve(watch::channel(held.clone()).1, drop));
+    let mut retained = RetainedListeners::default();
+    retained.insert(shared.clone(), ListenSockets::Shared(Arc::new(one))).unwrap();
+    retained.insert(each.clone(), ListenSockets::PerWorker(vec![Arc::new(two)])).unwrap();
+    let stand_in = ParentEmulator::bind(&base_id, RestartEpoch::FRESH, SystemTime::now()).unwrap();
+    let serving = tokio::spawn(stand_in.serve(watch::channel(retained.clone()).1, drop));
 
-    let child = Child::bind(&lineage, RestartEpoch::FRESH).unwrap();
+    let child = ChildClient::bind(&base_id, RestartEpoch::FRESH).unwrap();
     child.shutdown_admin().await.unwrap();
     let fetched = child.listen_sockets(&[shared.clone(), each.clone(), unheld.clone()]).await.unwrap();
-    assert_eq!(fetched.refused, [(unheld, Refused::NoSuch)]);
+    assert_eq!(fetched.refused, [(unheld, FetchRefusal::NoSocket)]);
     for (address, worker, is_held) in
         [(&shared, 0, true), (&shared, 9, true), (&each, 0, true), (&each, 1, false)]
     {
-        let (ours, theirs) = (fetched.held.get(address, worker), held.get(address, worker));
+        let (ours, theirs) = (fetched.retained.get(address, worker), retained.get(address, worker));
         assert_eq!((ours.is_some(), theirs.is_some()), (is_held, is_held));
         assert!(ours.zip(theirs).is_none_or(|(ours, theirs)| is_same(&ours, &theirs)));
     }
@@ -120,9 +120,9 @@ async fn what_is_not_what_was_asked_for_is_not_held() {
         }
     };
     let (fetched, ()) = tokio::join!(child.listen_sockets(&asked), answer);
-    let Fetched { held, refused } = fetched.unwrap();
-    let mismatch = Mismatch::Elsewhere { wanted: wanted.clone(), found: elsewhere.to_string() };
-    assert_eq!((held.is_empty(), refused), (true, vec![(wanted, Refused::Wrong(mismatch))]));
+    let FetchedListeners { retained, refused } = fetched.unwrap();
+    let mismatch = SocketMismatch::Elsewhere { requested: wanted.clone(), bound: elsewhere.to_string() };
+    assert_eq!((retained.is_empty(), refused), (true, vec![(wanted, FetchRefusal::Mismatch(mismatch))]));
 }
 
 #[tokio::test]
@@ -141,7 +141,7 @@ async fn an_answer_to_something_else_is_no_answer() {
             parent.answers(&bytes, None).await;
         };
         let (answered, ()) = tokio::join!(child.stats(), answer);
-        assert!(matches!(answered, Err(PeerError::Unexpected | PeerError::Garbled(_))), "{answered:?}");
+        assert!(matches!(answered, Err(PeerError::Unexpected | PeerError::Malformed(_))), "{answered:?}");
     }
 }
 
@@ -185,8 +185,8 @@ async fn what_nobody_asked_for_is_no_answer() {
 
 #[tokio::test]
 async fn nobody_there_is_known_at_once() {
-    let (_folder, lineage) = lineage();
-    let child = Child::bind(&lineage, RestartEpoch::FRESH).unwrap();
+    let (_folder, base_id) = base_id();
+    let child = ChildClient::bind(&base_id, RestartEpoch::FRESH).unwrap();
     assert!(
         matches!(child.stats().await, Err(PeerError::Gone(error)) if error.kind() == io::ErrorKind::NotFound)
     );

@@ -1,36 +1,36 @@
-//! How an Envoy ended, or why it never began; and which exit code of ours says so.
+//! Exit status of an Envoy, or the reason why it could not be started, and the agent's exit code for it.
 
 use std::fmt;
 
 use super::EnvoySignal;
 
-/// How an Envoy ended.
+/// Exit status of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
-    /// By itself, with this code.
+pub enum ExitStatus {
+    /// It exited with this code.
     Exited(u8),
-    /// By this signal.
+    /// It was killed by this signal.
     Signaled(u8),
 }
 
-/// Why an Envoy could not even be started.
+/// Reason why a process could not be started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SpawnFailure {
-    /// There is no such program.
+    /// The program does not exist.
     NotFound,
-    /// It is there and cannot be executed.
+    /// The program cannot be executed.
     NotExecutable,
-    /// The system is short of something (processes, memory) or the file is being written.
+    /// The system lacks resources (processes, memory), or the file is being written.
     Transient,
 }
 
-// === impl Status ===
+// === impl ExitStatus ===
 
-impl Status {
+impl ExitStatus {
     const SIGTERM: u8 = 15;
     pub(crate) const KILLED: Self = Self::Signaled(9);
 
-    /// The code a shell would show: Envoy's own, or 128 and the signal.
+    /// Exit code as a shell shows it: the process's own, or 128 plus the signal.
     pub fn code(self) -> u8 {
         match self {
             Self::Exited(code) => code,
@@ -38,8 +38,8 @@ impl Status {
         }
     }
 
-    /// The same, knowing what we had sent: in its first 100 ms Envoy has no handler for our SIGTERM
-    /// and dies of it, which is as clean as a start that never was.
+    /// Exit code after this signal of the agent. In its first 100 ms Envoy has no handler and dies of SIGTERM, which counts
+    /// as a clean exit.
     pub(super) fn code_after(self, sent: EnvoySignal) -> u8 {
         match (self, sent) {
             (Self::Signaled(Self::SIGTERM), EnvoySignal::Terminate) => 0,
@@ -48,7 +48,7 @@ impl Status {
     }
 }
 
-impl fmt::Display for Status {
+impl fmt::Display for ExitStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Exited(code) => write!(f, "exit code {code}"),
@@ -60,7 +60,7 @@ impl fmt::Display for Status {
 // === impl SpawnFailure ===
 
 impl SpawnFailure {
-    /// The codes a shell uses for the same.
+    /// Exit code as a shell shows it.
     pub(crate) fn code(self) -> u8 {
         match self {
             Self::NotFound => 127,

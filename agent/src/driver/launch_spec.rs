@@ -1,6 +1,5 @@
-//! What one revision is: everything a start needs, and how the agent reaches the Envoy it makes.
-//!
-//! Deliberately reads no file: what is desired has been read, and what is started is written by others.
+//! Launch specification of a revision: the bootstrap, the configuration, and the address of the admin. Reads and writes
+//! no file.
 
 use std::{
     collections::BTreeMap,
@@ -20,107 +19,107 @@ use crate::{
     supervisor::Revision,
 };
 
-/// Everything that was wanted and may still be started.
+/// Specifications that may still be started.
 #[derive(Debug)]
-pub(super) struct Plans {
-    known: BTreeMap<Revision, Arc<Plan>>,
+pub(super) struct LaunchSpecs {
+    specs: BTreeMap<Revision, Arc<LaunchSpec>>,
     latest: Revision,
-    access: Access,
+    access: AdminAccess,
 }
 
-/// What an Envoy of one revision is started with.
+/// Specification of the Envoys of one revision.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(super) struct LaunchSpec {
     pub(super) desired: Arc<DesiredState>,
     pub(super) expected: Expected,
     bootstrap: Value,
-    admin: Admin,
+    admin: AdminBinding,
 }
 
-/// Who may reach Envoy's admin.
+/// Access to Envoy's admin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Access {
-    /// The agent, which lets others have a part of it.
-    Agent,
-    /// Whoever reaches the port: `--rawAdmin`.
-    Everybody,
+pub(super) enum AdminAccess {
+    /// Only the agent, which proxies a part of it to others.
+    AgentOnly,
+    /// Every client that reaches the port: `--rawAdmin`.
+    Unrestricted,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Admin {
-    /// On a socket of its own for each Envoy. On the port it would have had, others find the agent.
+enum AdminBinding {
+    /// A socket for each Envoy; the agent serves this port in its place.
     Socket(SocketAddr),
     Port(SocketAddr),
 }
 
-// === impl Plans ===
+// === impl LaunchSpecs ===
 
-impl Plans {
-    /// With the first revision.
-    pub(super) fn new(first: Arc<DesiredState>, access: Access) -> anyhow::Result<Self> {
-        let plan = Plan::new(first, access)?;
-        let known = BTreeMap::from([(Revision::FIRST, Arc::new(plan))]);
-        Ok(Self { known, latest: Revision::FIRST, access })
+impl LaunchSpecs {
+    /// Creates the table with the first revision.
+    pub(super) fn new(first: Arc<DesiredState>, access: AdminAccess) -> anyhow::Result<Self> {
+        let spec = LaunchSpec::new(first, access)?;
+        let specs = BTreeMap::from([(Revision::FIRST, Arc::new(spec))]);
+        Ok(Self { specs, latest: Revision::FIRST, access })
     }
 
-    pub(super) fn get(&self, revision: Revision) -> Option<&Arc<Plan>> {
-        self.known.get(&revision)
+    pub(super) fn get(&self, revision: Revision) -> Option<&Arc<LaunchSpec>> {
+        self.specs.get(&revision)
     }
 
-    /// The one wanted last.
-    pub(super) fn latest(&self) -> Option<&Arc<Plan>> {
-        self.known.get(&self.latest)
+    /// Returns the specification that was added last.
+    pub(super) fn latest(&self) -> Option<&Arc<LaunchSpec>> {
+        self.specs.get(&self.latest)
     }
 
-    /// The revision of what is desired: that which runs, if it is the same, else a new one. What nobody can
-    /// start any more is forgotten.
-    pub(super) fn desire(
+    /// Returns the revision of a desired state: one in use that is the same, or a new one. Specifications that cannot be
+    /// started any more are removed.
+    pub(super) fn add_changed(
         &mut self,
         desired: Arc<DesiredState>,
-        running: impl Iterator<Item = Revision> + Clone,
+        in_use: &[Revision],
     ) -> anyhow::Result<Revision> {
         let same = |revision: &Revision| self.hash(*revision) == Some(desired.hash);
-        if let Some(revision) = running.clone().find(same) {
+        if let Some(&revision) = in_use.iter().find(|revision| same(revision)) {
             return Ok(revision);
         }
-        self.desire_again(desired, running)
+        self.add(desired, in_use)
     }
 
-    /// A new revision, though nothing in it may be new.
-    pub(super) fn desire_again(
+    /// Adds a new revision, even of a state that is in use.
+    pub(super) fn add(
         &mut self,
         desired: Arc<DesiredState>,
-        running: impl Iterator<Item = Revision>,
+        in_use: &[Revision],
     ) -> anyhow::Result<Revision> {
-        let plan = Plan::new(desired, self.access)?;
-        let (before, in_use) = (self.latest, running.collect::<Vec<_>>());
-        self.known.retain(|revision, _| *revision == before || in_use.contains(revision));
+        let spec = LaunchSpec::new(desired, self.access)?;
+        let before = self.latest;
+        self.specs.retain(|revision, _| *revision == before || in_use.contains(revision));
         self.latest = self.latest.next();
-        self.known.insert(self.latest, Arc::new(plan));
+        self.specs.insert(self.latest, Arc::new(spec));
         Ok(self.latest)
     }
 
     fn hash(&self, revision: Revision) -> Option<ConfigHash> {
-        self.get(revision).map(|plan| plan.desired.hash)
+        self.get(revision).map(|spec| spec.desired.hash)
     }
 }
 
-// === impl Plan ===
+// === impl LaunchSpec ===
 
-impl Plan {
-    fn new(desired: Arc<DesiredState>, access: Access) -> anyhow::Result<Self> {
+impl LaunchSpec {
+    fn new(desired: Arc<DesiredState>, access: AdminAccess) -> anyhow::Result<Self> {
         let bootstrap: Value =
             serde_json::from_str(&desired.rendered.json).context("read the rendered bootstrap")?;
         let overlay = desired.config.envoy.overlay.as_deref().map(serde_json::from_str::<Value>);
         let overlay = overlay.transpose().context("read the bootstrap's overlay")?.unwrap_or_default();
-        let own = "/admin/address";
-        let admin = match (access, overlay.pointer(own)) {
-            // What lies over the bootstrap would win over a socket of ours.
-            (Access::Everybody, _) | (Access::Agent, Some(_)) => {
-                let placed = if overlay.pointer(own).is_some() { &overlay } else { &bootstrap };
-                Admin::Port(port(placed, &desired.config)?)
+        let pointer = "/admin/address";
+        let admin = match (access, overlay.pointer(pointer)) {
+            // The overlay would override the agent's socket.
+            (AdminAccess::Unrestricted, _) | (AdminAccess::AgentOnly, Some(_)) => {
+                let placed = if overlay.pointer(pointer).is_some() { &overlay } else { &bootstrap };
+                AdminBinding::Port(port(placed, &desired.config)?)
             }
-            (Access::Agent, None) => Admin::Socket(port(&bootstrap, &desired.config)?),
+            (AdminAccess::AgentOnly, None) => AdminBinding::Socket(port(&bootstrap, &desired.config)?),
         };
         let expected = expected(&bootstrap);
         Ok(Self { desired, expected, bootstrap, admin })
@@ -130,20 +129,20 @@ impl Plan {
         &self.desired.config
     }
 
-    /// Where the agent is to let others have a part of the admin; `None`: they have all of it.
+    /// Returns the port on which the agent proxies the admin; `None` if Envoy serves it.
     pub(super) fn admin_port(&self) -> Option<SocketAddr> {
         match self.admin {
-            Admin::Socket(port) => Some(port),
-            Admin::Port(_) => None,
+            AdminBinding::Socket(port) => Some(port),
+            AdminBinding::Port(_) => None,
         }
     }
 
-    /// The bootstrap of one Envoy, and where its admin will be: at `socket`, if that is up to us.
+    /// Returns the bootstrap of one Envoy and its admin, which is at `socket` unless users chose an address.
     pub(super) fn bootstrap(&self, socket: &Path) -> (String, EnvoyAdmin) {
         let mut bootstrap = self.bootstrap.clone();
         let admin = match self.admin {
-            Admin::Port(port) => EnvoyAdmin::at(port),
-            Admin::Socket(port) => {
+            AdminBinding::Port(port) => EnvoyAdmin::at(port),
+            AdminBinding::Socket(port) => {
                 let pipe = json!({"pipe": {"path": socket, "mode": 0o600}});
                 if let Some(clusters) = bootstrap.pointer_mut("/static_resources/clusters") {
                     redirect(clusters, port, &json!({"pipe": {"path": socket}}));
@@ -161,28 +160,28 @@ impl Plan {
     }
 }
 
-/// A bootstrap of the user's own may put the admin elsewhere.
+/// Address of the admin; a custom bootstrap may move it.
 fn port(bootstrap: &Value, config: &Config) -> anyhow::Result<SocketAddr> {
     let localhost: IpAddr = config.family.localhost().parse().context("the loopback address")?;
     let socket = bootstrap.pointer("/admin/address/socket_address");
     let port =
         socket.and_then(|socket| socket.get("port_value")?.as_u64()).and_then(|port| port.try_into().ok());
     let ip = socket.and_then(|socket| socket.get("address")?.as_str()?.parse().ok());
-    // An admin that listens everywhere also listens here.
+    // An admin on the wildcard address also listens on loopback.
     let ip = ip.filter(|ip: &IpAddr| !ip.is_unspecified()).unwrap_or(localhost);
     Ok(SocketAddr::new(ip, port.unwrap_or(config.proxy.proxy_admin_port)))
 }
 
-/// Envoy's own scrape port asks its own admin: by the shortest way, wherever that is.
+/// Points clusters that lead to the admin's port at the socket instead, such as that of the scrape port.
 fn redirect(value: &mut Value, from: SocketAddr, to: &Value) {
     match value {
         Value::Object(fields) => {
-            let is_it = fields.get("socket_address").is_some_and(|socket| {
+            let is_admin = fields.get("socket_address").is_some_and(|socket| {
                 let ip = socket.get("address").and_then(|ip| ip.as_str()?.parse::<IpAddr>().ok());
                 let port = socket.get("port_value").and_then(Value::as_u64);
                 ip.is_some_and(|ip| ip.is_loopback()) && port == Some(from.port().into())
             });
-            if is_it {
+            if is_admin {
                 *value = to.clone();
             } else {
                 fields.values_mut().for_each(|value| redirect(value, from, to));
@@ -193,10 +192,10 @@ fn redirect(value: &mut Value, from: SocketAddr, to: &Value) {
     }
 }
 
-/// A bootstrap of the user's own may need no control plane.
+/// xDS resources that the bootstrap subscribes to; a custom one may need no control plane.
 fn expected(bootstrap: &Value) -> Expected {
-    let asks = |field: &str| bootstrap.pointer(&format!("/dynamic_resources/{field}")).is_some();
-    match (asks("cds_config"), asks("lds_config")) {
+    let subscribes = |field: &str| bootstrap.pointer(&format!("/dynamic_resources/{field}")).is_some();
+    match (subscribes("cds_config"), subscribes("lds_config")) {
         (true, true) => Expected::ClustersAndListeners,
         (false, true) => Expected::Listeners,
         (true, false) => Expected::Clusters,
@@ -209,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn envoys_own_way_to_its_admin_follows_the_admin() {
+    fn clusters_of_the_admin_port_are_redirected_to_the_admin_socket() {
         let at =
             |port: u64| json!({"address": {"socket_address": {"address": "127.0.0.1", "port_value": port}}});
         let mut clusters =
@@ -222,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn readiness_waits_for_what_the_bootstrap_asks_for() {
+    fn expected_resources_follow_the_bootstraps_subscriptions() {
         let ads = json!({"ads": {}});
         let both = json!({"dynamic_resources": {"cds_config": ads, "lds_config": ads}});
         assert_eq!(expected(&both), Expected::ClustersAndListeners);
