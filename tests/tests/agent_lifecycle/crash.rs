@@ -256,7 +256,7 @@ async fn a_killed_envoy_refuses_no_connection_while_the_agent_holds_its_sockets(
 /// Waits until the agent has what its Envoy listens on.
 async fn held(solo: &Solo) -> Result<()> {
     eventually(END, "the agent holds sockets", async || {
-        if solo.log().contains("holding listening sockets") {
+        if solo.log().contains("retaining listening sockets") {
             return Ok(());
         }
         bail!("it does not say so")
