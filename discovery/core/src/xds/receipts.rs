@@ -49,6 +49,17 @@ impl Receipts {
         Some((answered, last))
     }
 
+    /// The client has dropped these: whether it takes them from a response that is still on its way is unknown.
+    pub(super) fn lose(&mut self, names: &NameSet) {
+        if names.is_empty() {
+            return;
+        }
+        for sent in &mut self.unanswered {
+            sent.news = sent.news.filtered(|name| !names.contains(name));
+            names.iter().for_each(|name| drop(sent.after.remove(name)));
+        }
+    }
+
     /// Whether a response that is still unanswered says how things stand with this: a list speaks of all that there is.
     pub(super) fn speak_of(&self, name: &str) -> bool {
         self.unanswered.iter().any(|sent| sent.extent == Extent::Everything || sent.news.contains(name))

@@ -243,6 +243,7 @@ impl Watch {
             self.accepted.remove(name);
         }
         self.quarantine.lose(&unwanted);
+        self.receipts.lose(&unwanted);
     }
 
     /// Whether the client waits for something that need not have changed.

@@ -212,3 +212,22 @@ fn a_name_that_was_held_and_not_wanted_is_answered_when_it_is_asked_for() {
     heard.extend(server.ack(Cluster).1);
     assert_eq!(heard, ["cds c=1"]);
 }
+
+/// The name is dropped while the response that brings it is on its way: the client need not have it, though it acknowledges
+/// the response.
+#[test]
+fn resource_that_was_unsubscribed_before_its_ack_is_not_counted_as_held() {
+    let mut server = Server::new(Codec::Delta).with(Endpoint, "a=1 b=1");
+    server.subscribe(Endpoint, &["a", "b"], &[]);
+    server.subscribe(Endpoint, &[], &["b"]);
+    server.ack(Endpoint);
+    server.now(&[(Endpoint, "a=1 b=2")]);
+    assert_eq!(server.subscribe(Endpoint, &["b"], &[]).1, ["eds b=2"]);
+    let nonce = server.nonce(Endpoint);
+    let rejection = DeltaDiscoveryRequest {
+        error_detail: Some(error("b: bad")),
+        ..delta_request(Endpoint, &nonce, &[], &[])
+    };
+    assert_eq!(server.delta(&rejection).1, NOTHING);
+    assert_eq!(server.now(&[(Endpoint, "a=1 b=1")]), ["eds b=1"], "it may have none at all");
+}
