@@ -17,4 +17,3 @@ pub mod scope;
 pub mod simulate;
 pub mod validate;
 pub mod world;
-pub mod xds;

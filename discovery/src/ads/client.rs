@@ -9,8 +9,8 @@ use std::time::SystemTime;
 
 use pilot_core::generate::Report;
 use pilot_core::model::{NameSet, Proxy};
-use pilot_core::xds::{Nonce, Status, Wanted};
 use pilot_proto::ResourceType;
+use pilot_xds::{Nonce, RequestedNames};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -103,17 +103,17 @@ impl Client {
     }
 
     /// Where a type stands after a request or a response; nothing: it is not watched any more.
-    pub(crate) fn note(&self, kind: ResourceType, status: Option<Status<'_>>) {
+    pub(crate) fn note(&self, kind: ResourceType, status: Option<pilot_xds::TypeStatus<'_>>) {
         let mut types = lock(&self.types);
         let Some(status) = status else {
             types.remove(&kind);
             return;
         };
         let known = types.entry(kind).or_default();
-        known.names = match status.wanted {
-            Wanted::All => None,
-            Wanted::Nothing => Some(NameSet::default()),
-            Wanted::Names(names) => Some(names.clone()),
+        known.names = match status.requested {
+            RequestedNames::Wildcard => None,
+            RequestedNames::None => Some(NameSet::default()),
+            RequestedNames::Names(names) => Some(names.clone()),
         };
         known.nonce_sent = status.nonce_sent.cloned();
         known.nonce_acked = status.nonce_acked.cloned();

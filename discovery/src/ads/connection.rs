@@ -1,6 +1,6 @@
 //! One Envoy stream: one task that reads requests, takes its turn in a push, and writes what is due.
 //!
-//! Choose (`select!`), decide (`pilot_core::xds::Stream`), act (generate, frame, send). The stream decides what is
+//! Choose (`select!`), decide (`pilot_xds::Stream`), act (generate, frame, send). The stream decides what is
 //! due; this task only remembers which of it has to be generated anew, so that a change of one endpoint generates one
 //! assignment and not a thousand.
 //!
@@ -19,8 +19,9 @@ use pilot_core::model::NameSet;
 use pilot_core::push::impact::touched;
 use pilot_core::push::{PushContext, PushRequest, Reason};
 use pilot_core::scope::Audience;
-use pilot_core::xds::{Codec, Stream, Verdict, Wanted};
 use pilot_proto::ResourceType;
+use pilot_xds::grpc::{ResponseSender, SendPermit};
+use pilot_xds::{Codec, RequestOutcome, RequestedNames, Stream};
 use tokio::sync::mpsc;
 use tonic::{Code, Status};
 use tracing::{debug, error, info, warn};
@@ -29,7 +30,6 @@ use super::client::Client;
 use super::history::Answer;
 use super::hub::Turn;
 use super::request::{Request, Requests, introduce};
-use super::wire::Outbox;
 use crate::debug;
 use crate::debug::xds::DebugAnswer;
 use crate::metrics::by_type;
@@ -65,7 +65,7 @@ struct Connection {
 }
 
 /// Starts the task of a stream.
-pub(super) fn spawn(shared: Arc<Shared>, mut requests: Requests, outbox: Outbox, peer: Arc<Peer>) {
+pub(super) fn spawn(shared: Arc<Shared>, mut requests: Requests, outbox: ResponseSender, peer: Arc<Peer>) {
     tokio::spawn(async move {
         let end = match introduce(&shared, &peer, &mut requests).await {
             Ok((first, proxy)) => {
@@ -99,14 +99,22 @@ pub(super) fn spawn(shared: Arc<Shared>, mut requests: Requests, outbox: Outbox,
     });
 }
 
+/// Waits for room for one message. `DEADLINE_EXCEEDED`: the client has not read a message for so long.
+async fn reserve(outbox: &ResponseSender, deadline: Duration) -> Result<SendPermit, Status> {
+    tokio::time::timeout(deadline, outbox.reserve()).await.unwrap_or_else(|_| {
+        Err(Status::deadline_exceeded(format!("client has not read a message for {deadline:?}")))
+    })
+}
+
 // === impl Connection ===
 
 impl Connection {
     fn new(shared: Arc<Shared>, client: Arc<Client>, turns: mpsc::Receiver<Turn>, codec: Codec) -> Self {
-        let stream = Stream::new(codec, shared.instance.as_str().into()).sharing(shared.generation.pool());
+        let stream =
+            Stream::new(codec, shared.instance.as_str().into()).with_cache(shared.generation.stream_cache());
         let mut stream = if client.proxy.is_proxyless() { stream.proxyless() } else { stream };
         for (kind, refusals) in shared.quarantine.of(&client.proxy.id) {
-            stream.refuse(kind, refusals);
+            stream.withhold(kind, refusals);
         }
         let snapshot = shared.snapshot();
         Self {
@@ -125,7 +133,13 @@ impl Connection {
     }
 
     /// Serves the stream; returns how it ends.
-    async fn run(&mut self, first: Request, requests: &mut Requests, outbox: &Outbox, peer: &Peer) -> Status {
+    async fn run(
+        &mut self,
+        first: Request,
+        requests: &mut Requests,
+        outbox: &ResponseSender,
+        peer: &Peer,
+    ) -> Status {
         if let Err(end) = self.on_request(&first).await {
             return end;
         }
@@ -145,7 +159,7 @@ impl Connection {
             let left = self.blocked.map_or(limit, |since| limit.saturating_sub(since.elapsed()));
             // In no order: neither a client that asks without end nor a mesh that changes without end starves the other.
             tokio::select! {
-                permit = outbox.reserve(left), if writes => {
+                permit = reserve(outbox, left), if writes => {
                     self.blocked = None;
                     let sent = match (permit, due) {
                         (Ok(permit), _) if self.answer.is_some() => self.tell(permit),
@@ -194,31 +208,31 @@ impl Connection {
         let metrics = &shared.metrics;
         metrics.received(request.size());
         let kind = match verdict {
-            Verdict::Subscribe { kind, added } => {
+            RequestOutcome::Subscribe { kind, added } => {
                 debug!(node = %self.client.id, %kind, names = added.len(), "subscribe");
                 self.client.history.asked(now);
                 self.follow(kind);
                 kind
             }
-            Verdict::Unsubscribe { kind } => {
+            RequestOutcome::Unsubscribe { kind } => {
                 self.follow(kind);
                 kind
             }
-            Verdict::Ack { kind } => {
+            RequestOutcome::Ack { kind } => {
                 let after = self.client.history.answered(kind, request.nonce(), Answer::Ack, now);
                 if let Some(after) = after {
                     metrics.propagated(kind, after);
                 }
                 kind
             }
-            Verdict::Nack { kind, message, refused, added } => {
+            RequestOutcome::Nack { kind, message, rejected, added } => {
                 warn!(node = %self.client.id, %kind, %message, "proxy rejects configuration");
                 metrics.rejects.get_or_create(&by_type(kind.short())).inc();
                 self.client.refused(kind, request.error_code());
                 self.client.history.answered(kind, request.nonce(), Answer::Nack, now);
-                if !refused.is_empty() {
+                if !rejected.is_empty() {
                     let scope = shared.generation.scope(&self.snapshot, &self.client.proxy);
-                    shared.quarantine.put(&self.client, kind, refused, &scope);
+                    shared.quarantine.put(&self.client, kind, rejected, &scope);
                 }
                 if !added.is_empty() {
                     self.client.history.asked(now);
@@ -226,14 +240,14 @@ impl Connection {
                 self.follow(kind);
                 kind
             }
-            Verdict::Stale { kind } => {
+            RequestOutcome::StaleNonce { kind } => {
                 debug!(node = %self.client.id, %kind, "request with an outdated nonce");
                 metrics.expired_nonces.get_or_create(&by_type(kind.short())).inc();
                 kind
             }
-            Verdict::Unknown { type_url } => return self.on_unknown(type_url, request).await,
+            RequestOutcome::UnknownType { type_url } => return self.on_unknown(type_url, request).await,
         };
-        if !self.stream.is_waiting(kind) {
+        if !self.stream.awaits_ack(kind) {
             self.unanswered.remove(&kind);
         }
         self.client.note(kind, self.stream.status(kind));
@@ -253,9 +267,9 @@ impl Connection {
     /// is no older. The rest of what the client was offered may be from an older one; a push that changes it is on its way.
     fn follow(&mut self, kind: ResourceType) {
         if kind == ResourceType::Endpoint {
-            let names = match self.stream.wanted(kind) {
-                Wanted::Names(names) => names.clone(),
-                Wanted::Nothing | Wanted::All => NameSet::default(),
+            let names = match self.stream.requested(kind) {
+                RequestedNames::Names(names) => names.clone(),
+                RequestedNames::None | RequestedNames::Wildcard => NameSet::default(),
             };
             self.audience = self.shared.hub.follow(self.client.number, &names);
         }
@@ -306,7 +320,7 @@ impl Connection {
         for kind in late {
             warn!(node = %self.client.id, %kind, after = ?ANSWER, "no answer; not waiting for it any longer");
             self.unanswered.remove(&kind);
-            self.stream.waive(kind);
+            self.stream.ack_timed_out(kind);
         }
     }
 

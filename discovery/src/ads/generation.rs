@@ -9,8 +9,8 @@ use pilot_core::cache::{Cache, Generated, Stats, resources};
 use pilot_core::model::{Fingerprint, NameSet, Proxy};
 use pilot_core::push::PushContext;
 use pilot_core::scope::{Known, Scope, ScopeKey};
-use pilot_core::xds::Pool;
 use pilot_proto::ResourceType;
+use pilot_xds::StreamCache;
 use tokio::sync::Semaphore;
 use tonic::Status;
 
@@ -28,7 +28,7 @@ pub(crate) struct Generation {
 
 struct Inner {
     cache: Cache,
-    pool: Arc<Pool>,
+    stream_cache: Arc<StreamCache>,
     scopes: Mutex<BTreeMap<ScopeKey, Remembered>>,
     /// The last snapshot that each class of requests was generated from. What is found here is remembered, in all
     /// likelihood, and is looked up faster than handed to another thread.
@@ -54,7 +54,7 @@ impl Default for Generation {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let inner = Inner {
             cache: Cache::default(),
-            pool: Arc::default(),
+            stream_cache: Arc::default(),
             scopes: Mutex::default(),
             warm: Mutex::default(),
         };
@@ -76,8 +76,8 @@ impl Generation {
     }
 
     /// What streams share.
-    pub(crate) fn pool(&self) -> Arc<Pool> {
-        self.inner.pool.clone()
+    pub(crate) fn stream_cache(&self) -> Arc<StreamCache> {
+        self.inner.stream_cache.clone()
     }
 
     /// The mesh as a proxy sees it.
@@ -102,7 +102,7 @@ impl Generation {
 
     /// Forgets what nobody has asked for since the last time, and no proxy was told.
     pub(crate) fn forget_unused(&self) {
-        self.inner.pool.forget_unused();
+        self.inner.stream_cache.forget_unused();
         lock(&self.inner.scopes).retain(|_, remembered| std::mem::take(&mut remembered.used));
         self.inner.cache.forget_unused();
     }
@@ -151,7 +151,7 @@ impl Inner {
     ) -> Generated {
         let scope = self.scope(snapshot, proxy);
         let generated = resources(&self.cache, snapshot, &scope, proxy, kind, names);
-        Generated { resources: self.pool.share(&generated.resources), ..generated }
+        Generated { resources: self.stream_cache.interner().intern(&generated.resources), ..generated }
     }
 
     /// Requests of one class are answered alike, or nearly so.

@@ -15,7 +15,6 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 use pilot_core::push::{PushRequest, Reason};
-use pilot_core::xds;
 use pilot_proto::ResourceType;
 
 use super::hub::lock;
@@ -239,7 +238,7 @@ impl History {
 
 impl<'a> Response<'a> {
     /// A response that takes so many bytes on the wire and took so long to generate.
-    pub(crate) fn of(response: &'a xds::Response, bytes: usize, generated: Duration) -> Self {
+    pub(crate) fn of(response: &'a pilot_xds::Response, bytes: usize, generated: Duration) -> Self {
         Self {
             kind: response.kind,
             nonce: response.nonce.as_str(),

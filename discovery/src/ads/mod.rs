@@ -1,7 +1,7 @@
 //! xDS: one task for each Envoy stream.
 //!
 //! ```text
-//!  Envoy ══HTTP/2══ wire (gRPC frames) ══ connection (one task) ──▶ pilot_core::xds::Stream
+//!  Envoy ══HTTP/2══ pilot_xds::grpc ══ connection (one task) ──▶ pilot_xds::Stream
 //!                                              ▲                         │ what is due
 //!                          hub ── push queue ──┘                         ▼
 //!                                                     generation: scope, cache, pool of threads
@@ -13,11 +13,9 @@ mod generation;
 pub(crate) mod history;
 mod hub;
 mod limits;
-mod messages;
 mod quarantine;
 mod request;
 mod services;
-mod wire;
 
 pub(crate) use client::{Client, TypeStatus};
 pub(crate) use generation::Generation;

@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex};
 
 use pilot_core::cache::origins;
 use pilot_core::scope::Scope;
-use pilot_core::xds::{Refusal, Stream};
 use pilot_proto::ResourceType;
 use pilot_proto::node::NodeId;
+use pilot_xds::{RejectedVersion, Stream};
 use tracing::warn;
 
 use super::client::Client;
@@ -42,7 +42,7 @@ struct Known {
 #[derive(Clone, Debug)]
 pub(crate) struct Refused {
     /// What and why.
-    pub(crate) refusal: Refusal,
+    pub(crate) refusal: RejectedVersion,
     /// The objects that the resource was made from, `<kind>/<namespace>/<name>`.
     pub(crate) origins: Vec<String>,
 }
@@ -51,8 +51,8 @@ pub(crate) struct Refused {
 
 impl Quarantine {
     /// What is kept back from a proxy.
-    pub(crate) fn of(&self, proxy: &NodeId) -> BTreeMap<ResourceType, Vec<Refusal>> {
-        let mut refusals: BTreeMap<ResourceType, Vec<Refusal>> = BTreeMap::new();
+    pub(crate) fn of(&self, proxy: &NodeId) -> BTreeMap<ResourceType, Vec<RejectedVersion>> {
+        let mut refusals: BTreeMap<ResourceType, Vec<RejectedVersion>> = BTreeMap::new();
         if let Some(known) = lock(&self.inner).by_proxy.get(&proxy.to_string()) {
             for ((kind, _), refused) in &known.refused {
                 refusals.entry(*kind).or_default().push(refused.refusal.clone());
@@ -62,7 +62,13 @@ impl Quarantine {
     }
 
     /// A proxy has rejected these.
-    pub(crate) fn put(&self, client: &Client, kind: ResourceType, refusals: Vec<Refusal>, scope: &Scope) {
+    pub(crate) fn put(
+        &self,
+        client: &Client,
+        kind: ResourceType,
+        refusals: Vec<RejectedVersion>,
+        scope: &Scope,
+    ) {
         for refusal in refusals {
             let origins = origins(scope, kind, &refusal.name);
             warn!(
@@ -72,7 +78,7 @@ impl Quarantine {
                 version = %refusal.version,
                 objects = origins.join(", "),
                 error = %refusal.error,
-                serves = if refusal.good.is_some() { "the last good version" } else { "nothing" },
+                serves = if refusal.last_good.is_some() { "the last good version" } else { "nothing" },
                 "resource is kept back from this proxy until it changes"
             );
             let mut inner = lock(&self.inner);
@@ -87,7 +93,7 @@ impl Quarantine {
         let id = client.proxy.id.to_string();
         let Some(known) = inner.by_proxy.get_mut(&id) else { return };
         known.refused.retain(|(kind, name), refused| {
-            let mut still = stream.refused(*kind);
+            let mut still = stream.withheld(*kind);
             stream.status(*kind).is_none()
                 || still.any(|it| it.name == *name && it.version == refused.refusal.version)
         });

@@ -4,17 +4,17 @@
 use std::time::{Duration, Instant};
 
 use pilot_core::model::Proxy;
-use pilot_core::xds::Codec;
 use pilot_proto::ResourceType;
 use pilot_proto::envoy::config::core::v3::Node;
 use pilot_proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
+use pilot_xds::Codec;
+use pilot_xds::grpc::MessageDecoder;
 use prost::Message as _;
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tracing::warn;
 
 use super::limits::Refusal;
-use super::messages::Messages;
 use crate::config::Limits;
 use crate::server::Shared;
 use crate::transport::{Bucket, Peer, Verdict};
@@ -37,8 +37,8 @@ pub(super) struct Requests {
 }
 
 enum Stream {
-    Sotw(Messages<DiscoveryRequest>),
-    Delta(Messages<DeltaDiscoveryRequest>),
+    Sotw(MessageDecoder<DiscoveryRequest>),
+    Delta(MessageDecoder<DeltaDiscoveryRequest>),
 }
 
 /// One request.
@@ -73,12 +73,12 @@ pub(super) async fn introduce(
 impl Requests {
     /// State of the world; `only`: of this type.
     pub(super) fn sotw(body: Body, only: Option<ResourceType>, limits: Limits) -> Self {
-        Self::over(Stream::Sotw(Messages::of(body, limits.message)), only, limits)
+        Self::over(Stream::Sotw(MessageDecoder::new(body, limits.message)), only, limits)
     }
 
     /// Incremental; `only`: of this type.
     pub(super) fn delta(body: Body, only: Option<ResourceType>, limits: Limits) -> Self {
-        Self::over(Stream::Delta(Messages::of(body, limits.message)), only, limits)
+        Self::over(Stream::Delta(MessageDecoder::new(body, limits.message)), only, limits)
     }
 
     fn over(stream: Stream, only: Option<ResourceType>, limits: Limits) -> Self {

@@ -17,9 +17,9 @@ use tracing::debug;
 use super::connection;
 use super::limits::Refusal;
 use super::request::Requests;
-use super::wire::outbox;
 use crate::server::Shared;
 use crate::transport::Peer;
+use pilot_xds::grpc::response_body;
 
 /// One service.
 struct Definition {
@@ -145,7 +145,7 @@ impl Service {
         let stream = stream.map_err(|why| self.refuse(&peer, Refusal::Address(why)))?;
         shared.admission.turn().await.map_err(|why| self.refuse(&peer, Refusal::Crowded(why)))?;
 
-        let (outbox, body) = outbox(stream);
+        let (outbox, body) = response_body(stream);
         connection::spawn(shared.clone(), requests, outbox, peer);
         let mut response = Response::new(Body::new(body));
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));

@@ -10,11 +10,11 @@ use pilot_core::model::{
 };
 use pilot_core::push::PushContext;
 use pilot_core::world::World;
-use pilot_core::xds::{Codec, Stream, Why};
 use pilot_proto::ResourceType;
 use pilot_proto::envoy::config::core::v3::Node;
 use pilot_proto::envoy::service::discovery::v3::DiscoveryRequest;
 use pilot_proto::google::rpc::Status;
+use pilot_xds::{Codec, SendMode, Stream};
 
 use crate::ads::{Client, TypeStatus};
 use crate::config::debug::DebugConfig;
@@ -102,7 +102,7 @@ pub(crate) fn tell(client: &Client, story: &[Said]) {
                 let resource = Resource::new("c".into(), version.clone(), body);
                 stream.push([kind]);
                 let offered = ResourceSet::from_iter([resource]);
-                let response = stream.respond(kind, &version, &offered, Why::Forced).unwrap();
+                let response = stream.respond(kind, &version, &offered, SendMode::All).unwrap();
                 nonce = response.nonce.to_string();
                 client.sent(kind);
             }

@@ -35,7 +35,8 @@ const REJECTED_RESOURCES: &str = "pilot_rejected_resources";
 pub(super) async fn push_status(State(shared): State<Arc<Shared>>) -> Response {
     let mut troubles = troubles(&shared.hub.clients());
     for (proxy, kind, Refused { refusal, origins }) in shared.quarantine.all() {
-        let serves = if refusal.good.is_some() { "the last good version serves" } else { "nothing serves" };
+        let serves =
+            if refusal.last_good.is_some() { "the last good version serves" } else { "nothing serves" };
         let objects = origins.join(", ");
         let message = format!("made from {objects}; kept back, {serves}: {}", refusal.error);
         let kept_back = troubles.entry(KEPT_BACK).or_default();

@@ -10,11 +10,13 @@ use serde_json::Value;
 /// Every crate, and those of ours it may depend on.
 const CRATES: &[(&str, &[&str])] = &[
     ("pilot-proto", &[]),
+    ("pilot-proto", &[]),
     ("pilot-watch", &[]),
-    ("pilot-core", &["pilot-proto"]),
-    ("pilot-discovery", &["pilot-core", "pilot-proto", "pilot-watch"]),
-    ("pilot-agent", &["pilot-proto", "pilot-watch"]),
-    ("pilot-tests", &["pilot-core", "pilot-proto"]),
+    ("pilot-xds", &["pilot-proto"]),
+    ("pilot-core", &["pilot-proto", "pilot-xds"]),
+    ("pilot-discovery", &["pilot-core", "pilot-proto", "pilot-watch", "pilot-xds"]),
+    ("pilot-agent", &["pilot-proto", "pilot-watch", "pilot-xds"]),
+    ("pilot-tests", &["pilot-core", "pilot-proto", "pilot-xds"]),
 ];
 
 /// What the core may depend on outside its tests: data, and ways to write it down.

@@ -5,7 +5,7 @@
 mod life;
 
 use libfuzzer_sys::fuzz_target;
-use pilot_core::xds::Codec;
+use pilot_xds::Codec;
 use pilot_proto::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 
 fuzz_target!(|data: &[u8]| {

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use pilot_core::model::{Resource, ResourceSet};
-use pilot_core::xds::{Codec, Response, Stream, Verdict, Wanted, Why};
+use pilot_xds::{Codec, Response, Stream, RequestOutcome, RequestedNames, SendMode};
 use pilot_proto::ResourceType;
 use prost::Message;
 use prost::bytes::Bytes;
@@ -39,7 +39,7 @@ struct Steps<'a>(&'a [u8]);
 pub fn live<M: Message + Default>(
     codec: Codec,
     data: &[u8],
-    request: impl Fn(&mut Stream, &Mark, &mut M) -> Verdict,
+    request: impl Fn(&mut Stream, &Mark, &mut M) -> RequestOutcome,
 ) {
     let mut life = Life::new(codec);
     let mut steps = Steps(data);
@@ -51,7 +51,7 @@ pub fn live<M: Message + Default>(
                 life.change(kind, NAMES[usize::from(change) % NAMES.len()], change >> 2 & 3);
             }
             1 if step >> 6 == 3 => {
-                life.stream.waive(kind);
+                life.stream.ack_timed_out(kind);
                 life.waiting.remove(&kind);
             }
             _ => {
@@ -120,7 +120,7 @@ impl Life {
         self.stream.push([kind]);
     }
 
-    fn hear(&mut self, kind: ResourceType, step: u8, request: impl FnOnce(&mut Stream, &Mark) -> Verdict) {
+    fn hear(&mut self, kind: ResourceType, step: u8, request: impl FnOnce(&mut Stream, &Mark) -> RequestOutcome) {
         let mark = match step >> 6 {
             0 => Mark { kind: None, nonce: None },
             1 => Mark { kind: Some(kind), nonce: None },
@@ -130,7 +130,7 @@ impl Life {
         request(&mut self.stream, &mark);
         // Whether it was an answer, and to which type, is for the stream to say; it may not answer what it waits for.
         let stream = &self.stream;
-        self.waiting.retain(|kind, _| stream.is_waiting(*kind));
+        self.waiting.retain(|kind, _| stream.awaits_ack(*kind));
     }
 
     fn offer(&mut self, kind: ResourceType) -> ResourceSet {
@@ -151,7 +151,7 @@ impl Life {
         for _ in 0..4 * ResourceType::ALL.len() {
             let Some(kind) = self.stream.next_due() else { return };
             let offered = self.offer(kind);
-            if let Some(response) = self.stream.respond(kind, &"v".into(), &offered, Why::IfChanged) {
+            if let Some(response) = self.stream.respond(kind, &"v".into(), &offered, SendMode::Changed) {
                 self.holds(kind, &response);
                 self.nonces.insert(kind, response.nonce.to_string());
                 assert_eq!(
@@ -167,10 +167,10 @@ impl Life {
     fn holds(&mut self, kind: ResourceType, response: &Response) {
         assert_eq!(response.kind, kind);
         assert!(self.told.insert(response.nonce.to_string()), "nonce {} once more", response.nonce);
-        let wants = |name: &str| match self.stream.wanted(kind) {
-            Wanted::Nothing => false,
-            Wanted::All => true,
-            Wanted::Names(names) => names.contains(name),
+        let wants = |name: &str| match self.stream.requested(kind) {
+            RequestedNames::None => false,
+            RequestedNames::Wildcard => true,
+            RequestedNames::Names(names) => names.contains(name),
         };
         let world = &self.world[&kind];
         let mut names = BTreeSet::new();
@@ -184,7 +184,7 @@ impl Life {
         }
         for name in response.removed() {
             assert!(wants(name) && names.insert(name), "{kind} {name} is removed from nobody");
-            let refused = self.stream.refused(kind).any(|refusal| refusal.name == *name);
+            let refused = self.stream.withheld(kind).any(|refusal| refusal.name == *name);
             assert!(refused || !world.contains_key(name.as_ref()), "{kind} {name} is there");
         }
         assert!(self.codec == Codec::Delta || response.removed().is_empty());
@@ -209,7 +209,7 @@ impl Life {
             if waiting.is_empty() {
                 break;
             }
-            waiting.into_iter().for_each(|kind| self.stream.waive(kind));
+            waiting.into_iter().for_each(|kind| self.stream.ack_timed_out(kind));
             self.drain();
         }
         assert!(self.waiting.is_empty(), "the stream never comes to an end");

@@ -3,11 +3,9 @@
 pub mod config;
 pub mod endpoint;
 pub mod event;
-pub mod name_set;
 pub mod names;
 pub mod protocol;
 pub mod proxy;
-pub mod resource;
 pub mod service;
 pub mod shared;
 pub mod workload;
@@ -15,16 +13,16 @@ pub mod workload;
 pub use config::{ChangeKind, ConfigKey, ConfigKind, ConfigMeta, ConfigObject, ConfigSpec};
 pub use endpoint::{Endpoint, EndpointAddress, Health, Locality, TlsMode};
 pub use event::{Change, SourceEvent, SourceId};
-pub use name_set::{Fingerprint, NameSet};
 pub use names::{ClusterName, Direction, Hostname, Namespace};
 pub use protocol::Protocol;
 pub use proxy::Proxy;
-pub use resource::{Difference, Resource, ResourceSet};
 pub use service::{
     Distribution, ExportTo, Location, Registry, Resolution, Service, ServicePort, TargetPort, Vip,
 };
 pub use shared::Shared;
 pub use workload::{Workload, WorkloadKind};
+
+pub use pilot_xds::{Difference, Fingerprint, NameSet, Resource, ResourceSet};
 
 /// Kubernetes labels, shared by everything that carries the same set.
 pub type Labels = std::sync::Arc<std::collections::BTreeMap<String, String>>;

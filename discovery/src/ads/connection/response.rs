@@ -3,23 +3,23 @@
 use std::time::{Duration, Instant};
 
 use pilot_core::model::ResourceSet;
-use pilot_core::xds::{Regenerate, Response, Why};
 use pilot_proto::ResourceType;
+use pilot_xds::grpc::SendPermit;
+use pilot_xds::{Regenerate, Response, SendMode};
 use tonic::Status;
 use tracing::debug;
 
 use super::Connection;
 use crate::ads::history;
-use crate::ads::wire::Permit;
 use crate::metrics::by_type;
 
 impl Connection {
     /// Generates and sends what is due of a type, if it is news.
-    pub(super) async fn respond(&mut self, kind: ResourceType, permit: Permit) -> Result<(), Status> {
+    pub(super) async fn respond(&mut self, kind: ResourceType, permit: SendPermit) -> Result<(), Status> {
         let started = Instant::now();
         let offered = self.offer(kind).await?;
         let version = self.shared.generation.version(&self.snapshot);
-        let why = if self.forced.remove(&kind) { Why::Forced } else { Why::IfChanged };
+        let why = if self.forced.remove(&kind) { SendMode::All } else { SendMode::Changed };
         let Some(response) = self.stream.respond(kind, &version, &offered, why) else {
             self.client.history.unchanged(kind);
             return Ok(());
@@ -33,7 +33,7 @@ impl Connection {
 
     /// All that the client could want of a type: what it was offered, with everything stale generated anew.
     async fn offer(&mut self, kind: ResourceType) -> Result<ResourceSet, Status> {
-        let before = self.stream.offered(kind);
+        let before = self.stream.desired(kind);
         let (names, partial) = match self.stream.regenerate(kind) {
             Regenerate::Nothing => return Ok(before),
             Regenerate::Names(names) => (Some(names.clone()), Some(names)),
@@ -47,10 +47,10 @@ impl Connection {
         let Some(names) = partial else { return Ok(generated.resources) };
         let mut offered = before;
         offered.adopt(&names, &generated.resources);
-        Ok(generation.pool().share(&offered))
+        Ok(generation.stream_cache().interner().intern(&offered))
     }
 
-    fn send(&mut self, response: &Response, permit: Permit, generated: Duration) -> Result<(), Status> {
+    fn send(&mut self, response: &Response, permit: SendPermit, generated: Duration) -> Result<(), Status> {
         let (kind, metrics) = (response.kind, &self.shared.metrics);
         let (parts, started) = (response.encode(), Instant::now());
         let size: usize = parts.iter().map(bytes::Bytes::len).sum();
@@ -77,7 +77,7 @@ impl Connection {
     }
 
     /// Answers a question that is none of the mesh.
-    pub(super) fn tell(&mut self, permit: Permit) -> Result<(), Status> {
+    pub(super) fn tell(&mut self, permit: SendPermit) -> Result<(), Status> {
         let Some((type_url, answer, codec)) = self.answer.take() else { return Ok(()) };
         let version = self.shared.generation.version(&self.snapshot);
         permit.send([bytes::Bytes::new(), answer.encode(codec, &type_url, &version)])

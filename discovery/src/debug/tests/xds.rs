@@ -1,12 +1,12 @@
 //! The same over xDS: Istio's debug types, and client status discovery.
 
 use crate::transport::Peer;
-use pilot_core::xds::Codec;
 use pilot_proto::envoy::service::discovery::v3::{DeltaDiscoveryResponse, DiscoveryResponse};
 use pilot_proto::envoy::service::status::v3::client_status_discovery_service_server::ClientStatusDiscoveryService as _;
 use pilot_proto::envoy::service::status::v3::{
     ClientConfig, ClientStatusRequest, ClientStatusResponse, ConfigStatus,
 };
+use pilot_xds::Codec;
 use prost::{Message as _, Name as _};
 use tonic::{Code, Status};
 

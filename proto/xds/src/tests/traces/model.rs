@@ -1,0 +1,537 @@
+//! What the protocol demands of a server and what it forbids, for any client, however senseless. Written from the
+//! specification and from what we promise beyond it; the numbers are those of the faults below.
+//!
+//! Demanded:
+//!  1. The first request of clusters or listeners is answered, and be it that there are none.
+//!  2. A name that is asked for is answered with the next response of its type: with the resource, in delta also that there is
+//!     none. In delta also a name that is asked for once more, and whatever else the request says (stale, rejected).
+//!  3. In `SotW` a request without nonce begins anew: everything is sent.
+//!  4. A name that is dropped under the wildcard is answered: the client does not know whether the wildcard covers it.
+//!  5. Whatever differs from what the client was told is told as soon as nothing is under way, all in one response.
+//!  6. A cluster that is sent brings its endpoints, changed or not; in `SotW` a client that begins with clusters gets all.
+//!  7. What is good of a rejected response comes, and so does what is mended: only what was rejected is kept back.
+//!
+//! Forbidden:
+//! 11. a response to a type that is not ours, or that the client does not want;
+//! 12. a resource that the client does not want, or that is not there, or in a version that it has not; twice the same name;
+//! 13. a second response of a type before the first was answered (or waived);
+//! 14. a response that tells nothing new: to an ACK, to a stale request; to a NACK the same as before;
+//! 15. in `SotW`, clusters or listeners that are not complete, or anything removed.
+//!
+//! <https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol>
+
+use std::collections::{BTreeSet, VecDeque};
+
+use super::server::{SentContent, place, version as version_of};
+use super::*;
+
+const CLUSTER: usize = 0;
+const ENDPOINT: usize = 1;
+const KEEPERS: [usize; 2] = [2, 3];
+
+/// So many unanswered responses are remembered of a client.
+const REMEMBERED: usize = 8;
+
+type Flags = [bool; NAMES.len()];
+type World = [Versions; KINDS.len()];
+
+const NOBODY: Flags = [false; NAMES.len()];
+
+/// What one client was told of one type, and what it is owed.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Watch {
+    exists: bool,
+    spoken: bool,
+    wildcard: bool,
+    names: Flags,
+    /// The last version told of each name; [`NONE`]: that it is not there.
+    sent: [Option<u8>; NAMES.len()],
+    owed: Flags,
+    due: Due,
+    /// May be sent though it has not changed.
+    excused: Flags,
+    /// Endpoints that a cluster brings, changed or not.
+    brought: Flags,
+    waiting: Option<String>,
+    pub(super) last_nonce: Option<String>,
+    unanswered: VecDeque<Sent>,
+    /// Versions that were in a response which was rejected; one of them may be to blame, and is sent never again.
+    suspected: [BTreeSet<u8>; NAMES.len()],
+    /// What was rejected, as long as nothing has changed since.
+    rejected: Option<SentContent>,
+}
+
+/// A response that was not answered.
+#[derive(Clone, Debug)]
+struct Sent {
+    told: SentContent,
+    /// What the client knew before.
+    before: [Option<u8>; NAMES.len()],
+}
+
+/// What a client waits for that has no name.
+#[derive(Clone, Copy, Debug, Default)]
+struct Due {
+    /// All that there is.
+    everything: bool,
+    /// Any response, and be it that there is nothing.
+    an_answer: bool,
+}
+
+/// One stream as the protocol sees it.
+#[derive(Debug)]
+pub(super) struct Model {
+    codec: Codec,
+    pub(super) watches: [Watch; KINDS.len()],
+    /// Clusters that were sent before any endpoints were asked for: those that changed, and all.
+    warming: Flags,
+    sent_early: Flags,
+    was_there: [Flags; KINDS.len()],
+    nonces: BTreeSet<String>,
+}
+
+fn fault<T>(number: u8, what: impl std::fmt::Debug) -> Result<T, String> {
+    Err(format!("rule {number}: {what:?}"))
+}
+
+fn places() -> std::ops::Range<usize> {
+    0..NAMES.len()
+}
+
+fn flags(names: &[String]) -> Flags {
+    let mut flags = NOBODY;
+    for at in names.iter().filter_map(|name| place(name)) {
+        flags[at] = true;
+    }
+    flags
+}
+
+// === impl Watch ===
+
+impl Watch {
+    fn includes(&self, name: usize) -> bool {
+        self.wildcard || self.names[name]
+    }
+
+    pub(super) fn wants_something(&self) -> bool {
+        self.exists && (self.wildcard || self.names != NOBODY)
+    }
+
+    pub(super) fn is_waiting(&self) -> bool {
+        self.waiting.is_some()
+    }
+
+    fn owe(&mut self, names: impl Fn(usize) -> bool) {
+        for name in places().filter(|name| names(*name)) {
+            self.owed[name] = true;
+        }
+    }
+
+    /// What the answer to a response means; the response need not be the last one.
+    fn answered(&mut self, nonce: &str) -> Option<Sent> {
+        if self.last_nonce.as_deref() == Some(nonce) {
+            self.waiting = None;
+        }
+        let at = self.unanswered.iter().position(|sent| sent.told.nonce == nonce)?;
+        self.unanswered.drain(..=at).next_back()
+    }
+
+    /// The client is where it was before, except for what it was told since.
+    fn reject(&mut self, nonce: &str, whole: bool) {
+        let Some(Sent { told, before }) = self.answered(nonce) else { return };
+        let first = self.suspected.iter().all(BTreeSet::is_empty);
+        for name in places() {
+            let news = if whole { self.includes(name) } else { told.has[name] != NONE || told.gone[name] };
+            let overtaken = self
+                .unanswered
+                .iter()
+                .any(|later| whole || later.told.has[name] != NONE || later.told.gone[name]);
+            if news && told.has[name] != NONE {
+                self.suspected[name].insert(told.has[name]);
+            }
+            if news && !overtaken {
+                self.sent[name] = before[name];
+                self.excused[name] = true;
+            }
+        }
+        // Who rejects more and more is asked about what he has, too.
+        self.rejected = (first && self.unanswered.is_empty()).then_some(told);
+    }
+
+    /// Whether this version of a resource may be kept back.
+    fn is_suspected(&self, name: usize, version: u8) -> bool {
+        self.suspected[name].contains(&version)
+    }
+
+    /// The client wants other names than before; what it no longer wants it has no longer.
+    fn forget_the_unwanted(&mut self) {
+        for name in places() {
+            if !self.includes(name) {
+                (self.sent[name], self.owed[name]) = (None, false);
+                self.unanswered.iter_mut().for_each(|sent| sent.before[name] = None);
+            }
+        }
+    }
+}
+
+// === impl Model ===
+
+impl Model {
+    pub(super) fn new(codec: Codec) -> Self {
+        Self {
+            codec,
+            watches: Default::default(),
+            warming: NOBODY,
+            sent_early: NOBODY,
+            was_there: Default::default(),
+            nonces: BTreeSet::new(),
+        }
+    }
+
+    fn is_whole(&self, kind: usize) -> bool {
+        self.codec == Codec::Sotw && KINDS[kind].is_wildcard()
+    }
+
+    pub(super) fn on_sotw(&mut self, kind: usize, request: &DiscoveryRequest) {
+        let (names, nonce) = (&request.resource_names, request.response_nonce.as_str());
+        let watch = &mut self.watches[kind];
+        let current = watch.last_nonce.as_deref() == Some(nonce);
+        if request.error_detail.is_some() {
+            watch.reject(nonce, KINDS[kind].is_wildcard());
+            if current {
+                self.rename(kind, names);
+            }
+            return;
+        }
+        if names.is_empty() && !KINDS[kind].is_wildcard() {
+            *watch = Watch::default();
+            return;
+        }
+        watch.answered(nonce);
+        if watch.last_nonce.is_none() || nonce.is_empty() {
+            self.begin(kind, names);
+        } else if current {
+            self.rename(kind, names);
+        }
+    }
+
+    fn begin(&mut self, kind: usize, names: &[String]) {
+        let Watch { spoken, suspected, .. } = std::mem::take(&mut self.watches[kind]);
+        self.watches[kind] = Watch { exists: true, spoken, suspected, ..Watch::default() };
+        self.rename(kind, names);
+        let watch = &mut self.watches[kind];
+        watch.due.everything = true;
+        watch.due.an_answer = KINDS[kind].is_wildcard();
+        self.inserted(kind);
+        if kind == CLUSTER {
+            self.watches[ENDPOINT].due.everything = true;
+        }
+    }
+
+    fn inserted(&mut self, kind: usize) {
+        if kind == ENDPOINT {
+            let warming = std::mem::replace(&mut self.warming, NOBODY);
+            let watch = &mut self.watches[ENDPOINT];
+            let covered: Flags = std::array::from_fn(|name| warming[name] && watch.includes(name));
+            watch.owe(|name| covered[name]);
+            watch.brought = std::mem::replace(&mut self.sent_early, NOBODY);
+        }
+    }
+
+    fn rename(&mut self, kind: usize, names: &[String]) {
+        let whole = KINDS[kind].is_wildcard();
+        let watch = &mut self.watches[kind];
+        let before = (watch.wildcard, watch.names);
+        let everything = if names.is_empty() { !watch.spoken } else { names.iter().any(|name| name == "*") };
+        watch.spoken |= !names.is_empty();
+        (watch.wildcard, watch.names) = (everything && whole, flags(names));
+        if before == (watch.wildcard, watch.names) {
+            return;
+        }
+        let names = watch.names;
+        watch.rejected = None;
+        if whole {
+            (watch.due.everything, watch.due.an_answer) = (true, true);
+        } else {
+            watch.owe(|name| names[name] && !before.1[name]);
+        }
+        watch.forget_the_unwanted();
+    }
+
+    pub(super) fn on_delta(&mut self, kind: usize, request: &DeltaDiscoveryRequest) {
+        let watch = &mut self.watches[kind];
+        match (watch.exists, request.error_detail.is_some()) {
+            (false, true) => {}
+            (false, false) => self.first(kind, request),
+            (true, rejects) => {
+                if rejects {
+                    watch.reject(&request.response_nonce, false);
+                } else {
+                    watch.answered(&request.response_nonce);
+                }
+                self.resubscribe(kind, request);
+            }
+        }
+    }
+
+    fn first(&mut self, kind: usize, request: &DeltaDiscoveryRequest) {
+        self.watches[kind].exists = true;
+        self.resubscribe(kind, request);
+        // An Envoy whose clusters warm asks for endpoints before it says anything of clusters: it waits for all of them.
+        let warms = kind == ENDPOINT && !self.watches[CLUSTER].exists;
+        let watch = &mut self.watches[kind];
+        (watch.due.everything, watch.due.an_answer) = (false, KINDS[kind].is_wildcard());
+        let dropped = flags(&request.resource_names_unsubscribe);
+        // Whoever drops a name with his first request has never had it on this stream.
+        watch.owed = std::array::from_fn(|name| watch.owed[name] && !dropped[name]);
+        for (name, version) in &request.initial_resource_versions {
+            let Some(at) = place(name) else { continue };
+            self.was_there[kind][at] = true;
+            if !KINDS[kind].is_wildcard() && !dropped[at] {
+                watch.names[at] = true;
+            }
+            watch.sent[at] = watch.includes(at).then(|| version_of(version));
+            watch.owed[at] = warms && watch.includes(at);
+        }
+        self.inserted(kind);
+    }
+
+    fn resubscribe(&mut self, kind: usize, request: &DeltaDiscoveryRequest) {
+        let (subscribe, unsubscribe) =
+            (&request.resource_names_subscribe, &request.resource_names_unsubscribe);
+        let whole = KINDS[kind].is_wildcard();
+        let all = |names: &[String]| whole && names.iter().any(|name| name == "*");
+        let (added, dropped) = (flags(subscribe), flags(unsubscribe));
+        let watch = &mut self.watches[kind];
+        let silent = subscribe.is_empty() && !watch.spoken;
+        if (silent && whole && !watch.wildcard) || all(subscribe) {
+            watch.wildcard = true;
+            // Who asks for everything and takes it back may get it all the same.
+            watch.excused = std::array::from_fn(|name| watch.excused[name] || watch.due.everything);
+            watch.due.everything = !all(unsubscribe);
+            watch.due.an_answer |= watch.due.everything;
+        }
+        watch.spoken |= !subscribe.is_empty() || unsubscribe.iter().any(|name| name == "*");
+        if all(unsubscribe) {
+            watch.wildcard = false;
+        }
+        for name in places() {
+            let named = watch.names[name] || added[name];
+            watch.names[name] = named && !dropped[name];
+            let asked = added[name] && !dropped[name];
+            let covered = named && dropped[name] && watch.wildcard;
+            watch.owed[name] |= asked || covered;
+        }
+        if !subscribe.is_empty() || !unsubscribe.is_empty() {
+            watch.rejected = None;
+        }
+        watch.forget_the_unwanted();
+    }
+
+    pub(super) fn on_waive(&mut self, kind: usize) {
+        self.watches[kind].waiting = None;
+    }
+
+    pub(super) fn on_change(&mut self, kind: usize, name: usize, version: u8) {
+        self.was_there[kind][name] = true;
+        self.watches[kind].rejected = None;
+        // In `SotW` a client cannot be told that it is gone, so it is sent again when it comes back.
+        if version == NONE && self.codec == Codec::Sotw {
+            self.watches[kind].excused[name] = true;
+        }
+    }
+
+    /// Whether a response has something in it that the client does not have.
+    pub(super) fn brings_news(&self, told: &SentContent) -> bool {
+        let watch = &self.watches[told.kind];
+        places().any(|name| told.has[name] != NONE && watch.sent[name] != Some(told.has[name]))
+    }
+
+    /// Holds a response against the rules.
+    pub(super) fn on_told(&mut self, told: &SentContent, world: &World) -> TraceResult {
+        let kind = told.kind;
+        let (whole, codec) = (self.is_whole(kind), self.codec);
+        let watch = &self.watches[kind];
+        if !watch.wants_something() {
+            return fault(11, told);
+        }
+        if watch.is_waiting() {
+            return fault(13, told);
+        }
+        if !self.nonces.insert(told.nonce.clone()) || !told.strange.is_empty() {
+            return fault(12, told);
+        }
+        if codec == Codec::Sotw && told.gone != NOBODY {
+            return fault(15, told);
+        }
+        for name in places() {
+            let (has, gone, there) = (told.has[name], told.gone[name], world[kind][name]);
+            // A cluster that listeners or routes may still name leaves after them.
+            let kept = kind == CLUSTER && there == NONE;
+            // What the client rejects it keeps as it was, or has not at all.
+            let held_back = watch.is_suspected(name, there);
+            let right = (has == NONE || has == there || kept || held_back)
+                && !(gone && (has != NONE || (there != NONE && !held_back)));
+            if !right || ((has != NONE || gone) && !watch.includes(name)) {
+                return fault(12, (NAMES[name], told));
+            }
+            if whole && watch.includes(name) && has == NONE && there != NONE && !held_back {
+                return fault(15, (NAMES[name], told));
+            }
+        }
+        let asked =
+            watch.owed != NOBODY || watch.brought != NOBODY || watch.due.everything || watch.due.an_answer;
+        let same = |rejected: &SentContent| (rejected.has, rejected.gone) == (told.has, told.gone);
+        if !asked && watch.rejected.as_ref().is_some_and(same) {
+            return fault(14, ("the same", told));
+        }
+        let news = if whole { self.is_news_as_a_whole(told) } else { self.is_news(told) };
+        if !news {
+            return fault(14, (told, &self.watches[kind]));
+        }
+        self.complete(told, world)?;
+        self.take(told);
+        self.nothing_is_missing(kind, world)
+    }
+
+    fn is_news_as_a_whole(&self, told: &SentContent) -> bool {
+        let watch = &self.watches[told.kind];
+        let differs =
+            |name: usize| watch.includes(name) && watch.sent[name].unwrap_or(NONE) != told.has[name];
+        // Suspects have their trial one group after the other, and some of them may be gone by then.
+        let excused = watch.excused != NOBODY || watch.suspected.iter().any(|versions| !versions.is_empty());
+        excused || watch.due.everything || watch.due.an_answer || places().any(differs)
+    }
+
+    /// Each resource has a reason of its own.
+    fn is_news(&self, told: &SentContent) -> bool {
+        let watch = &self.watches[told.kind];
+        let is_in = |name: usize| told.has[name] != NONE || told.gone[name];
+        let has_reason = |name: usize| {
+            let changed = match watch.sent[name] {
+                Some(sent) => sent != told.has[name],
+                // Whoever takes up the wildcard again may hear of what went meanwhile.
+                None => told.has[name] != NONE || self.was_there[told.kind][name],
+            };
+            changed
+                || watch.owed[name]
+                || watch.due.everything
+                || watch.excused[name]
+                || watch.brought[name]
+                || !watch.suspected[name].is_empty()
+        };
+        let idle = places().filter(|name| is_in(*name)).any(|name| !has_reason(name));
+        !idle && (watch.due.an_answer || watch.due.everything || places().any(is_in))
+    }
+
+    /// What is owed is in it.
+    fn complete(&self, told: &SentContent, world: &World) -> TraceResult {
+        let (kind, watch) = (told.kind, &self.watches[told.kind]);
+        for name in places().filter(|name| watch.includes(*name)) {
+            let there = world[kind][name] != NONE;
+            let sayable = there || (self.codec == Codec::Delta && kind != CLUSTER);
+            let is_in = told.has[name] != NONE || told.gone[name];
+            let held_back = watch.is_suspected(name, world[kind][name]);
+            if !is_in && !held_back && ((watch.owed[name] && sayable) || (watch.due.everything && there)) {
+                return fault(2, (NAMES[name], told, watch));
+            }
+        }
+        Ok(())
+    }
+
+    /// The client now knows.
+    fn take(&mut self, told: &SentContent) {
+        let (kind, whole) = (told.kind, self.is_whole(told.kind));
+        let is_in: Flags = std::array::from_fn(|name| told.has[name] != NONE || told.gone[name]);
+        let watch = &mut self.watches[kind];
+        let before = watch.sent;
+        watch.rejected = None;
+        let mut changed = NOBODY;
+        for name in places() {
+            let covered = if whole { watch.includes(name) } else { is_in[name] };
+            if !covered {
+                continue;
+            }
+            changed[name] = told.has[name] != NONE && watch.sent[name] != Some(told.has[name]);
+            watch.sent[name] = Some(told.has[name]);
+            watch.excused[name] = false;
+        }
+        (watch.owed, watch.brought) = (NOBODY, NOBODY);
+        (watch.due.everything, watch.due.an_answer) = (false, false);
+        (watch.waiting, watch.last_nonce) = (Some(told.nonce.clone()), Some(told.nonce.clone()));
+        if watch.unanswered.len() >= REMEMBERED {
+            watch.unanswered.pop_front();
+        }
+        watch.unanswered.push_back(Sent { told: told.clone(), before });
+        if kind == CLUSTER {
+            let endpoints = &mut self.watches[ENDPOINT];
+            for name in places().filter(|name| told.has[*name] != NONE) {
+                if !endpoints.exists {
+                    self.warming[name] |= changed[name];
+                    self.sent_early[name] = true;
+                } else if endpoints.includes(name) {
+                    endpoints.owed[name] |= changed[name];
+                    endpoints.brought[name] = true;
+                }
+            }
+        }
+    }
+
+    /// The client was told how things stand.
+    fn nothing_is_missing(&self, kind: usize, world: &World) -> TraceResult {
+        let watch = &self.watches[kind];
+        for name in places().filter(|name| watch.includes(*name)) {
+            let there = world[kind][name];
+            let unsaid = self.codec == Codec::Sotw && !KINDS[kind].is_wildcard();
+            let kept = kind == CLUSTER;
+            let known = watch.sent[name].unwrap_or(NONE) == there || watch.is_suspected(name, there);
+            if !known && !(there == NONE && (unsaid || kept)) {
+                return fault(5, (KINDS[kind], NAMES[name], there, watch));
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing more is due: then nobody may still wait for anything.
+    /// `keeps_back` says whether a version of a resource is.
+    pub(super) fn at_rest(
+        &mut self,
+        world: &World,
+        keeps_back: impl Fn(usize, usize, u8) -> bool,
+    ) -> TraceResult {
+        let keepers_wait = KEEPERS.iter().any(|kind| self.watches[*kind].is_waiting());
+        for kind in 0..KINDS.len() {
+            let (codec, watch) = (self.codec, &mut self.watches[kind]);
+            if watch.is_waiting() || !watch.wants_something() {
+                continue;
+            }
+            let single = codec == Codec::Sotw && !KINDS[kind].is_wildcard();
+            for name in places().filter(|name| watch.includes(*name)) {
+                let there = world[kind][name] != NONE;
+                let sayable = there || !(single || kind == CLUSTER);
+                let suspected = watch.is_suspected(name, world[kind][name]);
+                let owed = watch.owed[name] && sayable && !suspected;
+                if owed || (watch.due.everything && there && !suspected) {
+                    return fault(2, (KINDS[kind], NAMES[name], watch));
+                }
+                let known = watch.sent[name].unwrap_or(NONE) == world[kind][name];
+                // Other suspects have their trial when the client has answered what it was sent.
+                let on_trial = suspected && !watch.unanswered.is_empty();
+                // Who rejects also what he had before is beyond help.
+                let hopeless = watch.suspected[name].len() > 1;
+                let on_trial = on_trial || (suspected && hopeless);
+                let held_back = on_trial || (suspected && keeps_back(kind, name, world[kind][name]));
+                let known = known || held_back;
+                let unsaid = !there && (single || (kind == CLUSTER && keepers_wait));
+                if !known && !unsaid {
+                    return fault(5, (KINDS[kind], NAMES[name], world[kind][name], watch));
+                }
+            }
+            if watch.due.an_answer {
+                return fault(1, (KINDS[kind], watch));
+            }
+            (watch.owed, watch.due.everything) = (NOBODY, false);
+        }
+        Ok(())
+    }
+}
