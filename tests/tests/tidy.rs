@@ -63,12 +63,17 @@ const BREAKS: &[Break] = &[
             "pilot-proto.workspace = true",
             "pilot-proto = { workspace = true, features = [\"grpc\"] }",
         ),
-        told: "pilot-core may not ask pilot-proto for gRPC",
+        told: "pilot-core may not enable the feature grpc of pilot-proto",
     },
     Break {
         path: "agent/Cargo.toml",
         edit: Replace("name = \"pilot-agent\"", "name = \"pilot-sidecar\""),
         told: "pilot-sidecar is a crate with no place",
+    },
+    Break {
+        path: "proto/xds/Cargo.toml",
+        edit: Replace("[dependencies]", "[dependencies]\nhyper.workspace = true"),
+        told: "pilot-xds may not depend on hyper",
     },
     // Layers of the core.
     Break {
@@ -95,21 +100,6 @@ const BREAKS: &[Break] = &[
         path: "discovery/core/src/generate/mod.rs",
         edit: Append("use crate::cache::Cache;"),
         told: "`generate` may not know `cache::Cache`",
-    },
-    Break {
-        path: "discovery/core/src/cache.rs",
-        edit: Append("use crate::xds::Stream;"),
-        told: "`cache` may not know `xds::Stream`",
-    },
-    Break {
-        path: "discovery/core/src/xds/extra.rs",
-        edit: Add("//! Extra.\nuse crate::model::{Resource, Service};\n"),
-        told: "`xds` may not know `model::Service`",
-    },
-    Break {
-        path: "discovery/core/src/xds/deep/extra.rs",
-        edit: Add("//! Extra.\nuse super::super::super::world;\n"),
-        told: "`xds` may not know `world`",
     },
     Break {
         path: "discovery/core/src/util.rs",

@@ -1,12 +1,8 @@
-//! Inside the core, each layer knows only those before it: in the order of [`LAYERS`], and `xds` knows none
-//! of them but what it carries: resources and names, in sets. Tests may look from above.
+//! Layers of the core: each imports only from those before it in [`LAYERS`]. Tests may import from above.
 
 use super::{Entry, source};
 
 const CORE: &str = "discovery/core/src/";
-/// What `xds` knows of the model.
-const CARRIED: [&str; 7] =
-    ["Difference", "Fingerprint", "NameSet", "Resource", "ResourceSet", "name_set", "resource"];
 const LAYERS: [&str; 10] =
     ["api", "model", "validate", "patch", "world", "push", "scope", "generate", "cache", "simulate"];
 
@@ -15,7 +11,7 @@ pub(super) fn faults(entries: &[Entry]) -> Vec<String> {
     for entry in entries.iter().filter(|entry| entry.is_rust() && !entry.is_test()) {
         let Some(below) = entry.path.strip_prefix(CORE).filter(|below| *below != "lib.rs") else { continue };
         let module = below.split(['/', '.']).next().unwrap_or_default();
-        if !LAYERS.contains(&module) && module != "xds" {
+        if !LAYERS.contains(&module) {
             faults.push(format!("{}: `{module}` has no place among the layers of the core", entry.path));
             continue;
         }
@@ -34,14 +30,10 @@ fn allows(module: &str, path: &str) -> bool {
     if named == module {
         return true;
     }
-    let place = |name: &str| LAYERS.iter().position(|layer| *layer == name);
-    match (place(module), place(named)) {
-        (Some(mine), Some(theirs)) => theirs < mine,
-        (Some(_), None) => named != "xds",
-        (None, Some(_)) => CARRIED.iter().any(|carried| {
-            path.strip_prefix("model::").is_some_and(|item| item.split("::").next() == Some(carried))
-        }),
-        (None, None) => true,
+    let position = |name: &str| LAYERS.iter().position(|layer| *layer == name);
+    match (position(module), position(named)) {
+        (Some(of_module), Some(of_import)) => of_import < of_module,
+        _ => true,
     }
 }
 
@@ -53,7 +45,7 @@ fn named(below: &str, code: &str) -> Vec<String> {
         let climbed = path.split("::").take_while(|part| *part == "super").count();
         let rest: Vec<&str> = path.split("::").skip(climbed).collect();
         let climbs_to_root = climbed + 1 >= depth;
-        if climbs_to_root && rest.first().is_some_and(|first| *first == "xds" || LAYERS.contains(first)) {
+        if climbs_to_root && rest.first().is_some_and(|first| LAYERS.contains(first)) {
             found.push(rest.join("::"));
         }
     }
