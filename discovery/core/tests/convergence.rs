@@ -15,7 +15,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use pilot_core::model::{ConfigKey, Kind, NameSet, Resource, ResourceSet};
+use pilot_core::model::{ChangeKind, ConfigKey, NameSet, Resource, ResourceSet};
 use pilot_core::push::debounce::Params;
 use pilot_core::push::{Debounce, PushQueue, PushRequest, Reason, Urgency};
 use pilot_proto::ResourceType::Endpoint;
@@ -151,7 +151,7 @@ impl ControlPlane {
 
     fn change(&mut self, name: usize, version: u8, urgency: Urgency) {
         self.world[name] = version;
-        let key = ConfigKey { kind: Kind::Endpoints, namespace: "n".into(), name: NAMES[name].into() };
+        let key = ConfigKey { kind: ChangeKind::Endpoints, namespace: "n".into(), name: NAMES[name].into() };
         self.debounce.on_change(self.now, PushRequest::of([key], Reason::Endpoint), urgency);
     }
 
