@@ -11,14 +11,19 @@ use crate::config::source_files::SourceFiles;
 /// these are scanned again later.
 const MAX_ROUNDS: usize = 4;
 
+/// Largest number of loads in a row that are discarded because a file changed in the meantime.
+const MAX_DISCARDED: u32 = 3;
+
 /// State between two scans.
 #[derive(Debug)]
 pub(super) struct ConfigReloader {
     inputs: FixedInputs,
     /// Desired state of the last valid configuration.
     last_valid: Arc<DesiredState>,
-    /// Source files of the last load.
+    /// Source files of the last load that was not discarded.
     sources: SourceFiles,
+    /// Number of loads in a row that were discarded.
+    discarded: u32,
 }
 
 // === impl ConfigReloader ===
@@ -26,11 +31,12 @@ pub(super) struct ConfigReloader {
 impl ConfigReloader {
     /// Begins with a state that was loaded from these inputs.
     pub(super) fn new(inputs: FixedInputs, first: Arc<DesiredState>) -> Self {
-        Self { inputs, sources: first.sources.clone(), last_valid: first }
+        Self { inputs, sources: first.sources.clone(), last_valid: first, discarded: 0 }
     }
 
     /// Scans the source files and loads the configuration if they have changed. Returns `None` if nothing changed, or if a
-    /// file is being changed or is missing for a moment; then another scan follows.
+    /// file is being changed or is missing for a moment; then another scan follows. A load during which a file changed is
+    /// discarded, but for files that change all the time.
     ///
     /// Files are watched before they are compared with what was read, so that no change between the two is lost.
     pub(super) fn scan(&mut self, scanner: &mut Scanner) -> Option<Load> {
@@ -45,7 +51,12 @@ impl ConfigReloader {
                 last_valid.binary.read_content(&last_valid.config.envoy.binary);
             }
             if !scanner.is_stable() {
-                return None;
+                load.as_ref()?;
+                if scanner.has_missing() || self.discarded < MAX_DISCARDED {
+                    self.discarded = self.discarded.saturating_add(1);
+                    return None;
+                }
+                break;
             }
             if sources.are_unchanged() {
                 break;
@@ -57,6 +68,7 @@ impl ConfigReloader {
             load = Some(self.inputs.load(Some(&self.last_valid)));
         }
         let load = load?;
+        self.discarded = 0;
         self.sources.clone_from(&load.sources);
         if let Ok(desired) = &load.outcome {
             self.last_valid = desired.clone();

@@ -19,6 +19,9 @@ use crate::settings::Settings;
 use crate::stability::{EventKind, FileChange, StabilityFilter};
 use crate::tree::{Listing, Tree, TreeError};
 
+/// Largest number of reads of events at a time: enough to empty the kernel's queue of 16,384 events.
+const MAX_READS: usize = 1024;
+
 /// State of a watch between scans.
 #[derive(Debug)]
 pub struct Scanner {
@@ -97,6 +100,8 @@ impl Scanner {
         if self.inotify.is_some() {
             self.set_watch_error(error);
         }
+        // Changes during the listing make its files suspect.
+        self.poll_events();
         let now = Instant::now();
         let outcome = match (&listing, &self.error) {
             (Err(_), _) => ScanOutcome::Failed,
@@ -114,6 +119,11 @@ impl Scanner {
         self.filter.is_stable()
     }
 
+    /// Returns `true` if a file is missing, and not yet removed according to the absence rule.
+    pub fn has_missing(&self) -> bool {
+        self.filter.has_missing()
+    }
+
     /// Records that a file changed while the caller read it: its last report is withdrawn, and it is reported again.
     pub fn mark_changed(&mut self, path: &Path) {
         self.filter.on_event(EventKind::Other, path, Instant::now());
@@ -126,7 +136,11 @@ impl Scanner {
 
     /// Takes in the events that happened so far. Does not block.
     pub fn poll_events(&mut self) {
-        while self.read_events().is_ok_and(|count| count > 0) {}
+        for _ in 0..MAX_READS {
+            if !self.read_events().is_ok_and(|count| count > 0) {
+                break;
+            }
+        }
     }
 
     /// Reason for which events do not cover every file; files are polled instead.

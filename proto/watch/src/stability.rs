@@ -181,6 +181,11 @@ impl StabilityFilter {
         self.pending.is_empty()
     }
 
+    /// Returns `true` if a file is missing.
+    pub(crate) fn has_missing(&self) -> bool {
+        self.pending.values().any(|pending| pending.missing_since.is_some())
+    }
+
     /// Marks absent files as missing, and drops pending changes of files that are neither listed nor accepted.
     fn missing(&mut self, listing: &Listing, now: Instant) -> Vec<FileChange> {
         let is_unreadable = |path: &Path| listing.unreadable.iter().any(|(above, _)| path.starts_with(above));
@@ -205,7 +210,12 @@ impl StabilityFilter {
         if let Some(pending) = self.pending.get_mut(path) {
             pending.missing_since = None;
             let changing = pending.changing.get_or_insert_with(|| Changing::new(now));
-            if changing.listed.is_some_and(|listed| listed != stamp) {
+            let has_changed = match changing.listed {
+                Some(listed) => listed != stamp,
+                // Without a write event the directory of a new file may not have been watched.
+                None => !changing.is_modified && !self.accepted.contains_key(path),
+            };
+            if has_changed {
                 changing.last = now;
             }
             changing.listed = Some(stamp);

@@ -141,6 +141,7 @@ async fn burst_of_writes_is_debounced_and_the_last_write_wins() {
 #[tokio::test]
 async fn slow_receiver_gets_the_last_state() {
     let pod = PodFiles::new(&[]);
+    pod.write(MESH, "");
     let mut watched = WatchedPod::start(&pod).await;
     for threads in 1..=3 {
         watched.change(|pod| pod.replace(MESH, &mesh(threads))).await;

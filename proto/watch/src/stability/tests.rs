@@ -106,6 +106,21 @@ fn event_makes_a_file_with_the_same_metadata_suspect() {
 }
 
 #[test]
+fn new_file_is_accepted_at_its_first_listing_only_after_a_write_event() {
+    let mut directory = Directory::empty(PER_FILE);
+    // Its directory was created, and is watched by the scan.
+    directory.event(0, EventKind::Other, "d/a");
+    directory.write("d/a", 1);
+    assert_eq!(directory.scan(30), nothing(60));
+    directory.event(50, EventKind::Closed, "d/a");
+    assert_eq!(directory.scan(60), nothing(80));
+    assert_eq!(directory.scan(80), ("stable d/a".into(), None));
+    directory.write("b", 1);
+    directory.event(100, EventKind::Closed, "b");
+    assert_eq!(directory.scan(130), ("stable b".into(), None));
+}
+
+#[test]
 fn file_open_for_writing_is_not_accepted_until_closed() {
     let mut directory = Directory::with(PER_FILE, &["a"]);
     directory.write("a", 1);
