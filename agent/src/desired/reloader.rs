@@ -7,10 +7,6 @@ use pilot_watch::{ScanReason, Scanner};
 use super::{DesiredState, FixedInputs, Load};
 use crate::config::source_files::SourceFiles;
 
-/// Largest number of loads in one scan: more than any chain of files that refer to each other. Files that still change after
-/// these are scanned again later.
-const MAX_ROUNDS: usize = 4;
-
 /// Largest number of loads in a row that are discarded because a file changed in the meantime.
 const MAX_DISCARDED: u32 = 3;
 
@@ -37,37 +33,28 @@ impl ConfigReloader {
     /// Scans the source files and loads the configuration if they have changed. Returns `None` if nothing changed, or if a
     /// file is being changed or is missing for a moment; then another scan follows. A load during which a file changed is
     /// discarded, but for files that change all the time.
-    ///
-    /// Files are watched before they are compared with what was read, so that no change between the two is lost.
     pub(super) fn scan(&mut self, scanner: &mut Scanner) -> Option<Load> {
-        let mut load: Option<Load> = None;
-        for round in 0..=MAX_ROUNDS {
-            let sources = load.as_ref().map_or(&self.sources, |load| &load.sources);
-            scanner.set_files(sources.presence());
-            // Fails for directory trees only.
-            let scan = scanner.scan().ok()?;
-            if scan.reason == ScanReason::Rescan {
-                let last_valid = Arc::make_mut(&mut self.last_valid);
-                last_valid.binary.read_content(&last_valid.config.envoy.binary);
-            }
-            if !scanner.is_stable() {
-                load.as_ref()?;
-                if scanner.has_missing() || self.discarded < MAX_DISCARDED {
-                    self.discarded = self.discarded.saturating_add(1);
-                    return None;
-                }
-                break;
-            }
-            if sources.are_unchanged() {
-                break;
-            }
-            if round == MAX_ROUNDS {
-                sources.presence().for_each(|(path, _)| scanner.mark_changed(path));
-                break;
-            }
-            load = Some(self.inputs.load(Some(&self.last_valid)));
+        scanner.set_files(self.sources.presence());
+        // Fails for directory trees only.
+        let scan = scanner.scan().ok()?;
+        if scan.reason == ScanReason::Rescan {
+            let last_valid = Arc::make_mut(&mut self.last_valid);
+            last_valid.binary.read_content(&last_valid.config.envoy.binary);
         }
-        let load = load?;
+        if !scanner.is_stable() || self.sources.are_unchanged() {
+            return None;
+        }
+        let load = self.inputs.load(Some(&self.last_valid));
+        // New files are watched before they are compared with what was read: no change between the two is lost.
+        scanner.set_files(load.sources.presence());
+        scanner.scan().ok()?;
+        if !scanner.is_stable() || !load.sources.are_unchanged() {
+            load.sources.presence().for_each(|(path, _)| scanner.mark_changed(path));
+            if scanner.has_missing() || self.discarded < MAX_DISCARDED {
+                self.discarded = self.discarded.saturating_add(1);
+                return None;
+            }
+        }
         self.discarded = 0;
         self.sources.clone_from(&load.sources);
         if let Ok(desired) = &load.outcome {

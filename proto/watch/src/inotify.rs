@@ -67,15 +67,6 @@ pub(crate) struct WatchTableBuilder<'a> {
     error: Option<WatchError>,
 }
 
-/// Event as far as it affects paths of the table.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum PathEvent {
-    /// These paths are affected. A directory stands for everything below it.
-    Paths(EventKind, BTreeSet<PathBuf>),
-    /// Events were lost.
-    Overflow,
-}
-
 /// Names the kernel limit that was most likely reached.
 fn hint(error: Errno) -> &'static str {
     match error {
@@ -88,18 +79,16 @@ fn hint(error: Errno) -> &'static str {
 // === impl WatchTable ===
 
 impl WatchTable {
-    /// Returns the paths that an event affects. `in_tree` returns `true` for the files that trees list.
+    /// Returns the paths that an event affects; a directory stands for everything below it. `in_tree` returns `true` for the
+    /// files that trees list.
     pub(crate) fn affected(
         &self,
         event: &InotifyEvent,
         in_tree: impl Fn(&Path) -> bool,
-    ) -> Option<PathEvent> {
-        if event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW) {
-            return Some(PathEvent::Overflow);
-        }
-        let targets = self.0.get(&event.wd)?;
+    ) -> (EventKind, BTreeSet<PathBuf>) {
         let kind = kind(event.mask);
-        let paths: BTreeSet<PathBuf> = match &event.name {
+        let Some(targets) = self.0.get(&event.wd) else { return (kind, BTreeSet::new()) };
+        let paths = match &event.name {
             None => {
                 let components = targets.components.values().flatten();
                 components.chain(&targets.tree_directories).chain(&targets.files).cloned().collect()
@@ -112,8 +101,13 @@ impl WatchTable {
                 targets.components.get(name).into_iter().flatten().cloned().chain(entries).collect()
             }
         };
-        (!paths.is_empty()).then_some(PathEvent::Paths(kind, paths))
+        (kind, paths)
     }
+}
+
+/// Returns `true` if events before this one were lost.
+pub(crate) fn is_overflow(event: &InotifyEvent) -> bool {
+    event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW)
 }
 
 fn kind(mask: AddWatchFlags) -> EventKind {
@@ -222,34 +216,25 @@ mod tests {
             (directory, WatchTargets { components, ..WatchTargets::default() }),
             (file, WatchTargets { files: mesh, tree_directories: tree, ..WatchTargets::default() }),
         ]));
-        let check = |wd, name: Option<&str>, mask, expected: Option<(EventKind, &[&str])>| {
+        let check = |wd, name: Option<&str>, mask, kind: EventKind, paths: &[&str]| {
             let event = InotifyEvent { wd, mask, cookie: 0, name: name.map(Into::into) };
             let affected = table.affected(&event, |path| path.extension().is_some_and(|end| end == "yaml"));
-            let expected = expected
-                .map(|(kind, paths)| PathEvent::Paths(kind, paths.iter().map(PathBuf::from).collect()));
-            assert_eq!(affected, expected, "{name:?} {mask:?}");
+            assert_eq!(affected, (kind, paths.iter().map(PathBuf::from).collect()), "{name:?} {mask:?}");
         };
         let (modify, close) = (AddWatchFlags::IN_MODIFY, AddWatchFlags::IN_CLOSE_WRITE);
-        check(directory, Some("mesh"), modify, Some((EventKind::Written, &["/mesh"])));
-        check(directory, Some("mesh"), close, Some((EventKind::Closed, &["/mesh"])));
-        check(
-            directory,
-            Some("..data"),
-            AddWatchFlags::IN_MOVED_TO,
-            Some((EventKind::RenamedTo, &["/mesh"])),
-        );
-        check(directory, Some("log"), modify, None);
-        check(directory, None, AddWatchFlags::IN_MOVE_SELF, Some((EventKind::Other, &["/mesh"])));
-        check(directory, None, AddWatchFlags::IN_DELETE_SELF, Some((EventKind::Unlinked, &["/mesh"])));
-        check(file, None, modify, Some((EventKind::Written, &["/mesh", "conf"])));
-        check(file, None, AddWatchFlags::IN_UNMOUNT, Some((EventKind::Other, &["/mesh", "conf"])));
-        check(file, Some("a.yaml"), modify, Some((EventKind::Written, &["conf/a.yaml"])));
-        check(file, Some("a.log"), modify, None);
-        check(file, Some("a.log"), AddWatchFlags::IN_CREATE, Some((EventKind::Other, &["conf/a.log"])));
-        check(other, None, AddWatchFlags::IN_IGNORED, None);
-        let overflow = AddWatchFlags::IN_Q_OVERFLOW;
-        let overflow = InotifyEvent { wd: other, mask: overflow, cookie: 0, name: None };
-        assert_eq!(table.affected(&overflow, |_| false), Some(PathEvent::Overflow));
+        let (create, moved_to) = (AddWatchFlags::IN_CREATE, AddWatchFlags::IN_MOVED_TO);
+        check(directory, Some("mesh"), modify, EventKind::Written, &["/mesh"]);
+        check(directory, Some("mesh"), close, EventKind::Closed, &["/mesh"]);
+        check(directory, Some("..data"), moved_to, EventKind::RenamedTo, &["/mesh"]);
+        check(directory, Some("log"), modify, EventKind::Written, &[]);
+        check(directory, None, AddWatchFlags::IN_MOVE_SELF, EventKind::Other, &["/mesh"]);
+        check(directory, None, AddWatchFlags::IN_DELETE_SELF, EventKind::Unlinked, &["/mesh"]);
+        check(file, None, modify, EventKind::Written, &["/mesh", "conf"]);
+        check(file, None, AddWatchFlags::IN_UNMOUNT, EventKind::Other, &["/mesh", "conf"]);
+        check(file, Some("a.yaml"), modify, EventKind::Written, &["conf/a.yaml"]);
+        check(file, Some("a.log"), modify, EventKind::Written, &[]);
+        check(file, Some("a.log"), create, EventKind::Other, &["conf/a.log"]);
+        check(other, None, AddWatchFlags::IN_IGNORED, EventKind::Other, &[]);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use nix::sys::inotify::Inotify;
 use tracing::{info, warn};
 
 use crate::file::FileStamp;
-use crate::inotify::{PathEvent, WatchError, WatchTable, WatchTableBuilder};
+use crate::inotify::{self, WatchError, WatchTable, WatchTableBuilder};
 use crate::schedule::{ScanOutcome, ScanReason, ScanSchedule};
 use crate::settings::Settings;
 use crate::stability::{EventKind, FileChange, StabilityFilter};
@@ -183,15 +183,13 @@ impl Scanner {
             }
         };
         for event in &events {
+            if inotify::is_overflow(event) {
+                self.filter.on_overflow(now);
+            }
             let in_tree = |path: &Path| matches!(&self.target, Target::Tree(tree) if tree.contains(path));
-            match self.table.affected(event, in_tree) {
-                Some(PathEvent::Paths(kind, paths)) => {
-                    for path in &paths {
-                        self.filter.on_event(kind, path, now);
-                    }
-                }
-                Some(PathEvent::Overflow) => self.filter.on_overflow(now),
-                None => {}
+            let (kind, paths) = self.table.affected(event, in_tree);
+            for path in &paths {
+                self.filter.on_event(kind, path, now);
             }
         }
         Ok(events.len())

@@ -45,25 +45,22 @@ pub(crate) fn watch_file(path: &Path) -> watch::Receiver<FileContent> {
     receiver
 }
 
+/// Returns the new content, and logs what cannot be used.
 fn latest(update: FileUpdate) -> Option<FileContent> {
-    for (path, error) in update.unreadable {
-        warn!(%error, path = %path.display(), "cannot be read; keeping previous version");
-    }
     let mut latest = None;
+    let warn =
+        |path: &Path, problem: &str| warn!(path = %path.display(), "{problem}; keeping previous version");
+    for (path, error) in update.unreadable {
+        warn(&path, &error);
+    }
     for change in update.changes {
         match change {
             FileContentChange::Content(path, bytes) => match String::from_utf8(bytes) {
                 Ok(text) => latest = Some(FileContent::Text(text.into())),
-                Err(error) => {
-                    warn!(%error, path = %path.display(), "not UTF-8; keeping previous version");
-                }
+                Err(error) => warn(&path, &format!("not UTF-8: {error}")),
             },
-            FileContentChange::Unreadable(path, error) => {
-                warn!(%error, path = %path.display(), "cannot be read; keeping previous version");
-            }
-            FileContentChange::Removed(path) => {
-                warn!(path = %path.display(), "removed; keeping previous version");
-            }
+            FileContentChange::Unreadable(path, error) => warn(&path, &error),
+            FileContentChange::Removed(path) => warn(&path, "file removed"),
             FileContentChange::Missing(_) => {}
         }
     }
