@@ -53,7 +53,7 @@ type Body = UnsyncBoxBody<Bytes, hyper::Error>;
 
 /// The proxy before Envoy's admin.
 #[derive(Clone, Debug)]
-pub struct AdminProxy {
+pub(crate) struct AdminProxy {
     target: watch::Receiver<Option<EnvoyAdmin>>,
     gate: Gate,
     strangers: Arc<Semaphore>,
@@ -63,12 +63,12 @@ pub struct AdminProxy {
 
 impl AdminProxy {
     /// A proxy before the newest of these; it does not listen yet.
-    pub fn new(target: watch::Receiver<Option<EnvoyAdmin>>, gate: Gate) -> Self {
+    pub(crate) fn new(target: watch::Receiver<Option<EnvoyAdmin>>, gate: Gate) -> Self {
         Self { target, gate, strangers: Arc::new(Semaphore::new(STRANGERS)) }
     }
 
     /// Serves for as long as the agent lives, on a port of loopback.
-    pub async fn run(self, listener: TcpListener) -> Infallible {
+    pub(crate) async fn run(self, listener: TcpListener) -> Infallible {
         listen::serve(listener, CONNECTIONS, |stream| self.clone().serve(stream)).await
     }
 

@@ -17,8 +17,8 @@ mod oom;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-pub use self::limits::Limits;
-pub use self::oom::{Oom, OomCount};
+pub(crate) use self::limits::Limits;
+pub(crate) use self::oom::{Oom, OomCount};
 
 /// What limits a process. Version 1 has a hierarchy for each, version 2 one for all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ enum Controller {
 
 /// The groups of this process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Cgroup {
+pub(crate) struct Cgroup {
     groups: Vec<Group>,
 }
 
@@ -66,12 +66,12 @@ impl Controller {
 
 impl Cgroup {
     /// Of this process. None, where there are none.
-    pub fn of_process() -> Self {
+    pub(crate) fn of_process() -> Self {
         Self::below(Path::new("/"))
     }
 
     /// The same, with another folder in the place of `/`.
-    pub fn below(root: &Path) -> Self {
+    pub(crate) fn below(root: &Path) -> Self {
         let read = |path| fs::read_to_string(root.join(path)).unwrap_or_default();
         let (memberships, mounts) = (read("proc/self/cgroup"), read("proc/self/mountinfo"));
         let groups = mounts.lines().filter_map(|mount| Group::of(root, mount, &memberships)).collect();

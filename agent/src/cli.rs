@@ -19,18 +19,18 @@ use crate::peer::TrustedUids;
 /// Entrypoint of the sidecar container: renders Envoy's bootstrap, runs Envoy, drains it.
 #[derive(Debug, Parser)]
 #[command(name = "pilot-agent")]
-pub struct Cli {
+pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub(crate) command: Command,
     /// The agent's log.
     #[command(flatten)]
-    pub log: LogFlags,
+    pub(crate) log: LogFlags,
 }
 
 /// What to do.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Run Envoy
     Proxy(ProxyFlags),
     /// Run Envoy and a command beside it, and end with the command
@@ -54,7 +54,7 @@ pub enum Command {
 
 /// Flags of the agent's own log.
 #[derive(Clone, Debug, Args)]
-pub struct LogFlags {
+pub(crate) struct LogFlags {
     /// Levels of the agent's log, as default:info,scope:debug
     #[arg(
         long = "log_output_level",
@@ -62,21 +62,21 @@ pub struct LogFlags {
         default_value = "default:info",
         hide_default_value = true
     )]
-    pub levels: String,
+    pub(crate) levels: String,
     /// Write the agent's and Envoy's log as JSON
     #[arg(
         long = "log_as_json", global = true, default_value_t = false, value_name = "BOOL",
         num_args = 0..=1, require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set
     )]
-    pub as_json: bool,
+    pub(crate) as_json: bool,
     /// Where the agent's log goes
     #[arg(long = "log_target", global = true, value_enum, default_value_t = LogTarget::Stdout)]
-    pub target: LogTarget,
+    pub(crate) target: LogTarget,
 }
 
 /// Where the agent's log goes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum LogTarget {
+pub(crate) enum LogTarget {
     /// Standard output.
     #[default]
     Stdout,
@@ -86,7 +86,7 @@ pub enum LogTarget {
 
 /// What the proxy is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Role {
+pub(crate) enum Role {
     /// Beside an application
     #[default]
     Sidecar,
@@ -96,7 +96,7 @@ pub enum Role {
 
 /// How a new Envoy takes over from the one before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum HotRestartMode {
+pub(crate) enum HotRestartMode {
     /// Mediated where Envoy's protocol is known, else native
     #[default]
     Auto,
@@ -110,7 +110,7 @@ pub enum HotRestartMode {
 
 /// Whether a crashed Envoy is started again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum RestartPolicy {
+pub(crate) enum RestartPolicy {
     /// It is, until ten crashes in a row
     #[default]
     Always,
@@ -120,180 +120,180 @@ pub enum RestartPolicy {
 
 /// Flags of `run`.
 #[derive(Clone, Debug, Args)]
-pub struct RunFlags {
+pub(crate) struct RunFlags {
     /// As for `proxy`.
     #[command(flatten)]
-    pub proxy: ProxyFlags,
+    pub(crate) proxy: ProxyFlags,
     /// The command and its arguments, after --
     #[arg(last = true, required = true, value_name = "CMD")]
-    pub command: Vec<OsString>,
+    pub(crate) command: Vec<OsString>,
 }
 
 /// Flags of `proxy`.
 #[derive(Clone, Debug, Args)]
-pub struct ProxyFlags {
+pub(crate) struct ProxyFlags {
     /// What the proxy is
     #[arg(value_enum, default_value_t = Role::Sidecar)]
-    pub role: Role,
+    pub(crate) role: Role,
     /// DNS domain of the proxy; if not given, `$POD_NAMESPACE.svc.cluster.local`
     #[arg(long, default_value = "", hide_default_value = true)]
-    pub domain: String,
+    pub(crate) domain: String,
     /// File of the mesh's configuration; `PROXY_CONFIG` and the annotation proxy.istio.io/config outrank it
     #[arg(long = "meshConfig", default_value = "./etc/istio/config/mesh")]
-    pub mesh_config: String,
+    pub(crate) mesh_config: String,
     /// Envoy's log level, perhaps by component: warning,misc:error
     #[arg(long = "proxyLogLevel", default_value = "warning")]
-    pub proxy_log_level: String,
+    pub(crate) proxy_log_level: String,
     /// Envoy's log levels by component; deprecated, --proxyLogLevel can say it
     #[arg(long = "proxyComponentLogLevel", default_value = "", hide_default_value = true)]
-    pub proxy_component_log_level: String,
+    pub(crate) proxy_component_log_level: String,
     /// Envoy's worker threads; 0: as ProxyConfig says, or one per core
     #[arg(long, default_value_t = 0)]
-    pub concurrency: u32,
+    pub(crate) concurrency: u32,
     /// A bootstrap to use instead of the rendered one
     #[arg(long = "templateFile", default_value = "", hide_default_value = true)]
-    pub template_file: String,
+    pub(crate) template_file: String,
     /// Service name of a proxy whose ProxyConfig has none; deprecated
     #[arg(long = "serviceCluster", default_value = "istio-proxy")]
-    pub service_cluster: String,
+    pub(crate) service_cluster: String,
     /// File that outlier events are logged to
     #[arg(long = "outlierLogPath", default_value = "", hide_default_value = true)]
-    pub outlier_log_path: String,
+    pub(crate) outlier_log_path: String,
     /// The pod's terminationGracePeriodSeconds: Envoy has ended before it is over
     #[arg(long = "terminationGracePeriod", value_parser = duration::parse)]
-    pub termination_grace_period: Option<Duration>,
+    pub(crate) termination_grace_period: Option<Duration>,
     /// How long load balancers get to hear of the end before clients are told to leave
     #[arg(long = "preDrainDelay", value_parser = duration::parse, default_value = "0s", hide_default_value = true)]
-    pub pre_drain_delay: Duration,
+    pub(crate) pre_drain_delay: Duration,
     /// How a new Envoy takes over from the one before
     #[arg(long = "hotRestartMode", value_enum, default_value_t)]
-    pub hot_restart_mode: HotRestartMode,
+    pub(crate) hot_restart_mode: HotRestartMode,
     /// How long a new Envoy may take to become LIVE before it is given up; the one before serves on
     #[arg(long = "hotRestartDeadline", value_parser = duration::parse, default_value = "60s")]
-    pub hot_restart_deadline: Duration,
+    pub(crate) hot_restart_deadline: Duration,
     /// Whether a crashed Envoy is started again; if never, the agent ends with its status
     #[arg(long = "restartPolicy", value_enum, default_value_t)]
-    pub restart_policy: RestartPolicy,
+    pub(crate) restart_policy: RestartPolicy,
     /// Leave Envoy's admin on its port, open to the whole pod, as Istio does
     #[arg(long = "rawAdmin")]
-    pub raw_admin: bool,
+    pub(crate) raw_admin: bool,
     /// User ids that may use the admin and give orders besides root and our own: 1000,2000 or any
     #[arg(long = "trustedUids", default_value = "", hide_default_value = true)]
-    pub trusted_uids: TrustedUids,
+    pub(crate) trusted_uids: TrustedUids,
     /// Drain and end when this process ends, with its exit code if the kernel tells it
     #[arg(long = "exitWith", value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
-    pub exit_with: Option<i32>,
+    pub(crate) exit_with: Option<i32>,
     /// Accepted for Istio's templates, without effect
     #[arg(long = "stsPort", hide = true)]
-    pub sts_port: Option<u16>,
+    pub(crate) sts_port: Option<u16>,
     /// Accepted for Istio's templates, without effect
     #[arg(long = "tokenManagerPlugin", hide = true)]
-    pub token_manager_plugin: Option<String>,
+    pub(crate) token_manager_plugin: Option<String>,
     /// Accepted for Istio's templates, without effect
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    pub profiling: Option<bool>,
+    pub(crate) profiling: Option<bool>,
 }
 
 /// Flags of `bootstrap`.
 #[derive(Clone, Debug, Args)]
-pub struct BootstrapFlags {
+pub(crate) struct BootstrapFlags {
     /// As for `proxy`.
     #[command(flatten)]
-    pub proxy: ProxyFlags,
+    pub(crate) proxy: ProxyFlags,
     /// What is given instead of found out.
     #[command(flatten)]
-    pub overrides: Overrides,
+    pub(crate) overrides: Overrides,
     /// File to write, or - for standard output
     #[arg(long, default_value = "-")]
-    pub out: PathBuf,
+    pub(crate) out: PathBuf,
 }
 
 /// What is given to `bootstrap` instead of found out, so that its output depends on nothing else.
 #[derive(Clone, Debug, Default, PartialEq, Args)]
-pub struct Overrides {
+pub(crate) struct Overrides {
     /// The node's id: sidecar~10.1.1.1~pod.ns~ns.svc.cluster.local
     #[arg(long)]
-    pub node_id: Option<NodeId>,
+    pub(crate) node_id: Option<NodeId>,
     /// Address of the proxy; several times for several
     #[arg(long = "instance-ip", value_delimiter = ',')]
-    pub instance_ips: Vec<IpAddr>,
+    pub(crate) instance_ips: Vec<IpAddr>,
     /// Name the control plane must prove; several times for several
     #[arg(long = "pilot-san", value_delimiter = ',')]
-    pub pilot_sans: Vec<String>,
+    pub(crate) pilot_sans: Vec<String>,
     /// Port of Envoy's health listener
     #[arg(long)]
-    pub envoy_status_port: Option<u16>,
+    pub(crate) envoy_status_port: Option<u16>,
     /// Port of Envoy's Prometheus listener
     #[arg(long)]
-    pub prometheus_port: Option<u16>,
+    pub(crate) prometheus_port: Option<u16>,
     /// Version of the agent
     #[arg(long)]
-    pub version: Option<String>,
+    pub(crate) version: Option<String>,
     /// Memory limit of the container in bytes; 0: none. If not given, the one there is, unless anything else is given
     #[arg(long)]
-    pub memory_limit: Option<u64>,
+    pub(crate) memory_limit: Option<u64>,
     /// How Envoy reaches the control plane
     #[arg(long, value_enum, default_value_t)]
-    pub xds: XdsChoice,
+    pub(crate) xds: XdsChoice,
 }
 
 /// Flags of `request`.
 #[derive(Clone, Debug, Args)]
-pub struct RequestFlags {
+pub(crate) struct RequestFlags {
     /// Port on this host: Envoy's admin, or the agent's
     #[arg(long, default_value = "15000")]
-    pub debug_port: NonZeroU16,
+    pub(crate) debug_port: NonZeroU16,
     /// GET, POST, ...
-    pub method: String,
+    pub(crate) method: String,
     /// With or without a leading slash
-    pub path: String,
+    pub(crate) path: String,
     /// What is sent
     #[arg(default_value = "", hide_default_value = true)]
-    pub body: String,
+    pub(crate) body: String,
 }
 
 /// Flags of `status`.
 #[derive(Clone, Debug, Args)]
-pub struct StatusFlags {
+pub(crate) struct StatusFlags {
     /// The agent's status port on this host
     #[arg(long, default_value = "15020")]
-    pub port: NonZeroU16,
+    pub(crate) port: NonZeroU16,
     /// Everything, for programs
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
 }
 
 /// Flags of `wait`.
 #[derive(Clone, Debug, Args)]
-pub struct WaitFlags {
+pub(crate) struct WaitFlags {
     /// How long to wait in all
     #[arg(long = "timeoutSeconds", default_value_t = 60)]
-    pub timeout_seconds: u32,
+    pub(crate) timeout_seconds: u32,
     /// How long to wait for one answer
     #[arg(long = "requestTimeoutMillis", default_value_t = 500)]
-    pub request_timeout_millis: u32,
+    pub(crate) request_timeout_millis: u32,
     /// How long to wait between two requests
     #[arg(long = "periodMillis", default_value_t = 500)]
-    pub period_millis: u32,
+    pub(crate) period_millis: u32,
     /// What answers 200 when Envoy is ready
     #[arg(long, default_value = "http://localhost:15021/healthz/ready")]
-    pub url: http::Uri,
+    pub(crate) url: http::Uri,
 }
 
 /// Flags of `version`.
 #[derive(Clone, Debug, Args)]
-pub struct VersionFlags {
+pub(crate) struct VersionFlags {
     /// The version and nothing else
     #[arg(short, long)]
-    pub short: bool,
+    pub(crate) short: bool,
     /// For programs
     #[arg(short, long, value_enum)]
-    pub output: Option<VersionFormat>,
+    pub(crate) output: Option<VersionFormat>,
 }
 
 /// How `version` prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum VersionFormat {
+pub(crate) enum VersionFormat {
     /// An object
     Json,
     /// The same
@@ -304,7 +304,7 @@ pub enum VersionFormat {
 
 impl Role {
     /// As node ids have it.
-    pub const fn node_type(self) -> NodeType {
+    pub(crate) const fn node_type(self) -> NodeType {
         match self {
             Self::Sidecar => NodeType::Sidecar,
             Self::Router => NodeType::Router,
@@ -316,7 +316,7 @@ impl Role {
 
 impl Overrides {
     /// The container's memory in bytes. Whoever gives anything describes another container than this one.
-    pub fn memory_limit(&self, limits: &Limits) -> Option<NonZeroU64> {
+    pub(crate) fn memory_limit(&self, limits: &Limits) -> Option<NonZeroU64> {
         if *self == Self::default() { limits.memory } else { self.memory_limit.and_then(NonZeroU64::new) }
     }
 }
@@ -325,7 +325,7 @@ impl Overrides {
 
 impl ProxyFlags {
     /// A warning for each flag given that has no effect here.
-    pub fn without_effect(&self) -> Vec<String> {
+    pub(crate) fn without_effect(&self) -> Vec<String> {
         [
             (self.sts_port.is_some_and(|port| port != 0), "--stsPort"),
             (

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use pilot_watch::{Grouping, Settings};
 
-pub use config_watcher::{ConfigUpdate, ConfigWatcher};
+pub(crate) use config_watcher::{ConfigUpdate, ConfigWatcher};
 
 use crate::bootstrap::argv::{HotRestart, Launch, argv};
 use crate::bootstrap::{self, Rendered};
@@ -47,41 +47,41 @@ const WATCH_SETTINGS: Settings = Settings {
 /// The addresses of the machine are among them: the first is part of the node's id, and a control plane must not see another
 /// node after a hot restart.
 #[derive(Clone, Debug)]
-pub struct FixedInputs {
+pub(crate) struct FixedInputs {
     /// Flags of `proxy`.
-    pub flags: ProxyFlags,
+    pub(crate) flags: ProxyFlags,
     /// Flags of the log.
-    pub log: LogFlags,
+    pub(crate) log: LogFlags,
     /// Values given by flags instead of detected.
-    pub overrides: Overrides,
+    pub(crate) overrides: Overrides,
     /// Environment variables.
-    pub environment: Environment,
+    pub(crate) environment: Environment,
     /// Directory that relative paths refer to.
-    pub root: PathBuf,
+    pub(crate) root: PathBuf,
     /// Addresses of the machine.
-    pub interfaces: Interfaces,
+    pub(crate) interfaces: Interfaces,
     /// Resource limits. Determined once, so that the number of Envoy's threads stays the same.
-    pub limits: Limits,
+    pub(crate) limits: Limits,
 }
 
 /// Desired state.
 #[derive(Clone, Debug)]
-pub struct DesiredState {
+pub(crate) struct DesiredState {
     /// Checked configuration.
-    pub config: Config,
+    pub(crate) config: Config,
     /// Bootstrap and its side files.
-    pub rendered: Rendered,
+    pub(crate) rendered: Rendered,
     /// Hash over everything that an Envoy would do differently. Settings that only the agent uses are not part of it.
-    pub hash: ConfigHash,
+    pub(crate) hash: ConfigHash,
     /// Files that it was made from, with the missing ones.
-    pub sources: SourceFiles,
+    pub(crate) sources: SourceFiles,
     binary: EnvoyBinary,
 }
 
 /// Hash of a desired state: bootstrap, side files, command line, content of the files that the bootstrap refers to, and
 /// binary. Displayed as 16 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ConfigHash(u64);
+pub(crate) struct ConfigHash(u64);
 
 /// Result of loading the configuration.
 #[derive(Debug)]
@@ -96,7 +96,7 @@ struct Load {
 
 impl FixedInputs {
     /// Loads the configuration for the first time. Blocks.
-    pub fn load_first(&self) -> Result<Arc<DesiredState>, Faults> {
+    pub(crate) fn load_first(&self) -> Result<Arc<DesiredState>, Faults> {
         self.load(None).outcome
     }
 

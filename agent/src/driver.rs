@@ -44,7 +44,7 @@ use tokio::{
 };
 use tracing::info;
 
-pub use self::app_process::AppSource;
+pub(crate) use self::app_process::AppSource;
 use self::{
     app_process::AppProcess, bootstrap_folder::BootstrapFolder, input::Input, instances::InstanceTable,
     launch_spec::LaunchSpecs, lifecycle_publisher::LifecyclePublisher, observer::Observation, timers::Timers,
@@ -66,15 +66,15 @@ use crate::{
 const STDERR_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// Settings of one run of the agent.
-pub struct Settings {
+pub(crate) struct Settings {
     /// The sources of every configuration.
-    pub fixed_inputs: FixedInputs,
+    pub(crate) fixed_inputs: FixedInputs,
     /// The first configuration.
-    pub first: Arc<DesiredState>,
+    pub(crate) first: Arc<DesiredState>,
     /// The process whose exit ends the agent.
-    pub app: Option<AppSource>,
+    pub(crate) app: Option<AppSource>,
     /// Control of the agent's own log levels.
-    pub levels: LevelControl,
+    pub(crate) levels: LevelControl,
 }
 
 /// The running agent.
@@ -139,7 +139,7 @@ struct Records {
 }
 
 /// Runs the agent until it ends and returns its exit code.
-pub async fn run(settings: Settings, sink: Sink) -> anyhow::Result<u8> {
+pub(crate) async fn run(settings: Settings, sink: Sink) -> anyhow::Result<u8> {
     let (mut driver, effects) = Driver::start(settings, sink).await?;
     driver.run(effects).await
 }

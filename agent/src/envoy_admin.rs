@@ -17,12 +17,12 @@ use hyper::body::Incoming;
 
 #[cfg(test)]
 pub(crate) use self::listeners::read as read_listeners;
-pub use self::{
+pub(crate) use self::{
     census::Census,
     listeners::{Listener, LocalAddress, Protocol},
     stats::ConfigUpdates,
 };
-use crate::supervisor::{Activity, DrainScope};
+use crate::supervisor::DrainScope;
 
 /// Envoy answers in milliseconds; more than this is the main thread of a very large Envoy at work.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -35,7 +35,7 @@ const MAX_BODY: usize = 4 << 20;
 
 /// Where Envoy's admin listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Address {
+pub(crate) enum Address {
     /// On a port: of this host only, if the user has not said otherwise.
     Tcp(SocketAddr),
     /// On a socket in the file system, at most 107 bytes long.
@@ -44,13 +44,13 @@ pub enum Address {
 
 /// The admin of one Envoy. A clone is a pointer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EnvoyAdmin {
+pub(crate) struct EnvoyAdmin {
     address: Arc<Address>,
 }
 
 /// Why an answer is missing.
 #[derive(Debug, thiserror::Error)]
-pub enum AdminError {
+pub(crate) enum AdminError {
     /// There is no Envoy to ask.
     #[error("no Envoy is running")]
     Absent,
@@ -82,7 +82,7 @@ pub enum AdminError {
 
 /// What Envoy says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Liveness {
+pub(crate) enum Liveness {
     /// All configuration is there and the workers run.
     Live,
     /// It waits for configuration, or was told to fail its health checks.
@@ -91,7 +91,7 @@ pub enum Liveness {
 
 /// Whose admin answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Identity {
+pub(crate) enum Identity {
     /// That of the Envoy we asked for, and it is LIVE.
     Live,
     /// That of the Envoy we asked for, which is not LIVE.
@@ -136,17 +136,12 @@ impl From<SocketAddr> for Address {
 
 impl EnvoyAdmin {
     /// The admin at this address; nothing is asked yet.
-    pub fn at(address: impl Into<Address>) -> Self {
+    pub(crate) fn at(address: impl Into<Address>) -> Self {
         Self { address: Arc::new(address.into()) }
     }
 
-    /// Where it listens.
-    pub fn address(&self) -> &Address {
-        &self.address
-    }
-
     /// `GET /ready`: cheap at any size of configuration, but it tells no epoch.
-    pub async fn ready(&self) -> Result<Liveness, AdminError> {
+    pub(crate) async fn ready(&self) -> Result<Liveness, AdminError> {
         match self.ask(Method::GET, "/ready", PATIENCE).await {
             Ok(_) => Ok(Liveness::Live),
             Err(AdminError::Status(StatusCode::SERVICE_UNAVAILABLE)) => Ok(Liveness::NotLive),
@@ -156,7 +151,7 @@ impl EnvoyAdmin {
 
     /// `GET /server_info`: whether it is the Envoy that runs this bootstrap in this epoch that is LIVE.
     /// Only this tells it from the one before, and from a stranger's on the same port.
-    pub async fn identify(&self, epoch: u32, bootstrap: &Path) -> Result<Identity, AdminError> {
+    pub(crate) async fn identify(&self, epoch: u32, bootstrap: &Path) -> Result<Identity, AdminError> {
         let body = self.ask(Method::GET, "/server_info", PATIENCE).await?;
         let info: ServerInfo = serde_json::from_slice(&body)?;
         let options = info.command_line_options;
@@ -170,20 +165,20 @@ impl EnvoyAdmin {
     }
 
     /// `GET /hot_restart_version`: what a successor must answer to `--hot-restart-version`, as `11.104`.
-    pub async fn hot_restart_version(&self) -> Result<String, AdminError> {
+    pub(crate) async fn hot_restart_version(&self) -> Result<String, AdminError> {
         let body = self.ask(Method::GET, "/hot_restart_version", PATIENCE).await?;
         Ok(String::from_utf8_lossy(&body).trim().to_owned())
     }
 
     /// `GET /listeners`: what Envoy listens on, each with the addresses it has really bound.
-    pub async fn listeners(&self) -> Result<Vec<Listener>, AdminError> {
+    pub(crate) async fn listeners(&self) -> Result<Vec<Listener>, AdminError> {
         let body = self.ask(Method::GET, "/listeners?format=json", PATIENCE).await?;
         Ok(listeners::read(&body)?)
     }
 
     /// `POST /drain_listeners`: clients are told to leave, and whoever comes nevertheless is served once
     /// more. Never without `skip_exit`, with which alone Envoy refuses no connection for as long as it lives.
-    pub async fn drain(&self, scope: DrainScope) -> Result<(), AdminError> {
+    pub(crate) async fn drain(&self, scope: DrainScope) -> Result<(), AdminError> {
         let path = match scope {
             DrainScope::Inbound => "/drain_listeners?inboundonly&graceful&skip_exit",
             DrainScope::All => "/drain_listeners?graceful&skip_exit",
@@ -193,45 +188,40 @@ impl EnvoyAdmin {
 
     /// `POST /drain_listeners` without any mercy: Envoy closes its listeners at once and for ever. Whoever
     /// comes is refused, unless another Envoy has the same sockets.
-    pub async fn close_listeners(&self) -> Result<(), AdminError> {
+    pub(crate) async fn close_listeners(&self) -> Result<(), AdminError> {
         self.ask(Method::POST, "/drain_listeners", PATIENCE).await.map(drop)
     }
 
     /// `POST /logging`: levels in the spelling of `--proxyLogLevel`, as `info,http:debug`. What is not
     /// named stays as it is; levels Envoy would not take are refused before it is asked.
-    pub async fn log_level(&self, levels: &str) -> Result<(), AdminError> {
+    pub(crate) async fn log_level(&self, levels: &str) -> Result<(), AdminError> {
         for path in levels::requests(levels)? {
             self.ask(Method::POST, &path, PATIENCE).await?;
         }
         Ok(())
     }
 
-    /// What Envoy is busy with; `None` when its statistics are not kept.
-    pub async fn activity(&self) -> Result<Option<Activity>, AdminError> {
-        self.census().await.map(|census| census.activity)
-    }
-
     /// The same, and who is busy.
-    pub async fn census(&self) -> Result<Census, AdminError> {
+    pub(crate) async fn census(&self) -> Result<Census, AdminError> {
         let body = self.ask(Method::GET, census::PATH, STATS_PATIENCE).await?;
         Ok(census::count(&String::from_utf8_lossy(&body)))
     }
 
     /// Which configuration Envoy has received so far.
-    pub async fn config_updates(&self) -> Result<ConfigUpdates, AdminError> {
+    pub(crate) async fn config_updates(&self) -> Result<ConfigUpdates, AdminError> {
         let body = self.ask(Method::GET, stats::CONFIG_UPDATES, STATS_PATIENCE).await?;
         Ok(stats::config_updates(&String::from_utf8_lossy(&body)))
     }
 
     /// Opens `path`, whose answer may be of any length and is left to the caller.
-    pub async fn open(&self, path: &str, patience: Duration) -> Result<Incoming, AdminError> {
+    pub(crate) async fn open(&self, path: &str, patience: Duration) -> Result<Incoming, AdminError> {
         let response = self.forward(wire::request(Method::GET, path)?, patience).await?;
         wire::body_of(response)
     }
 
     /// Sends a request as it is. The answer, whatever its status, must begin within `patience`; its body may
     /// be of any length and is left to the caller.
-    pub async fn forward(
+    pub(crate) async fn forward(
         &self,
         request: Request<Empty<Bytes>>,
         patience: Duration,

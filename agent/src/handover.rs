@@ -56,7 +56,7 @@ const UNUSED_VERSIONS: usize = 8;
 
 /// State of hot restart.
 #[derive(Debug)]
-pub struct HotRestartBackend {
+pub(crate) struct HotRestartBackend {
     mode: HotRestartMode,
     /// `None`: Envoy runs with `--disable-hot-restart`.
     runtime_dir: Option<RuntimeDir>,
@@ -70,7 +70,7 @@ pub struct HotRestartBackend {
 
 /// Origin of an Envoy's listening sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HandoverMode {
+pub(crate) enum HandoverMode {
     /// Bound by itself; it has no parent.
     First,
     /// Passed by its predecessor.
@@ -85,7 +85,7 @@ pub enum HandoverMode {
 
 /// Hot-restart arguments of Envoy's command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HotRestartArgs {
+pub(crate) enum HotRestartArgs {
     /// `--disable-hot-restart`
     Off,
     /// Hot restart is on.
@@ -103,7 +103,7 @@ pub enum HotRestartArgs {
 
 /// Outcome of a request to drain over the hot-restart protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DrainRequest {
+pub(crate) enum DrainRequest {
     /// It was sent.
     Sent,
     /// The Envoy does not take part, or speaks an unsupported version.
@@ -112,7 +112,7 @@ pub enum DrainRequest {
 
 /// An Envoy cannot take part in hot restart.
 #[derive(Debug, thiserror::Error)]
-pub enum HandoverError {
+pub(crate) enum HandoverError {
     /// There is no base id or no folder.
     #[error("prepare Envoy's hot restart")]
     RuntimeDir(#[from] RuntimeDirError),
@@ -135,7 +135,7 @@ pub enum HandoverError {
 impl HotRestartBackend {
     /// Creates the backend with its sockets in the folder `run`. If hot restart is impossible, logs the reason and
     /// turns it off.
-    pub fn open(mode: HotRestartMode, run: &Path, parent_shutdown: Duration) -> Self {
+    pub(crate) fn open(mode: HotRestartMode, run: &Path, parent_shutdown: Duration) -> Self {
         let open = || RuntimeDir::open(run, Path::new(SHARED_MEMORY));
         let runtime_dir = match mode {
             HotRestartMode::Off => None,
@@ -153,12 +153,17 @@ impl HotRestartBackend {
     }
 
     /// Returns `true` if a running Envoy can be replaced.
-    pub fn is_on(&self) -> bool {
+    pub(crate) fn is_on(&self) -> bool {
         self.runtime_dir.is_some()
     }
 
     /// Records the hot-restart version of a revision's Envoy. Of revisions not in use only the last few are kept.
-    pub fn record_version(&mut self, revision: Revision, version: HotRestartVersion, in_use: &[Revision]) {
+    pub(crate) fn record_version(
+        &mut self,
+        revision: Revision,
+        version: HotRestartVersion,
+        in_use: &[Revision],
+    ) {
         self.versions.insert(revision, version);
         let oldest = self.versions.keys().rev().skip(UNUSED_VERSIONS).copied();
         let unused: Vec<_> = oldest.filter(|revision| !in_use.contains(revision)).collect();
@@ -168,7 +173,7 @@ impl HotRestartBackend {
     }
 
     /// Returns the coupling of a hand-over between Envoys of these revisions.
-    pub fn coupling(&self, from: Revision, to: Revision) -> Coupling {
+    pub(crate) fn coupling(&self, from: Revision, to: Revision) -> Coupling {
         let (from, to) = (self.versions.get(&from), self.versions.get(&to));
         let supported = to.is_some_and(|version| version.is_supported()) && from == to;
         match self.mode {
@@ -182,7 +187,7 @@ impl HotRestartBackend {
     }
 
     /// Creates what an Envoy needs that is about to be started, and returns its arguments.
-    pub async fn prepare(
+    pub(crate) async fn prepare(
         &mut self,
         new: Generation,
         start: StartMode,
@@ -251,7 +256,7 @@ impl HotRestartBackend {
 
     /// Fetches duplicates of the listening sockets of an Envoy that serves, if its version is supported. They replace the
     /// ones retained before.
-    pub async fn retain_listeners(
+    pub(crate) async fn retain_listeners(
         &mut self,
         envoy: Generation,
         addresses: &[ListenAddress],
@@ -273,7 +278,10 @@ impl HotRestartBackend {
     }
 
     /// Makes a predecessor stop accepting. Connections in its listen queues belong to its successor.
-    pub async fn stop_accepting(&mut self, predecessor: Generation) -> Result<DrainRequest, PeerError> {
+    pub(crate) async fn stop_accepting(
+        &mut self,
+        predecessor: Generation,
+    ) -> Result<DrainRequest, PeerError> {
         // An Envoy with a QUIC listener aborts after this request when it forwards its first datagram: it has no child.
         if !self.mediates(predecessor.revision) || !self.retains_streams_only() {
             return Ok(DrainRequest::Unsupported);
@@ -282,7 +290,7 @@ impl HotRestartBackend {
     }
 
     /// Makes an Envoy without an admin stop accepting and announce the drain to its clients with each response.
-    pub async fn drain(&mut self, envoy: Generation) -> Result<DrainRequest, PeerError> {
+    pub(crate) async fn drain(&mut self, envoy: Generation) -> Result<DrainRequest, PeerError> {
         match self.child(envoy.launch)? {
             None => Ok(DrainRequest::Unsupported),
             Some(child) => with_timeout(child.drain_listeners()).await.map(|()| DrainRequest::Sent),
@@ -301,7 +309,7 @@ impl HotRestartBackend {
     /// Undoes the traces of an Envoy of a coupled hand-over that has died before it was LIVE: clears the INITIALIZING
     /// bit, and receives replies that its predecessor may still send, because an Envoy that cannot deliver a reply
     /// aborts after ten seconds.
-    pub fn repair_segment(&mut self, dead: Generation) {
+    pub(crate) fn repair_segment(&mut self, dead: Generation) {
         let Some(lease) = self.leases.get(&dead.launch) else { return };
         let (base_id, epoch) = (Arc::clone(&lease.base_id), lease.epoch);
         match base_id.repair_segment() {
@@ -324,7 +332,7 @@ impl HotRestartBackend {
 
     /// Takes over the socket of the predecessor in a coupled hand-over, which may still run, and answers its successor
     /// from now on. Does nothing the second time.
-    pub fn emulate_parent(&mut self, parent: Generation) {
+    pub(crate) fn emulate_parent(&mut self, parent: Generation) {
         let since = self.since;
         let Some((epoch, successor)) = self.successor(parent.launch) else { return };
         if successor.has_emulated_parent() {
@@ -338,7 +346,7 @@ impl HotRestartBackend {
     }
 
     /// Answers a request for statistics that the successor may have sent to this dead Envoy.
-    pub fn answer_pending_stats(&mut self, dead: Generation) {
+    pub(crate) fn answer_pending_stats(&mut self, dead: Generation) {
         let Some((_, successor)) = self.successor(dead.launch) else { return };
         if let Err(error) = answer_stats(&successor.base_id, successor.epoch) {
             debug!(%error, epoch = %dead.epoch, "answer its successor");
@@ -355,17 +363,17 @@ impl HotRestartBackend {
     }
 
     /// Removes the lease of a dead Envoy. Comes after [`Self::repair_segment`] and [`Self::emulate_parent`].
-    pub fn forget(&mut self, dead: Launch) {
+    pub(crate) fn forget(&mut self, dead: Launch) {
         self.leases.remove(&dead);
     }
 
     /// Closes the retained sockets: no further Envoy will be started.
-    pub fn release_listeners(&mut self) {
+    pub(crate) fn release_listeners(&mut self) {
         self.retained.send_replace(RetainedListeners::default());
     }
 
     /// Returns the origin of this Envoy's listening sockets.
-    pub fn mode(&self, launch: Launch) -> HandoverMode {
+    pub(crate) fn mode(&self, launch: Launch) -> HandoverMode {
         self.leases.get(&launch).map_or(HandoverMode::Off, |lease| lease.mode)
     }
 }
@@ -378,7 +386,7 @@ async fn with_timeout<T>(reply: impl Future<Output = Result<T, PeerError>>) -> R
 
 impl HandoverMode {
     /// Name in logs and the lifecycle API.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::First => "first",
             Self::Native => "native",

@@ -32,14 +32,13 @@ mod shm;
 mod version;
 mod wire;
 
-pub use self::{
-    address::{InvalidListenAddress, ListenAddress, SocketMismatch},
-    base_id::{BaseIdLease, RestartEpoch, SocketRole},
-    child_client::{ChildClient, FetchRefusal, FetchedListeners, ParentStats, PeerError},
+pub(crate) use self::{
+    address::ListenAddress,
+    base_id::{BaseIdLease, RestartEpoch},
+    child_client::{ChildClient, FetchRefusal, PeerError},
     parent_emulator::{ParentEmulator, ParentEvent, SocketAnswer, answer_stats},
-    retained_listeners::{ListenSockets, RetainedListeners},
+    retained_listeners::RetainedListeners,
     runtime_dir::{RuntimeDir, RuntimeDirError, SHARED_MEMORY},
     shm::{RepairOutcome, ShmError},
-    version::{HotRestartVersion, InvalidVersion},
-    wire::MalformedMessage,
+    version::HotRestartVersion,
 };

@@ -8,7 +8,7 @@ mod moment;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::{
+pub(crate) use self::{
     feed::{Feed, Publisher, channel},
     moment::Moment,
 };
@@ -16,105 +16,105 @@ pub use self::{
 /// Everything there is to know, at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Lifecycle {
+pub(crate) struct Lifecycle {
     /// Where in its life the sidecar is: the word that logs and metrics use.
-    pub phase: String,
+    pub(crate) phase: String,
     /// Since when.
-    pub since: Moment,
+    pub(crate) since: Moment,
     /// Whether `/healthz/ready` says yes. The status server's word: it is filled in when asked.
-    pub readiness: Readiness,
+    pub(crate) readiness: Readiness,
     /// The agent itself.
-    pub agent: Agent,
+    pub(crate) agent: Agent,
     /// The Envoys there are, the oldest first: at most two.
-    pub generations: Vec<Generation>,
+    pub(crate) generations: Vec<Generation>,
     /// The Envoys there were, the last one first; as many as the driver cares to remember.
-    pub exits: Vec<Exit>,
+    pub(crate) exits: Vec<Exit>,
     /// What is left of the patience with crashes.
-    pub restarts: Budget,
+    pub(crate) restarts: Budget,
     /// How the last hot restart goes, or went.
-    pub hand_over: HandOver,
+    pub(crate) hand_over: HandOver,
     /// The way out, once it has begun.
-    pub shutdown: Option<Shutdown>,
+    pub(crate) shutdown: Option<Shutdown>,
     /// What is, or shall be, run.
-    pub config: Config,
+    pub(crate) config: Config,
 }
 
 /// What the readiness probe answers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Readiness {
+pub(crate) struct Readiness {
     /// 200 or 503.
-    pub ready: bool,
+    pub(crate) ready: bool,
     /// Why not.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
+    pub(crate) reason: Option<String>,
 }
 
 /// The agent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Agent {
+pub(crate) struct Agent {
     /// Its process, in its own PID namespace.
-    pub pid: u32,
+    pub(crate) pid: u32,
     /// Its version.
-    pub version: String,
+    pub(crate) version: String,
     /// When it began.
-    pub started: Moment,
+    pub(crate) started: Moment,
 }
 
 /// An Envoy that runs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Generation {
+pub(crate) struct Generation {
     /// Its epoch as users, file names and metrics count: up, in either engine.
-    pub epoch: u32,
+    pub(crate) epoch: u32,
     /// The how manieth Envoy it is since the agent began, from 1.
-    pub launch: u32,
+    pub(crate) launch: u32,
     /// Its process.
-    pub pid: u32,
+    pub(crate) pid: u32,
     /// What it does: `initializing`, `live`, `draining`, ... in the supervisor's words.
-    pub state: String,
+    pub(crate) state: String,
     /// When it was started.
-    pub started: Moment,
+    pub(crate) started: Moment,
     /// From its start until it was LIVE.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub live_after_ms: Option<u64>,
+    pub(crate) live_after_ms: Option<u64>,
     /// What it was started with; compares with [`Config::hash`].
-    pub config_hash: String,
+    pub(crate) config_hash: String,
     /// Who moves the sockets: `native`, `mediated`, `off`.
-    pub engine: String,
+    pub(crate) engine: String,
 }
 
 /// An Envoy that has ended.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Exit {
+pub(crate) struct Exit {
     /// Its epoch.
-    pub epoch: u32,
+    pub(crate) epoch: u32,
     /// What its process was.
-    pub pid: u32,
+    pub(crate) pid: u32,
     /// When it was reaped.
-    pub at: Moment,
+    pub(crate) at: Moment,
     /// Its exit code, if it ended by itself.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub code: Option<u8>,
+    pub(crate) code: Option<u8>,
     /// The signal that ended it, if one did.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub signal: Option<u8>,
+    pub(crate) signal: Option<u8>,
     /// What this was to us.
-    pub reason: ExitReason,
+    pub(crate) reason: ExitReason,
     /// More of it in words: Envoy's last line, a path, whom it collided with. May be empty.
     #[serde(skip_serializing_if = "String::is_empty")]
-    pub detail: String,
+    pub(crate) detail: String,
     /// Whether the cgroup's counters name the OOM killer; nothing, if there are no counters.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub oom: Option<bool>,
+    pub(crate) oom: Option<bool>,
 }
 
 /// What the end of an Envoy was to us.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum ExitReason {
+pub(crate) enum ExitReason {
     /// It was told to stop, and did.
     #[default]
     Stopped,
@@ -135,112 +135,112 @@ pub enum ExitReason {
 /// What is left of the patience with crashes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Budget {
+pub(crate) struct Budget {
     /// Restarts left.
-    pub left: u32,
+    pub(crate) left: u32,
     /// Of so many.
-    pub of: u32,
+    pub(crate) of: u32,
     /// When it will be full again, if nothing happens until then; nothing, if it is full.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub refilled_at: Option<Moment>,
+    pub(crate) refilled_at: Option<Moment>,
 }
 
 /// How the last hot restart goes, or went.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct HandOver {
+pub(crate) struct HandOver {
     /// `idle`, `validating`, `starting`, `draining`, `waiting`, ... in the supervisor's words.
-    pub state: String,
+    pub(crate) state: String,
     /// Tries for the configuration that is wanted now.
-    pub attempts: u32,
+    pub(crate) attempts: u32,
     /// Why the last one came to nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub last_error: Option<String>,
+    pub(crate) last_error: Option<String>,
     /// When the next one comes.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub next_try_at: Option<Moment>,
+    pub(crate) next_try_at: Option<Moment>,
 }
 
 /// The way out.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Shutdown {
+pub(crate) struct Shutdown {
     /// `announced`, `draining`, `stopping`, ... in the supervisor's words.
-    pub phase: String,
+    pub(crate) phase: String,
     /// Since when.
-    pub since: Moment,
+    pub(crate) since: Moment,
     /// When it is over, whatever is still open.
-    pub deadline: Moment,
+    pub(crate) deadline: Moment,
     /// HTTP requests in progress; nothing, if Envoy does not tell.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub requests: Option<u64>,
+    pub(crate) requests: Option<u64>,
     /// Connections open, idle ones included.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub connections: Option<u64>,
+    pub(crate) connections: Option<u64>,
     /// Whose they are: the busiest listener first, idle ones left out.
-    pub listeners: Vec<ListenerActivity>,
+    pub(crate) listeners: Vec<ListenerActivity>,
 }
 
 /// What one listener is busy with.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct ListenerActivity {
+pub(crate) struct ListenerActivity {
     /// The listener's name; for HTTP behind a shared port, its `stat_prefix`.
-    pub name: String,
+    pub(crate) name: String,
     /// HTTP requests in progress.
-    pub requests: u64,
+    pub(crate) requests: u64,
     /// Connections open, idle ones included.
-    pub connections: u64,
+    pub(crate) connections: u64,
 }
 
 /// What is, or shall be, run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Config {
+pub(crate) struct Config {
     /// Counts what has been wanted so far, from 1.
-    pub revision: u64,
+    pub(crate) revision: u64,
     /// Of bootstrap, binary and flags together.
-    pub hash: String,
+    pub(crate) hash: String,
     /// What was wanted and could not be used, the last one first, each with its reason.
-    pub refused: Vec<Refused>,
+    pub(crate) refused: Vec<Refused>,
 }
 
 /// A configuration that could not be used.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Refused {
+pub(crate) struct Refused {
     /// Which one.
-    pub hash: String,
+    pub(crate) hash: String,
     /// When.
-    pub at: Moment,
+    pub(crate) at: Moment,
     /// Why.
-    pub reason: String,
+    pub(crate) reason: String,
 }
 
 /// The sidecar has gone from one phase to another, or something worth telling has happened within one.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Transition {
+pub(crate) struct Transition {
     /// Counts up from 1; a gap is news the reader has missed.
-    pub id: u64,
+    pub(crate) id: u64,
     /// When.
-    pub at: Moment,
+    pub(crate) at: Moment,
     /// What happened, in the supervisor's words.
-    pub event: String,
+    pub(crate) event: String,
     /// The phase before.
-    pub from: String,
+    pub(crate) from: String,
     /// The phase after.
-    pub to: String,
+    pub(crate) to: String,
     /// Which Envoy it was about.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub epoch: Option<u32>,
+    pub(crate) epoch: Option<u32>,
 }
 
 // === impl Lifecycle ===
 
 impl Lifecycle {
     /// Of this process, in its first phase from now on.
-    pub fn begin(phase: &str) -> Self {
+    pub(crate) fn begin(phase: &str) -> Self {
         let started = Moment::now();
         let version = env!("CARGO_PKG_VERSION").to_owned();
         Self {
@@ -250,21 +250,13 @@ impl Lifecycle {
             ..Self::default()
         }
     }
-
-    /// In this phase from now on, unless it already was.
-    pub fn enter(&mut self, phase: &str) {
-        if self.phase != phase {
-            phase.clone_into(&mut self.phase);
-            self.since = Moment::now();
-        }
-    }
 }
 
 // === impl ExitReason ===
 
 impl ExitReason {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Stopped,
         Self::HandedOver,
         Self::Left,
@@ -275,7 +267,7 @@ impl ExitReason {
     ];
 
     /// The word for JSON and metrics.
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Stopped => "stopped",
             Self::HandedOver => "handed_over",
@@ -317,18 +309,6 @@ mod tests {
     fn an_agent_of_another_version_is_understood_as_far_as_it_goes() {
         let read: Lifecycle = serde_json::from_value(json!({"phase": "new", "moon": "full"})).unwrap();
         assert_eq!(read, Lifecycle { phase: "new".into(), ..Lifecycle::default() });
-    }
-
-    #[test]
-    fn a_phase_lasts_since_it_was_entered_and_not_since_it_was_confirmed() {
-        let mut life = Lifecycle::begin("starting");
-        assert_eq!(life.since, life.agent.started);
-        (life.since, life.agent.started) = (Moment::default(), Moment::default());
-        life.enter("starting");
-        assert_eq!(life.since, Moment::default());
-        life.enter("running");
-        assert_eq!(life.phase, "running");
-        assert!(life.since > Moment::default() && life.agent.started == Moment::default());
     }
 
     #[test]

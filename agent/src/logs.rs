@@ -12,13 +12,13 @@
 //! whatever happens, one thread writes, and when its queue is full lines are dropped and counted.
 //! Whole lines travel, so that Envoy's and ours do not tear each other apart.
 
-pub mod envoy;
+pub(crate) mod envoy;
 mod error_chain;
 mod last_words;
 mod pieces;
 mod pipe;
 mod record;
-pub mod subscriber;
+pub(crate) mod subscriber;
 
 use std::{
     io::{self, Write},
@@ -32,10 +32,10 @@ use std::{
 };
 
 pub(crate) use self::error_chain::ErrorChain;
-pub use self::{
+pub(crate) use self::{
     last_words::LastWords,
     pipe::{drain_access, drain_log},
-    record::{Record, Shown},
+    record::Shown,
 };
 use crate::config::level::LogFormat;
 
@@ -47,7 +47,7 @@ const WAITING: usize = 2 * 1024 * 1024;
 
 /// Where a line goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stream {
+pub(crate) enum Stream {
     /// Access logs.
     Stdout,
     /// Everything else.
@@ -56,7 +56,7 @@ pub enum Stream {
 
 /// Hands lines to the writing thread. Cheap to clone, never blocks.
 #[derive(Clone, Debug)]
-pub struct Sink {
+pub(crate) struct Sink {
     queue: SyncSender<Message>,
     format: LogFormat,
     waiting: Arc<AtomicUsize>,
@@ -72,7 +72,7 @@ enum Message {
 
 /// Whether a log has gone out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flushed {
+pub(crate) enum Flushed {
     /// To the last line.
     Everything,
     /// Its reader is too slow, or stuck.
@@ -83,7 +83,7 @@ pub enum Flushed {
 
 impl Sink {
     /// A sink whose thread writes to our own stdout and stderr. The log is of this format.
-    pub fn start(format: LogFormat) -> io::Result<Self> {
+    pub(crate) fn start(format: LogFormat) -> io::Result<Self> {
         Self::start_with(format, |stream, chunk| {
             // With nowhere left to write to there is nobody left to tell.
             let written = match stream {
@@ -104,12 +104,12 @@ impl Sink {
     }
 
     /// The form of every line of the log.
-    pub fn format(&self) -> LogFormat {
+    pub(crate) fn format(&self) -> LogFormat {
         self.format
     }
 
     /// Queues a chunk, or drops it when the reader is too slow.
-    pub fn write(&self, to: Stream, chunk: Vec<u8>) {
+    pub(crate) fn write(&self, to: Stream, chunk: Vec<u8>) {
         let length = chunk.len();
         if self.waiting.fetch_add(length, Ordering::Relaxed) + length > WAITING {
             self.lose(&chunk);
@@ -128,12 +128,12 @@ impl Sink {
     }
 
     /// How many lines nobody was there to take.
-    pub fn dropped(&self) -> u64 {
+    pub(crate) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
 
     /// Waits until everything queued so far is written, but no longer than this. Blocks: for the end only.
-    pub fn flush(&self, limit: Duration) -> Flushed {
+    pub(crate) fn flush(&self, limit: Duration) -> Flushed {
         let (done, answer) = sync_channel(1);
         match self.queue.try_send(Message::Flush(done)).map(|()| answer.recv_timeout(limit)) {
             Ok(Ok(())) => Flushed::Everything,

@@ -3,12 +3,35 @@
 //! Chooses the command and makes its result the process's exit code: 0; 1 if it failed; 64 for a mistake in
 //! the flags, 78 in configuration; 127 and 126 for an Envoy that is not there or cannot be executed.
 
+mod admin_proxy;
+mod bootstrap;
+mod cgroup;
+mod cli;
+mod command;
+mod config;
+mod desired;
+mod driver;
+mod envoy_admin;
+mod handover;
+mod hot_restart;
+mod lifecycle;
+mod listen;
+mod logs;
+mod peer;
+mod process;
+mod report;
+mod signals;
+mod sockets;
+mod status;
+mod supervisor;
+
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use pilot_agent::cli::{Cli, Command};
-use pilot_agent::command::{self, Failure, bootstrap, proxy, request, status, version, wait};
-use pilot_agent::config::fault::FaultKind;
+
+use crate::cli::{Cli, Command};
+use crate::command::Failure;
+use crate::config::fault::FaultKind;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -40,15 +63,15 @@ fn refuse(error: &clap::Error) -> ExitCode {
 
 fn run(cli: Cli) -> Result<u8, Failure> {
     match cli.command {
-        Command::Proxy(flags) => return proxy::run(&flags, None, &cli.log),
-        Command::Run(flags) => return proxy::run(&flags.proxy, Some(flags.command), &cli.log),
+        Command::Proxy(flags) => return command::proxy::run(&flags, None, &cli.log),
+        Command::Run(flags) => return command::proxy::run(&flags.proxy, Some(flags.command), &cli.log),
         Command::Bootstrap(flags) => {
-            warn(bootstrap::run(&flags, &cli.log)?.iter());
+            warn(command::bootstrap::run(&flags, &cli.log)?.iter());
         }
-        Command::Request(flags) => request::run(&flags)?,
-        Command::Status(flags) => status::run(&flags)?,
-        Command::Wait(flags) => wait::run(&flags)?,
-        Command::Version(flags) => version::run(&flags)?,
+        Command::Request(flags) => command::request::run(&flags)?,
+        Command::Status(flags) => command::status::run(&flags)?,
+        Command::Wait(flags) => command::wait::run(&flags)?,
+        Command::Version(flags) => command::version::run(&flags)?,
         Command::Completion { shell } => command::completion(shell)?,
     }
     Ok(0)

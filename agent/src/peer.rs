@@ -14,23 +14,23 @@ mod table;
 use std::{collections::BTreeSet, fmt, io, net::SocketAddr, str::FromStr};
 
 use nix::unistd::Uid;
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::TcpStream;
 
-pub use self::browser::no_foreign_page;
+pub(crate) use self::browser::no_foreign_page;
 use self::owner::Sockets;
 
 /// The two ends of a connection that came to us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ends {
+pub(crate) struct Ends {
     /// Of the one who came.
-    pub theirs: SocketAddr,
+    pub(crate) theirs: SocketAddr,
     /// Of ours.
-    pub ours: SocketAddr,
+    pub(crate) ours: SocketAddr,
 }
 
 /// Who is trusted besides root and our own user: `--trustedUids`, a list of numbers or `any`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TrustedUids {
+pub(crate) enum TrustedUids {
     /// Everybody in the pod, as Istio has it.
     Any,
     /// These.
@@ -40,11 +40,11 @@ pub enum TrustedUids {
 /// A text that is not user ids.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is neither a user id nor \"any\"")]
-pub struct NotUids(String);
+pub(crate) struct NotUids(String);
 
 /// Lets some in and tells the others why not.
 #[derive(Clone, Debug)]
-pub struct Gate {
+pub(crate) struct Gate {
     trusted: TrustedUids,
     own: u32,
     sockets: Sockets,
@@ -52,7 +52,7 @@ pub struct Gate {
 
 /// Why somebody is not let in. What is displayed is for him to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Denied {
+pub(crate) enum Denied {
     /// He is not in this pod.
     Outside,
     /// He is another user, who is not trusted.
@@ -69,7 +69,7 @@ pub enum Denied {
 
 impl Ends {
     /// Of this connection.
-    pub fn of(stream: &TcpStream) -> io::Result<Self> {
+    pub(crate) fn of(stream: &TcpStream) -> io::Result<Self> {
         Ok(Self { theirs: stream.peer_addr()?, ours: stream.local_addr()? })
     }
 
@@ -80,7 +80,7 @@ impl Ends {
     }
 
     /// Whether both are in one pod.
-    pub fn in_pod(self) -> Result<(), Denied> {
+    pub(crate) fn in_pod(self) -> Result<(), Denied> {
         // Behind a dual-stack socket an IPv4 loopback comes as `::ffff:127.0.0.1`.
         if self.theirs.ip().to_canonical().is_loopback() { Ok(()) } else { Err(Denied::Outside) }
     }
@@ -111,7 +111,7 @@ impl FromStr for TrustedUids {
 
 impl Gate {
     /// For root, the user this process runs as, and these.
-    pub fn new(trusted: TrustedUids) -> Self {
+    pub(crate) fn new(trusted: TrustedUids) -> Self {
         Self { trusted, own: Uid::effective().as_raw(), sockets: Sockets::Kernel }
     }
 
@@ -123,18 +123,12 @@ impl Gate {
 
     /// Whether the one at the other end of a TCP connection may come in. Takes microseconds, or
     /// milliseconds with a kernel whose tables must be read.
-    pub fn admit(&self, ends: Ends) -> Result<(), Denied> {
+    pub(crate) fn admit(&self, ends: Ends) -> Result<(), Denied> {
         ends.in_pod()?;
         match self.trusted {
             TrustedUids::Any => Ok(()),
             TrustedUids::Only(_) => self.judge(self.sockets.owner(ends)?),
         }
-    }
-
-    /// The same for a Unix socket, where the kernel vouches for the user who connected.
-    pub fn admit_unix(&self, stream: &UnixStream) -> Result<(), Denied> {
-        let peer = stream.peer_cred().map_err(|error| Denied::Unknown(error.to_string()))?;
-        self.judge(peer.uid())
     }
 
     fn judge(&self, uid: u32) -> Result<(), Denied> {

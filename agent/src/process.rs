@@ -9,7 +9,7 @@
 //!
 //! It deliberately knows no reason: whom to start and whom to kill is the supervisor's business.
 
-pub mod pidfd;
+pub(crate) mod pidfd;
 
 use std::{
     collections::BTreeMap,
@@ -38,7 +38,7 @@ use crate::supervisor::{EnvoySignal, ExitStatus, Launch, Revision, SpawnFailure}
 
 /// One child, by what it is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum ChildId {
+pub(crate) enum ChildId {
     /// An Envoy that is to serve.
     Envoy(Launch),
     /// An Envoy that only says whether it would start with this.
@@ -51,18 +51,18 @@ pub enum ChildId {
 
 /// What is to be executed.
 #[derive(Clone, Debug)]
-pub struct Program {
+pub(crate) struct Program {
     /// The binary; without a slash it is looked for on the `PATH`.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// Its arguments, without its name.
-    pub arguments: Vec<OsString>,
+    pub(crate) arguments: Vec<OsString>,
     /// Where its input and output go.
-    pub stdio: ChildStdio,
+    pub(crate) stdio: ChildStdio,
 }
 
 /// Where a child's input and output go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ChildStdio {
+pub(crate) enum ChildStdio {
     /// It hears nothing and we read what it writes.
     Piped,
     /// Its own are ours.
@@ -71,16 +71,16 @@ pub enum ChildStdio {
 
 /// What a child writes. Both must be read to the end, or it stops when they are full.
 #[derive(Debug)]
-pub struct ChildOutput {
+pub(crate) struct ChildOutput {
     /// Access logs, if they go to `/dev/stdout`.
-    pub stdout: ChildStdout,
+    pub(crate) stdout: ChildStdout,
     /// Everything else.
-    pub stderr: ChildStderr,
+    pub(crate) stderr: ChildStderr,
 }
 
 /// The children alive, and the thread that starts them.
 #[derive(Debug)]
-pub struct ChildProcesses {
+pub(crate) struct ChildProcesses {
     spawner: mpsc::Sender<SpawnRequest>,
     pids: BTreeMap<ChildId, Pid>,
     orphans: u64,
@@ -99,7 +99,7 @@ struct Spawned {
 }
 
 /// Raises the soft limit of open files to the hard one, for us and for every Envoy we start.
-pub fn raise_open_files() -> nix::Result<u64> {
+pub(crate) fn raise_open_files() -> nix::Result<u64> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     if soft < hard {
         setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
@@ -111,7 +111,7 @@ pub fn raise_open_files() -> nix::Result<u64> {
 
 impl ChildProcesses {
     /// No children yet, and a thread to start them.
-    pub fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         let (spawner, requests) = mpsc::channel();
         let run = move || spawn_requested(&requests);
         thread::Builder::new().name("spawner".into()).stack_size(64 * 1024).spawn(run)?;
@@ -120,7 +120,7 @@ impl ChildProcesses {
 
     /// Starts a child; what it writes, if that is to be read. Must not be cancelled, and nothing may be reaped
     /// meanwhile: std itself waits for a child whose exec failed, and panics when somebody else already has.
-    pub async fn spawn(
+    pub(crate) async fn spawn(
         &mut self,
         child: ChildId,
         program: Program,
@@ -134,7 +134,7 @@ impl ChildProcesses {
     }
 
     /// Sends an Envoy what an Envoy may be sent; to one that is gone already, nothing.
-    pub fn signal(&self, launch: Launch, what: EnvoySignal) -> nix::Result<()> {
+    pub(crate) fn signal(&self, launch: Launch, what: EnvoySignal) -> nix::Result<()> {
         match what {
             EnvoySignal::Terminate => self.send(ChildId::Envoy(launch), Signal::SIGTERM),
             EnvoySignal::ReopenLogs => self.send(ChildId::Envoy(launch), Signal::SIGUSR1),
@@ -143,17 +143,17 @@ impl ChildProcesses {
     }
 
     /// Sends a child a signal; to one that is gone already, nothing.
-    pub fn send(&self, child: ChildId, signal: Signal) -> nix::Result<()> {
+    pub(crate) fn send(&self, child: ChildId, signal: Signal) -> nix::Result<()> {
         self.pids.get(&child).map_or(Ok(()), |&pid| unless_gone(kill(pid, signal)))
     }
 
     /// Sends SIGKILL to a child and everything it has started.
-    pub fn kill(&self, child: ChildId) -> nix::Result<()> {
+    pub(crate) fn kill(&self, child: ChildId) -> nix::Result<()> {
         self.pids.get(&child).map_or(Ok(()), |&pid| unless_gone(killpg(pid, Signal::SIGKILL)))
     }
 
     /// Waits for every child that has ended: those we started are returned, orphans only counted.
-    pub fn reap(&mut self) -> Vec<(ChildId, ExitStatus)> {
+    pub(crate) fn reap(&mut self) -> Vec<(ChildId, ExitStatus)> {
         let mut ended = Vec::new();
         loop {
             let (pid, status) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
@@ -176,13 +176,13 @@ impl ChildProcesses {
     }
 
     /// How many strangers' children have been reaped.
-    pub fn orphans(&self) -> u64 {
+    pub(crate) fn orphans(&self) -> u64 {
         self.orphans
     }
 }
 
 /// What the kernel's answer to a failed start means.
-pub fn failure(error: &io::Error) -> SpawnFailure {
+pub(crate) fn failure(error: &io::Error) -> SpawnFailure {
     match error.raw_os_error().map(Errno::from_raw) {
         Some(Errno::ENOENT | Errno::ENOTDIR) => SpawnFailure::NotFound,
         Some(Errno::EACCES | Errno::EPERM | Errno::ENOEXEC | Errno::EISDIR) => SpawnFailure::NotExecutable,

@@ -32,31 +32,31 @@ const LINE: usize = 1024;
 
 /// Why the agent ends.
 #[derive(Clone, Debug)]
-pub struct Report<'a> {
+pub(crate) struct Report<'a> {
     /// In one line.
-    pub reason: &'a str,
+    pub(crate) reason: &'a str,
     /// The Envoy whose end it was; `None`: none was ever started.
-    pub envoy: Option<Ended>,
+    pub(crate) envoy: Option<Ended>,
     /// What it wrote last, oldest first.
-    pub last_lines: &'a [String],
+    pub(crate) last_lines: &'a [String],
 }
 
 /// An Envoy that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ended {
+pub(crate) struct Ended {
     /// Which.
-    pub epoch: Epoch,
+    pub(crate) epoch: Epoch,
     /// How.
-    pub status: ExitStatus,
+    pub(crate) status: ExitStatus,
     /// Whether want of memory has killed it.
-    pub oom: Oom,
+    pub(crate) oom: Oom,
     /// How long it was there.
-    pub lived: Duration,
+    pub(crate) lived: Duration,
 }
 
 /// Whether somebody can read the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Written {
+pub(crate) enum Written {
     /// Yes.
     Written,
     /// There is no such file, or it is not ours to write: nobody waits for a report.
@@ -65,7 +65,7 @@ pub enum Written {
 
 /// Writes a report to the termination log, in the place of what is there. The file is never made: it is there if
 /// somebody reads it.
-pub fn write(path: &Path, report: &Report<'_>) -> io::Result<Written> {
+pub(crate) fn write(path: &Path, report: &Report<'_>) -> io::Result<Written> {
     // Whatever somebody may have put there, its other end must not keep us.
     let flags = (OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits();
     let opened = OpenOptions::new().write(true).truncate(true).custom_flags(flags).open(path);
@@ -139,9 +139,9 @@ impl fmt::Display for Ended {
                 let signal = Signal::try_from(i32::from(*number)).map_or("an unknown signal", Signal::as_str);
                 write!(f, "Envoy, epoch {epoch}, was killed by {signal} after {lived}")?;
                 match oom {
-                    Oom::Oom if *number == Self::SIGKILL => f.write_str(": the container is out of memory"),
-                    Oom::NotOom if *number == Self::SIGKILL => f.write_str(", but not for want of memory"),
-                    Oom::Oom | Oom::NotOom | Oom::Unknown => Ok(()),
+                    Oom::Yes if *number == Self::SIGKILL => f.write_str(": the container is out of memory"),
+                    Oom::No if *number == Self::SIGKILL => f.write_str(", but not for want of memory"),
+                    Oom::Yes | Oom::No | Oom::Unknown => Ok(()),
                 }
             }
         }
@@ -157,7 +157,7 @@ mod tests {
     const KILLED: Ended = Ended {
         epoch: Epoch::FIRST,
         status: ExitStatus::Signaled(9),
-        oom: Oom::Oom,
+        oom: Oom::Yes,
         lived: Duration::from_millis(61_250),
     };
 
@@ -181,15 +181,15 @@ mod tests {
     #[test]
     fn an_end_is_told_by_its_name() {
         for (status, oom, told) in [
-            (ExitStatus::Exited(1), Oom::Oom, "ended with exit code 1 after 61.250 s"),
+            (ExitStatus::Exited(1), Oom::Yes, "ended with exit code 1 after 61.250 s"),
             (
                 ExitStatus::Signaled(9),
-                Oom::NotOom,
+                Oom::No,
                 "was killed by SIGKILL after 61.250 s, but not for want of memory",
             ),
             (ExitStatus::Signaled(9), Oom::Unknown, "was killed by SIGKILL after 61.250 s"),
-            (ExitStatus::Signaled(11), Oom::Oom, "was killed by SIGSEGV after 61.250 s"),
-            (ExitStatus::Signaled(6), Oom::NotOom, "was killed by SIGABRT after 61.250 s"),
+            (ExitStatus::Signaled(11), Oom::Yes, "was killed by SIGSEGV after 61.250 s"),
+            (ExitStatus::Signaled(6), Oom::No, "was killed by SIGABRT after 61.250 s"),
             (ExitStatus::Signaled(64), Oom::Unknown, "was killed by an unknown signal after 61.250 s"),
         ] {
             assert_eq!(Ended { status, oom, ..KILLED }.to_string(), format!("Envoy, epoch 0, {told}"));

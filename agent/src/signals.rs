@@ -14,7 +14,7 @@ use tokio::{io::Interest, net::UnixStream};
 
 /// A signal the agent has a use for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AgentSignal {
+pub(crate) enum AgentSignal {
     /// SIGTERM or SIGINT.
     Terminate(Signal),
     /// SIGCHLD: somebody is to be reaped.
@@ -31,7 +31,7 @@ pub enum AgentSignal {
 
 /// The signals, in the order they are noticed.
 #[derive(Debug)]
-pub struct Signals {
+pub(crate) struct Signals {
     delivery: SignalDelivery<UnixStream, SignalOnly>,
     pending: VecDeque<AgentSignal>,
 }
@@ -40,7 +40,7 @@ pub struct Signals {
 
 impl AgentSignal {
     /// What the kernel calls it.
-    pub fn signal(self) -> Signal {
+    pub(crate) fn signal(self) -> Signal {
         match self {
             Self::Terminate(signal) | Self::Other(signal) => signal,
             Self::Child => Signal::SIGCHLD,
@@ -55,7 +55,7 @@ impl AgentSignal {
 
 impl Signals {
     /// Catches from now on. Must come before the first child, or its end may go unnoticed.
-    pub fn catch() -> io::Result<Self> {
+    pub(crate) fn catch() -> io::Result<Self> {
         let (read, write) = Pipe::pair()?;
         read.set_nonblocking(true)?;
         let read = UnixStream::from_std(read)?;
@@ -65,7 +65,7 @@ impl Signals {
     }
 
     /// The next signal. May be cancelled; nothing is lost.
-    pub async fn next(&mut self) -> io::Result<AgentSignal> {
+    pub(crate) async fn next(&mut self) -> io::Result<AgentSignal> {
         loop {
             if let Some(signal) = self.pending.pop_front() {
                 return Ok(signal);

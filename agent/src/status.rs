@@ -42,7 +42,7 @@ use self::{
     events::Events,
     ready::{Readiness, Unready},
 };
-pub use self::{
+pub(crate) use self::{
     levels::SetLevels,
     metrics::{Counters, HotRestart},
     ready::Expected,
@@ -75,7 +75,7 @@ type Body = UnsyncBoxBody<Bytes, hyper::Error>;
 
 /// What somebody in the pod wants of the driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
+pub(crate) enum Order {
     /// `POST /quitquitquit`: stop now, without a drain.
     Quit,
     /// `POST /drain`: leave the service but go on serving.
@@ -86,7 +86,7 @@ pub enum Order {
 
 /// Whether a running Envoy can be replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Restarts {
+pub(crate) enum Restarts {
     /// By another that takes over from it.
     Hot,
     /// `--hotRestartMode off`, or there is no place for what hot restart needs.
@@ -94,31 +94,31 @@ pub enum Restarts {
 }
 
 /// What the status server looks at and whom it tells.
-pub struct Wiring {
+pub(crate) struct Wiring {
     /// Where in its life Envoy is.
-    pub phases: watch::Receiver<Phase>,
+    pub(crate) phases: watch::Receiver<Phase>,
     /// The admin of the newest Envoy, if there is one.
-    pub admin: watch::Receiver<Option<EnvoyAdmin>>,
+    pub(crate) admin: watch::Receiver<Option<EnvoyAdmin>>,
     /// What readiness waits for.
-    pub expected: watch::Receiver<Expected>,
+    pub(crate) expected: watch::Receiver<Expected>,
     /// The sidecar's life, for `/lifecycle`.
-    pub lifecycle: Feed,
+    pub(crate) lifecycle: Feed,
     /// Whether `POST /restart` can be followed.
-    pub restarts: Restarts,
+    pub(crate) restarts: Restarts,
     /// Whom orders go to.
-    pub orders: mpsc::Sender<Order>,
+    pub(crate) orders: mpsc::Sender<Order>,
     /// Sets the agent's own log levels; `None`: they stay as they are.
-    pub levels: Option<SetLevels>,
+    pub(crate) levels: Option<SetLevels>,
     /// Who may give orders.
-    pub gate: Gate,
+    pub(crate) gate: Gate,
     /// What has been counted.
-    pub counters: Arc<Counters>,
+    pub(crate) counters: Arc<Counters>,
     /// The log, whose losses are a metric.
-    pub sink: Sink,
+    pub(crate) sink: Sink,
 }
 
 /// The server.
-pub struct StatusServer {
+pub(crate) struct StatusServer {
     wiring: Wiring,
     readiness: Readiness,
     readers: Events,
@@ -144,7 +144,7 @@ enum Refusal {
 }
 
 /// Takes the port. Done before Envoy is started: an agent nobody can ask is not to run one.
-pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+pub(crate) async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::bind(address).await
 }
 
@@ -152,12 +152,12 @@ pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 
 impl StatusServer {
     /// A server that does not listen yet.
-    pub fn new(wiring: Wiring) -> Self {
+    pub(crate) fn new(wiring: Wiring) -> Self {
         Self { readiness: Readiness::new(wiring.expected.clone()), readers: Events::default(), wiring }
     }
 
     /// Serves for as long as the agent lives.
-    pub async fn run(self, listener: TcpListener) -> Infallible {
+    pub(crate) async fn run(self, listener: TcpListener) -> Infallible {
         let server = Arc::new(self);
         listen::serve(listener, CONNECTIONS, |stream| Arc::clone(&server).serve(stream)).await
     }

@@ -17,16 +17,16 @@ const FLUSH: Duration = Duration::from_secs(1);
 
 /// What is peculiar to one start of Envoy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Launch<'a> {
+pub(crate) struct Launch<'a> {
     /// The bootstrap's file.
-    pub bootstrap: &'a Path,
+    pub(crate) bootstrap: &'a Path,
     /// Whether it talks to its predecessor.
-    pub hot_restart: HotRestart<'a>,
+    pub(crate) hot_restart: HotRestart<'a>,
 }
 
 /// Whether an Envoy takes sockets over from its predecessor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HotRestart<'a> {
+pub(crate) enum HotRestart<'a> {
     /// It does not.
     Off,
     /// It does, through sockets that only Envoys of this agent may use.
@@ -43,12 +43,12 @@ pub enum HotRestart<'a> {
 }
 
 /// How long an Envoy that has handed over may take to finish: Istio's `parentShutdownDuration`.
-pub fn parent_shutdown(config: &Config) -> Duration {
+pub(crate) fn parent_shutdown(config: &Config) -> Duration {
     config.proxy.parent_shutdown_duration.unwrap_or(PARENT_SHUTDOWN).max(SHORTEST)
 }
 
 /// The arguments, without the binary.
-pub fn argv(config: &Config, launch: Launch<'_>) -> Vec<OsString> {
+pub(crate) fn argv(config: &Config, launch: Launch<'_>) -> Vec<OsString> {
     let (proxy, envoy) = (&config.proxy, &config.envoy);
     let drain = proxy.drain_duration.unwrap_or_default().as_secs();
     let flush = proxy.file_flush_interval.unwrap_or(FLUSH);

@@ -4,7 +4,7 @@
 //! shape, down to names and order of the top level, is Istio's, because users' dashboards, `EnvoyFilter`s and
 //! `istioctl` know it. Why Envoy would start, and when, is the supervisor's matter.
 
-pub mod argv;
+pub(crate) mod argv;
 mod clusters;
 mod collectors;
 mod listeners;
@@ -26,22 +26,22 @@ use crate::config::node::Node;
 
 /// A bootstrap and what belongs to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rendered {
+pub(crate) struct Rendered {
     /// The bootstrap, as the file that Envoy reads.
-    pub json: String,
+    pub(crate) json: String,
     /// Files that the bootstrap refers to, to be written before it, for the owner alone.
-    pub files: Vec<SideFile>,
+    pub(crate) files: Vec<SideFile>,
     /// What the user asked for and does not get: one line each, for the log.
-    pub warnings: Vec<String>,
+    pub(crate) warnings: Vec<String>,
 }
 
 /// A file that the bootstrap refers to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SideFile {
+pub(crate) struct SideFile {
     /// Where.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// A secret.
-    pub contents: String,
+    pub(crate) contents: String,
 }
 
 /// The top level, in Istio's order.
@@ -82,7 +82,7 @@ enum Discovery {
 }
 
 /// Renders what Envoy is told.
-pub fn render(config: &Config) -> Rendered {
+pub(crate) fn render(config: &Config) -> Rendered {
     if let Some(custom) = &config.envoy.custom_bootstrap {
         return Rendered { json: format!("{custom:#}\n"), files: Vec::new(), warnings: Vec::new() };
     }

@@ -14,25 +14,25 @@ const UNLIMITED: u64 = 1 << 62;
 /// What the machine allows. Taken once, at the start: the number of Envoy's threads must not change in a hot
 /// restart, so a limit that is changed later waits for the next start of the container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Cores that our threads may run on.
-    pub cores: NonZeroU32,
+    pub(crate) cores: NonZeroU32,
     /// CPU time per time, in cores, rounded up; `None`: no quota.
-    pub quota: Option<NonZeroU32>,
+    pub(crate) quota: Option<NonZeroU32>,
     /// Bytes of memory; `None`: no limit.
-    pub memory: Option<NonZeroU64>,
+    pub(crate) memory: Option<NonZeroU64>,
 }
 
 // === impl Limits ===
 
 impl Limits {
     /// Of this process on this machine.
-    pub fn of_process() -> Self {
+    pub(crate) fn of_process() -> Self {
         Self::of(&Cgroup::of_process(), affinity())
     }
 
     /// Of these groups, for a process that the scheduler lets run on so many cores.
-    pub fn of(cgroup: &Cgroup, affinity: NonZeroU32) -> Self {
+    pub(crate) fn of(cgroup: &Cgroup, affinity: NonZeroU32) -> Self {
         let cpuset = cgroup.folders(Controller::Cpuset).find_map(cpuset);
         Self {
             cores: cpuset.map_or(affinity, |cores| cores.min(affinity)),

@@ -8,18 +8,18 @@ use super::{Cgroup, Controller, text};
 
 /// How many processes of this container the kernel has killed for want of memory, ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OomCount(Option<u64>);
+pub(crate) struct OomCount(Option<u64>);
 
 /// How late a count may be.
 const LATE: Duration = Duration::from_millis(50);
 
 /// Whether it was want of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Oom {
+pub(crate) enum Oom {
     /// The kernel has killed a process of this container for want of memory.
-    Oom,
+    Yes,
     /// It has killed none.
-    NotOom,
+    No,
     /// It does not count, or not where we can see it.
     Unknown,
 }
@@ -28,7 +28,7 @@ pub enum Oom {
 
 impl OomCount {
     /// As it stands. To be taken before a process starts.
-    pub fn of(cgroup: &Cgroup) -> Self {
+    pub(crate) fn of(cgroup: &Cgroup) -> Self {
         // Not those above: they count the kills of our neighbours.
         let count = cgroup.groups(Controller::Memory).find_map(|group| {
             // Version 2, and version 1 since Linux 4.13.
@@ -40,10 +40,10 @@ impl OomCount {
     }
 
     /// What has happened since an earlier count.
-    pub fn since(self, before: Self) -> Oom {
+    pub(crate) fn since(self, before: Self) -> Oom {
         match (before.0, self.0) {
-            (Some(before), Some(now)) if now > before => Oom::Oom,
-            (Some(_), Some(_)) => Oom::NotOom,
+            (Some(before), Some(now)) if now > before => Oom::Yes,
+            (Some(_), Some(_)) => Oom::No,
             (None, _) | (_, None) => Oom::Unknown,
         }
     }
@@ -54,11 +54,11 @@ impl OomCount {
     /// by now; kernels that count in batches, or afterwards, may be late, so a count that has not moved is looked at
     /// again for 50 ms. Nobody should wait for this before starting the next Envoy. The count is the container's:
     /// another process of it killed in the same moment would be taken for the one that was reaped.
-    pub async fn verdict(self, cgroup: &Cgroup) -> Oom {
+    pub(crate) async fn verdict(self, cgroup: &Cgroup) -> Oom {
         let deadline = Instant::now() + LATE;
         loop {
             let verdict = Self::of(cgroup).since(self);
-            if verdict != Oom::NotOom || Instant::now() >= deadline {
+            if verdict != Oom::No || Instant::now() >= deadline {
                 return verdict;
             }
             sleep(LATE / 5).await;

@@ -146,9 +146,9 @@ fn a_kill_for_want_of_memory_is_counted() {
     let v1 = [("proc/self/cgroup", "4:memory:/a"), ("proc/self/mountinfo", V1)];
     let (events, control) = ("sys/fs/cgroup/memory.events", "sys/fs/cgroup/memory/a/memory.oom_control");
     for (group, file, before, after, expected) in [
-        (&v2, events, "low 0\noom 1\noom_kill 0\noom_group_kill 0", "low 0\noom 2\noom_kill 1", Oom::Oom),
-        (&v2, events, "oom 3\noom_kill 3", "oom 4\noom_kill 3", Oom::NotOom),
-        (&v1, control, "oom_kill_disable 0\nunder_oom 0\noom_kill 5", "under_oom 0\noom_kill 6", Oom::Oom),
+        (&v2, events, "low 0\noom 1\noom_kill 0\noom_group_kill 0", "low 0\noom 2\noom_kill 1", Oom::Yes),
+        (&v2, events, "oom 3\noom_kill 3", "oom 4\noom_kill 3", Oom::No),
+        (&v1, control, "oom_kill_disable 0\nunder_oom 0\noom_kill 5", "under_oom 0\noom_kill 6", Oom::Yes),
         (&v1, control, "oom_kill_disable 0\nunder_oom 0", "oom_kill_disable 0\nunder_oom 0", Oom::Unknown),
         // Of the group above, and of another hierarchy: not ours to count.
         (&v1, "sys/fs/cgroup/memory/memory.oom_control", "oom_kill 0", "oom_kill 1", Oom::Unknown),
@@ -168,10 +168,10 @@ async fn a_count_may_be_late() {
     let root = machine(&[("proc/self/cgroup", "0::/"), ("proc/self/mountinfo", V2), (events, "oom_kill 0")]);
     let cgroup = Cgroup::below(root.path());
     let before = OomCount::of(&cgroup);
-    assert_eq!(before.verdict(&cgroup).await, Oom::NotOom);
+    assert_eq!(before.verdict(&cgroup).await, Oom::No);
     // It has looked once when the count moves.
     let late = async { fs::write(root.path().join(events), "oom_kill 1").unwrap() };
-    assert_eq!(tokio::join!(biased; before.verdict(&cgroup), late).0, Oom::Oom);
+    assert_eq!(tokio::join!(biased; before.verdict(&cgroup), late).0, Oom::Yes);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::config::env::Environment;
 use crate::config::{Config, Inputs, Interfaces, Purpose, Root};
 
 /// Renders and prints, or writes; gives the warnings.
-pub fn run(flags: &BootstrapFlags, log: &LogFlags) -> Result<Vec<String>, Failure> {
+pub(crate) fn run(flags: &BootstrapFlags, log: &LogFlags) -> Result<Vec<String>, Failure> {
     let inputs = Inputs {
         flags: &flags.proxy,
         log,

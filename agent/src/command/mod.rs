@@ -1,12 +1,12 @@
 //! The subcommands. Each does one thing and says how it went; the exit code is made in `main.rs`.
 
-pub mod bootstrap;
+pub(crate) mod bootstrap;
 mod http;
-pub mod proxy;
-pub mod request;
-pub mod status;
-pub mod version;
-pub mod wait;
+pub(crate) mod proxy;
+pub(crate) mod request;
+pub(crate) mod status;
+pub(crate) mod version;
+pub(crate) mod wait;
 
 use std::io::{self, Write as _};
 
@@ -18,7 +18,7 @@ use crate::config::fault::Faults;
 
 /// Why a subcommand did not do its thing.
 #[derive(Debug)]
-pub enum Failure {
+pub(crate) enum Failure {
     /// What the user gave us is wrong.
     Faults(Faults),
     /// Something else went wrong.
@@ -39,7 +39,7 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 
 impl Failure {
     /// The process's exit code.
-    pub fn exit_code(&self) -> u8 {
+    pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Faults(faults) => faults.exit_code(),
             Self::Error(_) => 1,
@@ -47,7 +47,7 @@ impl Failure {
     }
 
     /// One line for each thing that went wrong.
-    pub fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         match self {
             Self::Faults(faults) => faults.iter().map(ToString::to_string).collect(),
             Self::Error(error) => vec![format!("{error:#}")],
@@ -56,7 +56,7 @@ impl Failure {
 }
 
 /// Prints a completion script.
-pub fn completion(shell: Shell) -> Result<(), Failure> {
+pub(crate) fn completion(shell: Shell) -> Result<(), Failure> {
     // Into memory first: the generator panics on a closed pipe.
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "pilot-agent", &mut script);

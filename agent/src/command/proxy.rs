@@ -23,7 +23,7 @@ use crate::report::{self, Report};
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Runs Envoy, and `command` beside it if there is one; the exit code of it all.
-pub fn run(flags: &ProxyFlags, command: Option<Vec<OsString>>, log: &LogFlags) -> Result<u8, Failure> {
+pub(crate) fn run(flags: &ProxyFlags, command: Option<Vec<OsString>>, log: &LogFlags) -> Result<u8, Failure> {
     let fixed_inputs = FixedInputs {
         flags: flags.clone(),
         log: log.clone(),

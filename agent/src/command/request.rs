@@ -19,7 +19,7 @@ const TIMEOUT: Duration = Duration::from_mins(1);
 const EXCUSE: usize = 64 << 10;
 
 /// Makes the request and prints the answer.
-pub fn run(flags: &RequestFlags) -> Result<(), Failure> {
+pub(crate) fn run(flags: &RequestFlags) -> Result<(), Failure> {
     let address = format!("localhost:{}", flags.debug_port);
     Ok(block_on(ask(&address, flags, &mut io::stdout().lock()))??)
 }

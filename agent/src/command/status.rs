@@ -17,7 +17,7 @@ use crate::lifecycle::{Lifecycle, Moment};
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Asks and prints.
-pub fn run(flags: &StatusFlags) -> Result<(), Failure> {
+pub(crate) fn run(flags: &StatusFlags) -> Result<(), Failure> {
     let address = format!("localhost:{}", flags.port);
     let asked = block_on(async { tokio::time::timeout(TIMEOUT, ask(&address)).await })?;
     let json = asked.with_context(|| format!("{address}: no answer within {TIMEOUT:?}"))??;

@@ -8,7 +8,7 @@ use super::Failure;
 use crate::cli::{VersionFlags, VersionFormat};
 
 /// Prints the version.
-pub fn run(flags: &VersionFlags) -> Result<(), Failure> {
+pub(crate) fn run(flags: &VersionFlags) -> Result<(), Failure> {
     Ok(writeln!(std::io::stdout(), "{}", text(flags))?)
 }
 

@@ -10,7 +10,7 @@ use super::{Failure, block_on, http as client};
 use crate::cli::WaitFlags;
 
 /// Asks until the answer is 200.
-pub fn run(flags: &WaitFlags) -> Result<(), Failure> {
+pub(crate) fn run(flags: &WaitFlags) -> Result<(), Failure> {
     Ok(block_on(wait(flags))??)
 }
 

@@ -9,21 +9,21 @@ const HOST_IP: &str = "$(HOST_IP)";
 
 /// `host:port`; the host of IPv6 is written in brackets.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct HostPort {
+pub(crate) struct HostPort {
     /// A name, an address without brackets, or `$(HOST_IP)`.
-    pub host: String,
+    pub(crate) host: String,
     /// Never 0.
-    pub port: u16,
+    pub(crate) port: u16,
 }
 
 /// Why a text is not `host:port`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not host:port")]
-pub struct NotHostPort(String);
+pub(crate) struct NotHostPort(String);
 
 /// Which IP family a proxy speaks, and which first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum IpFamily {
+pub(crate) enum IpFamily {
     /// IPv4 alone.
     #[default]
     V4,
@@ -37,7 +37,7 @@ pub enum IpFamily {
 
 /// Whether a pod with addresses of both families uses both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DualStack {
+pub(crate) enum DualStack {
     /// It does.
     On,
     /// It uses IPv4.
@@ -71,13 +71,13 @@ impl fmt::Display for HostPort {
 
 impl HostPort {
     /// The host as an address, where it is one.
-    pub fn ip(&self) -> Option<IpAddr> {
+    pub(crate) fn ip(&self) -> Option<IpAddr> {
         self.host.parse().ok()
     }
 
     /// With `$(HOST_IP)` replaced, if the environment has it.
     #[must_use]
-    pub fn with_host_ip(self, host_ip: Option<&str>) -> Self {
+    pub(crate) fn with_host_ip(self, host_ip: Option<&str>) -> Self {
         match host_ip {
             Some(host) if self.host == HOST_IP => Self { host: host.to_owned(), ..self },
             _ => self,
@@ -103,7 +103,7 @@ fn is_name(host: &str) -> bool {
 
 impl IpFamily {
     /// Of a proxy with these addresses, the first one first. No address at all is IPv4.
-    pub fn of(addresses: &[String], dual_stack: DualStack) -> Self {
+    pub(crate) fn of(addresses: &[String], dual_stack: DualStack) -> Self {
         let families: Vec<bool> =
             addresses.iter().filter_map(|text| text.parse().ok()).map(|ip: IpAddr| ip.is_ipv4()).collect();
         match (families.contains(&true), families.contains(&false), dual_stack) {
@@ -115,7 +115,7 @@ impl IpFamily {
     }
 
     /// Loopback.
-    pub const fn localhost(self) -> &'static str {
+    pub(crate) const fn localhost(self) -> &'static str {
         match self {
             Self::V4 | Self::V4First => "127.0.0.1",
             Self::V6 | Self::V6First => "::1",
@@ -123,7 +123,7 @@ impl IpFamily {
     }
 
     /// Loopback of the other family.
-    pub const fn additional_localhost(self) -> Option<&'static str> {
+    pub(crate) const fn additional_localhost(self) -> Option<&'static str> {
         match self {
             Self::V4 | Self::V6 => None,
             Self::V4First => Some("::1"),
@@ -132,7 +132,7 @@ impl IpFamily {
     }
 
     /// Every address.
-    pub const fn wildcard(self) -> &'static str {
+    pub(crate) const fn wildcard(self) -> &'static str {
         match self {
             Self::V4 | Self::V4First => "0.0.0.0",
             Self::V6 | Self::V6First => "::",
@@ -140,7 +140,7 @@ impl IpFamily {
     }
 
     /// Every address of the other family.
-    pub const fn additional_wildcard(self) -> Option<&'static str> {
+    pub(crate) const fn additional_wildcard(self) -> Option<&'static str> {
         match self {
             Self::V4 | Self::V6 => None,
             Self::V4First => Some("::"),
@@ -149,7 +149,7 @@ impl IpFamily {
     }
 
     /// `dns_lookup_family` of a cluster.
-    pub const fn dns_lookup_family(self) -> &'static str {
+    pub(crate) const fn dns_lookup_family(self) -> &'static str {
         match self {
             Self::V4 => "V4_ONLY",
             Self::V6 => "V6_ONLY",
@@ -158,7 +158,7 @@ impl IpFamily {
     }
 
     /// `--local-address-ip-version`.
-    pub const fn local_address_version(self) -> &'static str {
+    pub(crate) const fn local_address_version(self) -> &'static str {
         match self {
             Self::V6 => "v6",
             Self::V4 | Self::V4First | Self::V6First => "v4",

@@ -20,15 +20,15 @@ const MARGIN: Duration = Duration::from_secs(3);
 
 /// How Envoy's end is bounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Drain {
+pub(crate) struct Drain {
     /// No shorter than this, if anybody said how long: what load balancers need to hear that we are gone.
-    pub minimum: Option<Duration>,
+    pub(crate) minimum: Option<Duration>,
     /// If nobody did, no shorter than this where no traffic tells that they have heard.
-    pub evident: Duration,
+    pub(crate) evident: Duration,
     /// No longer than this.
-    pub deadline: Duration,
+    pub(crate) deadline: Duration,
     /// Between SIGTERM and SIGKILL.
-    pub kill_grace: Duration,
+    pub(crate) kill_grace: Duration,
 }
 
 /// What the user said; `None` where nothing.

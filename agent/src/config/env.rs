@@ -15,11 +15,11 @@ use super::fault::Faults;
 
 /// A snapshot of the environment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Environment(BTreeMap<String, String>);
+pub(crate) struct Environment(BTreeMap<String, String>);
 
 /// What can be turned on or off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Switch {
+pub(crate) enum Switch {
     /// Envoy writes core dumps.
     CoreDump,
     /// Envoy is silent about deprecated fields.
@@ -38,51 +38,51 @@ pub enum Switch {
 
 /// The variables we act on, with their values.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Variables {
+pub(crate) struct Variables {
     /// The pod's address.
-    pub instance_ip: Option<IpAddr>,
+    pub(crate) instance_ip: Option<IpAddr>,
     /// The pod's name.
-    pub pod_name: String,
+    pub(crate) pod_name: String,
     /// The pod's namespace.
-    pub pod_namespace: String,
+    pub(crate) pod_namespace: String,
     /// The pod's service account.
-    pub service_account: Option<String>,
+    pub(crate) service_account: Option<String>,
     /// The node's address.
-    pub host_ip: Option<String>,
+    pub(crate) host_ip: Option<String>,
     /// CPUs of the container, rounded up; 0: no limit.
-    pub cpu_limit: u32,
+    pub(crate) cpu_limit: u32,
     /// A `ProxyConfig` in YAML.
-    pub proxy_config: String,
+    pub(crate) proxy_config: String,
     /// A bootstrap file instead of the rendered one.
-    pub bootstrap: Option<String>,
+    pub(crate) bootstrap: Option<String>,
     /// A file of what `--config-yaml` lays over the bootstrap.
-    pub bootstrap_override: Option<String>,
+    pub(crate) bootstrap_override: Option<String>,
     /// Port of Envoy's health listener.
-    pub envoy_status_port: u16,
+    pub(crate) envoy_status_port: u16,
     /// Port of Envoy's Prometheus listener.
-    pub envoy_prometheus_port: u16,
+    pub(crate) envoy_prometheus_port: u16,
     /// Port of Envoy's own metrics with mutual TLS; 0: none.
-    pub secure_metrics_port: u16,
+    pub(crate) secure_metrics_port: u16,
     /// Port of the merged metrics with mutual TLS; 0: none.
-    pub secure_merged_metrics_port: u16,
+    pub(crate) secure_merged_metrics_port: u16,
     /// Shortest drain when a drain may end with the last connection.
-    pub minimum_drain: Option<Duration>,
+    pub(crate) minimum_drain: Option<Duration>,
     /// How long a drain may last, unless `terminationDrainDuration` says it. Istio's variable until 1.10.
-    pub termination_drain: Option<Duration>,
+    pub(crate) termination_drain: Option<Duration>,
     /// Whether `istio.workload` is discovered; unset: if HBONE is on.
-    pub peer_metadata_discovery: Option<bool>,
+    pub(crate) peer_metadata_discovery: Option<bool>,
     /// `fips-140-2`, `fips-140-3` or nothing.
-    pub compliance_policy: String,
+    pub(crate) compliance_policy: String,
     /// Name of the SDS socket in its folder.
-    pub workload_identity_socket: String,
+    pub(crate) workload_identity_socket: String,
     /// Name that the control plane must prove instead of its host's.
-    pub istiod_san: Option<String>,
+    pub(crate) istiod_san: Option<String>,
     /// File of the roots the control plane is verified with, or `SYSTEM`.
-    pub xds_root_ca: Option<String>,
+    pub(crate) xds_root_ca: Option<String>,
     /// Where the DNS proxy listens.
-    pub dns_proxy_address: Option<String>,
+    pub(crate) dns_proxy_address: Option<String>,
     /// File that Kubernetes reads the container's last message from, if it is there.
-    pub termination_log: String,
+    pub(crate) termination_log: String,
     on: BTreeSet<Switch>,
 }
 
@@ -102,7 +102,7 @@ const SWITCHES: [(Switch, &str, bool); 7] = [
 impl Environment {
     /// Of this process. A variable that is not UTF-8 is none of ours and is left out.
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
-    pub fn of_process() -> Self {
+    pub(crate) fn of_process() -> Self {
         Self(
             std::env::vars_os()
                 .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
@@ -111,17 +111,17 @@ impl Environment {
     }
 
     /// The variable, unless unset or empty: Kubernetes writes a missing field as an empty one.
-    pub fn get(&self, name: &str) -> Option<&str> {
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
     /// Where the agent's last message goes. Named after `terminationMessagePath`, for pods that have set it.
-    pub fn termination_log(&self) -> &str {
+    pub(crate) fn termination_log(&self) -> &str {
         self.get("TERMINATION_MESSAGE_PATH").unwrap_or("/dev/termination-log")
     }
 
     /// Every variable that begins so, without the beginning.
-    pub fn with_prefix<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
+    pub(crate) fn with_prefix<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
         self.0.iter().filter_map(move |(name, value)| Some((name.strip_prefix(prefix)?, value.as_str())))
     }
 
@@ -162,7 +162,7 @@ impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Environment {
 
 impl Variables {
     /// Reads the table. A bad value is noted and its default taken, so that the rest is checked too.
-    pub fn read(env: &Environment, faults: &mut Faults) -> Self {
+    pub(crate) fn read(env: &Environment, faults: &mut Faults) -> Self {
         let on = SWITCHES
             .into_iter()
             .filter(|(_, name, default)| env.switch(name, faults).unwrap_or(*default))
@@ -209,12 +209,12 @@ impl Variables {
     }
 
     /// Whether the switch is on.
-    pub fn is_on(&self, switch: Switch) -> bool {
+    pub(crate) fn is_on(&self, switch: Switch) -> bool {
         self.on.contains(&switch)
     }
 
     /// Whether a pod with addresses of both families uses both.
-    pub fn dual_stack(&self) -> DualStack {
+    pub(crate) fn dual_stack(&self) -> DualStack {
         if self.is_on(Switch::DualStack) { DualStack::On } else { DualStack::Off }
     }
 }

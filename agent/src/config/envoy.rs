@@ -18,26 +18,26 @@ use crate::cli::ProxyFlags;
 
 /// What Envoy is started with, besides its bootstrap.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Envoy {
+pub(crate) struct Envoy {
     /// The binary. Checked to be there only when it is to be run.
-    pub binary: PathBuf,
+    pub(crate) binary: PathBuf,
     /// Its log levels.
-    pub levels: EnvoyLevels,
+    pub(crate) levels: EnvoyLevels,
     /// Worker threads.
-    pub concurrency: Concurrency,
+    pub(crate) concurrency: Concurrency,
     /// Bytes its heap is to stay below; `None`: nobody limits it, or the user has an overload manager of their own.
-    pub max_heap: Option<NonZeroU64>,
+    pub(crate) max_heap: Option<NonZeroU64>,
     /// The form of its log lines.
-    pub log_form: LogForm,
+    pub(crate) log_form: LogForm,
     /// A bootstrap that replaces the rendered one.
-    pub custom_bootstrap: Option<Value>,
+    pub(crate) custom_bootstrap: Option<Value>,
     /// What `--config-yaml` lays over the bootstrap, as JSON.
-    pub overlay: Option<String>,
+    pub(crate) overlay: Option<String>,
 }
 
 /// Who says what Envoy's log lines look like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogForm {
+pub(crate) enum LogForm {
     /// We: they are read back, and go out in the form of our own.
     Agents,
     /// `application_log_config.log_format` in a bootstrap of the user's. Envoy does not start if we say it too; each

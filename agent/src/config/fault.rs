@@ -4,7 +4,7 @@ use std::fmt;
 
 /// What kind of mistake it is. Ordered by what the exit code tells first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum FaultKind {
+pub(crate) enum FaultKind {
     /// A flag: `EX_USAGE`.
     Usage,
     /// A file, a variable or an annotation: `EX_CONFIG`.
@@ -17,7 +17,7 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// The process's exit code.
-    pub const fn exit_code(self) -> u8 {
+    pub(crate) const fn exit_code(self) -> u8 {
         match self {
             Self::Usage => 64,
             Self::Configuration => 78,
@@ -29,18 +29,18 @@ impl FaultKind {
 
 /// One mistake: where, in which field, and what.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
+pub(crate) struct Fault {
     /// What kind.
-    pub kind: FaultKind,
+    pub(crate) kind: FaultKind,
     /// A flag, a variable, a file, an annotation.
-    pub place: String,
+    pub(crate) place: String,
     /// What is wrong; begins with the field where there is one.
-    pub problem: String,
+    pub(crate) problem: String,
 }
 
 /// Every mistake, in the order they were found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Faults(Vec<Fault>);
+pub(crate) struct Faults(Vec<Fault>);
 
 // === impl Fault ===
 
@@ -56,42 +56,42 @@ impl fmt::Display for Fault {
 
 impl Faults {
     /// Notes a mistake in configuration.
-    pub fn configuration(&mut self, place: impl Into<String>, problem: impl fmt::Display) {
+    pub(crate) fn configuration(&mut self, place: impl Into<String>, problem: impl fmt::Display) {
         self.add(FaultKind::Configuration, place, problem);
     }
 
     /// Notes a mistake in a flag.
-    pub fn usage(&mut self, flag: impl Into<String>, problem: impl fmt::Display) {
+    pub(crate) fn usage(&mut self, flag: impl Into<String>, problem: impl fmt::Display) {
         self.add(FaultKind::Usage, flag, problem);
     }
 
     /// Notes a mistake.
-    pub fn add(&mut self, kind: FaultKind, place: impl Into<String>, problem: impl fmt::Display) {
+    pub(crate) fn add(&mut self, kind: FaultKind, place: impl Into<String>, problem: impl fmt::Display) {
         self.0.push(Fault { kind, place: place.into(), problem: problem.to_string() });
     }
 
     /// The value if there was no mistake on the way to it.
-    pub fn unless_any<T>(self, value: T) -> Result<T, Self> {
+    pub(crate) fn unless_any<T>(self, value: T) -> Result<T, Self> {
         if self.0.is_empty() { Ok(value) } else { Err(self) }
     }
 
     /// Every mistake.
-    pub fn iter(&self) -> impl Iterator<Item = &Fault> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Fault> {
         self.0.iter()
     }
 
     /// How many there are so far.
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.0.len()
     }
 
     /// Adds those of a check that made sense.
-    pub fn extend(&mut self, others: Self) {
+    pub(crate) fn extend(&mut self, others: Self) {
         self.0.extend(others.0);
     }
 
     /// The exit code of the worst of them.
-    pub fn exit_code(&self) -> u8 {
+    pub(crate) fn exit_code(&self) -> u8 {
         self.0.iter().map(|fault| fault.kind).min().map_or(0, FaultKind::exit_code)
     }
 }

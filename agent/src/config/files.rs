@@ -24,35 +24,35 @@ const MAX_TEXT: u64 = 16 << 20;
 
 /// A folder that relative paths begin at. Remembers which files it was asked for.
 #[derive(Clone, Debug)]
-pub struct Root {
+pub(crate) struct Root {
     folder: PathBuf,
     asked: RefCell<SourceFiles>,
 }
 
 /// What the pod says about itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Pod {
+pub(crate) struct Pod {
     /// `None`: nothing is mounted.
-    pub labels: Option<BTreeMap<String, String>>,
+    pub(crate) labels: Option<BTreeMap<String, String>>,
     /// Empty if nothing is mounted.
-    pub annotations: BTreeMap<String, String>,
+    pub(crate) annotations: BTreeMap<String, String>,
 }
 
 // === impl Root ===
 
 impl Root {
     /// Relative paths begin here.
-    pub fn new(folder: impl Into<PathBuf>) -> Self {
+    pub(crate) fn new(folder: impl Into<PathBuf>) -> Self {
         Self { folder: folder.into(), asked: RefCell::default() }
     }
 
     /// Whether there is such a file.
-    pub fn has(&self, path: &str) -> bool {
+    pub(crate) fn has(&self, path: &str) -> bool {
         self.look(path, Probe::Presence) == FileState::Present
     }
 
     /// The file's text; `None` if there is no such file, or after a mistake was noted.
-    pub fn text(&self, path: &str, faults: &mut Faults) -> Option<String> {
+    pub(crate) fn text(&self, path: &str, faults: &mut Faults) -> Option<String> {
         let path_found = self.path(path);
         let bytes = file::read(&path_found, MAX_TEXT);
         let digest = bytes.as_deref().map(|bytes| FileState::Content(ContentDigest::of(bytes)));
@@ -70,7 +70,7 @@ impl Root {
     }
 
     /// The file as YAML; null if there is no such file, or after a mistake was noted.
-    pub fn yaml(&self, path: &str, faults: &mut Faults) -> Value {
+    pub(crate) fn yaml(&self, path: &str, faults: &mut Faults) -> Value {
         let Some(text) = self.text(path, faults) else { return Value::Null };
         yaml::read(&text).unwrap_or_else(|problem| {
             faults.configuration(path, problem);
@@ -79,7 +79,7 @@ impl Root {
     }
 
     /// The file's text; that it is not there is a mistake too.
-    pub fn required(&self, path: &str, faults: &mut Faults) -> Option<String> {
+    pub(crate) fn required(&self, path: &str, faults: &mut Faults) -> Option<String> {
         let before = faults.count();
         let text = self.text(path, faults);
         if text.is_none() && faults.count() == before {
@@ -89,7 +89,7 @@ impl Root {
     }
 
     /// What the pod says about itself.
-    pub fn pod(&self, faults: &mut Faults) -> Pod {
+    pub(crate) fn pod(&self, faults: &mut Faults) -> Pod {
         let mut read = |path| {
             let text = self.text(path, faults)?;
             downward::parse(&text).map_err(|problem| faults.configuration(path, problem)).ok()
@@ -99,18 +99,18 @@ impl Root {
 
     /// Whether this is one of the files that the pod's labels and annotations are in. They are empty when the
     /// pod has none, and change by a rename: an empty one means what it says.
-    pub fn is_of_pod(&self, path: &Path) -> bool {
+    pub(crate) fn is_of_pod(&self, path: &Path) -> bool {
         [LABELS, ANNOTATIONS].into_iter().any(|file| self.path(file) == path)
     }
 
     /// The path of a program as the process finds it. Another program under this path is another configuration.
-    pub fn program(&self, path: &str) -> PathBuf {
+    pub(crate) fn program(&self, path: &str) -> PathBuf {
         self.look(path, Probe::Identity);
         self.path(path)
     }
 
     /// What a file says that somebody else will read.
-    pub fn look(&self, path: &str, probe: Probe) -> FileState {
+    pub(crate) fn look(&self, path: &str, probe: Probe) -> FileState {
         let path = self.path(path);
         let state = probe.run(&path);
         self.asked.borrow_mut().record(path, probe, state);
@@ -118,12 +118,12 @@ impl Root {
     }
 
     /// The path as the process finds it.
-    pub fn path(&self, path: &str) -> PathBuf {
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
         self.folder.join(path).components().collect()
     }
 
     /// Every file that was asked for so far, also those that are not there, and what was seen.
-    pub fn sources(&self) -> SourceFiles {
+    pub(crate) fn sources(&self) -> SourceFiles {
         self.asked.borrow().clone()
     }
 }

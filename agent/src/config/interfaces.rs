@@ -7,14 +7,14 @@ use nix::net::if_::InterfaceFlags;
 
 /// Addresses by interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Interfaces(BTreeMap<String, Vec<IpAddr>>);
+pub(crate) struct Interfaces(BTreeMap<String, Vec<IpAddr>>);
 
 // === impl Interfaces ===
 
 impl Interfaces {
     /// Of this machine: of every interface that is up and not loopback, the addresses others can reach.
     /// A machine that will not tell has none.
-    pub fn of_machine() -> Self {
+    pub(crate) fn of_machine() -> Self {
         let mut interfaces = BTreeMap::<String, Vec<IpAddr>>::new();
         for entry in nix::ifaddrs::getifaddrs().into_iter().flatten() {
             let up = entry.flags.contains(InterfaceFlags::IFF_UP);
@@ -33,7 +33,7 @@ impl Interfaces {
 
     /// The proxy's addresses, its own first, none twice: the control plane takes the first one for the
     /// pod's. Interfaces that the pod excludes do not count. Never empty.
-    pub fn proxy_addresses(&self, own: Option<IpAddr>, excluded: &[&str]) -> Vec<String> {
+    pub(crate) fn proxy_addresses(&self, own: Option<IpAddr>, excluded: &[&str]) -> Vec<String> {
         let left_out: Vec<IpAddr> =
             excluded.iter().filter_map(|name| self.0.get(*name)).flatten().copied().collect();
         let found = self.0.values().flatten().copied().filter(|ip| !left_out.contains(ip));

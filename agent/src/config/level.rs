@@ -6,24 +6,24 @@ use std::str::FromStr;
 
 /// Envoy's log levels, checked, in Envoy's spelling.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EnvoyLevels {
+pub(crate) struct EnvoyLevels {
     /// `-l`.
-    pub level: String,
+    pub(crate) level: String,
     /// `--component-log-level`, each `component:level`.
-    pub components: Vec<String>,
+    pub(crate) components: Vec<String>,
 }
 
 /// Why a text is not levels; names the part that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{part:?} is none of {expected}")]
-pub struct NotALevel {
+pub(crate) struct NotALevel {
     part: String,
     expected: &'static str,
 }
 
 /// A level of the agent's own log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
+pub(crate) enum Level {
     /// Nothing.
     None,
     /// Errors. Istio's `fatal` reads as this: we have no errors worse than others.
@@ -38,16 +38,16 @@ pub enum Level {
 
 /// Levels of the agent's own log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogLevels {
+pub(crate) struct LogLevels {
     /// Of what has no level of its own.
-    pub default: Level,
+    pub(crate) default: Level,
     /// By scope. Istio's scopes are not ours; an unknown one is of no effect, as in Istio.
-    pub scopes: BTreeMap<String, Level>,
+    pub(crate) scopes: BTreeMap<String, Level>,
 }
 
 /// How the agent and Envoy write their logs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LogFormat {
+pub(crate) enum LogFormat {
     /// Lines for people.
     #[default]
     Text,
@@ -62,7 +62,7 @@ const OWN: &str = "debug, info, warn, error, fatal, none, or scope:level";
 
 impl EnvoyLevels {
     /// Reads `--proxyLogLevel` and, if that names no component, the deprecated `--proxyComponentLogLevel`.
-    pub fn parse(levels: &str, components: &str) -> Result<Self, NotALevel> {
+    pub(crate) fn parse(levels: &str, components: &str) -> Result<Self, NotALevel> {
         let mut level = None;
         let mut named = Vec::new();
         for part in levels.split(',').filter(|part| !part.is_empty()) {

@@ -4,29 +4,28 @@
 //! The environment and the files around the agent are read here and nowhere else. What Envoy is to be told
 //! is [`crate::bootstrap`]'s matter.
 
-pub mod address;
+pub(crate) mod address;
 mod cluster;
 mod downward;
 mod drain;
-pub mod env;
+pub(crate) mod env;
 mod envoy;
-pub mod fault;
+pub(crate) mod fault;
 mod files;
 mod interfaces;
-pub mod level;
-pub mod node;
+pub(crate) mod level;
+pub(crate) mod node;
 mod proxy;
-pub mod sizing;
-pub mod source_files;
+pub(crate) mod sizing;
+pub(crate) mod source_files;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
-pub mod xds;
+pub(crate) mod xds;
 mod yaml;
 
 use std::num::NonZeroU16;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pilot_proto::mesh::proxy::{AuthenticationPolicy, ProxyConfig};
@@ -35,14 +34,14 @@ use pilot_proto::node::NodeId;
 use crate::cgroup::Limits;
 use crate::cli::{LogFlags, LogTarget, Overrides, ProxyFlags};
 use address::IpFamily;
-pub use drain::Drain;
+pub(crate) use drain::Drain;
 use drain::{Mode, Wanted};
 use env::{Environment, Switch, Variables};
-pub use envoy::{Envoy, LogForm};
+pub(crate) use envoy::{Envoy, LogForm};
 use fault::Faults;
 use files::Pod;
-pub use files::Root;
-pub use interfaces::Interfaces;
+pub(crate) use files::Root;
+pub(crate) use interfaces::Interfaces;
 use level::{LogFormat, LogLevels};
 use node::{Facts, Node};
 use sizing::{Concurrency, ConcurrencySource};
@@ -50,41 +49,41 @@ use xds::XdsTransport;
 
 /// Everything the agent needs to know, checked.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Config {
+pub(crate) struct Config {
     /// Who this proxy is.
-    pub node: Node,
+    pub(crate) node: Node,
     /// The effective `ProxyConfig`.
-    pub proxy: ProxyConfig,
+    pub(crate) proxy: ProxyConfig,
     /// The environment's part.
-    pub variables: Variables,
+    pub(crate) variables: Variables,
     /// Which IP family the proxy speaks.
-    pub family: IpFamily,
+    pub(crate) family: IpFamily,
     /// How Envoy reaches the control plane.
-    pub xds: XdsTransport,
+    pub(crate) xds: XdsTransport,
     /// What Envoy is started with.
-    pub envoy: Envoy,
+    pub(crate) envoy: Envoy,
     /// How Envoy's end is bounded.
-    pub drain: Drain,
+    pub(crate) drain: Drain,
     /// The agent's log.
-    pub log: Log,
+    pub(crate) log: Log,
     /// What is odd but works: one line each, for the log.
-    pub warnings: Vec<String>,
+    pub(crate) warnings: Vec<String>,
 }
 
 /// The agent's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Log {
+pub(crate) struct Log {
     /// By scope.
-    pub levels: LogLevels,
+    pub(crate) levels: LogLevels,
     /// Also Envoy's.
-    pub format: LogFormat,
+    pub(crate) format: LogFormat,
     /// Where it goes.
-    pub target: LogTarget,
+    pub(crate) target: LogTarget,
 }
 
 /// What the configuration is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
+pub(crate) enum Purpose {
     /// To run Envoy: its binary must be there.
     Run,
     /// To show what would be run.
@@ -93,29 +92,29 @@ pub enum Purpose {
 
 /// Everything a configuration is made of.
 #[derive(Clone, Copy, Debug)]
-pub struct Inputs<'a> {
+pub(crate) struct Inputs<'a> {
     /// Flags of `proxy`.
-    pub flags: &'a ProxyFlags,
+    pub(crate) flags: &'a ProxyFlags,
     /// Flags of the log.
-    pub log: &'a LogFlags,
+    pub(crate) log: &'a LogFlags,
     /// What `bootstrap` puts in the place of what the agent would find out.
-    pub overrides: &'a Overrides,
+    pub(crate) overrides: &'a Overrides,
     /// The environment.
-    pub environment: &'a Environment,
+    pub(crate) environment: &'a Environment,
     /// Where relative paths begin.
-    pub root: &'a Root,
+    pub(crate) root: &'a Root,
     /// Addresses of the machine.
-    pub interfaces: &'a Interfaces,
+    pub(crate) interfaces: &'a Interfaces,
     /// How much of the machine is ours. Taken once: whoever loads again gives the same, so that Envoy's threads
     /// stay as many over a hot restart.
-    pub limits: &'a Limits,
+    pub(crate) limits: &'a Limits,
 }
 
 // === impl Config ===
 
 impl Config {
     /// Checks everything; the error is every mistake, not the first.
-    pub fn load(inputs: Inputs<'_>, purpose: Purpose) -> Result<Self, Faults> {
+    pub(crate) fn load(inputs: Inputs<'_>, purpose: Purpose) -> Result<Self, Faults> {
         let Inputs { flags, log, overrides, environment, root, interfaces, limits } = inputs;
         let (mut faults, mut warnings) = (Faults::default(), flags.without_effect());
         let mut variables = Variables::read(environment, &mut faults);
@@ -178,14 +177,8 @@ impl Config {
     }
 
     /// Port of the agent's status server; `None`: it is off.
-    pub fn status_port(&self) -> Option<NonZeroU16> {
+    pub(crate) fn status_port(&self) -> Option<NonZeroU16> {
         NonZeroU16::new(self.proxy.status_port)
-    }
-
-    /// Where the rendered bootstrap of an epoch goes. Each epoch has its own: a hot restart that fails must
-    /// not have changed the file its predecessor was started from.
-    pub fn bootstrap_file(&self, epoch: u32) -> PathBuf {
-        Path::new(&self.proxy.config_path).join(format!("envoy-rev{epoch}.json"))
     }
 }
 

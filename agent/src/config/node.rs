@@ -21,26 +21,26 @@ const LOCALITY: &str = "istio-locality";
 
 /// Who this proxy is.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Node {
+pub(crate) struct Node {
     /// `sidecar~10.1.1.1~pod.ns~ns.svc.cluster.local`.
-    pub id: NodeId,
+    pub(crate) id: NodeId,
     /// Service name of the proxy, for spans.
-    pub cluster: String,
+    pub(crate) cluster: String,
     /// Where it runs.
-    pub locality: Locality,
+    pub(crate) locality: Locality,
     /// Everything else.
-    pub metadata: NodeMetadata,
+    pub(crate) metadata: NodeMetadata,
 }
 
 /// Where a proxy runs; empty parts are unknown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Locality {
+pub(crate) struct Locality {
     /// Of the cloud.
-    pub region: String,
+    pub(crate) region: String,
     /// In the region.
-    pub zone: String,
+    pub(crate) zone: String,
     /// In the zone.
-    pub sub_zone: String,
+    pub(crate) sub_zone: String,
 }
 
 /// What the agent knows itself.
@@ -86,12 +86,12 @@ impl Node {
     }
 
     /// The value of a key that no field of ours has.
-    pub fn raw(&self, key: &str) -> Option<&str> {
+    pub(crate) fn raw(&self, key: &str) -> Option<&str> {
         self.metadata.raw.get(key).and_then(Value::as_str)
     }
 
     /// Such a key as a boolean; unset is false.
-    pub fn raw_flag(&self, key: &str) -> bool {
+    pub(crate) fn raw_flag(&self, key: &str) -> bool {
         flag(&self.metadata, key)
     }
 }

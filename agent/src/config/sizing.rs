@@ -21,16 +21,16 @@ const RESERVED_SHARE: u64 = 8;
 
 /// Envoy's worker threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Concurrency {
+pub(crate) struct Concurrency {
     /// How many. Always told to Envoy, so that it is the same after a hot restart.
-    pub threads: NonZeroU32,
+    pub(crate) threads: NonZeroU32,
     /// Who says so.
-    pub source: ConcurrencySource,
+    pub(crate) source: ConcurrencySource,
 }
 
 /// Who says how many worker threads Envoy has, the first of them that does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConcurrencySource {
+pub(crate) enum ConcurrencySource {
     /// `--concurrency`.
     Flag,
     /// `ProxyConfig.concurrency`, if it is not 0.

@@ -12,11 +12,11 @@ use pilot_watch::file::{ContentDigest, FileStamp};
 
 /// Files with the probe of each and its result.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SourceFiles(BTreeMap<PathBuf, (Probe, FileState)>);
+pub(crate) struct SourceFiles(BTreeMap<PathBuf, (Probe, FileState)>);
 
 /// Property of a file that matters. A later one outranks an earlier one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Probe {
+pub(crate) enum Probe {
     /// Existence of a regular file.
     Presence,
     /// Identity: for a binary, which is too large to be read after each change of another file.
@@ -27,7 +27,7 @@ pub enum Probe {
 
 /// Result of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum FileState {
+pub(crate) enum FileState {
     /// The file does not exist.
     Absent,
     /// The file exists.
@@ -45,7 +45,7 @@ pub enum FileState {
 impl SourceFiles {
     /// Records the result of a probe. The first result stays: if the file changes between two probes, it differs from the
     /// record and is read again.
-    pub fn record(&mut self, path: PathBuf, probe: Probe, state: FileState) {
+    pub(crate) fn record(&mut self, path: PathBuf, probe: Probe, state: FileState) {
         match self.0.entry(path) {
             Entry::Vacant(entry) => drop(entry.insert((probe, state))),
             Entry::Occupied(mut entry) if entry.get().0 < probe => drop(entry.insert((probe, state))),
@@ -54,12 +54,12 @@ impl SourceFiles {
     }
 
     /// Returns the recorded state of a file.
-    pub fn state(&self, path: &Path) -> Option<FileState> {
+    pub(crate) fn state(&self, path: &Path) -> Option<FileState> {
         self.0.get(path).map(|(_, state)| *state)
     }
 
     /// Returns the files, with the missing ones.
-    pub fn presence(&self) -> impl Iterator<Item = (&Path, Presence)> {
+    pub(crate) fn presence(&self) -> impl Iterator<Item = (&Path, Presence)> {
         self.0.iter().map(|(path, (_, state))| {
             let is_absent = *state == FileState::Absent;
             (path.as_path(), if is_absent { Presence::Absent } else { Presence::Present })
@@ -67,12 +67,12 @@ impl SourceFiles {
     }
 
     /// Returns `true` if every file still has its recorded state. Blocks.
-    pub fn are_unchanged(&self) -> bool {
+    pub(crate) fn are_unchanged(&self) -> bool {
         self.0.iter().all(|(path, (probe, state))| probe.run(path) == *state)
     }
 
     /// Returns the files that are empty and were not in `before`.
-    pub fn emptied<'a>(&'a self, before: &'a Self) -> impl Iterator<Item = &'a Path> {
+    pub(crate) fn emptied<'a>(&'a self, before: &'a Self) -> impl Iterator<Item = &'a Path> {
         let is_empty = |state: FileState| matches!(state, FileState::Content(digest) if digest.is_empty());
         let had_content = move |state: FileState| matches!(state, FileState::Content(_)) && !is_empty(state);
         let empty = self.0.iter().filter(move |(_, (_, state))| is_empty(*state));
@@ -84,7 +84,7 @@ impl SourceFiles {
 
 impl Probe {
     /// Probes a file. Blocks.
-    pub fn run(self, path: &Path) -> FileState {
+    pub(crate) fn run(self, path: &Path) -> FileState {
         match self {
             Self::Presence if path.is_file() => FileState::Present,
             Self::Presence => FileState::Absent,

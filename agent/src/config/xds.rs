@@ -20,7 +20,7 @@ const SYSTEM: &str = "SYSTEM";
 
 /// Which of the two ways is asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum XdsChoice {
+pub(crate) enum XdsChoice {
     /// Through the agent's socket.
     Socket,
     /// Straight to `discoveryAddress`.
@@ -30,7 +30,7 @@ pub enum XdsChoice {
 
 /// How Envoy reaches the control plane.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum XdsTransport {
+pub(crate) enum XdsTransport {
     /// Through the agent, which listens on this socket.
     Socket(String),
     /// Straight to it.
@@ -44,7 +44,7 @@ pub enum XdsTransport {
 
 /// Whether and how Envoy's connection to the control plane is secured.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum XdsSecurity {
+pub(crate) enum XdsSecurity {
     /// Not at all.
     Plaintext,
     /// With TLS.
@@ -53,18 +53,18 @@ pub enum XdsSecurity {
 
 /// TLS towards the control plane.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct XdsTls {
+pub(crate) struct XdsTls {
     /// Roots it is verified with.
-    pub roots: Roots,
+    pub(crate) roots: Roots,
     /// Files of certificate and key of a proxy that proves itself with a certificate.
-    pub certificate: Option<(String, String)>,
+    pub(crate) certificate: Option<(String, String)>,
     /// Names one of which it must prove.
-    pub names: Vec<String>,
+    pub(crate) names: Vec<String>,
 }
 
 /// Roots of trust.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Roots {
+pub(crate) enum Roots {
     /// A file.
     File(String),
     /// The operating system's.

@@ -14,7 +14,7 @@ use crate::config::fault::Faults;
 
 /// Watches the configuration until it is dropped.
 #[derive(Debug)]
-pub struct ConfigWatcher {
+pub(crate) struct ConfigWatcher {
     current: watch::Receiver<ConfigState>,
     /// State according to the updates returned so far.
     reported: ConfigState,
@@ -22,7 +22,7 @@ pub struct ConfigWatcher {
 
 /// Change of the configuration.
 #[derive(Clone, Debug)]
-pub enum ConfigUpdate {
+pub(crate) enum ConfigUpdate {
     /// Another Envoy should run. An earlier rejection is obsolete.
     Changed(Arc<DesiredState>),
     /// The configuration is invalid; the last desired state stays.
@@ -47,7 +47,7 @@ pub(super) struct ConfigState {
 impl ConfigWatcher {
     /// Watches from `first` on, which was loaded from `inputs`: later changes are reported, also those before this call. Must
     /// be called in a runtime.
-    pub fn start(inputs: FixedInputs, first: Arc<DesiredState>) -> Self {
+    pub(crate) fn start(inputs: FixedInputs, first: Arc<DesiredState>) -> Self {
         Self::with_settings(inputs, first, WATCH_SETTINGS)
     }
 
@@ -59,7 +59,7 @@ impl ConfigWatcher {
     }
 
     /// Waits for the next update. Cancel safe. Returns `None` if there are no more updates, because a scan has panicked.
-    pub async fn next(&mut self) -> Option<ConfigUpdate> {
+    pub(crate) async fn next(&mut self) -> Option<ConfigUpdate> {
         loop {
             let current = self.current.borrow_and_update().clone();
             if self.reported.desired.hash != current.desired.hash {

@@ -31,7 +31,7 @@ const INTERVAL: Duration = Duration::from_millis(20);
 
 /// The origin of the process.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AppSource {
+pub(crate) enum AppSource {
     /// A command to start: `pilot-agent run -- CMD`.
     Command(Vec<OsString>),
     /// A running process: `--exitWith PID`.

@@ -65,7 +65,7 @@ impl Driver {
             }
             Input::OomCheck(oom) => {
                 self.records.instances.record_oom(oom);
-                if oom == Oom::Oom {
+                if oom == Oom::Yes {
                     error!("Envoy was killed because the container is out of memory");
                 }
                 self.publish();

@@ -117,11 +117,11 @@ impl InstanceTable {
     pub(super) fn record_oom(&mut self, oom: Oom) {
         let Some(exit) = self.exits.front_mut() else { return };
         exit.oom = match oom {
-            Oom::Oom => Some(true),
-            Oom::NotOom => Some(false),
+            Oom::Yes => Some(true),
+            Oom::No => Some(false),
             Oom::Unknown => None,
         };
-        if oom == Oom::Oom {
+        if oom == Oom::Yes {
             exit.reason = ExitReason::OutOfMemory;
         }
     }

@@ -42,7 +42,7 @@ impl Driver {
         };
         let words = &last.instance.last_words;
         let oom = self.records.instances.exits().first().and_then(|exit| exit.oom);
-        let oom = oom.map_or(Oom::Unknown, |oom| if oom { Oom::Oom } else { Oom::NotOom });
+        let oom = oom.map_or(Oom::Unknown, |oom| if oom { Oom::Yes } else { Oom::No });
         let lived = last.instance.age().saturating_sub(last.at.elapsed());
         let ended = report::Ended { epoch: last.instance.generation.epoch, status: last.status, oom, lived };
         let reason = match words.reason() {

@@ -65,7 +65,7 @@ impl Driver {
         let (allowed, restarts) =
             if backend.is_on() { (Allowed::Yes, Restarts::Hot) } else { (Allowed::No, Restarts::Off) };
         let policy = policy::policy(flags, config, allowed);
-        let (supervisor, effects) = Supervisor::boot(policy);
+        let (supervisor, effects) = Supervisor::boot(&policy);
 
         let (phases, phase) = watch::channel(supervisor.phase());
         let (admin, current_admin) = watch::channel(None);

@@ -21,13 +21,13 @@ const ADMIN: &str = "admin";
 
 /// What Envoy is busy with on behalf of others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Census {
+pub(crate) struct Census {
     /// What a drain waits for; `None` when these statistics are not kept.
-    pub activity: Option<Activity>,
+    pub(crate) activity: Option<Activity>,
     /// HTTP requests in progress.
-    pub requests: u64,
+    pub(crate) requests: u64,
     /// Connections open, whatever is spoken on them, idle ones included.
-    pub connections: u64,
+    pub(crate) connections: u64,
     /// Connections open, by the listener's name in statistics.
     listeners: BTreeMap<String, u64>,
     /// Connections open and requests in progress, by `stat_prefix`.
@@ -95,7 +95,7 @@ impl Census {
     /// The busy ones among `listeners`, the busiest first; `own` are the ports of the agent's own ones, which
     /// are nobody's traffic. HTTP behind a port that many share, as 15006 is, comes as an entry of its own
     /// under its `stat_prefix`: its connections are also among the shared port's.
-    pub fn by_listener(&self, listeners: &[Listener], own: &[u16]) -> Vec<ListenerActivity> {
+    pub(crate) fn by_listener(&self, listeners: &[Listener], own: &[u16]) -> Vec<ListenerActivity> {
         let mut rows: BTreeMap<&str, ListenerActivity> = BTreeMap::new();
         for (statistic, &connections) in &self.listeners {
             if !is_own(statistic, own) {

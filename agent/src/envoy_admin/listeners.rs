@@ -9,16 +9,16 @@ use serde::Deserialize;
 
 /// One of Envoy's listeners.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listener {
+pub(crate) struct Listener {
     /// Its name; Envoy makes one up for a listener that has none.
-    pub name: String,
+    pub(crate) name: String,
     /// What it is bound to, additional addresses last. At least one.
-    pub addresses: Vec<LocalAddress>,
+    pub(crate) addresses: Vec<LocalAddress>,
 }
 
 /// What a listener is bound to. A port is the real one, also where port 0 was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LocalAddress {
+pub(crate) enum LocalAddress {
     /// A port.
     Socket {
         /// Of which kind.
@@ -37,7 +37,7 @@ pub enum LocalAddress {
 /// The two kinds of ports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
-pub enum Protocol {
+pub(crate) enum Protocol {
     /// Left out in Envoy's answer.
     #[default]
     Tcp,

@@ -10,22 +10,22 @@ pub(super) const CONFIG_UPDATES: &str = concat!(
 
 /// Which configuration Envoy has received so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ConfigUpdates {
+pub(crate) struct ConfigUpdates {
     /// Clusters.
-    pub clusters: Updates,
+    pub(crate) clusters: Updates,
     /// Listeners.
-    pub listeners: Updates,
+    pub(crate) listeners: Updates,
     /// Whether the workers accept connections.
-    pub workers_started: u64,
+    pub(crate) workers_started: u64,
 }
 
 /// Updates of one kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Updates {
+pub(crate) struct Updates {
     /// How many were taken.
-    pub accepted: u64,
+    pub(crate) accepted: u64,
     /// How many were not.
-    pub rejected: u64,
+    pub(crate) rejected: u64,
 }
 
 pub(super) fn config_updates(text: &str) -> ConfigUpdates {

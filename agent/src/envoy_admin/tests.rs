@@ -120,7 +120,7 @@ async fn a_socket_in_the_file_system_is_as_good_as_a_port() {
         stream
     };
     let admin = EnvoyAdmin::at(Address::Unix(path.clone()));
-    assert_eq!(admin.address().to_string(), format!("unix:{}", path.display()));
+    assert_eq!(admin.address.to_string(), format!("unix:{}", path.display()));
     let (_open, ready) = tokio::join!(serve, admin.ready());
     assert_eq!(ready.unwrap(), Liveness::Live);
 }

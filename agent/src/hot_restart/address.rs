@@ -20,7 +20,7 @@ use nix::{
 
 /// One address of one listener.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum ListenAddress {
+pub(crate) enum ListenAddress {
     /// For connections.
     Tcp(SocketAddr),
     /// For datagrams: QUIC, DNS.
@@ -32,11 +32,11 @@ pub enum ListenAddress {
 /// A text that is no listening address.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not an address of a listener")]
-pub struct InvalidListenAddress;
+pub(crate) struct InvalidListenAddress;
 
 /// A socket other than the requested one.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SocketMismatch {
+pub(crate) enum SocketMismatch {
     /// It is bound to something else.
     #[error("a socket of {bound} instead of {requested}")]
     Elsewhere {
@@ -57,7 +57,7 @@ pub enum SocketMismatch {
 
 impl ListenAddress {
     /// Returns the port of an IP address.
-    pub fn port(&self) -> Option<u16> {
+    pub(crate) fn port(&self) -> Option<u16> {
         match self {
             Self::Tcp(address) | Self::Udp(address) => Some(address.port()),
             Self::Unix(_) => None,
@@ -65,7 +65,7 @@ impl ListenAddress {
     }
 
     /// Checks that `socket` listens on this address.
-    pub fn check(&self, socket: BorrowedFd<'_>) -> Result<(), SocketMismatch> {
+    pub(crate) fn check(&self, socket: BorrowedFd<'_>) -> Result<(), SocketMismatch> {
         let unreadable = |errno| SocketMismatch::Unreadable(self.clone(), errno);
         let name: SockaddrStorage = getsockname(socket.as_raw_fd()).map_err(unreadable)?;
         let kind = getsockopt(&socket, sockopt::SockType).map_err(unreadable)?;

@@ -15,11 +15,11 @@ const SLOTS: u32 = 3;
 
 /// `--restart-epoch`. In mediated mode always [`RestartEpoch::UNDER_AGENT`], however many Envoys have run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RestartEpoch(pub u32);
+pub(crate) struct RestartEpoch(pub(crate) u32);
 
 /// Role of a socket in the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SocketRole {
+pub(crate) enum SocketRole {
     /// Receives requests of the child.
     Parent,
     /// Receives replies of the parent.
@@ -32,7 +32,7 @@ pub enum SocketRole {
 
 /// A reserved base id and its files. Dropping it removes them, so it must outlive every Envoy that uses it.
 #[derive(Debug)]
-pub struct BaseIdLease {
+pub(crate) struct BaseIdLease {
     base_id: u32,
     socket_path: PathBuf,
     segment: PathBuf,
@@ -45,14 +45,14 @@ pub struct BaseIdLease {
 
 impl RestartEpoch {
     /// An Envoy without a parent; it creates the segment.
-    pub const FRESH: Self = Self(0);
+    pub(crate) const FRESH: Self = Self(0);
 
     /// An Envoy whose parent is the agent.
-    pub const UNDER_AGENT: Self = Self(1);
+    pub(crate) const UNDER_AGENT: Self = Self(1);
 
     /// The epoch of its successor.
     #[must_use]
-    pub fn next(self) -> Self {
+    pub(crate) fn next(self) -> Self {
         Self(self.0.wrapping_add(1))
     }
 }
@@ -82,22 +82,22 @@ impl BaseIdLease {
     }
 
     /// The number, for `--base-id`.
-    pub fn get(&self) -> u32 {
+    pub(crate) fn get(&self) -> u32 {
         self.base_id
     }
 
     /// `--socket-path`, used with `--socket-mode 600`.
-    pub fn socket_path(&self) -> &Path {
+    pub(crate) fn socket_path(&self) -> &Path {
         &self.socket_path
     }
 
     /// Path of the shared memory segment.
-    pub fn segment(&self) -> &Path {
+    pub(crate) fn segment(&self) -> &Path {
         &self.segment
     }
 
     /// Path of the socket of this role that the Envoy of this epoch binds.
-    pub fn socket(&self, role: SocketRole, epoch: RestartEpoch) -> PathBuf {
+    pub(crate) fn socket(&self, role: SocketRole, epoch: RestartEpoch) -> PathBuf {
         let id = u64::from(self.base_id) * 10 + u64::from(epoch.0 % SLOTS);
         let mut name = self.socket_path.clone().into_os_string();
         name.push(format!("_{}_{id}", role.name()));

@@ -42,13 +42,13 @@ const MAX_WORKERS: u32 = 1024;
 /// Sender of requests to a running Envoy, in the role of its successor. Among native Envoys it must be dropped before
 /// the next one starts, which takes over its name.
 #[derive(Debug)]
-pub struct ChildClient {
+pub(crate) struct ChildClient {
     requests: mpsc::Sender<ChildRequest>,
 }
 
 /// A request without a usable reply.
 #[derive(Debug, thiserror::Error)]
-pub enum PeerError {
+pub(crate) enum PeerError {
     /// The child's name cannot be bound.
     #[error("bind {path} for hot-restart requests to Envoy")]
     Bind {
@@ -73,16 +73,16 @@ pub enum PeerError {
 
 /// Listening sockets received from an Envoy.
 #[derive(Debug, Default)]
-pub struct FetchedListeners {
+pub(crate) struct FetchedListeners {
     /// The sockets.
-    pub retained: RetainedListeners,
+    pub(crate) retained: RetainedListeners,
     /// Addresses without a usable socket.
-    pub refused: Vec<(ListenAddress, FetchRefusal)>,
+    pub(crate) refused: Vec<(ListenAddress, FetchRefusal)>,
 }
 
 /// Reason why an address has no usable socket.
 #[derive(Debug, PartialEq, Eq)]
-pub enum FetchRefusal {
+pub(crate) enum FetchRefusal {
     /// Envoy has no such socket.
     NoSocket,
     /// Envoy has passed a socket of something else.
@@ -91,11 +91,11 @@ pub enum FetchRefusal {
 
 /// Statistics of an Envoy about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ParentStats {
+pub(crate) struct ParentStats {
     /// Bytes.
-    pub memory_allocated: u64,
+    pub(crate) memory_allocated: u64,
     /// Connections on all its listeners, without those of the admin.
-    pub connections: u64,
+    pub(crate) connections: u64,
 }
 
 #[derive(Debug)]
@@ -123,7 +123,7 @@ struct ChildTask {
 
 impl ChildClient {
     /// Binds the name of the successor of the Envoy that runs as `parent`. Needs a tokio runtime.
-    pub fn bind(base_id: &BaseIdLease, parent: RestartEpoch) -> Result<Self, PeerError> {
+    pub(crate) fn bind(base_id: &BaseIdLease, parent: RestartEpoch) -> Result<Self, PeerError> {
         let path = base_id.socket(SocketRole::Child, parent.next());
         let endpoint = Endpoint::bind(&path).map_err(|source| PeerError::Bind { path, source })?;
         let parent = base_id.socket(SocketRole::Parent, parent);
@@ -135,7 +135,10 @@ impl ChildClient {
     }
 
     /// Returns duplicates of the sockets of these addresses. Each is checked to listen on its address.
-    pub async fn listen_sockets(&self, requested: &[ListenAddress]) -> Result<FetchedListeners, PeerError> {
+    pub(crate) async fn listen_sockets(
+        &self,
+        requested: &[ListenAddress],
+    ) -> Result<FetchedListeners, PeerError> {
         let mut fetched = FetchedListeners::default();
         for address in requested {
             let Some(sockets) = self.sockets_of(address).await? else {
@@ -151,7 +154,7 @@ impl ChildClient {
 
     /// Returns statistics. Envoy treats the request as its successor's: counters that go to a sink (statsd, metrics service)
     /// lose the increments since the last flush.
-    pub async fn stats(&self) -> Result<ParentStats, PeerError> {
+    pub(crate) async fn stats(&self) -> Result<ParentStats, PeerError> {
         let stats = match self.ask(Request::Stats(Empty {})).await? {
             ChildReply::Reply(Reply::Stats(stats), _) => stats,
             ChildReply::Head(head) => Stats::from_head(&head).ok_or(PeerError::Unexpected)?,
@@ -160,22 +163,9 @@ impl ChildClient {
         Ok(ParentStats { memory_allocated: stats.memory_allocated, connections: stats.num_connections })
     }
 
-    /// Makes Envoy close its admin for good.
-    pub async fn shutdown_admin(&self) -> Result<(), PeerError> {
-        match self.ask(Request::ShutdownAdmin(Empty {})).await? {
-            ChildReply::Reply(Reply::ShutdownAdmin(_), _) => Ok(()),
-            _ => Err(PeerError::Unexpected),
-        }
-    }
-
     /// Makes Envoy stop accepting and drain for `--drain-time-s`. There is no acknowledgement.
-    pub async fn drain_listeners(&self) -> Result<(), PeerError> {
+    pub(crate) async fn drain_listeners(&self) -> Result<(), PeerError> {
         self.ask(Request::DrainListeners(Empty {})).await.map(drop)
-    }
-
-    /// Makes Envoy exit as after SIGTERM. There is no acknowledgement.
-    pub async fn terminate(&self) -> Result<(), PeerError> {
-        self.ask(Request::Terminate(Empty {})).await.map(drop)
     }
 
     /// Requests the socket of one worker after the other, until there is none or all share one.

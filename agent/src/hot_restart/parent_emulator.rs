@@ -40,7 +40,7 @@ use super::{
 
 /// The emulated parent of one epoch of one base id.
 #[derive(Debug)]
-pub struct ParentEmulator {
+pub(crate) struct ParentEmulator {
     main: Endpoint,
     /// Receives nothing, but a parent has this name too.
     _udp: Endpoint,
@@ -50,7 +50,7 @@ pub struct ParentEmulator {
 
 /// A request of the child, or a fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ParentEvent {
+pub(crate) enum ParentEvent {
     /// First request: a parent would have closed its admin.
     AdminShutDown,
     /// The socket of a worker for an address, in Envoy's spelling.
@@ -80,7 +80,7 @@ pub enum ParentEvent {
 
 /// Reply to a request for a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SocketAnswer {
+pub(crate) enum SocketAnswer {
     /// The socket was passed.
     Passed,
     /// None is retained; Envoy binds one itself.
@@ -99,7 +99,11 @@ struct Response {
 impl ParentEmulator {
     /// Binds the names of the parent of this epoch, replacing those of the parent itself, whether or not it runs.
     /// `original_start` is the start of the first Envoy, for `server.uptime`. Needs a tokio runtime.
-    pub fn bind(base_id: &BaseIdLease, parent: RestartEpoch, original_start: SystemTime) -> io::Result<Self> {
+    pub(crate) fn bind(
+        base_id: &BaseIdLease,
+        parent: RestartEpoch,
+        original_start: SystemTime,
+    ) -> io::Result<Self> {
         Ok(Self {
             // The child sends as soon as the main name is bound.
             _udp: Endpoint::bind(&base_id.socket(SocketRole::UdpParent, parent))?,
@@ -111,7 +115,7 @@ impl ParentEmulator {
 
     /// Answers the child with the sockets retained at that moment until it ends the protocol. Each event is reported
     /// after the reply. After cancellation a child that sends a request aborts after ten seconds.
-    pub async fn serve(
+    pub(crate) async fn serve(
         self,
         retained: watch::Receiver<RetainedListeners>,
         mut report: impl FnMut(ParentEvent),
@@ -173,7 +177,7 @@ impl ParentEmulator {
 /// Sends the child of this epoch an empty statistics reply that it may not have asked for. A child waits without a limit
 /// for a reply that its parent took along. One that does not wait takes this reply for that of its next request, and
 /// statistics are all that a LIVE child waits for.
-pub fn answer_stats(base_id: &BaseIdLease, child: RestartEpoch) -> io::Result<()> {
+pub(crate) fn answer_stats(base_id: &BaseIdLease, child: RestartEpoch) -> io::Result<()> {
     let socket = net::UnixDatagram::unbound()?;
     socket.set_nonblocking(true)?;
     let reply = Message::reply(Reply::Stats(Stats::default())).framed();

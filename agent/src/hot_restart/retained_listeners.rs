@@ -14,13 +14,13 @@ use super::address::{ListenAddress, SocketMismatch};
 
 /// Listening sockets by address. A clone shares the sockets; each is closed with its last owner.
 #[derive(Clone, Debug, Default)]
-pub struct RetainedListeners {
+pub(crate) struct RetainedListeners {
     sockets: BTreeMap<ListenAddress, ListenSockets>,
 }
 
 /// The sockets of one address.
 #[derive(Clone, Debug)]
-pub enum ListenSockets {
+pub(crate) enum ListenSockets {
     /// One socket, from which all workers accept (`enable_reuse_port: false`, Unix sockets).
     Shared(Arc<OwnedFd>),
     /// One for each worker, in order; the kernel spreads connections over them.
@@ -31,14 +31,18 @@ pub enum ListenSockets {
 
 impl RetainedListeners {
     /// Inserts the sockets of an address, replacing earlier ones. Fails if one of them does not listen there.
-    pub fn insert(&mut self, address: ListenAddress, sockets: ListenSockets) -> Result<(), SocketMismatch> {
+    pub(crate) fn insert(
+        &mut self,
+        address: ListenAddress,
+        sockets: ListenSockets,
+    ) -> Result<(), SocketMismatch> {
         sockets.all().iter().try_for_each(|socket| address.check(socket.as_fd()))?;
         self.sockets.insert(address, sockets);
         Ok(())
     }
 
     /// Returns the socket for a worker, counted from 0.
-    pub fn get(&self, address: &ListenAddress, worker: u32) -> Option<Arc<OwnedFd>> {
+    pub(crate) fn get(&self, address: &ListenAddress, worker: u32) -> Option<Arc<OwnedFd>> {
         match self.sockets.get(address)? {
             ListenSockets::Shared(socket) => Some(Arc::clone(socket)),
             ListenSockets::PerWorker(sockets) => sockets.get(usize::try_from(worker).ok()?).map(Arc::clone),
@@ -46,12 +50,12 @@ impl RetainedListeners {
     }
 
     /// Returns the addresses in order.
-    pub fn addresses(&self) -> impl Iterator<Item = &ListenAddress> {
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = &ListenAddress> {
         self.sockets.keys()
     }
 
     /// Returns `true` without any socket.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.sockets.is_empty()
     }
 }

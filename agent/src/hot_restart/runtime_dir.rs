@@ -32,7 +32,7 @@ use super::base_id::{BaseIdLease, STEM, is_of, is_socket_name, reserved_base_id,
 use super::{base_id, endpoint};
 
 /// Folder of POSIX shared memory. Envoy cannot use another one.
-pub const SHARED_MEMORY: &str = "/dev/shm";
+pub(crate) const SHARED_MEMORY: &str = "/dev/shm";
 
 /// Base ids to choose from, above the small ones that people use. Ten times the largest must fit 31 bits: Envoy
 /// names segments by an unsigned number and sockets by a signed one.
@@ -46,7 +46,7 @@ const MAX_SOCKET_PATH: usize = 107;
 
 /// Folders of the agent's hot-restart sockets and segments.
 #[derive(Debug)]
-pub struct RuntimeDir {
+pub(crate) struct RuntimeDir {
     run: PathBuf,
     shared_memory: PathBuf,
     /// Kept open: its lock keeps other agents out.
@@ -55,7 +55,7 @@ pub struct RuntimeDir {
 
 /// Hot restart is impossible; Envoy runs with `--disable-hot-restart`.
 #[derive(Debug, thiserror::Error)]
-pub enum RuntimeDirError {
+pub(crate) enum RuntimeDirError {
     /// The folder cannot be created, read or locked.
     #[error("prepare the folder {path} for Envoy's hot-restart sockets")]
     Folder {
@@ -106,7 +106,7 @@ enum Reservation {
 impl RuntimeDir {
     /// Locks the folder `run`, creating it with mode 0700 if needed, and removes files of dead agents from it and from
     /// `shared_memory`, which is [`SHARED_MEMORY`] except in tests.
-    pub fn open(run: &Path, shared_memory: &Path) -> Result<Self, RuntimeDirError> {
+    pub(crate) fn open(run: &Path, shared_memory: &Path) -> Result<Self, RuntimeDirError> {
         let longest = format!("/{STEM}_udp_parent_{}{}", u32::MAX, endpoint::TEMPORARY_SUFFIX);
         if run.as_os_str().as_bytes().len() + longest.len() > MAX_SOCKET_PATH {
             return Err(RuntimeDirError::TooLong(run.to_owned()));
@@ -119,7 +119,7 @@ impl RuntimeDir {
     }
 
     /// Reserves an unused base id.
-    pub fn reserve_base_id(&self) -> Result<BaseIdLease, RuntimeDirError> {
+    pub(crate) fn reserve_base_id(&self) -> Result<BaseIdLease, RuntimeDirError> {
         let no_memory = |source| RuntimeDirError::SharedMemory { path: self.shared_memory.clone(), source };
         // Without /proc only the reservation prevents collisions.
         let sockets = fs::read("/proc/net/unix").unwrap_or_default();

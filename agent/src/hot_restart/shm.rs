@@ -53,7 +53,7 @@ enum Layout {
 
 /// Outcome of a repair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RepairOutcome {
+pub(crate) enum RepairOutcome {
     /// The bit was set and has been cleared.
     Repaired,
     /// The bit was clear.
@@ -65,7 +65,7 @@ pub enum RepairOutcome {
 /// The segment cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 #[error("{operation} the shared memory segment {path}")]
-pub struct ShmError {
+pub(crate) struct ShmError {
     operation: &'static str,
     path: PathBuf,
     source: io::Error,
@@ -76,14 +76,14 @@ pub struct ShmError {
 impl BaseIdLease {
     /// Writes a segment with a clear INITIALIZING bit for an Envoy of epoch 1 whose parent is the agent. The two mutexes
     /// are zeros, which glibc treats as free mutexes of one process; only this Envoy takes them.
-    pub fn write_segment(&self) -> Result<(), ShmError> {
+    pub(crate) fn write_segment(&self) -> Result<(), ShmError> {
         let path = self.segment();
         write_fresh(path).map_err(|source| error("write", path, source))
     }
 
     /// Clears the INITIALIZING bit of an Envoy that died before it was LIVE. Must not be called while an Envoy with this
     /// base id starts.
-    pub fn repair_segment(&self) -> Result<RepairOutcome, ShmError> {
+    pub(crate) fn repair_segment(&self) -> Result<RepairOutcome, ShmError> {
         let path = self.segment();
         repair(path).map_err(|source| error("repair", path, source))
     }

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 /// Output of `envoy --hot-restart-version` and `/hot_restart_version`. Two Envoys can hand over to each other only if it is
 /// the same for both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HotRestartVersion {
+pub(crate) struct HotRestartVersion {
     /// Version of the messages.
     protocol: u32,
     /// Size of the shared memory segment in bytes; depends on the platform's `pthread_mutex_t`.
@@ -15,17 +15,17 @@ pub struct HotRestartVersion {
 /// A text that is no version. An Envoy built without hot restart prints `disabled`.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no hot-restart version such as 11.104")]
-pub struct InvalidVersion(String);
+pub(crate) struct InvalidVersion(String);
 
 // === impl HotRestartVersion ===
 
 impl HotRestartVersion {
     /// The version that this module has been tested with: Envoy 1.40 on x86-64.
-    pub const SUPPORTED: Self = Self { protocol: 11, layout: 104 };
+    pub(crate) const SUPPORTED: Self = Self { protocol: 11, layout: 104 };
 
     /// Returns `true` if the agent may send requests to this Envoy and write to its segment. Other versions are
     /// untested.
-    pub fn is_supported(self) -> bool {
+    pub(crate) fn is_supported(self) -> bool {
         self == Self::SUPPORTED
     }
 }

@@ -119,7 +119,7 @@ pub(super) struct Stats {
 
 /// A datagram that is no message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum MalformedMessage {
+pub(crate) enum MalformedMessage {
     /// Shorter than the length prefix.
     #[error("a datagram of {0} bytes where a message should begin")]
     NoLength(usize),

@@ -14,20 +14,20 @@ const BACKLOG: usize = 64;
 
 /// The driver's end.
 #[derive(Debug)]
-pub struct Publisher {
+pub(crate) struct Publisher {
     state: watch::Sender<Arc<Lifecycle>>,
     transitions: broadcast::Sender<Transition>,
 }
 
 /// The end of those who look.
 #[derive(Debug)]
-pub struct Feed {
+pub(crate) struct Feed {
     state: watch::Receiver<Arc<Lifecycle>>,
     transitions: broadcast::Receiver<Transition>,
 }
 
 /// Both ends; this is how things stand at first.
-pub fn channel(first: Lifecycle) -> (Publisher, Feed) {
+pub(crate) fn channel(first: Lifecycle) -> (Publisher, Feed) {
     let (state, watched) = watch::channel(Arc::new(first));
     let (transitions, told) = broadcast::channel(BACKLOG);
     (Publisher { state, transitions }, Feed { state: watched, transitions: told })
@@ -36,18 +36,13 @@ pub fn channel(first: Lifecycle) -> (Publisher, Feed) {
 // === impl Publisher ===
 
 impl Publisher {
-    /// This is how things stand now.
-    pub fn publish(&self, state: Lifecycle) {
-        self.state.send_replace(Arc::new(state));
-    }
-
     /// Changes how things stand.
-    pub fn update(&self, change: impl FnOnce(&mut Lifecycle)) {
+    pub(crate) fn update(&self, change: impl FnOnce(&mut Lifecycle)) {
         self.state.send_modify(|state| change(Arc::make_mut(state)));
     }
 
     /// This has happened. The state after it is to be published before.
-    pub fn tell(&self, transition: Transition) {
+    pub(crate) fn tell(&self, transition: Transition) {
         // An error is that nobody listens.
         self.transitions.send(transition).map_or_else(drop, drop);
     }
@@ -57,7 +52,7 @@ impl Publisher {
 
 impl Feed {
     /// How things stand.
-    pub fn now(&self) -> Arc<Lifecycle> {
+    pub(crate) fn now(&self) -> Arc<Lifecycle> {
         Arc::clone(&self.state.borrow())
     }
 

@@ -10,24 +10,24 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 /// A point in time by the wall clock: good for showing, not for measuring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Moment(SystemTime);
+pub(crate) struct Moment(SystemTime);
 
 // === impl Moment ===
 
 impl Moment {
     /// This one.
-    pub fn now() -> Self {
+    pub(crate) fn now() -> Self {
         SystemTime::now().into()
     }
 
     /// How long ago it is; nothing, if it is to come.
-    pub fn until(self, later: Self) -> Option<Duration> {
+    pub(crate) fn until(self, later: Self) -> Option<Duration> {
         later.0.duration_since(self.0).ok()
     }
 
     /// So much later.
     #[must_use]
-    pub fn after(self, duration: Duration) -> Self {
+    pub(crate) fn after(self, duration: Duration) -> Self {
         Self(self.0.checked_add(duration).unwrap_or(self.0))
     }
 }

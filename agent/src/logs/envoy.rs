@@ -16,7 +16,7 @@ use crate::supervisor::Epoch;
 
 /// `--log-format`: JSON with the message last, so that one cut short can be closed again. Seconds since 1970,
 /// because Envoy's other times are in the time zone of the container; `%j` is the message, escaped.
-pub const FORMAT: &str =
+pub(crate) const FORMAT: &str =
     r#"{"time":"%E.%f","level":"%l","scope":"%n","thread":"%t","caller":"%g:%#","msg":"%j"}"#;
 
 /// What ends a line of this format.
@@ -24,11 +24,11 @@ const CLOSING: &[u8] = br#""}"#;
 
 /// Whose line it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Origin {
+pub(crate) struct Origin {
     /// Which of our Envoys.
-    pub epoch: Epoch,
+    pub(crate) epoch: Epoch,
     /// Its process.
-    pub pid: Pid,
+    pub(crate) pid: Pid,
 }
 
 /// Reads the lines of one Envoy.

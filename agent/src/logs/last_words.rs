@@ -14,7 +14,7 @@ const CHARS: usize = 400;
 
 /// The last lines of one Envoy's log. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct LastWords(Arc<Mutex<Words>>);
+pub(crate) struct LastWords(Arc<Mutex<Words>>);
 
 #[derive(Debug, Default)]
 struct Words {
@@ -27,13 +27,13 @@ struct Words {
 
 impl LastWords {
     /// The reason why Envoy gave up: its last error, or else its last line.
-    pub fn reason(&self) -> Option<String> {
+    pub(crate) fn reason(&self) -> Option<String> {
         let words = self.words();
         words.error.clone().or_else(|| words.lines.back().cloned())
     }
 
     /// At most the last 20 lines, oldest first, as `level scope: message`.
-    pub fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         self.words().lines.iter().cloned().collect()
     }
 

@@ -17,7 +17,7 @@ const READ: usize = 8 * 1024;
 const LONGEST_ACCESS: usize = 64 * 1024;
 
 /// Passes on stdout as it is, in whole lines: the user's access logs have the user's format.
-pub async fn drain_access(pipe: OwnedFd, sink: Sink) -> io::Result<()> {
+pub(crate) async fn drain_access(pipe: OwnedFd, sink: Sink) -> io::Result<()> {
     let mut pipe = pipe::Receiver::from_owned_fd(pipe)?;
     let mut pending = Vec::new();
     loop {
@@ -39,7 +39,7 @@ pub async fn drain_access(pipe: OwnedFd, sink: Sink) -> io::Result<()> {
 }
 
 /// Reads stderr, and writes each line in the form of the log.
-pub async fn drain_log(pipe: OwnedFd, origin: Origin, sink: Sink, last: LastWords) -> io::Result<()> {
+pub(crate) async fn drain_log(pipe: OwnedFd, origin: Origin, sink: Sink, last: LastWords) -> io::Result<()> {
     let mut pipe = pipe::Receiver::from_owned_fd(pipe)?;
     let (mut pieces, mut reader) = (Pieces::default(), Reader::new(origin));
     loop {

@@ -23,24 +23,24 @@ const KEYS: [&str; 4] = ["level", "time", "scope", "msg"];
 
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record<'a> {
+pub(crate) struct Record<'a> {
     /// When it was written.
-    pub time: SystemTime,
+    pub(crate) time: SystemTime,
     /// How bad it is.
-    pub level: Level,
+    pub(crate) level: Level,
     /// Who speaks: a module of ours, or `envoy` and a component of Envoy's.
-    pub scope: Cow<'a, str>,
+    pub(crate) scope: Cow<'a, str>,
     /// What is said.
-    pub message: Cow<'a, str>,
+    pub(crate) message: Cow<'a, str>,
     /// And about what, in this order.
-    pub fields: Vec<(&'static str, Cow<'a, str>)>,
+    pub(crate) fields: Vec<(&'static str, Cow<'a, str>)>,
 }
 
 /// A text whose quotes, backslashes and control characters are escaped as in JSON.
 struct Json<'a>(&'a str);
 
 /// A text that is harmless on a terminal.
-pub struct Shown<'a>(pub &'a str);
+pub(crate) struct Shown<'a>(pub(crate) &'a str);
 
 /// A value that ends where its reader thinks it does.
 struct Value<'a>(&'a str);
@@ -52,7 +52,7 @@ struct Timestamp(SystemTime);
 
 impl Record<'_> {
     /// The line, with its newline.
-    pub fn render(&self, format: LogFormat) -> String {
+    pub(crate) fn render(&self, format: LogFormat) -> String {
         let mut line = String::with_capacity(256);
         let written = match format {
             LogFormat::Text => self.text(&mut line),

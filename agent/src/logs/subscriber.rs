@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use tracing::field::{Field, Visit};
@@ -28,14 +27,13 @@ const OWN: &str = env!("CARGO_CRATE_NAME");
 
 /// Changes the levels of the agent's log while it runs. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct LevelControl {
+pub(crate) struct LevelControl {
     filter: reload::Handle<Targets, Registry>,
-    levels: Arc<Mutex<LogLevels>>,
 }
 
 /// Why levels stay what they are.
 #[derive(Debug, thiserror::Error)]
-pub enum LevelError {
+pub(crate) enum LevelError {
     /// They were misspelt.
     #[error(transparent)]
     NotALevel(#[from] NotALevel),
@@ -68,7 +66,7 @@ struct Fields {
 }
 
 /// From now on the agent's log goes where the user wants it. Once per process.
-pub fn subscribe(log: &Log, sink: &Sink) -> anyhow::Result<LevelControl> {
+pub(crate) fn subscribe(log: &Log, sink: &Sink) -> anyhow::Result<LevelControl> {
     let to = match log.target {
         LogTarget::Stdout => Stream::Stdout,
         LogTarget::Stderr => Stream::Stderr,
@@ -82,7 +80,7 @@ fn subscriber(levels: &LogLevels, log: OwnLog) -> (impl Subscriber + Send + Sync
     let (filter, handle) = reload::Layer::new(targets(levels));
     let form = Own(log.sink.format());
     let lines = lines::layer().event_format(form).with_writer(log);
-    let control = LevelControl { filter: handle, levels: Arc::new(Mutex::new(levels.clone())) };
+    let control = LevelControl { filter: handle };
     (tracing_subscriber::registry().with(filter).with(lines), control)
 }
 
@@ -120,17 +118,8 @@ fn scope(target: &str) -> &str {
 impl LevelControl {
     /// Sets all levels, in the spelling of `--log_output_level`: `debug`, or `default:info,driver:debug`. What
     /// is not named is as if it never had been.
-    pub fn set(&self, levels: &str) -> Result<(), LevelError> {
-        let wanted: LogLevels = levels.parse()?;
-        let mut current = self.levels.lock().unwrap_or_else(PoisonError::into_inner);
-        self.filter.reload(targets(&wanted)).map_err(LevelError::Gone)?;
-        *current = wanted;
-        Ok(())
-    }
-
-    /// The levels as they are.
-    pub fn current(&self) -> LogLevels {
-        self.levels.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(crate) fn set(&self, levels: &str) -> Result<(), LevelError> {
+        self.filter.reload(targets(&levels.parse()?)).map_err(LevelError::Gone)
     }
 }
 

@@ -13,7 +13,7 @@ use super::Denied;
 const SITE: &str = "sec-fetch-site";
 
 /// What only a foreign page would send is denied.
-pub fn no_foreign_page<B>(request: &Request<B>) -> Result<(), Denied> {
+pub(crate) fn no_foreign_page<B>(request: &Request<B>) -> Result<(), Denied> {
     let headers = request.headers();
     let host = match (request.uri().authority(), headers.get(HOST)) {
         (Some(authority), _) => Some(authority.clone()),

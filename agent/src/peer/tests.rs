@@ -130,14 +130,3 @@ fn a_socket_that_is_gone_is_not_looked_for_in_tables() {
     let ends = Ends { theirs: gone, ours: listener.local_addr().unwrap() };
     assert_eq!(diag::look(ends).unwrap(), diag::Answer::NotOpen);
 }
-
-#[tokio::test]
-async fn a_unix_socket_tells_by_itself() {
-    let (ours, _theirs) = UnixStream::pair().unwrap();
-    let own = Uid::effective().as_raw();
-    let gate = |own| Gate::made_up(TrustedUids::default(), own, Path::new("/nowhere"));
-    assert_eq!(gate(own).admit_unix(&ours), Ok(()));
-    if own != 0 {
-        assert_eq!(gate(own + 1).admit_unix(&ours), Err(Denied::Stranger(own)));
-    }
-}

@@ -35,21 +35,21 @@ struct Info {
 
 /// A process somebody else has started.
 #[derive(Debug)]
-pub struct WatchedProcess(AsyncFd<OwnedFd>);
+pub(crate) struct WatchedProcess(AsyncFd<OwnedFd>);
 
 // === impl Watched ===
 
 impl WatchedProcess {
     /// Holds on to the process of this id, whatever the id is used for later. Within a tokio runtime.
     #[expect(unsafe_code, reason = "there is no other way to wait for a descriptor of one's own")]
-    pub fn open(pid: i32) -> io::Result<Self> {
+    pub(crate) fn open(pid: i32) -> io::Result<Self> {
         let pidfd = pidfd_open(pid)?;
         // SAFETY: the descriptor is the `OwnedFd`'s, which keeps it open and which nothing replaces.
         Ok(Self(unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }?))
     }
 
     /// Waits for its end; its exit code, or 128 and its signal, if the kernel tells.
-    pub async fn end(&self) -> Option<u8> {
+    pub(crate) async fn end(&self) -> Option<u8> {
         // An error would be the runtime's end.
         drop(self.0.readable().await);
         let mut waited = Duration::ZERO;

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Sets the agent's own levels, given in the spelling of `--log_output_level`.
-pub type SetLevels = Box<dyn Fn(&str) -> anyhow::Result<()> + Send + Sync>;
+pub(crate) type SetLevels = Box<dyn Fn(&str) -> anyhow::Result<()> + Send + Sync>;
 
 /// What is asked for.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -23,7 +23,7 @@ const NEVER: i64 = -1;
 
 /// How a hot restart went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HotRestart {
+pub(crate) enum HotRestart {
     /// The new Envoy is LIVE and has taken over.
     Live,
     /// It never started: the configuration was refused, or the versions do not go together.
@@ -38,7 +38,7 @@ pub enum HotRestart {
 
 /// Counted by the driver and the status server, read by scrapes.
 #[derive(Debug)]
-pub struct Counters {
+pub(crate) struct Counters {
     started: Instant,
     ready_after: AtomicI64,
     drained_for: AtomicI64,
@@ -58,7 +58,7 @@ pub struct Counters {
 
 impl Counters {
     /// Nothing has happened since `started`.
-    pub fn since(started: Instant) -> Self {
+    pub(crate) fn since(started: Instant) -> Self {
         Self {
             started,
             ready_after: AtomicI64::new(NEVER),
@@ -77,35 +77,35 @@ impl Counters {
     }
 
     /// An Envoy has ended.
-    pub fn died(&self, status: ExitStatus) {
+    pub(crate) fn died(&self, status: ExitStatus) {
         self.deaths.fetch_add(1, Relaxed);
         self.last_exit_code.store(i64::from(status.code()), Relaxed);
     }
 
     /// So many orphans have been reaped by now.
-    pub fn reaped(&self, orphans: u64) {
+    pub(crate) fn reaped(&self, orphans: u64) {
         self.orphans.store(orphans, Relaxed);
     }
 
     /// A drain has ended.
-    pub fn drained(&self, lasted: Duration) {
+    pub(crate) fn drained(&self, lasted: Duration) {
         self.drained_for.store(millis(lasted), Relaxed);
         self.drained_in_all.fetch_add(millis(lasted), Relaxed);
         self.drains.fetch_add(1, Relaxed);
     }
 
     /// An Envoy was started because the one before it had ended.
-    pub fn restarted(&self) {
+    pub(crate) fn restarted(&self) {
         self.restarts.fetch_add(1, Relaxed);
     }
 
     /// A hot restart has come to an end.
-    pub fn hot_restarted(&self, outcome: HotRestart) {
+    pub(crate) fn hot_restarted(&self, outcome: HotRestart) {
         bump(&self.hot_restarts, HotRestart::ALL.iter().position(|known| *known == outcome));
     }
 
     /// An Envoy has ended, and this was it to us.
-    pub fn exited(&self, reason: ExitReason) {
+    pub(crate) fn exited(&self, reason: ExitReason) {
         bump(&self.exits, ExitReason::ALL.iter().position(|known| *known == reason));
     }
 

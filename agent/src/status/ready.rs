@@ -20,7 +20,7 @@ use crate::{
 
 /// Which configuration the bootstrap makes Envoy ask the control plane for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Expected {
+pub(crate) enum Expected {
     /// Clusters and listeners, as every bootstrap of ours does.
     ClustersAndListeners,
     /// A bootstrap of the user's own has its clusters in itself.
@@ -57,7 +57,7 @@ pub(super) struct Readiness {
 
 impl Expected {
     /// Whether it has arrived.
-    pub fn is_met(self, ConfigUpdates { clusters, listeners, .. }: ConfigUpdates) -> bool {
+    pub(crate) fn is_met(self, ConfigUpdates { clusters, listeners, .. }: ConfigUpdates) -> bool {
         let (clusters, listeners) = (clusters.accepted > 0, listeners.accepted > 0);
         match self {
             Self::ClustersAndListeners => clusters && listeners,

@@ -8,21 +8,21 @@ use std::time::{Duration, Instant};
 
 /// Limits of a drain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DrainPolicy {
+pub(crate) struct DrainPolicy {
     /// Time between the end of readiness and the drain, for load balancers to react.
-    pub head_start: Duration,
+    pub(crate) head_start: Duration,
     /// Shortest drain.
-    pub minimum: Minimum,
+    pub(crate) minimum: Minimum,
     /// Time without active and new requests after which the drain is complete.
-    pub quiet: Duration,
+    pub(crate) quiet: Duration,
     /// Longest drain, including the head start. Must leave time to stop before the pod's grace period ends and the kubelet
     /// sends SIGKILL.
-    pub deadline: Duration,
+    pub(crate) deadline: Duration,
 }
 
 /// Shortest duration of a drain, for load balancers to react.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Minimum {
+pub(crate) enum Minimum {
     /// A configured duration.
     Fixed(Duration),
     /// Derived from traffic: where requests came every millisecond, 250 ms without one show that they go elsewhere now. If
@@ -32,11 +32,11 @@ pub enum Minimum {
 
 /// Activity of an Envoy on behalf of clients, without its admin, health checks and scrapes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Activity {
+pub(crate) struct Activity {
     /// HTTP requests in progress and raw TCP connections open.
-    pub active: u64,
+    pub(crate) active: u64,
     /// Counter of requests and connections begun. Compared for equality only.
-    pub begun: u64,
+    pub(crate) begun: u64,
 }
 
 /// A gap this many times the mean gap between requests is no chance: of requests at random times, one gap in 20,000 is

@@ -6,7 +6,7 @@ use super::{Activity, Coupling, ExitStatus, Generation, Launch, Revision, SpawnF
 
 /// A signal for an Envoy. No other is ever sent: Envoy ignores SIGHUP and dies of SIGQUIT and SIGUSR2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EnvoySignal {
+pub(crate) enum EnvoySignal {
     /// SIGTERM: Envoy flushes its access logs and exits at once.
     Terminate,
     /// SIGKILL, to its whole process group.
@@ -17,7 +17,7 @@ pub enum EnvoySignal {
 
 /// Listeners that are drained. No drain refuses a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DrainScope {
+pub(crate) enum DrainScope {
     /// Those with `traffic_direction: INBOUND`; the application still uses the others.
     Inbound,
     /// All. Idle connections of local clients would otherwise be closed during their next request.
@@ -26,7 +26,7 @@ pub enum DrainScope {
 
 /// A timer. There is one of each; arming it again moves its deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Timer {
+pub(crate) enum Timer {
     /// End of the back-off after a crash.
     Respawn,
     /// End of the back-off after a failed hand-over.
@@ -53,7 +53,7 @@ pub enum Timer {
 
 /// Result of `envoy --mode validate` and the comparison of hot-restart versions for a desired state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ValidationResult {
+pub(crate) enum ValidationResult {
     /// Envoy accepts it; a hand-over to it has this coupling.
     Accepted(Coupling),
     /// Envoy rejects it. Another validation would give the same result.
@@ -62,7 +62,7 @@ pub enum ValidationResult {
 
 /// An event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
+pub(crate) enum Event {
     /// This Envoy answers as LIVE, with its own epoch.
     Live(Launch),
     /// This Envoy was probed and is not LIVE.
@@ -97,7 +97,7 @@ pub enum Event {
 
 /// State of the admin of an Envoy whose successor was probed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PredecessorAdmin {
+pub(crate) enum PredecessorAdmin {
     /// It accepts connections.
     Open,
     /// The successor has closed it: the predecessor can no longer be told to drain.
@@ -106,7 +106,7 @@ pub enum PredecessorAdmin {
 
 /// Kind of a start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StartMode {
+pub(crate) enum StartMode {
     /// No other Envoy runs. Listening sockets of the last one may be retained.
     Cold,
     /// As the successor of this Envoy, which runs.
@@ -115,7 +115,7 @@ pub enum StartMode {
 
 /// An action for the driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Effect {
+pub(crate) enum Effect {
     /// Validate this revision and report [`Event::Validated`].
     Validate(Revision),
     /// Start an Envoy.

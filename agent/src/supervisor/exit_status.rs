@@ -6,7 +6,7 @@ use super::EnvoySignal;
 
 /// Exit status of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ExitStatus {
+pub(crate) enum ExitStatus {
     /// It exited with this code.
     Exited(u8),
     /// It was killed by this signal.
@@ -15,7 +15,7 @@ pub enum ExitStatus {
 
 /// Reason why a process could not be started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SpawnFailure {
+pub(crate) enum SpawnFailure {
     /// The program does not exist.
     NotFound,
     /// The program cannot be executed.
@@ -31,7 +31,7 @@ impl ExitStatus {
     pub(crate) const KILLED: Self = Self::Signaled(9);
 
     /// Exit code as a shell shows it: the process's own, or 128 plus the signal.
-    pub fn code(self) -> u8 {
+    pub(crate) fn code(self) -> u8 {
         match self {
             Self::Exited(code) => code,
             Self::Signaled(signal) => signal.saturating_add(128),

@@ -5,42 +5,42 @@ use std::fmt;
 /// Restart epoch: 0 without a running predecessor, otherwise one more than that of the predecessor. An epoch is used up only
 /// by an Envoy that becomes LIVE, so two starts may have the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Epoch(u32);
+pub(crate) struct Epoch(u32);
 
 /// Number of a start since the agent started, from 1. Unique.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Launch(u32);
+pub(crate) struct Launch(u32);
 
 /// Number of a desired state: bootstrap, flags and binary. Later states have higher numbers; a forced restart has a new
 /// one though nothing has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Revision(u32);
+pub(crate) struct Revision(u32);
 
 /// Identity of one Envoy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Generation {
+pub(crate) struct Generation {
     /// Number of its start.
-    pub launch: Launch,
+    pub(crate) launch: Launch,
     /// Its restart epoch.
-    pub epoch: Epoch,
+    pub(crate) epoch: Epoch,
     /// Revision of its configuration.
-    pub revision: Revision,
+    pub(crate) revision: Revision,
 }
 
 // === impl Epoch ===
 
 impl Epoch {
     /// The epoch of an Envoy without a predecessor.
-    pub const FIRST: Self = Self(0);
+    pub(crate) const FIRST: Self = Self(0);
 
     /// The epoch of its successor.
     #[must_use]
-    pub fn next(self) -> Self {
+    pub(crate) fn next(self) -> Self {
         Self(self.0.saturating_add(1))
     }
 
     /// The number, as on Envoy's command line.
-    pub fn get(self) -> u32 {
+    pub(crate) fn get(self) -> u32 {
         self.0
     }
 }
@@ -58,7 +58,7 @@ impl Launch {
     pub(super) const NONE: Self = Self(0);
 
     /// The first start.
-    pub const FIRST: Self = Self(1);
+    pub(crate) const FIRST: Self = Self(1);
 
     /// The next start.
     #[must_use]
@@ -67,7 +67,7 @@ impl Launch {
     }
 
     /// The number.
-    pub fn get(self) -> u32 {
+    pub(crate) fn get(self) -> u32 {
         self.0
     }
 
@@ -88,16 +88,16 @@ impl fmt::Display for Launch {
 
 impl Revision {
     /// The revision with which the agent starts.
-    pub const FIRST: Self = Self(1);
+    pub(crate) const FIRST: Self = Self(1);
 
     /// The next desired state.
     #[must_use]
-    pub fn next(self) -> Self {
+    pub(crate) fn next(self) -> Self {
         Self(self.0.saturating_add(1))
     }
 
     /// The number, from 1.
-    pub fn get(self) -> u32 {
+    pub(crate) fn get(self) -> u32 {
         self.0
     }
 }

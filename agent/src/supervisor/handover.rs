@@ -6,7 +6,7 @@ use super::{Effect, Event, Generation, RestartPolicy, Revision, Timer, restart::
 
 /// Coupling of a predecessor and its successor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Coupling {
+pub(crate) enum Coupling {
     /// They use Envoy's own protocol. The predecessor loses its admin and ends when its successor requests it; its death
     /// blocks or aborts a successor that is not answered by the agent. A successor that dies before it is LIVE leaves a
     /// mark in shared memory that stops every later one.
@@ -17,21 +17,21 @@ pub enum Coupling {
 
 /// Limits of a hand-over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HandoverPolicy {
+pub(crate) struct HandoverPolicy {
     /// Switch for all hand-overs.
-    pub allowed: Allowed,
+    pub(crate) allowed: Allowed,
     /// Time in which the new Envoy must be LIVE. One that is late waits for its control plane or for other data that does not
     /// come. The old Envoy serves meanwhile, so the limit can be long.
-    pub live_within: Duration,
+    pub(crate) live_within: Duration,
     /// Time after which raw TCP connections and long requests on the old Envoy are ended.
-    pub leave_within: Duration,
+    pub(crate) leave_within: Duration,
     /// Retries after a failure; the budget applies to one desired state.
-    pub retry: RestartPolicy,
+    pub(crate) retry: RestartPolicy,
 }
 
 /// Switch for the replacement of a running Envoy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Allowed {
+pub(crate) enum Allowed {
     /// A new Envoy is started beside it.
     Yes,
     /// A new Envoy is started only after a crash.

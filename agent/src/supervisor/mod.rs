@@ -40,7 +40,7 @@ mod tests;
 
 use std::time::{Duration, Instant};
 
-pub use self::{
+pub(crate) use self::{
     drain::{Activity, DrainPolicy, Minimum},
     event::{DrainScope, Effect, EnvoySignal, Event, PredecessorAdmin, StartMode, Timer, ValidationResult},
     exit_status::{ExitStatus, SpawnFailure},
@@ -48,7 +48,7 @@ pub use self::{
     handover::{Allowed, Coupling, HandoverPolicy},
     phase::{EnvoyRole, Phase, RolloutStatus, ServiceState, Stage},
     policy::Policy,
-    restart::{FirstAttempt, RestartPolicy},
+    restart::RestartPolicy,
 };
 use self::{
     handover::{Departure, Handover, Predecessor, Successor, TargetRevision},
@@ -89,7 +89,7 @@ enum Wait {
 
 /// The state machine.
 #[derive(Clone, Debug)]
-pub struct Supervisor {
+pub(crate) struct Supervisor {
     policy: Policy,
     state: State,
     budget: Budget,
@@ -109,9 +109,9 @@ type Next = (State, Vec<Effect>);
 impl Supervisor {
     /// Creates a supervisor and returns its first effects. The first Envoy is started without validation: it reports
     /// errors itself, 50 ms earlier.
-    pub fn boot(policy: Policy) -> (Self, Vec<Effect>) {
+    pub(crate) fn boot(policy: &Policy) -> (Self, Vec<Effect>) {
         let mut supervisor = Self {
-            policy,
+            policy: *policy,
             state: State::BackingOff { wait: Wait::Time, predecessor: None },
             budget: Budget::full(policy.restart),
             attempts: Budget::full(policy.handover.retry),
@@ -126,7 +126,7 @@ impl Supervisor {
     }
 
     /// Handles an event and returns the effects.
-    pub fn on_event(&mut self, event: Event, now: Instant) -> Vec<Effect> {
+    pub(crate) fn on_event(&mut self, event: Event, now: Instant) -> Vec<Effect> {
         use {Event as E, State as S};
         let (next, mut effects) = match (self.state, event) {
             // Start.
@@ -266,7 +266,7 @@ impl Supervisor {
     }
 
     /// Returns the state that is published.
-    pub fn phase(&self) -> Phase {
+    pub(crate) fn phase(&self) -> Phase {
         let (stage, owner, successor, predecessor) = match self.state {
             State::Starting { new, predecessor, .. } => (Stage::Starting, Some(new), None, predecessor),
             State::Running(Running { owner, admin, handover, predecessor, .. }) => {

@@ -6,34 +6,34 @@ use super::{Coupling, Generation, Launch, Revision};
 
 /// State of the supervisor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Phase {
+pub(crate) struct Phase {
     /// Number of Envoys started.
-    pub launches: u32,
+    pub(crate) launches: u32,
     /// The Envoy that serves, or starts while none serves.
-    pub owner: Option<Generation>,
+    pub(crate) owner: Option<Generation>,
     /// Its successor, which starts.
-    pub successor: Option<Generation>,
+    pub(crate) successor: Option<Generation>,
     /// Its predecessor and their coupling.
-    pub predecessor: Option<(Generation, Coupling)>,
+    pub(crate) predecessor: Option<(Generation, Coupling)>,
     /// Stage of the owner.
-    pub stage: Stage,
+    pub(crate) stage: Stage,
     /// Service state of the sidecar.
-    pub service: ServiceState,
+    pub(crate) service: ServiceState,
     /// The desired revision.
-    pub desired: Revision,
+    pub(crate) desired: Revision,
     /// Last revision that was LIVE; it is started after a crash.
-    pub last_live: Option<Revision>,
+    pub(crate) last_live: Option<Revision>,
     /// Progress to the desired revision.
-    pub rollout: RolloutStatus,
+    pub(crate) rollout: RolloutStatus,
     /// Number of failed hand-overs to it.
-    pub failed_attempts: u32,
+    pub(crate) failed_attempts: u32,
     /// Restarts left after a crash.
-    pub restarts_left: u32,
+    pub(crate) restarts_left: u32,
 }
 
 /// Stage of Envoy's lifecycle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
+pub(crate) enum Stage {
     /// Started and not LIVE.
     Starting,
     /// LIVE.
@@ -54,7 +54,7 @@ pub enum Stage {
 
 /// Service state of the sidecar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ServiceState {
+pub(crate) enum ServiceState {
     /// In service.
     InService,
     /// Withdrawn by `POST /drain`.
@@ -66,7 +66,7 @@ pub enum ServiceState {
 
 /// Progress to the desired state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RolloutStatus {
+pub(crate) enum RolloutStatus {
     /// It runs, or is started next.
     Settled,
     /// It is being validated.
@@ -81,7 +81,7 @@ pub enum RolloutStatus {
 
 /// Role of an Envoy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EnvoyRole {
+pub(crate) enum EnvoyRole {
     /// Starting, not LIVE.
     Starting,
     /// Serving.
@@ -98,7 +98,7 @@ pub enum EnvoyRole {
 
 impl Phase {
     /// Returns the role of an Envoy.
-    pub fn role(&self, launch: Launch) -> EnvoyRole {
+    pub(crate) fn role(&self, launch: Launch) -> EnvoyRole {
         let is = |generation: Option<Generation>| generation.is_some_and(|g| g.launch == launch);
         match self.predecessor {
             Some((predecessor, coupling)) if predecessor.launch == launch => {
@@ -136,7 +136,7 @@ impl Phase {
     }
 
     /// Returns every Envoy.
-    pub fn generations(&self) -> impl Iterator<Item = Generation> {
+    pub(crate) fn generations(&self) -> impl Iterator<Item = Generation> {
         [self.predecessor.map(|(predecessor, _)| predecessor), self.owner, self.successor]
             .into_iter()
             .flatten()
@@ -147,7 +147,7 @@ impl Phase {
 
 impl Stage {
     /// All stages in order.
-    pub const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Starting,
         Self::Running,
         Self::Silent,
@@ -159,7 +159,7 @@ impl Stage {
     ];
 
     /// Name in logs and metrics.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Starting => "starting",
             Self::Running => "running",
@@ -183,7 +183,7 @@ impl fmt::Display for Stage {
 
 impl RolloutStatus {
     /// Name in logs and the lifecycle API.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Settled => "settled",
             Self::Validating => "validating",

@@ -6,22 +6,22 @@ use super::{DrainPolicy, DrainScope, HandoverPolicy, RestartPolicy};
 
 /// Durations and limits of the supervisor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Policy {
+pub(crate) struct Policy {
     /// Limits of the drain.
-    pub drain: DrainPolicy,
+    pub(crate) drain: DrainPolicy,
     /// Listeners that `POST /drain` drains, and that SIGTERM drains first.
-    pub withdraw: DrainScope,
+    pub(crate) withdraw: DrainScope,
     /// Restarts after a crash.
-    pub restart: RestartPolicy,
+    pub(crate) restart: RestartPolicy,
     /// Hand-overs.
-    pub handover: HandoverPolicy,
+    pub(crate) handover: HandoverPolicy,
     /// Time between SIGTERM and SIGKILL. Envoy needs 10 ms, and more only if its log pipe is full.
-    pub kill_grace: Duration,
+    pub(crate) kill_grace: Duration,
     /// Time between SIGKILL and giving up on a process that sleeps in the kernel.
-    pub reap_grace: Duration,
+    pub(crate) reap_grace: Duration,
     /// Time after which an Envoy with a silent admin is killed. Far above the seconds for which a large configuration
     /// occupies Envoy's main thread.
-    pub hung_after: Duration,
+    pub(crate) hung_after: Duration,
 }
 
 // === impl Policy ===

@@ -8,22 +8,22 @@ use std::time::Duration;
 
 /// Number and delay of restarts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RestartPolicy {
+pub(crate) struct RestartPolicy {
     /// Number of restarts in a series of crashes.
-    pub budget: u32,
+    pub(crate) budget: u32,
     /// First delay; doubles with each crash.
-    pub base: Duration,
+    pub(crate) base: Duration,
     /// Longest delay.
-    pub cap: Duration,
+    pub(crate) cap: Duration,
     /// LIVE time after which the budget is full again.
-    pub stable_after: Duration,
+    pub(crate) stable_after: Duration,
     /// Delay of the first attempt after a failure.
-    pub first: FirstAttempt,
+    pub(crate) first: FirstAttempt,
 }
 
 /// Delay of the first attempt after a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FirstAttempt {
+pub(crate) enum FirstAttempt {
     /// None: requests fail meanwhile, and most failures are single.
     Immediate,
     /// The first delay: the old state serves meanwhile.
@@ -61,7 +61,7 @@ impl Default for RestartPolicy {
 
 impl RestartPolicy {
     /// No restart: the agent ends with Envoy, as in Istio since 1.4.
-    pub const NEVER: Self = Self {
+    pub(crate) const NEVER: Self = Self {
         budget: 0,
         base: Duration::ZERO,
         cap: Duration::ZERO,

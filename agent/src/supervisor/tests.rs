@@ -75,7 +75,7 @@ fn policy() -> Policy {
 /// Plays the events a millisecond apart; the supervisor after all of them and the last one's effects.
 fn play(policy: &Policy, events: &[Event]) -> (Supervisor, Vec<Effect>) {
     let start = Instant::now();
-    let (mut supervisor, mut effects) = Supervisor::boot(*policy);
+    let (mut supervisor, mut effects) = Supervisor::boot(policy);
     for (event, millis) in events.iter().zip(1..) {
         effects = supervisor.on_event(*event, start + Duration::from_millis(millis));
     }
@@ -585,7 +585,7 @@ fn a_withdrawn_envoy_serves_on_and_stays_withdrawn_through_a_crash_and_a_hand_ov
 fn the_minimum_drain_counts_from_the_withdrawal() {
     let five = Duration::from_secs(5);
     let drain = DrainPolicy { minimum: Minimum::Fixed(five), ..DrainPolicy::default() };
-    let (mut supervisor, _) = Supervisor::boot(Policy { drain, withdraw: DrainScope::All, ..policy() });
+    let (mut supervisor, _) = Supervisor::boot(&Policy { drain, withdraw: DrainScope::All, ..policy() });
     let start = Instant::now();
     supervisor.on_event(live(1), start);
     supervisor.on_event(E::Withdraw, start);

@@ -62,6 +62,21 @@ fn passed(fd: i32) -> Vec<u8> {
     Message::reply(Reply::PassListenSocket(PassedSocket { fd })).framed()
 }
 
+impl ChildClient {
+    /// Makes Envoy close its admin for good.
+    async fn shutdown_admin(&self) -> Result<(), PeerError> {
+        match self.ask(Request::ShutdownAdmin(Empty {})).await? {
+            ChildReply::Reply(Reply::ShutdownAdmin(_), _) => Ok(()),
+            _ => Err(PeerError::Unexpected),
+        }
+    }
+
+    /// Makes Envoy exit as after SIGTERM. There is no acknowledgement.
+    async fn terminate(&self) -> Result<(), PeerError> {
+        self.ask(Request::Terminate(Empty {})).await.map(drop)
+    }
+}
+
 #[tokio::test]
 async fn both_ends_understand_each_other() {
     let (_folder, base_id) = base_id();

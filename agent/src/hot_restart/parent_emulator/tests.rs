@@ -5,7 +5,7 @@ use tempfile::TempDir;
 use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 
 use super::*;
-use crate::hot_restart::{ListenAddress, ListenSockets, RuntimeDir, wire::Empty};
+use crate::hot_restart::{ListenAddress, RuntimeDir, retained_listeners::ListenSockets, wire::Empty};
 
 fn start() -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(1_000)

@@ -3,7 +3,7 @@ use std::{fs::Permissions, os::unix::fs::PermissionsExt, os::unix::net::UnixData
 use tempfile::TempDir;
 
 use super::*;
-use crate::hot_restart::{RestartEpoch, SocketRole};
+use crate::hot_restart::base_id::{RestartEpoch, SocketRole};
 
 struct Folders(TempDir);
 

@@ -77,7 +77,7 @@ impl Envoy {
 
 impl World {
     pub(super) fn boot(policy: &Policy) -> Self {
-        let (supervisor, effects) = Supervisor::boot(*policy);
+        let (supervisor, effects) = Supervisor::boot(policy);
         let mut world = Self {
             supervisor,
             now: Instant::now(),
