@@ -66,9 +66,11 @@ impl Logging {
         // Libraries speak of their own matters: they are heard from warn on.
         let quiet = self.default.min(LevelFilter::WARN);
         let targets = Targets::new().with_default(quiet).with_target("pilot_discovery", self.default);
+        let targets = targets.with_target("pilot_watch", self.default);
         self.scopes.iter().fold(targets, |targets, (scope, level)| {
             targets
                 .with_target(format!("pilot_discovery::{scope}"), *level)
+                .with_target(format!("pilot_{scope}"), *level)
                 .with_target(scope.clone(), *level)
         })
     }
@@ -137,7 +139,8 @@ fn scope(target: &str) -> &str {
     match target.strip_prefix("pilot_discovery") {
         Some("") => "default",
         Some(path) => path.trim_start_matches("::").split("::").next().unwrap_or(path),
-        None => target,
+        // `pilot_watch::scanner` has the scope `watch`.
+        None => target.strip_prefix("pilot_").map_or(target, |path| path.split("::").next().unwrap_or(path)),
     }
 }
 
@@ -186,6 +189,7 @@ mod tests {
         for (target, expected) in [
             ("pilot_discovery", "default"),
             ("pilot_discovery::ads::connection", "ads"),
+            ("pilot_watch::scanner", "watch"),
             ("h2::client", "h2::client"),
         ] {
             assert_eq!(scope(target), expected);

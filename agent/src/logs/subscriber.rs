@@ -88,10 +88,11 @@ fn subscriber(levels: &LogLevels, log: OwnLog) -> (impl Subscriber + Send + Sync
 fn targets(levels: &LogLevels) -> Targets {
     let default = filter(levels.default);
     let ours = Targets::new().with_default(default.min(LevelFilter::WARN)).with_target(OWN, default);
-    levels
-        .scopes
-        .iter()
-        .fold(ours, |targets, (scope, level)| targets.with_target(format!("{OWN}::{scope}"), filter(*level)))
+    let ours = ours.with_target("pilot_watch", default);
+    levels.scopes.iter().fold(ours, |targets, (scope, level)| {
+        let targets = targets.with_target(format!("{OWN}::{scope}"), filter(*level));
+        targets.with_target(format!("pilot_{scope}"), filter(*level))
+    })
 }
 
 fn filter(level: Level) -> LevelFilter {
@@ -109,7 +110,8 @@ fn scope(target: &str) -> &str {
     match target.strip_prefix(OWN) {
         Some("") => "default",
         Some(path) => path.trim_start_matches("::").split("::").next().unwrap_or(path),
-        None => target,
+        // `pilot_watch::scanner` has the scope `watch`.
+        None => target.strip_prefix("pilot_").map_or(target, |path| path.split("::").next().unwrap_or(path)),
     }
 }
 
