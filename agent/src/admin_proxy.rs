@@ -18,7 +18,7 @@ use http::{
     HeaderValue, Request, Response, StatusCode,
     header::{ACCEPT, CONNECTION, CONTENT_TYPE, HOST, TRANSFER_ENCODING},
 };
-use http_body_util::{BodyExt, BodyStream, Empty, Full, StreamBody, combinators::UnsyncBoxBody};
+use http_body_util::{BodyExt, BodyStream, Empty, Full, StreamBody};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
@@ -29,8 +29,8 @@ use tracing::{debug, info};
 
 use crate::{
     envoy_admin::{AdminError, EnvoyAdmin},
-    listen::{self, Pulse},
-    peer::{self, Denied, Ends, Gate},
+    listen::{self, Progress, ResponseBody},
+    peer::{self, ConnectionAddresses, Denied, PeerPolicy},
 };
 
 /// At once. Browsers open six.
@@ -49,13 +49,11 @@ const ENVOYS_PATIENCE: Duration = Duration::from_secs(30);
 /// Neither Envoy nor the one who asks may let the other wait for longer than this in the midst of an answer.
 const STANDSTILL: Duration = Duration::from_mins(1);
 
-type Body = UnsyncBoxBody<Bytes, hyper::Error>;
-
 /// The proxy before Envoy's admin.
 #[derive(Clone, Debug)]
 pub(crate) struct AdminProxy {
     target: watch::Receiver<Option<EnvoyAdmin>>,
-    gate: Gate,
+    peer_policy: PeerPolicy,
     strangers: Arc<Semaphore>,
 }
 
@@ -63,8 +61,8 @@ pub(crate) struct AdminProxy {
 
 impl AdminProxy {
     /// A proxy before the newest of these; it does not listen yet.
-    pub(crate) fn new(target: watch::Receiver<Option<EnvoyAdmin>>, gate: Gate) -> Self {
-        Self { target, gate, strangers: Arc::new(Semaphore::new(STRANGERS)) }
+    pub(crate) fn new(target: watch::Receiver<Option<EnvoyAdmin>>, peer_policy: PeerPolicy) -> Self {
+        Self { target, peer_policy, strangers: Arc::new(Semaphore::new(STRANGERS)) }
     }
 
     /// Serves for as long as the agent lives, on a port of loopback.
@@ -73,24 +71,24 @@ impl AdminProxy {
     }
 
     async fn serve(self, stream: TcpStream) {
-        let Ok(ends) = Ends::of(&stream) else { return };
+        let Ok(ends) = ConnectionAddresses::of(&stream) else { return };
         // A connection keeps its owner.
-        let admitted = self.gate.admit(ends);
+        let admitted = self.peer_policy.authorize(ends);
         let _permit = match &admitted {
             Ok(()) => None,
             Err(denied) => match self.strangers.try_acquire() {
                 Ok(permit) => {
-                    info!(%denied, peer = %ends.theirs, "refused Envoy's admin");
+                    info!(%denied, peer = %ends.peer, "refused Envoy's admin");
                     Some(permit)
                 }
                 Err(_) => return,
             },
         };
-        let pulse = Arc::new(Pulse::default());
+        let progress = Arc::new(Progress::default());
         let answer = service_fn(|request| {
-            pulse.beat();
-            let (proxy, admitted, pulse) = (&self, admitted.clone(), Arc::clone(&pulse));
-            async move { Ok::<_, Infallible>(proxy.answer(&request, admitted, pulse).await) }
+            progress.advance();
+            let (proxy, admitted, progress) = (&self, admitted.clone(), Arc::clone(&progress));
+            async move { Ok::<_, Infallible>(proxy.answer(&request, admitted, progress).await) }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -100,10 +98,10 @@ impl AdminProxy {
         tokio::select! {
             served = connection => {
                 if let Err(error) = served {
-                    debug!(%error, peer = %ends.theirs, "admin connection");
+                    debug!(%error, peer = %ends.peer, "admin connection");
                 }
             }
-            () = pulse.stops(STANDSTILL) => debug!(peer = %ends.theirs, "admin connection stands still"),
+            () = progress.stalled(STANDSTILL) => debug!(peer = %ends.peer, "admin connection stands still"),
         }
     }
 
@@ -111,8 +109,8 @@ impl AdminProxy {
         &self,
         request: &Request<B>,
         admitted: Result<(), Denied>,
-        pulse: Arc<Pulse>,
-    ) -> Response<Body> {
+        progress: Arc<Progress>,
+    ) -> Response<ResponseBody> {
         if let Err(denied) = admitted.and_then(|()| peer::no_foreign_page(request)) {
             return refuse(StatusCode::FORBIDDEN, denied);
         }
@@ -127,7 +125,7 @@ impl AdminProxy {
             Err(error) => Err(error.into()),
         };
         match answered {
-            Ok(response) => pass_on(response, pulse),
+            Ok(response) => pass_on(response, progress),
             Err(error @ AdminError::Silent(_)) => refuse(StatusCode::GATEWAY_TIMEOUT, error),
             Err(error) => refuse(StatusCode::SERVICE_UNAVAILABLE, causes(&error)),
         }
@@ -144,16 +142,16 @@ fn ours<B>(request: &Request<B>) -> Result<Request<Empty<Bytes>>, http::Error> {
     ours.body(Empty::new())
 }
 
-fn pass_on(response: Response<Incoming>, pulse: Arc<Pulse>) -> Response<Body> {
+fn pass_on(response: Response<Incoming>, progress: Arc<Progress>) -> Response<ResponseBody> {
     let (mut head, body) = response.into_parts();
     // Those of the connection it came over.
     head.headers.remove(CONNECTION);
     head.headers.remove(TRANSFER_ENCODING);
-    let frames = BodyStream::new(body).inspect(move |_| pulse.beat());
+    let frames = BodyStream::new(body).inspect(move |_| progress.advance());
     Response::from_parts(head, StreamBody::new(frames).boxed_unsync())
 }
 
-fn refuse(status: StatusCode, why: impl Display) -> Response<Body> {
+fn refuse(status: StatusCode, why: impl Display) -> Response<ResponseBody> {
     let body = Full::from(format!("pilot-agent: {why}\n")).map_err(|never| match never {});
     let mut response = Response::new(body.boxed_unsync());
     *response.status_mut() = status;

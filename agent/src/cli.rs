@@ -13,7 +13,6 @@ use pilot_proto::duration;
 use pilot_proto::node::{NodeId, NodeType};
 
 use crate::cgroup::Limits;
-use crate::config::xds::XdsChoice;
 use crate::peer::TrustedUids;
 
 /// Entrypoint of the sidecar container: renders Envoy's bootstrap, runs Envoy, drains it.
@@ -110,7 +109,7 @@ pub(crate) enum HotRestartMode {
 
 /// Whether a crashed Envoy is started again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum RestartPolicy {
+pub(crate) enum RestartMode {
     /// It is, until ten crashes in a row
     #[default]
     Always,
@@ -173,7 +172,7 @@ pub(crate) struct ProxyFlags {
     pub(crate) hot_restart_deadline: Duration,
     /// Whether a crashed Envoy is started again; if never, the agent ends with its status
     #[arg(long = "restartPolicy", value_enum, default_value_t)]
-    pub(crate) restart_policy: RestartPolicy,
+    pub(crate) restart_policy: RestartMode,
     /// Leave Envoy's admin on its port, open to the whole pod, as Istio does
     #[arg(long = "rawAdmin")]
     pub(crate) raw_admin: bool,
@@ -234,7 +233,17 @@ pub(crate) struct Overrides {
     pub(crate) memory_limit: Option<u64>,
     /// How Envoy reaches the control plane
     #[arg(long, value_enum, default_value_t)]
-    pub(crate) xds: XdsChoice,
+    pub(crate) xds: XdsMode,
+}
+
+/// Transport of the xDS connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum XdsMode {
+    /// Through the agent's socket
+    Socket,
+    /// Directly to discoveryAddress
+    #[default]
+    Direct,
 }
 
 /// Flags of `request`.

@@ -21,14 +21,14 @@ use pilot_watch::{Grouping, Settings};
 
 pub(crate) use config_watcher::{ConfigUpdate, ConfigWatcher};
 
-use crate::bootstrap::argv::{HotRestart, Launch, argv};
+use crate::bootstrap::argv::{HotRestartFlags, LaunchArgs, argv};
 use crate::bootstrap::{self, Rendered};
 use crate::cgroup::Limits;
 use crate::cli::{LogFlags, Overrides, ProxyFlags};
 use crate::config::env::Environment;
 use crate::config::fault::Faults;
 use crate::config::source_files::{FileState, Probe, SourceFiles};
-use crate::config::{Config, Inputs, Interfaces, Purpose, Root};
+use crate::config::{Config, ConfigInputs, Interfaces, Purpose, Root};
 use envoy_binary::EnvoyBinary;
 
 /// Settings of the watch over the source files. A mounted secret changes with five events.
@@ -103,7 +103,7 @@ impl FixedInputs {
     /// Loads the configuration; `before` is the last valid desired state. Blocks, and may send DNS queries.
     fn load(&self, before: Option<&DesiredState>) -> Load {
         let root = Root::new(&self.root);
-        let inputs = Inputs {
+        let inputs = ConfigInputs {
             flags: &self.flags,
             log: &self.log,
             overrides: &self.overrides,
@@ -160,7 +160,7 @@ impl ConfigHash {
         binary: &EnvoyBinary,
     ) -> Self {
         // The same for every epoch: only the configuration matters.
-        let launch = Launch { bootstrap: Path::new(""), hot_restart: HotRestart::Off };
+        let launch = LaunchArgs { bootstrap: Path::new(""), hot_restart: HotRestartFlags::Off };
         let mut hasher = DefaultHasher::new();
         rendered.json.hash(&mut hasher);
         for file in &rendered.files {

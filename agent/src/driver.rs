@@ -58,7 +58,7 @@ use crate::{
     logs::{Sink, subscriber::LevelControl},
     process::ChildProcesses,
     signals::Signals,
-    status::{self, Counters, Order},
+    status::{self, ControlRequest, Counters},
     supervisor::{Effect, Event, Phase, Stage, Supervisor},
 };
 
@@ -94,7 +94,7 @@ struct Inputs {
     observations: mpsc::Receiver<Observation>,
     /// Cloned by everything that reports observations.
     observation_sender: mpsc::Sender<Observation>,
-    orders: mpsc::Receiver<Order>,
+    orders: mpsc::Receiver<ControlRequest>,
     /// `None` if hot restart is off: a change could not be applied.
     config_watcher: Option<ConfigWatcher>,
     app: AppProcess,
@@ -175,7 +175,7 @@ impl Driver {
                 signal = inputs.signals.next() => Input::Signal(signal.context("wait for signals")?),
                 timer = inputs.timers.next() => Input::Timer(timer),
                 Some(observation) = inputs.observations.recv() => Input::Observation(observation),
-                Some(order) = inputs.orders.recv() => Input::Order(order),
+                Some(order) = inputs.orders.recv() => Input::ControlRequest(order),
                 update = lifecycle_publisher::next(&mut inputs.config_watcher) => Input::Config(update),
                 event = inputs.app.next() => Input::App(event),
                 () = validation::overdue(inputs.validation.as_ref()) => Input::ValidationOverdue,
@@ -199,7 +199,7 @@ impl Driver {
         if let (Event::Died(launch, status), Some(successor)) = (event, before.successor)
             && successor.launch == launch
         {
-            let last_error = instances.get(launch).and_then(|instance| instance.last_words.reason());
+            let last_error = instances.get(launch).and_then(|instance| instance.stderr_tail.reason());
             let reason = last_error.unwrap_or_else(|| format!("it ended before it was LIVE: {status}"));
             self.outputs.publisher.handover_failed(reason);
         }

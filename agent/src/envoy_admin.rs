@@ -2,7 +2,7 @@
 //!
 //! Deliberately keeps nothing between two calls: the Envoy that answered the last one may be dead.
 
-mod census;
+mod activity;
 mod levels;
 mod listeners;
 mod stats;
@@ -18,8 +18,8 @@ use hyper::body::Incoming;
 #[cfg(test)]
 pub(crate) use self::listeners::read as read_listeners;
 pub(crate) use self::{
-    census::Census,
-    listeners::{Listener, LocalAddress, Protocol},
+    activity::ActivityStats,
+    listeners::{Listener, ListenerAddress, Protocol},
     stats::ConfigUpdates,
 };
 use crate::supervisor::DrainScope;
@@ -35,7 +35,7 @@ const MAX_BODY: usize = 4 << 20;
 
 /// Where Envoy's admin listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Address {
+pub(crate) enum AdminAddress {
     /// On a port: of this host only, if the user has not said otherwise.
     Tcp(SocketAddr),
     /// On a socket in the file system, at most 107 bytes long.
@@ -45,7 +45,7 @@ pub(crate) enum Address {
 /// The admin of one Envoy. A clone is a pointer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct EnvoyAdmin {
-    address: Arc<Address>,
+    address: Arc<AdminAddress>,
 }
 
 /// Why an answer is missing.
@@ -77,7 +77,7 @@ pub(crate) enum AdminError {
     Unreadable(#[from] serde_json::Error),
     /// Levels that Envoy would not take.
     #[error(transparent)]
-    Level(#[from] crate::config::level::NotALevel),
+    Level(#[from] crate::config::level::InvalidLevel),
 }
 
 /// What Envoy says of itself.
@@ -97,7 +97,7 @@ pub(crate) enum Identity {
     /// That of the Envoy we asked for, which is not LIVE.
     NotLive,
     /// Another epoch's, or an Envoy that is not ours.
-    Stranger,
+    Other,
 }
 
 #[derive(serde::Deserialize)]
@@ -115,9 +115,9 @@ struct CommandLine {
     restart_epoch: u32,
 }
 
-// === impl Address ===
+// === impl AdminAddress ===
 
-impl std::fmt::Display for Address {
+impl std::fmt::Display for AdminAddress {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Tcp(address) => address.fmt(f),
@@ -126,7 +126,7 @@ impl std::fmt::Display for Address {
     }
 }
 
-impl From<SocketAddr> for Address {
+impl From<SocketAddr> for AdminAddress {
     fn from(address: SocketAddr) -> Self {
         Self::Tcp(address)
     }
@@ -136,7 +136,7 @@ impl From<SocketAddr> for Address {
 
 impl EnvoyAdmin {
     /// The admin at this address; nothing is asked yet.
-    pub(crate) fn at(address: impl Into<Address>) -> Self {
+    pub(crate) fn at(address: impl Into<AdminAddress>) -> Self {
         Self { address: Arc::new(address.into()) }
     }
 
@@ -156,7 +156,7 @@ impl EnvoyAdmin {
         let info: ServerInfo = serde_json::from_slice(&body)?;
         let options = info.command_line_options;
         Ok(if options.restart_epoch != epoch || Path::new(&options.config_path) != bootstrap {
-            Identity::Stranger
+            Identity::Other
         } else if info.state == "LIVE" {
             Identity::Live
         } else {
@@ -202,9 +202,9 @@ impl EnvoyAdmin {
     }
 
     /// The same, and who is busy.
-    pub(crate) async fn census(&self) -> Result<Census, AdminError> {
-        let body = self.ask(Method::GET, census::PATH, STATS_PATIENCE).await?;
-        Ok(census::count(&String::from_utf8_lossy(&body)))
+    pub(crate) async fn activity(&self) -> Result<ActivityStats, AdminError> {
+        let body = self.ask(Method::GET, activity::PATH, STATS_PATIENCE).await?;
+        Ok(activity::count(&String::from_utf8_lossy(&body)))
     }
 
     /// Which configuration Envoy has received so far.

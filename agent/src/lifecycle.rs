@@ -4,13 +4,13 @@
 //! reads them back. Deliberately decides nothing: what a phase means is the supervisor's.
 
 mod feed;
-mod moment;
+mod timestamp;
 
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::{
     feed::{Feed, Publisher, channel},
-    moment::Moment,
+    timestamp::Timestamp,
 };
 
 /// Everything there is to know, at one moment.
@@ -20,29 +20,29 @@ pub(crate) struct Lifecycle {
     /// Where in its life the sidecar is: the word that logs and metrics use.
     pub(crate) phase: String,
     /// Since when.
-    pub(crate) since: Moment,
+    pub(crate) since: Timestamp,
     /// Whether `/healthz/ready` says yes. The status server's word: it is filled in when asked.
-    pub(crate) readiness: Readiness,
+    pub(crate) readiness: ReadinessStatus,
     /// The agent itself.
-    pub(crate) agent: Agent,
+    pub(crate) agent: AgentStatus,
     /// The Envoys there are, the oldest first: at most two.
-    pub(crate) generations: Vec<Generation>,
+    pub(crate) generations: Vec<EnvoyStatus>,
     /// The Envoys there were, the last one first; as many as the driver cares to remember.
-    pub(crate) exits: Vec<Exit>,
+    pub(crate) exits: Vec<EnvoyExit>,
     /// What is left of the patience with crashes.
-    pub(crate) restarts: Budget,
+    pub(crate) restarts: RestartBudget,
     /// How the last hot restart goes, or went.
-    pub(crate) hand_over: HandOver,
+    pub(crate) hand_over: HandoverStatus,
     /// The way out, once it has begun.
-    pub(crate) shutdown: Option<Shutdown>,
+    pub(crate) shutdown: Option<ShutdownStatus>,
     /// What is, or shall be, run.
-    pub(crate) config: Config,
+    pub(crate) config: ConfigStatus,
 }
 
 /// What the readiness probe answers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub(crate) struct Readiness {
+pub(crate) struct ReadinessStatus {
     /// 200 or 503.
     pub(crate) ready: bool,
     /// Why not.
@@ -53,19 +53,19 @@ pub(crate) struct Readiness {
 /// The agent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub(crate) struct Agent {
+pub(crate) struct AgentStatus {
     /// Its process, in its own PID namespace.
     pub(crate) pid: u32,
     /// Its version.
     pub(crate) version: String,
     /// When it began.
-    pub(crate) started: Moment,
+    pub(crate) started: Timestamp,
 }
 
 /// An Envoy that runs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub(crate) struct Generation {
+pub(crate) struct EnvoyStatus {
     /// Its epoch as users, file names and metrics count: up, in either engine.
     pub(crate) epoch: u32,
     /// The how manieth Envoy it is since the agent began, from 1.
@@ -75,11 +75,11 @@ pub(crate) struct Generation {
     /// What it does: `initializing`, `live`, `draining`, ... in the supervisor's words.
     pub(crate) state: String,
     /// When it was started.
-    pub(crate) started: Moment,
+    pub(crate) started: Timestamp,
     /// From its start until it was LIVE.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) live_after_ms: Option<u64>,
-    /// What it was started with; compares with [`Config::hash`].
+    /// What it was started with; compares with [`ConfigStatus::hash`].
     pub(crate) config_hash: String,
     /// Who moves the sockets: `native`, `mediated`, `off`.
     pub(crate) engine: String,
@@ -88,13 +88,13 @@ pub(crate) struct Generation {
 /// An Envoy that has ended.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub(crate) struct Exit {
+pub(crate) struct EnvoyExit {
     /// Its epoch.
     pub(crate) epoch: u32,
     /// What its process was.
     pub(crate) pid: u32,
     /// When it was reaped.
-    pub(crate) at: Moment,
+    pub(crate) at: Timestamp,
     /// Its exit code, if it ended by itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) code: Option<u8>,
@@ -135,20 +135,20 @@ pub(crate) enum ExitReason {
 /// What is left of the patience with crashes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub(crate) struct Budget {
+pub(crate) struct RestartBudget {
     /// Restarts left.
     pub(crate) left: u32,
     /// Of so many.
     pub(crate) of: u32,
     /// When it will be full again, if nothing happens until then; nothing, if it is full.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) refilled_at: Option<Moment>,
+    pub(crate) refilled_at: Option<Timestamp>,
 }
 
 /// How the last hot restart goes, or went.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub(crate) struct HandOver {
+pub(crate) struct HandoverStatus {
     /// `idle`, `validating`, `starting`, `draining`, `waiting`, ... in the supervisor's words.
     pub(crate) state: String,
     /// Tries for the configuration that is wanted now.
@@ -158,19 +158,19 @@ pub(crate) struct HandOver {
     pub(crate) last_error: Option<String>,
     /// When the next one comes.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) next_try_at: Option<Moment>,
+    pub(crate) next_try_at: Option<Timestamp>,
 }
 
 /// The way out.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub(crate) struct Shutdown {
+pub(crate) struct ShutdownStatus {
     /// `announced`, `draining`, `stopping`, ... in the supervisor's words.
     pub(crate) phase: String,
     /// Since when.
-    pub(crate) since: Moment,
+    pub(crate) since: Timestamp,
     /// When it is over, whatever is still open.
-    pub(crate) deadline: Moment,
+    pub(crate) deadline: Timestamp,
     /// HTTP requests in progress; nothing, if Envoy does not tell.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) requests: Option<u64>,
@@ -196,23 +196,23 @@ pub(crate) struct ListenerActivity {
 /// What is, or shall be, run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub(crate) struct Config {
+pub(crate) struct ConfigStatus {
     /// Counts what has been wanted so far, from 1.
     pub(crate) revision: u64,
     /// Of bootstrap, binary and flags together.
     pub(crate) hash: String,
     /// What was wanted and could not be used, the last one first, each with its reason.
-    pub(crate) refused: Vec<Refused>,
+    pub(crate) refused: Vec<RejectedConfig>,
 }
 
 /// A configuration that could not be used.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub(crate) struct Refused {
+pub(crate) struct RejectedConfig {
     /// Which one.
     pub(crate) hash: String,
     /// When.
-    pub(crate) at: Moment,
+    pub(crate) at: Timestamp,
     /// Why.
     pub(crate) reason: String,
 }
@@ -224,7 +224,7 @@ pub(crate) struct Transition {
     /// Counts up from 1; a gap is news the reader has missed.
     pub(crate) id: u64,
     /// When.
-    pub(crate) at: Moment,
+    pub(crate) at: Timestamp,
     /// What happened, in the supervisor's words.
     pub(crate) event: String,
     /// The phase before.
@@ -241,12 +241,12 @@ pub(crate) struct Transition {
 impl Lifecycle {
     /// Of this process, in its first phase from now on.
     pub(crate) fn begin(phase: &str) -> Self {
-        let started = Moment::now();
+        let started = Timestamp::now();
         let version = env!("CARGO_PKG_VERSION").to_owned();
         Self {
             phase: phase.to_owned(),
             since: started,
-            agent: Agent { pid: std::process::id(), version, started },
+            agent: AgentStatus { pid: std::process::id(), version, started },
             ..Self::default()
         }
     }
@@ -290,8 +290,12 @@ mod tests {
     fn what_has_not_happened_is_left_out_and_comes_back_as_such() {
         let lifecycle = Lifecycle {
             phase: "running".into(),
-            generations: vec![Generation { epoch: 1, pid: 7, ..Generation::default() }],
-            exits: vec![Exit { signal: Some(9), reason: ExitReason::OutOfMemory, ..Exit::default() }],
+            generations: vec![EnvoyStatus { epoch: 1, pid: 7, ..EnvoyStatus::default() }],
+            exits: vec![EnvoyExit {
+                signal: Some(9),
+                reason: ExitReason::OutOfMemory,
+                ..EnvoyExit::default()
+            }],
             ..Lifecycle::default()
         };
         let json = serde_json::to_value(&lifecycle).unwrap();

@@ -3,6 +3,8 @@
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
+use bytes::Bytes;
+use http_body_util::combinators::UnsyncBoxBody;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Notify, Semaphore},
@@ -39,19 +41,22 @@ pub(crate) async fn serve<F: Future<Output = ()> + Send + 'static>(
     }
 }
 
-/// The pulse of an answer whose length nobody knows: it beats whenever a part of it has been taken.
+/// Body of a response, possibly streamed.
+pub(crate) type ResponseBody = UnsyncBoxBody<Bytes, hyper::Error>;
+
+/// The progress of an answer whose length nobody knows: it beats whenever a part of it has been taken.
 #[derive(Debug, Default)]
-pub(crate) struct Pulse(Notify);
+pub(crate) struct Progress(Notify);
 
-// === impl Pulse ===
+// === impl Progress ===
 
-impl Pulse {
-    pub(crate) fn beat(&self) {
+impl Progress {
+    pub(crate) fn advance(&self) {
         self.0.notify_one();
     }
 
     /// Returns when there has been no beat for so long. One waits at a time.
-    pub(crate) async fn stops(&self, patience: Duration) {
+    pub(crate) async fn stalled(&self, patience: Duration) {
         while timeout(patience, self.0.notified()).await.is_ok() {}
     }
 }

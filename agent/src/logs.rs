@@ -2,7 +2,7 @@
 //! in one form.
 //!
 //! ```text
-//!   Envoy's stderr ─▶ pieces ─▶ envoy::Reader ─┐
+//!   Envoy's stderr ─▶ pieces ─▶ envoy::EnvoyLogParser ─┐
 //!                                              ├─ Record ─▶ text or JSON ─┐
 //!   tracing, ours  ─▶ subscriber ──────────────┘                          ├─▶ Sink ─▶ one thread ─▶ stdout, stderr
 //!   Envoy's stdout (access logs) ─────────────────────────────────────────┘
@@ -14,10 +14,10 @@
 
 pub(crate) mod envoy;
 mod error_chain;
-mod last_words;
-mod pieces;
+mod line_splitter;
 mod pipe;
 mod record;
+mod stderr_tail;
 pub(crate) mod subscriber;
 
 use std::{
@@ -33,9 +33,9 @@ use std::{
 
 pub(crate) use self::error_chain::ErrorChain;
 pub(crate) use self::{
-    last_words::LastWords,
     pipe::{drain_access, drain_log},
-    record::Shown,
+    record::Sanitized,
+    stderr_tail::StderrTail,
 };
 use crate::config::level::LogFormat;
 
@@ -57,14 +57,14 @@ pub(crate) enum Stream {
 /// Hands lines to the writing thread. Cheap to clone, never blocks.
 #[derive(Clone, Debug)]
 pub(crate) struct Sink {
-    queue: SyncSender<Message>,
+    queue: SyncSender<SinkMessage>,
     format: LogFormat,
     waiting: Arc<AtomicUsize>,
     dropped: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
-enum Message {
+enum SinkMessage {
     Chunk(Stream, Vec<u8>),
     /// Everything before this has been written; answering is best effort.
     Flush(SyncSender<()>),
@@ -74,9 +74,9 @@ enum Message {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flushed {
     /// To the last line.
-    Everything,
+    Complete,
     /// Its reader is too slow, or stuck.
-    NotEverything,
+    Incomplete,
 }
 
 // === impl Sink ===
@@ -114,8 +114,9 @@ impl Sink {
         if self.waiting.fetch_add(length, Ordering::Relaxed) + length > WAITING {
             self.lose(&chunk);
         } else if let Err(
-            TrySendError::Full(Message::Chunk(_, lost)) | TrySendError::Disconnected(Message::Chunk(_, lost)),
-        ) = self.queue.try_send(Message::Chunk(to, chunk))
+            TrySendError::Full(SinkMessage::Chunk(_, lost))
+            | TrySendError::Disconnected(SinkMessage::Chunk(_, lost)),
+        ) = self.queue.try_send(SinkMessage::Chunk(to, chunk))
         {
             self.lose(&lost);
         }
@@ -135,21 +136,21 @@ impl Sink {
     /// Waits until everything queued so far is written, but no longer than this. Blocks: for the end only.
     pub(crate) fn flush(&self, limit: Duration) -> Flushed {
         let (done, answer) = sync_channel(1);
-        match self.queue.try_send(Message::Flush(done)).map(|()| answer.recv_timeout(limit)) {
-            Ok(Ok(())) => Flushed::Everything,
-            Ok(Err(_)) | Err(_) => Flushed::NotEverything,
+        match self.queue.try_send(SinkMessage::Flush(done)).map(|()| answer.recv_timeout(limit)) {
+            Ok(Ok(())) => Flushed::Complete,
+            Ok(Err(_)) | Err(_) => Flushed::Incomplete,
         }
     }
 }
 
-fn write_all(messages: &Receiver<Message>, waiting: &AtomicUsize, mut write: impl FnMut(Stream, &[u8])) {
+fn write_all(messages: &Receiver<SinkMessage>, waiting: &AtomicUsize, mut write: impl FnMut(Stream, &[u8])) {
     for message in messages {
         match message {
-            Message::Chunk(stream, chunk) => {
+            SinkMessage::Chunk(stream, chunk) => {
                 write(stream, &chunk);
                 waiting.fetch_sub(chunk.len(), Ordering::Relaxed);
             }
-            Message::Flush(done) => drop(done.try_send(())),
+            SinkMessage::Flush(done) => drop(done.try_send(())),
         }
     }
 }

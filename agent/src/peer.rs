@@ -7,9 +7,9 @@
 //! Deliberately does not know what is asked for.
 
 mod browser;
-mod diag;
-mod owner;
-mod table;
+mod proc_net;
+mod sock_diag;
+mod socket_owner;
 
 use std::{collections::BTreeSet, fmt, io, net::SocketAddr, str::FromStr};
 
@@ -17,15 +17,24 @@ use nix::unistd::Uid;
 use tokio::net::TcpStream;
 
 pub(crate) use self::browser::no_foreign_page;
-use self::owner::Sockets;
+use self::socket_owner::SocketTable;
 
 /// The two ends of a connection that came to us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Ends {
+pub(crate) struct ConnectionAddresses {
     /// Of the one who came.
-    pub(crate) theirs: SocketAddr,
+    pub(crate) peer: SocketAddr,
     /// Of ours.
-    pub(crate) ours: SocketAddr,
+    pub(crate) local: SocketAddr,
+}
+
+/// The owner of a socket that a process holds open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct SocketOwner {
+    /// User that created the socket.
+    uid: u32,
+    /// Never zero.
+    inode: u64,
 }
 
 /// Who is trusted besides root and our own user: `--trustedUids`, a list of numbers or `any`.
@@ -40,23 +49,23 @@ pub(crate) enum TrustedUids {
 /// A text that is not user ids.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is neither a user id nor \"any\"")]
-pub(crate) struct NotUids(String);
+pub(crate) struct InvalidUid(String);
 
 /// Lets some in and tells the others why not.
 #[derive(Clone, Debug)]
-pub(crate) struct Gate {
+pub(crate) struct PeerPolicy {
     trusted: TrustedUids,
     own: u32,
-    sockets: Sockets,
+    sockets: SocketTable,
 }
 
 /// Why somebody is not let in. What is displayed is for him to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Denied {
     /// He is not in this pod.
-    Outside,
+    OutsidePod,
     /// He is another user, who is not trusted.
-    Stranger(u32),
+    UntrustedUid(u32),
     /// He cannot be told: he has hung up, or the system does not say.
     Unknown(String),
     /// He used a name for us that is not this host's.
@@ -65,24 +74,24 @@ pub(crate) enum Denied {
     ForeignPage,
 }
 
-// === impl Ends ===
+// === impl ConnectionAddresses ===
 
-impl Ends {
+impl ConnectionAddresses {
     /// Of this connection.
     pub(crate) fn of(stream: &TcpStream) -> io::Result<Self> {
-        Ok(Self { theirs: stream.peer_addr()?, ours: stream.local_addr()? })
+        Ok(Self { peer: stream.peer_addr()?, local: stream.local_addr()? })
     }
 
     /// Addresses as the kernel keeps them; a scope says nothing on loopback.
     fn plain(self) -> Self {
         let plain = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
-        Self { theirs: plain(self.theirs), ours: plain(self.ours) }
+        Self { peer: plain(self.peer), local: plain(self.local) }
     }
 
     /// Whether both are in one pod.
     pub(crate) fn in_pod(self) -> Result<(), Denied> {
         // Behind a dual-stack socket an IPv4 loopback comes as `::ffff:127.0.0.1`.
-        if self.theirs.ip().to_canonical().is_loopback() { Ok(()) } else { Err(Denied::Outside) }
+        if self.peer.ip().to_canonical().is_loopback() { Ok(()) } else { Err(Denied::OutsidePod) }
     }
 }
 
@@ -96,34 +105,36 @@ impl Default for TrustedUids {
 }
 
 impl FromStr for TrustedUids {
-    type Err = NotUids;
+    type Err = InvalidUid;
 
-    fn from_str(text: &str) -> Result<Self, NotUids> {
+    fn from_str(text: &str) -> Result<Self, InvalidUid> {
         if text == "any" {
             return Ok(Self::Any);
         }
         let uids = text.split(',').map(str::trim).filter(|uid| !uid.is_empty());
-        uids.map(|uid| uid.parse().map_err(|_| NotUids(uid.into()))).collect::<Result<_, _>>().map(Self::Only)
+        uids.map(|uid| uid.parse().map_err(|_| InvalidUid(uid.into())))
+            .collect::<Result<_, _>>()
+            .map(Self::Only)
     }
 }
 
-// === impl Gate ===
+// === impl PeerPolicy ===
 
-impl Gate {
+impl PeerPolicy {
     /// For root, the user this process runs as, and these.
     pub(crate) fn new(trusted: TrustedUids) -> Self {
-        Self { trusted, own: Uid::effective().as_raw(), sockets: Sockets::Kernel }
+        Self { trusted, own: Uid::effective().as_raw(), sockets: SocketTable::Kernel }
     }
 
     /// The same, but the tables of sockets are elsewhere and we are somebody else.
     #[cfg(test)]
-    pub(crate) fn made_up(trusted: TrustedUids, own: u32, sockets: &std::path::Path) -> Self {
-        Self { trusted, own, sockets: Sockets::Tables(sockets.into()) }
+    pub(crate) fn for_test(trusted: TrustedUids, own: u32, sockets: &std::path::Path) -> Self {
+        Self { trusted, own, sockets: SocketTable::Tables(sockets.into()) }
     }
 
     /// Whether the one at the other end of a TCP connection may come in. Takes microseconds, or
     /// milliseconds with a kernel whose tables must be read.
-    pub(crate) fn admit(&self, ends: Ends) -> Result<(), Denied> {
+    pub(crate) fn authorize(&self, ends: ConnectionAddresses) -> Result<(), Denied> {
         ends.in_pod()?;
         match self.trusted {
             TrustedUids::Any => Ok(()),
@@ -136,15 +147,15 @@ impl Gate {
             TrustedUids::Any => true,
             TrustedUids::Only(uids) => uid == 0 || uid == self.own || uids.contains(&uid),
         };
-        if trusted { Ok(()) } else { Err(Denied::Stranger(uid)) }
+        if trusted { Ok(()) } else { Err(Denied::UntrustedUid(uid)) }
     }
 }
 
 impl fmt::Display for Denied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Outside => f.write_str("only from the pod itself"),
-            Self::Stranger(uid) => write!(
+            Self::OutsidePod => f.write_str("only from the pod itself"),
+            Self::UntrustedUid(uid) => write!(
                 f,
                 "only for root and the agent's own user, not for user {uid}: \
                  pilot-agent's --trustedUids={uid} (or any) lets you in"

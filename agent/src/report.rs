@@ -21,7 +21,7 @@ use nix::fcntl::OFlag;
 use nix::sys::signal::Signal;
 
 use crate::cgroup::Oom;
-use crate::logs::Shown;
+use crate::logs::Sanitized;
 use crate::supervisor::{Epoch, ExitStatus};
 
 /// Bytes that Kubernetes keeps of a termination log.
@@ -36,14 +36,14 @@ pub(crate) struct Report<'a> {
     /// In one line.
     pub(crate) reason: &'a str,
     /// The Envoy whose end it was; `None`: none was ever started.
-    pub(crate) envoy: Option<Ended>,
+    pub(crate) envoy: Option<EndedEnvoy>,
     /// What it wrote last, oldest first.
     pub(crate) last_lines: &'a [String],
 }
 
 /// An Envoy that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Ended {
+pub(crate) struct EndedEnvoy {
     /// Which.
     pub(crate) epoch: Epoch,
     /// How.
@@ -56,16 +56,16 @@ pub(crate) struct Ended {
 
 /// Whether somebody can read the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Written {
+pub(crate) enum ReportOutcome {
     /// Yes.
     Written,
     /// There is no such file, or it is not ours to write: nobody waits for a report.
-    Nowhere,
+    NoFile,
 }
 
 /// Writes a report to the termination log, in the place of what is there. The file is never made: it is there if
 /// somebody reads it.
-pub(crate) fn write(path: &Path, report: &Report<'_>) -> io::Result<Written> {
+pub(crate) fn write(path: &Path, report: &Report<'_>) -> io::Result<ReportOutcome> {
     // Whatever somebody may have put there, its other end must not keep us.
     let flags = (OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits();
     let opened = OpenOptions::new().write(true).truncate(true).custom_flags(flags).open(path);
@@ -74,11 +74,11 @@ pub(crate) fn write(path: &Path, report: &Report<'_>) -> io::Result<Written> {
         Err((
             io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem,
             _,
-        )) => return Ok(Written::Nowhere),
+        )) => return Ok(ReportOutcome::NoFile),
         Err((_, error)) => return Err(error),
     };
     file.write_all(report.to_string().as_bytes())?;
-    Ok(Written::Written)
+    Ok(ReportOutcome::Written)
 }
 
 // === impl Report ===
@@ -111,7 +111,7 @@ impl fmt::Display for Report<'_> {
 
 /// One line with its end, harmless on a terminal, and not too long.
 fn line(text: &str) -> String {
-    let mut line = Shown(text.trim()).to_string();
+    let mut line = Sanitized(text.trim()).to_string();
     if line.len() >= LINE {
         line.truncate(line.floor_char_boundary(LINE - "…\n".len()));
         line.push('…');
@@ -120,13 +120,13 @@ fn line(text: &str) -> String {
     line
 }
 
-// === impl Ended ===
+// === impl EndedEnvoy ===
 
-impl Ended {
+impl EndedEnvoy {
     const SIGKILL: u8 = 9;
 }
 
-impl fmt::Display for Ended {
+impl fmt::Display for EndedEnvoy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { epoch, status, oom, lived } = self;
         let lived = lived.as_millis();
@@ -154,7 +154,7 @@ mod tests {
 
     use super::*;
 
-    const KILLED: Ended = Ended {
+    const KILLED: EndedEnvoy = EndedEnvoy {
         epoch: Epoch::FIRST,
         status: ExitStatus::Signaled(9),
         oom: Oom::Yes,
@@ -192,7 +192,7 @@ mod tests {
             (ExitStatus::Signaled(6), Oom::No, "was killed by SIGABRT after 61.250 s"),
             (ExitStatus::Signaled(64), Oom::Unknown, "was killed by an unknown signal after 61.250 s"),
         ] {
-            assert_eq!(Ended { status, oom, ..KILLED }.to_string(), format!("Envoy, epoch 0, {told}"));
+            assert_eq!(EndedEnvoy { status, oom, ..KILLED }.to_string(), format!("Envoy, epoch 0, {told}"));
         }
     }
 
@@ -221,9 +221,9 @@ mod tests {
         let (path, none) = (folder.path().join("log"), folder.path().join("none"));
         let report = Report { reason: "why", envoy: None, last_lines: &[] };
         fs::write(&path, "something longer").unwrap();
-        assert_eq!(write(&path, &report).unwrap(), Written::Written);
+        assert_eq!(write(&path, &report).unwrap(), ReportOutcome::Written);
         assert_eq!(fs::read_to_string(&path).unwrap(), "why\n");
-        assert_eq!(write(&none, &report).unwrap(), Written::Nowhere);
+        assert_eq!(write(&none, &report).unwrap(), ReportOutcome::NoFile);
         assert!(!none.exists());
         write(folder.path(), &report).unwrap_err();
     }

@@ -25,7 +25,7 @@ use std::{convert::Infallible, fmt, io, net::SocketAddr, sync::Arc, time::Durati
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http::{HeaderValue, Method, Request, Response, StatusCode, header::CONTENT_TYPE};
-use http_body_util::{BodyExt, BodyStream, Full, StreamBody, combinators::UnsyncBoxBody};
+use http_body_util::{BodyExt, BodyStream, Full, StreamBody};
 use hyper::{
     body::{Frame, Incoming},
     server::conn::http1,
@@ -40,19 +40,19 @@ use tracing::{debug, info, warn};
 
 use self::{
     events::Events,
-    ready::{Readiness, Unready},
+    ready::{ReadinessTracker, Unready},
 };
 pub(crate) use self::{
     levels::SetLevels,
-    metrics::{Counters, HotRestart},
+    metrics::{Counters, HotRestartOutcome},
     ready::Expected,
 };
 use crate::{
     envoy_admin::{AdminError, EnvoyAdmin},
     lifecycle::{self, Feed, Lifecycle},
-    listen::{self, Pulse},
+    listen::{self, Progress, ResponseBody},
     logs::Sink,
-    peer::{self, Denied, Ends, Gate},
+    peer::{self, ConnectionAddresses, Denied, PeerPolicy},
     supervisor::Phase,
 };
 
@@ -71,11 +71,9 @@ const SCRAPE_PATIENCE: Duration = Duration::from_secs(10);
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-type Body = UnsyncBoxBody<Bytes, hyper::Error>;
-
 /// What somebody in the pod wants of the driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Order {
+pub(crate) enum ControlRequest {
     /// `POST /quitquitquit`: stop now, without a drain.
     Quit,
     /// `POST /drain`: leave the service but go on serving.
@@ -86,7 +84,7 @@ pub(crate) enum Order {
 
 /// Whether a running Envoy can be replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Restarts {
+pub(crate) enum HotRestartSupport {
     /// By another that takes over from it.
     Hot,
     /// `--hotRestartMode off`, or there is no place for what hot restart needs.
@@ -94,7 +92,7 @@ pub(crate) enum Restarts {
 }
 
 /// What the status server looks at and whom it tells.
-pub(crate) struct Wiring {
+pub(crate) struct StatusInputs {
     /// Where in its life Envoy is.
     pub(crate) phases: watch::Receiver<Phase>,
     /// The admin of the newest Envoy, if there is one.
@@ -104,13 +102,13 @@ pub(crate) struct Wiring {
     /// The sidecar's life, for `/lifecycle`.
     pub(crate) lifecycle: Feed,
     /// Whether `POST /restart` can be followed.
-    pub(crate) restarts: Restarts,
+    pub(crate) restarts: HotRestartSupport,
     /// Whom orders go to.
-    pub(crate) orders: mpsc::Sender<Order>,
+    pub(crate) orders: mpsc::Sender<ControlRequest>,
     /// Sets the agent's own log levels; `None`: they stay as they are.
     pub(crate) levels: Option<SetLevels>,
     /// Who may give orders.
-    pub(crate) gate: Gate,
+    pub(crate) peer_policy: PeerPolicy,
     /// What has been counted.
     pub(crate) counters: Arc<Counters>,
     /// The log, whose losses are a metric.
@@ -119,14 +117,14 @@ pub(crate) struct Wiring {
 
 /// The server.
 pub(crate) struct StatusServer {
-    wiring: Wiring,
-    readiness: Readiness,
+    wiring: StatusInputs,
+    readiness: ReadinessTracker,
     readers: Events,
 }
 
 /// Why a request is not done. What is displayed is for the one who asked.
 #[derive(Debug, thiserror::Error)]
-enum Refusal {
+enum StatusError {
     #[error("{0}")]
     Denied(Denied),
     #[error("only POST")]
@@ -152,8 +150,8 @@ pub(crate) async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 
 impl StatusServer {
     /// A server that does not listen yet.
-    pub(crate) fn new(wiring: Wiring) -> Self {
-        Self { readiness: Readiness::new(wiring.expected.clone()), readers: Events::default(), wiring }
+    pub(crate) fn new(wiring: StatusInputs) -> Self {
+        Self { readiness: ReadinessTracker::new(wiring.expected.clone()), readers: Events::default(), wiring }
     }
 
     /// Serves for as long as the agent lives.
@@ -163,11 +161,11 @@ impl StatusServer {
     }
 
     async fn serve(self: Arc<Self>, stream: TcpStream) {
-        let Ok(ends) = Ends::of(&stream) else { return };
-        let pulse = Arc::new(Pulse::default());
+        let Ok(ends) = ConnectionAddresses::of(&stream) else { return };
+        let progress = Arc::new(Progress::default());
         let answer = service_fn(|request| {
-            let (server, pulse) = (&self, &pulse);
-            async move { Ok::<_, Infallible>(server.answer(&request, ends, pulse).await) }
+            let (server, progress) = (&self, &progress);
+            async move { Ok::<_, Infallible>(server.answer(&request, ends, progress).await) }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -178,27 +176,32 @@ impl StatusServer {
         tokio::select! {
             served = connection => {
                 if let Err(error) = served {
-                    debug!(%error, peer = %ends.theirs, "status connection");
+                    debug!(%error, peer = %ends.peer, "status connection");
                 }
             }
             // Only events beat.
-            () = pulse.stops(ANSWER_PATIENCE) => debug!(peer = %ends.theirs, "status connection timed out"),
+            () = progress.stalled(ANSWER_PATIENCE) => debug!(peer = %ends.peer, "status connection timed out"),
         }
     }
 
-    async fn answer<B>(&self, request: &Request<B>, ends: Ends, pulse: &Arc<Pulse>) -> Response<Body> {
+    async fn answer<B>(
+        &self,
+        request: &Request<B>,
+        ends: ConnectionAddresses,
+        progress: &Arc<Progress>,
+    ) -> Response<ResponseBody> {
         let answer = match request.uri().path() {
             "/healthz/ready" => Ok(self.ready().await),
             "/stats/prometheus" | "/metrics" => Ok(self.metrics(request.uri().query()).await),
             path @ ("/lifecycle" | "/lifecycle/events") => match (in_pod(request, ends), path) {
-                (Err(denied), _) => Err(Refusal::Denied(denied)),
+                (Err(denied), _) => Err(StatusError::Denied(denied)),
                 (Ok(()), "/lifecycle") => Ok(self.lifecycle().await),
-                (Ok(()), _) => self.events(pulse).await,
+                (Ok(()), _) => self.events(progress).await,
             },
-            "/quitquitquit" => self.ordered(request, ends, Order::Quit),
-            "/drain" => self.ordered(request, ends, Order::Withdraw),
-            "/restart" if self.wiring.restarts == Restarts::Off => Err(Refusal::NoHotRestart),
-            "/restart" => self.ordered(request, ends, Order::Restart),
+            "/quitquitquit" => self.ordered(request, ends, ControlRequest::Quit),
+            "/drain" => self.ordered(request, ends, ControlRequest::Withdraw),
+            "/restart" if self.wiring.restarts == HotRestartSupport::Off => Err(StatusError::NoHotRestart),
+            "/restart" => self.ordered(request, ends, ControlRequest::Restart),
             "/logging" => match self.trusted(request, ends) {
                 Ok(()) => self.set_levels(request.uri().query().unwrap_or_default()).await,
                 Err(refusal) => Err(refusal),
@@ -208,7 +211,7 @@ impl StatusServer {
         answer.unwrap_or_else(|refusal| text(refusal.status(), format!("{refusal}\n")))
     }
 
-    async fn ready(&self) -> Response<Body> {
+    async fn ready(&self) -> Response<ResponseBody> {
         match self.readiness().await {
             Ok(()) => {
                 if self.wiring.counters.ready() {
@@ -240,7 +243,7 @@ impl StatusServer {
     }
 
     /// Our own metrics never depend on Envoy's; Envoy's are passed on as they come.
-    async fn metrics(&self, query: Option<&str>) -> Response<Body> {
+    async fn metrics(&self, query: Option<&str>) -> Response<ResponseBody> {
         let counters = &self.wiring.counters;
         counters.scraped();
         let envoys = self.scrape(query).await.inspect_err(|error| {
@@ -264,43 +267,48 @@ impl StatusServer {
         admin.open(&path, SCRAPE_PATIENCE).await
     }
 
-    async fn lifecycle(&self) -> Response<Body> {
+    async fn lifecycle(&self) -> Response<ResponseBody> {
         // A tree of words and numbers has a rendering.
         let json = serde_json::to_string_pretty(&self.life().await).unwrap_or_default() + "\n";
         typed(StatusCode::OK, JSON, whole(json))
     }
 
-    async fn events(&self, pulse: &Arc<Pulse>) -> Result<Response<Body>, Refusal> {
+    async fn events(&self, progress: &Arc<Progress>) -> Result<Response<ResponseBody>, StatusError> {
         let transitions = self.wiring.lifecycle.listen();
-        self.readers.begin(transitions, &self.life().await, pulse)
+        self.readers.begin(transitions, &self.life().await, progress)
     }
 
     /// As the driver has it, with readiness as a probe would have it.
     async fn life(&self) -> Lifecycle {
         let reason = self.readiness().await.err().map(|unready| unready.to_string());
         let mut now = Lifecycle::clone(&self.wiring.lifecycle.now());
-        now.readiness = lifecycle::Readiness { ready: reason.is_none(), reason };
+        now.readiness = lifecycle::ReadinessStatus { ready: reason.is_none(), reason };
         now
     }
 
     /// Only by POST, from the pod, no foreign page, and somebody we trust: the cheapest question first.
-    fn trusted<B>(&self, request: &Request<B>, ends: Ends) -> Result<(), Refusal> {
+    fn trusted<B>(&self, request: &Request<B>, ends: ConnectionAddresses) -> Result<(), StatusError> {
         in_pod(request, ends)?;
         if request.method() != Method::POST {
-            return Err(Refusal::Method);
+            return Err(StatusError::Method);
         }
-        Ok(self.wiring.gate.admit(ends)?)
+        Ok(self.wiring.peer_policy.authorize(ends)?)
     }
 
-    fn ordered<B>(&self, request: &Request<B>, ends: Ends, order: Order) -> Result<Response<Body>, Refusal> {
-        let peer = ends.theirs;
+    fn ordered<B>(
+        &self,
+        request: &Request<B>,
+        ends: ConnectionAddresses,
+        order: ControlRequest,
+    ) -> Result<Response<ResponseBody>, StatusError> {
+        let peer = ends.peer;
         self.trusted(request, ends).inspect_err(|refusal| info!(%refusal, ?order, %peer, "refused"))?;
         info!(?order, %peer, "asked over the status port");
         match self.wiring.orders.try_send(order) {
             Ok(()) => Ok(text(StatusCode::OK, "OK\n")),
             Err(error) => {
                 warn!(%error, ?order, "refused");
-                Err(Refusal::Busy)
+                Err(StatusError::Busy)
             }
         }
     }
@@ -312,20 +320,20 @@ impl fmt::Debug for StatusServer {
     }
 }
 
-fn in_pod<B>(request: &Request<B>, ends: Ends) -> Result<(), Denied> {
+fn in_pod<B>(request: &Request<B>, ends: ConnectionAddresses) -> Result<(), Denied> {
     ends.in_pod()?;
     peer::no_foreign_page(request)
 }
 
-// === impl Refusal ===
+// === impl StatusError ===
 
-impl From<Denied> for Refusal {
+impl From<Denied> for StatusError {
     fn from(denied: Denied) -> Self {
         Self::Denied(denied)
     }
 }
 
-impl Refusal {
+impl StatusError {
     fn status(&self) -> StatusCode {
         match self {
             Self::Denied(_) => StatusCode::FORBIDDEN,
@@ -338,15 +346,15 @@ impl Refusal {
     }
 }
 
-fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<ResponseBody> {
     typed(status, TEXT, whole(body))
 }
 
-fn whole(body: impl Into<Bytes>) -> Body {
+fn whole(body: impl Into<Bytes>) -> ResponseBody {
     Full::new(body.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
-fn typed(status: StatusCode, kind: HeaderValue, body: Body) -> Response<Body> {
+fn typed(status: StatusCode, kind: HeaderValue, body: ResponseBody) -> Response<ResponseBody> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, kind);

@@ -45,7 +45,7 @@ const LIFE: [&str; 4] = ["/drain_listeners", "/healthcheck/fail", "/healthcheck/
 
 /// Why a request is not passed on. What is displayed is for the one who asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(super) enum AdminRefusal {
     /// It would be with another method.
     Method(&'static str),
     /// It is on the status port.
@@ -56,21 +56,21 @@ pub(super) enum Refusal {
 
 /// By whole paths: Envoy normalizes what it is asked for, so a path with dots or slashes too many must not
 /// look like one of ours, and does not.
-pub(super) fn judge(method: &Method, path: &str) -> Result<(), Refusal> {
+pub(super) fn judge(method: &Method, path: &str) -> Result<(), AdminRefusal> {
     let reads = [Method::GET, Method::HEAD].contains(method);
     match path {
         path if READ.contains(&path) && reads => Ok(()),
-        path if READ.contains(&path) => Err(Refusal::Method("GET")),
+        path if READ.contains(&path) => Err(AdminRefusal::Method("GET")),
         path if CHANGE.contains(&path) && method == Method::POST => Ok(()),
-        path if CHANGE.contains(&path) => Err(Refusal::Method("POST")),
-        path if LIFE.contains(&path) => Err(Refusal::Life),
-        _ => Err(Refusal::Unlisted),
+        path if CHANGE.contains(&path) => Err(AdminRefusal::Method("POST")),
+        path if LIFE.contains(&path) => Err(AdminRefusal::Life),
+        _ => Err(AdminRefusal::Unlisted),
     }
 }
 
-// === impl Refusal ===
+// === impl AdminRefusal ===
 
-impl Refusal {
+impl AdminRefusal {
     pub(super) fn status(self) -> StatusCode {
         match self {
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
@@ -79,7 +79,7 @@ impl Refusal {
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for AdminRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Method(method) => write!(f, "only {method}"),
@@ -98,7 +98,7 @@ impl fmt::Display for Refusal {
 mod tests {
     use super::*;
 
-    fn check(method: &Method, path: &str, expected: Result<(), Refusal>) {
+    fn check(method: &Method, path: &str, expected: Result<(), AdminRefusal>) {
         assert_eq!(judge(method, path), expected, "{method} {path}");
     }
 
@@ -107,7 +107,7 @@ mod tests {
         for path in READ {
             check(&Method::GET, path, Ok(()));
             check(&Method::HEAD, path, Ok(()));
-            check(&Method::POST, path, Err(Refusal::Method("GET")));
+            check(&Method::POST, path, Err(AdminRefusal::Method("GET")));
         }
     }
 
@@ -115,15 +115,15 @@ mod tests {
     fn levels_counters_and_logs_may_be_changed_by_post() {
         for path in CHANGE {
             check(&Method::POST, path, Ok(()));
-            check(&Method::GET, path, Err(Refusal::Method("POST")));
+            check(&Method::GET, path, Err(AdminRefusal::Method("POST")));
         }
     }
 
     #[test]
     fn envoys_life_is_the_agents() {
         for path in LIFE {
-            check(&Method::POST, path, Err(Refusal::Life));
-            check(&Method::GET, path, Err(Refusal::Life));
+            check(&Method::POST, path, Err(AdminRefusal::Life));
+            check(&Method::GET, path, Err(AdminRefusal::Life));
         }
     }
 
@@ -146,14 +146,14 @@ mod tests {
             "/stats;x",
             "",
         ] {
-            check(&Method::POST, path, Err(Refusal::Unlisted));
-            check(&Method::GET, path, Err(Refusal::Unlisted));
+            check(&Method::POST, path, Err(AdminRefusal::Unlisted));
+            check(&Method::GET, path, Err(AdminRefusal::Unlisted));
         }
     }
 
     #[test]
     fn a_refusal_says_what_to_do_instead() {
-        for refusal in [Refusal::Life, Refusal::Unlisted] {
+        for refusal in [AdminRefusal::Life, AdminRefusal::Unlisted] {
             assert!(refusal.to_string().contains("--rawAdmin"), "{refusal}");
             assert_eq!(refusal.status(), StatusCode::FORBIDDEN);
         }

@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::{envoy_admin::Address, peer::TrustedUids};
+use crate::{envoy_admin::AdminAddress, peer::TrustedUids};
 
 /// Long enough for a busy machine, short enough for a test that hangs.
 const SOON: Duration = Duration::from_secs(20);
@@ -25,7 +25,7 @@ struct Scene {
 }
 
 /// The admin answers each connection with this, as often as it is asked, and then hangs up.
-async fn scene(answer: &'static [u8], gate: Gate) -> Scene {
+async fn scene(answer: &'static [u8], peer_policy: PeerPolicy) -> Scene {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("admin.sock");
     let admin = UnixListener::bind(&path).unwrap();
@@ -39,15 +39,15 @@ async fn scene(answer: &'static [u8], gate: Gate) -> Scene {
             stream.write_all(answer).await.unwrap_or_default();
         }
     });
-    let (target, targets) = watch::channel(Some(EnvoyAdmin::at(Address::Unix(path))));
+    let (target, targets) = watch::channel(Some(EnvoyAdmin::at(AdminAddress::Unix(path))));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(AdminProxy::new(targets, gate).run(listener));
+    tokio::spawn(AdminProxy::new(targets, peer_policy).run(listener));
     Scene { address, target, seen, folder }
 }
 
-fn everybody() -> Gate {
-    Gate::new(TrustedUids::Any)
+fn everybody() -> PeerPolicy {
+    PeerPolicy::new(TrustedUids::Any)
 }
 
 /// Says this over a new connection and reads until the other end closes.
@@ -108,7 +108,7 @@ async fn strangers_are_told_who_may() {
     // Nobody is in an empty table.
     let sockets = tempfile::tempdir().unwrap();
     std::fs::write(sockets.path().join("tcp"), "sl\n").unwrap();
-    let mut scene = scene(STATS, Gate::made_up(TrustedUids::default(), 1337, sockets.path())).await;
+    let mut scene = scene(STATS, PeerPolicy::for_test(TrustedUids::default(), 1337, sockets.path())).await;
     let answer = say(scene.address, &last_request("GET", "/stats", "")).await;
     assert!(answer.starts_with("HTTP/1.1 403 ") && answer.contains("--trustedUids"), "{answer}");
 
@@ -156,7 +156,7 @@ async fn the_newest_envoy_is_asked_and_its_absence_is_an_answer() {
     assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("no Envoy is running"), "{answer}");
 
     let gone = scene.folder.path().join("gone.sock");
-    scene.target.send_replace(Some(EnvoyAdmin::at(Address::Unix(gone))));
+    scene.target.send_replace(Some(EnvoyAdmin::at(AdminAddress::Unix(gone))));
     let answer = say(scene.address, &last_request("GET", "/ready", "")).await;
     assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("connect to Envoy's admin: "), "{answer}");
 
@@ -194,7 +194,7 @@ async fn a_long_answer_waits_for_its_reader() {
             count.send_modify(|written| *written += 65536);
         }
     });
-    let (_target, targets) = watch::channel(Some(EnvoyAdmin::at(Address::Unix(path))));
+    let (_target, targets) = watch::channel(Some(EnvoyAdmin::at(AdminAddress::Unix(path))));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     tokio::spawn(AdminProxy::new(targets, everybody()).run(listener));

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::config::env::Switch;
-use crate::config::{Config, LogForm};
+use crate::config::{Config, LogFormatSource};
 use crate::logs::envoy::FORMAT;
 
 /// Istio's default before it gave up hot restarts.
@@ -17,16 +17,16 @@ const FLUSH: Duration = Duration::from_secs(1);
 
 /// What is peculiar to one start of Envoy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Launch<'a> {
+pub(crate) struct LaunchArgs<'a> {
     /// The bootstrap's file.
     pub(crate) bootstrap: &'a Path,
     /// Whether it talks to its predecessor.
-    pub(crate) hot_restart: HotRestart<'a>,
+    pub(crate) hot_restart: HotRestartFlags<'a>,
 }
 
 /// Whether an Envoy takes sockets over from its predecessor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum HotRestart<'a> {
+pub(crate) enum HotRestartFlags<'a> {
     /// It does not.
     Off,
     /// It does, through sockets that only Envoys of this agent may use.
@@ -48,7 +48,7 @@ pub(crate) fn parent_shutdown(config: &Config) -> Duration {
 }
 
 /// The arguments, without the binary.
-pub(crate) fn argv(config: &Config, launch: Launch<'_>) -> Vec<OsString> {
+pub(crate) fn argv(config: &Config, launch: LaunchArgs<'_>) -> Vec<OsString> {
     let (proxy, envoy) = (&config.proxy, &config.envoy);
     let drain = proxy.drain_duration.unwrap_or_default().as_secs();
     let flush = proxy.file_flush_interval.unwrap_or(FLUSH);
@@ -64,8 +64,8 @@ pub(crate) fn argv(config: &Config, launch: Launch<'_>) -> Vec<OsString> {
     }
     argv.flag("--allow-unknown-static-fields");
     match launch.hot_restart {
-        HotRestart::Off => argv.flag("--disable-hot-restart"),
-        HotRestart::On { base_id, socket_path, epoch, parent_shutdown } => {
+        HotRestartFlags::Off => argv.flag("--disable-hot-restart"),
+        HotRestartFlags::On { base_id, socket_path, epoch, parent_shutdown } => {
             argv.number("--restart-epoch", epoch);
             argv.number("--parent-shutdown-time-s", parent_shutdown.as_secs());
             argv.number("--base-id", base_id);
@@ -78,8 +78,8 @@ pub(crate) fn argv(config: &Config, launch: Launch<'_>) -> Vec<OsString> {
         argv.with("--component-log-level", envoy.levels.components.join(","));
     }
     match envoy.log_form {
-        LogForm::Agents => argv.with("--log-format", FORMAT),
-        LogForm::Users => {}
+        LogFormatSource::Agents => argv.with("--log-format", FORMAT),
+        LogFormatSource::Users => {}
     }
     if config.variables.is_on(Switch::SkipDeprecatedLogs) {
         argv.flag("--skip-deprecated-logs");

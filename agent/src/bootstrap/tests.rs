@@ -13,7 +13,7 @@ use std::time::Duration;
 use pilot_proto::envoy::config::bootstrap::v3::Bootstrap;
 use serde_json::Value;
 
-use super::argv::{HotRestart, Launch, argv, parent_shutdown};
+use super::argv::{HotRestartFlags, LaunchArgs, argv, parent_shutdown};
 use super::render;
 use crate::config::env::Environment;
 use crate::config::testing::load;
@@ -96,7 +96,8 @@ fn each_case_renders_its_golden_bootstrap() {
         let config = config(&case);
         let rendered = render(&config);
         check(&case.join("bootstrap.json"), &rendered.json);
-        let launch = Launch { bootstrap: Path::new("envoy-rev0.json"), hot_restart: HotRestart::Off };
+        let launch =
+            LaunchArgs { bootstrap: Path::new("envoy-rev0.json"), hot_restart: HotRestartFlags::Off };
         let lines: Vec<_> =
             argv(&config, launch).iter().map(|argument| argument.display().to_string()).collect();
         check(&case.join("argv"), &(lines.join("\n") + "\n"));
@@ -134,8 +135,8 @@ fn the_top_level_is_in_istios_order() {
 fn a_hot_restart_names_its_epoch_and_its_private_sockets() {
     let config = case("default");
     let (socket_path, parent_shutdown) = (Path::new("/run/pilot/envoy"), Duration::from_mins(1));
-    let on = HotRestart::On { base_id: 7, socket_path, epoch: 3, parent_shutdown };
-    let launch = Launch { bootstrap: Path::new("b.json"), hot_restart: on };
+    let on = HotRestartFlags::On { base_id: 7, socket_path, epoch: 3, parent_shutdown };
+    let launch = LaunchArgs { bootstrap: Path::new("b.json"), hot_restart: on };
     let argv: Vec<_> = argv(&config, launch).iter().map(|argument| argument.display().to_string()).collect();
     let all = argv.join(" ");
     for part in [

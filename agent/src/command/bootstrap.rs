@@ -10,11 +10,11 @@ use crate::bootstrap;
 use crate::cgroup::Limits;
 use crate::cli::{BootstrapFlags, LogFlags};
 use crate::config::env::Environment;
-use crate::config::{Config, Inputs, Interfaces, Purpose, Root};
+use crate::config::{Config, ConfigInputs, Interfaces, Purpose, Root};
 
 /// Renders and prints, or writes; gives the warnings.
 pub(crate) fn run(flags: &BootstrapFlags, log: &LogFlags) -> Result<Vec<String>, Failure> {
-    let inputs = Inputs {
+    let inputs = ConfigInputs {
         flags: &flags.proxy,
         log,
         overrides: &flags.overrides,

@@ -11,7 +11,7 @@ use http_body_util::Full;
 
 use super::{Failure, block_on, http as client};
 use crate::cli::StatusFlags;
-use crate::lifecycle::{Lifecycle, Moment};
+use crate::lifecycle::{Lifecycle, Timestamp};
 
 /// Readiness may have to ask a large Envoy.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -25,7 +25,7 @@ pub(crate) fn run(flags: &StatusFlags) -> Result<(), Failure> {
         json
     } else {
         let lifecycle: Lifecycle = serde_json::from_slice(&json).context("read what the agent answers")?;
-        page::render(&lifecycle, Moment::now()).into()
+        page::render(&lifecycle, Timestamp::now()).into()
     };
     Ok(std::io::stdout().write_all(&text)?)
 }

@@ -19,7 +19,7 @@ pub(crate) struct HostPort {
 /// Why a text is not `host:port`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not host:port")]
-pub(crate) struct NotHostPort(String);
+pub(crate) struct InvalidHostPort(String);
 
 /// Which IP family a proxy speaks, and which first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,10 +47,10 @@ pub(crate) enum DualStack {
 // === impl HostPort ===
 
 impl FromStr for HostPort {
-    type Err = NotHostPort;
+    type Err = InvalidHostPort;
 
-    fn from_str(text: &str) -> Result<Self, NotHostPort> {
-        let fail = || NotHostPort(text.to_owned());
+    fn from_str(text: &str) -> Result<Self, InvalidHostPort> {
+        let fail = || InvalidHostPort(text.to_owned());
         let (host, port) = text.rsplit_once(':').ok_or_else(fail)?;
         let port: u16 = port.parse().ok().filter(|port| *port != 0).ok_or_else(fail)?;
         let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {

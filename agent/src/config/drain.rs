@@ -33,7 +33,7 @@ pub(crate) struct Drain {
 
 /// What the user said; `None` where nothing.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Wanted {
+pub(super) struct DrainSettings {
     /// `--terminationGracePeriod`: a promise about the platform, so it outranks the others.
     pub(super) grace: Option<Duration>,
     /// `terminationDrainDuration`.
@@ -41,12 +41,12 @@ pub(super) struct Wanted {
     /// `MINIMUM_DRAIN_DURATION`.
     pub(super) minimum: Option<Duration>,
     /// `EXIT_ON_ZERO_ACTIVE_CONNECTIONS`.
-    pub(super) mode: Mode,
+    pub(super) mode: DrainMode,
 }
 
 /// Whether Istio would wait for zero connections, and if so until the kubelet's SIGKILL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mode {
+pub(super) enum DrainMode {
     FixedTime,
     ZeroConnections,
 }
@@ -54,11 +54,11 @@ pub(super) enum Mode {
 // === impl Drain ===
 
 impl Drain {
-    pub(super) fn of(wanted: Wanted) -> Self {
+    pub(super) fn of(wanted: DrainSettings) -> Self {
         let grace = match (wanted.grace, wanted.mode) {
             (Some(grace), _) => Some(grace),
-            (None, Mode::ZeroConnections) => Some(GRACE),
-            (None, Mode::FixedTime) => None,
+            (None, DrainMode::ZeroConnections) => Some(GRACE),
+            (None, DrainMode::FixedTime) => None,
         };
         let margin = grace.map_or(MARGIN, |grace| MARGIN.min(grace / 4));
         let deadline = match grace {
@@ -66,8 +66,8 @@ impl Drain {
             None => wanted.termination.unwrap_or(TERMINATION),
         };
         let minimum = match wanted.mode {
-            Mode::FixedTime => wanted.minimum,
-            Mode::ZeroConnections => Some(wanted.minimum.unwrap_or(MINIMUM)),
+            DrainMode::FixedTime => wanted.minimum,
+            DrainMode::ZeroConnections => Some(wanted.minimum.unwrap_or(MINIMUM)),
         };
         let minimum = minimum.map(|minimum| minimum.min(deadline));
         Self { minimum, evident: MINIMUM.min(deadline), deadline, kill_grace: margin * 2 / 3 }
@@ -79,41 +79,45 @@ mod tests {
     use super::*;
 
     /// A minimum that nobody set is -1.
-    fn check(wanted: Wanted, (minimum, deadline, kill_grace): (i64, u64, u64)) {
+    fn check(wanted: DrainSettings, (minimum, deadline, kill_grace): (i64, u64, u64)) {
         let minimum = u64::try_from(minimum).ok().map(Duration::from_millis);
         let [deadline, kill_grace] = [deadline, kill_grace].map(Duration::from_millis);
         let evident = MINIMUM.min(deadline);
         assert_eq!(Drain::of(wanted), Drain { minimum, evident, deadline, kill_grace }, "{wanted:?}");
     }
 
-    const NOTHING: Wanted = Wanted { grace: None, termination: None, minimum: None, mode: Mode::FixedTime };
-    const ZERO: Wanted = Wanted { mode: Mode::ZeroConnections, ..NOTHING };
+    const NOTHING: DrainSettings =
+        DrainSettings { grace: None, termination: None, minimum: None, mode: DrainMode::FixedTime };
+    const ZERO: DrainSettings = DrainSettings { mode: DrainMode::ZeroConnections, ..NOTHING };
 
     #[test]
     fn the_deadline_is_istios_drain_time_unless_the_grace_period_is_known() {
         check(NOTHING, (-1, 5_000, 2_000));
-        check(Wanted { termination: Some(Duration::from_mins(1)), ..NOTHING }, (-1, 60_000, 2_000));
+        check(DrainSettings { termination: Some(Duration::from_mins(1)), ..NOTHING }, (-1, 60_000, 2_000));
         let grace = Some(Duration::from_mins(1));
-        check(Wanted { grace, termination: Some(Duration::from_secs(5)), ..NOTHING }, (-1, 57_000, 2_000));
+        check(
+            DrainSettings { grace, termination: Some(Duration::from_secs(5)), ..NOTHING },
+            (-1, 57_000, 2_000),
+        );
     }
 
     #[test]
     fn waiting_for_zero_connections_ends_before_the_kubelet_ends_it() {
         check(ZERO, (5_000, 27_000, 2_000));
-        check(Wanted { grace: Some(Duration::from_mins(1)), ..ZERO }, (5_000, 57_000, 2_000));
-        check(Wanted { minimum: Some(Duration::from_secs(10)), ..ZERO }, (10_000, 27_000, 2_000));
+        check(DrainSettings { grace: Some(Duration::from_mins(1)), ..ZERO }, (5_000, 57_000, 2_000));
+        check(DrainSettings { minimum: Some(Duration::from_secs(10)), ..ZERO }, (10_000, 27_000, 2_000));
     }
 
     #[test]
     fn a_minimum_of_the_users_own_counts_either_way_but_never_beyond_the_deadline() {
         let minimum = Some(Duration::from_secs(2));
-        check(Wanted { minimum, ..NOTHING }, (2_000, 5_000, 2_000));
-        check(Wanted { minimum: Some(Duration::from_mins(1)), ..NOTHING }, (5_000, 5_000, 2_000));
+        check(DrainSettings { minimum, ..NOTHING }, (2_000, 5_000, 2_000));
+        check(DrainSettings { minimum: Some(Duration::from_mins(1)), ..NOTHING }, (5_000, 5_000, 2_000));
     }
 
     #[test]
     fn a_short_grace_period_is_shared_out() {
-        check(Wanted { grace: Some(Duration::from_secs(6)), ..NOTHING }, (-1, 4_500, 1_000));
-        check(Wanted { grace: Some(Duration::ZERO), ..NOTHING }, (-1, 0, 0));
+        check(DrainSettings { grace: Some(Duration::from_secs(6)), ..NOTHING }, (-1, 4_500, 1_000));
+        check(DrainSettings { grace: Some(Duration::ZERO), ..NOTHING }, (-1, 0, 0));
     }
 }

@@ -18,7 +18,7 @@ use crate::cli::ProxyFlags;
 
 /// What Envoy is started with, besides its bootstrap.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Envoy {
+pub(crate) struct EnvoySettings {
     /// The binary. Checked to be there only when it is to be run.
     pub(crate) binary: PathBuf,
     /// Its log levels.
@@ -28,7 +28,7 @@ pub(crate) struct Envoy {
     /// Bytes its heap is to stay below; `None`: nobody limits it, or the user has an overload manager of their own.
     pub(crate) max_heap: Option<NonZeroU64>,
     /// The form of its log lines.
-    pub(crate) log_form: LogForm,
+    pub(crate) log_form: LogFormatSource,
     /// A bootstrap that replaces the rendered one.
     pub(crate) custom_bootstrap: Option<Value>,
     /// What `--config-yaml` lays over the bootstrap, as JSON.
@@ -37,7 +37,7 @@ pub(crate) struct Envoy {
 
 /// Who says what Envoy's log lines look like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LogForm {
+pub(crate) enum LogFormatSource {
     /// We: they are read back, and go out in the form of our own.
     Agents,
     /// `application_log_config.log_format` in a bootstrap of the user's. Envoy does not start if we say it too; each
@@ -45,9 +45,9 @@ pub(crate) enum LogForm {
     Users,
 }
 
-// === impl Envoy ===
+// === impl EnvoySettings ===
 
-impl Envoy {
+impl EnvoySettings {
     pub(super) fn read(
         (flags, proxy, variables, root): (&ProxyFlags, &ProxyConfig, &Variables, &Root),
         (concurrency, max_heap): (Concurrency, Option<NonZeroU64>),
@@ -77,9 +77,9 @@ impl Envoy {
                 ["application_log_config", "applicationLogConfig"],
                 ["log_format", "logFormat"],
             ]) {
-                LogForm::Users
+                LogFormatSource::Users
             } else {
-                LogForm::Agents
+                LogFormatSource::Agents
             },
             custom_bootstrap,
             overlay: overlay.as_ref().map(Value::to_string),

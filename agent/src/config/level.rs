@@ -16,7 +16,7 @@ pub(crate) struct EnvoyLevels {
 /// Why a text is not levels; names the part that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{part:?} is none of {expected}")]
-pub(crate) struct NotALevel {
+pub(crate) struct InvalidLevel {
     part: String,
     expected: &'static str,
 }
@@ -62,7 +62,7 @@ const OWN: &str = "debug, info, warn, error, fatal, none, or scope:level";
 
 impl EnvoyLevels {
     /// Reads `--proxyLogLevel` and, if that names no component, the deprecated `--proxyComponentLogLevel`.
-    pub(crate) fn parse(levels: &str, components: &str) -> Result<Self, NotALevel> {
+    pub(crate) fn parse(levels: &str, components: &str) -> Result<Self, InvalidLevel> {
         let mut level = None;
         let mut named = Vec::new();
         for part in levels.split(',').filter(|part| !part.is_empty()) {
@@ -71,7 +71,7 @@ impl EnvoyLevels {
                 Some((component, level)) if is_component(component) && is_envoy_level(level) => {
                     named.push(part.to_owned());
                 }
-                _ => return Err(NotALevel { part: part.to_owned(), expected: ENVOY }),
+                _ => return Err(InvalidLevel { part: part.to_owned(), expected: ENVOY }),
             }
         }
         if named.is_empty() {
@@ -80,7 +80,7 @@ impl EnvoyLevels {
                     Some((component, level)) if is_component(component) && is_envoy_level(level) => {
                         named.push(part.to_owned());
                     }
-                    _ => return Err(NotALevel { part: part.to_owned(), expected: "component:level" }),
+                    _ => return Err(InvalidLevel { part: part.to_owned(), expected: "component:level" }),
                 }
             }
         }
@@ -105,12 +105,12 @@ impl Default for LogLevels {
 }
 
 impl FromStr for LogLevels {
-    type Err = NotALevel;
+    type Err = InvalidLevel;
 
-    fn from_str(text: &str) -> Result<Self, NotALevel> {
+    fn from_str(text: &str) -> Result<Self, InvalidLevel> {
         let mut levels = Self::default();
         for part in text.split(',').filter(|part| !part.is_empty()) {
-            let fail = || NotALevel { part: part.to_owned(), expected: OWN };
+            let fail = || InvalidLevel { part: part.to_owned(), expected: OWN };
             match part.split_once(':') {
                 None | Some(("default" | "all", _)) => {
                     let level = part.split_once(':').map_or(part, |(_, level)| level);

@@ -35,15 +35,15 @@ use crate::cgroup::Limits;
 use crate::cli::{LogFlags, LogTarget, Overrides, ProxyFlags};
 use address::IpFamily;
 pub(crate) use drain::Drain;
-use drain::{Mode, Wanted};
+use drain::{DrainMode, DrainSettings};
 use env::{Environment, Switch, Variables};
-pub(crate) use envoy::{Envoy, LogForm};
+pub(crate) use envoy::{EnvoySettings, LogFormatSource};
 use fault::Faults;
 use files::Pod;
 pub(crate) use files::Root;
 pub(crate) use interfaces::Interfaces;
 use level::{LogFormat, LogLevels};
-use node::{Facts, Node};
+use node::{Node, NodeInputs};
 use sizing::{Concurrency, ConcurrencySource};
 use xds::XdsTransport;
 
@@ -61,7 +61,7 @@ pub(crate) struct Config {
     /// How Envoy reaches the control plane.
     pub(crate) xds: XdsTransport,
     /// What Envoy is started with.
-    pub(crate) envoy: Envoy,
+    pub(crate) envoy: EnvoySettings,
     /// How Envoy's end is bounded.
     pub(crate) drain: Drain,
     /// The agent's log.
@@ -92,7 +92,7 @@ pub(crate) enum Purpose {
 
 /// Everything a configuration is made of.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Inputs<'a> {
+pub(crate) struct ConfigInputs<'a> {
     /// Flags of `proxy`.
     pub(crate) flags: &'a ProxyFlags,
     /// Flags of the log.
@@ -114,8 +114,8 @@ pub(crate) struct Inputs<'a> {
 
 impl Config {
     /// Checks everything; the error is every mistake, not the first.
-    pub(crate) fn load(inputs: Inputs<'_>, purpose: Purpose) -> Result<Self, Faults> {
-        let Inputs { flags, log, overrides, environment, root, interfaces, limits } = inputs;
+    pub(crate) fn load(inputs: ConfigInputs<'_>, purpose: Purpose) -> Result<Self, Faults> {
+        let ConfigInputs { flags, log, overrides, environment, root, interfaces, limits } = inputs;
         let (mut faults, mut warnings) = (Faults::default(), flags.without_effect());
         let mut variables = Variables::read(environment, &mut faults);
         variables.envoy_status_port = overrides.envoy_status_port.unwrap_or(variables.envoy_status_port);
@@ -143,7 +143,7 @@ impl Config {
         let pilot_san = pilot_san(&proxy, &variables, overrides);
         let xds =
             XdsTransport::decide(overrides.xds, (&proxy, &variables, root), &pilot_san, &mut consequent);
-        let facts = Facts {
+        let facts = NodeInputs {
             id: overrides.node_id.clone().unwrap_or_else(|| node_id(flags, &variables, &addresses)),
             addresses,
             pilot_san,
@@ -154,7 +154,8 @@ impl Config {
             pod: &pod,
         };
         let node = Node::collect(facts, environment, &mut faults);
-        let envoy = Envoy::read((flags, &proxy, &variables, root), (concurrency, max_heap), &mut faults);
+        let envoy =
+            EnvoySettings::read((flags, &proxy, &variables, root), (concurrency, max_heap), &mut faults);
         if purpose == Purpose::Run {
             envoy.check_binary(&mut consequent);
         }
@@ -162,11 +163,11 @@ impl Config {
             faults.extend(consequent);
         }
         let mode = if variables.is_on(Switch::ExitOnZeroActiveConnections) {
-            Mode::ZeroConnections
+            DrainMode::ZeroConnections
         } else {
-            Mode::FixedTime
+            DrainMode::FixedTime
         };
-        let drain = Drain::of(Wanted {
+        let drain = Drain::of(DrainSettings {
             grace: flags.termination_grace_period,
             termination: termination(&proxy, &variables),
             minimum: variables.minimum_drain,

@@ -44,7 +44,7 @@ pub(crate) struct Locality {
 }
 
 /// What the agent knows itself.
-pub(super) struct Facts<'a> {
+pub(super) struct NodeInputs<'a> {
     pub(super) id: NodeId,
     pub(super) addresses: Vec<String>,
     pub(super) pilot_san: Vec<String>,
@@ -58,7 +58,7 @@ pub(super) struct Facts<'a> {
 // === impl Node ===
 
 impl Node {
-    pub(super) fn collect(facts: Facts<'_>, environment: &Environment, faults: &mut Faults) -> Self {
+    pub(super) fn collect(facts: NodeInputs<'_>, environment: &Environment, faults: &mut Faults) -> Self {
         let raw = raw_metadata(facts.proxy, environment, faults);
         let static_labels = environment
             .get(&format!("{METAJSON}LABELS"))
@@ -146,8 +146,9 @@ fn locality(metadata: &mut NodeMetadata, pod: &Pod) -> Locality {
     Locality { region: next(), zone: next(), sub_zone: next() }
 }
 
-fn add_facts(metadata: &mut NodeMetadata, facts: Facts<'_>) {
-    let Facts { id: _, addresses, pilot_san, outlier_log_path, version, proxy, variables, pod: _ } = facts;
+fn add_facts(metadata: &mut NodeMetadata, facts: NodeInputs<'_>) {
+    let NodeInputs { id: _, addresses, pilot_san, outlier_log_path, version, proxy, variables, pod: _ } =
+        facts;
     let named = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
     let raw = &mut metadata.raw;
     for (key, switch) in [

@@ -7,7 +7,7 @@ use clap::Parser as _;
 
 use super::env::Environment;
 use super::fault::Faults;
-use super::{Config, Inputs, Interfaces, Purpose, Root};
+use super::{Config, ConfigInputs, Interfaces, Purpose, Root};
 use crate::cgroup::Limits;
 use crate::cli::{Cli, Command};
 
@@ -21,7 +21,7 @@ pub(crate) fn load(
     let arguments = ["pilot-agent", "bootstrap"].iter().chain(flags);
     let cli = Cli::try_parse_from(arguments).unwrap();
     let Command::Bootstrap(flags) = cli.command else { unreachable!("bootstrap was asked for") };
-    let inputs = Inputs {
+    let inputs = ConfigInputs {
         flags: &flags.proxy,
         log: &cli.log,
         overrides: &flags.overrides,

@@ -12,7 +12,7 @@ use super::env::Environment;
 use super::fault::Faults;
 use super::level::{Level, LogFormat};
 use super::testing::load;
-use super::{Config, LogForm, Purpose};
+use super::{Config, LogFormatSource, Purpose};
 use crate::cgroup::Limits;
 use crate::cli::Overrides;
 
@@ -143,9 +143,9 @@ fn a_log_format_of_the_users_is_left_to_them() {
     write(root.path(), "format.yaml", "application_log_config: {logFormat: {text_format: '%v'}}");
     write(root.path(), "none.yaml", "application_log_config: {log_format: null}");
     for (variable, file, form) in [
-        ("ISTIO_BOOTSTRAP_OVERRIDE", "format.yaml", LogForm::Users),
-        ("ISTIO_BOOTSTRAP", "format.yaml", LogForm::Users),
-        ("ISTIO_BOOTSTRAP_OVERRIDE", "none.yaml", LogForm::Agents),
+        ("ISTIO_BOOTSTRAP_OVERRIDE", "format.yaml", LogFormatSource::Users),
+        ("ISTIO_BOOTSTRAP", "format.yaml", LogFormatSource::Users),
+        ("ISTIO_BOOTSTRAP_OVERRIDE", "none.yaml", LogFormatSource::Agents),
     ] {
         let variables = environment(&[PLAINTEXT, (variable, file)]);
         let config = load(&[], &variables, root.path(), Purpose::Show).unwrap();

@@ -8,6 +8,7 @@ use super::address::HostPort;
 use super::env::Variables;
 use super::fault::Faults;
 use super::files::Root;
+use crate::cli::XdsMode;
 
 /// The port that Istio's control planes serve plaintext on.
 const PLAINTEXT_PORT: u16 = 15010;
@@ -17,16 +18,6 @@ const MOUNTED_ROOT: &str = "./var/run/secrets/istio/root-cert.pem";
 const CERTS: [&str; 3] = ["./etc/certs/cert-chain.pem", "./etc/certs/key.pem", "./etc/certs/root-cert.pem"];
 /// `XDS_ROOT_CA` of a control plane with a public certificate.
 const SYSTEM: &str = "SYSTEM";
-
-/// Which of the two ways is asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum XdsChoice {
-    /// Through the agent's socket.
-    Socket,
-    /// Straight to `discoveryAddress`.
-    #[default]
-    Direct,
-}
 
 /// How Envoy reaches the control plane.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,12 +66,12 @@ pub(crate) enum Roots {
 
 impl XdsTransport {
     pub(super) fn decide(
-        choice: XdsChoice,
+        choice: XdsMode,
         (proxy, variables, root): (&ProxyConfig, &Variables, &Root),
         names: &[String],
         faults: &mut Faults,
     ) -> Self {
-        if choice == XdsChoice::Socket {
+        if choice == XdsMode::Socket {
             return Self::Socket(Path::new(&proxy.config_path).join("XDS").display().to_string());
         }
         let Ok(address) = proxy.discovery_address.parse::<HostPort>() else {
@@ -133,7 +124,7 @@ mod tests {
         let variables = Variables::read(&environment, &mut faults);
         let proxy = ProxyConfig { discovery_address: address.into(), ..ProxyConfig::defaults() };
         let inputs = (&proxy, &variables, &Root::new(folder.path()));
-        (XdsTransport::decide(XdsChoice::Direct, inputs, &["istiod".into()], &mut faults), faults)
+        (XdsTransport::decide(XdsMode::Direct, inputs, &["istiod".into()], &mut faults), faults)
     }
 
     #[test]

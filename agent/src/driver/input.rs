@@ -18,7 +18,7 @@ use crate::{
     logs::ErrorChain,
     process::ChildId,
     signals::AgentSignal,
-    status::Order,
+    status::ControlRequest,
     supervisor::{Event, ExitStatus, Launch, Stage, Timer},
 };
 
@@ -26,7 +26,7 @@ use crate::{
 pub(super) enum Input {
     Signal(AgentSignal),
     Observation(Observation),
-    Order(Order),
+    ControlRequest(ControlRequest),
     Timer(Timer),
     Config(Option<ConfigUpdate>),
     App(AppEvent),
@@ -50,9 +50,9 @@ impl Driver {
                 self.pending.push_back(Event::TimerExpired(timer));
             }
             Input::Observation(Observation { launch, kind }) => self.handle_observation(launch, kind).await,
-            Input::Order(Order::Quit) => self.pending.push_back(Event::Quit),
-            Input::Order(Order::Withdraw) => self.pending.push_back(Event::Withdraw),
-            Input::Order(Order::Restart) => self.restart(),
+            Input::ControlRequest(ControlRequest::Quit) => self.pending.push_back(Event::Quit),
+            Input::ControlRequest(ControlRequest::Withdraw) => self.pending.push_back(Event::Withdraw),
+            Input::ControlRequest(ControlRequest::Restart) => self.restart(),
             Input::Config(Some(update)) => self.config_changed(update),
             Input::Config(None) => {
                 error!("configuration is no longer followed");
@@ -111,9 +111,9 @@ impl Driver {
                     warn!(error = %ErrorChain(&error), "Envoy cannot be told to drain");
                 }
             }
-            ObservationKind::Activity(census, listeners) => {
-                self.outputs.publisher.drain_activity(&census, &listeners);
-                self.pending.push_back(Event::Activity(launch, census.activity));
+            ObservationKind::Activity(activity_stats, listeners) => {
+                self.outputs.publisher.drain_activity(&activity_stats, &listeners);
+                self.pending.push_back(Event::Activity(launch, activity_stats.activity));
             }
         }
     }

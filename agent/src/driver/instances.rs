@@ -14,8 +14,8 @@ use crate::{
     desired::ConfigHash,
     envoy_admin::EnvoyAdmin,
     handover::HandoverMode,
-    lifecycle::{self, Exit, ExitReason, Moment},
-    logs::LastWords,
+    lifecycle::{self, EnvoyExit, ExitReason, Timestamp},
+    logs::StderrTail,
     supervisor::{Coupling, EnvoyRole, EnvoySignal, ExitStatus, Generation, Launch, Phase},
 };
 
@@ -26,7 +26,7 @@ const EXITS: usize = 16;
 #[derive(Debug, Default)]
 pub(super) struct InstanceTable {
     instances: BTreeMap<Launch, Instance>,
-    exits: VecDeque<Exit>,
+    exits: VecDeque<EnvoyExit>,
     last: Option<ExitedInstance>,
 }
 
@@ -36,12 +36,12 @@ pub(super) struct Instance {
     pub(super) generation: Generation,
     pub(super) pid: Pid,
     pub(super) admin: EnvoyAdmin,
-    pub(super) last_words: LastWords,
+    pub(super) stderr_tail: StderrTail,
     /// `--restart-epoch` and `--config-path`; they tell its admin from that of another Envoy.
     pub(super) identity: (u32, PathBuf),
     hash: ConfigHash,
     mode: HandoverMode,
-    started: (Moment, Instant),
+    started: (Timestamp, Instant),
     live: Option<Instant>,
     /// Last signal that ends it.
     signalled: Option<EnvoySignal>,
@@ -99,10 +99,10 @@ impl InstanceTable {
             ExitStatus::Signaled(signal) => (None, Some(signal)),
         };
         self.exits.truncate(EXITS - 1);
-        self.exits.push_front(Exit {
+        self.exits.push_front(EnvoyExit {
             epoch: instance.generation.epoch.get(),
             pid: instance.pid.as_raw().unsigned_abs(),
-            at: Moment::now(),
+            at: Timestamp::now(),
             code,
             signal,
             reason,
@@ -131,12 +131,12 @@ impl InstanceTable {
         self.last.as_ref()
     }
 
-    pub(super) fn exits(&self) -> Vec<Exit> {
+    pub(super) fn exits(&self) -> Vec<EnvoyExit> {
         self.exits.iter().cloned().collect()
     }
 
     /// Returns the running Envoys in the form of the lifecycle API.
-    pub(super) fn generations(&self, phase: Phase) -> Vec<lifecycle::Generation> {
+    pub(super) fn generations(&self, phase: Phase) -> Vec<lifecycle::EnvoyStatus> {
         self.instances.values().map(|instance| instance.show(phase)).collect()
     }
 }
@@ -149,14 +149,14 @@ impl Instance {
         (admin, mode): (EnvoyAdmin, HandoverMode),
         identity: (u32, PathBuf),
         hash: ConfigHash,
-        last_words: LastWords,
+        stderr_tail: StderrTail,
     ) -> Self {
-        let started = (Moment::now(), Instant::now());
+        let started = (Timestamp::now(), Instant::now());
         Self {
             generation,
             pid,
             admin,
-            last_words,
+            stderr_tail,
             identity,
             hash,
             mode,
@@ -171,7 +171,7 @@ impl Instance {
         self.started.1.elapsed()
     }
 
-    fn show(&self, phase: Phase) -> lifecycle::Generation {
+    fn show(&self, phase: Phase) -> lifecycle::EnvoyStatus {
         let state = match (phase.role(self.generation.launch), self.signalled) {
             (_, Some(EnvoySignal::Terminate)) | (EnvoyRole::Gone, None) => "stopping",
             (_, Some(_)) => "killed",
@@ -180,7 +180,7 @@ impl Instance {
             (EnvoyRole::Draining | EnvoyRole::Leaving(_), None) => "draining",
         };
         let after = self.live.map(|live| live.saturating_duration_since(self.started.1).as_millis());
-        lifecycle::Generation {
+        lifecycle::EnvoyStatus {
             epoch: self.generation.epoch.get(),
             launch: self.generation.launch.get(),
             pid: self.pid.as_raw().unsigned_abs(),

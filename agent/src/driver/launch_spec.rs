@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::{
     config::Config,
     desired::{ConfigHash, DesiredState},
-    envoy_admin::{Address, EnvoyAdmin},
+    envoy_admin::{AdminAddress, EnvoyAdmin},
     status::Expected,
     supervisor::Revision,
 };
@@ -153,7 +153,7 @@ impl LaunchSpec {
                         admin.insert("address".into(), pipe);
                     }
                 }
-                EnvoyAdmin::at(Address::Unix(socket.to_owned()))
+                EnvoyAdmin::at(AdminAddress::Unix(socket.to_owned()))
             }
         };
         (format!("{bootstrap:#}\n"), admin)

@@ -5,8 +5,8 @@ use std::time::Instant;
 use super::{instances::InstanceTable, timers::Timers, transition_log};
 use crate::{
     desired::{ConfigHash, ConfigUpdate, ConfigWatcher, DesiredState},
-    envoy_admin::{Census, Listener},
-    lifecycle::{self, Lifecycle, Moment, Publisher, Refused, Shutdown, Transition},
+    envoy_admin::{ActivityStats, Listener},
+    lifecycle::{self, Lifecycle, Publisher, RejectedConfig, ShutdownStatus, Timestamp, Transition},
     supervisor::{Event, Phase, Policy, RolloutStatus, Stage, Timer},
 };
 
@@ -25,8 +25,8 @@ pub(super) async fn next(config_watcher: &mut Option<ConfigWatcher>) -> Option<C
 pub(super) fn first(policy: &Policy, desired: &DesiredState) -> Lifecycle {
     let of = policy.restart.budget;
     Lifecycle {
-        restarts: lifecycle::Budget { left: of, of, refilled_at: None },
-        config: lifecycle::Config { revision: 1, hash: desired.hash.to_string(), refused: vec![] },
+        restarts: lifecycle::RestartBudget { left: of, of, refilled_at: None },
+        config: lifecycle::ConfigStatus { revision: 1, hash: desired.hash.to_string(), refused: vec![] },
         ..Lifecycle::begin(Stage::Starting.as_str())
     }
 }
@@ -36,10 +36,10 @@ pub(super) fn first(policy: &Policy, desired: &DesiredState) -> Lifecycle {
 pub(super) struct LifecyclePublisher {
     publisher: Publisher,
     transitions: u64,
-    rejected: Vec<Refused>,
-    shutdown: Option<Shutdown>,
+    rejected: Vec<RejectedConfig>,
+    shutdown: Option<ShutdownStatus>,
     /// Start of the current stage.
-    since: Moment,
+    since: Timestamp,
     last_error: Option<String>,
     /// Ports of listeners that do not carry traffic.
     own_ports: Vec<u16>,
@@ -54,7 +54,7 @@ impl LifecyclePublisher {
             transitions: 0,
             rejected: vec![],
             shutdown: None,
-            since: Moment::now(),
+            since: Timestamp::now(),
             last_error: None,
             own_ports,
         }
@@ -64,7 +64,7 @@ impl LifecyclePublisher {
     pub(super) fn config_rejected(&mut self, hash: String, reason: String) {
         self.rejected.truncate(REJECTIONS - 1);
         self.last_error = Some(reason.clone());
-        self.rejected.insert(0, Refused { hash, at: Moment::now(), reason });
+        self.rejected.insert(0, RejectedConfig { hash, at: Timestamp::now(), reason });
     }
 
     /// Records the failure of a hand-over.
@@ -73,22 +73,22 @@ impl LifecyclePublisher {
     }
 
     /// Records the requests and connections that a drain waits for.
-    pub(super) fn drain_activity(&mut self, census: &Census, listeners: &[Listener]) {
+    pub(super) fn drain_activity(&mut self, activity_stats: &ActivityStats, listeners: &[Listener]) {
         if let Some(shutdown) = &mut self.shutdown {
-            shutdown.requests = census.activity.map(|_| census.requests);
-            shutdown.connections = census.activity.map(|_| census.connections);
-            shutdown.listeners = census.by_listener(listeners, &self.own_ports);
+            shutdown.requests = activity_stats.activity.map(|_| activity_stats.requests);
+            shutdown.connections = activity_stats.activity.map(|_| activity_stats.connections);
+            shutdown.listeners = activity_stats.by_listener(listeners, &self.own_ports);
         }
     }
 
     pub(super) fn transition(&mut self, event: Event, before: Phase, after: Phase) {
         if before.stage != after.stage {
-            self.since = Moment::now();
+            self.since = Timestamp::now();
         }
         self.transitions += 1;
-        self.publisher.tell(Transition {
+        self.publisher.send(Transition {
             id: self.transitions,
-            at: Moment::now(),
+            at: Timestamp::now(),
             event: transition_log::event_name(event).into(),
             from: before.stage.to_string(),
             to: after.stage.to_string(),
@@ -106,8 +106,9 @@ impl LifecyclePublisher {
         let terminating = matches!(phase.stage, Stage::PreDrain | Stage::Draining | Stage::Stopping);
         if terminating && self.shutdown.is_none() {
             let deadline = timers.at(Timer::DrainDeadline).unwrap_or_else(Instant::now);
-            let deadline = Moment::now().after(deadline.saturating_duration_since(Instant::now()));
-            self.shutdown = Some(Shutdown { since: Moment::now(), deadline, ..Shutdown::default() });
+            let deadline = Timestamp::now().after(deadline.saturating_duration_since(Instant::now()));
+            self.shutdown =
+                Some(ShutdownStatus { since: Timestamp::now(), deadline, ..ShutdownStatus::default() });
         }
         if let Some(shutdown) = &mut self.shutdown {
             phase.stage.as_str().clone_into(&mut shutdown.phase);
@@ -125,7 +126,7 @@ impl LifecyclePublisher {
             phase.rollout.as_str().clone_into(&mut state.hand_over.state);
             state.hand_over.attempts = phase.failed_attempts;
             state.hand_over.last_error.clone_from(&self.last_error);
-            state.hand_over.next_try_at = next_attempt.map(|after| Moment::now().after(after));
+            state.hand_over.next_try_at = next_attempt.map(|after| Timestamp::now().after(after));
             state.shutdown.clone_from(&self.shutdown);
             state.config.revision = phase.desired.get().into();
             if let Some(desired) = desired {

@@ -20,7 +20,9 @@ use tokio::{
 use tracing::debug;
 
 use crate::{
-    envoy_admin::{AdminError, Census, EnvoyAdmin, Identity, Listener, Liveness, LocalAddress, Protocol},
+    envoy_admin::{
+        ActivityStats, AdminError, EnvoyAdmin, Identity, Listener, ListenerAddress, Liveness, Protocol,
+    },
     hot_restart::{HotRestartVersion, ListenAddress},
     sockets,
     status::Expected,
@@ -74,7 +76,7 @@ pub(super) enum ObservationKind {
     /// It does not hear that it is to drain.
     DrainFailed,
     /// Who is busy in its last moments.
-    Activity(Census, Vec<Listener>),
+    Activity(ActivityStats, Vec<Listener>),
 }
 
 /// Looks at one Envoy until it is gone.
@@ -215,10 +217,10 @@ impl Observer {
     async fn draining(&self, state: &mut ObserverState) -> ObservationKind {
         sleep(state.pause).await;
         let asked = Instant::now();
-        let (census, listeners) = (self.admin.census().await, self.admin.listeners().await);
+        let (activity_stats, listeners) = (self.admin.activity().await, self.admin.listeners().await);
         state.pause = drain_interval(asked.elapsed());
-        match census {
-            Ok(census) => ObservationKind::Activity(census, listeners.unwrap_or_default()),
+        match activity_stats {
+            Ok(activity_stats) => ObservationKind::Activity(activity_stats, listeners.unwrap_or_default()),
             Err(error) => {
                 debug!(%error, "cannot read the activity of Envoy");
                 let without_admin = match error {
@@ -235,9 +237,10 @@ impl Observer {
     async fn leaving(&self, state: &mut ObserverState) -> ObservationKind {
         loop {
             let asked = Instant::now();
-            let census = self.admin.census().await;
-            if census.is_ok_and(|census| state.is_empty(census.activity, census.connections, Instant::now()))
-            {
+            let activity_stats = self.admin.activity().await;
+            if activity_stats.is_ok_and(|activity_stats| {
+                state.is_empty(activity_stats.activity, activity_stats.connections, Instant::now())
+            }) {
                 state.calm = None;
                 return ObservationKind::Event(Event::Idle(self.launch));
             }
@@ -278,15 +281,15 @@ async fn another_role(phases: &mut watch::Receiver<Phase>, launch: Launch, role:
 
 /// In the words of the protocol. Envoy does not say which of its sockets are for datagrams only, so both are asked for.
 pub(super) fn addresses(listeners: &[Listener]) -> Vec<ListenAddress> {
-    let of = |address: &LocalAddress| match address {
-        LocalAddress::Socket { protocol: Protocol::Tcp, address } => {
+    let of = |address: &ListenerAddress| match address {
+        ListenerAddress::Socket { protocol: Protocol::Tcp, address } => {
             vec![ListenAddress::Tcp(*address), ListenAddress::Udp(*address)]
         }
-        LocalAddress::Socket { protocol: Protocol::Udp, address } => vec![ListenAddress::Udp(*address)],
-        LocalAddress::Pipe(path) => {
+        ListenerAddress::Socket { protocol: Protocol::Udp, address } => vec![ListenAddress::Udp(*address)],
+        ListenerAddress::Pipe(path) => {
             path.to_str().map(|path| ListenAddress::Unix(path.into())).into_iter().collect()
         }
-        LocalAddress::Internal(_) | LocalAddress::Unknown(_) => vec![],
+        ListenerAddress::Internal(_) | ListenerAddress::Unknown(_) => vec![],
     };
     let mut addresses: Vec<_> =
         listeners.iter().flat_map(|listener| listener.addresses.iter().flat_map(of)).collect();

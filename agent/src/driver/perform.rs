@@ -16,10 +16,10 @@ use super::{
     observer::{Observation, ObservationKind, Observer},
 };
 use crate::{
-    bootstrap::argv::{HotRestart, Launch as CommandLine, argv},
+    bootstrap::argv::{HotRestartFlags, LaunchArgs as CommandLine, argv},
     envoy_admin::{AdminError, EnvoyAdmin},
     handover::{DrainRequest, HotRestartArgs},
-    logs::{self, ErrorChain, LastWords, envoy::Origin},
+    logs::{self, ErrorChain, StderrTail, envoy::LogOrigin},
     process::{self, ChildId, ChildOutput, ChildStdio, Program},
     supervisor::{
         Coupling, DrainScope, Effect, EnvoySignal, Event, Generation, Launch, SpawnFailure, StartMode, Timer,
@@ -185,19 +185,19 @@ impl Driver {
         Self::write_side_files(spec)?;
         let path = self.outputs.bootstrap_folder.write(new.epoch, bootstrap.as_bytes())?;
         let (hot_restart, restart_epoch) = match hot_restart_args {
-            HotRestartArgs::Off => (HotRestart::Off, 0),
+            HotRestartArgs::Off => (HotRestartFlags::Off, 0),
             HotRestartArgs::On { base_id, socket_path, epoch, parent_shutdown } => {
                 let (base_id, epoch, parent_shutdown) = (*base_id, *epoch, *parent_shutdown);
-                (HotRestart::On { base_id, socket_path, epoch, parent_shutdown }, epoch)
+                (HotRestartFlags::On { base_id, socket_path, epoch, parent_shutdown }, epoch)
             }
         };
         let arguments = argv(spec.config(), CommandLine { bootstrap: &path, hot_restart });
         let program =
             Program { path: spec.config().envoy.binary.clone(), arguments, stdio: ChildStdio::Piped };
         let (pid, output) = self.outputs.children.spawn(ChildId::Envoy(new.launch), program).await?;
-        let last_words = LastWords::default();
+        let stderr_tail = StderrTail::default();
         if let Some(output) = output {
-            self.pump(output, Origin { epoch: new.epoch, pid }, &last_words);
+            self.pump(output, LogOrigin { epoch: new.epoch, pid }, &stderr_tail);
         }
         let observer = Observer {
             launch: new.launch,
@@ -216,7 +216,7 @@ impl Driver {
             (admin, mode),
             identity,
             spec.desired.hash,
-            last_words,
+            stderr_tail,
         ));
         self.outputs.phases.send_replace(self.supervisor.phase());
         self.publish_admin();
@@ -234,7 +234,7 @@ impl Driver {
     }
 
     /// Forwards a child's output to the agent's log.
-    pub(super) fn pump(&mut self, output: ChildOutput, origin: Origin, last: &LastWords) {
+    pub(super) fn pump(&mut self, output: ChildOutput, origin: LogOrigin, last: &StderrTail) {
         while self.outputs.pumps.try_join_next().is_some() {}
         let (sink, last) = (self.outputs.sink.clone(), last.clone());
         let access = logs::drain_access(output.stdout.into(), sink.clone());

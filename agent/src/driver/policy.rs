@@ -24,8 +24,8 @@ pub(super) fn policy(flags: &cli::ProxyFlags, config: &Config, allowed: Allowed)
             Role::Router => DrainScope::All,
         },
         restart: match flags.restart_policy {
-            cli::RestartPolicy::Always => default.restart,
-            cli::RestartPolicy::Never => RestartPolicy::NEVER,
+            cli::RestartMode::Always => default.restart,
+            cli::RestartMode::Never => RestartPolicy::NEVER,
         },
         handover: HandoverPolicy {
             allowed,

@@ -40,11 +40,12 @@ impl Driver {
             info!(code, "leaving");
             return;
         };
-        let words = &last.instance.last_words;
+        let words = &last.instance.stderr_tail;
         let oom = self.records.instances.exits().first().and_then(|exit| exit.oom);
         let oom = oom.map_or(Oom::Unknown, |oom| if oom { Oom::Yes } else { Oom::No });
         let lived = last.instance.age().saturating_sub(last.at.elapsed());
-        let ended = report::Ended { epoch: last.instance.generation.epoch, status: last.status, oom, lived };
+        let ended =
+            report::EndedEnvoy { epoch: last.instance.generation.epoch, status: last.status, oom, lived };
         let reason = match words.reason() {
             // From 128 on it is a signal, and the last line is unrelated.
             Some(last) if code < 128 => format!("Envoy gave up; its last words: {last}"),

@@ -34,10 +34,10 @@ use crate::{
     handover::HotRestartBackend,
     lifecycle,
     logs::Sink,
-    peer::Gate,
+    peer::PeerPolicy,
     process::ChildProcesses,
     signals::Signals,
-    status::{self, Counters, Expected, Restarts, StatusServer, Wiring},
+    status::{self, Counters, Expected, HotRestartSupport, StatusInputs, StatusServer},
     supervisor::{Allowed, Effect, Supervisor},
 };
 
@@ -62,8 +62,11 @@ impl Driver {
         let backend = HotRestartBackend::open(flags.hot_restart_mode, &run_folder, parent_shutdown(config));
         let children = ChildProcesses::new().context("start the spawner thread")?;
 
-        let (allowed, restarts) =
-            if backend.is_on() { (Allowed::Yes, Restarts::Hot) } else { (Allowed::No, Restarts::Off) };
+        let (allowed, restarts) = if backend.is_on() {
+            (Allowed::Yes, HotRestartSupport::Hot)
+        } else {
+            (Allowed::No, HotRestartSupport::Off)
+        };
         let policy = policy::policy(flags, config, allowed);
         let (supervisor, effects) = Supervisor::boot(&policy);
 
@@ -75,13 +78,13 @@ impl Driver {
         let (order_sender, orders) = mpsc::channel(QUEUE);
         let (publisher, feed) = lifecycle::channel(lifecycle_publisher::first(&policy, &first));
 
-        let gate = Gate::new(flags.trusted_uids.clone());
+        let peer_policy = PeerPolicy::new(flags.trusted_uids.clone());
         let readiness = EnvoyReadiness {
             phases: phase.clone(),
             admin: current_admin.clone(),
             expected: current_expected.clone(),
         };
-        let server = StatusServer::new(Wiring {
+        let server = StatusServer::new(StatusInputs {
             phases: phase,
             admin: current_admin.clone(),
             expected: current_expected,
@@ -89,7 +92,7 @@ impl Driver {
             restarts,
             orders: order_sender,
             levels: Some(Box::new(move |text| Ok(levels.set(text)?))),
-            gate: gate.clone(),
+            peer_policy: peer_policy.clone(),
             counters: Arc::clone(&counters),
             sink: sink.clone(),
         });
@@ -98,7 +101,7 @@ impl Driver {
             tasks.spawn(async { match server.run(listener).await {} });
         }
         if let Some(listener) = admin_listener {
-            let proxy = AdminProxy::new(current_admin, gate);
+            let proxy = AdminProxy::new(current_admin, peer_policy);
             tasks.spawn(async { match proxy.run(listener).await {} });
         }
 

@@ -3,7 +3,7 @@
 use tracing::{info, warn};
 
 use crate::{
-    status::{Counters, HotRestart},
+    status::{Counters, HotRestartOutcome},
     supervisor::{Event, ExitStatus, Phase, Stage, Timer, ValidationResult},
 };
 
@@ -38,14 +38,16 @@ pub(super) fn log(event: Event, before: Phase, after: Phase) {
 pub(super) fn count(event: Event, before: Phase, after: Phase, counters: &Counters) {
     let successor = before.successor.map(|successor| successor.launch);
     match event {
-        Event::Live(launch) if successor == Some(launch) => counters.hot_restarted(HotRestart::Live),
+        Event::Live(launch) if successor == Some(launch) => counters.hot_restarted(HotRestartOutcome::Live),
         Event::Died(launch, _) | Event::SpawnFailed(launch, _) if successor == Some(launch) => {
-            counters.hot_restarted(HotRestart::Died);
+            counters.hot_restarted(HotRestartOutcome::Died);
         }
-        Event::TimerExpired(Timer::Live) if successor.is_some() => counters.hot_restarted(HotRestart::Late),
-        Event::Validated(_, ValidationResult::Rejected) => counters.hot_restarted(HotRestart::Refused),
+        Event::TimerExpired(Timer::Live) if successor.is_some() => {
+            counters.hot_restarted(HotRestartOutcome::Late);
+        }
+        Event::Validated(_, ValidationResult::Rejected) => counters.hot_restarted(HotRestartOutcome::Refused),
         _ if successor.is_some() && after.successor.is_none() => {
-            counters.hot_restarted(HotRestart::Abandoned);
+            counters.hot_restarted(HotRestartOutcome::Abandoned);
         }
         _ => {}
     }

@@ -10,9 +10,9 @@ use tracing::{error, info, warn};
 
 use super::{Driver, STDERR_TIMEOUT, launch_spec::LaunchSpec};
 use crate::{
-    bootstrap::argv::{HotRestart, Launch, argv},
+    bootstrap::argv::{HotRestartFlags, LaunchArgs, argv},
     hot_restart::HotRestartVersion,
-    logs::{ErrorChain, LastWords, envoy::Origin},
+    logs::{ErrorChain, StderrTail, envoy::LogOrigin},
     process::{ChildId, ChildOutput, ChildStdio, Program},
     supervisor::{Event, ExitStatus, Revision, ValidationResult},
 };
@@ -28,7 +28,7 @@ const MAX_VERSION: u64 = 64;
 pub(super) struct Validation {
     revision: Revision,
     since: tokio::time::Instant,
-    last_words: LastWords,
+    stderr_tail: StderrTail,
     version: Option<JoinHandle<String>>,
 }
 
@@ -48,9 +48,9 @@ impl Driver {
         };
         let started = self.start_validation(revision, &spec).await;
         match started {
-            Ok(last_words) => {
+            Ok(stderr_tail) => {
                 let since = tokio::time::Instant::now();
-                self.inputs.validation = Some(Validation { revision, since, last_words, version: None });
+                self.inputs.validation = Some(Validation { revision, since, stderr_tail, version: None });
             }
             Err(error) => {
                 error!(%error, %revision, "cannot start the validation of the bootstrap");
@@ -64,23 +64,23 @@ impl Driver {
         &mut self,
         revision: Revision,
         spec: &LaunchSpec,
-    ) -> std::io::Result<LastWords> {
+    ) -> std::io::Result<StderrTail> {
         let (bootstrap, _) = spec.bootstrap(&self.outputs.run_folder.join("validate.sock"));
         let path = self.outputs.bootstrap_folder.write_candidate(bootstrap.as_bytes())?;
         Self::write_side_files(spec)?;
-        let launch = Launch { bootstrap: &path, hot_restart: HotRestart::Off };
+        let launch = LaunchArgs { bootstrap: &path, hot_restart: HotRestartFlags::Off };
         let mut arguments = argv(spec.config(), launch);
         arguments.extend(["--mode".into(), "validate".into()]);
         let program =
             Program { path: spec.config().envoy.binary.clone(), arguments, stdio: ChildStdio::Piped };
         let (pid, output) = self.outputs.children.spawn(ChildId::Validation(revision), program).await?;
-        let last_words = LastWords::default();
+        let stderr_tail = StderrTail::default();
         let epoch =
             self.supervisor.phase().owner.map_or(crate::supervisor::Epoch::FIRST, |one| one.epoch.next());
         if let Some(output) = output {
-            self.pump(output, Origin { epoch, pid }, &last_words);
+            self.pump(output, LogOrigin { epoch, pid }, &stderr_tail);
         }
-        Ok(last_words)
+        Ok(stderr_tail)
     }
 
     /// Handles the exit of a validating Envoy.
@@ -89,7 +89,7 @@ impl Driver {
             return;
         };
         if status != ExitStatus::Exited(0) {
-            let reason = validation.last_words.reason().unwrap_or_else(|| status.to_string());
+            let reason = validation.stderr_tail.reason().unwrap_or_else(|| status.to_string());
             error!(%revision, %status, "Envoy rejects the new configuration: {reason}");
             if let Some(spec) = self.records.launch_specs.get(revision) {
                 self.outputs.publisher.config_rejected(spec.desired.hash.to_string(), reason);

@@ -1,9 +1,9 @@
 //! What to ask of `/logging` for levels in the spelling of `--proxyLogLevel`.
 
-use crate::config::level::{EnvoyLevels, NotALevel};
+use crate::config::level::{EnvoyLevels, InvalidLevel};
 
 /// One path for the level of everything, then one for the components that differ.
-pub(super) fn requests(levels: &str) -> Result<Vec<String>, NotALevel> {
+pub(super) fn requests(levels: &str) -> Result<Vec<String>, InvalidLevel> {
     // Also what keeps anything else out of the query.
     EnvoyLevels::parse(levels, "")?;
     let parts = || levels.split(',').filter(|part| !part.is_empty());

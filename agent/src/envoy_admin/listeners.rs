@@ -13,12 +13,12 @@ pub(crate) struct Listener {
     /// Its name; Envoy makes one up for a listener that has none.
     pub(crate) name: String,
     /// What it is bound to, additional addresses last. At least one.
-    pub(crate) addresses: Vec<LocalAddress>,
+    pub(crate) addresses: Vec<ListenerAddress>,
 }
 
 /// What a listener is bound to. A port is the real one, also where port 0 was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum LocalAddress {
+pub(crate) enum ListenerAddress {
     /// A port.
     Socket {
         /// Of which kind.
@@ -46,7 +46,7 @@ pub(crate) enum Protocol {
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct ListenersResponse {
     #[serde(default)]
     listener_statuses: Vec<ListenerStatus>,
 }
@@ -61,7 +61,7 @@ struct ListenerStatus {
 }
 
 #[derive(Deserialize)]
-enum Address {
+enum BoundAddress {
     #[serde(rename = "socket_address")]
     Socket {
         #[serde(default)]
@@ -80,31 +80,33 @@ enum Address {
 }
 
 pub(crate) fn read(json: &[u8]) -> Result<Vec<Listener>, serde_json::Error> {
-    let answer: Answer = serde_json::from_slice(json)?;
+    let answer: ListenersResponse = serde_json::from_slice(json)?;
     let listener = |status: ListenerStatus| Listener {
         addresses: std::iter::once(&status.local_address)
             .chain(&status.additional_local_addresses)
-            .map(LocalAddress::read)
+            .map(ListenerAddress::read)
             .collect(),
         name: status.name,
     };
     Ok(answer.listener_statuses.into_iter().map(listener).collect())
 }
 
-// === impl LocalAddress ===
+// === impl ListenerAddress ===
 
-impl LocalAddress {
+impl ListenerAddress {
     fn read(json: &serde_json::Value) -> Self {
-        match Address::deserialize(json) {
+        match BoundAddress::deserialize(json) {
             // In another network namespace than ours the same address is another.
-            Ok(Address::Socket { network_namespace_filepath: elsewhere, .. }) if !elsewhere.is_empty() => {
+            Ok(BoundAddress::Socket { network_namespace_filepath: elsewhere, .. })
+                if !elsewhere.is_empty() =>
+            {
                 Self::Unknown(json.to_string())
             }
-            Ok(Address::Socket { protocol, address, port_value, .. }) => {
+            Ok(BoundAddress::Socket { protocol, address, port_value, .. }) => {
                 Self::Socket { protocol, address: SocketAddr::new(address, port_value) }
             }
-            Ok(Address::Pipe { path }) => Self::Pipe(path),
-            Ok(Address::Internal { server_listener_name }) => Self::Internal(server_listener_name),
+            Ok(BoundAddress::Pipe { path }) => Self::Pipe(path),
+            Ok(BoundAddress::Internal { server_listener_name }) => Self::Internal(server_listener_name),
             Err(_) => Self::Unknown(json.to_string()),
         }
     }
@@ -130,8 +132,8 @@ impl LocalAddress {
 mod tests {
     use super::*;
 
-    fn tcp(address: &str) -> LocalAddress {
-        LocalAddress::Socket { protocol: Protocol::Tcp, address: address.parse().unwrap() }
+    fn tcp(address: &str) -> ListenerAddress {
+        ListenerAddress::Socket { protocol: Protocol::Tcp, address: address.parse().unwrap() }
     }
 
     #[test]
@@ -144,15 +146,16 @@ mod tests {
             {"name": "pipe", "local_address": {"pipe": {"path": "/run/a.sock", "mode": 384}}},
             {"name": "inner", "local_address": {"envoy_internal_address": {"server_listener_name": "inner"}}},
             {"local_address": {"socket_address": {"address": "fe80::1%eth0", "port_value": 80}}}]}"#;
-        let quic = LocalAddress::Socket { protocol: Protocol::Udp, address: "0.0.0.0:443".parse().unwrap() };
+        let quic =
+            ListenerAddress::Socket { protocol: Protocol::Udp, address: "0.0.0.0:443".parse().unwrap() };
         let expected = [
             ("both", vec![tcp("127.0.0.1:80"), tcp("[::1]:80")]),
             ("quic", vec![quic]),
-            ("pipe", vec![LocalAddress::Pipe("/run/a.sock".into())]),
-            ("inner", vec![LocalAddress::Internal("inner".into())]),
+            ("pipe", vec![ListenerAddress::Pipe("/run/a.sock".into())]),
+            ("inner", vec![ListenerAddress::Internal("inner".into())]),
             (
                 "",
-                vec![LocalAddress::Unknown(
+                vec![ListenerAddress::Unknown(
                     r#"{"socket_address":{"address":"fe80::1%eth0","port_value":80}}"#.into(),
                 )],
             ),
@@ -171,11 +174,11 @@ mod tests {
 
     #[test]
     fn statistics_spell_addresses_their_own_way() {
-        let check = |address: LocalAddress, name: &str| assert_eq!(address.stat_name().unwrap(), name);
+        let check = |address: ListenerAddress, name: &str| assert_eq!(address.stat_name().unwrap(), name);
         check(tcp("127.0.0.1:80"), "127.0.0.1_80");
         check(tcp("[::1]:80"), "[__1]_80");
         check(tcp("[::]:15006"), "[__]_15006");
-        check(LocalAddress::Pipe("/run/a.sock".into()), "/run/a.sock");
-        check(LocalAddress::Internal("inner".into()), "envoy_internal_inner");
+        check(ListenerAddress::Pipe("/run/a.sock".into()), "/run/a.sock");
+        check(ListenerAddress::Internal("inner".into()), "envoy_internal_inner");
     }
 }

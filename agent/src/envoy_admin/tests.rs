@@ -55,8 +55,8 @@ fn only_our_own_epoch_of_our_own_bootstrap_is_live() {
     let ours = r#"{"config_path":"/etc/envoy-rev0.json","restart_epoch":0}"#;
     check("LIVE", ours, Some(Identity::Live));
     check("INITIALIZING", ours, Some(Identity::NotLive));
-    check("LIVE", r#"{"config_path":"/etc/envoy-rev0.json","restart_epoch":1}"#, Some(Identity::Stranger));
-    check("LIVE", r#"{"config_path":"/etc/other.json"}"#, Some(Identity::Stranger));
+    check("LIVE", r#"{"config_path":"/etc/envoy-rev0.json","restart_epoch":1}"#, Some(Identity::Other));
+    check("LIVE", r#"{"config_path":"/etc/other.json"}"#, Some(Identity::Other));
     check("LIVE", "3", None);
 }
 
@@ -96,7 +96,7 @@ type Asked = std::pin::Pin<Box<dyn Future<Output = Result<(), AdminError>>>>;
 #[test]
 fn levels_that_are_none_are_not_even_asked_for() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let admin = EnvoyAdmin::at(Address::Unix("/nowhere/admin.sock".into()));
+    let admin = EnvoyAdmin::at(AdminAddress::Unix("/nowhere/admin.sock".into()));
     assert!(matches!(runtime.block_on(admin.log_level("loud")), Err(AdminError::Level(_))));
     assert!(matches!(runtime.block_on(admin.log_level("debug")), Err(AdminError::Connect(_))));
 }
@@ -119,7 +119,7 @@ async fn a_socket_in_the_file_system_is_as_good_as_a_port() {
         stream.write_all(http("200 OK", "LIVE\n").as_bytes()).await.unwrap();
         stream
     };
-    let admin = EnvoyAdmin::at(Address::Unix(path.clone()));
+    let admin = EnvoyAdmin::at(AdminAddress::Unix(path.clone()));
     assert_eq!(admin.address.to_string(), format!("unix:{}", path.display()));
     let (_open, ready) = tokio::join!(serve, admin.ready());
     assert_eq!(ready.unwrap(), Liveness::Live);

@@ -10,22 +10,22 @@ use tokio::{
     net::{TcpStream, UnixStream},
 };
 
-use super::{Address, AdminError, MAX_BODY};
+use super::{AdminAddress, AdminError, MAX_BODY};
 
 pub(super) fn request(method: Method, path: &str) -> Result<Request<Empty<Bytes>>, AdminError> {
     Ok(Request::builder().method(method).uri(path).header(HOST, "localhost").body(Empty::new())?)
 }
 
 pub(super) async fn send(
-    address: &Address,
+    address: &AdminAddress,
     request: Request<Empty<Bytes>>,
 ) -> Result<Response<Incoming>, AdminError> {
     match address {
-        Address::Tcp(address) => {
+        AdminAddress::Tcp(address) => {
             let stream = TcpStream::connect(address).await.map_err(AdminError::Connect)?;
             exchange(stream, request).await
         }
-        Address::Unix(path) => {
+        AdminAddress::Unix(path) => {
             let stream = UnixStream::connect(path).await.map_err(AdminError::Connect)?;
             exchange(stream, request).await
         }

@@ -42,7 +42,7 @@ impl Publisher {
     }
 
     /// This has happened. The state after it is to be published before.
-    pub(crate) fn tell(&self, transition: Transition) {
+    pub(crate) fn send(&self, transition: Transition) {
         // An error is that nobody listens.
         self.transitions.send(transition).map_or_else(drop, drop);
     }

@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 use serde::Deserialize;
 use tracing::Level;
 
-use super::pieces::Part;
+use super::line_splitter::PiecePosition;
 use super::record::Record;
 use crate::supervisor::Epoch;
 
@@ -24,7 +24,7 @@ const CLOSING: &[u8] = br#""}"#;
 
 /// Whose line it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Origin {
+pub(crate) struct LogOrigin {
     /// Which of our Envoys.
     pub(crate) epoch: Epoch,
     /// Its process.
@@ -33,21 +33,21 @@ pub(crate) struct Origin {
 
 /// Reads the lines of one Envoy.
 #[derive(Debug)]
-pub(super) struct Reader {
-    origin: Origin,
-    torn: Option<Torn>,
+pub(super) struct EnvoyLogParser {
+    origin: LogOrigin,
+    torn: Option<PartialLine>,
 }
 
 /// A line that has been passed on in part.
 #[derive(Debug)]
-struct Torn {
-    head: Head,
+struct PartialLine {
+    head: LineHeader,
     pieces: u32,
 }
 
 /// All of a line but its message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Head {
+struct LineHeader {
     level: Level,
     /// `None`: the line is not of our format.
     source: Option<Source>,
@@ -63,7 +63,7 @@ struct Source {
 }
 
 #[derive(Deserialize)]
-struct Line<'a> {
+struct EnvoyLine<'a> {
     time: &'a str,
     level: &'a str,
     scope: &'a str,
@@ -73,37 +73,48 @@ struct Line<'a> {
     msg: Cow<'a, str>,
 }
 
-// === impl Reader ===
+// === impl EnvoyLogParser ===
 
-impl Reader {
-    pub(super) fn new(origin: Origin) -> Self {
+impl EnvoyLogParser {
+    pub(super) fn new(origin: LogOrigin) -> Self {
         Self { origin, torn: None }
     }
 
     /// What a piece of a line says; `None`: nothing. `now` is for lines that do not say when.
-    pub(super) fn read<'a>(&mut self, part: Part, piece: &'a [u8], now: SystemTime) -> Option<Record<'a>> {
+    pub(super) fn read<'a>(
+        &mut self,
+        part: PiecePosition,
+        piece: &'a [u8],
+        now: SystemTime,
+    ) -> Option<Record<'a>> {
         let (head, message, pieces) = match (part, self.torn.take()) {
-            (Part::Middle | Part::Last, Some(Torn { head, pieces })) => {
+            (PiecePosition::Middle | PiecePosition::Last, Some(PartialLine { head, pieces })) => {
                 let message = continued(&head, piece);
                 (head, message, pieces + 1)
             }
-            (Part::First, _) => {
+            (PiecePosition::First, _) => {
                 let (head, message) = begun(piece);
                 (head, message, 1)
             }
-            (Part::Whole | Part::Middle | Part::Last, _) => {
+            (PiecePosition::Whole | PiecePosition::Middle | PiecePosition::Last, _) => {
                 let (head, message) = whole(piece);
                 (head, message, 0)
             }
         };
-        if let Part::First | Part::Middle = part {
-            self.torn = Some(Torn { head: head.clone(), pieces });
+        if let PiecePosition::First | PiecePosition::Middle = part {
+            self.torn = Some(PartialLine { head: head.clone(), pieces });
         }
         (!message.trim().is_empty()).then(|| self.record(head, message, pieces, now))
     }
 
-    fn record<'a>(&self, head: Head, message: Cow<'a, str>, pieces: u32, now: SystemTime) -> Record<'a> {
-        let Origin { epoch, pid } = self.origin;
+    fn record<'a>(
+        &self,
+        head: LineHeader,
+        message: Cow<'a, str>,
+        pieces: u32,
+        now: SystemTime,
+    ) -> Record<'a> {
+        let LogOrigin { epoch, pid } = self.origin;
         let mut fields: Vec<(_, Cow<'_, str>)> =
             vec![("epoch", epoch.to_string().into()), ("pid", pid.to_string().into())];
         let (mut time, mut scope) = (now, "envoy".into());
@@ -119,7 +130,7 @@ impl Reader {
     }
 }
 
-fn whole(line: &[u8]) -> (Head, Cow<'_, str>) {
+fn whole(line: &[u8]) -> (LineHeader, Cow<'_, str>) {
     match String::from_utf8_lossy(line) {
         Cow::Borrowed(text) => ours(text).unwrap_or_else(|| foreign(text.into())),
         Cow::Owned(text) => match ours(&text) {
@@ -130,7 +141,7 @@ fn whole(line: &[u8]) -> (Head, Cow<'_, str>) {
 }
 
 /// The beginning of a line too long: closed, it can be read like any other.
-fn begun(piece: &[u8]) -> (Head, Cow<'_, str>) {
+fn begun(piece: &[u8]) -> (LineHeader, Cow<'_, str>) {
     let closed = [piece, CLOSING].concat();
     match ours(&String::from_utf8_lossy(&closed)) {
         Some((head, message)) => (head, message.into_owned().into()),
@@ -139,7 +150,7 @@ fn begun(piece: &[u8]) -> (Head, Cow<'_, str>) {
 }
 
 /// What follows: of a message of ours, escaped as its beginning was.
-fn continued<'a>(head: &Head, piece: &'a [u8]) -> Cow<'a, str> {
+fn continued<'a>(head: &LineHeader, piece: &'a [u8]) -> Cow<'a, str> {
     if head.source.is_none() {
         return String::from_utf8_lossy(piece);
     }
@@ -148,14 +159,14 @@ fn continued<'a>(head: &Head, piece: &'a [u8]) -> Cow<'a, str> {
 }
 
 /// A line of our format.
-fn ours(text: &str) -> Option<(Head, Cow<'_, str>)> {
-    let Line { time, level, scope, thread, caller, msg } = serde_json::from_str(text).ok()?;
+fn ours(text: &str) -> Option<(LineHeader, Cow<'_, str>)> {
+    let EnvoyLine { time, level, scope, thread, caller, msg } = serde_json::from_str(text).ok()?;
     let (seconds, micros) = time.split_once('.')?;
     let since = Duration::from_secs(seconds.parse().ok()?)
         .checked_add(Duration::from_micros(micros.parse().ok()?))?;
     let time = UNIX_EPOCH.checked_add(since)?;
     let source = Source { time, component: scope.into(), thread: thread.into(), caller: caller.into() };
-    Some((Head { level: self::level(level)?, source: Some(source) }, msg))
+    Some((LineHeader { level: self::level(level)?, source: Some(source) }, msg))
 }
 
 /// Ours have nothing worse than an error.
@@ -171,8 +182,8 @@ fn level(envoys: &str) -> Option<Level> {
 }
 
 /// A line of somebody else.
-fn foreign(text: Cow<'_, str>) -> (Head, Cow<'_, str>) {
-    (Head { level: seeming(&text), source: None }, text)
+fn foreign(text: Cow<'_, str>) -> (LineHeader, Cow<'_, str>) {
+    (LineHeader { level: seeming(&text), source: None }, text)
 }
 
 /// The level that a line written past the log seems to be of. What is not known is a warning: nobody should

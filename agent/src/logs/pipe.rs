@@ -6,9 +6,9 @@ use std::time::SystemTime;
 
 use tokio::{io::AsyncReadExt as _, net::unix::pipe};
 
-use super::envoy::{Origin, Reader};
-use super::pieces::{Part, Pieces};
-use super::{LastWords, Sink, Stream};
+use super::envoy::{EnvoyLogParser, LogOrigin};
+use super::line_splitter::{LineSplitter, PiecePosition};
+use super::{Sink, StderrTail, Stream};
 
 /// What is read at once.
 const READ: usize = 8 * 1024;
@@ -39,16 +39,21 @@ pub(crate) async fn drain_access(pipe: OwnedFd, sink: Sink) -> io::Result<()> {
 }
 
 /// Reads stderr, and writes each line in the form of the log.
-pub(crate) async fn drain_log(pipe: OwnedFd, origin: Origin, sink: Sink, last: LastWords) -> io::Result<()> {
+pub(crate) async fn drain_log(
+    pipe: OwnedFd,
+    origin: LogOrigin,
+    sink: Sink,
+    last: StderrTail,
+) -> io::Result<()> {
     let mut pipe = pipe::Receiver::from_owned_fd(pipe)?;
-    let (mut pieces, mut reader) = (Pieces::default(), Reader::new(origin));
+    let (mut pieces, mut reader) = (LineSplitter::default(), EnvoyLogParser::new(origin));
     loop {
         pieces.pending.reserve(READ);
         let read = pipe.read_buf(&mut pieces.pending).await?;
         let (now, mut chunk) = (SystemTime::now(), Vec::new());
-        let mut note = |part: Part, piece: &[u8]| {
+        let mut note = |part: PiecePosition, piece: &[u8]| {
             if let Some(record) = reader.read(part, piece, now) {
-                last.note(&record);
+                last.push(&record);
                 chunk.extend_from_slice(record.render(sink.format()).as_bytes());
             }
         };

@@ -40,13 +40,13 @@ pub(crate) struct Record<'a> {
 struct Json<'a>(&'a str);
 
 /// A text that is harmless on a terminal.
-pub(crate) struct Shown<'a>(pub(crate) &'a str);
+pub(crate) struct Sanitized<'a>(pub(crate) &'a str);
 
 /// A value that ends where its reader thinks it does.
 struct Value<'a>(&'a str);
 
 /// UTC in microseconds, as RFC 3339 has it.
-struct Timestamp(SystemTime);
+struct Rfc3339(SystemTime);
 
 // === impl Record ===
 
@@ -64,8 +64,8 @@ impl Record<'_> {
     }
 
     fn text(&self, line: &mut String) -> fmt::Result {
-        let (time, level) = (Timestamp(self.time), name(self.level));
-        write!(line, "{time}\t{level}\t{}\t{}", Shown(&self.scope), Shown(&self.message))?;
+        let (time, level) = (Rfc3339(self.time), name(self.level));
+        write!(line, "{time}\t{level}\t{}\t{}", Sanitized(&self.scope), Sanitized(&self.message))?;
         for (index, (key, value)) in self.fields.iter().enumerate() {
             let before = if index == 0 { '\t' } else { ' ' };
             write!(line, "{before}{key}={}", Value(value))?;
@@ -74,7 +74,7 @@ impl Record<'_> {
     }
 
     fn json(&self, line: &mut String) -> fmt::Result {
-        let (time, level) = (Timestamp(self.time), name(self.level));
+        let (time, level) = (Rfc3339(self.time), name(self.level));
         let (scope, message) = (Json(&self.scope), Json(&self.message));
         write!(line, r#"{{"level":"{level}","time":"{time}","scope":"{scope}","msg":"{message}""#)?;
         for (key, value) in &self.fields {
@@ -101,7 +101,7 @@ fn acts(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-// === impl Json, Shown, Value ===
+// === impl Json, Sanitized, Value ===
 
 impl fmt::Display for Json<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -119,7 +119,7 @@ impl fmt::Display for Json<'_> {
     }
 }
 
-impl fmt::Display for Shown<'_> {
+impl fmt::Display for Sanitized<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for c in self.0.chars() {
             if acts(c) { write!(f, "{}", c.escape_default())? } else { f.write_char(c)? }
@@ -135,9 +135,9 @@ impl fmt::Display for Value<'_> {
     }
 }
 
-// === impl Timestamp ===
+// === impl Rfc3339 ===
 
-impl fmt::Display for Timestamp {
+impl fmt::Display for Rfc3339 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const DAY: u64 = 24 * 60 * 60;
         // A clock before 1970 is wrong anyway.

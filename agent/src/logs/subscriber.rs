@@ -20,10 +20,10 @@ use super::record::Record;
 use super::{Sink, Stream};
 use crate::cli::LogTarget;
 use crate::config::Log;
-use crate::config::level::{Level, LogFormat, LogLevels, NotALevel};
+use crate::config::level::{InvalidLevel, Level, LogFormat, LogLevels};
 
 /// The module tree whose lines are the agent's own.
-const OWN: &str = env!("CARGO_CRATE_NAME");
+const CRATE: &str = env!("CARGO_CRATE_NAME");
 
 /// Changes the levels of the agent's log while it runs. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -36,7 +36,7 @@ pub(crate) struct LevelControl {
 pub(crate) enum LevelError {
     /// They were misspelt.
     #[error(transparent)]
-    NotALevel(#[from] NotALevel),
+    InvalidLevel(#[from] InvalidLevel),
     /// The log has ended.
     #[error("change the levels of a log that has ended")]
     Gone(#[source] reload::Error),
@@ -44,20 +44,20 @@ pub(crate) enum LevelError {
 
 /// Where the agent's own log goes.
 #[derive(Clone, Debug)]
-struct OwnLog {
+struct LogWriter {
     sink: Sink,
     to: Stream,
 }
 
 /// One line of it on its way, as `tracing` writes it.
 #[derive(Debug)]
-struct Line<'a> {
-    log: &'a OwnLog,
+struct LineWriter<'a> {
+    log: &'a LogWriter,
     bytes: Vec<u8>,
 }
 
 /// Lines as [`Record`] has them.
-struct Own(LogFormat);
+struct LineFormat(LogFormat);
 
 #[derive(Default)]
 struct Fields {
@@ -71,14 +71,14 @@ pub(crate) fn subscribe(log: &Log, sink: &Sink) -> anyhow::Result<LevelControl> 
         LogTarget::Stdout => Stream::Stdout,
         LogTarget::Stderr => Stream::Stderr,
     };
-    let (subscriber, control) = subscriber(&log.levels, OwnLog { sink: sink.clone(), to });
+    let (subscriber, control) = subscriber(&log.levels, LogWriter { sink: sink.clone(), to });
     subscriber.try_init()?;
     Ok(control)
 }
 
-fn subscriber(levels: &LogLevels, log: OwnLog) -> (impl Subscriber + Send + Sync + use<>, LevelControl) {
+fn subscriber(levels: &LogLevels, log: LogWriter) -> (impl Subscriber + Send + Sync + use<>, LevelControl) {
     let (filter, handle) = reload::Layer::new(targets(levels));
-    let form = Own(log.sink.format());
+    let form = LineFormat(log.sink.format());
     let lines = lines::layer().event_format(form).with_writer(log);
     let control = LevelControl { filter: handle };
     (tracing_subscriber::registry().with(filter).with(lines), control)
@@ -87,10 +87,10 @@ fn subscriber(levels: &LogLevels, log: OwnLog) -> (impl Subscriber + Send + Sync
 /// A scope is one of our modules. Libraries below us speak only when something is wrong.
 fn targets(levels: &LogLevels) -> Targets {
     let default = filter(levels.default);
-    let ours = Targets::new().with_default(default.min(LevelFilter::WARN)).with_target(OWN, default);
+    let ours = Targets::new().with_default(default.min(LevelFilter::WARN)).with_target(CRATE, default);
     let ours = ours.with_target("pilot_watch", default);
     levels.scopes.iter().fold(ours, |targets, (scope, level)| {
-        let targets = targets.with_target(format!("{OWN}::{scope}"), filter(*level));
+        let targets = targets.with_target(format!("{CRATE}::{scope}"), filter(*level));
         targets.with_target(format!("pilot_{scope}"), filter(*level))
     })
 }
@@ -107,7 +107,7 @@ fn filter(level: Level) -> LevelFilter {
 
 /// `pilot_agent::driver::observer` speaks as `driver`.
 fn scope(target: &str) -> &str {
-    match target.strip_prefix(OWN) {
+    match target.strip_prefix(CRATE) {
         Some("") => "default",
         Some(path) => path.trim_start_matches("::").split("::").next().unwrap_or(path),
         // `pilot_watch::scanner` has the scope `watch`.
@@ -125,19 +125,19 @@ impl LevelControl {
     }
 }
 
-// === impl OwnLog ===
+// === impl LogWriter ===
 
-impl<'a> MakeWriter<'a> for OwnLog {
-    type Writer = Line<'a>;
+impl<'a> MakeWriter<'a> for LogWriter {
+    type Writer = LineWriter<'a>;
 
-    fn make_writer(&'a self) -> Line<'a> {
-        Line { log: self, bytes: Vec::with_capacity(256) }
+    fn make_writer(&'a self) -> LineWriter<'a> {
+        LineWriter { log: self, bytes: Vec::with_capacity(256) }
     }
 }
 
-// === impl Line ===
+// === impl LineWriter ===
 
-impl Write for Line<'_> {
+impl Write for LineWriter<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.bytes.extend_from_slice(bytes);
         Ok(bytes.len())
@@ -148,7 +148,7 @@ impl Write for Line<'_> {
     }
 }
 
-impl Drop for Line<'_> {
+impl Drop for LineWriter<'_> {
     fn drop(&mut self) {
         if !self.bytes.is_empty() {
             self.log.sink.write(self.log.to, std::mem::take(&mut self.bytes));
@@ -156,9 +156,9 @@ impl Drop for Line<'_> {
     }
 }
 
-// === impl Own ===
+// === impl LineFormat ===
 
-impl<S, N> FormatEvent<S, N> for Own
+impl<S, N> FormatEvent<S, N> for LineFormat
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::*;
 use crate::supervisor::Epoch;
 
-const ORIGIN: envoy::Origin = envoy::Origin { epoch: Epoch::FIRST, pid: Pid::from_raw(12) };
+const ORIGIN: envoy::LogOrigin = envoy::LogOrigin { epoch: Epoch::FIRST, pid: Pid::from_raw(12) };
 
 /// Nothing here takes long unless it hangs.
 const END: Duration = Duration::from_mins(1);
@@ -28,7 +28,7 @@ fn pipe() -> (OwnedFd, io::PipeWriter) {
 }
 
 fn all(sink: &Sink, seen: &Receiver<(Stream, Vec<u8>)>, stream: Stream) -> Vec<u8> {
-    assert_eq!(sink.flush(END), Flushed::Everything);
+    assert_eq!(sink.flush(END), Flushed::Complete);
     seen.try_iter().filter(|(to, _)| *to == stream).flat_map(|(_, chunk)| chunk).collect()
 }
 
@@ -77,7 +77,7 @@ async fn the_log_comes_out_in_the_form_of_ours() {
         // A byte at a time, so that everything is torn once.
         let envoy =
             std::thread::spawn(move || bytes.iter().for_each(|byte| writer.write_all(&[*byte]).unwrap()));
-        let last = LastWords::default();
+        let last = StderrTail::default();
         timeout(END, drain_log(reader, ORIGIN, sink.clone(), last.clone())).await.unwrap().unwrap();
         envoy.join().unwrap();
         let text = String::from_utf8(all(&sink, &seen, Stream::Stderr)).unwrap();
@@ -106,7 +106,7 @@ async fn a_stuck_reader_costs_lines_and_envoy_nothing() {
         let read = async {
             match drain {
                 Stream::Stdout => drain_access(reader, sink.clone()).await,
-                Stream::Stderr => drain_log(reader, ORIGIN, sink.clone(), LastWords::default()).await,
+                Stream::Stderr => drain_log(reader, ORIGIN, sink.clone(), StderrTail::default()).await,
             }
         };
         // It ends, though nobody has taken a single line.
@@ -134,7 +134,7 @@ fn what_does_not_fit_the_queue_is_counted_by_the_line() {
         sink.write(Stream::Stderr, b"line\n".to_vec());
     }
     assert!((5..=6).contains(&sink.dropped()), "{}", sink.dropped());
-    assert_eq!(sink.flush(Duration::from_millis(1)), Flushed::NotEverything);
+    assert_eq!(sink.flush(Duration::from_millis(1)), Flushed::Incomplete);
 
     drop(release);
     assert_eq!(seen.recv().unwrap(), (Stream::Stderr, b"line\n".to_vec()));

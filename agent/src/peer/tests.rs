@@ -7,12 +7,12 @@ use super::*;
 const HEADER: &str =
     "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n";
 
-/// Our end is 127.0.0.1:15000 or `[::1]:15000`, theirs has port 40000.
-fn ends(theirs: &str, ours: &str) -> Ends {
-    Ends { theirs: theirs.parse().unwrap(), ours: ours.parse().unwrap() }
+/// Our end is 127.0.0.1:15000 or `[::1]:15000`, peer has port 40000.
+fn ends(peer: &str, local: &str) -> ConnectionAddresses {
+    ConnectionAddresses { peer: peer.parse().unwrap(), local: local.parse().unwrap() }
 }
 
-fn v4() -> Ends {
+fn v4() -> ConnectionAddresses {
     ends("127.0.0.1:40000", "127.0.0.1:15000")
 }
 
@@ -23,25 +23,24 @@ fn row(state: &str, uid: u32, inode: u64) -> String {
     )
 }
 
-fn row6(theirs: &str, ours: &str, uid: u32) -> String {
-    format!(
-        "   0: {theirs}:9C40 {ours}:3A98 01 00000000:00000000 00:00000000 00000000 {uid:>5} 0 77 1 0 20\n"
-    )
+fn row6(peer: &str, local: &str, uid: u32) -> String {
+    format!("   0: {peer}:9C40 {local}:3A98 01 00000000:00000000 00:00000000 00000000 {uid:>5} 0 77 1 0 20\n")
 }
 
 /// Tables of these rows; we are user 1337 and trust root, ourselves and user 2001.
-fn admit(tcp: &str, tcp6: Option<&str>, ends: Ends) -> Result<(), Denied> {
+fn admit(tcp: &str, tcp6: Option<&str>, ends: ConnectionAddresses) -> Result<(), Denied> {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("tcp"), format!("{HEADER}{tcp}")).unwrap();
     if let Some(rows) = tcp6 {
         fs::write(folder.path().join("tcp6"), format!("{HEADER}{rows}")).unwrap();
     }
-    Gate::made_up("2001".parse().unwrap(), 1337, folder.path()).admit(ends)
+    PeerPolicy::for_test("2001".parse().unwrap(), 1337, folder.path()).authorize(ends)
 }
 
 #[test]
 fn root_we_ourselves_and_the_trusted_come_in() {
-    for (uid, expected) in [(0, Ok(())), (1337, Ok(())), (2001, Ok(())), (2000, Err(Denied::Stranger(2000)))]
+    for (uid, expected) in
+        [(0, Ok(())), (1337, Ok(())), (2001, Ok(())), (2000, Err(Denied::UntrustedUid(2000)))]
     {
         assert_eq!(admit(&row("01", uid, 77), None, v4()), expected, "{uid}");
     }
@@ -57,9 +56,12 @@ fn who_has_hung_up_is_not_taken_for_root() {
 
 #[test]
 fn our_own_end_of_the_connection_is_not_theirs() {
-    let ours =
+    let local =
         "   0: 0100007F:3A98 0100007F:9C40 01 00000000:00000000 00:00000000 00000000  1337 0 78 1 0 20\n";
-    assert_eq!(admit(&format!("{ours}{}", row("01", 2000, 77)), None, v4()), Err(Denied::Stranger(2000)));
+    assert_eq!(
+        admit(&format!("{local}{}", row("01", 2000, 77)), None, v4()),
+        Err(Denied::UntrustedUid(2000))
+    );
 }
 
 #[test]
@@ -68,17 +70,17 @@ fn both_address_families_and_their_mixture_are_found() {
     const MAPPED: &str = "0000000000000000FFFF00000100007F";
     let v6 = ends("[::1]:40000", "[::1]:15000");
     assert_eq!(admit("", Some(&row6(LOOPBACK, LOOPBACK, 1337)), v6), Ok(()));
-    assert_eq!(admit("", Some(&row6(LOOPBACK, LOOPBACK, 2000)), v6), Err(Denied::Stranger(2000)));
+    assert_eq!(admit("", Some(&row6(LOOPBACK, LOOPBACK, 2000)), v6), Err(Denied::UntrustedUid(2000)));
     let dual = ends("[::ffff:127.0.0.1]:40000", "[::ffff:127.0.0.1]:15000");
-    assert_eq!(admit(&row("01", 2000, 77), Some(""), dual), Err(Denied::Stranger(2000)));
+    assert_eq!(admit(&row("01", 2000, 77), Some(""), dual), Err(Denied::UntrustedUid(2000)));
     for ends in [v4(), dual] {
-        assert_eq!(admit("", Some(&row6(MAPPED, MAPPED, 2000)), ends), Err(Denied::Stranger(2000)));
+        assert_eq!(admit("", Some(&row6(MAPPED, MAPPED, 2000)), ends), Err(Denied::UntrustedUid(2000)));
     }
 }
 
 #[test]
 fn nobody_comes_from_outside_and_nonsense_is_nobody() {
-    assert_eq!(admit("", None, ends("10.1.2.3:40000", "10.1.2.4:15020")), Err(Denied::Outside));
+    assert_eq!(admit("", None, ends("10.1.2.3:40000", "10.1.2.4:15020")), Err(Denied::OutsidePod));
     for rows in
         ["\n", "0: x:y z:w 01\n", "0: 0100007F:9C40 0100007F:3A98 01 0 0 0 root 0 77\n", "0: 01é0007F:9C40\n"]
     {
@@ -94,12 +96,12 @@ fn a_list_of_uids_is_numbers_or_any() {
     for text in ["all", "-1", "4294967296", "1000;2000"] {
         assert!(text.parse::<TrustedUids>().is_err(), "{text}");
     }
-    assert_eq!(Gate::made_up(TrustedUids::Any, 1, Path::new("/nowhere")).admit(v4()), Ok(()));
+    assert_eq!(PeerPolicy::for_test(TrustedUids::Any, 1, Path::new("/nowhere")).authorize(v4()), Ok(()));
 }
 
 #[test]
 fn a_refusal_names_the_flag_that_opens() {
-    for denied in [Denied::Stranger(2000), Denied::Unknown("gone".into())] {
+    for denied in [Denied::UntrustedUid(2000), Denied::Unknown("gone".into())] {
         assert!(denied.to_string().contains("--trustedUids="), "{denied}");
     }
 }
@@ -108,13 +110,13 @@ fn a_refusal_names_the_flag_that_opens() {
 /// the kernel is asked or its tables are read.
 #[test]
 fn the_kernel_knows_us() {
-    for sockets in [Sockets::Kernel, Sockets::Tables("/proc/net".into())] {
+    for sockets in [SocketTable::Kernel, SocketTable::Tables("/proc/net".into())] {
         for (listen, connect) in [("127.0.0.1:0", "127.0.0.1"), ("[::1]:0", "::1"), ("[::]:0", "127.0.0.1")] {
             let listener = TcpListener::bind(listen).unwrap();
             let port = listener.local_addr().unwrap().port();
             let client = std::net::TcpStream::connect((connect, port)).unwrap();
-            let (stream, theirs) = listener.accept().unwrap();
-            let ends = Ends { theirs, ours: stream.local_addr().unwrap() };
+            let (stream, peer) = listener.accept().unwrap();
+            let ends = ConnectionAddresses { peer, local: stream.local_addr().unwrap() };
             assert_eq!(sockets.owner(ends), Ok(Uid::effective().as_raw()), "{sockets:?} {ends:?}");
             drop(client);
             assert!(matches!(sockets.owner(ends), Err(Denied::Unknown(_))), "{sockets:?} {ends:?}");
@@ -127,6 +129,6 @@ fn the_kernel_knows_us() {
 fn a_socket_that_is_gone_is_not_looked_for_in_tables() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let ends = Ends { theirs: gone, ours: listener.local_addr().unwrap() };
-    assert_eq!(diag::look(ends).unwrap(), diag::Answer::NotOpen);
+    let ends = ConnectionAddresses { peer: gone, local: listener.local_addr().unwrap() };
+    assert_eq!(sock_diag::look(ends).unwrap(), sock_diag::SockDiagReply::NotOpen);
 }

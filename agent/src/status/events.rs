@@ -1,7 +1,7 @@
 //! `GET /lifecycle/events`: how things stand, then one server-sent event for each transition.
 //!
 //! A reader that falls behind is told that it has missed something and hung up on; it comes back and begins
-//! with how things stand. A reader that stands still beats no pulse, which ends its connection.
+//! with how things stand. A reader that stands still beats no progress, which ends its connection.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,10 +16,11 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Body, Refusal, typed};
+use super::{StatusError, typed};
 use crate::{
     lifecycle::{Lifecycle, Transition},
-    listen::Pulse,
+    listen::Progress,
+    listen::ResponseBody,
 };
 
 /// Of the connections there may be; the others are for probes and scrapes.
@@ -36,9 +37,9 @@ pub(super) struct Events {
 }
 
 /// One of them.
-struct Reader {
+struct EventStream {
     transitions: broadcast::Receiver<Transition>,
-    pulse: Arc<Pulse>,
+    progress: Arc<Progress>,
     /// Nothing, once the last event has been made.
     open: Option<OwnedSemaphorePermit>,
 }
@@ -58,24 +59,24 @@ impl Events {
         &self,
         transitions: broadcast::Receiver<Transition>,
         now: &Lifecycle,
-        pulse: &Arc<Pulse>,
-    ) -> Result<Response<Body>, Refusal> {
-        let permit = Arc::clone(&self.free).try_acquire_owned().map_err(|_| Refusal::Busy)?;
+        progress: &Arc<Progress>,
+    ) -> Result<Response<ResponseBody>, StatusError> {
+        let permit = Arc::clone(&self.free).try_acquire_owned().map_err(|_| StatusError::Busy)?;
         let first = event("lifecycle", None, now);
-        let reader = Reader { transitions, pulse: Arc::clone(pulse), open: Some(permit) };
-        let later = stream::unfold(reader, Reader::next);
+        let reader = EventStream { transitions, progress: Arc::clone(progress), open: Some(permit) };
+        let later = stream::unfold(reader, EventStream::next);
         let frames = stream::once(async { first }).chain(later).map(|bytes| Ok(Frame::data(bytes)));
         Ok(typed(StatusCode::OK, CONTENT_TYPE, StreamBody::new(frames).boxed_unsync()))
     }
 }
 
-// === impl Reader ===
+// === impl EventStream ===
 
-impl Reader {
+impl EventStream {
     async fn next(mut self) -> Option<(Bytes, Self)> {
         self.open.as_ref()?;
         // Asked for more, it has taken what there was.
-        self.pulse.beat();
+        self.progress.advance();
         let bytes = match timeout(SIGN_OF_LIFE, self.transitions.recv()).await {
             Ok(Ok(transition)) => event("transition", Some(transition.id), &transition),
             Ok(Err(broadcast::error::RecvError::Lagged(missed))) => {

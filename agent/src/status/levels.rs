@@ -7,10 +7,11 @@
 use http::{Response, StatusCode};
 use tracing::info;
 
-use super::{Body, Refusal, StatusServer, text};
+use super::{StatusError, StatusServer, text};
 use crate::{
     config::level::{EnvoyLevels, LogLevels},
     envoy_admin::AdminError,
+    listen::ResponseBody,
 };
 
 /// Sets the agent's own levels, given in the spelling of `--log_output_level`.
@@ -18,29 +19,29 @@ pub(crate) type SetLevels = Box<dyn Fn(&str) -> anyhow::Result<()> + Send + Sync
 
 /// What is asked for.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Wanted {
+struct LevelChange {
     own: Option<String>,
     envoys: Option<String>,
 }
 
 impl StatusServer {
-    pub(super) async fn set_levels(&self, query: &str) -> Result<Response<Body>, Refusal> {
-        let Wanted { own, envoys } = read(query).map_err(Refusal::Levels)?;
+    pub(super) async fn set_levels(&self, query: &str) -> Result<Response<ResponseBody>, StatusError> {
+        let LevelChange { own, envoys } = read(query).map_err(StatusError::Levels)?;
         if let Some(levels) = own {
-            let set = self.wiring.levels.as_ref().ok_or(Refusal::Fixed)?;
-            set(&levels).map_err(|error| Refusal::Levels(format!("{error:#}")))?;
+            let set = self.wiring.levels.as_ref().ok_or(StatusError::Fixed)?;
+            set(&levels).map_err(|error| StatusError::Levels(format!("{error:#}")))?;
         }
         if let Some(levels) = envoys {
-            let admin = self.admin().ok_or(Refusal::Envoy(AdminError::Absent))?;
-            admin.log_level(&levels).await.map_err(Refusal::Envoy)?;
+            let admin = self.admin().ok_or(StatusError::Envoy(AdminError::Absent))?;
+            admin.log_level(&levels).await.map_err(StatusError::Envoy)?;
         }
         info!(query, "log levels set");
         Ok(text(StatusCode::OK, "OK\n"))
     }
 }
 
-fn read(query: &str) -> Result<Wanted, String> {
-    let mut wanted = Wanted::default();
+fn read(query: &str) -> Result<LevelChange, String> {
+    let mut wanted = LevelChange::default();
     for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
         // What `curl --data-urlencode` makes of the only two signs that levels have.
         let value = value.replace("%3A", ":").replace("%2C", ",");
@@ -56,7 +57,7 @@ fn read(query: &str) -> Result<Wanted, String> {
             _ => return Err(format!("{name} is neither level nor envoy")),
         }
     }
-    if wanted == Wanted::default() {
+    if wanted == LevelChange::default() {
         return Err(
             "say level=… for the agent (default:info,driver:debug), envoy=… for Envoy (info,http:debug)"
                 .into(),
@@ -73,7 +74,7 @@ mod tests {
     fn both_levels_are_read_in_their_own_spelling() {
         let check = |query: &str, own: Option<&str>, envoys: Option<&str>| {
             let (own, envoys) = (own.map(Into::into), envoys.map(Into::into));
-            assert_eq!(read(query).unwrap(), Wanted { own, envoys }, "{query}");
+            assert_eq!(read(query).unwrap(), LevelChange { own, envoys }, "{query}");
         };
         check("level=debug", Some("debug"), None);
         check("envoy=info,http:debug", None, Some("info,http:debug"));

@@ -23,7 +23,7 @@ const NEVER: i64 = -1;
 
 /// How a hot restart went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum HotRestart {
+pub(crate) enum HotRestartOutcome {
     /// The new Envoy is LIVE and has taken over.
     Live,
     /// It never started: the configuration was refused, or the versions do not go together.
@@ -45,7 +45,7 @@ pub(crate) struct Counters {
     drains: AtomicU64,
     drained_in_all: AtomicI64,
     restarts: AtomicU64,
-    hot_restarts: [AtomicU64; HotRestart::ALL.len()],
+    hot_restarts: [AtomicU64; HotRestartOutcome::ALL.len()],
     exits: [AtomicU64; ExitReason::ALL.len()],
     deaths: AtomicU64,
     last_exit_code: AtomicI64,
@@ -100,8 +100,8 @@ impl Counters {
     }
 
     /// A hot restart has come to an end.
-    pub(crate) fn hot_restarted(&self, outcome: HotRestart) {
-        bump(&self.hot_restarts, HotRestart::ALL.iter().position(|known| *known == outcome));
+    pub(crate) fn hot_restarted(&self, outcome: HotRestartOutcome) {
+        bump(&self.hot_restarts, HotRestartOutcome::ALL.iter().position(|known| *known == outcome));
     }
 
     /// An Envoy has ended, and this was it to us.
@@ -126,7 +126,7 @@ impl Counters {
     }
 
     pub(super) fn render(&self, phase: Phase, lifecycle: &Lifecycle, dropped_lines: u64) -> String {
-        let mut page = Page(String::with_capacity(4096));
+        let mut page = MetricsPage(String::with_capacity(4096));
         page.counter("envoy_starts_total", "Envoys started.", phase.launches);
         page.counter(
             "envoy_deaths_total",
@@ -148,7 +148,7 @@ impl Counters {
             "hot_restarts_total",
             "Hot restarts, by how they went.",
             "outcome",
-            HotRestart::ALL.map(HotRestart::as_str).iter().zip(&self.hot_restarts),
+            HotRestartOutcome::ALL.map(HotRestartOutcome::as_str).iter().zip(&self.hot_restarts),
         );
         page.gauge_of(
             "envoy_last_exit_code",
@@ -208,9 +208,9 @@ fn bump(counters: &[AtomicU64], position: Option<usize>) {
     }
 }
 
-// === impl HotRestart ===
+// === impl HotRestartOutcome ===
 
-impl HotRestart {
+impl HotRestartOutcome {
     const ALL: [Self; 5] = [Self::Live, Self::Refused, Self::Died, Self::Late, Self::Abandoned];
 
     /// The word for metrics.
@@ -225,11 +225,11 @@ impl HotRestart {
     }
 }
 
-struct Page(String);
+struct MetricsPage(String);
 
-// === impl Page ===
+// === impl MetricsPage ===
 
-impl Page {
+impl MetricsPage {
     fn counter(&mut self, name: &str, help: &str, value: impl Display) {
         self.header(name, "counter", help);
         self.sample(name, value);
@@ -289,7 +289,7 @@ impl Page {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lifecycle::{Budget, Generation, Shutdown};
+    use crate::lifecycle::{EnvoyStatus, RestartBudget, ShutdownStatus};
     use crate::supervisor::ServiceState;
 
     fn check(counters: &Counters, stage: Stage, lifecycle: &Lifecycle, present: &[&str], absent: &[&str]) {
@@ -327,9 +327,9 @@ mod tests {
         counters.died(ExitStatus::Signaled(9));
         counters.exited(ExitReason::Crashed);
         counters.restarted();
-        counters.hot_restarted(HotRestart::Died);
-        counters.hot_restarted(HotRestart::Live);
-        counters.hot_restarted(HotRestart::Live);
+        counters.hot_restarted(HotRestartOutcome::Died);
+        counters.hot_restarted(HotRestartOutcome::Live);
+        counters.hot_restarted(HotRestartOutcome::Live);
         counters.drained(Duration::from_secs(2));
         counters.drained(Duration::from_millis(1500));
         counters.reaped(3);
@@ -338,9 +338,9 @@ mod tests {
         assert!(counters.ready());
         assert!(!counters.ready(), "the first time comes once");
         let lifecycle = Lifecycle {
-            generations: vec![Generation::default(), Generation::default()],
-            restarts: Budget { left: 9, of: 10, refilled_at: None },
-            shutdown: Some(Shutdown { requests: Some(3), ..Shutdown::default() }),
+            generations: vec![EnvoyStatus::default(), EnvoyStatus::default()],
+            restarts: RestartBudget { left: 9, of: 10, refilled_at: None },
+            shutdown: Some(ShutdownStatus { requests: Some(3), ..ShutdownStatus::default() }),
             ..Lifecycle::default()
         };
         check(

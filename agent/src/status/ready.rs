@@ -45,7 +45,7 @@ pub(super) enum Unready {
 
 /// What is known about readiness.
 #[derive(Debug)]
-pub(super) struct Readiness {
+pub(super) struct ReadinessTracker {
     /// By the bootstrap of the one that serves.
     expected: watch::Receiver<Expected>,
     /// The launch whose configuration has arrived. Launches count from one.
@@ -68,9 +68,9 @@ impl Expected {
     }
 }
 
-// === impl Readiness ===
+// === impl ReadinessTracker ===
 
-impl Readiness {
+impl ReadinessTracker {
     pub(super) fn new(expected: watch::Receiver<Expected>) -> Self {
         Self { expected, complete: AtomicU32::new(0), last: Mutex::default() }
     }
@@ -218,7 +218,7 @@ mod tests {
 
     #[test]
     fn a_reason_is_news_once() {
-        let readiness = Readiness::new(watch::channel(Expected::Nothing).1);
+        let readiness = ReadinessTracker::new(watch::channel(Expected::Nothing).1);
         let seen: Vec<_> = [Unready::Starting, Unready::Starting, Unready::Crashed, Unready::Starting]
             .iter()
             .map(|unready| readiness.is_news(unready))

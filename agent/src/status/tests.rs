@@ -22,16 +22,16 @@ const NEIGHBOUR: &str = "10.1.2.3:40000";
 /// The user who asks from within the pod, in our table of sockets.
 const ASKER: u32 = 2000;
 
-fn ends(theirs: &str) -> Ends {
-    let theirs: SocketAddr = theirs.parse().unwrap();
-    let ours = if theirs.ip().to_canonical().is_ipv4() { "127.0.0.1:15020" } else { "[::1]:15020" };
-    Ends { theirs, ours: ours.parse().unwrap() }
+fn ends(peer: &str) -> ConnectionAddresses {
+    let peer: SocketAddr = peer.parse().unwrap();
+    let local = if peer.ip().to_canonical().is_ipv4() { "127.0.0.1:15020" } else { "[::1]:15020" };
+    ConnectionAddresses { peer, local: local.parse().unwrap() }
 }
 
 /// Sockets of the asker in every family, on port 40000.
 fn sockets() -> tempfile::TempDir {
     let row =
-        |theirs: &str, ours: &str| format!("sl\n 0: {theirs}:9C40 {ours}:3AAC 01 0:0 0:0 0 {ASKER} 0 77\n");
+        |peer: &str, local: &str| format!("sl\n 0: {peer}:9C40 {local}:3AAC 01 0:0 0:0 0 {ASKER} 0 77\n");
     let folder = tempfile::tempdir().unwrap();
     let v6 = "00000000000000000000000001000000";
     std::fs::write(folder.path().join("tcp"), row("0100007F", "0100007F")).unwrap();
@@ -41,13 +41,13 @@ fn sockets() -> tempfile::TempDir {
 
 struct Scene {
     server: StatusServer,
-    orders: mpsc::Receiver<Order>,
+    orders: mpsc::Receiver<ControlRequest>,
     publisher: Publisher,
     levels: Arc<Mutex<Vec<String>>>,
 }
 
 /// A server beside an Envoy whose admin is gone: nothing listens on port 1.
-fn scene(stage: Stage, gate: Gate) -> Scene {
+fn scene(stage: Stage, peer_policy: PeerPolicy) -> Scene {
     let phase = Phase::of(stage, ServiceState::InService);
     let (ask, orders) = mpsc::channel(1);
     let admin = EnvoyAdmin::at("127.0.0.1:1".parse::<SocketAddr>().unwrap());
@@ -55,27 +55,27 @@ fn scene(stage: Stage, gate: Gate) -> Scene {
         lifecycle::channel(Lifecycle { phase: stage.as_str().into(), ..Lifecycle::default() });
     let levels = Arc::new(Mutex::new(Vec::new()));
     let set = Arc::clone(&levels);
-    let server = StatusServer::new(Wiring {
+    let server = StatusServer::new(StatusInputs {
         phases: watch::channel(phase).1,
         admin: watch::channel(Some(admin)).1,
         expected: watch::channel(Expected::ClustersAndListeners).1,
         lifecycle,
-        restarts: Restarts::Hot,
+        restarts: HotRestartSupport::Hot,
         orders: ask,
         levels: Some(Box::new(move |levels| {
             set.lock().unwrap().push(levels.into());
             Ok(())
         })),
-        gate,
+        peer_policy,
         counters: Arc::new(Counters::since(Instant::now())),
         sink: Sink::start(LogFormat::Text).unwrap(),
     });
     Scene { server, orders, publisher, levels }
 }
 
-/// A gate of an agent that is root, for this list and nobody else.
-fn gate(trusted: &str, sockets: &Path) -> Gate {
-    Gate::made_up(trusted.parse().unwrap(), 0, sockets)
+/// The policy of an agent that runs as root and trusts this list.
+fn peer_policy(trusted: &str, sockets: &Path) -> PeerPolicy {
+    PeerPolicy::for_test(trusted.parse().unwrap(), 0, sockets)
 }
 
 fn block_on<T>(work: impl Future<Output = T>) -> T {
@@ -104,17 +104,20 @@ fn check(
     request: &Request<()>,
     peer: &str,
     expected: (u16, &str),
-) -> Option<Order> {
+) -> Option<ControlRequest> {
     let sockets = sockets();
-    let mut scene = scene(stage, gate(trusted, sockets.path()));
+    let mut scene = scene(stage, peer_policy(trusted, sockets.path()));
     let (status, body) = block_on(ask(&scene.server, request, peer));
     assert_eq!(status, expected.0, "{request:?} from {peer}: {body}");
     assert!(body.contains(expected.1), "{request:?} from {peer}: {body}");
     scene.orders.try_recv().ok()
 }
 
-const ORDERS: [(&str, Order); 3] =
-    [("/quitquitquit", Order::Quit), ("/drain", Order::Withdraw), ("/restart", Order::Restart)];
+const ORDERS: [(&str, ControlRequest); 3] = [
+    ("/quitquitquit", ControlRequest::Quit),
+    ("/drain", ControlRequest::Withdraw),
+    ("/restart", ControlRequest::Restart),
+];
 
 #[test]
 fn only_the_trusted_in_the_pod_give_orders_and_only_by_post() {
@@ -167,12 +170,12 @@ fn our_own_metrics_are_there_when_envoys_are_not() {
 #[test]
 fn the_life_is_for_the_pod_with_readiness_as_it_is_now() {
     let sockets = sockets();
-    let scene = scene(Stage::Draining, gate("", sockets.path()));
+    let scene = scene(Stage::Draining, peer_policy("", sockets.path()));
     let (status, body) = block_on(ask(&scene.server, &get("/lifecycle"), POD));
     let seen: Lifecycle = serde_json::from_str(&body).unwrap();
     assert_eq!((status, seen.phase.as_str()), (200, "draining"));
     let reason = Some("terminating".to_owned());
-    assert_eq!(seen.readiness, lifecycle::Readiness { ready: false, reason });
+    assert_eq!(seen.readiness, lifecycle::ReadinessStatus { ready: false, reason });
     for path in ["/lifecycle", "/lifecycle/events"] {
         assert_eq!(block_on(ask(&scene.server, &get(path), NEIGHBOUR)).0, 403, "{path}");
     }
@@ -181,7 +184,7 @@ fn the_life_is_for_the_pod_with_readiness_as_it_is_now() {
 #[test]
 fn our_own_levels_are_set_and_envoys_only_if_there_is_one() {
     let sockets = sockets();
-    let scene = scene(Stage::Running, gate("any", sockets.path()));
+    let scene = scene(Stage::Running, peer_policy("any", sockets.path()));
     let set = |query: &str| block_on(ask(&scene.server, &post(&format!("/logging?{query}")), POD));
     assert_eq!(set("level=default:debug").0, 200);
     assert_eq!(set("level=loud").0, 400);
@@ -199,7 +202,7 @@ fn there_is_nothing_else() {
 #[test]
 fn a_queue_that_is_full_refuses() {
     let sockets = sockets();
-    let scene = scene(Stage::Running, gate("any", sockets.path()));
+    let scene = scene(Stage::Running, peer_policy("any", sockets.path()));
     block_on(async {
         assert_eq!(ask(&scene.server, &post("/drain"), POD).await.0, 200);
         assert_eq!(ask(&scene.server, &post("/drain"), POD).await.0, 503);
@@ -228,7 +231,7 @@ async fn until(reader: &mut (impl AsyncBufReadExt + Unpin), wanted: &str) -> Str
 
 #[tokio::test]
 async fn events_begin_with_how_things_stand_and_tell_what_changes() {
-    let Scene { server, publisher, .. } = scene(Stage::Running, Gate::new(TrustedUids::default()));
+    let Scene { server, publisher, .. } = scene(Stage::Running, PeerPolicy::new(TrustedUids::default()));
     let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(server.run(listener));
@@ -241,7 +244,7 @@ async fn events_begin_with_how_things_stand_and_tell_what_changes() {
     assert_eq!(first.readiness.reason.as_deref(), Some("Envoy's admin does not answer"));
 
     let told = Transition { id: 7, to: "draining".into(), ..Transition::default() };
-    publisher.tell(told.clone());
+    publisher.send(told.clone());
     until(&mut events, "event: transition").await;
     until(&mut events, "id: 7").await;
     let line = until(&mut events, "data: ").await;
@@ -249,7 +252,7 @@ async fn events_begin_with_how_things_stand_and_tell_what_changes() {
 
     // More at once than anybody can have read.
     for id in 0..1000 {
-        publisher.tell(Transition { id, ..Transition::default() });
+        publisher.send(Transition { id, ..Transition::default() });
     }
     until(&mut events, "event: missed").await;
     let mut rest = String::new();
@@ -260,7 +263,7 @@ async fn events_begin_with_how_things_stand_and_tell_what_changes() {
 #[tokio::test]
 async fn so_many_listen_and_no_more() {
     let Scene { server, publisher: _publisher, .. } =
-        scene(Stage::Running, Gate::new(TrustedUids::default()));
+        scene(Stage::Running, PeerPolicy::new(TrustedUids::default()));
     let open = async |server: &StatusServer| {
         server.answer(&get("/lifecycle/events"), ends(POD), &Arc::default()).await
     };

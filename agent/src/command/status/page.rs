@@ -3,20 +3,22 @@
 use std::fmt::{Display, Write as _};
 use std::time::Duration;
 
-use crate::lifecycle::{Exit, Generation, HandOver, Lifecycle, Moment, Readiness, Shutdown};
+use crate::lifecycle::{
+    EnvoyExit, EnvoyStatus, HandoverStatus, Lifecycle, ReadinessStatus, ShutdownStatus, Timestamp,
+};
 
 /// Longer lists lose their end: the newest comes first.
 const ROWS: usize = 8;
 
 /// The page as it is written: a heading column, and rows under the same heading.
-struct Page {
+struct StatusPage {
     text: String,
     heading: &'static str,
 }
 
 /// What is shown of the sidecar at this moment.
-pub(super) fn render(life: &Lifecycle, now: Moment) -> String {
-    let mut page = Page { text: String::new(), heading: "" };
+pub(super) fn render(life: &Lifecycle, now: Timestamp) -> String {
+    let mut page = StatusPage { text: String::new(), heading: "" };
     page.section("phase", [format!("{}, for {}", life.phase, age(life.since, now))]);
     page.section("ready", [ready(&life.readiness)]);
     let agent = &life.agent;
@@ -52,14 +54,14 @@ pub(super) fn render(life: &Lifecycle, now: Moment) -> String {
     page.text
 }
 
-fn ready(readiness: &Readiness) -> String {
+fn ready(readiness: &ReadinessStatus) -> String {
     match &readiness.reason {
         None if readiness.ready => "yes".into(),
         reason => format!("no: {}", reason.as_deref().unwrap_or("not known")),
     }
 }
 
-fn generation(envoy: &Generation, now: Moment) -> Vec<String> {
+fn generation(envoy: &EnvoyStatus, now: Timestamp) -> Vec<String> {
     let live = envoy.live_after_ms.map(Duration::from_millis);
     vec![
         format!("epoch {}", envoy.epoch),
@@ -72,7 +74,7 @@ fn generation(envoy: &Generation, now: Moment) -> Vec<String> {
     ]
 }
 
-fn exited(exit: &Exit, now: Moment) -> Vec<String> {
+fn exited(exit: &EnvoyExit, now: Timestamp) -> Vec<String> {
     let status = match (exit.code, exit.signal) {
         (_, Some(signal)) => format!("signal {signal}"),
         (Some(code), None) => format!("code {code}"),
@@ -88,7 +90,7 @@ fn exited(exit: &Exit, now: Moment) -> Vec<String> {
     ]
 }
 
-fn hand_over(hand_over: &HandOver, now: Moment) -> Vec<String> {
+fn hand_over(hand_over: &HandoverStatus, now: Timestamp) -> Vec<String> {
     if hand_over.state.is_empty() {
         return Vec::new();
     }
@@ -98,7 +100,7 @@ fn hand_over(hand_over: &HandOver, now: Moment) -> Vec<String> {
     std::iter::once(first).chain(hand_over.last_error.clone()).collect()
 }
 
-fn shutting_down(shutdown: &Shutdown, now: Moment) -> Vec<String> {
+fn shutting_down(shutdown: &ShutdownStatus, now: Timestamp) -> Vec<String> {
     let left =
         now.until(shutdown.deadline).map_or_else(|| "over".into(), |left| format!("{} left", span(left)));
     let first = format!("{}, for {}, {left}", shutdown.phase, age(shutdown.since, now));
@@ -131,11 +133,11 @@ fn table(rows: impl IntoIterator<Item = Vec<String>>) -> Vec<String> {
     rows.iter().map(line).collect()
 }
 
-fn ago(then: Moment, now: Moment) -> String {
+fn ago(then: Timestamp, now: Timestamp) -> String {
     then.until(now).map_or_else(|| "just now".into(), |since| format!("{} ago", span(since)))
 }
 
-fn age(since: Moment, now: Moment) -> String {
+fn age(since: Timestamp, now: Timestamp) -> String {
     span(since.until(now).unwrap_or_default())
 }
 
@@ -151,9 +153,9 @@ fn span(duration: Duration) -> String {
     }
 }
 
-// === impl Page ===
+// === impl StatusPage ===
 
-impl Page {
+impl StatusPage {
     /// Nothing, if there are no rows.
     fn section(&mut self, heading: &'static str, rows: impl IntoIterator<Item = impl Display>) {
         self.heading = heading;
@@ -169,11 +171,13 @@ impl Page {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lifecycle::{Agent, Budget, Config, ExitReason, ListenerActivity, Refused};
+    use crate::lifecycle::{
+        AgentStatus, ConfigStatus, ExitReason, ListenerActivity, RejectedConfig, RestartBudget,
+    };
 
     /// So many seconds after the beginning of time.
-    fn at(secs: u64) -> Moment {
-        Moment::default().after(Duration::from_secs(secs))
+    fn at(secs: u64) -> Timestamp {
+        Timestamp::default().after(Duration::from_secs(secs))
     }
 
     #[test]
@@ -183,9 +187,9 @@ mod tests {
         let life = Lifecycle {
             phase: "draining".into(),
             since: at(95),
-            readiness: Readiness { ready: false, reason: Some("terminating".into()) },
-            agent: Agent { pid: 1, version: "0.1.0".into(), started: at(0) },
-            generations: vec![Generation {
+            readiness: ReadinessStatus { ready: false, reason: Some("terminating".into()) },
+            agent: AgentStatus { pid: 1, version: "0.1.0".into(), started: at(0) },
+            generations: vec![EnvoyStatus {
                 epoch: 10,
                 launch: 12,
                 pid: 345,
@@ -196,32 +200,32 @@ mod tests {
                 engine: "native".into(),
             }],
             exits: vec![
-                Exit {
+                EnvoyExit {
                     epoch: 9,
                     pid: 300,
                     at: at(70),
                     signal: Some(9),
                     reason: ExitReason::OutOfMemory,
                     detail: "\x1b[31mmemory limit 64 MiB".into(),
-                    ..Exit::default()
+                    ..EnvoyExit::default()
                 },
-                Exit {
+                EnvoyExit {
                     epoch: 10,
                     pid: 31,
                     at: at(2),
                     code: Some(1),
                     reason: ExitReason::Failed,
-                    ..Exit::default()
+                    ..EnvoyExit::default()
                 },
             ],
-            restarts: Budget { left: 8, of: 10, refilled_at: Some(at(700)) },
-            hand_over: HandOver {
+            restarts: RestartBudget { left: 8, of: 10, refilled_at: Some(at(700)) },
+            hand_over: HandoverStatus {
                 state: "waiting".into(),
                 attempts: 2,
                 last_error: Some("not LIVE within 10 s".into()),
                 next_try_at: Some(at(103)),
             },
-            shutdown: Some(Shutdown {
+            shutdown: Some(ShutdownStatus {
                 phase: "draining".into(),
                 since: at(95),
                 deadline: at(125),
@@ -229,10 +233,14 @@ mod tests {
                 connections: None,
                 listeners: vec![listener("virtualInbound", 10, 100), listener("web", 2, 5)],
             }),
-            config: Config {
+            config: ConfigStatus {
                 revision: 3,
                 hash: "9f3a".into(),
-                refused: vec![Refused { hash: "77".into(), at: at(99), reason: "no such cluster".into() }],
+                refused: vec![RejectedConfig {
+                    hash: "77".into(),
+                    at: at(99),
+                    reason: "no such cluster".into(),
+                }],
             },
         };
         let expected = "\

@@ -2,16 +2,16 @@
 
 use proptest::prelude::*;
 
-use super::super::pieces::{LONGEST, Pieces};
+use super::super::line_splitter::{LONGEST, LineSplitter};
 use super::*;
 use crate::config::level::LogFormat;
 
-const ORIGIN: Origin = Origin { epoch: Epoch::FIRST, pid: Pid::from_raw(12) };
+const ORIGIN: LogOrigin = LogOrigin { epoch: Epoch::FIRST, pid: Pid::from_raw(12) };
 
 /// All that comes of these bytes.
 fn read(written: &[u8]) -> Vec<Record<'static>> {
-    let mut pieces = Pieces::default();
-    let mut reader = Reader::new(ORIGIN);
+    let mut pieces = LineSplitter::default();
+    let mut reader = EnvoyLogParser::new(ORIGIN);
     let mut records = Vec::new();
     let mut note = |part, piece: &[u8]| {
         let record = reader.read(part, piece, UNIX_EPOCH);

@@ -16,12 +16,12 @@ fn log(
     let (written, seen) = channel();
     let sink = Sink::start_with(format, move |_, chunk| written.send(chunk.to_vec()).unwrap()).unwrap();
     let (subscriber, control) =
-        subscriber(&levels.parse().unwrap(), OwnLog { sink: sink.clone(), to: Stream::Stdout });
+        subscriber(&levels.parse().unwrap(), LogWriter { sink: sink.clone(), to: Stream::Stdout });
     (subscriber, control, sink, seen)
 }
 
 fn lines(sink: &Sink, seen: &Receiver<Vec<u8>>) -> Vec<String> {
-    assert_eq!(sink.flush(Duration::from_mins(1)), Flushed::Everything);
+    assert_eq!(sink.flush(Duration::from_mins(1)), Flushed::Complete);
     seen.try_iter().map(|line| String::from_utf8(line).unwrap()).collect()
 }
 

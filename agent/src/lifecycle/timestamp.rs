@@ -5,16 +5,16 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use prost_types::Timestamp;
+use prost_types::Timestamp as ProtoTimestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 /// A point in time by the wall clock: good for showing, not for measuring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Moment(SystemTime);
+pub(crate) struct Timestamp(SystemTime);
 
-// === impl Moment ===
+// === impl Timestamp ===
 
-impl Moment {
+impl Timestamp {
     /// This one.
     pub(crate) fn now() -> Self {
         SystemTime::now().into()
@@ -32,13 +32,13 @@ impl Moment {
     }
 }
 
-impl Default for Moment {
+impl Default for Timestamp {
     fn default() -> Self {
         Self(UNIX_EPOCH)
     }
 }
 
-impl From<SystemTime> for Moment {
+impl From<SystemTime> for Timestamp {
     /// Cut to milliseconds, so that what is read back is what was written.
     fn from(time: SystemTime) -> Self {
         let millis = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
@@ -46,22 +46,22 @@ impl From<SystemTime> for Moment {
     }
 }
 
-impl fmt::Display for Moment {
+impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Timestamp::from(self.0).fmt(f)
+        ProtoTimestamp::from(self.0).fmt(f)
     }
 }
 
-impl Serialize for Moment {
+impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-impl<'de> Deserialize<'de> for Moment {
+impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let timestamp: Timestamp = text.parse().map_err(D::Error::custom)?;
+        let timestamp: ProtoTimestamp = text.parse().map_err(D::Error::custom)?;
         SystemTime::try_from(timestamp).map(Self::from).map_err(D::Error::custom)
     }
 }
@@ -72,18 +72,18 @@ mod tests {
 
     #[test]
     fn a_moment_is_written_and_read_to_the_millisecond() {
-        let moment = Moment::from(UNIX_EPOCH + Duration::from_micros(1_764_000_000_123_999));
+        let moment = Timestamp::from(UNIX_EPOCH + Duration::from_micros(1_764_000_000_123_999));
         let json = serde_json::to_string(&moment).unwrap();
         assert_eq!(json, "\"2025-11-24T16:00:00.123Z\"");
-        assert_eq!(serde_json::from_str::<Moment>(&json).unwrap(), moment);
+        assert_eq!(serde_json::from_str::<Timestamp>(&json).unwrap(), moment);
         for text in ["\"\"", "\"yesterday\"", "3", "\"9999999-01-01T00:00:00Z\""] {
-            assert!(serde_json::from_str::<Moment>(text).is_err(), "{text}");
+            assert!(serde_json::from_str::<Timestamp>(text).is_err(), "{text}");
         }
     }
 
     #[test]
     fn what_is_to_come_is_not_past() {
-        let now = Moment::now();
+        let now = Timestamp::now();
         let later = now.after(Duration::from_secs(3));
         assert_eq!(now.until(later), Some(Duration::from_secs(3)));
         assert_eq!(later.until(now), None);

@@ -12,7 +12,7 @@ use nix::{
     sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket},
 };
 
-use super::{Ends, owner::Owner};
+use super::{ConnectionAddresses, SocketOwner};
 
 /// `linux/sock_diag.h`, `linux/netlink.h`, `net/tcp_states.h`.
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
@@ -26,26 +26,26 @@ const REQUEST: usize = 56;
 
 /// What the kernel says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(super) enum SockDiagReply {
     /// A process holds it open.
-    Open(Owner),
+    Open(SocketOwner),
     /// There is no such socket, or nobody holds it any more.
     NotOpen,
     /// This kernel answers no such questions.
     Unable,
 }
 
-pub(super) fn look(ends: Ends) -> io::Result<Answer> {
+pub(super) fn look(ends: ConnectionAddresses) -> io::Result<SockDiagReply> {
     let ends = ends.plain();
-    match ask(ends.theirs, ends.ours) {
-        Ok(reply) => Ok(read(&reply).map_or(Answer::NotOpen, Answer::Open)),
+    match ask(ends.peer, ends.local) {
+        Ok(reply) => Ok(read(&reply).map_or(SockDiagReply::NotOpen, SockDiagReply::Open)),
         // Either there is no such socket, or nobody who could look for it. Ours, which listens, is there.
-        Err(Errno::ENOENT) => match ask(ends.ours, SocketAddr::new(ends.theirs.ip(), 0)) {
-            Ok(_) => Ok(Answer::NotOpen),
-            Err(_) => Ok(Answer::Unable),
+        Err(Errno::ENOENT) => match ask(ends.local, SocketAddr::new(ends.peer.ip(), 0)) {
+            Ok(_) => Ok(SockDiagReply::NotOpen),
+            Err(_) => Ok(SockDiagReply::Unable),
         },
         Err(Errno::EPROTONOSUPPORT | Errno::EAFNOSUPPORT | Errno::EINVAL | Errno::EPERM | Errno::EACCES) => {
-            Ok(Answer::Unable)
+            Ok(SockDiagReply::Unable)
         }
         Err(error) => Err(error.into()),
     }
@@ -104,12 +104,12 @@ fn words(ip: IpAddr) -> [u8; 16] {
 }
 
 /// From `inet_diag_msg`. A socket that listens on the port that was theirs is none of theirs.
-fn read(reply: &[u8]) -> Option<Owner> {
+fn read(reply: &[u8]) -> Option<SocketOwner> {
     let message = reply.get(HEADER..)?;
     let state = *message.get(1)?;
     let uid = u32::from_ne_bytes(field(message, 64)?);
     let inode = u32::from_ne_bytes(field(message, 68)?).into();
-    (state == ESTABLISHED && inode != 0).then_some(Owner { uid, inode })
+    (state == ESTABLISHED && inode != 0).then_some(SocketOwner { uid, inode })
 }
 
 fn field<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn only_a_socket_that_is_held_open_has_an_owner() {
-        assert_eq!(read(&reply(1, 2000, 77)), Some(Owner { uid: 2000, inode: 77 }));
+        assert_eq!(read(&reply(1, 2000, 77)), Some(SocketOwner { uid: 2000, inode: 77 }));
         // Lingering, in TIME_WAIT, listening; and cut short.
         for reply in [reply(1, 0, 0), reply(4, 0, 77), reply(6, 0, 0), reply(10, 0, 77)] {
             assert_eq!(read(&reply), None, "{reply:?}");

@@ -8,7 +8,7 @@ use std::{
     path::Path,
 };
 
-use super::{Ends, owner::Owner};
+use super::{ConnectionAddresses, SocketOwner};
 
 /// The kernel makes as many rows at once as fit; fewer turns, fewer rows that move meanwhile.
 const BUFFER: usize = 64 << 10;
@@ -16,10 +16,10 @@ const BUFFER: usize = 64 << 10;
 /// `TCP_ESTABLISHED`: neither side has hung up.
 const ESTABLISHED: &str = "01";
 
-pub(super) fn look(folder: &Path, ends: Ends) -> io::Result<Option<Owner>> {
+pub(super) fn look(folder: &Path, ends: ConnectionAddresses) -> io::Result<Option<SocketOwner>> {
     let ends = ends.plain();
     // An IPv6 socket may have connected to an IPv4 address, and is in the other table.
-    let tables: &[&str] = if ends.theirs.is_ipv4() { &["tcp", "tcp6"] } else { &["tcp6"] };
+    let tables: &[&str] = if ends.peer.is_ipv4() { &["tcp", "tcp6"] } else { &["tcp6"] };
     for table in tables {
         let file = match File::open(folder.join(table)) {
             Ok(file) => file,
@@ -37,15 +37,15 @@ pub(super) fn look(folder: &Path, ends: Ends) -> io::Result<Option<Owner>> {
 }
 
 /// `sl local remote state queues timer retransmits uid timeout inode ...`, if the row is the other end's.
-fn read(row: &str, ends: Ends) -> Option<Owner> {
+fn read(row: &str, ends: ConnectionAddresses) -> Option<SocketOwner> {
     let mut fields = row.split_ascii_whitespace().skip(1);
-    let found = address(fields.next()?)? == ends.theirs && address(fields.next()?)? == ends.ours;
+    let found = address(fields.next()?)? == ends.peer && address(fields.next()?)? == ends.local;
     if !found || fields.next()? != ESTABLISHED {
         return None;
     }
     let uid = fields.nth(3)?.parse().ok()?;
     let inode = fields.nth(1)?.parse().ok().filter(|inode| *inode != 0)?;
-    Some(Owner { uid, inode })
+    Some(SocketOwner { uid, inode })
 }
 
 /// `0100007F:1F90`: words as they lie in memory, the port as a number.

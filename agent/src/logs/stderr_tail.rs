@@ -14,42 +14,42 @@ const CHARS: usize = 400;
 
 /// The last lines of one Envoy's log. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct LastWords(Arc<Mutex<Words>>);
+pub(crate) struct StderrTail(Arc<Mutex<TailLines>>);
 
 #[derive(Debug, Default)]
-struct Words {
+struct TailLines {
     lines: VecDeque<String>,
     /// The last one that was an error, which may have been pushed out by a backtrace.
     error: Option<String>,
 }
 
-// === impl LastWords ===
+// === impl StderrTail ===
 
-impl LastWords {
+impl StderrTail {
     /// The reason why Envoy gave up: its last error, or else its last line.
     pub(crate) fn reason(&self) -> Option<String> {
-        let words = self.words();
-        words.error.clone().or_else(|| words.lines.back().cloned())
+        let tail = self.tail();
+        tail.error.clone().or_else(|| tail.lines.back().cloned())
     }
 
     /// At most the last 20 lines, oldest first, as `level scope: message`.
     pub(crate) fn lines(&self) -> Vec<String> {
-        self.words().lines.iter().cloned().collect()
+        self.tail().lines.iter().cloned().collect()
     }
 
-    pub(super) fn note(&self, record: &Record<'_>) {
+    pub(super) fn push(&self, record: &Record<'_>) {
         let line = line(record);
-        let mut words = self.words();
+        let mut tail = self.tail();
         if record.level == Level::ERROR && !is_backtrace(record) {
-            words.error = Some(line.clone());
+            tail.error = Some(line.clone());
         }
-        if words.lines.len() == LINES {
-            words.lines.pop_front();
+        if tail.lines.len() == LINES {
+            tail.lines.pop_front();
         }
-        words.lines.push_back(line);
+        tail.lines.push_back(line);
     }
 
-    fn words(&self) -> MutexGuard<'_, Words> {
+    fn tail(&self) -> MutexGuard<'_, TailLines> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -74,13 +74,13 @@ mod tests {
     use super::*;
 
     fn check(lines: &[(Level, &str, &str)], reason: Option<&str>) {
-        let words = LastWords::default();
+        let tail = StderrTail::default();
         for &(level, scope, message) in lines {
             let (scope, message) = (scope.into(), message.into());
-            words.note(&Record { time: UNIX_EPOCH, level, scope, message, fields: Vec::new() });
+            tail.push(&Record { time: UNIX_EPOCH, level, scope, message, fields: Vec::new() });
         }
-        assert_eq!(words.reason().as_deref(), reason, "{lines:?}");
-        assert_eq!(words.lines().len(), lines.len().min(LINES));
+        assert_eq!(tail.reason().as_deref(), reason, "{lines:?}");
+        assert_eq!(tail.lines().len(), lines.len().min(LINES));
     }
 
     #[test]
@@ -108,15 +108,15 @@ mod tests {
 
     #[test]
     fn a_line_is_kept_in_part() {
-        let words = LastWords::default();
+        let tail = StderrTail::default();
         let message = "ü".repeat(10_000).into();
-        words.note(&Record {
+        tail.push(&Record {
             time: UNIX_EPOCH,
             level: Level::ERROR,
             scope: "envoy".into(),
             message,
             fields: vec![],
         });
-        assert_eq!(words.lines(), ["ü".repeat(CHARS)]);
+        assert_eq!(tail.lines(), ["ü".repeat(CHARS)]);
     }
 }

@@ -9,14 +9,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Denied, Ends, diag, table};
+use super::{ConnectionAddresses, Denied, SocketOwner, proc_net, sock_diag};
 
 /// A row may slip through a look at tables while others come and go.
 const LOOKS: usize = 4;
 
 /// Who knows the sockets of our network namespace.
 #[derive(Clone, Debug)]
-pub(super) enum Sockets {
+pub(super) enum SocketTable {
     /// The kernel: asked, or else read.
     Kernel,
     /// Tables made up for a test, in this folder.
@@ -24,20 +24,12 @@ pub(super) enum Sockets {
     Tables(PathBuf),
 }
 
-/// Whose a socket is that a process holds open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Owner {
-    pub(super) uid: u32,
-    /// Never zero.
-    pub(super) inode: u64,
-}
+// === impl SocketTable ===
 
-// === impl Sockets ===
-
-impl Sockets {
+impl SocketTable {
     /// The user who made the socket at the other end.
-    pub(super) fn owner(&self, ends: Ends) -> Result<u32, Denied> {
-        let mut before: Option<Owner> = None;
+    pub(super) fn owner(&self, ends: ConnectionAddresses) -> Result<u32, Denied> {
+        let mut before: Option<SocketOwner> = None;
         for _ in 0..LOOKS {
             let seen = self.look(ends).map_err(|error| Denied::Unknown(error.to_string()))?;
             match (seen, before) {
@@ -48,14 +40,14 @@ impl Sockets {
         Err(Denied::Unknown("your end of the connection is not open".into()))
     }
 
-    fn look(&self, ends: Ends) -> io::Result<Option<Owner>> {
+    fn look(&self, ends: ConnectionAddresses) -> io::Result<Option<SocketOwner>> {
         match self {
-            Self::Kernel => match diag::look(ends)? {
-                diag::Answer::Open(owner) => Ok(Some(owner)),
-                diag::Answer::NotOpen => Ok(None),
-                diag::Answer::Unable => table::look(Path::new("/proc/net"), ends),
+            Self::Kernel => match sock_diag::look(ends)? {
+                sock_diag::SockDiagReply::Open(owner) => Ok(Some(owner)),
+                sock_diag::SockDiagReply::NotOpen => Ok(None),
+                sock_diag::SockDiagReply::Unable => proc_net::look(Path::new("/proc/net"), ends),
             },
-            Self::Tables(folder) => table::look(folder, ends),
+            Self::Tables(folder) => proc_net::look(folder, ends),
         }
     }
 }

@@ -21,7 +21,7 @@ const ADMIN: &str = "admin";
 
 /// What Envoy is busy with on behalf of others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Census {
+pub(crate) struct ActivityStats {
     /// What a drain waits for; `None` when these statistics are not kept.
     pub(crate) activity: Option<Activity>,
     /// HTTP requests in progress.
@@ -36,16 +36,16 @@ pub(crate) struct Census {
 
 /// The totals of one kind of connection or request.
 #[derive(Default)]
-struct Count {
+struct Totals {
     active: u64,
     total: u64,
 }
 
 /// Raw TCP has no number of its own: it is what the listeners count and no HTTP connection manager does.
-pub(super) fn count(text: &str) -> Census {
+pub(super) fn count(text: &str) -> ActivityStats {
     let (mut accepted, mut http, mut connections, mut requests) =
-        (Count::default(), Count::default(), Count::default(), Count::default());
-    let mut census = Census::default();
+        (Totals::default(), Totals::default(), Totals::default(), Totals::default());
+    let mut stats = ActivityStats::default();
     let mut kept = 0_u32;
     for (name, value) in lines(text) {
         let Some((owner, what)) = name.rsplit_once(".downstream_") else { continue };
@@ -55,7 +55,7 @@ pub(super) fn count(text: &str) -> Census {
             if !listener.contains(".worker_") && !listener.ends_with(".main_thread") {
                 accepted.add(cx, value);
                 if cx == Some("active") && listener != ADMIN {
-                    census.listeners.insert(listener.to_owned(), value);
+                    stats.listeners.insert(listener.to_owned(), value);
                 }
             }
         } else if let Some(prefix) = owner.strip_prefix("http.") {
@@ -66,7 +66,7 @@ pub(super) fn count(text: &str) -> Census {
             } else {
                 connections.add(cx, value);
                 requests.add(rq, value);
-                let (connected, requested) = census.http.entry(prefix.to_owned()).or_default();
+                let (connected, requested) = stats.http.entry(prefix.to_owned()).or_default();
                 match (cx, rq) {
                     (Some("active"), _) => *connected = value,
                     (_, Some("active")) => *requested = value,
@@ -76,22 +76,22 @@ pub(super) fn count(text: &str) -> Census {
         }
     }
     let raw = accepted.active.saturating_sub(http.active);
-    census.requests = requests.active;
-    census.connections = connections.active.saturating_add(raw);
+    stats.requests = requests.active;
+    stats.connections = connections.active.saturating_add(raw);
     // Four of the admin's: connections and requests, active and total.
-    census.activity = (kept == 4 && accepted.total > 0).then(|| Activity {
+    stats.activity = (kept == 4 && accepted.total > 0).then(|| Activity {
         active: requests.active.saturating_add(raw),
         begun: requests
             .total
             .saturating_add(connections.total)
             .saturating_add(accepted.total.saturating_sub(http.total)),
     });
-    census
+    stats
 }
 
-// === impl Census ===
+// === impl ActivityStats ===
 
-impl Census {
+impl ActivityStats {
     /// The busy ones among `listeners`, the busiest first; `own` are the ports of the agent's own ones, which
     /// are nobody's traffic. HTTP behind a port that many share, as 15006 is, comes as an entry of its own
     /// under its `stat_prefix`: its connections are also among the shared port's.
@@ -141,9 +141,9 @@ fn name_of<'a>(statistic: &'a str, listeners: &'a [Listener]) -> &'a str {
     listeners.iter().find(bound).map_or(statistic, |listener| &listener.name)
 }
 
-// === impl Count ===
+// === impl Totals ===
 
-impl Count {
+impl Totals {
     fn add(&mut self, what: Option<&str>, value: u64) {
         match what {
             Some("active") => self.active = self.active.saturating_add(value),
@@ -230,9 +230,9 @@ mod tests {
             http.inbound_0.0.0.0_8080;.downstream_cx_active: 3\n\
             http.inbound_0.0.0.0_8080;.downstream_rq_active: 3\n\
             http.agent;.downstream_cx_active: 9\nhttp.agent;.downstream_rq_active: 9\n";
-        let census = count(&format!("{ASKING}{text}"));
-        assert_eq!((census.requests, census.connections), (5, 9));
-        let rows = census.by_listener(&listeners::read(BOUND).unwrap(), &[15_021]);
+        let stats = count(&format!("{ASKING}{text}"));
+        assert_eq!((stats.requests, stats.connections), (5, 9));
+        let rows = stats.by_listener(&listeners::read(BOUND).unwrap(), &[15_021]);
         let rows: Vec<_> =
             rows.iter().map(|row| (row.name.as_str(), row.requests, row.connections)).collect();
         let expected =

@@ -7,7 +7,7 @@ pub(super) const LONGEST: usize = 8 * 1024;
 
 /// Which part of its line a piece is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Part {
+pub(super) enum PiecePosition {
     /// All of it.
     Whole,
     /// The beginning of one too long.
@@ -20,16 +20,16 @@ pub(super) enum Part {
 
 /// Bytes that do not end a line yet.
 #[derive(Debug, Default)]
-pub(super) struct Pieces {
+pub(super) struct LineSplitter {
     pub(super) pending: Vec<u8>,
     torn: bool,
 }
 
-// === impl Pieces ===
+// === impl LineSplitter ===
 
-impl Pieces {
+impl LineSplitter {
     /// Every piece that is complete, without line ends.
-    pub(super) fn complete(&mut self, mut each: impl FnMut(Part, &[u8])) {
+    pub(super) fn complete(&mut self, mut each: impl FnMut(PiecePosition, &[u8])) {
         let pending = std::mem::take(&mut self.pending);
         let mut rest = pending.as_slice();
         loop {
@@ -40,7 +40,7 @@ impl Pieces {
                 rest = after.get(1..).unwrap_or_default();
             } else if rest.len() > LONGEST {
                 let (piece, after) = rest.split_at(seam(near));
-                each(if self.torn { Part::Middle } else { Part::First }, piece);
+                each(if self.torn { PiecePosition::Middle } else { PiecePosition::First }, piece);
                 self.torn = true;
                 rest = after;
             } else {
@@ -51,15 +51,15 @@ impl Pieces {
     }
 
     /// What is left when nothing more will come.
-    pub(super) fn rest(&mut self, each: impl FnOnce(Part, &[u8])) {
+    pub(super) fn rest(&mut self, each: impl FnOnce(PiecePosition, &[u8])) {
         let rest = std::mem::take(&mut self.pending);
         if self.torn || !rest.is_empty() {
             each(self.ended(), &rest);
         }
     }
 
-    fn ended(&mut self) -> Part {
-        if std::mem::take(&mut self.torn) { Part::Last } else { Part::Whole }
+    fn ended(&mut self) -> PiecePosition {
+        if std::mem::take(&mut self.torn) { PiecePosition::Last } else { PiecePosition::Whole }
     }
 }
 
@@ -90,8 +90,8 @@ mod tests {
     use super::*;
 
     /// Feeds the pieces one by one; what comes out in all.
-    fn check(fed: &[&str], expected: &[(Part, &str)]) {
-        let mut pieces = Pieces::default();
+    fn check(fed: &[&str], expected: &[(PiecePosition, &str)]) {
+        let mut pieces = LineSplitter::default();
         let mut seen = Vec::new();
         let mut note = |part, piece: &[u8]| seen.push((part, String::from_utf8(piece.to_vec()).unwrap()));
         for part in fed {
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn lines_come_out_whole() {
-        use Part::Whole;
+        use PiecePosition::Whole;
         check(&["one\ntwo\n"], &[(Whole, "one"), (Whole, "two")]);
         check(&["one\r\ntw", "o\n"], &[(Whole, "one"), (Whole, "two")]);
         check(&["no end"], &[(Whole, "no end")]);
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_line_too_long_comes_out_in_pieces() {
-        use Part::{First, Last, Middle, Whole};
+        use PiecePosition::{First, Last, Middle, Whole};
         let piece = "x".repeat(LONGEST);
         check(&[&piece, "y\nz\n"], &[(First, &piece), (Last, "y"), (Whole, "z")]);
         check(&[&piece, &piece, "y"], &[(First, &piece), (Middle, &piece), (Last, "y")]);
@@ -132,7 +132,7 @@ mod tests {
                 let (head, tail) = if fits { (first.clone() + unit, "y") } else { (first.clone(), unit) };
                 let tail = if fits { tail.to_owned() } else { format!("{tail}y") };
                 let line = format!("{first}{unit}y\n");
-                check(&[&line], &[(Part::First, &head), (Part::Last, &tail)]);
+                check(&[&line], &[(PiecePosition::First, &head), (PiecePosition::Last, &tail)]);
             }
         }
     }
@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn bytes_that_are_no_text_go_through() {
         let pending = [0xff_u8, 0xf0, b'\\'].repeat(LONGEST);
-        let mut pieces = Pieces { pending, ..Pieces::default() };
+        let mut pieces = LineSplitter { pending, ..LineSplitter::default() };
         let mut length = 0;
         pieces.complete(|_, piece| {
             assert!((1..=LONGEST).contains(&piece.len()), "{}", piece.len());
