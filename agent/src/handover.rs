@@ -22,7 +22,6 @@
 //!
 //! So `auto` is mediated, except for an Envoy that listens on UDP. Sockets of listeners from LDS are fetched when the
 //! listeners arrive, before LIVE. A listener that is added later is bound by Envoy, and retained from the next look on.
-//!
 //! The supervisor decides which Envoy is started, killed or signalled.
 
 mod envoy_lease;

@@ -1,10 +1,12 @@
 //! What holds for any order of events, with Envoys that die, hang, become LIVE or never do, as they please.
 
+mod act;
 mod world;
 
 use proptest::prelude::*;
 
-use self::world::{Act, World};
+use self::act::Act;
+use self::world::World;
 use super::*;
 
 /// Sequences tried for each property.

@@ -29,7 +29,7 @@ static OBJECTS: LazyLock<Vec<(ConfigKind, String, Value)>> = LazyLock::new(|| {
     let object = |document| {
         let object: Value = serde_saphyr::from_str(document).unwrap();
         let text = |value: &Value| value.as_str().unwrap().to_owned();
-        (fixture::kind_named(&text(&object["kind"])), text(&object["metadata"]["name"]), object["spec"].clone())
+        (ConfigKind::from_name(&text(&object["kind"])).unwrap(), text(&object["metadata"]["name"]), object["spec"].clone())
     };
     documents.map(object).collect()
 });
