@@ -106,6 +106,32 @@ const BREAKS: &[Break] = &[
         edit: Add("//! Everything else.\n"),
         told: "`util` has no place among the layers",
     },
+    // Import cycles, types, language.
+    Break {
+        path: "proto/xds/src/response.rs",
+        edit: Append("use super::stream::Stream;"),
+        told: "proto/xds: import cycle between diff, ",
+    },
+    Break {
+        path: "proto/xds/src/response.rs",
+        edit: Append("pub(crate) struct NameSet;"),
+        told: "proto/xds: type `NameSet` is defined in",
+    },
+    Break {
+        path: "proto/xds/src/extra.rs",
+        edit: Add("//! Whether this is a header.\n"),
+        told: "a doc comment opens with `Whether`",
+    },
+    Break {
+        path: "proto/xds/src/extra.rs",
+        edit: Add("//! A stream that nobody reads.\n"),
+        told: "`nobody` is a word for persons",
+    },
+    Break {
+        path: "proto/xds/src/extra.rs",
+        edit: Add("//! Extra.\nconst MESSAGE: &str = \"somebody must read\";\n"),
+        told: "`somebody` in a message is a word for persons",
+    },
     // Places.
     Break { path: "scripts/build.sh", edit: Add("#!/bin/sh\n"), told: "scripts: the top level holds only" },
     Break {

@@ -68,7 +68,7 @@ pub(crate) struct DiffKey {
     empty_response: EmptyResponse,
 }
 
-/// What to send to a client, and the state that this brings it to.
+/// Content to send to a client, and the state that this brings it to.
 #[derive(Clone, Debug)]
 pub(crate) struct Diff {
     /// Resources of the client after it.

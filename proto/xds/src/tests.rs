@@ -1,4 +1,4 @@
-//! A server in miniature, and what the protocol promises about it.
+//! A minimal server, and the guarantees of the protocol.
 
 mod delta;
 mod encoding;
@@ -46,7 +46,7 @@ fn error(message: &str) -> RpcStatus {
     RpcStatus { code: 13, message: message.into(), ..RpcStatus::default() }
 }
 
-/// What one response says, read from its bytes.
+/// Content of one response, read from its bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct ReceivedResponse {
     kind: ResourceType,
@@ -108,13 +108,13 @@ impl Server {
         self.nonces.clear();
     }
 
-    /// The world is so, and nobody is told.
+    /// Sets the resources of a type without a push.
     fn with(mut self, kind: ResourceType, resources: &str) -> Self {
         self.world.insert(kind, set(resources));
         self
     }
 
-    /// The world is now so, and the stream is told.
+    /// Replaces the resources of these types and pushes them.
     fn now(&mut self, worlds: &[(ResourceType, &str)]) -> Vec<String> {
         self.version += 1;
         self.world.extend(worlds.iter().map(|(kind, resources)| (*kind, set(resources))));
@@ -122,7 +122,7 @@ impl Server {
         self.drain()
     }
 
-    /// Everything that is due.
+    /// Returns all responses that are due.
     fn hear(&mut self) -> Vec<ReceivedResponse> {
         let mut heard = Vec::new();
         while let Some(kind) = self.stream.next_due() {

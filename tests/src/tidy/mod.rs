@@ -4,9 +4,12 @@
 //! text, not types: a rule that needs types belongs to clippy (`.clippy.toml`).
 
 mod crates;
+mod cycles;
 mod layers;
 mod places;
+mod prose;
 mod source;
+mod types;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -43,6 +46,9 @@ pub fn faults(root: &Path) -> Result<Vec<String>> {
     let mut faults = crates::faults(root)?;
     faults.extend(layers::faults(&entries));
     faults.extend(places::faults(&entries));
+    faults.extend(prose::faults(&entries));
+    faults.extend(types::faults(&entries));
+    faults.extend(cycles::faults(&entries));
     faults.sort();
     Ok(faults)
 }

@@ -20,6 +20,32 @@ pub(super) fn code(source: &str) -> String {
     out
 }
 
+/// The source up to the unit tests at its end.
+pub(super) fn without_tests(source: &str) -> &str {
+    let end = source.find("#[cfg(test)]\nmod tests {").unwrap_or(source.len());
+    source.get(..end).unwrap_or(source)
+}
+
+/// The string literals that contain a space, each with the number of its line.
+pub(super) fn messages(source: &str) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    let (mut at, mut before) = (0, None);
+    while let Some(rest) = source.get(at..).filter(|rest| !rest.is_empty()) {
+        let first = rest.chars().next().unwrap_or_default();
+        let length = literal_or_comment(rest, before);
+        if let Some(literal) = length.and_then(|length| rest.get(..length))
+            && first == '"'
+            && literal.contains(' ')
+        {
+            let number = source.get(..at).unwrap_or_default().matches('\n').count() + 1;
+            found.push((number, literal.to_owned()));
+        }
+        before = Some(first);
+        at += length.unwrap_or(first.len_utf8());
+    }
+    found
+}
+
 /// The length of what starts here, if it is not code.
 fn literal_or_comment(rest: &str, before: Option<char>) -> Option<usize> {
     let until = |mark: &str, from: usize| {

@@ -1,17 +1,17 @@
-//! One bad resource among good ones: what a client that rejects it is told, in both variants.
+//! One bad resource among good ones: the responses to a client that rejects it, in both variants.
 
 use pilot_proto::ResourceType::{Cluster, Endpoint, Listener};
 
 use super::*;
 
 impl Server {
-    /// The client rejects the last response of a type, with all that was in it.
+    /// Rejects the last response of a type as a whole.
     fn reject(&mut self, kind: ResourceType, message: &str) -> (Vec<String>, Vec<String>) {
         let nonce = self.nonce(kind);
         self.reject_nonce(kind, &nonce, message)
     }
 
-    /// What is refused by that, and what the client is told then.
+    /// Rejects a response; returns the rejected versions and the responses that follow.
     fn reject_nonce(&mut self, kind: ResourceType, nonce: &str, message: &str) -> (Vec<String>, Vec<String>) {
         let error_detail = Some(error(message));
         let verdict = match self.codec {
@@ -46,7 +46,7 @@ impl Server {
         }
     }
 
-    /// A client that has these, and accepted them.
+    /// Returns a server with a client that has ACKed these resources.
     fn settled(codec: Codec, kind: ResourceType, resources: &str) -> Self {
         let mut server = Self::new(codec).with(kind, resources);
         let wanted: Vec<&str> =

@@ -15,14 +15,14 @@ const CLUSTER: usize = 0;
 /// In which order Envoy asks after a reconnect: for endpoints before it has heard of clusters.
 const FIRST_REQUESTS: [usize; KINDS.len()] = [1, CLUSTER, 2, 3];
 
-/// What a client that reconnects remembers, and tells the server in delta.
+/// Resources that a client claims to hold after a reconnect, in delta.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Memory {
     /// Everything.
     Kept,
     /// Nothing: it was started anew.
     Lost,
-    /// What was never so, made from this number.
+    /// Arbitrary versions, derived from this number.
     Wrong(u32),
 }
 
@@ -33,11 +33,11 @@ pub(super) enum When {
     WithTheNextAnswer,
 }
 
-/// What a client knows and wants of one type.
+/// State of a client for one type.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Interest {
     pub(super) names: [bool; NAMES.len()],
-    /// Whether names or `*` were ever said on this stream.
+    /// `true` once the client has named anything on this stream.
     spoken: bool,
     pub(super) has: Versions,
     nonce: String,
@@ -194,7 +194,7 @@ impl Run {
         self.outstanding[kind] = None;
     }
 
-    /// A nonce of a stream that is long gone, or of nobody: an agent between us may confuse them.
+    /// Sends the nonce of an earlier stream or an invalid one, as a faulty relay may.
     pub(super) fn old_nonce(&mut self, kind: usize) {
         self.say(kind, "v-0", BTreeMap::new(), false);
         if self.source.codec == Codec::Sotw {
@@ -266,7 +266,7 @@ impl Run {
         Err("the server never falls silent".into())
     }
 
-    /// What is bad is mended.
+    /// Replaces every bad version.
     pub(super) fn mend(&mut self) {
         for kind in 0..KINDS.len() {
             for name in 0..NAMES.len() {
@@ -277,7 +277,7 @@ impl Run {
         }
     }
 
-    /// What the client has of what it wants. In `SotW` nobody can say that there are no endpoints or routes any more.
+    /// Returns the versions of the subscribed resources. State of the world has no way to remove endpoints or routes.
     pub(super) fn has(&self, kind: usize) -> Versions {
         let interest = &self.interests[kind];
         let world = &self.source.world[kind];
@@ -289,7 +289,7 @@ impl Run {
         })
     }
 
-    /// Whether the client, at rest, has what there is; and whether the server says nothing when nothing is new.
+    /// Checks that the idle client has the current versions, and that the server sends nothing if nothing has changed.
     pub(super) fn is_where_the_world_is(&mut self) -> TraceResult {
         for (kind, resource_type) in KINDS.into_iter().enumerate() {
             let interest = &self.interests[kind];

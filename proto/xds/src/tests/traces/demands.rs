@@ -79,7 +79,7 @@ impl Life {
             0 | 1 => String::new(),
             2 | 3 => nonces.last().cloned().unwrap_or_default(),
             _ => match dice.roll(3) {
-                0 => "of nobody".to_owned(),
+                0 => "unknown".to_owned(),
                 _ if nonces.is_empty() => String::new(),
                 _ => nonces[dice.roll(u32::try_from(nonces.len()).unwrap())].clone(),
             },

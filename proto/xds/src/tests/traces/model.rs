@@ -1,4 +1,4 @@
-//! What the protocol demands of a server and what it forbids, for any client, however senseless. Written from the
+//! Responses that the protocol demands of a server and those that it forbids, for any client, however faulty. Written from the
 //! specification and from what we promise beyond it; the numbers are those of the faults below.
 //!
 //! Demanded:
@@ -37,7 +37,7 @@ type World = [Versions; KINDS.len()];
 
 const NOBODY: Flags = [false; NAMES.len()];
 
-/// What one client was told of one type, and what it is owed.
+/// Resources of one type that were sent to one client, and those that must be sent.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Watch {
     exists: bool,
@@ -57,7 +57,7 @@ pub(super) struct Watch {
     unanswered: VecDeque<Sent>,
     /// Versions that were in a response which was rejected; one of them may be to blame, and is sent never again.
     suspected: [BTreeSet<u8>; NAMES.len()],
-    /// What was rejected, as long as nothing has changed since.
+    /// Last rejected response, until anything changes.
     rejected: Option<SentContent>,
 }
 
@@ -65,11 +65,11 @@ pub(super) struct Watch {
 #[derive(Clone, Debug)]
 struct Sent {
     told: SentContent,
-    /// What the client knew before.
+    /// Versions of the client before it.
     before: [Option<u8>; NAMES.len()],
 }
 
-/// What a client waits for that has no name.
+/// Responses that a client waits for without naming a resource.
 #[derive(Clone, Copy, Debug, Default)]
 struct Due {
     /// All that there is.
@@ -127,7 +127,7 @@ impl Watch {
         }
     }
 
-    /// What the answer to a response means; the response need not be the last one.
+    /// Applies an ACK or NACK of a response that need not be the last one.
     fn answered(&mut self, nonce: &str) -> Option<Sent> {
         if self.last_nonce.as_deref() == Some(nonce) {
             self.waiting = None;
@@ -158,7 +158,7 @@ impl Watch {
         self.rejected = (first && self.unanswered.is_empty()).then_some(told);
     }
 
-    /// Whether this version of a resource may be kept back.
+    /// Returns `true` if this version may be withheld.
     fn is_suspected(&self, name: usize, version: u8) -> bool {
         self.suspected[name].contains(&version)
     }
@@ -341,7 +341,7 @@ impl Model {
         }
     }
 
-    /// Whether a response has something in it that the client does not have.
+    /// Returns `true` if a response contains a version that the client does not have.
     pub(super) fn brings_news(&self, told: &SentContent) -> bool {
         let watch = &self.watches[told.kind];
         places().any(|name| told.has[name] != NONE && watch.sent[name] != Some(told.has[name]))
@@ -424,7 +424,7 @@ impl Model {
         !idle && (watch.due.an_answer || watch.due.everything || places().any(is_in))
     }
 
-    /// What is owed is in it.
+    /// Checks that the response contains all that must be sent.
     fn complete(&self, told: &SentContent, world: &World) -> TraceResult {
         let (kind, watch) = (told.kind, &self.watches[told.kind]);
         for name in places().filter(|name| watch.includes(*name)) {
@@ -492,7 +492,7 @@ impl Model {
         Ok(())
     }
 
-    /// Nothing more is due: then nobody may still wait for anything.
+    /// Checks that the client waits for nothing when no type is due.
     /// `keeps_back` says whether a version of a resource is.
     pub(super) fn at_rest(
         &mut self,

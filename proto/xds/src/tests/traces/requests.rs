@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// What a request says, before it is put into one variant or the other.
+/// Fields of a request, before it is put into one variant or the other.
 #[derive(Clone, Debug, Default)]
 pub(super) struct RequestFields<'a> {
     pub(super) nonce: &'a str,
@@ -38,7 +38,7 @@ impl RequestFields<'_> {
     }
 }
 
-/// The names whose flag is set.
+/// Returns the names with a set flag.
 pub(super) fn spelt(flags: [bool; NAMES.len()]) -> Vec<String> {
     NAMES.iter().zip(flags).filter(|(_, set)| *set).map(|(name, _)| (*name).to_owned()).collect()
 }

@@ -27,10 +27,10 @@ pub(super) fn spelt_version(kind: usize, version: u8) -> String {
     (kind * 10 + usize::from(version)).to_string()
 }
 
-/// What is sent with every response.
+/// Snapshot version of every response.
 static VERSION: LazyLock<Arc<str>> = LazyLock::new(|| "v".into());
 
-/// What a response says.
+/// Content of a response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SentContent {
     /// Of this type, by its place in [`KINDS`].
@@ -125,7 +125,7 @@ impl Source {
         panic!("something is due and cannot be said");
     }
 
-    /// Whether a version of a resource is kept back from the client.
+    /// Returns `true` if a version of a resource is withheld from the client.
     pub(super) fn keeps_back(&self, kind: usize, name: usize, version: u8) -> bool {
         let refused = &mut self.stream.withheld(KINDS[kind]);
         refused.any(|refusal| *refusal.name == *NAMES[name] && self::version(&refusal.version) == version)

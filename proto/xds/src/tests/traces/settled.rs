@@ -1,4 +1,4 @@
-//! What holds whenever everything that was said has arrived.
+//! Properties that hold whenever every message has arrived.
 
 use super::client::{Memory, Run, When};
 use super::server::BAD;
