@@ -1,5 +1,5 @@
 //! Properties over random traces: thousands of short lives of a stream each. `cargo test` checks the same ones in every run
-//! (`PROPTEST_RNG_SEED` in `.cargo/config.toml`); `.ci/explore` checks many more with a seed of its own.
+//! (`PROPTEST_RNG_SEED` in `.cargo/config.toml`); `.ci/explore` checks others.
 //!
 //! Only `server` drives a [`Stream`].
 
