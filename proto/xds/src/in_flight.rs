@@ -26,6 +26,8 @@ pub(crate) struct SentResponse {
     pub(crate) coverage: Coverage,
     /// Names that the client has unsubscribed from since: whether it takes them from this response is unknown.
     pub(crate) unsubscribed: NameSet,
+    /// Names that it updates or removes, and of which the client may or may not have had a version.
+    pub(crate) uncertain: NameSet,
 }
 
 /// Maximum number of responses kept for a client that acknowledges none.
@@ -86,6 +88,7 @@ mod tests {
                 state: ResourceSet::default(),
                 coverage: Coverage::Changes,
                 unsubscribed: NameSet::default(),
+                uncertain: NameSet::default(),
             });
         }
         in_flight

@@ -25,6 +25,9 @@ pub(crate) struct Watch {
     sent: ResourceSet,
     /// Resources that the client has ACKed: its state if it NACKs the response in flight.
     acked: ResourceSet,
+    /// Names that `acked` does not contain, and of which the client may have a version all the same: it has unsubscribed from
+    /// them and subscribed again while a response with them was in flight.
+    uncertain: NameSet,
     /// Resources that the caller last passed; the client may not have been sent all of them.
     desired: ResourceSet,
     must_send: MustSend,
@@ -59,6 +62,7 @@ impl Watch {
             subscription: Subscription::new(kind),
             sent: ResourceSet::default(),
             acked: ResourceSet::default(),
+            uncertain: NameSet::default(),
             desired: ResourceSet::default(),
             must_send: MustSend::default(),
             resend: false,
@@ -141,9 +145,8 @@ impl Watch {
         if matched == NonceMatch::Current {
             self.ack_state = AckState::Nacked;
         }
-        let Some(SentResponse { names, state: after, coverage, .. }) = self.take_in_flight(nonce) else {
-            return (matched, Vec::new());
-        };
+        let Some(response) = self.take_in_flight(nonce) else { return (matched, Vec::new()) };
+        let SentResponse { names, state: after, coverage, uncertain, .. } = response;
         let names = match coverage {
             Coverage::Changes => names,
             // A complete list is rejected with all in it that the client has not ACKed.
@@ -153,6 +156,7 @@ impl Watch {
             }
         };
         let current = names.filtered(|name| !self.in_flight.covers(name));
+        self.uncertain = self.uncertain.union(&uncertain.filtered(|name| current.contains(name)));
         // A response that only removes resources is not sent again: nothing in it can be bad, and it would be rejected again.
         if !names.iter().any(|name| after.get(name).is_some()) {
             self.release_suspects();
@@ -196,11 +200,15 @@ impl Watch {
     }
 
     fn accept(&mut self, SentResponse { names, state, coverage, unsubscribed, .. }: SentResponse) {
+        let certain = names.filtered(|name| !unsubscribed.contains(name));
+        let uncertain =
+            names.filtered(|name| unsubscribed.contains(name) && self.subscription.includes(name));
+        self.uncertain = self.uncertain.union(&uncertain).filtered(|name| !certain.contains(name));
         let is_last = self.in_flight.is_empty() && unsubscribed.is_empty() && self.sent == state;
         if is_last || coverage == Coverage::Complete {
             self.acked = state;
         } else {
-            self.acked.adopt(&names.filtered(|name| !unsubscribed.contains(name)), &state);
+            self.acked.adopt(&certain, &state);
         }
     }
 
@@ -250,6 +258,7 @@ impl Watch {
             self.sent.remove(name);
             self.acked.remove(name);
         }
+        self.uncertain = self.uncertain.filtered(|name| !unsubscribed.contains(name));
         self.quarantine.forget_last_good(&unsubscribed);
         self.in_flight.unsubscribe(&unsubscribed);
     }
@@ -279,6 +288,9 @@ impl Watch {
         nonce: &Nonce,
     ) -> Diff {
         let desired = self.quarantine.apply(&self.desired);
+        // Their removal is sent although nothing was sent that it would remove.
+        let removed = self.uncertain.filtered(|name| self.desired.get(name).is_none());
+        self.must_send(&removed);
         let required = !self.has_response() || self.must_send.everything;
         let input = DiffInput {
             codec,
@@ -304,7 +316,9 @@ impl Watch {
             let coverage = if complete { Coverage::Complete } else { Coverage::Changes };
             let (names, state) = (diff.names.clone(), diff.state.clone());
             let (nonce, unsubscribed) = (nonce.clone(), NameSet::default());
-            self.in_flight.push(SentResponse { nonce, names, state, coverage, unsubscribed });
+            let uncertain = self.uncertain.filtered(|name| names.contains(name));
+            self.uncertain = self.uncertain.filtered(|name| !names.contains(name));
+            self.in_flight.push(SentResponse { nonce, names, state, coverage, unsubscribed, uncertain });
         }
         diff
     }

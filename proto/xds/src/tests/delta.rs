@@ -243,3 +243,24 @@ fn resource_that_was_unsubscribed_before_its_ack_is_not_counted_as_held() {
     assert_eq!(server.delta(&rejection).1, NOTHING);
     assert_eq!(server.now(&[(Endpoint, "a=1 b=1")]), ["eds b=1"], "it may have none at all");
 }
+
+/// The name is dropped and taken up again while the response that brings it is in flight: the client may have the version that
+/// it acknowledges then, so its removal is sent even after a NACK of everything that was sent since.
+#[test]
+fn removal_of_a_resource_that_the_client_may_have_is_sent() {
+    let mut server = Server::new(Codec::Delta).with(Endpoint, "b=1");
+    assert_eq!(server.subscribe(Endpoint, &["b"], &[]).1, ["eds b=1"]);
+    server.subscribe(Endpoint, &[], &["b"]);
+    server.subscribe(Endpoint, &["b"], &[]);
+    assert_eq!(server.now(&[(Endpoint, "b=2")]), NOTHING, "a response is in flight");
+    assert_eq!(server.ack(Endpoint).1, ["eds b=2"]);
+    let nonce = server.nonce(Endpoint);
+    let rejection = DeltaDiscoveryRequest {
+        error_detail: Some(error("b: bad")),
+        ..delta_request(Endpoint, &nonce, &[], &[])
+    };
+    assert_eq!(server.delta(&rejection).1, NOTHING);
+    assert_eq!(server.now(&[(Endpoint, "")]), ["eds -b"]);
+    server.ack(Endpoint);
+    assert_eq!(server.now(&[(Endpoint, "")]), NOTHING);
+}
