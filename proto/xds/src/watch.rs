@@ -200,15 +200,17 @@ impl Watch {
     }
 
     fn accept(&mut self, SentResponse { names, state, coverage, unsubscribed, .. }: SentResponse) {
-        let certain = names.filtered(|name| !unsubscribed.contains(name));
-        let uncertain =
-            names.filtered(|name| unsubscribed.contains(name) && self.subscription.includes(name));
-        self.uncertain = self.uncertain.union(&uncertain).filtered(|name| !certain.contains(name));
+        let accepted = names.filtered(|name| !unsubscribed.contains(name));
+        // A removal leaves nothing to be uncertain about: the client has no version, whether it takes the removal or not.
+        let may_have = |name: &str| unsubscribed.contains(name) && state.get(name).is_some();
+        let uncertain = names.filtered(|name| may_have(name) && self.subscription.includes(name));
+        let decided = names.filtered(|name| !may_have(name));
+        self.uncertain = self.uncertain.filtered(|name| !decided.contains(name)).union(&uncertain);
         let is_last = self.in_flight.is_empty() && unsubscribed.is_empty() && self.sent == state;
         if is_last || coverage == Coverage::Complete {
             self.acked = state;
         } else {
-            self.acked.adopt(&certain, &state);
+            self.acked.adopt(&accepted, &state);
         }
     }
 

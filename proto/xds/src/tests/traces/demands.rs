@@ -203,6 +203,9 @@ fn counterexamples_hold() {
         2_011_135_376,
     ];
     assert_eq!(live(Codec::Sotw, &rejected_list_with_kept_cluster), Ok(()));
+    // A name is dropped and taken up again while its removal is in flight: the removal was sent again.
+    let removal_in_flight = [788_734_398, 3_648_245_178, 2_422_763_562, 1_138_831_498, 885_263_646];
+    assert_eq!(live(Codec::Delta, &removal_in_flight), Ok(()));
 }
 
 #[test]
