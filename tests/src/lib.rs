@@ -19,21 +19,21 @@
 //! A part that is missing fails a test with one line that says how to get it; nothing is skipped in silence.
 
 pub mod ads;
-pub mod ask;
 pub mod envoy;
-pub mod figures;
 pub mod fleet;
+pub mod http_request;
 pub mod load;
 pub mod manifest;
 pub mod mesh;
 pub mod net;
-pub mod network;
+pub mod pod_network;
 pub mod process;
 pub mod programs;
 pub mod python;
-pub mod scene;
 pub mod solo;
+pub mod statistics;
 pub mod tidy;
+pub mod two_services;
 pub mod upstream;
 pub mod wait;
 pub mod workload;

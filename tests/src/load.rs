@@ -16,14 +16,14 @@
 //! answer was not 200. Nothing is tried again, with one exception that is no second try: a request that found its kept
 //! connection closed before a byte of it was sent goes out on a new one.
 //!
-//! The end of a connection that is nobody's request is no failure and is counted apart, as an [`End`]: a tunnel's, because a proxy
+//! The end of a connection that is nobody's request is no failure and is counted apart, as an [`ConnectionEnd`]: a tunnel's, because a proxy
 //! cannot know when it may end one, and an idle connection's. To open the next one is a request again, and can fail.
 //!
 //! Who answered, which revision of the proxy's configuration it went through, and when, is kept for every request.
 
 mod client;
 mod connection;
-mod lasting;
+mod long_lived;
 mod report;
 #[cfg(test)]
 mod tests;
@@ -39,15 +39,15 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 
-pub use self::report::{Answer, End, Failure, Fault, Moment, REVISION, Report};
-pub use self::tls::{Identity, shake_hands};
+pub use self::report::{Answer, ClientState, ConnectionEnd, Failure, FailureKind, REVISION, Report};
+pub use self::tls::{Identity, tls_handshake};
 pub use self::traffic::Traffic;
 
 /// How long one request may take before it has failed.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What [`Class::Stream`] asks for: an endpoint of ours dribbles for this many milliseconds.
-const DRIBBLE: &str = "/stream/1500";
+const SLOW_PATH: &str = "/stream/1500";
 
 /// How clients use their connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,22 +88,22 @@ pub struct Load {
 }
 
 #[derive(Clone, Copy)]
-struct Aim {
+struct Target {
     to: SocketAddr,
-    kept: Kept,
+    kept: KeptConnections,
     stop: bool,
 }
 
 /// What becomes of kept connections when the load moves.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kept {
-    Left,
-    UsedUp,
+enum KeptConnections {
+    Close,
+    Reuse,
 }
 
 /// Load that goes on until it is stopped.
 pub struct Running {
-    aim: watch::Sender<Aim>,
+    target: watch::Sender<Target>,
     report: Arc<Mutex<Report>>,
     clients: JoinSet<()>,
 }
@@ -130,7 +130,7 @@ impl Load {
             class,
             to,
             host: host.to_owned(),
-            path: if class == Class::Stream { DRIBBLE } else { "/" }.to_owned(),
+            path: if class == Class::Stream { SLOW_PATH } else { "/" }.to_owned(),
             clients: 2,
             think: Duration::from_millis(5),
             tls: None,
@@ -145,18 +145,19 @@ impl Load {
 
     /// Starts asking.
     pub fn start(self) -> Running {
-        let (aim, aimed) = watch::channel(Aim { to: self.to, kept: Kept::Left, stop: false });
+        let (target, target_changes) =
+            watch::channel(Target { to: self.to, kept: KeptConnections::Close, stop: false });
         let report = Arc::new(Mutex::new(Report::default()));
         let mut clients = JoinSet::new();
         for _ in 0..self.clients {
-            let (load, aimed, report) = (self.clone(), aimed.clone(), Arc::clone(&report));
+            let (load, target_changes, report) = (self.clone(), target_changes.clone(), Arc::clone(&report));
             match self.class {
-                Class::Tunnel => clients.spawn(lasting::tunnel(load, aimed, report)),
-                Class::Idle => clients.spawn(lasting::idle(load, aimed, report)),
-                _ => clients.spawn(client::ask_on(load, aimed, report)),
+                Class::Tunnel => clients.spawn(long_lived::tunnel(load, target_changes, report)),
+                Class::Idle => clients.spawn(long_lived::idle(load, target_changes, report)),
+                _ => clients.spawn(client::request_repeatedly(load, target_changes, report)),
             };
         }
-        Running { aim, report, clients }
+        Running { target, report, clients }
     }
 }
 
@@ -171,18 +172,18 @@ impl Running {
     /// Sends requests elsewhere from now on, as a client does that has heard of a leaving endpoint: kept connections are left,
     /// and requests under way finish where they are. Tunnels stay for as long as they last.
     pub fn move_to(&self, to: SocketAddr) {
-        self.aim.send_modify(|aim| (aim.to, aim.kept) = (to, Kept::Left));
+        self.target.send_modify(|target| (target.to, target.kept) = (to, KeptConnections::Close));
     }
 
     /// Opens connections elsewhere from now on, as behind a load balancer that has heard of a leaving endpoint: those that are
     /// kept are used for as long as the server lets them.
     pub fn connect_to(&self, to: SocketAddr) {
-        self.aim.send_modify(|aim| (aim.to, aim.kept) = (to, Kept::UsedUp));
+        self.target.send_modify(|target| (target.to, target.kept) = (to, KeptConnections::Reuse));
     }
 
     /// Lets every request under way finish, and starts none.
     pub async fn stop(mut self) -> Result<Report> {
-        self.aim.send_modify(|aim| aim.stop = true);
+        self.target.send_modify(|target| target.stop = true);
         while let Some(ended) = self.clients.join_next().await {
             ended.context("a client of the load")?;
         }

@@ -27,7 +27,7 @@ use serde_json::{Value, json};
 pub use self::discovery::Discovery;
 use crate::manifest::Folder;
 use crate::net::{free_port, get, get_ok, local, loopback, post_ok};
-use crate::process::{Process, Seen, children};
+use crate::process::{Process, ProcessInfo, children};
 use crate::programs::programs;
 use crate::wait::eventually;
 
@@ -50,11 +50,11 @@ pub enum Interception {
 
 /// Where the agent runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum PidNamespace {
     /// Among the other processes.
-    Beside,
+    Shared,
     /// As PID 1 of a namespace, as in a container.
-    PidOne,
+    Own,
 }
 
 /// What a sidecar is started with.
@@ -63,7 +63,7 @@ pub struct Options {
     /// How connections reach the proxy.
     pub interception: Interception,
     /// Where the agent runs.
-    pub place: Place,
+    pub pid_namespace: PidNamespace,
     /// What the proxy is: `sidecar` or `router`.
     pub role: &'static str,
     /// The pod that it is in.
@@ -89,7 +89,7 @@ impl Options {
     pub fn new() -> Result<Self> {
         Ok(Self {
             interception: Interception::None,
-            place: Place::Beside,
+            pid_namespace: PidNamespace::Shared,
             role: "sidecar",
             pod: "client",
             namespace: "default",
@@ -106,7 +106,7 @@ impl Options {
 /// A running `pilot-agent` and its Envoy.
 pub struct Sidecar {
     process: Process,
-    place: Place,
+    pid_namespace: PidNamespace,
     /// The agent's `/healthz/ready`.
     pub status: SocketAddr,
     /// Envoy's admin.
@@ -119,9 +119,9 @@ impl Sidecar {
     /// Starts an agent for the control plane at `discovery`. It need not be ready when this returns.
     pub fn start(dir: &Path, discovery: SocketAddr, options: &Options) -> Result<Self> {
         let (status, admin, health) = (local(free_port()?), local(free_port()?), local(free_port()?));
-        let mut command = match options.place {
-            Place::Beside => Command::new(&programs()?.agent),
-            Place::PidOne => pid_namespace(&programs()?.agent)?,
+        let mut command = match options.pid_namespace {
+            PidNamespace::Shared => Command::new(&programs()?.agent),
+            PidNamespace::Own => unshare_pid_namespace(&programs()?.agent)?,
         };
         command.args(["proxy", options.role]).args(&options.flags).current_dir(dir);
         let config = proxy_config(discovery, status, admin, options);
@@ -131,7 +131,7 @@ impl Sidecar {
             command.gid(group);
         }
         let process = Process::spawn("agent", &mut command, dir)?;
-        Ok(Self { process, place: options.place, status, admin, health })
+        Ok(Self { process, pid_namespace: options.pid_namespace, status, admin, health })
     }
 
     /// Waits until it says that it is ready.
@@ -143,16 +143,16 @@ impl Sidecar {
 
     /// The agent's process id as we see it; in a namespace of its own it is 1.
     pub fn agent(&self) -> Result<Pid> {
-        match self.place {
-            Place::Beside => Ok(self.process.pid()),
-            Place::PidOne => {
+        match self.pid_namespace {
+            PidNamespace::Shared => Ok(self.process.pid()),
+            PidNamespace::Own => {
                 Ok(children(self.process.pid())?.first().context("unshare has no child yet")?.pid)
             }
         }
     }
 
     /// The Envoy it runs, if it is alive.
-    pub fn envoy(&self) -> Result<Seen> {
+    pub fn envoy(&self) -> Result<ProcessInfo> {
         let found =
             children(self.agent()?)?.into_iter().find(|child| child.name == "envoy" && child.state != 'Z');
         found.context("the agent has no Envoy")
@@ -201,7 +201,7 @@ impl Sidecar {
     }
 
     /// An error if Envoy ever refused what it was sent, by its counters and by what it keeps of refused configuration.
-    pub async fn no_rejection(&self) -> Result<()> {
+    pub async fn ensure_no_rejection(&self) -> Result<()> {
         let rejected = self.stats("update_rejected").await?;
         for counter in ["cluster_manager.cds.update_rejected", "listener_manager.lds.update_rejected"] {
             ensure!(rejected.contains_key(counter), "Envoy keeps no {counter}: {rejected:?}");
@@ -214,7 +214,7 @@ impl Sidecar {
     }
 
     /// An error while something that Envoy was sent is not in use yet.
-    pub async fn settled(&self) -> Result<()> {
+    pub async fn ensure_warmed(&self) -> Result<()> {
         let stats = self.stats("warming").await?;
         let warming: Vec<_> = stats.iter().filter(|(_, count)| **count > 0).collect();
         ensure!(warming.is_empty(), "still warming: {warming:?}");
@@ -265,7 +265,7 @@ fn environment(options: &Options, health: SocketAddr) -> Result<[(&'static str, 
 }
 
 /// A command that runs `program` as PID 1 of its own namespace, and kills it when it is killed itself.
-pub fn pid_namespace(program: &Path) -> Result<Command> {
+pub fn unshare_pid_namespace(program: &Path) -> Result<Command> {
     let own = ["--pid", "--fork", "--mount-proc", "--kill-child"];
     let as_user = ["--user", "--map-root-user"];
     let works = |prefix: &[&str]| {
@@ -327,9 +327,9 @@ impl Mesh {
     }
 
     /// What every test ends with: nobody refused anything, and both still run.
-    pub async fn is_sound(&mut self) -> Result<()> {
+    pub async fn ensure_healthy(&mut self) -> Result<()> {
         self.sidecar.process.check()?;
-        self.sidecar.no_rejection().await?;
-        self.discovery.no_rejection().await
+        self.sidecar.ensure_no_rejection().await?;
+        self.discovery.ensure_no_rejection().await
     }
 }

@@ -74,7 +74,7 @@ impl Process {
     pub fn check(&mut self) -> Result<()> {
         match self.ended()? {
             None => Ok(()),
-            Some(status) => bail!("{} ended ({}):\n{}", self.name, told(status), self.tail(30)),
+            Some(status) => bail!("{} ended ({}):\n{}", self.name, exit_description(status), self.tail(30)),
         }
     }
 
@@ -111,7 +111,7 @@ impl Drop for Process {
 }
 
 /// `exit code 1`, `signal 15`
-pub fn told(status: ExitStatus) -> String {
+pub fn exit_description(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit code {code}"),
         (None, Some(signal)) => format!("signal {signal}"),
@@ -121,11 +121,11 @@ pub fn told(status: ExitStatus) -> String {
 
 /// A process as `/proc` shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct ProcessInfo {
     /// Its id as we see it.
     pub pid: Pid,
     /// Its id in its own PID namespace.
-    pub inner: i32,
+    pub pid_in_namespace: i32,
     /// Its parent.
     pub parent: Pid,
     /// `R`, `S`, `Z`, ...
@@ -134,7 +134,7 @@ pub struct Seen {
     pub name: String,
 }
 
-impl Seen {
+impl ProcessInfo {
     /// Reads one process; `None` when it is gone.
     pub fn read(pid: Pid) -> Option<Self> {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
@@ -143,7 +143,7 @@ impl Seen {
         };
         Some(Self {
             pid,
-            inner: field("NSpid")?.split_whitespace().last()?.parse().ok()?,
+            pid_in_namespace: field("NSpid")?.split_whitespace().last()?.parse().ok()?,
             parent: Pid::from_raw(field("PPid")?.parse().ok()?),
             state: field("State")?.chars().next()?,
             name: field("Name")?.to_owned(),
@@ -152,26 +152,28 @@ impl Seen {
 }
 
 /// The children of a process, dead ones that nobody waited for included.
-pub fn children(of: Pid) -> Result<Vec<Seen>> {
+pub fn children(of: Pid) -> Result<Vec<ProcessInfo>> {
     let entries = fs::read_dir("/proc").context("read /proc")?;
     let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    let mut found: Vec<Seen> =
-        pids.filter_map(|pid| Seen::read(Pid::from_raw(pid))).filter(|seen| seen.parent == of).collect();
+    let mut found: Vec<ProcessInfo> = pids
+        .filter_map(|pid| ProcessInfo::read(Pid::from_raw(pid)))
+        .filter(|seen| seen.parent == of)
+        .collect();
     found.sort_by_key(|seen| seen.pid);
     Ok(found)
 }
 
 /// Everything below a process, drawn as a tree with the ids of its own namespace.
-pub fn tree(root: Pid) -> Result<String> {
-    fn draw(seen: &Seen, depth: usize, out: &mut Vec<String>) -> Result<()> {
-        out.push(format!("{:>5} {}{}", seen.inner, "  └─ ".repeat(depth), seen.name));
+pub fn process_tree(root: Pid) -> Result<String> {
+    fn draw(seen: &ProcessInfo, depth: usize, out: &mut Vec<String>) -> Result<()> {
+        out.push(format!("{:>5} {}{}", seen.pid_in_namespace, "  └─ ".repeat(depth), seen.name));
         for child in children(seen.pid)? {
             draw(&child, depth + 1, out)?;
         }
         Ok(())
     }
     let mut out = Vec::new();
-    draw(&Seen::read(root).context("the process is gone")?, 0, &mut out)?;
+    draw(&ProcessInfo::read(root).context("the process is gone")?, 0, &mut out)?;
     Ok(out.join("\n"))
 }
 
@@ -188,7 +190,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut child = shell("echo out; echo err >&2; exit 3", folder.path());
         let status = child.exit(Duration::from_secs(5)).await.unwrap();
-        assert_eq!(told(status), "exit code 3");
+        assert_eq!(exit_description(status), "exit code 3");
         assert_eq!(child.log(), "out\nerr\n");
         assert!(child.check().unwrap_err().to_string().contains("exit code 3"));
     }
@@ -202,9 +204,9 @@ mod tests {
             children(pid)?.into_iter().find(|seen| seen.name == "sleep").context("no sleep yet")
         });
         let below = below.await.unwrap();
-        assert!(tree(pid).unwrap().ends_with("└─ sleep"));
+        assert!(process_tree(pid).unwrap().ends_with("└─ sleep"));
         drop(child);
-        assert_eq!(Seen::read(pid), None);
+        assert_eq!(ProcessInfo::read(pid), None);
         signal::kill(below.pid, Signal::SIGKILL).unwrap();
     }
 

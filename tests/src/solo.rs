@@ -32,7 +32,7 @@ use serde_json::{Map, Value, json};
 pub use self::bare::Bare;
 pub use self::front::{Front, Stage};
 pub use self::generation::{Generation, generations};
-use crate::mesh::{END, Place, START, pid_namespace};
+use crate::mesh::{END, PidNamespace, START, unshare_pid_namespace};
 use crate::net::{free_port, get, get_ok, local, post_ok};
 use crate::process::{Process, children};
 use crate::programs::programs;
@@ -70,7 +70,7 @@ pub enum Shm {
 #[derive(Clone, Debug)]
 pub struct Setup {
     /// Where it runs.
-    pub place: Place,
+    pub pid_namespace: PidNamespace,
     /// Whose shared memory it sees.
     pub shm: Shm,
     /// The agent's binary; `None`: built when it is needed, in our own profile.
@@ -93,7 +93,7 @@ pub struct Setup {
 pub struct Solo {
     process: Process,
     spawned: Instant,
-    place: Place,
+    pid_namespace: PidNamespace,
     dir: PathBuf,
     shm: Option<File>,
     /// Where its Envoy serves.
@@ -124,7 +124,7 @@ impl Setup {
     /// Beside us, the real Envoy, shared memory of its own, nothing said about engines.
     pub fn new() -> Result<Self> {
         Ok(Self {
-            place: Place::Beside,
+            pid_namespace: PidNamespace::Shared,
             shm: Shm::Own,
             agent: None,
             envoy: crate::envoy::envoy()?.to_owned(),
@@ -146,11 +146,11 @@ impl Setup {
             Some(path) => path,
             None => &programs()?.agent,
         };
-        let mut command = match (self.place, self.shm) {
-            (Place::Beside, Shm::Shared) => return Ok(Command::new(agent)),
-            (Place::PidOne, Shm::Shared) => return pid_namespace(agent),
-            (Place::Beside, Shm::Own) => mount_namespace(Path::new("sh"))?,
-            (Place::PidOne, Shm::Own) => pid_namespace(Path::new("sh"))?,
+        let mut command = match (self.pid_namespace, self.shm) {
+            (PidNamespace::Shared, Shm::Shared) => return Ok(Command::new(agent)),
+            (PidNamespace::Own, Shm::Shared) => return unshare_pid_namespace(agent),
+            (PidNamespace::Shared, Shm::Own) => mount_namespace(Path::new("sh"))?,
+            (PidNamespace::Own, Shm::Own) => unshare_pid_namespace(Path::new("sh"))?,
         };
         command.args(["-c", WITH_OWN_SHM, "sh"]).arg(agent);
         Ok(command)
@@ -204,11 +204,11 @@ impl Solo {
         write_whole(&bootstrap, &first)?;
         let process = Process::spawn("agent", &mut command, dir)?;
         let (spawned, front) = (Instant::now(), front.clone());
-        let (place, dir, shm) = (setup.place, dir.to_owned(), None);
-        Ok(Self { process, spawned, place, dir, shm, front, status, admin })
+        let (pid_namespace, dir, shm) = (setup.pid_namespace, dir.to_owned(), None);
+        Ok(Self { process, spawned, pid_namespace, dir, shm, front, status, admin })
     }
 
-    /// When the program we started was executed: the agent itself where it is [`Place::Beside`] us with [`Shm::Shared`].
+    /// When the program we started was executed: the agent itself where it is [`PidNamespace::Shared`] us with [`Shm::Shared`].
     pub fn spawned(&self) -> Instant {
         self.spawned
     }
@@ -285,9 +285,9 @@ impl Solo {
 
     /// The agent's process id as we see it.
     pub fn agent(&self) -> Result<Pid> {
-        match self.place {
-            Place::Beside => Ok(self.process.pid()),
-            Place::PidOne => {
+        match self.pid_namespace {
+            PidNamespace::Shared => Ok(self.process.pid()),
+            PidNamespace::Own => {
                 Ok(children(self.process.pid())?.first().context("unshare has no child yet")?.pid)
             }
         }

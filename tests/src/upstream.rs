@@ -46,30 +46,31 @@ struct Counts {
 }
 
 #[derive(Clone, Copy)]
-enum Speaks {
+enum Protocol {
     Http,
     Lines,
 }
 
 impl Upstream {
-    /// Speaks HTTP/1.1 and HTTP/2 with prior knowledge. Answers `<name> <method> <path> <host>` after as many milliseconds as a
+    /// Protocol HTTP/1.1 and HTTP/2 with prior knowledge. Answers `<name> <method> <path> <host>` after as many milliseconds as a
     /// path of the form `/delay/<ms>` asks for; `/stream/<ms>` is answered at once, and the body takes that long.
     pub async fn http(name: &str, address: SocketAddr) -> Result<Self> {
-        Self::start(name, address, Speaks::Http).await
+        Self::start(name, address, Protocol::Http).await
     }
 
     /// Answers each line with its own name before it.
     pub async fn tcp(name: &str, address: SocketAddr) -> Result<Self> {
-        Self::start(name, address, Speaks::Lines).await
+        Self::start(name, address, Protocol::Lines).await
     }
 
-    async fn start(name: &str, address: SocketAddr, speaks: Speaks) -> Result<Self> {
+    async fn start(name: &str, address: SocketAddr, protocol: Protocol) -> Result<Self> {
         let listener =
             TcpListener::bind(address).await.with_context(|| format!("endpoint {name} at {address}"))?;
         let name: Arc<str> = name.into();
         let counts = Arc::new(Counts::default());
         let (stop, stopped) = watch::channel(false);
-        let server = tokio::spawn(accept(listener, speaks, Arc::clone(&name), Arc::clone(&counts), stopped));
+        let server =
+            tokio::spawn(accept(listener, protocol, Arc::clone(&name), Arc::clone(&counts), stopped));
         Ok(Self { name, address, counts, stop, server })
     }
 
@@ -110,7 +111,7 @@ impl Drop for Upstream {
 
 async fn accept(
     listener: TcpListener,
-    speaks: Speaks,
+    protocol: Protocol,
     name: Arc<str>,
     counts: Arc<Counts>,
     mut stop: watch::Receiver<bool>,
@@ -126,9 +127,9 @@ async fn accept(
         let Ok(stream) = stream else { continue };
         counts.connections.fetch_add(1, Ordering::Relaxed);
         let (name, counts, stop) = (Arc::clone(&name), Arc::clone(&counts), stop.clone());
-        match speaks {
-            Speaks::Http => connections.spawn(serve_http(stream, name, counts, stop)),
-            Speaks::Lines => connections.spawn(serve_lines(stream, name, counts, stop)),
+        match protocol {
+            Protocol::Http => connections.spawn(serve_http(stream, name, counts, stop)),
+            Protocol::Lines => connections.spawn(serve_lines(stream, name, counts, stop)),
         };
     }
     drop(listener);
@@ -163,7 +164,7 @@ async fn answer(
     let line = Bytes::from(format!("{name} {} {path} {host}\n", request.method()));
     let lasts = path.strip_prefix("/stream/").and_then(|ms| ms.parse().ok()).map(Duration::from_millis);
     let mut response = Response::new(match lasts {
-        Some(lasts) => dribble(line, lasts),
+        Some(lasts) => slow_body(line, lasts),
         None => Full::from(line).boxed_unsync(),
     });
     if let Ok(value) = name.parse() {
@@ -173,7 +174,7 @@ async fn answer(
 }
 
 /// The line again and again, [`CHUNKS`] times in all.
-fn dribble(line: Bytes, lasts: Duration) -> Body {
+fn slow_body(line: Bytes, lasts: Duration) -> Body {
     let chunks = stream::unfold(0, move |sent| {
         let line = line.clone();
         async move {

@@ -21,7 +21,7 @@ pub const SERVER: &str = "x-server";
 
 /// What a workload was asked.
 #[derive(Clone, Debug)]
-pub struct Asked {
+pub struct RecordedRequest {
     /// Path and query.
     pub path: String,
     /// The host that was asked for.
@@ -32,11 +32,11 @@ pub struct Asked {
 
 /// How it answers.
 #[derive(Clone, Copy, Debug)]
-pub struct Manner {
+pub struct ResponsePlan {
     /// With this status.
     pub status: u16,
     /// After so long.
-    pub after: Duration,
+    pub delay: Duration,
 }
 
 /// A workload. Dropping it cuts its connections.
@@ -47,13 +47,13 @@ pub struct Workload {
 
 struct Shared {
     name: String,
-    asked: Mutex<Vec<Asked>>,
-    manner: Mutex<Manner>,
+    requests: Mutex<Vec<RecordedRequest>>,
+    response: Mutex<ResponsePlan>,
 }
 
-impl Default for Manner {
+impl Default for ResponsePlan {
     fn default() -> Self {
-        Self { status: 200, after: Duration::ZERO }
+        Self { status: 200, delay: Duration::ZERO }
     }
 }
 
@@ -63,25 +63,28 @@ impl Workload {
     /// Begins to answer at an address.
     pub async fn start(name: &str, at: SocketAddr) -> Result<Self> {
         let listener = TcpListener::bind(at).await.with_context(|| format!("{name} at {at}"))?;
-        let shared =
-            Arc::new(Shared { name: name.to_owned(), asked: Mutex::default(), manner: Mutex::default() });
+        let shared = Arc::new(Shared {
+            name: name.to_owned(),
+            requests: Mutex::default(),
+            response: Mutex::default(),
+        });
         let server = tokio::spawn(serve(listener, shared.clone()));
         Ok(Self { shared, server })
     }
 
     /// From now on it answers like this.
-    pub fn be(&self, status: u16, after: Duration) {
-        *self.shared.manner.lock().unwrap_or_else(PoisonError::into_inner) = Manner { status, after };
+    pub fn respond_with(&self, status: u16, delay: Duration) {
+        *self.shared.response.lock().unwrap_or_else(PoisonError::into_inner) = ResponsePlan { status, delay };
     }
 
     /// What it was asked so far.
-    pub fn asked(&self) -> Vec<Asked> {
-        self.shared.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn requests(&self) -> Vec<RecordedRequest> {
+        self.shared.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What it was asked last.
-    pub fn last(&self) -> Result<Asked> {
-        self.asked().pop().with_context(|| format!("{} was asked nothing", self.shared.name))
+    pub fn last_request(&self) -> Result<RecordedRequest> {
+        self.requests().pop().with_context(|| format!("{} was asked nothing", self.shared.name))
     }
 }
 
@@ -114,16 +117,16 @@ async fn answer(
     let text = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
     let host = text("host").or_else(|| request.uri().authority().map(http::uri::Authority::as_str));
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-    let asked = Asked {
+    let asked = RecordedRequest {
         path: path.to_owned(),
         host: host.unwrap_or_default().to_owned(),
         headers: request.headers().clone(),
     };
-    shared.asked.lock().unwrap_or_else(PoisonError::into_inner).push(asked);
-    let manner = *shared.manner.lock().unwrap_or_else(PoisonError::into_inner);
-    tokio::time::sleep(manner.after).await;
+    shared.requests.lock().unwrap_or_else(PoisonError::into_inner).push(asked);
+    let plan = *shared.response.lock().unwrap_or_else(PoisonError::into_inner);
+    tokio::time::sleep(plan.delay).await;
     let mut response = Response::new(Full::from(shared.name.clone()));
-    *response.status_mut() = StatusCode::from_u16(manner.status).unwrap_or_default();
+    *response.status_mut() = StatusCode::from_u16(plan.status).unwrap_or_default();
     if let Ok(name) = shared.name.parse() {
         response.headers_mut().insert(SERVER, name);
     }

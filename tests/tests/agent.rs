@@ -10,11 +10,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use pilot_tests::envoy::envoy;
-use pilot_tests::mesh::{END, Mesh, Options, Place};
+use pilot_tests::mesh::{END, Mesh, Options, PidNamespace};
 use pilot_tests::net::free_port;
-use pilot_tests::process::{Process, Seen, children, told};
+use pilot_tests::process::{Process, ProcessInfo, children, exit_description};
 use pilot_tests::programs::programs;
-use pilot_tests::scene::Scene;
+use pilot_tests::two_services::TwoServices;
 use pilot_tests::wait::eventually;
 
 /// An Envoy that leaves orphans behind: two processes whose parent ends before them.
@@ -29,14 +29,17 @@ fn envoy_with_orphans(dir: &Path) -> Result<std::path::PathBuf> {
 #[tokio::test(flavor = "multi_thread")]
 async fn as_pid_1_it_reaps_orphans_and_leaves_on_sigterm() -> Result<()> {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
-        let scene = Scene::start(&["a"]).await?;
+        let scene = TwoServices::start(&["a"]).await?;
         let dir = tempfile::tempdir()?;
-        let options =
-            Options { place: Place::PidOne, envoy: envoy_with_orphans(dir.path())?, ..Options::new()? };
+        let options = Options {
+            pid_namespace: PidNamespace::Own,
+            envoy: envoy_with_orphans(dir.path())?,
+            ..Options::new()?
+        };
         let mut mesh = Mesh::start(&scene.objects(&["a"])?, &options).await?;
         let agent = mesh.sidecar.agent()?;
-        let seen = Seen::read(agent).context("the agent is gone")?;
-        ensure!(seen.inner == 1, "the agent's id in its namespace is {}", seen.inner);
+        let seen = ProcessInfo::read(agent).context("the agent is gone")?;
+        ensure!(seen.pid_in_namespace == 1, "the agent's id in its namespace is {}", seen.pid_in_namespace);
         let envoy = mesh.sidecar.envoy()?;
 
         let reaped = eventually(END, "orphans are reaped", async || {
@@ -45,25 +48,25 @@ async fn as_pid_1_it_reaps_orphans_and_leaves_on_sigterm() -> Result<()> {
             Ok(())
         });
         reaped.await?;
-        mesh.is_sound().await?;
+        mesh.ensure_healthy().await?;
 
         mesh.sidecar.signal(signal)?;
         let status = mesh.sidecar.exit().await?;
         ensure!(
             status.code() == Some(0),
             "after {signal} the agent ended with {}:\n{}",
-            told(status),
+            exit_description(status),
             mesh.sidecar.log()
         );
-        ensure!(Seen::read(envoy.pid).is_none(), "Envoy outlived the agent");
+        ensure!(ProcessInfo::read(envoy.pid).is_none(), "Envoy outlived the agent");
     }
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drain_under_load_loses_nothing() -> Result<()> {
-    let scene = Scene::start(&["a", "b"]).await?;
-    let options = Options { place: Place::PidOne, ..Options::new()? };
+    let scene = TwoServices::start(&["a", "b"]).await?;
+    let options = Options { pid_namespace: PidNamespace::Own, ..Options::new()? };
     let mut mesh = Mesh::start(&scene.objects(&["a", "b"])?, &options).await?;
     let load = scene.load();
     tokio::time::sleep(Duration::from_millis(500)).await;
@@ -75,18 +78,18 @@ async fn a_drain_under_load_loses_nothing() -> Result<()> {
     });
     not_ready.await?;
     // Whoever watched readiness sends its requests elsewhere now.
-    load.move_behind(&scene);
+    load.bypass_sidecar(&scene);
     let status = mesh.sidecar.exit().await?;
-    ensure!(status.code() == Some(0), "the agent ended with {}", told(status));
+    ensure!(status.code() == Some(0), "the agent ended with {}", exit_description(status));
     let report = load.stop().await?;
     println!("{:?}", report.by_endpoint());
-    report.faultless()
+    report.ensure_no_failures()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_envoy_that_is_killed_comes_back() -> Result<()> {
-    let scene = Scene::start(&["a"]).await?;
-    let options = Options { place: Place::PidOne, ..Options::new()? };
+    let scene = TwoServices::start(&["a"]).await?;
+    let options = Options { pid_namespace: PidNamespace::Own, ..Options::new()? };
     let mut mesh = Mesh::start(&scene.objects(&["a"])?, &options).await?;
     let first = mesh.sidecar.envoy()?;
     nix::sys::signal::kill(first.pid, Signal::SIGKILL)?;
@@ -97,7 +100,7 @@ async fn an_envoy_that_is_killed_comes_back() -> Result<()> {
     });
     back.await?;
     mesh.sidecar.ready().await?;
-    mesh.is_sound().await
+    mesh.ensure_healthy().await
 }
 
 /// An agent that is told all this must refuse to start.
@@ -164,7 +167,12 @@ async fn bad_input_is_refused_in_one_clear_line() -> Result<()> {
         let mut agent = Process::spawn("agent", &mut command, dir.path())?;
         let status = agent.exit(END).await.with_context(|| format!("{}:\n{}", case.what, agent.log()))?;
         let log = agent.log();
-        ensure!(status.code().is_some_and(|code| code != 0), "{}: {}\n{log}", case.what, told(status));
+        ensure!(
+            status.code().is_some_and(|code| code != 0),
+            "{}: {}\n{log}",
+            case.what,
+            exit_description(status)
+        );
         let lines: Vec<&str> =
             log.lines().filter(|line| line.contains("rror") || line.contains(&case.told)).collect();
         ensure!(lines.len() == 1, "{}: not one line but {lines:#?}\n{log}", case.what);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use nix::unistd::Pid;
-use pilot_tests::process::Seen;
+use pilot_tests::process::ProcessInfo;
 use pilot_tests::wait::eventually;
 use serde_json::Value;
 
@@ -227,8 +227,8 @@ impl Pod {
         let at = all.iter().position(|process| process.pid == first).context("PID 1 is not there")?;
         let agent = all.remove(at);
         all.retain(|process| pids.contains(&process.parent));
-        let seen = Seen::read(Pid::from_raw(agent.pid)).context("PID 1 is gone")?;
-        ensure!((seen.inner, seen.name.as_str()) == (1, "pilot-agent"), "PID 1 is {seen:?}");
+        let seen = ProcessInfo::read(Pid::from_raw(agent.pid)).context("PID 1 is gone")?;
+        ensure!((seen.pid_in_namespace, seen.name.as_str()) == (1, "pilot-agent"), "PID 1 is {seen:?}");
         for envoy in &all {
             let ours = envoy.parent == agent.pid && envoy.args.starts_with("/usr/local/bin/envoy ");
             ensure!(ours, "not an Envoy of the agent's: {envoy:?}");

@@ -75,5 +75,5 @@ async fn an_rpc_goes_where_we_say() -> Result<()> {
     let log = client.log();
     let answers: Vec<&str> = log.lines().filter(|line| line.starts_with("hello")).collect();
     ensure!(answers == ["hello from 127.0.0.2", "hello from 127.0.0.3"], "{log}");
-    discovery.no_rejection().await
+    discovery.ensure_no_rejection().await
 }

@@ -10,10 +10,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use pilot_tests::envoy::envoy;
-use pilot_tests::mesh::{END, START, pid_namespace};
+use pilot_tests::mesh::{END, START, unshare_pid_namespace};
 use pilot_tests::net::{free_port, get_ok, local, post_ok};
-use pilot_tests::process::{Process, Seen, children};
-use pilot_tests::scene::Scene;
+use pilot_tests::process::{Process, ProcessInfo, children};
+use pilot_tests::two_services::TwoServices;
 use pilot_tests::wait::eventually;
 use serde_json::{Value, json};
 
@@ -24,7 +24,7 @@ struct Plain {
 }
 
 impl Plain {
-    async fn start(dir: &Path, scene: &Scene) -> Result<Self> {
+    async fn start(dir: &Path, scene: &TwoServices) -> Result<Self> {
         let admin = local(free_port()?);
         fs::write(dir.join("envoy.json"), bootstrap(admin, scene).to_string())?;
         let mut command = Command::new(envoy()?);
@@ -47,7 +47,7 @@ fn address(address: SocketAddr) -> Value {
     json!({"socket_address": {"address": address.ip(), "port_value": address.port()}})
 }
 
-fn bootstrap(admin: SocketAddr, scene: &Scene) -> Value {
+fn bootstrap(admin: SocketAddr, scene: &TwoServices) -> Value {
     let filter = |kind: &str, config: Value| {
         let mut typed = json!({"@type": format!("type.googleapis.com/envoy.extensions.filters.network.{kind}"), "stat_prefix": "x"});
         if let (Some(typed), Some(config)) = (typed.as_object_mut(), config.as_object()) {
@@ -69,7 +69,7 @@ fn bootstrap(admin: SocketAddr, scene: &Scene) -> Value {
                 listener("web", scene.web(), filter("http_connection_manager.v3.HttpConnectionManager", http)),
                 listener("db", scene.db(), filter("tcp_proxy.v3.TcpProxy", json!({"cluster": "db"}))),
             ],
-            "clusters": [cluster("web", scene.behind()), cluster("db", scene.behind_db())],
+            "clusters": [cluster("web", scene.web_endpoint()), cluster("db", scene.db_endpoint())],
         },
     })
 }
@@ -77,23 +77,23 @@ fn bootstrap(admin: SocketAddr, scene: &Scene) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn load_that_moves_before_envoy_ends_loses_nothing() -> Result<()> {
     let dir = tempfile::tempdir()?;
-    let scene = Scene::start(&["a"]).await?;
+    let scene = TwoServices::start(&["a"]).await?;
     let mut plain = Plain::start(dir.path(), &scene).await?;
     let load = scene.load();
     tokio::time::sleep(Duration::from_millis(500)).await;
     ensure!(load.reports().iter().all(|report| report.answers.len() > 10), "too few answers to tell");
-    load.move_behind(&scene);
+    load.bypass_sidecar(&scene);
     // Requests under way when the load moved are answered by now, or have failed for another reason.
     tokio::time::sleep(Duration::from_secs(1)).await;
     plain.envoy.signal(Signal::SIGTERM)?;
     ensure!(plain.envoy.exit(END).await?.success(), "{}", plain.envoy.log());
-    load.stop().await?.faultless()
+    load.stop().await?.ensure_no_failures()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_envoy_asks_to_close_is_closed_without_loss() -> Result<()> {
     let dir = tempfile::tempdir()?;
-    let scene = Scene::start(&["a"]).await?;
+    let scene = TwoServices::start(&["a"]).await?;
     let plain = Plain::start(dir.path(), &scene).await?;
     let load = scene.load();
     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -103,20 +103,21 @@ async fn a_connection_that_envoy_asks_to_close_is_closed_without_loss() -> Resul
     tokio::time::sleep(Duration::from_millis(300)).await;
     let after = connections(plain.admin).await?;
     ensure!(after > before + 20, "clients kept their connections: {before}, then {after}");
-    load.stop().await?.faultless()
+    load.stop().await?.ensure_no_failures()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_envoy_costs_requests_and_the_report_says_why() -> Result<()> {
     let dir = tempfile::tempdir()?;
-    let scene = Scene::start(&["a"]).await?;
+    let scene = TwoServices::start(&["a"]).await?;
     let plain = Plain::start(dir.path(), &scene).await?;
     let load = scene.load();
     tokio::time::sleep(Duration::from_millis(300)).await;
     drop(plain);
     tokio::time::sleep(Duration::from_millis(300)).await;
     for report in load.reports() {
-        let told = report.faultless().err().context("a class lost nothing, which cannot be")?.to_string();
+        let told =
+            report.ensure_no_failures().err().context("a class lost nothing, which cannot be")?.to_string();
         ensure!(told.contains("connect: Connection refused"), "{told}");
     }
     load.stop().await?;
@@ -126,7 +127,7 @@ async fn a_killed_envoy_costs_requests_and_the_report_says_why() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_program_in_a_pid_namespace_is_1_there_and_dies_with_its_owner() -> Result<()> {
     let dir = tempfile::tempdir()?;
-    let mut command = pid_namespace(Path::new("sleep"))?;
+    let mut command = unshare_pid_namespace(Path::new("sleep"))?;
     let owner = Process::spawn("sleep", command.arg("60"), dir.path())?;
     let inside = eventually(START, "sleep runs", async || {
         let child = children(owner.pid())?.into_iter().next().context("no child yet")?;
@@ -134,10 +135,10 @@ async fn a_program_in_a_pid_namespace_is_1_there_and_dies_with_its_owner() -> Re
         Ok(child)
     });
     let inside = inside.await?;
-    ensure!(inside.inner == 1, "{inside:?}");
+    ensure!(inside.pid_in_namespace == 1, "{inside:?}");
     drop(owner);
     let gone = eventually(END, "it is gone", async || {
-        ensure!(Seen::read(inside.pid).is_none(), "it is there");
+        ensure!(ProcessInfo::read(inside.pid).is_none(), "it is there");
         Ok(())
     });
     gone.await

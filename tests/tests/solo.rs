@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
-use pilot_tests::load::{Class, Fault, Load, Traffic};
-use pilot_tests::mesh::{END, Place};
+use pilot_tests::load::{Class, FailureKind, Load, Traffic};
+use pilot_tests::mesh::{END, PidNamespace};
 use pilot_tests::solo::{Bare, Setup, Solo, Stage};
 use pilot_tests::wait::eventually;
 
@@ -38,7 +38,7 @@ async fn every_class_is_carried_over_both_families_and_each_answer_tells_the_rev
         let traffic = Traffic::start(loads);
         all_answered(&traffic).await?;
         for (name, report) in traffic.stop().await? {
-            report.faultless().context(name.clone())?;
+            report.ensure_no_failures().context(name.clone())?;
             ensure!(report.ends.is_empty(), "{name}: {:?}", report.ends);
             let told = report.by_revision();
             let carries_headers = name != "tcp" && name != "tunnel";
@@ -91,7 +91,7 @@ async fn held_connections_tell_how_their_server_ended_them() -> Result<()> {
     })
     .await?;
     for (name, report) in traffic.stop().await? {
-        let refused = report.failures.iter().all(|failure| failure.fault == Fault::Refused);
+        let refused = report.failures.iter().all(|failure| failure.kind == FailureKind::Refused);
         ensure!(refused, "{name}: {:?}", report.failures);
     }
     Ok(())
@@ -99,10 +99,10 @@ async fn held_connections_tell_how_their_server_ended_them() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_alone_shows_its_envoy_and_leaves_nothing() -> Result<()> {
-    for place in [Place::Beside, Place::PidOne] {
+    for pid_namespace in [PidNamespace::Shared, PidNamespace::Own] {
         let dir = tempfile::tempdir()?;
         let stage = Stage::start(FAMILIES[0]).await?;
-        let mut solo = Solo::start(dir.path(), &stage.front()?, &Setup { place, ..Setup::new()? })?;
+        let mut solo = Solo::start(dir.path(), &stage.front()?, &Setup { pid_namespace, ..Setup::new()? })?;
         solo.ready().await?;
         solo.serves(1).await?;
         let generations = solo.generations()?;

@@ -8,7 +8,7 @@ use pilot_tests::load::{Class, Load, Report};
 use pilot_tests::manifest::{Port, endpoint_slice, service};
 use pilot_tests::mesh::{Mesh, Options};
 use pilot_tests::net::{free_port, get_ok, local, loopback};
-use pilot_tests::scene::{Mix, Scene};
+use pilot_tests::two_services::{MixedLoad, TwoServices};
 use pilot_tests::upstream::Upstream;
 use pilot_tests::wait::eventually;
 
@@ -19,7 +19,7 @@ const CHANGE: Duration = Duration::from_secs(10);
 const WHILE: Duration = Duration::from_millis(500);
 
 /// Waits until each class is answered by exactly these endpoints.
-async fn served_by(load: &Mix, endpoints: &[&str]) -> Result<()> {
+async fn served_by(load: &MixedLoad, endpoints: &[&str]) -> Result<()> {
     let expected: BTreeSet<&str> = endpoints.iter().copied().collect();
     eventually(CHANGE, &format!("answers come from {endpoints:?}"), async || {
         let since = Instant::now();
@@ -38,37 +38,37 @@ async fn served_by(load: &Mix, endpoints: &[&str]) -> Result<()> {
     .await
 }
 
-fn faultless(report: &Report) -> Result<()> {
+fn ensure_no_failures(report: &Report) -> Result<()> {
     println!("{:?}", report.by_endpoint());
-    report.faultless()
+    report.ensure_no_failures()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_of_every_kind_reach_every_endpoint() -> Result<()> {
-    let scene = Scene::start(&["a", "b"]).await?;
+    let scene = TwoServices::start(&["a", "b"]).await?;
     let mut mesh = Mesh::start(&scene.objects(&["a", "b"])?, &Options::new()?).await?;
     let load = scene.load();
     served_by(&load, &["a", "b"]).await?;
-    faultless(&load.stop().await?)?;
-    mesh.is_sound().await
+    ensure_no_failures(&load.stop().await?)?;
+    mesh.ensure_healthy().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn endpoints_come_and_go_without_a_failed_request() -> Result<()> {
-    let scene = Scene::start(&["a", "b", "c"]).await?;
+    let scene = TwoServices::start(&["a", "b", "c"]).await?;
     let mut mesh = Mesh::start(&scene.objects(&["a"])?, &Options::new()?).await?;
     let load = scene.load();
     for serving in [&["a"][..], &["a", "b"], &["b", "c"], &["c"], &["a", "b", "c"]] {
         mesh.write(&scene.objects(serving)?)?;
         served_by(&load, serving).await?;
     }
-    faultless(&load.stop().await?)?;
-    mesh.is_sound().await
+    ensure_no_failures(&load.stop().await?)?;
+    mesh.ensure_healthy().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn services_come_and_go_while_others_are_served() -> Result<()> {
-    let scene = Scene::start(&["a"]).await?;
+    let scene = TwoServices::start(&["a"]).await?;
     let mut mesh = Mesh::start(&scene.objects(&["a"])?, &Options::new()?).await?;
     let load = scene.load();
 
@@ -83,7 +83,7 @@ async fn services_come_and_go_while_others_are_served() -> Result<()> {
         let answered = eventually(CHANGE, "the new service answers", async || {
             let one = Load { clients: 1, ..Load::new(Class::New, local(port[0].port), "late") }.start();
             tokio::time::sleep(Duration::from_millis(20)).await;
-            one.stop().await?.faultless()
+            one.stop().await?.ensure_no_failures()
         });
         answered.await?;
         mesh.folder.remove("late.yaml")?;
@@ -94,13 +94,13 @@ async fn services_come_and_go_while_others_are_served() -> Result<()> {
         gone.await?;
     }
 
-    faultless(&load.stop().await?)?;
-    mesh.is_sound().await
+    ensure_no_failures(&load.stop().await?)?;
+    mesh.ensure_healthy().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn traffic_flows_while_the_control_plane_is_away() -> Result<()> {
-    let scene = Scene::start(&["a", "b"]).await?;
+    let scene = TwoServices::start(&["a", "b"]).await?;
     let mut mesh = Mesh::start(&scene.objects(&["a"])?, &Options::new()?).await?;
     let load = scene.load();
     served_by(&load, &["a"]).await?;
@@ -110,15 +110,15 @@ async fn traffic_flows_while_the_control_plane_is_away() -> Result<()> {
     mesh.write(&scene.objects(&["b"])?)?;
     served_by(&load, &["a"]).await?;
 
-    mesh.discovery.start_again().await?;
+    mesh.discovery.restart().await?;
     served_by(&load, &["b"]).await?;
-    faultless(&load.stop().await?)?;
-    mesh.is_sound().await
+    ensure_no_failures(&load.stop().await?)?;
+    mesh.ensure_healthy().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn broken_yaml_changes_nothing_and_is_told() -> Result<()> {
-    let scene = Scene::start(&["a", "b"]).await?;
+    let scene = TwoServices::start(&["a", "b"]).await?;
     let mut mesh = Mesh::start(&scene.objects(&["a"])?, &Options::new()?).await?;
     let load = scene.load();
     served_by(&load, &["a"]).await?;
@@ -147,6 +147,6 @@ async fn broken_yaml_changes_nothing_and_is_told() -> Result<()> {
 
     mesh.write(&scene.objects(&["b"])?)?;
     served_by(&load, &["b"]).await?;
-    faultless(&load.stop().await?)?;
-    mesh.is_sound().await
+    ensure_no_failures(&load.stop().await?)?;
+    mesh.ensure_healthy().await
 }

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
-use pilot_tests::figures::Spread;
 use pilot_tests::load::Traffic;
 use pilot_tests::mesh::START;
 use pilot_tests::solo::{Bare, Front, Solo, Stage};
+use pilot_tests::statistics::Durations;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
@@ -35,8 +35,8 @@ pub(crate) async fn measure(plan: &Plan) -> Vec<(String, Result<Value>)> {
 }
 
 /// A fresh agent for each kill: what comes after several crashes in a minute is a matter of its patience, not of its speed.
-async fn agent(plan: &Plan, told: Told, floor: &Spread) -> Result<Value> {
-    let (mut reports, mut serving) = (BTreeMap::new(), Spread::default());
+async fn agent(plan: &Plan, told: Told, floor: &Durations) -> Result<Value> {
+    let (mut reports, mut serving) = (BTreeMap::new(), Durations::default());
     for _ in 0..plan.kills {
         let dir = tempfile::tempdir()?;
         let stage = Stage::start(Ipv4Addr::LOCALHOST.into()).await?;
@@ -51,7 +51,7 @@ async fn agent(plan: &Plan, told: Told, floor: &Spread) -> Result<Value> {
     }
     let times = json!({
         "kills": plan.kills,
-        "kill_to_serving_ms": serving.told(),
+        "kill_to_serving_ms": serving.summary(),
         "ratio_to_bare": serving.ratio(floor),
     });
     Ok(figures::with(figures::told(&reports), times))
@@ -69,14 +69,14 @@ async fn kill_one(solo: &Solo) -> Result<Duration> {
     answered(&solo.front, killed).await
 }
 
-async fn bare(plan: &Plan) -> Result<(Value, Spread)> {
+async fn bare(plan: &Plan) -> Result<(Value, Durations)> {
     let dir = tempfile::tempdir()?;
     let stage = Stage::start(Ipv4Addr::LOCALHOST.into()).await?;
     let front = stage.front()?;
     let mut envoy = start(dir.path(), &front)?;
     envoy.live().await?;
     let traffic = Traffic::start(front.mix()?);
-    let mut serving = Spread::default();
+    let mut serving = Durations::default();
     for _ in 0..plan.kills {
         sleep(FLOW).await;
         let killed = Instant::now();
@@ -89,7 +89,7 @@ async fn bare(plan: &Plan) -> Result<(Value, Spread)> {
         envoy.live().await?;
     }
     let figures = figures::told(&traffic.stop().await?);
-    let times = json!({"kills": plan.kills, "kill_to_serving_ms": serving.told()});
+    let times = json!({"kills": plan.kills, "kill_to_serving_ms": serving.summary()});
     Ok((figures::with(figures, times), serving))
 }
 

@@ -4,8 +4,8 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use pilot_tests::figures::Spread;
 use pilot_tests::solo::{Setup, Shm, Solo, Stage};
+use pilot_tests::statistics::Durations;
 use serde_json::{Value, json};
 
 use super::plan::{Plan, Told};
@@ -27,7 +27,7 @@ pub(crate) async fn measure(plan: &Plan) -> Vec<(String, Result<Value>)> {
 async fn of(plan: &Plan, told: Told) -> Result<Value> {
     let stage = Stage::start(Ipv4Addr::LOCALHOST.into()).await?;
     let setup = Setup { shm: Shm::Shared, ..plan.setup(told)? };
-    let mut spread = Spread::default();
+    let mut spread = Durations::default();
     for _ in 0..plan.starts {
         let dir = tempfile::tempdir()?;
         let mut solo = Solo::start(dir.path(), &stage.front()?, &setup)?;
@@ -42,5 +42,5 @@ async fn of(plan: &Plan, told: Told) -> Result<Value> {
         solo.signal(nix::sys::signal::Signal::SIGTERM)?;
         solo.exit().await?;
     }
-    Ok(json!({"exec_to_exec_ms": spread.told()}))
+    Ok(json!({"exec_to_exec_ms": spread.summary()}))
 }

@@ -2,37 +2,37 @@
 
 use std::collections::BTreeMap;
 
-use pilot_tests::figures::millis;
-use pilot_tests::load::{Fault, Moment, Report};
+use pilot_tests::load::{ClientState, FailureKind, Report};
 use pilot_tests::solo::Solo;
+use pilot_tests::statistics::millis;
 use serde_json::{Value, json};
 
 /// What came of all classes, and of each that lost something.
 pub(crate) fn told(reports: &BTreeMap<String, Report>) -> Value {
     let all = Report::merge(reports.values().cloned());
-    let count = |fault| all.failures.iter().filter(|failure| failure.fault == fault).count();
+    let count = |fault| all.failures.iter().filter(|failure| failure.kind == fault).count();
     let losers: BTreeMap<_, _> = reports
         .iter()
         .filter(|(_, report)| !report.failures.is_empty())
         .map(|(name, report)| {
             let faults: BTreeMap<_, _> =
-                report.faults().into_iter().map(|(fault, n)| (format!("{fault:?}"), n)).collect();
+                report.failures_by_kind().into_iter().map(|(fault, n)| (format!("{fault:?}"), n)).collect();
             let first = report.failures.first().map(|failure| failure.reason.clone());
             (name, json!({"failed": report.failures.len(), "faults": faults, "first": first}))
         })
         .collect();
     let worst: BTreeMap<_, _> =
-        reports.iter().map(|(name, report)| (name, report.worst().map(millis))).collect();
+        reports.iter().map(|(name, report)| (name, report.longest().map(millis))).collect();
     let ends = all.ends.len();
     let (reset, asked) = (
-        all.ends.iter().filter(|end| end.how == Fault::Reset).count(),
-        all.ends.iter().filter(|end| end.moment == Moment::Asked).count(),
+        all.ends.iter().filter(|end| end.how == FailureKind::Reset).count(),
+        all.ends.iter().filter(|end| end.client == ClientState::Waiting).count(),
     );
     json!({
         "answers": all.answers.len(),
         "failed": all.failures.len(),
-        "resets": count(Fault::Reset),
-        "refused": count(Fault::Refused),
+        "resets": count(FailureKind::Reset),
+        "refused": count(FailureKind::Refused),
         "losers": losers,
         "worst_ms": worst,
         "held_connections_ended": {"all": ends, "reset": reset, "while_asked": asked},

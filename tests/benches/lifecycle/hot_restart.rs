@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use nix::unistd::Pid;
-use pilot_tests::figures::{Spread, millis};
 use pilot_tests::load::{Class, Traffic};
 use pilot_tests::mesh::START;
 use pilot_tests::solo::{Bare, Front, Generation, Setup, Solo, Stage};
+use pilot_tests::statistics::{Durations, millis};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
@@ -33,10 +33,10 @@ const LOOK: Duration = Duration::from_millis(1);
 /// Times of several hand-overs.
 #[derive(Default)]
 struct Times {
-    trigger_to_spawn: Spread,
-    spawn_to_live: Spread,
-    spawn_to_answer: Spread,
-    to_alone: Spread,
+    trigger_to_spawn: Durations,
+    spawn_to_live: Durations,
+    spawn_to_answer: Durations,
+    to_alone: Durations,
 }
 
 /// Hand-overs as brief as the load allows.
@@ -120,15 +120,17 @@ async fn bare(plan: &Plan) -> Result<Value> {
     let (busy, idle) = (stage.front()?, stage.front()?);
     let mut carries = Bare::start(dir.path(), &busy, 1)?;
     carries.live().await?;
-    let (traffic, mut live, mut answers) = (start(&busy).await?, Spread::default(), Spread::default());
+    let (traffic, mut live, mut answers) = (start(&busy).await?, Durations::default(), Durations::default());
     for _ in 0..plan.starts {
         let mut envoy = Bare::start(dir.path(), &idle, 2)?;
         live.push(envoy.live().await?);
         answer(&idle, 2, envoy.spawned()).await?;
         answers.push(envoy.spawned().elapsed());
     }
-    traffic.stop().await?.values().try_for_each(pilot_tests::load::Report::faultless)?;
-    Ok(json!({"starts": plan.starts, "spawn_to_live_ms": live.told(), "spawn_to_answer_ms": answers.told()}))
+    traffic.stop().await?.values().try_for_each(pilot_tests::load::Report::ensure_no_failures)?;
+    Ok(
+        json!({"starts": plan.starts, "spawn_to_live_ms": live.summary(), "spawn_to_answer_ms": answers.summary()}),
+    )
 }
 
 /// The mix, and connections that are held; all of it flows.
@@ -194,10 +196,10 @@ impl Times {
         json!({
             "restarts": restarts,
             "bound_ms": millis(BOUND),
-            "trigger_to_spawn_ms": self.trigger_to_spawn.told(),
-            "spawn_to_live_ms": self.spawn_to_live.told(),
-            "spawn_to_answer_ms": self.spawn_to_answer.told(),
-            "trigger_to_one_generation_ms": self.to_alone.told(),
+            "trigger_to_spawn_ms": self.trigger_to_spawn.summary(),
+            "spawn_to_live_ms": self.spawn_to_live.summary(),
+            "spawn_to_answer_ms": self.spawn_to_answer.summary(),
+            "trigger_to_one_generation_ms": self.to_alone.summary(),
         })
     }
 }

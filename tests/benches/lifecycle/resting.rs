@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::unistd::{Pid, SysconfVar, sysconf};
-use pilot_tests::figures::{round, slope};
 use pilot_tests::load::{Class, Traffic};
 use pilot_tests::solo::{Solo, Stage};
+use pilot_tests::statistics::{round, slope};
 use serde_json::{Value, json};
 use tokio::time::{sleep, sleep_until};
 

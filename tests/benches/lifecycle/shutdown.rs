@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
-use pilot_tests::figures::Spread;
 use pilot_tests::load::{Report, Traffic};
 use pilot_tests::mesh::END;
 use pilot_tests::net::post_ok;
 use pilot_tests::solo::{Bare, Front, Solo, Stage};
+use pilot_tests::statistics::Durations;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
@@ -40,8 +40,8 @@ const OTHER: u32 = 1000;
 #[derive(Default)]
 struct Sum {
     reports: BTreeMap<String, Report>,
-    after_last: Spread,
-    after_signal: Spread,
+    after_last: Durations,
+    after_signal: Durations,
     codes: Vec<Option<i32>>,
 }
 
@@ -116,7 +116,7 @@ async fn flow(front: &Front) -> Result<Traffic> {
     let traffic = Traffic::start(front.mix()?);
     sleep(FLOW).await;
     for (name, report) in traffic.reports() {
-        report.faultless().with_context(|| format!("{name}, before anything ends"))?;
+        report.ensure_no_failures().with_context(|| format!("{name}, before anything ends"))?;
     }
     Ok(traffic)
 }
@@ -139,8 +139,11 @@ impl Sum {
         sleep(AFTER).await;
         let reports = traffic.stop().await?;
         // An answer that was read after the process was gone had left it before.
-        let last =
-            reports.values().filter_map(|report| report.last_of(1)).max().context("no answer at all")?;
+        let last = reports
+            .values()
+            .filter_map(|report| report.last_of_revision(1))
+            .max()
+            .context("no answer at all")?;
         self.after_last.push(gone.saturating_duration_since(last));
         self.after_signal.push(gone - asked);
         self.codes.push(code);
@@ -151,8 +154,8 @@ impl Sum {
     fn told(&self) -> Value {
         let times = json!({
             "stops": self.codes.len(),
-            "exit_after_last_request_ms": self.after_last.told(),
-            "exit_after_signal_ms": self.after_signal.told(),
+            "exit_after_last_request_ms": self.after_last.summary(),
+            "exit_after_signal_ms": self.after_signal.summary(),
             "exit_codes_other_than_0": self.codes.iter().flatten().filter(|code| **code != 0).count(),
         });
         figures::with(figures::told(&self.reports), times)

@@ -1,17 +1,20 @@
-//! The cases: what is done to a server, and which figures come of it.
+//! The cases: what is done to a server, and which measurement come of it.
 
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use pilot_tests::fleet::{Codec, Cost, Fleet, Goal, Kind, Memory, Meter, Order, Reached, Setup, Which};
+use pilot_tests::fleet::{
+    ClientRange, Codec, Fleet, FleetConfig, Goal, GoalTimes, Kind, Order, ResourceUsage, ResumeState,
+    UsageMeter,
+};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use crate::plan::{Beside, Case, PATIENCE, Plan, Shape};
-use crate::row::{Figures, Row};
+use crate::plan::{Comparison, FleetShape, PushCase, PushPlan, STEP_TIMEOUT};
+use crate::row::{Measurement, Row};
+use crate::server::{Change, Server, Sizes, sizes};
 use crate::stopped;
-use crate::subject::{Change, Sizes, Subject, sizes};
 
 /// For full pushes: long enough for both writes, the second of which is of a large file, to be one push.
 pub(crate) const LONG: Duration = Duration::from_millis(500);
@@ -29,47 +32,47 @@ const IDLE: Duration = Duration::from_secs(2);
 const CHURN: u32 = 100;
 
 /// Measures every case of a shape, and its floor.
-pub(crate) async fn measure(plan: &Plan, shape: &Shape) -> Result<Vec<Row>> {
-    let asked = |cases: &[Case]| shape.cases.iter().any(|case| cases.contains(case));
+pub(crate) async fn measure(plan: &PushPlan, shape: &FleetShape) -> Result<Vec<Row>> {
+    let asked = |cases: &[PushCase]| shape.cases.iter().any(|case| cases.contains(case));
     let mut rows = Vec::new();
     let mut sent: [Sizes; 3] = Default::default();
     // The floor needs to know what a stream is sent.
     let mut first = Sizes::new();
     let dir = tempfile::tempdir()?;
-    if asked(&[Case::Storm, Case::Full, Case::Stopped]) || plan.beside == Beside::Floor {
-        let mut subject = Subject::pilot(dir.path(), plan, shape, LONG).await?;
-        let mut fleet = fleet(&subject, plan, shape, |_| ())?;
-        let figures = storm(&subject, &mut fleet, shape).await?;
+    if asked(&[PushCase::Storm, PushCase::Full, PushCase::Stopped]) || plan.comparison == Comparison::Floor {
+        let mut server = Server::pilot(dir.path(), plan, shape, LONG).await?;
+        let mut fleet = fleet(&server, plan, shape, |_| ())?;
+        let measurement = storm(&server, &mut fleet, shape).await?;
         first = sizes(&fleet.totals()?, shape.streams);
-        if asked(&[Case::Storm]) {
-            rows.push(Row::print(shape, Case::Storm, subject.who(), figures));
+        if asked(&[PushCase::Storm]) {
+            rows.push(Row::print(shape, PushCase::Storm, server.who(), measurement));
         }
-        if asked(&[Case::Full]) {
+        if asked(&[PushCase::Full]) {
             let goal = everything(&first);
-            let figures = pushes(&mut subject, &mut fleet, Change::Everything, &goal, plan.repeat).await?;
-            rows.push(Row::print(shape, Case::Full, subject.who(), figures));
+            let measurement = pushes(&mut server, &mut fleet, Change::Everything, &goal, plan.repeat).await?;
+            rows.push(Row::print(shape, PushCase::Full, server.who(), measurement));
             sent[2] = sizes(&fleet.totals()?, shape.streams);
         }
     }
-    if asked(&[Case::Endpoint, Case::Churn, Case::Reconnect, Case::Return]) {
+    if asked(&[PushCase::Endpoint, PushCase::Churn, PushCase::Reconnect, PushCase::Return]) {
         let dir = tempfile::tempdir()?;
-        let mut subject = Subject::pilot(dir.path(), plan, shape, SHORT).await?;
-        rows.extend(small(&mut subject, plan, shape, &mut sent[0]).await?);
+        let mut server = Server::pilot(dir.path(), plan, shape, SHORT).await?;
+        rows.extend(small(&mut server, plan, shape, &mut sent[0]).await?);
     }
-    if asked(&[Case::Route]) {
+    if asked(&[PushCase::Route]) {
         let dir = tempfile::tempdir()?;
-        let mut subject = Subject::pilot(dir.path(), plan, shape, SHORT).await?;
-        let mut fleet = fleet(&subject, plan, shape, |setup| setup.kinds = Kind::ALL.to_vec())?;
-        storm(&subject, &mut fleet, shape).await?;
+        let mut server = Server::pilot(dir.path(), plan, shape, SHORT).await?;
+        let mut fleet = fleet(&server, plan, shape, |setup| setup.kinds = Kind::ALL.to_vec())?;
+        storm(&server, &mut fleet, shape).await?;
         let goal = Goal::of(Kind::Rds, 1);
-        let figures = pushes(&mut subject, &mut fleet, Change::Route, &goal, plan.repeat).await?;
-        rows.push(Row::print(shape, Case::Route, subject.who(), figures));
+        let measurement = pushes(&mut server, &mut fleet, Change::Route, &goal, plan.repeat).await?;
+        rows.push(Row::print(shape, PushCase::Route, server.who(), measurement));
         sent[1] = sizes(&fleet.totals()?, shape.streams);
     }
-    if asked(&[Case::Stopped]) {
+    if asked(&[PushCase::Stopped]) {
         rows.push(stopped::measure(plan, shape, &everything(&first)).await?);
     }
-    if plan.beside == Beside::Floor {
+    if plan.comparison == Comparison::Floor {
         rows.extend(floor(dir.path(), plan, shape, &first, sent).await?);
     }
     Ok(rows)
@@ -83,107 +86,118 @@ fn everything(first: &Sizes) -> Goal {
 }
 
 /// Single changes, and streams that come again.
-async fn small(subject: &mut Subject, plan: &Plan, shape: &Shape, sent: &mut Sizes) -> Result<Vec<Row>> {
+async fn small(
+    server: &mut Server,
+    plan: &PushPlan,
+    shape: &FleetShape,
+    sent: &mut Sizes,
+) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     let some = (shape.streams / 50).max(1);
-    let mut clients = fleet(subject, plan, shape, |setup| setup.keep = some)?;
-    storm(subject, &mut clients, shape).await?;
+    let mut clients = fleet(server, plan, shape, |setup| setup.keep = some)?;
+    storm(server, &mut clients, shape).await?;
     for case in &shape.cases {
-        let figures = match case {
-            Case::Endpoint => {
-                let figures = endpoint(subject, &mut clients, plan).await?;
+        let measurement = match case {
+            PushCase::Endpoint => {
+                let measurement = endpoint(server, &mut clients, plan).await?;
                 *sent = sizes(&clients.totals()?, shape.streams);
-                figures
+                measurement
             }
-            Case::Churn => churn(subject, &mut clients, plan, shape).await?,
-            Case::Reconnect => reconnect(subject, &mut clients).await?,
+            PushCase::Churn => churn(server, &mut clients, plan, shape).await?,
+            PushCase::Reconnect => reconnect(server, &mut clients).await?,
             _ => continue,
         };
-        rows.push(Row::print(shape, *case, subject.who(), figures));
+        rows.push(Row::print(shape, *case, server.who(), measurement));
     }
     drop(clients);
-    if shape.cases.contains(&Case::Return) && shape.codec == Codec::Delta {
-        let mut clients = fleet(subject, plan, shape, |setup| setup.keep = 1)?;
-        storm(subject, &mut clients, shape).await?;
-        let figures = come_back(subject, &mut clients).await?;
-        rows.push(Row::print(shape, Case::Return, subject.who(), figures));
+    if shape.cases.contains(&PushCase::Return) && shape.codec == Codec::Delta {
+        let mut clients = fleet(server, plan, shape, |setup| setup.keep = 1)?;
+        storm(server, &mut clients, shape).await?;
+        let measurement = come_back(server, &mut clients).await?;
+        rows.push(Row::print(shape, PushCase::Return, server.who(), measurement));
     }
     Ok(rows)
 }
 
-async fn floor(dir: &Path, plan: &Plan, shape: &Shape, first: &Sizes, sent: [Sizes; 3]) -> Result<Vec<Row>> {
-    let mut subject = Subject::floor(dir, shape, first, sent).await?;
-    let mut fleet = fleet(&subject, plan, shape, |_| ())?;
+async fn floor(
+    dir: &Path,
+    plan: &PushPlan,
+    shape: &FleetShape,
+    first: &Sizes,
+    sent: [Sizes; 3],
+) -> Result<Vec<Row>> {
+    let mut server = Server::floor(dir, shape, first, sent).await?;
+    let mut fleet = fleet(&server, plan, shape, |_| ())?;
     let mut rows = Vec::new();
-    let figures = storm(&subject, &mut fleet, shape).await?;
-    rows.push(Row::print(shape, Case::Storm, subject.who(), figures));
+    let measurement = storm(&server, &mut fleet, shape).await?;
+    rows.push(Row::print(shape, PushCase::Storm, server.who(), measurement));
     for case in &shape.cases {
-        let figures = match case {
-            Case::Full => {
-                pushes(&mut subject, &mut fleet, Change::Everything, &everything(first), plan.repeat).await?
+        let measurement = match case {
+            PushCase::Full => {
+                pushes(&mut server, &mut fleet, Change::Everything, &everything(first), plan.repeat).await?
             }
-            Case::Endpoint => endpoint(&mut subject, &mut fleet, plan).await?,
-            Case::Route => {
-                pushes(&mut subject, &mut fleet, Change::Route, &Goal::of(Kind::Eds, 1), plan.repeat).await?
+            PushCase::Endpoint => endpoint(&mut server, &mut fleet, plan).await?,
+            PushCase::Route => {
+                pushes(&mut server, &mut fleet, Change::Route, &Goal::of(Kind::Eds, 1), plan.repeat).await?
             }
-            Case::Reconnect => reconnect(&subject, &mut fleet).await?,
-            Case::Storm | Case::Churn | Case::Return | Case::Stopped => continue,
+            PushCase::Reconnect => reconnect(&server, &mut fleet).await?,
+            PushCase::Storm | PushCase::Churn | PushCase::Return | PushCase::Stopped => continue,
         };
-        rows.push(Row::print(shape, *case, subject.who(), figures));
+        rows.push(Row::print(shape, *case, server.who(), measurement));
     }
     Ok(rows)
 }
 
 /// A fleet of this shape at this server.
 pub(crate) fn fleet(
-    subject: &Subject,
-    plan: &Plan,
-    shape: &Shape,
-    more: impl FnOnce(&mut Setup),
+    server: &Server,
+    plan: &PushPlan,
+    shape: &FleetShape,
+    more: impl FnOnce(&mut FleetConfig),
 ) -> Result<Fleet> {
-    let mut setup = Setup::new(subject.address(), shape.streams, shape.codec);
+    let mut setup = FleetConfig::new(server.address(), shape.streams, shape.codec);
     setup.scopes = shape.scopes;
     setup.max_frame = plan.max_frame;
-    setup.ca = subject.ca().cloned();
+    setup.ca = server.ca().cloned();
     more(&mut setup);
     Fleet::spawn(Path::new(env!("CARGO_BIN_EXE_fleet")), &setup)
 }
 
 /// Everybody connects at once.
-pub(crate) async fn storm(subject: &Subject, fleet: &mut Fleet, shape: &Shape) -> Result<Figures> {
-    let meter = subject.meter();
+pub(crate) async fn storm(server: &Server, fleet: &mut Fleet, shape: &FleetShape) -> Result<Measurement> {
+    let meter = server.meter();
     let before = meter.read()?;
     fleet.mark(Goal::Configured)?;
-    let mut figures = measured(subject, fleet, Fleet::connect).await?;
+    let mut measurement = measured(server, fleet, Fleet::connect).await?;
     sleep(IDLE).await;
     let idle = meter.read()?.resident.saturating_sub(before.resident) / u64::from(shape.streams.max(1));
-    figures.more.push(("idle_kb_per_stream", json!(idle >> 10)));
-    figures.more.push(("resident_before_mb", json!(crate::row::megabytes(before.resident))));
-    Ok(figures)
+    measurement.more.push(("idle_kb_per_stream", json!(idle >> 10)));
+    measurement.more.push(("resident_before_mb", json!(crate::row::megabytes(before.resident))));
+    Ok(measurement)
 }
 
 /// The same change so often, each time of something else; medians of the times, means of the rest.
 pub(crate) async fn pushes(
-    subject: &mut Subject,
+    server: &mut Server,
     fleet: &mut Fleet,
     change: Change,
     goal: &Goal,
     repeat: u32,
-) -> Result<Figures> {
-    let mut all: Vec<Figures> = Vec::new();
+) -> Result<Measurement> {
+    let mut all: Vec<Measurement> = Vec::new();
     for _ in 0..repeat {
         fleet.mark(goal.clone())?;
-        let meter = subject.meter();
+        let meter = server.meter();
         meter.reset_peak()?;
         let before = meter.read()?;
-        let clients = Meter::new(fleet.pid()).read()?;
-        let written = subject.change(change)?;
-        let reached = fleet.reached(Which::EVERYBODY, PATIENCE)?;
+        let clients = UsageMeter::new(fleet.pid()).read()?;
+        let written = server.change(change)?;
+        let reached = fleet.reached(ClientRange::ALL, STEP_TIMEOUT)?;
         sleep(REST).await;
         let after = meter.read()?;
         let totals = fleet.totals()?;
-        let figures = Figures {
-            until: until(&reached, subject.began(written).unwrap_or(written)),
+        let measurement = Measurement {
+            until: until(&reached, server.began(written).unwrap_or(written)),
             written: until(&reached, written),
             cpu: after.cpu.saturating_sub(before.cpu),
             peak: after.peak,
@@ -191,29 +205,29 @@ pub(crate) async fn pushes(
             missing: reached.missing,
             more: vec![
                 ("responses", json!(totals.responses)),
-                ("pushes", json!(subject.pushes(written.saturating_sub(20_000)))),
+                ("pushes", json!(server.pushes(written.saturating_sub(20_000)))),
                 ("clients_cpu_s", spent(fleet, clients)?),
             ],
         };
-        let missing = figures.missing;
-        all.push(figures);
+        let missing = measurement.missing;
+        all.push(measurement);
         if missing > 0 {
             break;
         }
     }
     let last = all.last().cloned().context("nothing was pushed")?;
-    let middle = |of: fn(&Figures) -> [Option<Duration>; 3]| {
+    let middle = |of: fn(&Measurement) -> [Option<Duration>; 3]| {
         [0, 1, 2].map(|place| {
             let mut times: Vec<Duration> =
-                all.iter().filter_map(|figures| *of(figures).get(place)?).collect();
+                all.iter().filter_map(|measurement| *of(measurement).get(place)?).collect();
             times.sort();
             times.get(times.len() / 2).copied()
         })
     };
-    let mean =
-        all.iter().map(|figures| figures.cpu).sum::<Duration>() / u32::try_from(all.len()).unwrap_or(1);
-    let peak = all.iter().map(|figures| figures.peak).max().unwrap_or_default();
-    Ok(Figures {
+    let mean = all.iter().map(|measurement| measurement.cpu).sum::<Duration>()
+        / u32::try_from(all.len()).unwrap_or(1);
+    let peak = all.iter().map(|measurement| measurement.peak).max().unwrap_or_default();
+    Ok(Measurement {
         until: middle(|one| one.until),
         written: middle(|one| one.written),
         cpu: mean,
@@ -223,38 +237,43 @@ pub(crate) async fn pushes(
 }
 
 /// One endpoint of one service. Small enough for a clock tick to matter, so there are many.
-async fn endpoint(subject: &mut Subject, fleet: &mut Fleet, plan: &Plan) -> Result<Figures> {
-    pushes(subject, fleet, Change::Endpoint, &Goal::of(Kind::Eds, 1), plan.repeat * 3).await
+async fn endpoint(server: &mut Server, fleet: &mut Fleet, plan: &PushPlan) -> Result<Measurement> {
+    pushes(server, fleet, Change::Endpoint, &Goal::of(Kind::Eds, 1), plan.repeat * 3).await
 }
 
 /// So many endpoints a second, each of another service; from the write of each to each of the clients that keep.
-async fn churn(subject: &mut Subject, fleet: &mut Fleet, plan: &Plan, shape: &Shape) -> Result<Figures> {
-    let Subject::Pilot { mesh, .. } = &mut *subject else { anyhow::bail!("the floor has no endpoints") };
+async fn churn(
+    server: &mut Server,
+    fleet: &mut Fleet,
+    plan: &PushPlan,
+    shape: &FleetShape,
+) -> Result<Measurement> {
+    let Server::Discovery { mesh, .. } = &mut *server else { anyhow::bail!("the floor has no endpoints") };
     let count = (u32::try_from(plan.churn.as_secs()).unwrap_or(u32::MAX)).saturating_mul(CHURN);
-    let count = count.min(mesh.seen() - mesh.seen() / 50);
+    let count = count.min(mesh.visible_services() - mesh.visible_services() / 50);
     fleet.mark(Goal::of(Kind::Eds, count.into()))?;
     let mut written: Vec<(String, u64)> = Vec::new();
     let mut ticks = tokio::time::interval(Duration::from_secs(1) / CHURN);
-    let meter = subject.meter();
+    let meter = server.meter();
     meter.reset_peak()?;
     let before = meter.read()?;
     for index in 0..count {
         ticks.tick().await;
-        let Subject::Pilot { mesh, .. } = &mut *subject else { break };
+        let Server::Discovery { mesh, .. } = &mut *server else { break };
         let at = pilot_tests::fleet::now();
         mesh.change_endpoint(index)?;
         written.push((mesh.cluster(index)?, at));
     }
-    let reached = fleet.reached(Which::EVERYBODY, PATIENCE)?;
+    let reached = fleet.reached(ClientRange::ALL, STEP_TIMEOUT)?;
     sleep(REST).await;
     let after = meter.read()?;
-    let mut late = Reached::default();
+    let mut late = GoalTimes::default();
     for client in (0..shape.streams).step_by((shape.streams / 50).max(1) as usize) {
         let holdings = fleet.holdings(client)?;
         let held = holdings.get(&Kind::Eds).context("a client without endpoints")?;
         for (name, at) in &written {
             match held.get(name).map(|(_, came)| came.saturating_sub(*at)) {
-                Some(took) if took < PATIENCE.as_micros().try_into().unwrap_or(u64::MAX) => {
+                Some(took) if took < STEP_TIMEOUT.as_micros().try_into().unwrap_or(u64::MAX) => {
                     late.at.push(took);
                 }
                 _ => late.missing += 1,
@@ -264,7 +283,7 @@ async fn churn(subject: &mut Subject, fleet: &mut Fleet, plan: &Plan, shape: &Sh
     late.at.sort_unstable();
     let totals = fleet.totals()?;
     let since = written.first().map_or(0, |(_, at)| *at);
-    Ok(Figures {
+    Ok(Measurement {
         until: [None; 3],
         written: until(&late, 0),
         cpu: after.cpu.saturating_sub(before.cpu),
@@ -273,50 +292,50 @@ async fn churn(subject: &mut Subject, fleet: &mut Fleet, plan: &Plan, shape: &Sh
         missing: reached.missing,
         more: vec![
             ("changes", json!(count)),
-            ("pushes", json!(subject.pushes(since))),
+            ("pushes", json!(server.pushes(since))),
             ("responses", json!(totals.responses)),
         ],
     })
 }
 
 /// Everybody is cut and comes again with nothing.
-async fn reconnect(subject: &Subject, fleet: &mut Fleet) -> Result<Figures> {
-    fleet.at(&Order::Disconnect { which: Which::EVERYBODY })?;
+async fn reconnect(server: &Server, fleet: &mut Fleet) -> Result<Measurement> {
+    fleet.at(&Order::Disconnect { which: ClientRange::ALL })?;
     sleep(REST).await;
     fleet.mark(Goal::Configured)?;
-    measured(subject, fleet, Fleet::connect).await
+    measured(server, fleet, Fleet::connect).await
 }
 
 /// Everybody is cut and comes again with versions; meanwhile one endpoint moves, and nothing else is news.
-async fn come_back(subject: &mut Subject, fleet: &mut Fleet) -> Result<Figures> {
-    fleet.at(&Order::Disconnect { which: Which::EVERYBODY })?;
+async fn come_back(server: &mut Server, fleet: &mut Fleet) -> Result<Measurement> {
+    fleet.at(&Order::Disconnect { which: ClientRange::ALL })?;
     sleep(REST).await;
-    subject.change(Change::Endpoint)?;
+    server.change(Change::Endpoint)?;
     sleep(REST).await;
     fleet.mark(Goal::of(Kind::Eds, 1))?;
-    let again = Order::Connect { which: Which::EVERYBODY, memory: Memory::Versions };
-    let mut figures = measured(subject, fleet, |fleet| fleet.at(&again)).await?;
-    figures.more.push(("resources", json!(fleet.totals()?.resources)));
-    Ok(figures)
+    let again = Order::Connect { which: ClientRange::ALL, memory: ResumeState::Versions };
+    let mut measurement = measured(server, fleet, |fleet| fleet.at(&again)).await?;
+    measurement.more.push(("resources", json!(fleet.totals()?.resources)));
+    Ok(measurement)
 }
 
 /// Something that begins when it is ordered.
 async fn measured(
-    subject: &Subject,
+    server: &Server,
     fleet: &mut Fleet,
     begin: impl FnOnce(&mut Fleet) -> Result<u64>,
-) -> Result<Figures> {
-    let meter = subject.meter();
+) -> Result<Measurement> {
+    let meter = server.meter();
     meter.reset_peak()?;
     let before = meter.read()?;
     // The answer comes when everybody has been told to begin.
-    let (earlier, clients) = (pilot_tests::fleet::now(), Meter::new(fleet.pid()).read()?);
+    let (earlier, clients) = (pilot_tests::fleet::now(), UsageMeter::new(fleet.pid()).read()?);
     begin(fleet)?;
-    let reached = fleet.reached(Which::EVERYBODY, PATIENCE)?;
+    let reached = fleet.reached(ClientRange::ALL, STEP_TIMEOUT)?;
     sleep(REST).await;
     let after = meter.read()?;
     let totals = fleet.totals()?;
-    Ok(Figures {
+    Ok(Measurement {
         until: until(&reached, earlier),
         written: [None; 3],
         cpu: after.cpu.saturating_sub(before.cpu),
@@ -332,12 +351,12 @@ async fn measured(
 }
 
 /// Processor time of the clients since: whether it was them who were slow.
-fn spent(fleet: &Fleet, since: Cost) -> Result<Value> {
-    let spent = Meter::new(fleet.pid()).read()?.cpu.saturating_sub(since.cpu);
+fn spent(fleet: &Fleet, since: ResourceUsage) -> Result<Value> {
+    let spent = UsageMeter::new(fleet.pid()).read()?.cpu.saturating_sub(since.cpu);
     Ok(json!(spent.as_secs_f64()))
 }
 
 /// Half of them, 99 in 100, all.
-pub(crate) fn until(reached: &Reached, since: u64) -> [Option<Duration>; 3] {
+pub(crate) fn until(reached: &GoalTimes, since: u64) -> [Option<Duration>; 3] {
     [0.5, 0.99, 1.0].map(|part| reached.after(since, part))
 }

@@ -49,17 +49,17 @@ pub(crate) struct Block {
     /// Of so many bytes all together.
     pub(crate) bytes: u64,
     pub(crate) codec: Codec,
-    pub(crate) told: Told,
+    pub(crate) told: Recipients,
 }
 
 /// Who is sent a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Told {
+pub(crate) enum Recipients {
     /// All who are connected; who comes later is answered with what was there before.
-    Everybody,
+    Connected,
     /// Who asks for the type from now on.
-    Askers,
+    Subscribing,
 }
 
 /// How it is reached.
@@ -89,8 +89,8 @@ pub(crate) fn run(listen: Option<&str>) -> Result<()> {
         let bytes = block.framed();
         match block.told {
             // Nobody may be there to hear it.
-            Told::Everybody => drop(floor.news.send(bytes)),
-            Told::Askers => {
+            Recipients::Connected => drop(floor.news.send(bytes)),
+            Recipients::Subscribing => {
                 let mut blocks = floor.blocks.lock().unwrap_or_else(PoisonError::into_inner);
                 blocks.insert(block.kind, bytes);
             }

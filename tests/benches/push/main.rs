@@ -8,12 +8,12 @@
 //! churn      100 endpoints move each second             each of them, until each client has it
 //! reconnect  all streams are cut and come again, blank
 //! return     the same, with versions of what they hold: until the last knows of a change made meanwhile; delta
-//! stopped    a tenth of the clients is stopped by SIGSTOP: `full` of the others, beside the undisturbed
+//! stopped    a tenth of the clients is stopped by SIGSTOP: `full` of the others, comparison the undisturbed
 //! ```
 //!
 //! One line of JSON for each measurement goes to stdout, notes for people to stderr. Three processes: the server, the clients,
-//! and this. Beside each case of pilot-discovery the same clients are served by a **floor**: a minimal server that broadcasts
-//! bytes made beforehand, of the same sizes, one shared block for all streams; then both are set in ratio. Figures are worth
+//! and this. Comparison each case of pilot-discovery the same clients are served by a **floor**: a minimal server that broadcasts
+//! bytes made beforehand, of the same sizes, one shared block for all streams; then both are set in ratio. Measurement are worth
 //! comparing within one run only. Nothing is judged here: the exit code is 0 when everything could be measured.
 //!
 //! `p50_ms`, `p99_ms` and `last_ms` count from the log line `push`, so without debounce and reading of files; `written_*` from
@@ -23,12 +23,12 @@ mod cases;
 mod floor;
 mod plan;
 mod row;
+mod server;
 mod stopped;
-mod subject;
 
 use std::process::ExitCode;
 
-use self::plan::Plan;
+use self::plan::PushPlan;
 use self::row::Row;
 
 fn main() -> ExitCode {
@@ -36,7 +36,7 @@ fn main() -> ExitCode {
     if arguments.peek().is_some_and(|first| first == floor::ARGUMENT) {
         return ended(floor::run(arguments.nth(1).as_deref()));
     }
-    let plan = match Plan::read(arguments) {
+    let plan = match PushPlan::read(arguments) {
         Ok(plan) => plan,
         Err(error) => {
             eprintln!("{error:#}\n\n{}", plan::USAGE);
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
     ended(runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(measure(&plan))))
 }
 
-async fn measure(plan: &Plan) -> anyhow::Result<()> {
+async fn measure(plan: &PushPlan) -> anyhow::Result<()> {
     let mut broken = 0;
     let mut rows: Vec<Row> = Vec::new();
     for shape in &plan.shapes {

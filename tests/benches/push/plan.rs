@@ -25,11 +25,11 @@ cargo bench -p pilot-tests --bench push -- [CASE...] [OPTION...]
 $PILOT_DISCOVERY names the server to measure; without it, a release build is made.";
 
 /// How long one step may take before it is told as it stands.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const STEP_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// What can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Case {
+pub(crate) enum PushCase {
     Storm,
     Full,
     Endpoint,
@@ -47,38 +47,38 @@ pub(crate) enum Security {
     Tls,
 }
 
-/// Whether the floor is measured beside.
+/// Whether the floor is measured comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Beside {
+pub(crate) enum Comparison {
     Floor,
     Nothing,
 }
 
 /// A fleet's shape, and what is measured with it.
 #[derive(Clone, Debug)]
-pub(crate) struct Shape {
+pub(crate) struct FleetShape {
     pub(crate) streams: u32,
     pub(crate) scopes: u32,
     pub(crate) codec: Codec,
     pub(crate) security: Security,
-    pub(crate) cases: Vec<Case>,
+    pub(crate) cases: Vec<PushCase>,
 }
 
 /// What is asked for.
 #[derive(Clone, Debug)]
-pub(crate) struct Plan {
-    pub(crate) shapes: Vec<Shape>,
+pub(crate) struct PushPlan {
+    pub(crate) shapes: Vec<FleetShape>,
     pub(crate) services: u32,
     pub(crate) repeat: u32,
     pub(crate) churn: Duration,
     pub(crate) max_frame: u32,
-    pub(crate) beside: Beside,
+    pub(crate) comparison: Comparison,
     pub(crate) program: PathBuf,
 }
 
-// === impl Case ===
+// === impl PushCase ===
 
-impl Case {
+impl PushCase {
     pub(crate) const ALL: [Self; 8] = [
         Self::Storm,
         Self::Full,
@@ -105,9 +105,9 @@ impl Case {
     }
 }
 
-// === impl Shape ===
+// === impl FleetShape ===
 
-impl fmt::Display for Shape {
+impl fmt::Display for FleetShape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { streams, scopes, codec, security, .. } = self;
         let security = match security {
@@ -118,9 +118,9 @@ impl fmt::Display for Shape {
     }
 }
 
-// === impl Plan ===
+// === impl PushPlan ===
 
-impl Plan {
+impl PushPlan {
     /// Reads the command line, and makes the server if none is named.
     pub(crate) fn read(arguments: impl Iterator<Item = String>) -> Result<Self> {
         let mut plan = Self::parse(arguments)?;
@@ -142,7 +142,7 @@ impl Plan {
             repeat: 3,
             churn: Duration::from_secs(10),
             max_frame: 16_384,
-            beside: Beside::Floor,
+            comparison: Comparison::Floor,
             program: PathBuf::new(),
         };
         let mut cases = Vec::new();
@@ -161,8 +161,8 @@ impl Plan {
                 "--repeat" => plan.repeat = value()?.parse().context("--repeat")?,
                 "--seconds" => plan.churn = Duration::from_secs(value()?.parse().context("--seconds")?),
                 "--max-frame" => plan.max_frame = value()?.parse().context("--max-frame")?,
-                "--no-floor" => plan.beside = Beside::Nothing,
-                name => match Case::ALL.into_iter().find(|case| case.name() == name) {
+                "--no-floor" => plan.comparison = Comparison::Nothing,
+                name => match PushCase::ALL.into_iter().find(|case| case.name() == name) {
                     Some(case) => cases.push(case),
                     None => bail!("{name} is neither a case nor an option"),
                 },
@@ -178,12 +178,12 @@ impl Plan {
         let (streams, scopes) = (or(streams, 1000), or(scopes, 1));
         let codecs = if codecs.is_empty() { vec![Codec::Delta] } else { codecs };
         let securities = if securities.is_empty() { vec![Security::Plaintext] } else { securities };
-        let cases = if cases.is_empty() { Case::ALL.to_vec() } else { cases };
+        let cases = if cases.is_empty() { PushCase::ALL.to_vec() } else { cases };
         for (streams, scopes) in streams.iter().flat_map(|one| scopes.iter().map(move |two| (*one, *two))) {
             for (codec, security) in
                 codecs.iter().flat_map(|one| securities.iter().map(move |two| (*one, *two)))
             {
-                plan.shapes.push(Shape { streams, scopes, codec, security, cases: cases.clone() });
+                plan.shapes.push(FleetShape { streams, scopes, codec, security, cases: cases.clone() });
             }
         }
         Ok(plan)
@@ -197,9 +197,9 @@ fn serves_tls(program: &Path) -> Result<bool> {
 }
 
 /// A table that is done within ten minutes.
-fn usual() -> Vec<Shape> {
-    use Case::{Endpoint, Full, Storm};
-    let shape = |streams, scopes, codec, security, cases: &[Case]| Shape {
+fn usual() -> Vec<FleetShape> {
+    use PushCase::{Endpoint, Full, Storm};
+    let shape = |streams, scopes, codec, security, cases: &[PushCase]| FleetShape {
         streams,
         scopes,
         codec,
@@ -208,7 +208,7 @@ fn usual() -> Vec<Shape> {
     };
     let few = [Storm, Full, Endpoint];
     vec![
-        shape(1000, 1, Codec::Delta, Security::Plaintext, &Case::ALL),
+        shape(1000, 1, Codec::Delta, Security::Plaintext, &PushCase::ALL),
         shape(1000, 1, Codec::Sotw, Security::Plaintext, &few),
         shape(1000, 50, Codec::Delta, Security::Plaintext, &few),
         shape(1000, 1, Codec::Delta, Security::Tls, &few),

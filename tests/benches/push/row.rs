@@ -2,23 +2,23 @@
 
 use std::time::Duration;
 
-use pilot_tests::figures::millis;
+use pilot_tests::statistics::millis;
 use serde_json::{Value, json};
 
-use crate::plan::{Case, Shape};
+use crate::plan::{FleetShape, PushCase};
 
-/// Figures of one case.
+/// Measurement of one case.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
     shape: String,
-    case: Case,
+    case: PushCase,
     who: &'static str,
-    figures: Figures,
+    measurement: Measurement,
 }
 
 /// What was measured.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Figures {
+pub(crate) struct Measurement {
     /// Until half of the clients, 99 in 100 and the last one had it.
     pub(crate) until: [Option<Duration>; 3],
     /// The same, from the write of the file.
@@ -39,15 +39,21 @@ pub(crate) struct Figures {
 
 impl Row {
     /// A row, which is printed at once.
-    pub(crate) fn print(shape: &Shape, case: Case, who: &'static str, figures: Figures) -> Self {
-        let row = Self { shape: shape.to_string(), case, who, figures };
+    pub(crate) fn print(
+        shape: &FleetShape,
+        case: PushCase,
+        who: &'static str,
+        measurement: Measurement,
+    ) -> Self {
+        let row = Self { shape: shape.to_string(), case, who, measurement };
         println!("{}", row.json(shape));
         row
     }
 
-    fn json(&self, shape: &Shape) -> Value {
-        let [p50, p99, last] = self.figures.until.map(|until| until.map(millis));
-        let [written_p50, written_p99, written_last] = self.figures.written.map(|until| until.map(millis));
+    fn json(&self, shape: &FleetShape) -> Value {
+        let [p50, p99, last] = self.measurement.until.map(|until| until.map(millis));
+        let [written_p50, written_p99, written_last] =
+            self.measurement.written.map(|until| until.map(millis));
         let mut line = json!({
             "case": self.case.name(),
             "who": self.who,
@@ -61,19 +67,21 @@ impl Row {
             "written_p50_ms": written_p50,
             "written_p99_ms": written_p99,
             "written_last_ms": written_last,
-            "cpu_s": thousandths(self.figures.cpu.as_secs_f64()),
-            "peak_mb": megabytes(self.figures.peak),
-            "sent_mb": megabytes(self.figures.bytes),
-            "missing": self.figures.missing,
+            "cpu_s": thousandths(self.measurement.cpu.as_secs_f64()),
+            "peak_mb": megabytes(self.measurement.peak),
+            "sent_mb": megabytes(self.measurement.bytes),
+            "missing": self.measurement.missing,
         });
         if let Some(line) = line.as_object_mut() {
-            line.extend(self.figures.more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+            line.extend(
+                self.measurement.more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())),
+            );
         }
         line
     }
 }
 
-/// The rows for people: each case of the server beside its floor.
+/// The rows for people: each case of the server comparison its floor.
 pub(crate) fn table(rows: &[Row]) -> String {
     let mut lines = Vec::new();
     let mut shape = "";
@@ -84,14 +92,14 @@ pub(crate) fn table(rows: &[Row]) -> String {
             let head = head.map(|name| format!("{name:>10}")).concat();
             lines.push(format!("\n{shape}\n{:<28}{head}", ""));
         }
-        let figures = &row.figures;
+        let measurement = &row.measurement;
         let mut line = format!("{:<12}{:<16}", row.case.name(), row.who);
-        for until in figures.until {
+        for until in measurement.until {
             line += &until.map_or_else(|| format!("{:>10}", "-"), |until| format!("{:>10.1}", millis(until)));
         }
         let (cpu, peak, sent) =
-            (figures.cpu.as_secs_f64(), megabytes(figures.peak), megabytes(figures.bytes));
-        lines.push(format!("{line}{cpu:>10.3}{peak:>10.1}{sent:>10.1}{:>10}", figures.missing));
+            (measurement.cpu.as_secs_f64(), megabytes(measurement.peak), megabytes(measurement.bytes));
+        lines.push(format!("{line}{cpu:>10.3}{peak:>10.1}{sent:>10.1}{:>10}", measurement.missing));
         let floor = rows.iter().find(|other| {
             (other.case, &other.shape, other.who) == (row.case, &row.shape, "floor") && row.who != "floor"
         });
@@ -100,9 +108,9 @@ pub(crate) fn table(rows: &[Row]) -> String {
                 Some(a?.as_secs_f64() / b.filter(|b| !b.is_zero())?.as_secs_f64())
             };
             let told = |ratio: Option<f64>| ratio.map_or("-".to_owned(), |ratio| format!("{ratio:.2}"));
-            let [.., mine] = figures.until;
-            let [.., its] = floor.figures.until;
-            let (last, cpu) = (ratio(mine, its), ratio(Some(figures.cpu), Some(floor.figures.cpu)));
+            let [.., mine] = measurement.until;
+            let [.., its] = floor.measurement.until;
+            let (last, cpu) = (ratio(mine, its), ratio(Some(measurement.cpu), Some(floor.measurement.cpu)));
             lines.push(format!("{:<28}last {} x, CPU {} x", "  of the floor", told(last), told(cpu)));
         }
     }

@@ -2,54 +2,54 @@
 
 use anyhow::Result;
 use nix::sys::signal::Signal;
-use pilot_tests::fleet::{Fleet, Goal, Which};
+use pilot_tests::fleet::{ClientRange, Fleet, Goal};
 use serde_json::{Value, json};
 
 use crate::cases::{LONG, fleet, pushes, storm, until};
-use crate::plan::{Case, PATIENCE, Plan, Shape};
+use crate::plan::{FleetShape, PushCase, PushPlan, STEP_TIMEOUT};
 use crate::row::Row;
-use crate::subject::{Change, Subject, sizes};
+use crate::server::{Change, Server, sizes};
 
 /// `full` of nine tenths while one tenth is stopped; `undisturbed_p99_ms` is the same with everybody awake.
-pub(crate) async fn measure(plan: &Plan, shape: &Shape, goal: &Goal) -> Result<Row> {
+pub(crate) async fn measure(plan: &PushPlan, shape: &FleetShape, goal: &Goal) -> Result<Row> {
     let dir = tempfile::tempdir()?;
-    let mut subject = Subject::pilot(dir.path(), plan, shape, LONG).await?;
+    let mut server = Server::pilot(dir.path(), plan, shape, LONG).await?;
     let tenth = (shape.streams / 10).max(1);
-    let mut others = fleet(&subject, plan, shape, |setup| setup.streams -= tenth)?;
-    let mut sleepers = fleet(&subject, plan, shape, |setup| {
+    let mut others = fleet(&server, plan, shape, |setup| setup.streams -= tenth)?;
+    let mut sleepers = fleet(&server, plan, shape, |setup| {
         (setup.first, setup.streams) = (setup.streams - tenth, tenth);
     })?;
-    storm(&subject, &mut others, shape).await?;
-    storm(&subject, &mut sleepers, shape).await?;
+    storm(&server, &mut others, shape).await?;
+    storm(&server, &mut sleepers, shape).await?;
 
     // As often as it is measured afterwards, after one that warms up.
     sleepers.mark(goal.clone())?;
-    pushes(&mut subject, &mut others, Change::Everything, goal, 1).await?;
-    let awake = pushes(&mut subject, &mut others, Change::Everything, goal, plan.repeat).await?;
-    sleepers.reached(Which::EVERYBODY, PATIENCE)?;
+    pushes(&mut server, &mut others, Change::Everything, goal, 1).await?;
+    let awake = pushes(&mut server, &mut others, Change::Everything, goal, plan.repeat).await?;
+    sleepers.reached(ClientRange::ALL, STEP_TIMEOUT)?;
     let one = per_client(&mut others, shape.streams - tenth)?;
 
     sleepers.mark(goal.clone())?;
     sleepers.signal(Signal::SIGSTOP)?;
-    let disturbed = pushes(&mut subject, &mut others, Change::Everything, goal, plan.repeat).await;
+    let disturbed = pushes(&mut server, &mut others, Change::Everything, goal, plan.repeat).await;
     sleepers.signal(Signal::SIGCONT)?;
-    let mut figures = disturbed?;
+    let mut measurement = disturbed?;
     let resumed = pilot_tests::fleet::now();
-    let reached = sleepers.reached(Which::EVERYBODY, PATIENCE)?;
+    let reached = sleepers.reached(ClientRange::ALL, STEP_TIMEOUT)?;
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     let most = sleepers.totals()?.most_bytes;
     let [.., last] = until(&reached, resumed);
-    figures.missing += reached.missing;
-    let millis = |at: Option<std::time::Duration>| at.map(pilot_tests::figures::millis);
+    measurement.missing += reached.missing;
+    let millis = |at: Option<std::time::Duration>| at.map(pilot_tests::statistics::millis);
     let [_, p99, _] = awake.until;
-    figures.more.extend([
+    measurement.more.extend([
         ("undisturbed_p99_ms", json!(millis(p99))),
         ("undisturbed_peak_mb", json!(crate::row::megabytes(awake.peak))),
         ("resumed_last_ms", json!(millis(last))),
         ("pushes_while_stopped", json!(plan.repeat)),
         ("pushes_after_resuming", share(most, one)),
     ]);
-    Ok(Row::print(shape, Case::Stopped, subject.who(), figures))
+    Ok(Row::print(shape, PushCase::Stopped, server.who(), measurement))
 }
 
 /// Bytes that one client is sent by one push.
@@ -60,5 +60,5 @@ fn per_client(fleet: &mut Fleet, streams: u32) -> Result<u64> {
 /// How often the one fits into the other.
 #[expect(clippy::cast_precision_loss, reason = "2^52 bytes are out of reach")]
 fn share(most: u64, one: u64) -> Value {
-    if one == 0 { Value::Null } else { json!(pilot_tests::figures::round(most as f64 / one as f64)) }
+    if one == 0 { Value::Null } else { json!(pilot_tests::statistics::round(most as f64 / one as f64)) }
 }

@@ -122,7 +122,7 @@ async fn load(ready: &str, host: &str, routes: &[&str]) -> Result<()> {
     }
     let flows = eventually(PATIENCE, "answers", async || {
         for (load, _) in &under_way {
-            load.report().faultless()?;
+            load.report().ensure_no_failures()?;
         }
         Ok(())
     });
@@ -153,7 +153,7 @@ async fn load(ready: &str, host: &str, routes: &[&str]) -> Result<()> {
         "{}",
         json!({"answers": answers, "failures": failures, "moved": moved, "by": report.by_endpoint()})
     );
-    report.faultless()
+    report.ensure_no_failures()
 }
 
 fn address(text: &str) -> Result<SocketAddr> {

@@ -9,10 +9,10 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
 use pilot_tests::load::Report;
 use pilot_tests::manifest::Folder;
-use pilot_tests::mesh::{Discovery, Mesh, Options, Place, Sidecar};
-use pilot_tests::process::{told, tree};
+use pilot_tests::mesh::{Discovery, Mesh, Options, PidNamespace, Sidecar};
+use pilot_tests::process::{exit_description, process_tree};
 use pilot_tests::programs::programs;
-use pilot_tests::scene::{Mix, Scene};
+use pilot_tests::two_services::{MixedLoad, TwoServices};
 use pilot_tests::wait::eventually;
 use pilot_tests::{envoy, process};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -96,7 +96,7 @@ async fn demo(then: Then) -> Result<()> {
 }
 
 async fn steps(then: Then, dir: &std::path::Path) -> Result<()> {
-    let scene = Scene::start(&["a", "b", "c"]).await?;
+    let scene = TwoServices::start(&["a", "b", "c"]).await?;
     let folder = Folder::create(dir.join("config"))?;
     folder.write(Mesh::FILE, &scene.objects(&["a", "b"])?)?;
     seen(
@@ -112,7 +112,7 @@ async fn steps(then: Then, dir: &std::path::Path) -> Result<()> {
     seen("discovery", &format!("ready after {:.0?}, ADS at {}", started.elapsed(), discovery.grpc));
 
     let started = Instant::now();
-    let options = Options { place: Place::PidOne, ..Options::new()? };
+    let options = Options { pid_namespace: PidNamespace::Own, ..Options::new()? };
     let mut sidecar = Sidecar::start(dir, discovery.grpc, &options)?;
     sidecar.ready().await?;
     seen(
@@ -124,7 +124,7 @@ async fn steps(then: Then, dir: &std::path::Path) -> Result<()> {
     tokio::time::sleep(FLOW).await;
     let report = load.report();
     seen("requests", &format!("{} (HTTP/1.1 kept and new connections, HTTP/2, TCP)", counted(&report)));
-    report.faultless()?;
+    report.ensure_no_failures()?;
     let both = |report: &Report| ["a", "b"].iter().all(|name| report.by_endpoint().contains_key(name));
     ensure!(load.reports().iter().all(both), "a kind of request did not reach both endpoints");
 
@@ -142,18 +142,22 @@ async fn steps(then: Then, dir: &std::path::Path) -> Result<()> {
 fn lossless(report: &Report) -> Result<()> {
     let (failed, answered) = (report.failures.len(), report.answers.len());
     seen("failed", &format!("{failed} of {} requests over the whole run", failed + answered));
-    report.faultless()
+    report.ensure_no_failures()
 }
 
 /// The agent must be PID 1 of its namespace, and Envoy its child.
 fn tree_of(sidecar: &Sidecar) -> Result<String> {
-    let agent = process::Seen::read(sidecar.agent()?).context("the agent is gone")?;
-    ensure!(agent.inner == 1, "pilot-agent is process {} of its namespace, not 1", agent.inner);
+    let agent = process::ProcessInfo::read(sidecar.agent()?).context("the agent is gone")?;
+    ensure!(
+        agent.pid_in_namespace == 1,
+        "pilot-agent is process {} of its namespace, not 1",
+        agent.pid_in_namespace
+    );
     sidecar.envoy()?;
-    tree(agent.pid)
+    process_tree(agent.pid)
 }
 
-async fn move_traffic(scene: &Scene, folder: &Folder, load: &Mix) -> Result<()> {
+async fn move_traffic(scene: &TwoServices, folder: &Folder, load: &MixedLoad) -> Result<()> {
     folder.write(Mesh::FILE, &scene.objects(&["a", "c"])?)?;
     let written = Instant::now();
     let waited = eventually(PATIENCE, "every kind of request moves from b to c", async || {
@@ -178,15 +182,15 @@ async fn move_traffic(scene: &Scene, folder: &Folder, load: &Mix) -> Result<()> 
 }
 
 async fn accepted(discovery: &Discovery, sidecar: &Sidecar) -> Result<()> {
-    sidecar.no_rejection().await?;
-    discovery.no_rejection().await?;
+    sidecar.ensure_no_rejection().await?;
+    discovery.ensure_no_rejection().await?;
     let updates = sidecar.stats("(cds|lds).update_success$").await?;
     seen("accepted", &format!("no update_rejected in Envoy's counters; {updates:?}"));
     Ok(())
 }
 
 /// A new Envoy takes over from the one that serves, as after a change of its bootstrap or its binary.
-async fn hand_over(load: &Mix, sidecar: &Sidecar) -> Result<()> {
+async fn hand_over(load: &MixedLoad, sidecar: &Sidecar) -> Result<()> {
     let before = load.report().failures.len();
     let asked = Instant::now();
     sidecar.restart().await?;
@@ -203,7 +207,7 @@ async fn hand_over(load: &Mix, sidecar: &Sidecar) -> Result<()> {
     Ok(())
 }
 
-async fn stop(scene: &Scene, load: &Mix, sidecar: &mut Sidecar) -> Result<()> {
+async fn stop(scene: &TwoServices, load: &MixedLoad, sidecar: &mut Sidecar) -> Result<()> {
     let asked = Instant::now();
     sidecar.signal(Signal::SIGTERM)?;
     let waited = eventually(PATIENCE, "readiness is off", async || {
@@ -214,22 +218,22 @@ async fn stop(scene: &Scene, load: &Mix, sidecar: &mut Sidecar) -> Result<()> {
     let off = asked.elapsed();
     // Load balancers hear of it later than we do.
     tokio::time::sleep(NOTICE).await;
-    load.move_behind(scene);
+    load.bypass_sidecar(scene);
     let moved = asked.elapsed();
     let status = sidecar.exit().await?;
     seen(
         "stop",
         &format!(
             "SIGTERM under load: not ready after {off:.0?}, clients go elsewhere after {moved:.0?}; {} {:.0?} later",
-            told(status),
+            exit_description(status),
             asked.elapsed().saturating_sub(moved)
         ),
     );
-    ensure!(status.code() == Some(0), "the agent ended with {}", told(status));
+    ensure!(status.code() == Some(0), "the agent ended with {}", exit_description(status));
     Ok(())
 }
 
-async fn keep(scene: &Scene, folder: &Folder, discovery: &Discovery, sidecar: &Sidecar) -> Result<()> {
+async fn keep(scene: &TwoServices, folder: &Folder, discovery: &Discovery, sidecar: &Sidecar) -> Result<()> {
     let tries = [
         format!("curl -H 'host: web' http://{}/         a request through the sidecar", scene.web()),
         format!("edit {}         and ask again", folder.file(Mesh::FILE).display()),

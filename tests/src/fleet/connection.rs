@@ -18,8 +18,8 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
 
-use super::http2::{Http2, Life, Opening};
-use super::orders::{Codec, Memory, Setup, now};
+use super::http2::{Http2, RequestHead, StreamState};
+use super::orders::{Codec, FleetConfig, ResumeState, now};
 use super::scan::Scanner;
 use super::subscriber::Subscriber;
 
@@ -38,7 +38,7 @@ pub(super) enum Reading {
 
 /// Where a client's connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Link {
+pub(super) enum LinkState {
     Down,
     Up,
 }
@@ -47,7 +47,7 @@ pub(super) enum Link {
 pub(super) struct Client {
     pub(super) subscriber: Subscriber,
     pub(super) reading: Reading,
-    pub(super) link: Link,
+    pub(super) link: LinkState,
     /// Streams lost since the mark, and why the last was.
     pub(super) lost: u64,
     pub(super) last_loss: Option<String>,
@@ -57,8 +57,8 @@ pub(super) struct Client {
 }
 
 /// What every connection of a fleet needs.
-pub(super) struct Wiring {
-    setup: Setup,
+pub(super) struct ConnectionSettings {
+    setup: FleetConfig,
     tls: Option<Arc<ClientConfig>>,
     buffer: RefCell<Box<[u8]>>,
 }
@@ -76,7 +76,7 @@ impl Client {
         Self {
             subscriber,
             reading: Reading::On,
-            link: Link::Down,
+            link: LinkState::Down,
             lost: 0,
             last_loss: None,
             going_away: 0,
@@ -93,24 +93,24 @@ impl Client {
     }
 }
 
-// === impl Wiring ===
+// === impl ConnectionSettings ===
 
-impl Wiring {
-    pub(super) fn new(setup: Setup, tls: Option<Arc<ClientConfig>>) -> Self {
+impl ConnectionSettings {
+    pub(super) fn new(setup: FleetConfig, tls: Option<Arc<ClientConfig>>) -> Self {
         // As much as a socket holds at once.
         Self { setup, tls, buffer: RefCell::new(vec![0; 512 << 10].into()) }
     }
 
-    /// Keeps a client connected until this is dropped.
-    pub(super) async fn stay(self: Rc<Self>, client: Rc<RefCell<Client>>, memory: Memory) {
+    /// Retention a client connected until this is dropped.
+    pub(super) async fn stay(self: Rc<Self>, client: Rc<RefCell<Client>>, memory: ResumeState) {
         loop {
             let ended = self.once(&client, memory).await;
             {
                 let mut client = client.borrow_mut();
-                client.link = Link::Down;
+                client.link = LinkState::Down;
                 client.lost += 1;
                 client.last_loss = Some(match ended {
-                    Ok(life) => format!("the stream has ended: {life:?}"),
+                    Ok(state) => format!("the stream has ended: {state:?}"),
                     Err(error) => format!("{error:#}"),
                 });
             }
@@ -118,7 +118,7 @@ impl Wiring {
         }
     }
 
-    async fn once(&self, client: &RefCell<Client>, memory: Memory) -> Result<Life> {
+    async fn once(&self, client: &RefCell<Client>, memory: ResumeState) -> Result<StreamState> {
         let connect = async {
             let socket = TcpStream::connect(self.setup.to).await?;
             socket.set_nodelay(true)?;
@@ -142,11 +142,11 @@ impl Wiring {
         &self,
         mut socket: impl AsyncRead + AsyncWrite + Unpin,
         client: &RefCell<Client>,
-        memory: Memory,
-    ) -> Result<Life> {
+        memory: ResumeState,
+    ) -> Result<StreamState> {
         let authority = self.setup.to.to_string();
         let mut stream = Stream {
-            http2: Http2::open(Opening {
+            http2: Http2::open(RequestHead {
                 scheme: if self.tls.is_some() { "https" } else { "http" },
                 authority: &authority,
                 path: if self.setup.codec == Codec::Sotw { SOTW } else { DELTA },
@@ -156,7 +156,7 @@ impl Wiring {
         };
         {
             let mut client = client.borrow_mut();
-            client.link = Link::Up;
+            client.link = LinkState::Up;
             client.subscriber.begin(memory);
             stream.send(&mut client);
         }
@@ -179,7 +179,7 @@ impl Stream {
         context: &mut Context<'_>,
         client: &mut Client,
         buffer: &mut [u8],
-    ) -> Poll<Result<Life>> {
+    ) -> Poll<Result<StreamState>> {
         loop {
             self.poll_write(socket.as_mut(), context)?;
             if client.reading == Reading::Stalled {
@@ -196,8 +196,8 @@ impl Stream {
                 return Poll::Ready(Err(anyhow::anyhow!("the connection was closed")));
             }
             self.take(bytes, client)?;
-            if self.http2.life() != Life::Open {
-                return Poll::Ready(Ok(self.http2.life()));
+            if self.http2.state() != StreamState::Open {
+                return Poll::Ready(Ok(self.http2.state()));
             }
         }
     }

@@ -40,7 +40,7 @@ mod flag {
 
 /// What a request is opened with.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Opening<'a> {
+pub(super) struct RequestHead<'a> {
     /// `http` or `https`.
     pub(super) scheme: &'a str,
     /// Who is asked.
@@ -53,7 +53,7 @@ pub(super) struct Opening<'a> {
 
 /// How far the stream has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Life {
+pub(super) enum StreamState {
     /// It runs.
     Open,
     /// The server ended it, or reset it with this code.
@@ -65,7 +65,7 @@ pub(super) enum Life {
 pub(super) struct Http2 {
     /// What is to be written next.
     pub(super) out: Vec<u8>,
-    life: Life,
+    state: StreamState,
     going_away: u32,
     // What comes in.
     header: [u8; 9],
@@ -81,7 +81,7 @@ pub(super) struct Http2 {
     initial_window: i64,
 }
 
-/// The frame that is coming in.
+/// The frame that is incoming in.
 #[derive(Clone, Copy, Debug, Default)]
 struct Frame {
     kind: u8,
@@ -94,20 +94,20 @@ struct Frame {
 
 impl Http2 {
     /// A connection whose first bytes are already in `out`.
-    pub(super) fn open(opening: Opening<'_>) -> Self {
+    pub(super) fn open(request: RequestHead<'_>) -> Self {
         let mut out = PREFACE.to_vec();
         let mut settings = Vec::new();
         // No dynamic table, no pushed streams, windows that never close.
-        for (name, value) in [(1_u16, 0_u32), (2, 0), (4, WINDOW), (5, opening.max_frame)] {
+        for (name, value) in [(1_u16, 0_u32), (2, 0), (4, WINDOW), (5, request.max_frame)] {
             settings.extend(name.to_be_bytes());
             settings.extend(value.to_be_bytes());
         }
         put(&mut out, kind::SETTINGS, 0, 0, &settings);
         put(&mut out, kind::WINDOW_UPDATE, 0, 0, &(WINDOW - 65_535).to_be_bytes());
-        put(&mut out, kind::HEADERS, flag::END_HEADERS, STREAM, &header_block(opening));
+        put(&mut out, kind::HEADERS, flag::END_HEADERS, STREAM, &header_block(request));
         Self {
             out,
-            life: Life::Open,
+            state: StreamState::Open,
             going_away: 0,
             header: [0; 9],
             have: 0,
@@ -123,8 +123,8 @@ impl Http2 {
     }
 
     /// How far the stream has come.
-    pub(super) const fn life(&self) -> Life {
-        self.life
+    pub(super) const fn state(&self) -> StreamState {
+        self.state
     }
 
     /// How often the server asked us to leave.
@@ -195,9 +195,9 @@ impl Http2 {
             |at: usize| payload.get(at..at + 4).and_then(|four| four.try_into().ok()).map(u32::from_be_bytes);
         match kind {
             kind::DATA | kind::HEADERS if stream == STREAM && flags & flag::END_STREAM != 0 => {
-                self.life = Life::Ended { reset: None };
+                self.state = StreamState::Ended { reset: None };
             }
-            kind::RST_STREAM if stream == STREAM => self.life = Life::Ended { reset: number(0) },
+            kind::RST_STREAM if stream == STREAM => self.state = StreamState::Ended { reset: number(0) },
             kind::SETTINGS if flags & flag::ACK == 0 => {
                 for setting in payload.chunks_exact(6) {
                     if let [n0, n1, v0, v1, v2, v3] = *setting {
@@ -273,7 +273,7 @@ fn put(out: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
 }
 
 /// The request's headers as HPACK literals, which leave no trace in any table: RFC 7541, 6.2.2.
-fn header_block(Opening { scheme, authority, path, .. }: Opening<'_>) -> Vec<u8> {
+fn header_block(RequestHead { scheme, authority, path, .. }: RequestHead<'_>) -> Vec<u8> {
     /// `:method: POST`
     const POST: u8 = 0x83;
     let text = |block: &mut Vec<u8>, text: &str| {
@@ -301,8 +301,8 @@ mod tests {
     use super::*;
 
     fn opened() -> Http2 {
-        let opening = Opening { scheme: "http", authority: "a", path: "/s/m", max_frame: 16_384 };
-        let mut http2 = Http2::open(opening);
+        let request = RequestHead { scheme: "http", authority: "a", path: "/s/m", max_frame: 16_384 };
+        let mut http2 = Http2::open(request);
         http2.out.clear();
         http2
     }
@@ -339,7 +339,7 @@ mod tests {
         for size in [1, 2, 8, 9, 10, 1000] {
             let mut http2 = opened();
             assert_eq!(fed(&mut http2, &wire, size), b"hello world", "pieces of {size}");
-            assert_eq!(http2.life(), Life::Ended { reset: None });
+            assert_eq!(http2.state(), StreamState::Ended { reset: None });
             let mut answers = frame(kind::SETTINGS, flag::ACK, 0, &[]);
             answers.extend(frame(kind::PING, flag::ACK, 0, b"12345678"));
             assert_eq!(http2.out, answers);
@@ -365,9 +365,9 @@ mod tests {
     fn what_the_server_says_about_the_stream_is_kept() {
         let mut http2 = opened();
         fed(&mut http2, &frame(kind::GOAWAY, 0, 0, &[0; 8]), 100);
-        assert_eq!((http2.going_away(), http2.life()), (1, Life::Open));
+        assert_eq!((http2.going_away(), http2.state()), (1, StreamState::Open));
         fed(&mut http2, &frame(kind::RST_STREAM, 0, STREAM, &8_u32.to_be_bytes()), 3);
-        assert_eq!(http2.life(), Life::Ended { reset: Some(8) });
+        assert_eq!(http2.state(), StreamState::Ended { reset: Some(8) });
         let padded = frame(kind::DATA, flag::PADDED, STREAM, &[0]);
         assert!(http2.take(&padded, &mut |_| Ok(())).is_err());
     }

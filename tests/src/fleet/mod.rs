@@ -13,22 +13,24 @@
 //! The clients have a process of their own, so that their time is not the server's, and so that it can be stopped as a whole.
 
 mod connection;
-mod contents;
+mod discovery;
+mod generated_mesh;
 mod http2;
 mod names;
 mod orders;
-mod pilot;
-mod program;
-mod remote;
+mod process;
 mod request;
+mod resource;
+mod runner;
 mod scan;
-mod server;
 mod subscriber;
-mod world;
+mod usage;
 
-pub use self::orders::{Codec, Goal, Holdings, Kind, Memory, Order, Reached, Setup, Totals, Which, now};
-pub use self::pilot::{Pilot, Pushed, Tuning};
-pub use self::program::run;
-pub use self::remote::Fleet;
-pub use self::server::{Cost, Meter};
-pub use self::world::{ENDPOINTS, Mesh, Visibility};
+pub use self::discovery::{DiscoveryOptions, DiscoveryProcess, LoggedPush};
+pub use self::generated_mesh::{ENDPOINTS, GeneratedMesh, Visibility};
+pub use self::orders::{
+    ClientRange, Codec, FleetConfig, Goal, GoalTimes, HeldResources, Kind, Order, ResumeState, Totals, now,
+};
+pub use self::process::Fleet;
+pub use self::runner::run;
+pub use self::usage::{ResourceUsage, UsageMeter};

@@ -35,12 +35,12 @@ pub enum Kind {
 /// What a fleet is made of; the program's only argument, as JSON.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Setup {
+pub struct FleetConfig {
     /// The server.
     pub to: SocketAddr,
     /// How many clients, each with a connection of its own.
     pub streams: u32,
-    /// Which variant they speak.
+    /// ClientRange variant they speak.
     pub codec: Codec,
     /// Number of the first client: fleets beside each other have different ones.
     #[serde(default)]
@@ -81,9 +81,9 @@ const fn retry() -> u64 {
     200
 }
 
-/// Which clients an order is for: so many from this one on, counted within the fleet.
+/// ClientRange clients an order is for: so many from this one on, counted within the fleet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Which {
+pub struct ClientRange {
     /// The first.
     pub from: u32,
     /// How many.
@@ -93,7 +93,7 @@ pub struct Which {
 /// What a client takes with it to its next stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Memory {
+pub enum ResumeState {
     /// Nothing: it asks for everything.
     Blank,
     /// The versions of what it holds, as `initial_resource_versions`; delta, and for clients that keep.
@@ -117,41 +117,41 @@ pub enum Order {
     /// Connect, and keep on trying.
     Connect {
         /// Who.
-        #[serde(default = "everybody")]
-        which: Which,
+        #[serde(default = "all_clients")]
+        which: ClientRange,
         /// With what.
-        memory: Memory,
+        memory: ResumeState,
     },
     /// Cut connections.
     Disconnect {
         /// Who.
-        #[serde(default = "everybody")]
-        which: Which,
+        #[serde(default = "all_clients")]
+        which: ClientRange,
     },
     /// Count from now on, towards this.
     Mark {
         /// What is waited for.
         goal: Goal,
     },
-    /// Wait until these have reached the goal, or the time is up. Answered by [`Reached`].
+    /// Wait until these have reached the goal, or the time is up. Answered by [`GoalTimes`].
     Await {
         /// Who.
-        #[serde(default = "everybody")]
-        which: Which,
+        #[serde(default = "all_clients")]
+        which: ClientRange,
         /// At most so long.
         within_ms: u64,
     },
     /// Stop reading.
     Stall {
         /// Who.
-        #[serde(default = "everybody")]
-        which: Which,
+        #[serde(default = "all_clients")]
+        which: ClientRange,
     },
     /// Read again.
     Resume {
         /// Who.
-        #[serde(default = "everybody")]
-        which: Which,
+        #[serde(default = "all_clients")]
+        which: ClientRange,
     },
     /// From now on refuse every response that has this resource; `None`: accept everything.
     Refuse {
@@ -160,21 +160,21 @@ pub enum Order {
     },
     /// Answered by [`Totals`] since the last mark.
     Totals,
-    /// What one client holds, which must be one that keeps. Answered by [`Holdings`].
+    /// What one client holds, which must be one that keeps. Answered by [`HeldResources`].
     Holdings {
-        /// Which.
+        /// ClientRange.
         client: u32,
     },
 }
 
 /// Every client.
-pub(super) const fn everybody() -> Which {
-    Which { from: 0, count: u32::MAX }
+pub(super) const fn all_clients() -> ClientRange {
+    ClientRange { from: 0, count: u32::MAX }
 }
 
 /// Who has reached the goal.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reached {
+pub struct GoalTimes {
     /// When, in microseconds since 1970, sorted.
     pub at: Vec<u64>,
     /// How many have not.
@@ -205,7 +205,7 @@ pub struct Totals {
 }
 
 /// What one client holds of each type: version, or a hash of its bytes in `SotW`, and when that came, by name.
-pub type Holdings = BTreeMap<Kind, BTreeMap<String, (String, u64)>>;
+pub type HeldResources = BTreeMap<Kind, BTreeMap<String, (String, u64)>>;
 
 // === impl Kind ===
 
@@ -241,9 +241,9 @@ impl Codec {
     }
 }
 
-// === impl Setup ===
+// === impl FleetConfig ===
 
-impl Setup {
+impl FleetConfig {
     /// A plaintext fleet in one namespace that asks for clusters and endpoints and keeps nothing.
     pub fn new(to: SocketAddr, streams: u32, codec: Codec) -> Self {
         Self {
@@ -262,14 +262,14 @@ impl Setup {
     }
 }
 
-// === impl Which ===
+// === impl ClientRange ===
 
-impl Which {
+impl ClientRange {
     /// Everybody in the fleet.
-    pub const EVERYBODY: Self = everybody();
+    pub const ALL: Self = all_clients();
 
     /// As a range of indices.
-    pub(super) fn of(self, fleet: usize) -> std::ops::Range<usize> {
+    pub(super) fn indices(self, fleet: usize) -> std::ops::Range<usize> {
         let from = (self.from as usize).min(fleet);
         from..from.saturating_add(self.count as usize).min(fleet)
     }
@@ -284,9 +284,9 @@ impl Goal {
     }
 }
 
-// === impl Reached ===
+// === impl GoalTimes ===
 
-impl Reached {
+impl GoalTimes {
     /// How long after `since` this part of them had reached it: 0.5, 0.99, 1.0 for the last. `None` when too many have not.
     pub fn after(&self, since: u64, part: f64) -> Option<Duration> {
         let all = self.at.len() + self.missing as usize;
@@ -319,9 +319,9 @@ mod tests {
     #[test]
     fn a_setup_needs_little() {
         let text = r#"{"to":"127.0.0.1:15010","streams":10,"codec":"delta"}"#;
-        let setup: Setup = serde_json::from_str(text).unwrap();
+        let setup: FleetConfig = serde_json::from_str(text).unwrap();
         assert_eq!((setup.scopes, setup.max_frame, setup.kinds), (1, 16_384, vec![Kind::Cds, Kind::Eds]));
-        assert!(serde_json::from_str::<Setup>(&text.replace("streams", "stream")).is_err());
+        assert!(serde_json::from_str::<FleetConfig>(&text.replace("streams", "stream")).is_err());
     }
 
     #[test]
@@ -329,18 +329,21 @@ mod tests {
         let check = |text: &str, expected| {
             assert_eq!(serde_json::from_str::<Order>(text).unwrap(), expected, "{text}");
         };
-        let which = Which::EVERYBODY;
-        check(r#"{"order":"connect","memory":"blank"}"#, Order::Connect { which, memory: Memory::Blank });
+        let which = ClientRange::ALL;
+        check(
+            r#"{"order":"connect","memory":"blank"}"#,
+            Order::Connect { which, memory: ResumeState::Blank },
+        );
         let goal = Goal::of(Kind::Eds, 1);
         check(r#"{"order":"mark","goal":{"resources":{"eds":1}}}"#, Order::Mark { goal });
         check(r#"{"order":"mark","goal":"configured"}"#, Order::Mark { goal: Goal::Configured });
-        let which = Which { from: 3, count: 2 };
+        let which = ClientRange { from: 3, count: 2 };
         check(r#"{"order":"stall","which":{"from":3,"count":2}}"#, Order::Stall { which });
     }
 
     #[test]
     fn those_who_are_missing_are_the_last() {
-        let reached = Reached { at: vec![10, 20, 30], missing: 1 };
+        let reached = GoalTimes { at: vec![10, 20, 30], missing: 1 };
         let check = |part, expected: Option<u64>| {
             assert_eq!(reached.after(10, part), expected.map(Duration::from_micros), "{part}");
         };

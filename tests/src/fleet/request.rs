@@ -12,11 +12,11 @@ const INVALID_ARGUMENT: i32 = 3;
 
 /// What a request says about a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(super) enum Acknowledgement {
     /// Nothing: it is spontaneous.
     None,
-    Accepted,
-    Refused,
+    Ack,
+    Nack,
 }
 
 /// One request, with what either variant may need.
@@ -25,7 +25,7 @@ pub(super) struct Request<'a> {
     pub(super) kind: Kind,
     pub(super) node: Option<Node>,
     pub(super) nonce: &'a str,
-    pub(super) answer: Answer,
+    pub(super) answer: Acknowledgement,
     /// The last version that was accepted; `SotW`.
     pub(super) version: &'a str,
     /// All names; `SotW`.
@@ -47,7 +47,7 @@ impl<'a> Request<'a> {
             kind,
             node: None,
             nonce,
-            answer: Answer::None,
+            answer: Acknowledgement::None,
             version: "",
             names: Vec::new(),
             add: Vec::new(),
@@ -59,7 +59,7 @@ impl<'a> Request<'a> {
     /// As gRPC sends it.
     pub(super) fn framed(self, codec: Codec) -> Vec<u8> {
         let type_url = self.kind.resource_type().type_url().to_owned();
-        let error_detail = (self.answer == Answer::Refused).then(|| Status {
+        let error_detail = (self.answer == Acknowledgement::Nack).then(|| Status {
             code: INVALID_ARGUMENT,
             message: "refused as ordered".to_owned(),
             ..Status::default()

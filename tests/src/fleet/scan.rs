@@ -13,7 +13,7 @@ pub(super) enum Event<'a> {
     /// One resource: an `Any` in `SotW`, a `Resource` in delta.
     Resource(&'a [u8]),
     /// A response is complete.
-    End(Head),
+    End(ResponseHead),
 }
 
 /// Whether the content of resources is of interest.
@@ -27,7 +27,7 @@ pub(super) enum Interest {
 
 /// Everything of a response but its resources.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Head {
+pub(super) struct ResponseHead {
     pub(super) version: String,
     pub(super) type_url: String,
     pub(super) nonce: String,
@@ -41,7 +41,7 @@ pub(super) struct Head {
 
 /// Where in a message we are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum At {
+enum ScanState {
     /// gRPC's prefix: a flag and four bytes of length.
     Prefix,
     /// A field's number and wire type.
@@ -59,11 +59,11 @@ enum At {
 /// The state between two slices.
 #[derive(Debug)]
 pub(super) struct Scanner {
-    at: At,
+    at: ScanState,
     /// Bytes of the message that have not come.
     left: usize,
     held: Vec<u8>,
-    head: Head,
+    head: ResponseHead,
 }
 
 /// The fields of both responses have the same numbers, but for the last.
@@ -80,7 +80,7 @@ mod field {
 
 impl Scanner {
     pub(super) fn new() -> Self {
-        Self { at: At::Prefix, left: 0, held: Vec::new(), head: Head::default() }
+        Self { at: ScanState::Prefix, left: 0, held: Vec::new(), head: ResponseHead::default() }
     }
 
     /// Takes the next slice of the stream.
@@ -92,26 +92,26 @@ impl Scanner {
     ) -> Result<()> {
         while !bytes.is_empty() {
             bytes = match self.at {
-                At::Prefix => self.prefix(bytes)?,
-                At::Key | At::Number | At::Length(_) => self.varint(bytes, interest)?,
-                At::Skipped(left) => {
+                ScanState::Prefix => self.prefix(bytes)?,
+                ScanState::Key | ScanState::Number | ScanState::Length(_) => self.varint(bytes, interest)?,
+                ScanState::Skipped(left) => {
                     let some = left.min(bytes.len());
                     self.spend(some)?;
-                    self.at = if some == left { At::Key } else { At::Skipped(left - some) };
+                    self.at = if some == left { ScanState::Key } else { ScanState::Skipped(left - some) };
                     bytes.get(some..).unwrap_or_default()
                 }
-                At::Field(number, left) => self.field(number, left, bytes, sink)?,
+                ScanState::Field(number, left) => self.field(number, left, bytes, sink)?,
             };
             // A field of no bytes is over as soon as its length is known.
-            if let At::Field(number, 0) = self.at {
+            if let ScanState::Field(number, 0) = self.at {
                 self.end_field(number, &[], sink)?;
-                self.at = At::Key;
+                self.at = ScanState::Key;
             }
-            if self.at == At::Skipped(0) {
-                self.at = At::Key;
+            if self.at == ScanState::Skipped(0) {
+                self.at = ScanState::Key;
             }
-            if self.at == At::Key && self.left == 0 && self.held.is_empty() {
-                self.at = At::Prefix;
+            if self.at == ScanState::Key && self.left == 0 && self.held.is_empty() {
+                self.at = ScanState::Prefix;
                 sink(Event::End(std::mem::take(&mut self.head)))?;
             }
         }
@@ -126,7 +126,7 @@ impl Scanner {
             self.left = u32::from_be_bytes([a, b, c, d]) as usize;
             self.head.bytes = self.left as u64;
             self.held.clear();
-            self.at = At::Key;
+            self.at = ScanState::Key;
         }
         Ok(rest)
     }
@@ -142,12 +142,12 @@ impl Scanner {
         let value = varint(&mut self.held.as_slice()).context("a number")?;
         self.held.clear();
         self.at = match self.at {
-            At::Key => match value & 7 {
-                0 => At::Number,
-                2 => At::Length(value >> 3),
+            ScanState::Key => match value & 7 {
+                0 => ScanState::Number,
+                2 => ScanState::Length(value >> 3),
                 other => bail!("a response has field {} of wire type {other}", value >> 3),
             },
-            At::Length(number) => {
+            ScanState::Length(number) => {
                 let length = usize::try_from(value).ok().filter(|length| *length <= self.left);
                 let length = length.with_context(|| format!("field {number} is longer than its message"))?;
                 if number == field::RESOURCES {
@@ -159,9 +159,9 @@ impl Scanner {
                     _ => false,
                 };
                 ensure!(!read || length <= MAX_FIELD, "field {number} has {length} bytes");
-                if read { At::Field(number, length) } else { At::Skipped(length) }
+                if read { ScanState::Field(number, length) } else { ScanState::Skipped(length) }
             }
-            _ => At::Key,
+            _ => ScanState::Key,
         };
         Ok(rest)
     }
@@ -177,7 +177,7 @@ impl Scanner {
         self.spend(some.len())?;
         if some.len() < left {
             self.held.extend_from_slice(some);
-            self.at = At::Field(number, left - some.len());
+            self.at = ScanState::Field(number, left - some.len());
             return Ok(rest);
         }
         if self.held.is_empty() {
@@ -189,7 +189,7 @@ impl Scanner {
             self.held = held;
             self.held.clear();
         }
-        self.at = At::Key;
+        self.at = ScanState::Key;
         Ok(rest)
     }
 
@@ -270,7 +270,7 @@ mod tests {
     }
 
     /// What comes out of a stream cut into pieces of this size.
-    fn scanned(stream: &[u8], size: usize, interest: Interest) -> (Vec<Vec<u8>>, Vec<Head>) {
+    fn scanned(stream: &[u8], size: usize, interest: Interest) -> (Vec<Vec<u8>>, Vec<ResponseHead>) {
         let (mut resources, mut heads) = (Vec::new(), Vec::new());
         let mut scanner = Scanner::new();
         for piece in stream.chunks(size) {
@@ -305,17 +305,17 @@ mod tests {
             ..Default::default()
         };
         let stream = [framed(&sotw), framed(&DiscoveryResponse::default()), framed(&delta)].concat();
-        let head = |type_url: &str, nonce: &str, resources, bytes: usize| Head {
+        let head = |type_url: &str, nonce: &str, resources, bytes: usize| ResponseHead {
             type_url: type_url.into(),
             nonce: nonce.into(),
             resources,
             bytes: bytes as u64,
-            ..Head::default()
+            ..ResponseHead::default()
         };
         let heads = vec![
-            Head { version: "v".into(), ..head("cds", "n", 3, sotw.encoded_len()) },
-            Head::default(),
-            Head { removed: vec!["gone".into()], ..head("eds", "m", 1, delta.encoded_len()) },
+            ResponseHead { version: "v".into(), ..head("cds", "n", 3, sotw.encoded_len()) },
+            ResponseHead::default(),
+            ResponseHead { removed: vec!["gone".into()], ..head("eds", "m", 1, delta.encoded_len()) },
         ];
         let mut contents: Vec<Vec<u8>> = sotw.resources.iter().map(Message::encode_to_vec).collect();
         contents.extend(delta.resources.iter().map(Message::encode_to_vec));

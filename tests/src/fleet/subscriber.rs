@@ -14,15 +14,15 @@ use std::rc::Rc;
 use anyhow::{Context, Result};
 use pilot_proto::envoy::config::core::v3::Node;
 
-use super::contents::{self, Resource};
 use super::names::Names;
-use super::orders::{Codec, Goal, Holdings, Kind, Memory};
-use super::request::{Answer, Request};
-use super::scan::{Event, Head, Interest};
+use super::orders::{Codec, Goal, HeldResources, Kind, ResumeState};
+use super::request::{Acknowledgement, Request};
+use super::resource::{self as resource_parser, Resource};
+use super::scan::{Event, Interest, ResponseHead};
 
 /// What all clients of a fleet share.
 #[derive(Debug)]
-pub(super) struct Common {
+pub(super) struct FleetState {
     pub(super) codec: Codec,
     pub(super) kinds: Vec<Kind>,
     pub(super) names: RefCell<Names>,
@@ -35,13 +35,13 @@ pub(super) struct Common {
 /// One client.
 #[derive(Debug)]
 pub(super) struct Subscriber {
-    common: Rc<Common>,
+    fleet: Rc<FleetState>,
     node: Node,
-    introduced: Introduced,
-    keeps: Keeps,
-    kinds: BTreeMap<Kind, Topic>,
-    /// Resources of the response that is coming in.
-    coming: Vec<Resource>,
+    node_sent: NodeSent,
+    retention: Retention,
+    kinds: BTreeMap<Kind, TypeState>,
+    /// Resources of the response that is incoming in.
+    incoming: Vec<Resource>,
     /// Requests to be sent, encoded and framed.
     pub(super) requests: Vec<Vec<u8>>,
     /// When the goal was reached, in microseconds since 1970.
@@ -52,21 +52,21 @@ pub(super) struct Subscriber {
 
 /// Whether the client has said who it is on this stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Introduced {
+enum NodeSent {
     No,
     Yes,
 }
 
 /// Whether a client remembers what it holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Keeps {
+pub(super) enum Retention {
     Everything,
     Nothing,
 }
 
 /// One type of resources.
 #[derive(Debug, Default)]
-struct Topic {
+struct TypeState {
     /// Asked for on this stream.
     asked: Option<BTreeSet<u32>>,
     /// Version of the last response that was accepted.
@@ -78,14 +78,14 @@ struct Topic {
     responses: u64,
     resources: u64,
     bytes: u64,
-    held: HashMap<u32, Held>,
+    held: HashMap<u32, HeldVersion>,
     /// What each resource refers to: a cluster to its endpoints, a listener to its routes.
     refers: HashMap<u32, Rc<[u32]>>,
 }
 
 /// One resource that is held.
 #[derive(Clone, Copy, Debug)]
-struct Held {
+struct HeldVersion {
     version: u64,
     at: u64,
 }
@@ -93,15 +93,15 @@ struct Held {
 // === impl Subscriber ===
 
 impl Subscriber {
-    pub(super) fn new(common: Rc<Common>, node: Node, keeps: Keeps) -> Self {
-        let kinds = common.kinds.iter().map(|kind| (*kind, Topic::default())).collect();
+    pub(super) fn new(fleet: Rc<FleetState>, node: Node, retention: Retention) -> Self {
+        let kinds = fleet.kinds.iter().map(|kind| (*kind, TypeState::default())).collect();
         Self {
-            common,
+            fleet,
             node,
-            introduced: Introduced::No,
-            keeps,
+            node_sent: NodeSent::No,
+            retention,
             kinds,
-            coming: Vec::new(),
+            incoming: Vec::new(),
             requests: Vec::new(),
             reached: None,
             refused: 0,
@@ -109,24 +109,24 @@ impl Subscriber {
     }
 
     /// Begins a stream.
-    pub(super) fn begin(&mut self, memory: Memory) {
-        self.introduced = Introduced::No;
-        self.coming.clear();
+    pub(super) fn begin(&mut self, memory: ResumeState) {
+        self.node_sent = NodeSent::No;
+        self.incoming.clear();
         self.requests.clear();
-        for topic in self.kinds.values_mut() {
-            topic.asked = None;
-            topic.answered = false;
-            topic.accepted = 0;
-            topic.version.clear();
-            if memory == Memory::Blank {
-                topic.held.clear();
-                topic.refers.clear();
+        for state in self.kinds.values_mut() {
+            state.asked = None;
+            state.answered = false;
+            state.accepted = 0;
+            state.version.clear();
+            if memory == ResumeState::Blank {
+                state.held.clear();
+                state.refers.clear();
             }
         }
         match memory {
-            Memory::Blank => self.ask_next(),
-            Memory::Versions => {
-                for kind in self.common.kinds.clone() {
+            ResumeState::Blank => self.ask_next(),
+            ResumeState::Versions => {
+                for kind in self.fleet.kinds.clone() {
                     self.ask(kind);
                 }
             }
@@ -136,11 +136,11 @@ impl Subscriber {
     /// Whether the content of resources matters now.
     pub(super) fn interest(&self) -> Interest {
         let unknown = |kind: &Kind| {
-            let topic = self.kinds.get(kind);
-            kind.is_wildcard() && topic.is_some_and(|topic| !topic.answered)
+            let state = self.kinds.get(kind);
+            kind.is_wildcard() && state.is_some_and(|state| !state.answered)
         };
-        let wanted = self.keeps == Keeps::Everything
-            || self.common.refused.borrow().is_some()
+        let wanted = self.retention == Retention::Everything
+            || self.fleet.refused.borrow().is_some()
             || self.kinds.keys().any(unknown);
         if wanted { Interest::Content } else { Interest::Count }
     }
@@ -149,90 +149,90 @@ impl Subscriber {
     pub(super) fn on_event(&mut self, event: Event<'_>, now: u64) -> Result<()> {
         match event {
             Event::Resource(bytes) => {
-                let resource = contents::resource(&self.common, bytes).context("read a resource")?;
-                self.coming.push(resource);
+                let resource = resource_parser::resource(&self.fleet, bytes).context("read a resource")?;
+                self.incoming.push(resource);
                 Ok(())
             }
             Event::End(head) => self.on_response(&head, now),
         }
     }
 
-    fn on_response(&mut self, head: &Head, now: u64) -> Result<()> {
+    fn on_response(&mut self, head: &ResponseHead, now: u64) -> Result<()> {
         let kind = Kind::ALL.into_iter().find(|kind| kind.resource_type().type_url() == head.type_url);
         let kind =
             kind.with_context(|| format!("a response of type {:?}, which nobody asked for", head.type_url))?;
-        let coming = std::mem::take(&mut self.coming);
-        let topic = self.kinds.get_mut(&kind).with_context(|| format!("{kind:?} comes unasked"))?;
-        topic.responses += 1;
-        topic.resources += u64::from(head.resources);
-        topic.bytes += head.bytes;
-        if self.is_refused(&coming) {
+        let incoming = std::mem::take(&mut self.incoming);
+        let state = self.kinds.get_mut(&kind).with_context(|| format!("{kind:?} comes unasked"))?;
+        state.responses += 1;
+        state.resources += u64::from(head.resources);
+        state.bytes += head.bytes;
+        if self.is_refused(&incoming) {
             self.refused += 1;
-            self.answer(kind, &head.nonce, Answer::Refused);
+            self.answer(kind, &head.nonce, Acknowledgement::Nack);
         } else {
-            self.accept(kind, head, coming, now);
-            self.answer(kind, &head.nonce, Answer::Accepted);
+            self.accept(kind, head, incoming, now);
+            self.answer(kind, &head.nonce, Acknowledgement::Ack);
             self.ask_next();
         }
-        if self.reached.is_none() && self.is_there() {
+        if self.reached.is_none() && self.has_reached_goal() {
             self.reached = Some(now);
         }
         Ok(())
     }
 
-    fn is_refused(&self, coming: &[Resource]) -> bool {
-        let refused = self.common.refused.borrow();
+    fn is_refused(&self, incoming: &[Resource]) -> bool {
+        let refused = self.fleet.refused.borrow();
         let Some(name) = refused.as_deref() else { return false };
-        let names = self.common.names.borrow();
-        coming.iter().any(|resource| names.text(resource.name) == name)
+        let names = self.fleet.names.borrow();
+        incoming.iter().any(|resource| names.text(resource.name) == name)
     }
 
-    fn accept(&mut self, kind: Kind, head: &Head, coming: Vec<Resource>, now: u64) {
-        let Some(topic) = self.kinds.get_mut(&kind) else { return };
-        topic.version.clone_from(&head.version);
-        topic.answered = true;
-        topic.accepted += u64::from(head.resources);
+    fn accept(&mut self, kind: Kind, head: &ResponseHead, incoming: Vec<Resource>, now: u64) {
+        let Some(state) = self.kinds.get_mut(&kind) else { return };
+        state.version.clone_from(&head.version);
+        state.answered = true;
+        state.accepted += u64::from(head.resources);
         // Where nobody looked inside, what was known stays known.
-        let seen = coming.len() == head.resources as usize;
-        let replaces = self.common.codec == Codec::Sotw && kind.is_wildcard() && seen;
+        let seen = incoming.len() == head.resources as usize;
+        let replaces = self.fleet.codec == Codec::Sotw && kind.is_wildcard() && seen;
         if replaces {
-            let named: BTreeSet<u32> = coming.iter().map(|resource| resource.name).collect();
-            topic.held.retain(|name, _| named.contains(name));
-            topic.refers.retain(|name, _| named.contains(name));
+            let named: BTreeSet<u32> = incoming.iter().map(|resource| resource.name).collect();
+            state.held.retain(|name, _| named.contains(name));
+            state.refers.retain(|name, _| named.contains(name));
         }
-        for Resource { name, version, refers } in coming {
-            if self.keeps == Keeps::Everything {
-                let known = topic.held.get(&name).is_some_and(|known| known.version == version);
+        for Resource { name, version, refers } in incoming {
+            if self.retention == Retention::Everything {
+                let known = state.held.get(&name).is_some_and(|known| known.version == version);
                 if !known {
-                    topic.held.insert(name, Held { version, at: now });
+                    state.held.insert(name, HeldVersion { version, at: now });
                 }
             }
             if kind.is_wildcard() {
-                topic.refers.insert(name, refers);
+                state.refers.insert(name, refers);
             }
         }
         // The same field is the control plane's name in SotW.
-        if self.common.codec == Codec::Delta {
+        if self.fleet.codec == Codec::Delta {
             for name in &head.removed {
-                let name = self.common.names.borrow_mut().number(name);
-                topic.held.remove(&name);
-                topic.refers.remove(&name);
+                let name = self.fleet.names.borrow_mut().number(name);
+                state.held.remove(&name);
+                state.refers.remove(&name);
             }
         }
     }
 
     /// Asks for the first type that is due and has not been asked for, and for names that have come or gone.
     fn ask_next(&mut self) {
-        for kind in self.common.kinds.clone() {
-            let Some(topic) = self.kinds.get(&kind) else { return };
-            match (&topic.asked, self.wanted(kind)) {
+        for kind in self.fleet.kinds.clone() {
+            let Some(state) = self.kinds.get(&kind) else { return };
+            match (&state.asked, self.wanted(kind)) {
                 (Some(asked), wanted) if *asked != wanted => self.ask(kind),
                 (None, wanted) if kind.is_wildcard() || !wanted.is_empty() => self.ask(kind),
                 _ => {}
             }
-            let Some(topic) = self.kinds.get(&kind) else { return };
+            let Some(state) = self.kinds.get(&kind) else { return };
             // Who has nothing to ask for need not wait for it.
-            if topic.asked.is_some() && !topic.answered {
+            if state.asked.is_some() && !state.answered {
                 return;
             }
         }
@@ -245,69 +245,69 @@ impl Subscriber {
             Kind::Rds => Kind::Lds,
             Kind::Cds | Kind::Lds => return BTreeSet::new(),
         };
-        let topic = self.kinds.get(&by);
-        topic
+        let state = self.kinds.get(&by);
+        state
             .into_iter()
-            .flat_map(|topic| topic.refers.values())
+            .flat_map(|state| state.refers.values())
             .flat_map(|names| names.iter().copied())
             .collect()
     }
 
     fn ask(&mut self, kind: Kind) {
         let wanted = self.wanted(kind);
-        let Some(topic) = self.kinds.get_mut(&kind) else { return };
-        let before = topic.asked.replace(wanted);
+        let Some(state) = self.kinds.get_mut(&kind) else { return };
+        let before = state.asked.replace(wanted);
         let first = before.is_none();
         let before = before.unwrap_or_default();
-        let now = topic.asked.iter().flatten();
-        let names = self.common.names.borrow();
+        let now = state.asked.iter().flatten();
+        let names = self.fleet.names.borrow();
         let text = |name: &u32| names.text(*name).to_owned();
         let mut add: Vec<String> = now.clone().filter(|name| !before.contains(name)).map(text).collect();
-        let gone = before.iter().filter(|name| !topic.asked.iter().any(|asked| asked.contains(name)));
-        if first && kind.is_wildcard() && self.common.codec == Codec::Delta {
+        let gone = before.iter().filter(|name| !state.asked.iter().any(|asked| asked.contains(name)));
+        if first && kind.is_wildcard() && self.fleet.codec == Codec::Delta {
             add.push("*".to_owned());
         }
         let mut known = Vec::new();
-        if first && self.common.codec == Codec::Delta {
-            let version = |held: &Held| u32::try_from(held.version).map(|version| text(&version));
+        if first && self.fleet.codec == Codec::Delta {
+            let version = |held: &HeldVersion| u32::try_from(held.version).map(|version| text(&version));
             known.extend(
-                topic.held.iter().map(|(name, held)| (text(name), version(held).unwrap_or_default())),
+                state.held.iter().map(|(name, held)| (text(name), version(held).unwrap_or_default())),
             );
         }
         let request = Request {
             kind,
-            node: (self.introduced == Introduced::No).then(|| self.node.clone()),
+            node: (self.node_sent == NodeSent::No).then(|| self.node.clone()),
             nonce: "",
-            answer: Answer::None,
-            version: &topic.version,
+            answer: Acknowledgement::None,
+            version: &state.version,
             names: now.map(text).collect(),
             drop: gone.map(text).collect(),
             add,
             known,
         };
-        self.requests.push(request.framed(self.common.codec));
-        self.introduced = Introduced::Yes;
+        self.requests.push(request.framed(self.fleet.codec));
+        self.node_sent = NodeSent::Yes;
     }
 
-    fn answer(&mut self, kind: Kind, nonce: &str, answer: Answer) {
-        let Some(topic) = self.kinds.get(&kind) else { return };
-        let names = self.common.names.borrow();
-        let asked = match self.common.codec {
-            Codec::Sotw => topic.asked.iter().flatten().map(|name| names.text(*name).to_owned()).collect(),
+    fn answer(&mut self, kind: Kind, nonce: &str, answer: Acknowledgement) {
+        let Some(state) = self.kinds.get(&kind) else { return };
+        let names = self.fleet.names.borrow();
+        let asked = match self.fleet.codec {
+            Codec::Sotw => state.asked.iter().flatten().map(|name| names.text(*name).to_owned()).collect(),
             Codec::Delta => Vec::new(),
         };
-        let request = Request { answer, version: &topic.version, names: asked, ..Request::new(kind, nonce) };
-        self.requests.push(request.framed(self.common.codec));
+        let request = Request { answer, version: &state.version, names: asked, ..Request::new(kind, nonce) };
+        self.requests.push(request.framed(self.fleet.codec));
     }
 
-    fn is_there(&self) -> bool {
-        match &*self.common.goal.borrow() {
-            Goal::Configured => self.kinds.values().all(|topic| {
-                let asked = topic.asked.as_ref().map_or(0, BTreeSet::len) as u64;
-                topic.answered && topic.accepted >= asked
+    fn has_reached_goal(&self) -> bool {
+        match &*self.fleet.goal.borrow() {
+            Goal::Configured => self.kinds.values().all(|state| {
+                let asked = state.asked.as_ref().map_or(0, BTreeSet::len) as u64;
+                state.answered && state.accepted >= asked
             }),
             Goal::Resources(wanted) => wanted.iter().all(|(kind, resources)| {
-                self.kinds.get(kind).is_some_and(|topic| topic.resources >= *resources)
+                self.kinds.get(kind).is_some_and(|state| state.resources >= *resources)
             }),
         }
     }
@@ -316,29 +316,29 @@ impl Subscriber {
     pub(super) fn mark(&mut self) {
         self.reached = None;
         self.refused = 0;
-        for topic in self.kinds.values_mut() {
-            topic.responses = 0;
-            topic.resources = 0;
-            topic.bytes = 0;
+        for state in self.kinds.values_mut() {
+            state.responses = 0;
+            state.resources = 0;
+            state.bytes = 0;
         }
     }
 
     /// Responses, resources and bytes of each type since the mark.
     pub(super) fn counted(&self) -> impl Iterator<Item = (Kind, [u64; 3])> + '_ {
-        self.kinds.iter().map(|(kind, topic)| (*kind, [topic.responses, topic.resources, topic.bytes]))
+        self.kinds.iter().map(|(kind, state)| (*kind, [state.responses, state.resources, state.bytes]))
     }
 
-    /// What it holds, if it keeps that.
-    pub(super) fn holdings(&self) -> Holdings {
-        let names = self.common.names.borrow();
-        let version = |held: &Held| match self.common.codec {
+    /// What it holds, if it retention that.
+    pub(super) fn holdings(&self) -> HeldResources {
+        let names = self.fleet.names.borrow();
+        let version = |held: &HeldVersion| match self.fleet.codec {
             Codec::Sotw => format!("{:016x}", held.version),
             Codec::Delta => names.text(u32::try_from(held.version).unwrap_or(u32::MAX)).to_owned(),
         };
-        let told = |topic: &Topic| {
-            let held = topic.held.iter();
+        let told = |state: &TypeState| {
+            let held = state.held.iter();
             held.map(|(name, held)| (names.text(*name).to_owned(), (version(held), held.at))).collect()
         };
-        self.kinds.iter().map(|(kind, topic)| (*kind, told(topic))).collect()
+        self.kinds.iter().map(|(kind, state)| (*kind, told(state))).collect()
     }
 }

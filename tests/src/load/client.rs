@@ -10,51 +10,54 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::connection::{self, Connection, Told};
+use super::connection::{self, AnswerOrigin, Connection};
 use super::report::Failure;
-use super::{Aim, Answer, Class, Kept, Load, PATIENCE, Report};
+use super::{Answer, Class, KeptConnections, Load, Report, TIMEOUT, Target};
 
 /// Asks until it is told to stop.
-pub(super) async fn ask_on(load: Load, aim: watch::Receiver<Aim>, report: Arc<Mutex<Report>>) {
+pub(super) async fn request_repeatedly(
+    load: Load,
+    target: watch::Receiver<Target>,
+    report: Arc<Mutex<Report>>,
+) {
     let mut kept = None;
     let mut at = load.to;
     loop {
-        let Aim { to, kept: leaving, stop } = *aim.borrow();
+        let Target { to, kept: leaving, stop } = *target.borrow();
         if stop {
             return;
         }
         if to != at {
             at = to;
-            if leaving == Kept::Left {
+            if leaving == KeptConnections::Close {
                 kept = None;
             }
         }
         let asked = Instant::now();
-        let answer = ask(&load, to, &mut kept);
-        let answer =
-            timeout(PATIENCE, answer).await.with_context(|| format!("no answer within {PATIENCE:?}"));
+        let answer = send_request(&load, to, &mut kept);
+        let answer = timeout(TIMEOUT, answer).await.with_context(|| format!("no answer within {TIMEOUT:?}"));
         let answer = answer.flatten();
         if answer.is_err() {
             kept = None;
         }
-        note(&report, asked, answer);
+        record(&report, asked, answer);
         tokio::time::sleep(load.think).await;
     }
 }
 
 /// Keeps what came of one request.
-pub(super) fn note(report: &Mutex<Report>, asked: Instant, answer: Result<Told>) {
+pub(super) fn record(report: &Mutex<Report>, asked: Instant, answer: Result<AnswerOrigin>) {
     let at = Instant::now();
     let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
     match answer {
-        Ok(Told { endpoint, revision }) => {
+        Ok(AnswerOrigin { endpoint, revision }) => {
             report.answers.push(Answer { at, endpoint, revision, took: at - asked });
         }
         Err(error) => report.failures.push(Failure::now(&error)),
     }
 }
 
-async fn ask(load: &Load, to: SocketAddr, kept: &mut Option<Connection>) -> Result<Told> {
+async fn send_request(load: &Load, to: SocketAddr, kept: &mut Option<Connection>) -> Result<AnswerOrigin> {
     if load.class == Class::Tcp {
         return echo(load, to).await;
     }
@@ -81,7 +84,7 @@ async fn ask(load: &Load, to: SocketAddr, kept: &mut Option<Connection>) -> Resu
     }
 }
 
-async fn echo(load: &Load, to: SocketAddr) -> Result<Told> {
+async fn echo(load: &Load, to: SocketAddr) -> Result<AnswerOrigin> {
     let mut stream = connection::connect(load, to).await?;
     stream.write_all(b"hello\n").await.context("write")?;
     let mut line = String::new();
@@ -93,7 +96,7 @@ async fn echo(load: &Load, to: SocketAddr) -> Result<Told> {
 }
 
 /// Who sent back our line.
-pub(super) fn endpoint_of(line: &str) -> Result<Told> {
+pub(super) fn endpoint_of(line: &str) -> Result<AnswerOrigin> {
     let endpoint = line.strip_suffix(" hello\n").with_context(|| format!("the echo is {line:?}"))?;
-    Ok(Told { endpoint: endpoint.to_owned(), revision: None })
+    Ok(AnswerOrigin { endpoint: endpoint.to_owned(), revision: None })
 }

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 use super::report::{NotOk, REVISION};
-use super::{Class, Fault, Load, tls};
+use super::{Class, FailureKind, Load, tls};
 use crate::upstream::ENDPOINT;
 
 /// Bytes both ways.
@@ -34,7 +34,7 @@ enum Sender {
 }
 
 /// What an answer says of its way.
-pub(super) struct Told {
+pub(super) struct AnswerOrigin {
     pub(super) endpoint: String,
     pub(super) revision: Option<u32>,
 }
@@ -44,7 +44,7 @@ pub(super) async fn connect(load: &Load, to: SocketAddr) -> Result<Box<dyn Wire>
     let stream = TcpStream::connect(to).await.context("connect")?;
     stream.set_nodelay(true)?;
     match &load.tls {
-        Some(connector) => Ok(Box::new(tls::shake_hands(connector, &load.host, stream).await?)),
+        Some(connector) => Ok(Box::new(tls::tls_handshake(connector, &load.host, stream).await?)),
         None => Ok(Box::new(stream)),
     }
 }
@@ -56,7 +56,7 @@ pub(super) fn says_close(response: &Response<Incoming>) -> bool {
 }
 
 /// Reads a response to its end.
-pub(super) async fn read(response: Response<Incoming>) -> Result<Told> {
+pub(super) async fn read(response: Response<Incoming>) -> Result<AnswerOrigin> {
     let (head, body) = response.into_parts();
     let body = body.collect().await.context("in the body")?.to_bytes();
     if head.status != StatusCode::OK {
@@ -65,7 +65,7 @@ pub(super) async fn read(response: Response<Incoming>) -> Result<Told> {
     }
     let endpoint = head.headers.get(ENDPOINT).context("an answer from no endpoint of ours")?;
     let revision = head.headers.get(REVISION).and_then(|value| value.to_str().ok()?.parse().ok());
-    Ok(Told { endpoint: endpoint.to_str()?.to_owned(), revision })
+    Ok(AnswerOrigin { endpoint: endpoint.to_str()?.to_owned(), revision })
 }
 
 // === impl Connection ===
@@ -103,12 +103,12 @@ impl Connection {
     }
 
     /// Waits for the server to end it.
-    pub(super) async fn ended(self) -> Fault {
+    pub(super) async fn ended(self) -> FailureKind {
         // The sender has to live, or it is we who end it.
         let Self { sender: _alive, task } = self;
         match task.await {
-            Ok(Err(error)) => Fault::of(&error.into()),
-            Ok(Ok(())) | Err(_) => Fault::Closed,
+            Ok(Err(error)) => FailureKind::of(&error.into()),
+            Ok(Ok(())) | Err(_) => FailureKind::Closed,
         }
     }
 }

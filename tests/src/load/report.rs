@@ -29,14 +29,14 @@ pub struct Failure {
     /// When.
     pub at: Instant,
     /// What kind of failure it was.
-    pub fault: Fault,
+    pub kind: FailureKind,
     /// Why.
     pub reason: String,
 }
 
 /// Kinds of failure, as far as they can be told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Fault {
+pub enum FailureKind {
     /// Nobody listened.
     Refused,
     /// The peer sent RST, or would not take what was written.
@@ -44,7 +44,7 @@ pub enum Fault {
     /// The peer closed the connection before the answer was complete.
     Closed,
     /// No answer in time.
-    Silence,
+    Timeout,
     /// An answer, but not 200.
     Status,
     /// Anything else.
@@ -53,24 +53,24 @@ pub enum Fault {
 
 /// The end of a connection that its server ended.
 #[derive(Clone, Copy, Debug)]
-pub struct End {
+pub struct ConnectionEnd {
     /// When.
     pub at: Instant,
     /// How long the connection had lasted.
     pub lasted: Duration,
-    /// [`Fault::Closed`] by a FIN, [`Fault::Reset`] by a RST.
-    pub how: Fault,
+    /// [`FailureKind::Closed`] by a FIN, [`FailureKind::Reset`] by a RST.
+    pub how: FailureKind,
     /// What its client was about.
-    pub moment: Moment,
+    pub client: ClientState,
 }
 
 /// What a client was about when its connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Moment {
+pub enum ClientState {
     /// It had nothing under way.
-    Between,
+    Idle,
     /// It waited for an answer.
-    Asked,
+    Waiting,
 }
 
 /// What came of it so far.
@@ -81,7 +81,7 @@ pub struct Report {
     /// Every failure, in order.
     pub failures: Vec<Failure>,
     /// Every end of a tunnel or an idle connection, in order.
-    pub ends: Vec<End>,
+    pub ends: Vec<ConnectionEnd>,
 }
 
 /// An answer that is none.
@@ -137,31 +137,31 @@ impl Report {
     }
 
     /// When this revision answered first.
-    pub fn first_of(&self, revision: u32) -> Option<Instant> {
+    pub fn first_of_revision(&self, revision: u32) -> Option<Instant> {
         self.answers.iter().find(|answer| answer.revision == Some(revision)).map(|answer| answer.at)
     }
 
     /// When this revision answered last.
-    pub fn last_of(&self, revision: u32) -> Option<Instant> {
+    pub fn last_of_revision(&self, revision: u32) -> Option<Instant> {
         self.answers.iter().rfind(|answer| answer.revision == Some(revision)).map(|answer| answer.at)
     }
 
     /// The longest that an answer took.
-    pub fn worst(&self) -> Option<Duration> {
+    pub fn longest(&self) -> Option<Duration> {
         self.answers.iter().map(|answer| answer.took).max()
     }
 
     /// Failures by kind.
-    pub fn faults(&self) -> BTreeMap<Fault, usize> {
+    pub fn failures_by_kind(&self) -> BTreeMap<FailureKind, usize> {
         let mut counts = BTreeMap::new();
         for failure in &self.failures {
-            *counts.entry(failure.fault).or_default() += 1;
+            *counts.entry(failure.kind).or_default() += 1;
         }
         counts
     }
 
     /// An error with the reasons if any request failed, or if none was answered at all.
-    pub fn faultless(&self) -> Result<()> {
+    pub fn ensure_no_failures(&self) -> Result<()> {
         ensure!(!self.answers.is_empty() || !self.failures.is_empty(), "nothing was asked");
         let Some(first) = self.failures.first() else { return Ok(()) };
         let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
@@ -177,13 +177,13 @@ impl Report {
 
 impl Failure {
     pub(super) fn now(error: &anyhow::Error) -> Self {
-        Self { at: Instant::now(), fault: Fault::of(error), reason: format!("{error:#}") }
+        Self { at: Instant::now(), kind: FailureKind::of(error), reason: format!("{error:#}") }
     }
 }
 
-// === impl Fault ===
+// === impl FailureKind ===
 
-impl Fault {
+impl FailureKind {
     /// By the first cause that tells.
     pub(super) fn of(error: &anyhow::Error) -> Self {
         error.chain().find_map(Self::of_cause).unwrap_or(Self::Other)
@@ -194,7 +194,7 @@ impl Fault {
             return Some(Self::Status);
         }
         if cause.is::<tokio::time::error::Elapsed>() {
-            return Some(Self::Silence);
+            return Some(Self::Timeout);
         }
         if cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_incomplete_message) {
             return Some(Self::Closed);
@@ -205,7 +205,7 @@ impl Fault {
                 Some(Self::Reset)
             }
             io::ErrorKind::UnexpectedEof => Some(Self::Closed),
-            io::ErrorKind::TimedOut => Some(Self::Silence),
+            io::ErrorKind::TimedOut => Some(Self::Timeout),
             _ => None,
         }
     }

@@ -9,9 +9,9 @@ use crate::upstream::Upstream;
 use crate::wait::eventually;
 
 async fn answered(running: &Running, endpoint: &str, times: usize) {
-    eventually(PATIENCE, "answers", async || {
+    eventually(TIMEOUT, "answers", async || {
         let report = running.report();
-        report.faultless()?;
+        report.ensure_no_failures()?;
         ensure!(report.by_endpoint().get(endpoint).is_some_and(|n| *n >= times), "not yet");
         Ok(())
     })
@@ -52,10 +52,10 @@ async fn a_server_that_stops_gracefully_loses_nothing_when_the_load_moves() {
         answered(&running, "a", 10).await;
         running.move_to(new);
         answered(&running, "b", 10).await;
-        a.stop(PATIENCE).await.unwrap();
+        a.stop(TIMEOUT).await.unwrap();
         let report = running.stop().await.unwrap();
         assert!(report.last("a") < report.first("b", report.last("a").unwrap()), "{class:?}");
-        report.faultless().unwrap();
+        report.ensure_no_failures().unwrap();
     }
 }
 
@@ -65,9 +65,9 @@ async fn failures_are_counted_with_their_reason() {
     let running = Load::new(Class::New, to, "a.example").start();
     tokio::time::sleep(Duration::from_millis(30)).await;
     let report = running.stop().await.unwrap();
-    let told = report.faultless().unwrap_err().to_string();
+    let told = report.ensure_no_failures().unwrap_err().to_string();
     assert!(told.contains("Connection refused"), "{told}");
-    assert!(Report::default().faultless().is_err(), "no request is no proof");
+    assert!(Report::default().ensure_no_failures().is_err(), "no request is no proof");
 }
 
 #[tokio::test]
@@ -79,7 +79,7 @@ async fn a_stream_takes_its_time_and_an_idle_client_asks_once() {
     answered(&stream, "a", 2).await;
     let (stream, idle) = (stream.stop().await.unwrap(), idle.stop().await.unwrap());
     assert!(stream.answers.iter().all(|answer| answer.took >= Duration::from_millis(1500)), "{stream:?}");
-    assert!(stream.worst() < Some(PATIENCE));
+    assert!(stream.longest() < Some(TIMEOUT));
     assert_eq!((idle.answers.len(), idle.ends.len()), (2, 0), "{idle:?}");
     assert_eq!(upstream.connections(), 4);
 }
@@ -93,18 +93,18 @@ async fn the_end_of_a_held_connection_is_no_failure_but_a_refused_next_one_is() 
             _ => Upstream::http("a", to).await.unwrap(),
         };
         // A line written while the server leaves would be answered by a RST.
-        let running = Load { think: PATIENCE, ..Load::new(class, to, "a.example") }.start();
+        let running = Load { think: TIMEOUT, ..Load::new(class, to, "a.example") }.start();
         answered(&running, "a", 2).await;
-        upstream.stop(PATIENCE).await.unwrap();
-        let ended = eventually(PATIENCE, "ends and failures", async || {
+        upstream.stop(TIMEOUT).await.unwrap();
+        let ended = eventually(TIMEOUT, "ends and failures", async || {
             let report = running.report();
             ensure!(report.ends.len() == 2 && report.failures.len() >= 2, "{report:?}");
             Ok(report)
         });
         let report = ended.await.unwrap();
-        let quiet = |end: &End| (end.how, end.moment) == (Fault::Closed, Moment::Between);
+        let quiet = |end: &ConnectionEnd| (end.how, end.client) == (FailureKind::Closed, ClientState::Idle);
         assert!(report.ends.iter().all(quiet), "{class:?} {report:?}");
-        assert!(report.failures.iter().all(|failure| failure.fault == Fault::Refused), "{report:?}");
+        assert!(report.failures.iter().all(|failure| failure.kind == FailureKind::Refused), "{report:?}");
         running.stop().await.unwrap();
     }
 }
@@ -118,7 +118,7 @@ async fn each_way_to_fail_is_told_apart() {
         Reset,
         Answer(&'static str),
     }
-    let check = async |then: Then, expected: Fault| {
+    let check = async |then: Then, expected: FailureKind| {
         let listener = TcpListener::bind(local(0)).await.unwrap();
         let to = listener.local_addr().unwrap();
         let server = tokio::spawn(async move {
@@ -135,16 +135,16 @@ async fn each_way_to_fail_is_told_apart() {
             }
         });
         let running = Load { clients: 1, ..Load::new(Class::New, to, "a.example") }.start();
-        let failed = eventually(PATIENCE, "a failure", async || {
+        let failed = eventually(TIMEOUT, "a failure", async || {
             let report = running.report();
-            report.failures.first().map(|failure| failure.fault).context("none yet")
+            report.failures.first().map(|failure| failure.kind).context("none yet")
         });
         assert_eq!(failed.await.unwrap(), expected);
         running.stop().await.unwrap();
         server.abort();
     };
-    check(Then::Close, Fault::Closed).await;
-    check(Then::Reset, Fault::Reset).await;
-    check(Then::Answer("HTTP/1.1 503 Sorry\r\ncontent-length: 0\r\n\r\n"), Fault::Status).await;
-    check(Then::Answer("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf"), Fault::Closed).await;
+    check(Then::Close, FailureKind::Closed).await;
+    check(Then::Reset, FailureKind::Reset).await;
+    check(Then::Answer("HTTP/1.1 503 Sorry\r\ncontent-length: 0\r\n\r\n"), FailureKind::Status).await;
+    check(Then::Answer("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf"), FailureKind::Closed).await;
 }

@@ -60,7 +60,7 @@ fn pem(label: &str, der: &[u8]) -> String {
 }
 
 /// Secures a connection to a host.
-pub async fn shake_hands(
+pub async fn tls_handshake(
     connector: &TlsConnector,
     host: &str,
     stream: TcpStream,

@@ -57,7 +57,7 @@ impl Discovery {
             monitoring: local(free_port()?),
         };
         discovery.set_mesh(&[])?;
-        discovery.start_again().await?;
+        discovery.restart().await?;
         Ok(discovery)
     }
 
@@ -73,7 +73,7 @@ impl Discovery {
     }
 
     /// Starts it once more, on the same ports and the same folder. One that runs is killed first.
-    pub async fn start_again(&mut self) -> Result<()> {
+    pub async fn restart(&mut self) -> Result<()> {
         drop(self.process.take());
         let Programs { discovery, .. } = programs()?;
         let mut command = Command::new(discovery);
@@ -106,7 +106,7 @@ impl Discovery {
     }
 
     /// An error if a proxy ever refused what it was sent.
-    pub async fn no_rejection(&self) -> Result<()> {
+    pub async fn ensure_no_rejection(&self) -> Result<()> {
         let metrics = get_ok(self.monitoring, "/metrics").await?;
         let rejects = metrics.lines().filter(|line| {
             let name = line.split(['{', ' ']).next().unwrap_or_default();

@@ -9,7 +9,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use pilot_tests::mesh::END;
 use pilot_tests::net::{free_port, get, local};
-use pilot_tests::process::told;
+use pilot_tests::process::exit_description;
 use pilot_tests::programs::programs;
 use pilot_tests::solo::{Engine, Solo, Stage};
 use pilot_tests::wait::eventually;
@@ -128,7 +128,7 @@ async fn a_broken_override_at_the_start_is_one_line_and_code_78_and_no_envoy() -
     let mut solo = Solo::start(dir.path(), &stage.front()?, &setup)?;
     let status = solo.exit().await?;
     let log = solo.log();
-    ensure!(status.code() == Some(78), "{}\n{log}", told(status));
+    ensure!(status.code() == Some(78), "{}\n{log}", exit_description(status));
     let lines: Vec<&str> = log.lines().collect();
     ensure!(lines.len() == 1 && lines[0].contains("override.yaml"), "{lines:#?}");
     Ok(())

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
-use pilot_tests::load::{Class, Fault, Load, Traffic};
+use pilot_tests::load::{Class, FailureKind, Load, Traffic};
 use pilot_tests::mesh::END;
 use pilot_tests::net::{get, get_ok};
-use pilot_tests::process::{Seen, told};
+use pilot_tests::process::{ProcessInfo, exit_description};
 use pilot_tests::solo::{Engine, Generation, Setup, Solo};
 use pilot_tests::wait::eventually;
 use serde_json::Value;
@@ -41,7 +41,7 @@ fn fragile(folder: &Path, real: &Path) -> Result<(PathBuf, PathBuf)> {
 async fn kill_it(envoy: &Generation) -> Result<()> {
     kill(envoy.pid, Signal::SIGKILL)?;
     eventually(END, "it is reaped", async || {
-        ensure!(Seen::read(envoy.pid).is_none(), "it is still there");
+        ensure!(ProcessInfo::read(envoy.pid).is_none(), "it is still there");
         Ok(())
     })
     .await
@@ -73,7 +73,7 @@ async fn with_restart_policy_never_a_killed_envoy_ends_the_agent_with_137_and_a_
         play(&setup, async |play| {
             kill_it(&play.solo.newest()?).await?;
             let status = play.solo.exit().await?;
-            ensure!(status.code() == Some(137), "{}", told(status));
+            ensure!(status.code() == Some(137), "{}", exit_description(status));
             let text = fs::read_to_string(&report)?;
             for part in ["signal 9", "epoch 0", "SIGKILL"] {
                 ensure!(text.contains(part), "{part:?} is not in {text:?}");
@@ -120,7 +120,7 @@ async fn a_crash_loop_backs_off_and_ends_with_envoys_status_and_last_words() -> 
             }
             sleep(Duration::from_millis(50)).await;
         };
-        ensure!(status.code() == Some(137), "{}", told(status));
+        ensure!(status.code() == Some(137), "{}", exit_description(status));
         let log = play.solo.log();
         // The first start, and every restart there was.
         let starts = log.lines().filter(|line| line.contains("started Envoy")).count() as u64;
@@ -241,8 +241,8 @@ async fn a_killed_envoy_refuses_no_connection_while_the_agent_holds_its_sockets(
             ready.await.with_context(|| format!("kill {killed}"))?;
         }
         for (name, report) in traffic.stop().await? {
-            let faults = report.faults();
-            ensure!(!faults.contains_key(&Fault::Refused), "{name}: {faults:?}");
+            let faults = report.failures_by_kind();
+            ensure!(!faults.contains_key(&FailureKind::Refused), "{name}: {faults:?}");
             // Only what the dead one had accepted and not answered: one request of each client at most.
             let lost: usize = faults.values().sum();
             ensure!(lost <= KILLS * CLIENTS, "{name}: {faults:?} {:?}", report.failures);
@@ -272,6 +272,6 @@ async fn a_missing_envoy_ends_the_agent_with_127() -> Result<()> {
     let setup = Setup { envoy: dir.path().join("none"), ..Setup::new()? };
     let mut solo = Solo::start(dir.path(), &stage.front()?, &setup)?;
     let status = solo.exit().await?;
-    ensure!(status.code() == Some(127), "{}\n{}", told(status), solo.log());
+    ensure!(status.code() == Some(127), "{}\n{}", exit_description(status), solo.log());
     Ok(())
 }

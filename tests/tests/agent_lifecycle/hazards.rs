@@ -16,7 +16,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use anyhow::{Context, Result};
 use nix::sys::signal::{Signal, kill};
 use pilot_tests::mesh::END;
-use pilot_tests::process::Seen;
+use pilot_tests::process::ProcessInfo;
 use pilot_tests::solo::{Front, Generation, Solo};
 use pilot_tests::wait::eventually;
 use serde_json::{Map, Value, json};
@@ -99,7 +99,7 @@ pub(super) fn send(envoy: &Generation, signal: Signal) -> Result<()> {
 
 /// Waits until this Envoy is dead and reaped.
 pub(super) async fn gone(envoy: &Generation) -> Result<()> {
-    eventually(END, "an Envoy is gone", async || match Seen::read(envoy.pid) {
+    eventually(END, "an Envoy is gone", async || match ProcessInfo::read(envoy.pid) {
         None => Ok(()),
         Some(seen) => anyhow::bail!("{seen:?}"),
     })

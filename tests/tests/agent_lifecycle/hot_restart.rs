@@ -55,7 +55,7 @@ pub(super) fn traffic(front: &Front) -> Traffic {
 /// Ends it; an error if any request failed.
 pub(super) async fn lost_nothing(traffic: Traffic) -> Result<()> {
     for (name, report) in traffic.stop().await? {
-        report.faultless().context(name)?;
+        report.ensure_no_failures().context(name)?;
     }
     Ok(())
 }

@@ -17,7 +17,7 @@ use pilot_tests::wait::eventually;
 use super::ENGINES;
 use super::shutdown::patient;
 
-const STRANGER: &str = env!("CARGO_BIN_EXE_stranger");
+const STRANGER: &str = env!("CARGO_BIN_EXE_other-user");
 
 /// Of nobody on this machine.
 const UID: &str = "2000";
@@ -133,7 +133,7 @@ async fn another_user_of_the_pod_can_harm_neither_envoy_nor_agent() -> Result<()
         solo.revise(3)?;
         solo.serves(3).await?;
         let report = load.stop().await?;
-        report.faultless().with_context(|| engine.name())?;
+        report.ensure_no_failures().with_context(|| engine.name())?;
         // Root may, so the paths are the right ones.
         solo.withdraw().await?;
         eventually(END, "it is out of service", async || {

@@ -2,9 +2,9 @@
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
-use pilot_tests::load::Fault;
+use pilot_tests::load::FailureKind;
 use pilot_tests::mesh::{END, Mesh, Options};
-use pilot_tests::scene::Scene;
+use pilot_tests::two_services::TwoServices;
 use pilot_tests::wait::eventually;
 
 use super::ENGINES;
@@ -16,7 +16,7 @@ fn with(engine: &str) -> Result<Options> {
 #[tokio::test(flavor = "multi_thread")]
 async fn hot_restarts_lose_nothing_where_listeners_come_from_the_control_plane() -> Result<()> {
     for engine in ENGINES {
-        let scene = Scene::start(&["a", "b"]).await?;
+        let scene = TwoServices::start(&["a", "b"]).await?;
         let mut mesh = Mesh::start(&scene.objects(&["a", "b"])?, &with(engine.name())?).await?;
         let load = scene.load();
         for _ in 0..3 {
@@ -25,9 +25,9 @@ async fn hot_restarts_lose_nothing_where_listeners_come_from_the_control_plane()
         }
         load.stop()
             .await?
-            .faultless()
+            .ensure_no_failures()
             .with_context(|| format!("{}: {}", engine.name(), mesh.sidecar.log()))?;
-        mesh.is_sound().await?;
+        mesh.ensure_healthy().await?;
     }
     Ok(())
 }
@@ -35,7 +35,7 @@ async fn hot_restarts_lose_nothing_where_listeners_come_from_the_control_plane()
 /// And the old Envoy serves what comes and goes meanwhile.
 #[tokio::test(flavor = "multi_thread")]
 async fn while_the_control_plane_is_away_a_new_envoy_does_not_take_over() -> Result<()> {
-    let scene = Scene::start(&["a"]).await?;
+    let scene = TwoServices::start(&["a"]).await?;
     let mut mesh = Mesh::start(&scene.objects(&["a"])?, &with("mediated")?).await?;
     let before = mesh.sidecar.envoy()?.pid;
     let load = scene.load();
@@ -53,20 +53,20 @@ async fn while_the_control_plane_is_away_a_new_envoy_does_not_take_over() -> Res
     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
     ensure!(mesh.sidecar.is_ready().await, "the one that serves is ready");
     ensure!(load.report().failures.is_empty(), "{:?}", load.report().failures.first());
-    mesh.discovery.start_again().await?;
+    mesh.discovery.restart().await?;
     let over = eventually(END, "the new one is alone", async || {
         let now = mesh.sidecar.envoy()?.pid;
         ensure!(now != before, "the old one");
         Ok(())
     });
     over.await.with_context(|| mesh.sidecar.log())?;
-    load.stop().await?.faultless().with_context(|| mesh.sidecar.log())?;
-    mesh.is_sound().await
+    load.stop().await?.ensure_no_failures().with_context(|| mesh.sidecar.log())?;
+    mesh.ensure_healthy().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_refuses_no_new_connection_to_a_listener_of_the_control_planes() -> Result<()> {
-    let scene = Scene::start(&["a", "b"]).await?;
+    let scene = TwoServices::start(&["a", "b"]).await?;
     let mut mesh = Mesh::start(&scene.objects(&["a", "b"])?, &with("mediated")?).await?;
     let load = scene.load();
     for _ in 0..3 {
@@ -80,8 +80,13 @@ async fn a_crash_refuses_no_new_connection_to_a_listener_of_the_control_planes()
         back.await?;
         mesh.sidecar.ready().await?;
     }
-    let refused: Vec<_> =
-        load.stop().await?.failures.into_iter().filter(|failure| failure.fault == Fault::Refused).collect();
+    let refused: Vec<_> = load
+        .stop()
+        .await?
+        .failures
+        .into_iter()
+        .filter(|failure| failure.kind == FailureKind::Refused)
+        .collect();
     ensure!(
         refused.is_empty(),
         "{} refused, first {:?}: {}",
@@ -89,7 +94,7 @@ async fn a_crash_refuses_no_new_connection_to_a_listener_of_the_control_planes()
         refused.first(),
         mesh.sidecar.log()
     );
-    mesh.is_sound().await
+    mesh.ensure_healthy().await
 }
 
 /// Waits until the agent holds the sockets of the Envoy that serves: it asks for them once a second.

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpgid};
 use pilot_tests::load::Traffic;
-use pilot_tests::mesh::{END, Place, START};
+use pilot_tests::mesh::{END, PidNamespace, START};
 use pilot_tests::net::{get_ok, loopback};
 use pilot_tests::process::children;
 use pilot_tests::programs::programs;
@@ -37,7 +37,7 @@ async fn a_flood_of_orphans_is_reaped_and_harms_nobody() -> Result<()> {
     let script = format!(
         "echo ready; while [ ! -e go ]; do sleep 0.05; done; ({flood}) & {flood}; wait; touch over; exec sleep 600"
     );
-    let mut setup = Setup { place: Place::PidOne, ..patient()? };
+    let mut setup = Setup { pid_namespace: PidNamespace::Own, ..patient()? };
     setup.command = ["sh", "-c", &script].map(str::to_owned).to_vec();
     let sidecar = Sidecar::ready(&setup).await?;
     let solo = &sidecar.solo;
@@ -65,7 +65,7 @@ async fn a_flood_of_orphans_is_reaped_and_harms_nobody() -> Result<()> {
     .await?;
     ensure!(solo.newest()? == envoy, "Envoy is another one");
     for (name, report) in traffic.stop().await? {
-        report.faultless().context(name)?;
+        report.ensure_no_failures().context(name)?;
     }
     Ok(())
 }
@@ -146,7 +146,7 @@ async fn two_agents_in_one_pod_restart_their_envoys_and_never_each_others() -> R
         ensure!(first.exit().await?.success());
         ensure!(solos[0].is_ready().await && solos[0].newest()? == other, "{}", solos[0].log());
         for (name, report) in reports {
-            report.faultless().with_context(|| format!("{}: {name}", engine.name()))?;
+            report.ensure_no_failures().with_context(|| format!("{}: {name}", engine.name()))?;
         }
     }
     Ok(())

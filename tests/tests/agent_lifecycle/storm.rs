@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
-use pilot_tests::load::{Class, Failure, Fault, Load, Report, Traffic};
+use pilot_tests::load::{Class, Failure, FailureKind, Load, Report, Traffic};
 use pilot_tests::mesh::{END, START};
 use pilot_tests::solo::{Engine, Front};
 use pilot_tests::wait::eventually;
@@ -119,10 +119,10 @@ async fn storm(engine: Engine) -> Result<()> {
     let reports = traffic.stop().await?;
     println!("{gaps:?}");
     for (name, report) in &reports {
-        println!("{name}: {} answers, {:?}", report.answers.len(), report.faults());
+        println!("{name}: {} answers, {:?}", report.answers.len(), report.failures_by_kind());
         lost_only_with_the_killed(name, report, &gaps).with_context(|| sidecar.solo.log())?;
         // Whoever is held sockets for waits a moment longer, and is answered.
-        let refused = report.faults().get(&Fault::Refused).copied().unwrap_or(0);
+        let refused = report.failures_by_kind().get(&FailureKind::Refused).copied().unwrap_or(0);
         ensure!(
             engine != Engine::Mediated || refused == 0,
             "{name}: {refused} refused\n{}",

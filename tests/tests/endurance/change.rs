@@ -19,7 +19,7 @@ use pilot_tests::manifest::{Folder, Port, endpoint_slice, service, service_entry
 use pilot_tests::net::{free_port, loopback};
 use serde_json::Value;
 
-use super::picture::Picture;
+use super::expected_state::Picture;
 
 /// How many services there are at most, besides the steady ones.
 const PLACES: usize = 12;

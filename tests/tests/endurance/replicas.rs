@@ -11,11 +11,11 @@ use pilot_tests::ads::{Delta, sidecar};
 use pilot_tests::manifest::{Folder, Port, endpoint_slice, service};
 use pilot_tests::mesh::{Discovery, Options, Sidecar};
 use pilot_tests::net::loopback;
-use pilot_tests::scene::Scene;
+use pilot_tests::two_services::TwoServices;
 use pilot_tests::wait::eventually;
 
-use super::cable::Cable;
 use super::client::{Client, Known, Variant};
+use super::faulty_link::FaultyLink;
 
 /// How many proxies wait.
 const PROXIES: usize = 50;
@@ -94,7 +94,7 @@ async fn after_a_death_all_who_waited_are_told_what_is_news_and_nothing_else() -
     have(&proxies, 1, &services).await?;
 
     // Nothing happens meanwhile.
-    discovery.start_again().await?;
+    discovery.restart().await?;
     println!("all told after {:?}", have(&proxies, 2, &services).await?);
     for known in told(&proxies) {
         ensure!(known.told.is_empty(), "told what it has: {:?}", known.told);
@@ -108,7 +108,7 @@ async fn after_a_death_all_who_waited_are_told_what_is_news_and_nothing_else() -
     folder.remove(&format!("{}.yaml", name(goes)))?;
     services.insert(comes);
     services.remove(&goes);
-    discovery.start_again().await?;
+    discovery.restart().await?;
     println!("all told after {:?}", have(&proxies, 3, &services).await?);
     let news: BTreeSet<String> = [comes, goes, moves].into_iter().map(cluster).collect();
     eventually(TOLD, "the news is told", async || {
@@ -118,14 +118,14 @@ async fn after_a_death_all_who_waited_are_told_what_is_news_and_nothing_else() -
         Ok(())
     })
     .await?;
-    discovery.no_rejection().await
+    discovery.ensure_no_rejection().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn when_one_of_two_leaves_its_proxies_move_and_nothing_is_lost() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let folder = folder(&dir)?;
-    let scene = Scene::start(&["a", "b"]).await?;
+    let scene = TwoServices::start(&["a", "b"]).await?;
     folder.write("steady.yaml", &scene.objects(&["a", "b"])?)?;
     let (first, second) = (dir.path().join("first"), dir.path().join("second"));
     for place in [&first, &second] {
@@ -135,11 +135,11 @@ async fn when_one_of_two_leaves_its_proxies_move_and_nothing_is_lost() -> Result
     let staying = Discovery::start(&second, &folder).await?;
     // Both have one mesh file, as two replicas have.
     std::fs::copy(first.join("mesh.yaml"), second.join("mesh.yaml"))?;
-    let cable = Cable::to(&[leaving.grpc, staying.grpc]).await?;
-    let mut envoy = Sidecar::start(dir.path(), cable.address, &Options::new()?)?;
+    let link = FaultyLink::to(&[leaving.grpc, staying.grpc]).await?;
+    let mut envoy = Sidecar::start(dir.path(), link.address, &Options::new()?)?;
     envoy.ready().await?;
     let load = scene.load();
-    let proxies = proxies(cable.address);
+    let proxies = proxies(link.address);
     let clusters = proxies.iter().map(|(_, client)| client);
     eventually(TOLD, "every proxy has its clusters", async || {
         for client in clusters.clone() {
@@ -175,10 +175,10 @@ async fn when_one_of_two_leaves_its_proxies_move_and_nothing_is_lost() -> Result
         Ok(())
     })
     .await?;
-    load.stop().await?.faultless().with_context(|| envoy.log())?;
-    envoy.settled().await?;
-    envoy.no_rejection().await?;
-    staying.no_rejection().await
+    load.stop().await?.ensure_no_failures().with_context(|| envoy.log())?;
+    envoy.ensure_warmed().await?;
+    envoy.ensure_no_rejection().await?;
+    staying.ensure_no_rejection().await
 }
 
 /// While a cluster warms, Envoy asks for no clusters; one that lost its stream then asks for endpoints alone, and names those it

@@ -13,18 +13,18 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use pilot_tests::figures::Spread;
 use pilot_tests::load::{Class, Load, Traffic};
 use pilot_tests::manifest::Folder;
 use pilot_tests::mesh::{Discovery, END, Options, Sidecar};
 use pilot_tests::net::loopback;
-use pilot_tests::scene::Scene;
+use pilot_tests::statistics::Durations;
+use pilot_tests::two_services::TwoServices;
 use pilot_tests::wait::eventually;
 use tokio::time::sleep;
 
-use super::cable::{Cable, End};
 use super::change::{Dice, World};
-use super::picture::Picture;
+use super::expected_state::Picture;
+use super::faulty_link::{End, FaultyLink};
 
 /// How often the sidecar or its stream is interrupted.
 const STEPS: usize = 100;
@@ -66,8 +66,8 @@ enum Interruption {
 struct Endurance {
     sidecar: Sidecar,
     discovery: Discovery,
-    cable: Cable,
-    scene: Scene,
+    link: FaultyLink,
+    scene: TwoServices,
     traffic: Option<Traffic>,
     options: Options,
     dir: tempfile::TempDir,
@@ -99,23 +99,23 @@ impl Interruption {
 
 impl Endurance {
     async fn start(
-        world: impl FnOnce(Folder, &Scene, &Path) -> Result<World>,
+        world: impl FnOnce(Folder, &TwoServices, &Path) -> Result<World>,
         delta: &str,
     ) -> Result<(Self, World)> {
         let dir = tempfile::tempdir()?;
-        let scene = Scene::start(&["a", "b"]).await?;
+        let scene = TwoServices::start(&["a", "b"]).await?;
         let folder = Folder::create(dir.path().join("config"))?;
         folder.write("steady.yaml", &scene.objects(&["a", "b"])?)?;
         let flags = ["--log_output_level", "default:info,ads:debug"];
         let discovery = Discovery::start_with(dir.path(), &folder, &flags).await?;
-        let cable = Cable::to(&[discovery.grpc]).await?;
+        let link = FaultyLink::to(&[discovery.grpc]).await?;
         let environment = vec![("ISTIO_DELTA_XDS".to_owned(), delta.to_owned())];
         let drain = Duration::from_millis(500);
         let options = Options { environment, drain, ..Options::new()? };
-        let mut sidecar = Sidecar::start(dir.path(), cable.address, &options)?;
+        let mut sidecar = Sidecar::start(dir.path(), link.address, &options)?;
         sidecar.ready().await?;
         let world = world(folder, &scene, dir.path())?;
-        Ok((Self { sidecar, discovery, cable, scene, traffic: None, options, dir }, world))
+        Ok((Self { sidecar, discovery, link, scene, traffic: None, options, dir }, world))
     }
 
     /// Requests of every kind to what does not change; few, for what is tested is that none fails.
@@ -135,10 +135,10 @@ impl Endurance {
     }
 
     /// Ends the requests, none of which may have failed; returns how many there were.
-    async fn faultless(&mut self) -> Result<usize> {
+    async fn ensure_no_failures(&mut self) -> Result<usize> {
         let mut answers = 0;
         for (name, report) in self.traffic.take().context("nothing was asked")?.stop().await? {
-            report.faultless().with_context(|| format!("{name}:\n{}", self.logs()))?;
+            report.ensure_no_failures().with_context(|| format!("{name}:\n{}", self.logs()))?;
             answers += report.answers.len();
         }
         Ok(answers)
@@ -148,34 +148,34 @@ impl Endurance {
     async fn interrupt(&mut self, what: Interruption) -> Result<usize> {
         let mut answers = 0;
         match what {
-            Interruption::Cut(end) => self.reconnects(|cable| cable.cut(end)).await?,
+            Interruption::Cut(end) => self.reconnects(|link| link.cut(end)).await?,
             Interruption::Twice(end, bytes) => {
-                self.cable.weaken(bytes);
-                self.reconnects(|cable| cable.cut(end)).await?;
+                self.link.weaken(bytes);
+                self.reconnects(|link| link.cut(end)).await?;
             }
             Interruption::Replaced => {
-                self.discovery.no_rejection().await?;
+                self.discovery.ensure_no_rejection().await?;
                 let status = self.discovery.stop().await?;
                 ensure!(status.success(), "pilot-discovery ended with {status}");
-                self.discovery.start_again().await?;
+                self.discovery.restart().await?;
             }
             Interruption::Bereft => {
-                self.discovery.no_rejection().await?;
-                self.discovery.start_again().await?;
+                self.discovery.ensure_no_rejection().await?;
+                self.discovery.restart().await?;
             }
             Interruption::Asked => {
-                self.sidecar.no_rejection().await?;
+                self.sidecar.ensure_no_rejection().await?;
                 self.sidecar.restart().await?;
             }
             Interruption::Hangup => {
-                self.sidecar.no_rejection().await?;
+                self.sidecar.ensure_no_rejection().await?;
                 let before = self.sidecar.envoy()?.pid;
                 self.sidecar.signal(Signal::SIGHUP)?;
                 self.another_envoy(before).await?;
             }
             Interruption::Crash => {
-                self.sidecar.no_rejection().await?;
-                answers = self.faultless().await?;
+                self.sidecar.ensure_no_rejection().await?;
+                answers = self.ensure_no_failures().await?;
                 let before = self.sidecar.envoy()?.pid;
                 kill(before, Signal::SIGKILL)?;
                 self.another_envoy(before).await?;
@@ -183,11 +183,11 @@ impl Endurance {
                 self.ask();
             }
             Interruption::Anew => {
-                self.sidecar.no_rejection().await?;
-                answers = self.faultless().await?;
+                self.sidecar.ensure_no_rejection().await?;
+                answers = self.ensure_no_failures().await?;
                 self.sidecar.signal(Signal::SIGTERM)?;
                 self.sidecar.exit().await?;
-                self.sidecar = Sidecar::start(self.dir.path(), self.cable.address, &self.options)?;
+                self.sidecar = Sidecar::start(self.dir.path(), self.link.address, &self.options)?;
                 self.sidecar.ready().await?;
                 self.ask();
             }
@@ -195,11 +195,11 @@ impl Endurance {
         Ok(answers)
     }
 
-    async fn reconnects(&self, cut: impl FnOnce(&Cable)) -> Result<()> {
-        let before = self.cable.connections();
-        cut(&self.cable);
+    async fn reconnects(&self, cut: impl FnOnce(&FaultyLink)) -> Result<()> {
+        let before = self.link.connections();
+        cut(&self.link);
         eventually(SETTLE, "Envoy connects again", async || {
-            ensure!(self.cable.connections() > before, "it has not");
+            ensure!(self.link.connections() > before, "it has not");
             Ok(())
         })
         .await
@@ -219,14 +219,14 @@ impl Endurance {
         eventually(SETTLE, "Envoy has what is true", async || {
             let seen = Picture::of(&self.sidecar).await?;
             truth.differs(&seen).map_or(Ok(()), |difference| Err(anyhow::anyhow!("{difference}")))?;
-            self.sidecar.settled().await?;
+            self.sidecar.ensure_warmed().await?;
             let plane = self.sidecar.stats("control_plane.connected_state").await?;
             ensure!(plane.values().all(|connected| *connected == 1), "it is not connected");
             Ok(())
         })
         .await?;
-        self.sidecar.no_rejection().await?;
-        self.discovery.no_rejection().await?;
+        self.sidecar.ensure_no_rejection().await?;
+        self.discovery.ensure_no_rejection().await?;
         Ok(since.elapsed())
     }
 
@@ -255,15 +255,15 @@ async fn storm(world: &mut World, over: &Cell<bool>) -> Result<()> {
 }
 
 async fn endures((delta, codec): (&str, &str)) -> Result<()> {
-    let steady = |folder: Folder, scene: &Scene, dir: &Path| {
+    let steady = |folder: Folder, scene: &TwoServices, dir: &Path| {
         let both = |behind: SocketAddr| vec![behind, SocketAddr::new(loopback(3), behind.port())];
-        let steady = [(scene.web(), both(scene.behind())), (scene.db(), both(scene.behind_db()))];
+        let steady = [(scene.web(), both(scene.web_endpoint())), (scene.db(), both(scene.db_endpoint()))];
         World::new(folder, dir.join("mesh.yaml"), 7, steady)
     };
     let (mut endurance, mut world) = Endurance::start(steady, delta).await?;
     endurance.ask();
     let (mut dice, mut answers) = (Dice::new(11), 0);
-    let mut settled: BTreeMap<&str, Spread> = BTreeMap::new();
+    let mut settled: BTreeMap<&str, Durations> = BTreeMap::new();
     for step in 0..STEPS {
         let what = Interruption::of(step, &mut dice);
         let over = Cell::new(false);
@@ -287,15 +287,15 @@ async fn endures((delta, codec): (&str, &str)) -> Result<()> {
         };
         settled.entry(kind).or_default().push(took);
     }
-    answers += endurance.faultless().await?;
+    answers += endurance.ensure_no_failures().await?;
     let log = endurance.discovery.log();
     ensure!(log.contains(codec), "it was not the variant of the protocol that was asked for");
     let refused: Vec<&str> = log.lines().filter(|line| line.contains("rejects configuration")).collect();
     ensure!(refused.is_empty(), "{refused:?}");
-    let (changes, connections) = (world.changes, endurance.cable.connections());
+    let (changes, connections) = (world.changes, endurance.link.connections());
     println!("{changes} changes, {connections} connections, {answers} answers, none failed");
     for (kind, took) in settled {
-        println!("settled after {kind}: {}", took.told());
+        println!("settled after {kind}: {}", took.summary());
     }
     Ok(())
 }

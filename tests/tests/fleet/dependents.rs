@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, ensure};
-use pilot_tests::fleet::{Codec, Fleet, Goal, Kind, Setup, Visibility};
+use pilot_tests::fleet::{Codec, Fleet, FleetConfig, Goal, Kind, Visibility};
 use pilot_tests::net::get_ok;
 use pilot_tests::wait::eventually;
 
@@ -37,7 +37,7 @@ struct Classes {
 
 /// What a change costs, by type; what is not named costs nothing.
 #[derive(Debug, PartialEq, Eq)]
-struct Cost {
+struct ResourceUsage {
     /// Resources that were made.
     generated: Counts,
     /// Resources that all sidecars were sent.
@@ -53,7 +53,7 @@ impl Classes {
         let scene = Scene::start(SERVICES, Visibility::Namespaces(2)).await?;
         scene.mesh.folder.write_text("edge.yaml", &entrance())?;
         let sidecars = scene.fleet(SIDECARS, Codec::Delta, 0)?;
-        let mut setup = Setup::new(scene.pilot.grpc, GATEWAYS, Codec::Delta);
+        let mut setup = FleetConfig::new(scene.pilot.grpc, GATEWAYS, Codec::Delta);
         setup.first = SIDECARS;
         setup.node_id = Some("router~{ip}~edge-{n}.{ns}~{ns}.svc.cluster.local".to_owned());
         let gateways = configured(setup)?;
@@ -74,12 +74,12 @@ impl Classes {
     }
 
     /// What was made and sent since the last change.
-    async fn cost(&mut self) -> Result<Cost> {
+    async fn cost(&mut self) -> Result<ResourceUsage> {
         let mut grown = self.generated().await?;
         for (kind, now) in &mut grown {
             *now -= self.generated.get(kind).copied().unwrap_or(0);
         }
-        Ok(Cost {
+        Ok(ResourceUsage {
             generated: something(grown),
             sidecars: something(self.sidecars.totals()?.resources),
             gateways: something(self.gateways.totals()?.resources),
@@ -87,7 +87,7 @@ impl Classes {
     }
 
     /// Makes these the rules. An error unless they cost that much, and nothing more in a while.
-    async fn change(&mut self, rules: &str, expected: Cost) -> Result<()> {
+    async fn change(&mut self, rules: &str, expected: ResourceUsage) -> Result<()> {
         self.sidecars.mark(Goal::Configured)?;
         self.gateways.mark(Goal::Configured)?;
         self.scene.mesh.folder.write_text("rules.yaml", rules)?;
@@ -180,7 +180,7 @@ async fn a_virtual_service_costs_the_routes_that_hold_its_host() -> Result<()> {
     let mut classes = Classes::start().await?;
     // Routes of its port, once for each namespace; and those of the entrance.
     for timeout in ["1s", "2s", "3s"] {
-        let cost = Cost {
+        let cost = ResourceUsage {
             generated: [(Kind::Rds, 3)].into(),
             sidecars: [(Kind::Rds, SIDECARS.into())].into(),
             gateways: [(Kind::Rds, GATEWAYS.into())].into(),
@@ -189,7 +189,7 @@ async fn a_virtual_service_costs_the_routes_that_hold_its_host() -> Result<()> {
     }
     let common = virtual_service("3s");
     for timeout in ["1s", "2s"] {
-        let cost = Cost {
+        let cost = ResourceUsage {
             generated: [(Kind::Rds, 1)].into(),
             sidecars: [(Kind::Rds, u64::from(SIDECARS) / 2)].into(),
             gateways: Counts::new(),
@@ -205,7 +205,7 @@ async fn a_destination_rule_costs_the_clusters_of_its_host() -> Result<()> {
     let everybody = |kinds: &[Kind], clients: u32| kinds.iter().map(|kind| (*kind, clients.into())).collect();
     // One cluster for all sidecars, one for all gateways; an Envoy whose cluster changes wants its endpoints again, which
     // nobody makes again.
-    let clusters = |generated: &[(Kind, u64)], sidecars: &[Kind]| Cost {
+    let clusters = |generated: &[(Kind, u64)], sidecars: &[Kind]| ResourceUsage {
         generated: generated.iter().copied().collect(),
         sidecars: everybody(sidecars, SIDECARS),
         gateways: everybody(&[Kind::Cds, Kind::Eds], GATEWAYS),

@@ -13,7 +13,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use pilot_tests::fleet::{
-    Codec, Fleet, Goal, Holdings, Kind, Memory, Mesh, Order, Pilot, Setup, Tuning, Visibility, Which,
+    ClientRange, Codec, DiscoveryOptions, DiscoveryProcess, Fleet, FleetConfig, GeneratedMesh, Goal,
+    HeldResources, Kind, Order, ResumeState, Visibility,
 };
 use pilot_tests::manifest::{Port, service};
 use pilot_tests::net::get_ok;
@@ -27,36 +28,36 @@ const PATIENCE: Duration = Duration::from_mins(1);
 const STILL: Duration = Duration::from_secs(1);
 
 struct Scene {
-    pilot: Pilot,
-    mesh: Mesh,
+    pilot: DiscoveryProcess,
+    mesh: GeneratedMesh,
     _dir: tempfile::TempDir,
 }
 
 impl Scene {
     async fn start(services: u32, visibility: Visibility) -> Result<Self> {
         let dir = tempfile::tempdir()?;
-        let mesh = Mesh::write(dir.path(), services, visibility)?;
-        let tuning = Tuning {
+        let mesh = GeneratedMesh::write(dir.path(), services, visibility)?;
+        let tuning = DiscoveryOptions {
             program: programs()?.discovery.clone(),
             debounce: Duration::from_millis(20),
             debounce_max: Duration::from_secs(1),
             identity: None,
         };
-        let pilot = Pilot::start(dir.path(), &mesh, &tuning).await?;
+        let pilot = DiscoveryProcess::start(dir.path(), &mesh, &tuning).await?;
         Ok(Self { pilot, mesh, _dir: dir })
     }
 
     /// Clients that ask for everything and keep it, connected and configured.
     fn fleet(&self, streams: u32, codec: Codec, first: u32) -> Result<Fleet> {
-        let mut setup = Setup::new(self.pilot.grpc, streams, codec);
+        let mut setup = FleetConfig::new(self.pilot.grpc, streams, codec);
         (setup.first, setup.scopes) = (first, self.mesh.scopes());
         configured(setup)
     }
 }
 
 /// Such a fleet; its clients ask for everything and keep it.
-fn configured(setup: Setup) -> Result<Fleet> {
-    let setup = Setup { kinds: Kind::ALL.to_vec(), keep: 1, ..setup };
+fn configured(setup: FleetConfig) -> Result<Fleet> {
+    let setup = FleetConfig { kinds: Kind::ALL.to_vec(), keep: 1, ..setup };
     let mut fleet = Fleet::spawn(Path::new(env!("CARGO_BIN_EXE_fleet")), &setup)?;
     fleet.mark(Goal::Configured)?;
     fleet.connect()?;
@@ -64,12 +65,12 @@ fn configured(setup: Setup) -> Result<Fleet> {
     Ok(fleet)
 }
 
-fn names(holdings: &Holdings, kind: Kind) -> BTreeSet<&str> {
+fn names(holdings: &HeldResources, kind: Kind) -> BTreeSet<&str> {
     holdings.get(&kind).into_iter().flatten().map(|(name, _)| name.as_str()).collect()
 }
 
 /// Versions by name, whenever they came.
-fn versions(holdings: &Holdings) -> Vec<(Kind, &str, &str)> {
+fn versions(holdings: &HeldResources) -> Vec<(Kind, &str, &str)> {
     let all = holdings.iter().flat_map(|(kind, held)| held.iter().map(move |one| (*kind, one)));
     all.map(|(kind, (name, (version, _)))| (kind, name.as_str(), version.as_str())).collect()
 }
@@ -181,13 +182,13 @@ async fn who_comes_back_with_versions_is_told_what_changed_meanwhile() -> Result
     let mut scene = Scene::start(20, Visibility::All).await?;
     let mut fleet = scene.fleet(CLIENTS, Codec::Delta, 0)?;
     let mut witness = scene.fleet(1, Codec::Delta, CLIENTS)?;
-    fleet.at(&Order::Disconnect { which: Which::EVERYBODY })?;
+    fleet.at(&Order::Disconnect { which: ClientRange::ALL })?;
     witness.mark(Goal::of(Kind::Eds, 1))?;
     scene.mesh.change_endpoint(3)?;
     witness.all_reached(PATIENCE)?;
 
     fleet.mark(Goal::of(Kind::Eds, 1))?;
-    fleet.at(&Order::Connect { which: Which::EVERYBODY, memory: Memory::Versions })?;
+    fleet.at(&Order::Connect { which: ClientRange::ALL, memory: ResumeState::Versions })?;
     fleet.all_reached(PATIENCE)?;
     tokio::time::sleep(STILL).await;
     let totals = fleet.totals()?;

@@ -4,13 +4,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use pilot_tests::ask::Ask;
-use pilot_tests::network::Network;
+use pilot_tests::http_request::HttpRequest;
+use pilot_tests::pod_network::PodNetwork;
 use pilot_tests::wait::eventually;
 use pilot_tests::workload::Workload;
 use serde_json::json;
 
-use super::site::{Pod, Site};
+use super::pod::{Pod, Site};
 
 /// How long a change may take to hold on a busy machine.
 const CHANGE: Duration = Duration::from_secs(20);
@@ -35,7 +35,7 @@ spec:
   ports: [{{number: {port}, name: http, protocol: HTTP, targetPort: {target}}}]
   endpoints: [{{address: {}}}]
 ",
-        Network::OUTSIDE
+        PodNetwork::OUTSIDE
     )
 }
 
@@ -57,7 +57,7 @@ struct Ways {
 }
 
 fn at(port: u16) -> SocketAddr {
-    SocketAddr::new(Network::OUTSIDE, port)
+    SocketAddr::new(PodNetwork::OUTSIDE, port)
 }
 
 // === impl Outside ===
@@ -73,7 +73,7 @@ impl Outside {
 
     /// How often each was asked.
     fn asked(&self) -> [usize; 3] {
-        [&self.api, &self.neighbour, &self.stranger].map(|workload| workload.asked().len())
+        [&self.api, &self.neighbour, &self.stranger].map(|workload| workload.requests().len())
     }
 }
 
@@ -96,16 +96,16 @@ async fn hosts_that_nothing_declares_are_reached_if_the_mesh_allows_any() -> Res
     let outside = Outside::open().await?;
     let client = site.pod("client", 2).await?;
     // Whatever host is asked for, connections go to one address: it is the host that the routes know, or do not.
-    let declared = Ask::get(at(DECLARED.0), "api.example.com", "/");
-    let unknown = Ask::get(at(DECLARED.0), "other.example.com", "/");
-    let stranger = Ask::get(at(UNDECLARED), "stranger.example.com", "/");
-    let served = async || client.ask(&declared).await?.is_of("api");
+    let declared = HttpRequest::get(at(DECLARED.0), "api.example.com", "/");
+    let unknown = HttpRequest::get(at(DECLARED.0), "other.example.com", "/");
+    let stranger = HttpRequest::get(at(UNDECLARED), "stranger.example.com", "/");
+    let served = async || client.ask(&declared).await?.ensure_ok_from("api");
     eventually(CHANGE, "what is declared is reached", served).await?;
 
     let (before, asked) = (Ways::of(&client).await?, outside.asked());
-    client.ask(&declared).await?.is_of("api")?;
-    client.ask(&unknown).await?.is_of("neighbour")?;
-    client.ask(&stranger).await?.is_of("stranger")?;
+    client.ask(&declared).await?.ensure_ok_from("api")?;
+    client.ask(&unknown).await?.ensure_ok_from("neighbour")?;
+    client.ask(&stranger).await?.ensure_ok_from("stranger")?;
     let [api, neighbour, others] = asked;
     ensure!(outside.asked() == [api + 1, neighbour + 1, others + 1], "{asked:?}, then {:?}", outside.asked());
     let after = Ways::of(&client).await?;
@@ -121,7 +121,7 @@ async fn hosts_that_nothing_declares_are_reached_if_the_mesh_allows_any() -> Res
     };
     eventually(CHANGE, "what nothing declares is refused", refused).await?;
     let (before, asked) = (Ways::of(&client).await?, outside.asked());
-    client.ask(&declared).await?.is_of("api")?;
+    client.ask(&declared).await?.ensure_ok_from("api")?;
     refused().await?;
     let [api, neighbour, others] = asked;
     ensure!(outside.asked() == [api + 1, neighbour, others], "{asked:?}, then {:?}", outside.asked());
@@ -131,7 +131,7 @@ async fn hosts_that_nothing_declares_are_reached_if_the_mesh_allows_any() -> Res
 
     // With an entry the stranger is no stranger.
     site.folder.write_text("stranger.yaml", &entry("stranger", UNDECLARED, UNDECLARED))?;
-    let reached = async || client.ask(&stranger).await?.is_of("stranger");
+    let reached = async || client.ask(&stranger).await?.ensure_ok_from("stranger");
     eventually(CHANGE, "what is declared now is reached", reached).await?;
     ensure!(client.count("outbound|9100||stranger.example.com", "upstream_rq_total").await? > 0);
     ensure!(Ways::of(&client).await?.past == after.past, "past the mesh, where it allows none");

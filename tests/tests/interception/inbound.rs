@@ -4,13 +4,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use pilot_tests::ask::Ask;
+use pilot_tests::http_request::HttpRequest;
 use pilot_tests::manifest::{Port, endpoint_slice, service};
-use pilot_tests::network::address;
+use pilot_tests::pod_network::address;
 use pilot_tests::wait::eventually;
 use pilot_tests::workload::Workload;
 
-use super::site::Site;
+use super::pod::Site;
 
 /// How long a change may take to hold on a busy machine.
 const CHANGE: Duration = Duration::from_secs(20);
@@ -40,24 +40,32 @@ async fn a_request_to_a_service_passes_both_sidecars() -> Result<()> {
 
     let outbound = "outbound|80||cart.default.svc.cluster.local";
     let inbound = "inbound|8080||";
-    let through_both = Ask::get(SocketAddr::new(CLUSTER_IP.into(), port), "cart", "/both");
-    eventually(CHANGE, "the service answers", async || client.ask(&through_both).await?.is_of("cart"))
-        .await?;
+    let through_both = HttpRequest::get(SocketAddr::new(CLUSTER_IP.into(), port), "cart", "/both");
+    eventually(CHANGE, "the service answers", async || {
+        client.ask(&through_both).await?.ensure_ok_from("cart")
+    })
+    .await?;
     let before = [client.count(outbound, REQUESTS).await?, server.count(inbound, REQUESTS).await?];
-    client.ask(&through_both).await?.is_of("cart")?;
+    client.ask(&through_both).await?.ensure_ok_from("cart")?;
     let [sent, received] = [client.count(outbound, REQUESTS).await?, server.count(inbound, REQUESTS).await?];
     ensure!([sent, received] == before.map(|count| count + 1), "{before:?}, then {:?}", [sent, received]);
-    let asked = cart.last()?;
+    let asked = cart.last_request()?;
     ensure!(asked.path == "/both" && asked.host == "cart", "{asked:?}");
 
     // Who has no sidecar comes to the pod itself, and is served all the same.
-    Ask::get(SocketAddr::new(address(3), target), "cart", "/one").send().await?.is_of("cart")?;
+    HttpRequest::get(SocketAddr::new(address(3), target), "cart", "/one")
+        .send()
+        .await?
+        .ensure_ok_from("cart")?;
     ensure!(server.count(inbound, REQUESTS).await? == received + 1, "past the workload's sidecar");
     // A port that nothing declares is the workload's own business.
-    Ask::get(SocketAddr::new(address(3), untold), "other", "/").send().await?.is_of("other")?;
+    HttpRequest::get(SocketAddr::new(address(3), untold), "other", "/")
+        .send()
+        .await?
+        .ensure_ok_from("other")?;
     let past = "InboundPassthroughCluster";
     ensure!(
-        other.asked().len() == 1 && server.count(past, "upstream_cx_total").await? == 1,
+        other.requests().len() == 1 && server.count(past, "upstream_cx_total").await? == 1,
         "past the workload's sidecar"
     );
     site.close(&[&client, &server]).await

@@ -5,4 +5,4 @@
 
 mod egress;
 mod inbound;
-mod site;
+mod pod;

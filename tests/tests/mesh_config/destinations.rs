@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use futures_util::future::join_all;
 
-use super::shop::Shop;
+use super::bookshop::Bookshop;
 
 fn rule(policy: &str) -> String {
     format!(
@@ -21,7 +21,7 @@ spec: {{host: web, trafficPolicy: {policy}, subsets: [{{name: v1, labels: {{vers
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_client_meets_one_endpoint_where_requests_are_hashed() -> Result<()> {
-    let shop = Shop::open(&rule("{loadBalancer: {consistentHash: {httpHeaderName: x-user}}}")).await?;
+    let shop = Bookshop::open(&rule("{loadBalancer: {consistentHash: {httpHeaderName: x-user}}}")).await?;
     let sticks = async |user: &str| -> Result<Option<String>> {
         let counts = shop.count(&shop.get("/").with("x-user", user), 20).await?;
         Ok((counts.len() == 1).then(|| counts.into_keys().next()).flatten())
@@ -42,17 +42,17 @@ async fn one_client_meets_one_endpoint_where_requests_are_hashed() -> Result<()>
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_endpoint_that_fails_is_left_alone() -> Result<()> {
-    let shop = Shop::open(&rule(
+    let shop = Bookshop::open(&rule(
         "{outlierDetection: {consecutive5xxErrors: 3, interval: 0.1s, baseEjectionTime: 60s, maxEjectionPercent: 100}}",
     ))
     .await?;
-    shop.v2.be(500, Duration::ZERO);
+    shop.v2.respond_with(500, Duration::ZERO);
     let quiet = pilot_tests::wait::eventually(Duration::from_secs(30), "v2 is left alone", async || {
-        let before = shop.v2.asked().len();
+        let before = shop.v2.requests().len();
         for _ in 0..30 {
             shop.get("/").send().await?;
         }
-        let asked = shop.v2.asked().len() - before;
+        let asked = shop.v2.requests().len() - before;
         ensure!(asked == 0, "it was asked {asked} times");
         Ok(())
     });
@@ -64,12 +64,12 @@ async fn an_endpoint_that_fails_is_left_alone() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn more_requests_than_the_limit_are_turned_away() -> Result<()> {
-    let shop = Shop::open(&rule(
+    let shop = Bookshop::open(&rule(
         "{connectionPool: {tcp: {maxConnections: 1}, http: {http1MaxPendingRequests: 1, maxRequestsPerConnection: 1}}}",
     ))
     .await?;
     for workload in [&shop.v1, &shop.v2, &shop.v3] {
-        workload.be(200, Duration::from_secs(1));
+        workload.respond_with(200, Duration::from_secs(1));
     }
     let turned_away =
         pilot_tests::wait::eventually(Duration::from_secs(30), "some are turned away", async || {
@@ -94,7 +94,7 @@ async fn what_is_near_is_used_before_what_is_far() -> Result<()> {
         ("v3", ", topology.istio.io/locality: r2.z1"),
     ]);
     let outliers = "{outlierDetection: {consecutive5xxErrors: 1, interval: 0.1s, baseEjectionTime: 60s, maxEjectionPercent: 100}}";
-    let shop = Shop::open_with(&rule(outliers), &labels).await?;
+    let shop = Bookshop::open_with(&rule(outliers), &labels).await?;
     for (near, workload) in [("v1", &shop.v1), ("v2", &shop.v2)] {
         let only =
             pilot_tests::wait::eventually(Duration::from_secs(30), "the nearest answers alone", async || {
@@ -103,7 +103,7 @@ async fn what_is_near_is_used_before_what_is_far() -> Result<()> {
                 Ok(())
             });
         only.await?;
-        workload.be(500, Duration::ZERO);
+        workload.respond_with(500, Duration::ZERO);
     }
     let last = shop.get("/");
     shop.until(&last, "the last one answers", |answer| answer.server() == "v3").await?;

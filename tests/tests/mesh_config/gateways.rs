@@ -1,19 +1,19 @@
 //! `Gateway`: an ingress gateway, what enters there, and under which certificate.
 
 use anyhow::{Context as _, Result, ensure};
-use pilot_tests::ask::Ask;
+use pilot_tests::http_request::HttpRequest;
 use pilot_tests::load::Identity;
 use pilot_tests::mesh::{Options, Sidecar};
 use pilot_tests::net::{free_port, local, loopback};
 use pilot_tests::wait::eventually;
 
-use super::shop::{CHANGE, SUBSETS, Shop};
+use super::bookshop::{Bookshop, CHANGE, SUBSETS};
 
 const HOSTS: [&str; 2] = ["a.example.com", "b.example.com"];
 
 /// A gateway in front of the shop.
 struct Edge {
-    shop: Shop,
+    shop: Bookshop,
     gateway: Sidecar,
     http: u16,
     redirected: u16,
@@ -26,7 +26,7 @@ struct Edge {
 
 impl Edge {
     async fn open() -> Result<Self> {
-        let shop = Shop::open("").await?;
+        let shop = Bookshop::open("").await?;
         let identities = [Identity::new(&HOSTS[..1])?, Identity::new(&HOSTS[1..])?];
         let options = Options { role: "router", pod: "edge", ip: loopback(9), ..Options::new()? };
         let gateway = shop.mesh.join(&options).await?;
@@ -90,7 +90,7 @@ spec: {{gateways: [edge], hosts: ['*'], tcp: [{{match: [{{port: {tcp}}}], route:
     }
 
     async fn close(self) -> Result<()> {
-        self.gateway.no_rejection().await?;
+        self.gateway.ensure_no_rejection().await?;
         self.shop.close().await
     }
 }
@@ -99,18 +99,18 @@ spec: {{gateways: [edge], hosts: ['*'], tcp: [{{match: [{{port: {tcp}}}], route:
 async fn requests_and_bytes_enter_at_a_gateway() -> Result<()> {
     let edge = Edge::open().await?;
     for (host, version) in HOSTS.into_iter().zip(["v1", "v2"]) {
-        let ask = Ask::get(local(edge.http), host, "/");
-        eventually(CHANGE, "the gateway serves", async || ask.send().await?.is_of(version)).await?;
+        let ask = HttpRequest::get(local(edge.http), host, "/");
+        eventually(CHANGE, "the gateway serves", async || ask.send().await?.ensure_ok_from(version)).await?;
     }
-    let stranger = Ask::get(local(edge.http), "c.example.com", "/").send().await?;
+    let stranger = HttpRequest::get(local(edge.http), "c.example.com", "/").send().await?;
     ensure!(stranger.status == 404, "{stranger:?}");
-    let old = Ask::get(local(edge.redirected), HOSTS[0], "/x").send().await?;
+    let old = HttpRequest::get(local(edge.redirected), HOSTS[0], "/x").send().await?;
     ensure!(
         (old.status, old.header("location")) == (301, "https://a.example.com/x"),
         "plaintext is sent to HTTPS: {old:?}"
     );
     // The host is read by nobody.
-    Ask::get(local(edge.tcp), "any", "/").send().await?.is_of("v3")?;
+    HttpRequest::get(local(edge.tcp), "any", "/").send().await?.ensure_ok_from("v3")?;
     edge.close().await
 }
 
@@ -118,15 +118,16 @@ async fn requests_and_bytes_enter_at_a_gateway() -> Result<()> {
 async fn each_name_has_its_certificate_and_its_routes() -> Result<()> {
     let edge = Edge::open().await?;
     for ((host, identity), version) in HOSTS.into_iter().zip(&edge.identities).zip(["v1", "v2"]) {
-        let ask = Ask::get(local(edge.https), host, "/").inside_tls(identity, host)?;
-        eventually(CHANGE, "the gateway serves", async || ask.send().await?.is_of(version)).await?;
+        let ask = HttpRequest::get(local(edge.https), host, "/").over_tls(identity, host)?;
+        eventually(CHANGE, "the gateway serves", async || ask.send().await?.ensure_ok_from(version)).await?;
     }
     let [first, _] = &edge.identities;
-    let wrong = Ask::get(local(edge.https), HOSTS[1], "/").inside_tls(first, HOSTS[1])?.send().await;
+    let wrong = HttpRequest::get(local(edge.https), HOSTS[1], "/").over_tls(first, HOSTS[1])?.send().await;
     ensure!(wrong.is_err(), "the second name has the certificate of the first: {wrong:?}");
-    let nobody = Ask::get(local(edge.https), "c.example.com", "/").inside_tls(first, "c.example.com")?;
+    let nobody =
+        HttpRequest::get(local(edge.https), "c.example.com", "/").over_tls(first, "c.example.com")?;
     ensure!(nobody.send().await.is_err(), "a name that no server has is served");
-    let mixed = Ask::get(local(edge.https), HOSTS[1], "/").inside_tls(first, HOSTS[0])?.send().await?;
+    let mixed = HttpRequest::get(local(edge.https), HOSTS[1], "/").over_tls(first, HOSTS[0])?.send().await?;
     ensure!(mixed.status == 404, "a host is served under another's certificate: {mixed:?}");
     edge.close().await
 }

@@ -7,10 +7,10 @@
 //! ask ──▶ client's sidecar ──▶ access log, collector of spans         reporting
 //! ```
 
+mod bookshop;
 mod destinations;
 mod egress;
 mod gateways;
 mod reporting;
 mod requests;
-mod shop;
 mod sidecars;

@@ -9,7 +9,7 @@ use pilot_tests::wait::eventually;
 use pilot_tests::workload::Workload;
 use serde_json::{Value, json};
 
-use super::shop::{CHANGE, Shop};
+use super::bookshop::{Bookshop, CHANGE};
 
 /// A service that takes reports over HTTP and, at another port, over gRPC.
 fn collector(http: u16, grpc: u16) -> String {
@@ -39,7 +39,7 @@ spec: {spec}
 }
 
 /// Adds settings to those of the mesh.
-fn configure(shop: &Shop, settings: &Value) -> Result<()> {
+fn configure(shop: &Bookshop, settings: &Value) -> Result<()> {
     let path = shop.mesh.dir.path().join("mesh.yaml");
     let mut mesh: Value = serde_saphyr::from_str(&fs::read_to_string(&path)?)?;
     let own = mesh.as_object_mut().context("a mesh file is a mapping")?;
@@ -51,7 +51,7 @@ fn configure(shop: &Shop, settings: &Value) -> Result<()> {
 async fn what_an_expression_is_true_of_is_logged_and_every_request_is_traced() -> Result<()> {
     let (http, grpc) = (free_port()?, free_port()?);
     let spans = Workload::start("spans", (loopback(8), http).into()).await?;
-    let shop = Shop::open("").await?;
+    let shop = Bookshop::open("").await?;
     let log = shop.mesh.dir.path().join("access.log");
     configure(
         &shop,
@@ -69,7 +69,7 @@ async fn what_an_expression_is_true_of_is_logged_and_every_request_is_traced() -
         )
     ))?;
     for version in [&shop.v1, &shop.v2, &shop.v3] {
-        version.be(404, Duration::ZERO);
+        version.respond_with(404, Duration::ZERO);
     }
     eventually(CHANGE, "a bad answer is logged", async || {
         shop.get("/bad").send().await?;
@@ -80,12 +80,12 @@ async fn what_an_expression_is_true_of_is_logged_and_every_request_is_traced() -
     })
     .await?;
     for version in [&shop.v1, &shop.v2, &shop.v3] {
-        version.be(200, Duration::ZERO);
+        version.respond_with(200, Duration::ZERO);
     }
     let good = shop.get("/good").send().await?;
     ensure!(good.status == 200, "{good:?}");
     eventually(CHANGE, "spans arrive", async || {
-        let posted = spans.asked();
+        let posted = spans.requests();
         ensure!(
             posted.iter().any(|asked| asked.path == "/api/v2/spans" && asked.host == "spans.example.com"),
             "{posted:?}"
@@ -100,7 +100,7 @@ async fn what_an_expression_is_true_of_is_logged_and_every_request_is_traced() -
 #[tokio::test(flavor = "multi_thread")]
 async fn envoy_takes_every_place_that_may_be_reported_to() -> Result<()> {
     let (http, grpc) = (free_port()?, free_port()?);
-    let shop = Shop::open("").await?;
+    let shop = Bookshop::open("").await?;
     let at = |port: u16| json!({"service": "spans.example.com", "port": port});
     let with = |mut service: Value, more: Value| {
         service

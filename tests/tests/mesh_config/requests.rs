@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use http::Method;
-use pilot_tests::ask::{Answer, Ask};
+use pilot_tests::http_request::{HttpRequest, HttpResponse};
 
-use super::shop::{SUBSETS, Shop};
+use super::bookshop::{Bookshop, SUBSETS};
 
 /// Rules for `web`, and its subsets.
 fn rules(http: &str) -> String {
@@ -28,7 +28,7 @@ const TO_V2: &str = "route: [{destination: {host: web, subset: v2}}]";
 #[tokio::test(flavor = "multi_thread")]
 async fn shares_of_requests_are_what_weights_say() -> Result<()> {
     const REQUESTS: u32 = 2000;
-    let shop = Shop::open(&rules(
+    let shop = Bookshop::open(&rules(
         "  - route:
     - {destination: {host: web, subset: v1}, weight: 70}
     - {destination: {host: web, subset: v2}, weight: 30}
@@ -47,7 +47,7 @@ async fn shares_of_requests_are_what_weights_say() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_go_by_header_path_query_and_client() -> Result<()> {
-    let shop = Shop::open(&rules(&format!(
+    let shop = Bookshop::open(&rules(&format!(
         "  - {{match: [{{headers: {{end-user: {{exact: jason}}}}}}], {TO_V2}}}
   - {{match: [{{uri: {{prefix: /api}}, queryParams: {{beta: {{exact: 'true'}}}}}}], {TO_V2}}}
   - {{match: [{{uri: {{exact: /own}}, sourceLabels: {{app: client}}}}], {TO_V2}}}
@@ -56,7 +56,7 @@ async fn requests_go_by_header_path_query_and_client() -> Result<()> {
 "
     )))
     .await?;
-    let jason = |ask: Ask| ask.with("end-user", "jason");
+    let jason = |ask: HttpRequest| ask.with("end-user", "jason");
     shop.until(&jason(shop.get("/")), "the rule holds", |answer| answer.server() == "v2").await?;
     for (ask, server) in [
         (shop.get("/"), "v1"),
@@ -66,14 +66,14 @@ async fn requests_go_by_header_path_query_and_client() -> Result<()> {
         (shop.get("/own"), "v2"),
         (shop.get("/others"), "v1"),
     ] {
-        ask.send().await?.is_of(server)?;
+        ask.send().await?.ensure_ok_from(server)?;
     }
     shop.close().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn paths_hosts_and_headers_are_rewritten() -> Result<()> {
-    let shop = Shop::open(&rules(&format!(
+    let shop = Bookshop::open(&rules(&format!(
         "  - {{match: [{{uri: {{prefix: /old/}}}}], rewrite: {{uri: /new/, authority: inside}}, {TO_V1}}}
   - {{match: [{{uri: {{prefix: /re/}}}}], rewrite: {{uriRegexRewrite: {{match: '/re/(.*)', rewrite: '/x/\\1'}}}}, {TO_V1}}}
   - {{headers: {{request: {{set: {{x-set: one}}, remove: [x-gone]}}, response: {{add: {{x-added: two}}}}}}, {TO_V1}}}
@@ -81,12 +81,12 @@ async fn paths_hosts_and_headers_are_rewritten() -> Result<()> {
     )))
     .await?;
     shop.until(&shop.get("/"), "the rule holds", |answer| answer.header("x-added") == "two").await?;
-    let last = || shop.v1.last();
-    shop.get("/old/a?q=1").send().await?.is_of("v1")?;
+    let last = || shop.v1.last_request();
+    shop.get("/old/a?q=1").send().await?.ensure_ok_from("v1")?;
     ensure!((last()?.path.as_str(), last()?.host.as_str()) == ("/new/a?q=1", "inside"), "{:?}", last()?);
-    shop.get("/re/b").send().await?.is_of("v1")?;
+    shop.get("/re/b").send().await?.ensure_ok_from("v1")?;
     ensure!(last()?.path == "/x/b", "{:?}", last()?);
-    shop.get("/").with("x-gone", "1").send().await?.is_of("v1")?;
+    shop.get("/").with("x-gone", "1").send().await?.ensure_ok_from("v1")?;
     ensure!(
         last()?.headers.contains_key("x-set") && !last()?.headers.contains_key("x-gone"),
         "{:?}",
@@ -97,7 +97,7 @@ async fn paths_hosts_and_headers_are_rewritten() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_are_redirected_and_answered() -> Result<()> {
-    let shop = Shop::open(&rules(&format!(
+    let shop = Bookshop::open(&rules(&format!(
         "  - {{match: [{{uri: {{exact: /moved}}}}], redirect: {{uri: /there, authority: elsewhere.com, redirectCode: 302}}}}
   - {{match: [{{uri: {{exact: /teapot}}}}], directResponse: {{status: 418, body: {{string: short and stout}}}}}}
   - {TO_V1}
@@ -113,7 +113,7 @@ async fn requests_are_redirected_and_answered() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_503_is_tried_again_and_a_slow_answer_is_given_up() -> Result<()> {
-    let shop = Shop::open(&rules(
+    let shop = Bookshop::open(&rules(
         "  - {match: [{uri: {prefix: /retried}}], retries: {attempts: 5, retryOn: '503'}, route: [{destination: {host: web}}]}
   - {match: [{uri: {prefix: /once}}], retries: {attempts: 0}, route: [{destination: {host: web, subset: v1}}]}
   - {match: [{uri: {prefix: /slow}}], timeout: 0.3s, retries: {attempts: 0}, route: [{destination: {host: web, subset: v3}}]}
@@ -122,13 +122,13 @@ async fn a_503_is_tried_again_and_a_slow_answer_is_given_up() -> Result<()> {
     ))
     .await?;
     shop.until(&shop.get("/once"), "the rule holds", |answer| answer.server() == "v1").await?;
-    shop.v1.be(503, Duration::ZERO);
-    shop.v2.be(503, Duration::ZERO);
+    shop.v1.respond_with(503, Duration::ZERO);
+    shop.v2.respond_with(503, Duration::ZERO);
     ensure!(shop.get("/once").send().await?.status == 503);
     for _ in 0..20 {
-        shop.get("/retried").send().await?.is_of("v3")?;
+        shop.get("/retried").send().await?.ensure_ok_from("v3")?;
     }
-    shop.v3.be(200, Duration::from_secs(5));
+    shop.v3.respond_with(200, Duration::from_secs(5));
     let slow = shop.get("/slow").send().await?;
     ensure!(slow.status == 504, "{slow:?}");
     shop.close().await
@@ -136,7 +136,7 @@ async fn a_503_is_tried_again_and_a_slow_answer_is_given_up() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn faults_are_injected() -> Result<()> {
-    let shop = Shop::open(&rules(&format!(
+    let shop = Bookshop::open(&rules(&format!(
         "  - {{match: [{{uri: {{exact: /fails}}}}], fault: {{abort: {{httpStatus: 555, percentage: {{value: 100}}}}}}, {TO_V1}}}
   - {{match: [{{uri: {{exact: /late}}}}], fault: {{delay: {{fixedDelay: 1s, percentage: {{value: 100}}}}}}, {TO_V1}}}
   - {TO_V1}
@@ -145,28 +145,28 @@ async fn faults_are_injected() -> Result<()> {
     .await?;
     shop.until(&shop.get("/fails"), "the rule holds", |answer| answer.status == 555).await?;
     let late = shop.get("/late").send().await?;
-    late.is_of("v1")?;
+    late.ensure_ok_from("v1")?;
     // Envoy's timers have a resolution of a millisecond, and round down.
     ensure!(late.took >= Duration::from_millis(990), "{late:?}");
-    shop.get("/").send().await?.is_of("v1")?;
+    shop.get("/").send().await?.ensure_ok_from("v1")?;
     shop.close().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn copies_go_to_a_mirror_and_their_answers_to_nobody() -> Result<()> {
-    let shop = Shop::open(&rules(&format!(
+    let shop = Bookshop::open(&rules(&format!(
         "  - {{match: [{{uri: {{prefix: /copied}}}}], mirrors: [{{destination: {{host: web, subset: v3}}}}], {TO_V1}}}
   - {TO_V1}
 "
     )))
     .await?;
     shop.until(&shop.get("/"), "the rule holds", |answer| answer.server() == "v1").await?;
-    shop.v3.be(500, Duration::ZERO);
+    shop.v3.respond_with(500, Duration::ZERO);
     for number in 0..10 {
-        shop.get(&format!("/copied/{number}")).send().await?.is_of("v1")?;
+        shop.get(&format!("/copied/{number}")).send().await?.ensure_ok_from("v1")?;
     }
     let all_came = pilot_tests::wait::eventually(Duration::from_secs(10), "copies came", async || {
-        let copies = shop.v3.asked().iter().filter(|asked| asked.path.starts_with("/copied/")).count();
+        let copies = shop.v3.requests().iter().filter(|asked| asked.path.starts_with("/copied/")).count();
         ensure!(copies == 10, "{copies}");
         Ok(())
     });
@@ -176,7 +176,7 @@ async fn copies_go_to_a_mirror_and_their_answers_to_nobody() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_proxy_answers_preflight_requests() -> Result<()> {
-    let shop = Shop::open(&rules(&format!(
+    let shop = Bookshop::open(&rules(&format!(
         "  - {{corsPolicy: {{allowOrigins: [{{exact: 'https://a.com'}}], allowMethods: [GET, POST], maxAge: 24h}}, {TO_V1}}}
 "
     )))
@@ -185,7 +185,7 @@ async fn the_proxy_answers_preflight_requests() -> Result<()> {
         let ask = shop.get("/").by(Method::OPTIONS).with("origin", origin);
         ask.with("access-control-request-method", "POST")
     };
-    let allowed = |answer: &Answer| answer.header("access-control-allow-origin") == "https://a.com";
+    let allowed = |answer: &HttpResponse| answer.header("access-control-allow-origin") == "https://a.com";
     let answer = shop.until(&preflight("https://a.com"), "the rule holds", allowed).await?;
     ensure!(answer.server().is_empty(), "the workload was asked: {answer:?}");
     ensure!(answer.header("access-control-allow-methods") == "GET,POST", "{answer:?}");

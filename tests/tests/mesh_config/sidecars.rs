@@ -1,17 +1,17 @@
 //! From sidecar to sidecar: `Sidecar.ingress`, and filters that users put in by `EnvoyFilter`.
 
 use anyhow::{Result, ensure};
-use pilot_tests::ask::Ask;
+use pilot_tests::http_request::HttpRequest;
 use pilot_tests::mesh::Options;
 use pilot_tests::net::{free_port, local, loopback};
 use pilot_tests::wait::eventually;
 use pilot_tests::workload::Workload;
 
-use super::shop::{CHANGE, Shop};
+use super::bookshop::{Bookshop, CHANGE};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_passes_both_sidecars() -> Result<()> {
-    let shop = Shop::open("").await?;
+    let shop = Bookshop::open("").await?;
     let (port, served, own) = (free_port()?, free_port()?, free_port()?);
     let workload = Workload::start("cart", (loopback(1), own).into()).await?;
     shop.rule(&format!(
@@ -44,22 +44,22 @@ spec:
     ))?;
     let options = Options { pod: "cart", ip: loopback(8), ..Options::new()? };
     let beside = shop.mesh.join(&options).await?;
-    let ask = Ask::get(local(port), "cart", "/x");
-    eventually(CHANGE, "the cart answers", async || ask.send().await?.is_of("cart")).await?;
-    let asked = workload.last()?;
+    let ask = HttpRequest::get(local(port), "cart", "/x");
+    eventually(CHANGE, "the cart answers", async || ask.send().await?.ensure_ok_from("cart")).await?;
+    let asked = workload.last_request()?;
     ensure!(asked.path == "/x" && asked.host == "cart", "{asked:?}");
     let stats = beside.stats("downstream_rq_2xx").await?;
     ensure!(
         stats.iter().any(|(name, count)| name.contains("inbound") && *count > 0),
         "the workload's sidecar saw nothing: {stats:?}"
     );
-    beside.no_rejection().await?;
+    beside.ensure_no_rejection().await?;
     shop.close().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_filter_that_a_user_puts_in_changes_requests_and_answers() -> Result<()> {
-    let shop = Shop::open(
+    let shop = Bookshop::open(
         r#"
 apiVersion: networking.istio.io/v1alpha3
 kind: EnvoyFilter
@@ -87,9 +87,9 @@ spec:
     let answer =
         shop.until(&shop.get("/"), "Lua answers", |answer| answer.header("x-lua") == "answered").await?;
     let asked = match answer.server() {
-        "v1" => shop.v1.last()?,
-        "v2" => shop.v2.last()?,
-        _ => shop.v3.last()?,
+        "v1" => shop.v1.last_request()?,
+        "v2" => shop.v2.last_request()?,
+        _ => shop.v3.last_request()?,
     };
     ensure!(asked.headers.get("x-lua").is_some_and(|value| value == "asked"), "{asked:?}");
     shop.close().await
@@ -129,7 +129,7 @@ spec:
 "#
         )
     };
-    let shop = Shop::open(&configured("first")).await?;
+    let shop = Bookshop::open(&configured("first")).await?;
     shop.until(&shop.get("/"), "Lua answers", |answer| answer.header("x-lua") == "first").await?;
     shop.rule(&configured("second"))?;
     shop.until(&shop.get("/"), "the new Lua answers", |answer| answer.header("x-lua") == "second").await?;

@@ -6,7 +6,7 @@ use pilot_tests::ads::{Sotw, sidecar};
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
 
-use super::plane::{PATIENCE, Plane, Setup};
+use super::control_plane::{PATIENCE, Plane, Setup};
 use super::raw::{
     CONTINUATION, END_HEADERS, Frame, GOAWAY, HEADERS, PING, RST_STREAM, Raw, SETTINGS, call, frame, header,
 };

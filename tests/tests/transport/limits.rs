@@ -6,7 +6,7 @@ use pilot_proto::ResourceType::{Cluster, Endpoint};
 use pilot_tests::ads::{Delta, Sotw, sidecar};
 use tonic::Code;
 
-use super::plane::{Plane, Setup};
+use super::control_plane::{Plane, Setup};
 
 /// Code and message that an error comes from.
 fn status(error: &anyhow::Error) -> Result<(Code, String)> {
@@ -40,9 +40,10 @@ async fn an_address_has_so_many_streams() -> Result<()> {
     let error = Sotw::open(plane.grpc, sidecar("c")).await.err().context("a third was let in")?;
     ensure!(status(&error)?.0 == Code::ResourceExhausted, "{error:#}");
     drop(second);
-    let again = pilot_tests::wait::eventually(super::plane::PATIENCE, "a place is free", async || {
-        Sotw::open(plane.grpc, sidecar("c")).await.map(drop)
-    });
+    let again =
+        pilot_tests::wait::eventually(super::control_plane::PATIENCE, "a place is free", async || {
+            Sotw::open(plane.grpc, sidecar("c")).await.map(drop)
+        });
     again.await
 }
 
@@ -80,7 +81,7 @@ async fn requests_without_end_end_their_stream() -> Result<()> {
             }
         }
     };
-    tokio::time::timeout(super::plane::PATIENCE, asking).await.context("it was never stopped")?;
+    tokio::time::timeout(super::control_plane::PATIENCE, asking).await.context("it was never stopped")?;
     let error = loop {
         match client.next().await {
             Ok(_) => {}

@@ -1,10 +1,10 @@
 //! The gRPC ports of the control plane: who is let in, how much he may ask for, and how he is told to leave.
 
+mod connection_shares;
+mod control_plane;
 mod floods;
-mod leaving;
 mod limits;
-mod plane;
 mod raw;
 mod services;
-mod shares;
+mod shutdown;
 mod tls;

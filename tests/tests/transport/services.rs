@@ -15,7 +15,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_reflection::pb::{v1, v1alpha};
 
-use super::plane::{Plane, Setup};
+use super::control_plane::{Plane, Setup};
 
 const WEB: &str = "outbound|80||web.default.svc.cluster.local";
 

@@ -17,7 +17,7 @@ use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-use super::plane::{PATIENCE, Plane, Setup};
+use super::control_plane::{PATIENCE, Plane, Setup};
 
 const IDENTITY: &str = "spiffe://cluster.local/ns/default/sa/shop";
 
@@ -62,7 +62,7 @@ fn client(authority: &Authority) -> Result<Pair> {
 }
 
 /// Connects, and says enough HTTP/2 for the server to answer.
-async fn shake_hands(
+async fn tls_handshake(
     to: SocketAddr,
     trusts: &Authority,
     shows: Option<&Pair>,
@@ -120,15 +120,15 @@ impl Secure {
 async fn a_client_may_show_a_certificate_and_then_it_has_to_be_good() -> Result<()> {
     let (ours, theirs) = (authority()?, authority()?);
     let secure = Secure::start(&server(&ours)?, &ours).await?;
-    let _nobody = shake_hands(secure.to, &ours, None).await?;
-    let _shop = shake_hands(secure.to, &ours, Some(&client(&ours)?)).await?;
+    let _nobody = tls_handshake(secure.to, &ours, None).await?;
+    let _shop = tls_handshake(secure.to, &ours, Some(&client(&ours)?)).await?;
     let known = get_ok(secure.plane.monitoring, "/debug/grpc_connections").await?;
     let known: Vec<serde_json::Value> = serde_json::from_str(&known)?;
     let identities: Vec<&serde_json::Value> = known.iter().map(|peer| &peer["identities"]).collect();
     ensure!(identities == [&serde_json::json!([]), &serde_json::json!([IDENTITY])], "{identities:?}");
 
-    ensure!(shake_hands(secure.to, &ours, Some(&client(&theirs)?)).await.is_err(), "a stranger was let in");
-    ensure!(shake_hands(secure.to, &theirs, None).await.is_err(), "anybody is trusted");
+    ensure!(tls_handshake(secure.to, &ours, Some(&client(&theirs)?)).await.is_err(), "a stranger was let in");
+    ensure!(tls_handshake(secure.to, &theirs, None).await.is_err(), "anybody is trusted");
     secure.plane.counts("pilot_grpc_connections_closed{reason=\"handshake\"} 2").await
 }
 
@@ -136,7 +136,7 @@ async fn a_client_may_show_a_certificate_and_then_it_has_to_be_good() -> Result<
 async fn a_new_key_pair_is_shown_to_the_next_and_half_of_one_to_nobody() -> Result<()> {
     let (old, new) = (authority()?, authority()?);
     let secure = Secure::start(&server(&old)?, &old).await?;
-    let mut first = shake_hands(secure.to, &old, None).await?;
+    let mut first = tls_handshake(secure.to, &old, None).await?;
     let next = server(&new)?;
     fs::write(secure.files.path().join("cert.pem"), &next.certificate_pem)?;
     let told = eventually(PATIENCE, "the log tells of half a pair", async || {
@@ -145,10 +145,10 @@ async fn a_new_key_pair_is_shown_to_the_next_and_half_of_one_to_nobody() -> Resu
         Ok(())
     });
     told.await?;
-    shake_hands(secure.to, &old, None).await?;
+    tls_handshake(secure.to, &old, None).await?;
     fs::write(secure.files.path().join("key.pem"), pem("PRIVATE KEY", next.key.serialized_der()))?;
     let shown =
-        eventually(PATIENCE, "the new pair is shown", async || shake_hands(secure.to, &new, None).await);
+        eventually(PATIENCE, "the new pair is shown", async || tls_handshake(secure.to, &new, None).await);
     shown.await?;
     // Who is connected stays.
     first.write_all(&super::raw::frame(super::raw::PING, 0, 0, &[1; 8])).await?;

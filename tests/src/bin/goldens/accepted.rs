@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::difference::Difference;
 
 /// One difference, in every case that has it.
-pub(crate) struct Accepted {
+pub(crate) struct AcceptedDifference {
     /// Where, as [`Difference`] spells it.
     pub(crate) path: &'static str,
     /// What Istio has there, in JSON.
@@ -17,8 +17,8 @@ pub(crate) struct Accepted {
 }
 
 /// All of them.
-pub(crate) const ACCEPTED: [Accepted; 4] = [
-    Accepted {
+pub(crate) const ACCEPTED: [AcceptedDifference; 4] = [
+    AcceptedDifference {
         path: "application_log_config",
         golden: Some(
             r#"{"log_format": {"text_format": "%Y-%m-%dT%T.%fZ\t%l\tenvoy %n %g:%#\t%v\tthread=%t"}}"#,
@@ -27,7 +27,7 @@ pub(crate) const ACCEPTED: [Accepted; 4] = [
         why: "the format is on Envoy's command line, where it also holds for what Envoy says before it has read its bootstrap; the \
               agent reads those lines and writes them out in its own form. Envoy refuses to start with both.",
     },
-    Accepted {
+    AcceptedDifference {
         path: "stats_config.stats_matcher.inclusion_list.patterns[]",
         golden: None,
         ours: Some(
@@ -35,13 +35,13 @@ pub(crate) const ACCEPTED: [Accepted; 4] = [
         ),
         why: "a drain ends when no request is active and none begins, which these counters say; Istio's waits for a time instead.",
     },
-    Accepted {
+    AcceptedDifference {
         path: "node.metadata.PROXY_CONFIG.customConfigFile",
         golden: Some(r#""envoy_bootstrap.json""#),
         ours: None,
         why: "Istio's test has to say where Istio's template is; ours is no file.",
     },
-    Accepted {
+    AcceptedDifference {
         path: "node.metadata.PROXY_CONFIG.terminationDrainDuration",
         golden: None,
         ours: Some(r#""5s""#),

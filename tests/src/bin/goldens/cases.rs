@@ -84,7 +84,7 @@ const STATS: [(&str, &str); 5] = [
 ];
 
 /// A case.
-pub(crate) struct Case {
+pub(crate) struct BootstrapCase {
     /// Of its golden.
     pub(crate) name: &'static str,
     /// Whose `.proxycfg` it takes.
@@ -96,12 +96,16 @@ pub(crate) struct Case {
 }
 
 /// All of them.
-pub(crate) fn all() -> Vec<Case> {
-    let plain = |name| Case { name, proxy_config: name, environment: Vec::new(), annotations: Vec::new() };
-    let with = |name, environment: &[_]| Case { environment: environment.to_vec(), ..plain(name) };
-    let annotated = |name, annotations: &[_]| Case { annotations: annotations.to_vec(), ..plain(name) };
-    let running =
-        |name| Case { environment: [&RUNNING[..], &[LABELS]].concat(), ..annotated(name, &[INSECURE_PATH]) };
+pub(crate) fn all() -> Vec<BootstrapCase> {
+    let plain =
+        |name| BootstrapCase { name, proxy_config: name, environment: Vec::new(), annotations: Vec::new() };
+    let with = |name, environment: &[_]| BootstrapCase { environment: environment.to_vec(), ..plain(name) };
+    let annotated =
+        |name, annotations: &[_]| BootstrapCase { annotations: annotations.to_vec(), ..plain(name) };
+    let running = |name| BootstrapCase {
+        environment: [&RUNNING[..], &[LABELS]].concat(),
+        ..annotated(name, &[INSECURE_PATH])
+    };
     vec![
         plain("xdsproxy"),
         plain("auth"),
@@ -140,7 +144,7 @@ pub(crate) fn all() -> Vec<Case> {
         plain("global_downstream_connection_settings"),
         with("global_downstream_connection_settings_with_meta", &[(MAX_CONNECTIONS, "10000")]),
         plain("stats_compression"),
-        Case {
+        BootstrapCase {
             proxy_config: "default",
             ..with(
                 "secure_metrics",
@@ -150,9 +154,9 @@ pub(crate) fn all() -> Vec<Case> {
     ]
 }
 
-// === impl Case ===
+// === impl BootstrapCase ===
 
-impl Case {
+impl BootstrapCase {
     /// What Istio's test changes in the `ProxyConfig`. There are no defaults below it there, so that what Istio has by default and
     /// the file does not say is said to be nothing.
     pub(crate) fn with_what_istios_test_sets(&self, mut proxy_config: Value) -> Value {

@@ -26,8 +26,8 @@ use pilot_tests::envoy::envoy;
 use pilot_tests::programs::programs;
 use serde_json::{Map, Value};
 
-use crate::accepted::{ACCEPTED, Accepted, UNKNOWN_TO_ENVOY};
-use crate::cases::{ANNOTATIONS, Case, FLAGS, LEFT_OVER};
+use crate::accepted::{ACCEPTED, AcceptedDifference, UNKNOWN_TO_ENVOY};
+use crate::cases::{ANNOTATIONS, BootstrapCase, FLAGS, LEFT_OVER};
 use crate::difference::{Difference, differences};
 
 fn main() -> ExitCode {
@@ -71,7 +71,7 @@ fn compare(folder: &Path) -> Result<usize> {
         faults += others.len() + usize::from(matches!(verdict, Verdict::Refused(_)));
     }
     println!("\n{} cases. Ours are other than Istio's in this, in every case it concerns:", cases.len());
-    for (number, Accepted { path, why, .. }) in ACCEPTED.iter().enumerate() {
+    for (number, AcceptedDifference { path, why, .. }) in ACCEPTED.iter().enumerate() {
         let there = found.contains(&number);
         println!("  {path}: {}{why}", if there { "" } else { "NO LONGER SO: " });
         faults += usize::from(!there);
@@ -80,7 +80,7 @@ fn compare(folder: &Path) -> Result<usize> {
 }
 
 /// A case of Istio's that this program does not know is one that is not looked at.
-fn ensure_all_known(folder: &Path, cases: &[Case]) -> Result<()> {
+fn ensure_all_known(folder: &Path, cases: &[BootstrapCase]) -> Result<()> {
     for entry in fs::read_dir(folder).with_context(|| format!("read {}", folder.display()))? {
         let name = entry?.file_name().to_string_lossy().into_owned();
         let Some(name) = name.strip_suffix("_golden.json") else { continue };
@@ -90,7 +90,7 @@ fn ensure_all_known(folder: &Path, cases: &[Case]) -> Result<()> {
     Ok(())
 }
 
-fn golden(folder: &Path, case: &Case) -> Result<Value> {
+fn golden(folder: &Path, case: &BootstrapCase) -> Result<Value> {
     let path = folder.join(format!("{}_golden.json", case.name));
     let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     canonical(&text).with_context(|| format!("read {}", path.display()))
@@ -103,7 +103,7 @@ fn canonical(bootstrap: &str) -> Result<Value> {
 }
 
 /// What our agent makes of the case.
-fn ours(folder: &Path, case: &Case) -> Result<String> {
+fn ours(folder: &Path, case: &BootstrapCase) -> Result<String> {
     let path = folder.join(format!("{}.proxycfg", case.proxy_config));
     let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     let proxy_config = prototext::json(&text).with_context(|| format!("read {}", path.display()))?;
@@ -142,7 +142,7 @@ enum Verdict {
     Refused(String),
 }
 
-fn validate(case: &Case, bootstrap: &str) -> Result<Verdict> {
+fn validate(case: &BootstrapCase, bootstrap: &str) -> Result<Verdict> {
     let home = tempfile::tempdir()?;
     let path = home.path().join("bootstrap.json");
     fs::write(&path, bootstrap)?;

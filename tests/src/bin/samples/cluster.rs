@@ -8,13 +8,13 @@ use anyhow::{Context, Result, ensure};
 use pilot_tests::net::free_port;
 use serde_json::{Value, json};
 
-use crate::sets::{Entrance, Set, is_read, kind, objects};
+use crate::sets::{Gateway, Set, is_read, kind, objects};
 
 /// The namespace of what names none, and of every workload.
 const NAMESPACE: &str = "default";
 
 /// The namespace and the name of the gateway.
-pub(crate) const ENTRANCE: (&str, &str) = ("istio-system", "istio-ingressgateway");
+pub(crate) const GATEWAY: (&str, &str) = ("istio-system", "istio-ingressgateway");
 
 /// What is applied, and what became of it.
 pub(crate) struct Cluster {
@@ -23,12 +23,12 @@ pub(crate) struct Cluster {
     /// How many of those that were applied are read.
     read: usize,
     /// Who has a proxy.
-    pub(crate) workloads: Vec<Workload>,
+    pub(crate) workloads: Vec<ProxiedPod>,
 }
 
 /// A pod with a proxy.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Workload {
+pub(crate) struct ProxiedPod {
     pub(crate) namespace: String,
     pub(crate) name: String,
     /// Of 127.0.0.0/8, and of `fd00::/8` as well.
@@ -45,7 +45,7 @@ enum Family {
 
 impl Cluster {
     /// Applies the files of a set one after the other: who comes later replaces what is there.
-    pub(crate) fn apply(folder: &Path, set: &Set, entrance: Entrance) -> Result<Self> {
+    pub(crate) fn apply(folder: &Path, set: &Set, gateway: Gateway) -> Result<Self> {
         let mut cluster = Self { objects: BTreeMap::new(), read: 0, workloads: Vec::new() };
         for file in &set.files {
             for object in objects(folder, file)? {
@@ -56,10 +56,10 @@ impl Cluster {
         let deployments: Vec<Value> = cluster.of_kind("Deployment").cloned().collect();
         for deployment in &deployments {
             ensure!(namespace(deployment) == NAMESPACE, "a deployment in {}", namespace(deployment));
-            cluster.run(Workload::of(deployment)?, deployment.pointer("/spec/template"))?;
+            cluster.run(ProxiedPod::of(deployment)?, deployment.pointer("/spec/template"))?;
         }
-        if entrance == Entrance::Gateway {
-            cluster.put_entrance()?;
+        if gateway == Gateway::Present {
+            cluster.add_gateway()?;
         }
         cluster.serve();
         Ok(cluster)
@@ -85,7 +85,7 @@ impl Cluster {
     }
 
     /// A pod of this template.
-    fn run(&mut self, workload: Workload, template: Option<&Value>) -> Result<()> {
+    fn run(&mut self, workload: ProxiedPod, template: Option<&Value>) -> Result<()> {
         let template = template.context("a deployment without a template")?;
         let other = self.workloads.iter().find(|other| other.number == workload.number);
         ensure!(other.is_none(), "{workload:?} has the address of {other:?}");
@@ -111,8 +111,8 @@ impl Cluster {
     }
 
     /// Istio's gateway. Each port that a `Gateway` has is a port of its service, and free on this machine.
-    fn put_entrance(&mut self) -> Result<()> {
-        let (namespace, name) = ENTRANCE;
+    fn add_gateway(&mut self) -> Result<()> {
+        let (namespace, name) = GATEWAY;
         let servers =
             self.of_kind("Gateway").filter_map(|gateway| gateway.pointer("/spec/servers")?.as_array());
         let mut numbers: Vec<u64> =
@@ -130,7 +130,7 @@ impl Cluster {
             "metadata": {"name": name, "namespace": namespace},
             "spec": {"selector": labels, "ports": ports},
         }));
-        let workload = Workload { namespace: namespace.to_owned(), name: name.to_owned(), number: 9 };
+        let workload = ProxiedPod { namespace: namespace.to_owned(), name: name.to_owned(), number: 9 };
         self.run(workload, Some(&json!({"metadata": {"labels": labels}, "spec": {"containers": []}})))
     }
 
@@ -155,7 +155,7 @@ impl Cluster {
     /// The pods that a service selects, in one family of addresses.
     fn slice(&self, service: &Value, family: Family) -> Value {
         let (namespace, service_name) = (namespace(service), name(service));
-        let selected: Vec<(&Workload, &Value)> = self
+        let selected: Vec<(&ProxiedPod, &Value)> = self
             .workloads
             .iter()
             .filter(|workload| workload.namespace == namespace)
@@ -165,7 +165,7 @@ impl Cluster {
                 selects(service, pod).then_some((workload, pod))
             })
             .collect();
-        let endpoint = |(workload, _): &(&Workload, &Value)| {
+        let endpoint = |(workload, _): &(&ProxiedPod, &Value)| {
             json!({
                 "addresses": [workload.address(family)],
                 "conditions": {"ready": true},
@@ -198,9 +198,9 @@ impl Cluster {
     }
 }
 
-// === impl Workload ===
+// === impl ProxiedPod ===
 
-impl Workload {
+impl ProxiedPod {
     /// The pod of a deployment. It has the same address in every set, because its proxy stays.
     fn of(deployment: &Value) -> Result<Self> {
         let name = name(deployment);

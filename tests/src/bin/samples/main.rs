@@ -8,8 +8,8 @@
 //! sets       which files are tried together            of each sample: every file by itself, beside what it is meant for
 //! cluster    what Kubernetes makes of those files      pods, endpoint slices, addresses of services
 //! secrets    certificates, for those who want some
-//! trial      a control plane and an Envoy for each     until each has acknowledged everything, of every type
-//!            workload, and one at the entrance
+//! mesh      a control plane and an Envoy for each     until each has acknowledged everything, of every type
+//!            workload, and one at the gateway
 //! ```
 //!
 //! One line for each set, named by the file that is tried in it: rules stand beside the sample's services. It tells how many objects it has that are read, what `pilot-discovery validate` says of its files, how many
@@ -17,9 +17,9 @@
 //! are read where they lie; none is kept here.
 
 mod cluster;
-mod secrets;
+mod mesh;
+mod sds;
 mod sets;
-mod trial;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -29,8 +29,8 @@ use pilot_tests::programs::programs;
 use serde_json::Value;
 
 use crate::cluster::Cluster;
+use crate::mesh::{Outcome, SampleMesh};
 use crate::sets::{SAMPLES, Sample, Set};
-use crate::trial::{Outcome, Trial};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -64,11 +64,11 @@ async fn run(folder: &Path) -> Result<usize> {
     let (mut tried, mut faults, mut unread) = (0, 0, Vec::new());
     for name in SAMPLES {
         let sample = Sample::read(folder, name)?;
-        let mut trial = Trial::start().await?;
+        let mut mesh = SampleMesh::start().await?;
         for set in &sample.sets {
             let findings = findings(folder, set)?;
-            let cluster = Cluster::apply(folder, set, sample.entrance)?;
-            let Outcome { proxies, resources, rejected, problems } = trial.of(&cluster).await?;
+            let cluster = Cluster::apply(folder, set, sample.gateway)?;
+            let Outcome { proxies, resources, rejected, problems } = mesh.of(&cluster).await?;
             let counts =
                 [cluster.read(), findings.len(), proxies, resources, rejected].map(|n| n.to_string());
             let [objects, said, proxies, resources, refused] = counts.each_ref().map(String::as_str);
@@ -84,7 +84,7 @@ async fn run(folder: &Path) -> Result<usize> {
                 rejected > 0 || !problems.is_empty() || findings.iter().any(|finding| finding.is_error);
             faults += usize::from(fault);
         }
-        let refused = trial.end().await?;
+        let refused = mesh.end().await?;
         for problem in &refused {
             println!("            {problem}");
         }

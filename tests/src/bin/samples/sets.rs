@@ -19,7 +19,7 @@ pub(crate) struct Sample {
     /// What is tried, in order.
     pub(crate) sets: Vec<Set>,
     /// Whether there is something to enter at.
-    pub(crate) entrance: Entrance,
+    pub(crate) gateway: Gateway,
     /// Files with objects that nobody reads, and of which kinds.
     pub(crate) unread: Vec<(PathBuf, String)>,
 }
@@ -31,11 +31,11 @@ pub(crate) struct Set {
 
 /// Whether a gateway stands before the sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Entrance {
+pub(crate) enum Gateway {
     /// A file has a `Gateway`.
-    Gateway,
-    /// None has.
-    None,
+    Present,
+    /// No file has one.
+    Absent,
 }
 
 /// A file of a sample.
@@ -45,7 +45,7 @@ struct File {
 }
 
 /// What the services of a sample are, and what its rules lean on.
-struct Plan {
+struct SampleLayout {
     services: &'static str,
     /// Applied before files that hold nothing but `VirtualService`s.
     before_routes: &'static [&'static str],
@@ -82,21 +82,23 @@ impl Sample {
             .iter()
             .flat_map(|file| &file.objects)
             .any(|object| is_read(object) && kind(object) == "Gateway");
-        Ok(Self { sets, entrance: if has_gateway { Entrance::Gateway } else { Entrance::None }, unread })
+        Ok(Self { sets, gateway: if has_gateway { Gateway::Present } else { Gateway::Absent }, unread })
     }
 }
 
-fn plan(name: &str) -> Result<Plan> {
+fn plan(name: &str) -> Result<SampleLayout> {
     Ok(match name {
-        "bookinfo" => Plan {
+        "bookinfo" => SampleLayout {
             services: "platform/kube/bookinfo.yaml",
             before_routes: &["networking/destination-rule-all.yaml"],
         },
-        "httpbin" => Plan { services: "httpbin.yaml", before_routes: &[] },
-        "helloworld" => Plan { services: "helloworld.yaml", before_routes: &[] },
-        "sleep" => Plan { services: "sleep.yaml", before_routes: &[] },
-        "curl" => Plan { services: "curl.yaml", before_routes: &[] },
-        "tcp-echo" => Plan { services: "tcp-echo-services.yaml", before_routes: &["tcp-echo-all-v1.yaml"] },
+        "httpbin" => SampleLayout { services: "httpbin.yaml", before_routes: &[] },
+        "helloworld" => SampleLayout { services: "helloworld.yaml", before_routes: &[] },
+        "sleep" => SampleLayout { services: "sleep.yaml", before_routes: &[] },
+        "curl" => SampleLayout { services: "curl.yaml", before_routes: &[] },
+        "tcp-echo" => {
+            SampleLayout { services: "tcp-echo-services.yaml", before_routes: &["tcp-echo-all-v1.yaml"] }
+        }
         _ => anyhow::bail!("there is no sample {name}"),
     })
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
-use pilot_tests::load::{Class, Fault, Load, Traffic};
+use pilot_tests::load::{Class, FailureKind, Load, Traffic};
 use pilot_tests::mesh::END;
 use pilot_tests::solo::{Engine, Generation, Solo};
 use pilot_tests::wait::eventually;
@@ -47,8 +47,8 @@ async fn is_kept(kept: &Traffic) -> Result<()> {
 /// An Envoy that dies takes a request of each client along. Refused is nobody, if there is somebody who holds the sockets.
 async fn one_each(engine: Engine, traffic: Traffic) -> Result<()> {
     for (name, report) in traffic.stop().await? {
-        let faults = report.faults();
-        let refused = faults.get(&Fault::Refused).copied().unwrap_or_default();
+        let faults = report.failures_by_kind();
+        let refused = faults.get(&FailureKind::Refused).copied().unwrap_or_default();
         let lost: usize = faults.values().sum();
         ensure!(engine == Engine::Native || refused == 0, "{name}: {faults:?}");
         ensure!(lost - refused <= 1, "{name}: {faults:?} {:?}", report.failures);

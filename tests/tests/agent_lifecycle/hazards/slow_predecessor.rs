@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use pilot_tests::load::{Class, Load, Traffic};
-use pilot_tests::process::Seen;
+use pilot_tests::process::ProcessInfo;
 use pilot_tests::solo::{Engine, Generation, Solo};
 use pilot_tests::wait::eventually;
 use tokio::time::sleep;
@@ -120,7 +120,7 @@ async fn disturb(solo: &Solo, predecessor: &Generation, (what, revision): (Distu
 
 /// Waits until a process has ended, and does not wait for its parent to notice.
 async fn ended(envoy: &Generation) -> Result<()> {
-    eventually(WITHIN, "the predecessor has ended", async || match Seen::read(envoy.pid) {
+    eventually(WITHIN, "the predecessor has ended", async || match ProcessInfo::read(envoy.pid) {
         Some(seen) if seen.state != 'Z' => anyhow::bail!("{seen:?}"),
         _ => Ok(()),
     })

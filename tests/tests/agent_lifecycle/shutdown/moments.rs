@@ -96,7 +96,7 @@ impl Service {
 
     async fn nobody_lost_anything(self) -> Result<()> {
         for (name, report) in self.traffic.stop().await? {
-            report.faultless().with_context(|| format!("{name}\n{}", self.sidecar.solo.log()))?;
+            report.ensure_no_failures().with_context(|| format!("{name}\n{}", self.sidecar.solo.log()))?;
         }
         Ok(())
     }

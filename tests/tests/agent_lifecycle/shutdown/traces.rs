@@ -37,7 +37,7 @@ async fn every_line_of_envoys_is_out_before_the_agent_ends() -> Result<()> {
     })
     .await?;
     let report = load.stop().await?;
-    report.faultless()?;
+    report.ensure_no_failures()?;
     let (_, code) = sidecar.terminate().await?;
     ensure!(code == 0, "{code}");
     let log = sidecar.solo.log();

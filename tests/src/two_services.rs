@@ -18,14 +18,14 @@ use crate::net::{free_port, local, loopback};
 use crate::upstream::Upstream;
 
 /// The services and what stands behind them.
-pub struct Scene {
+pub struct TwoServices {
     web: Port<'static>,
     db: Port<'static>,
     names: Vec<String>,
     upstreams: Vec<Upstream>,
 }
 
-impl Scene {
+impl TwoServices {
     /// Starts endpoints by these names; at most 200.
     pub async fn start(names: &[&str]) -> Result<Self> {
         let web = Port::new("http-web", free_port()?, free_port()?);
@@ -65,12 +65,12 @@ impl Scene {
     }
 
     /// The first endpoint of `web` without a sidecar before it.
-    pub fn behind(&self) -> SocketAddr {
+    pub fn web_endpoint(&self) -> SocketAddr {
         SocketAddr::new(loopback(2), self.web.target)
     }
 
     /// The first endpoint of `db` without a sidecar before it.
-    pub fn behind_db(&self) -> SocketAddr {
+    pub fn db_endpoint(&self) -> SocketAddr {
         SocketAddr::new(loopback(2), self.db.target)
     }
 
@@ -80,20 +80,20 @@ impl Scene {
     }
 
     /// Load of every class on both services.
-    pub fn load(&self) -> Mix {
+    pub fn load(&self) -> MixedLoad {
         let http =
             [Class::KeepAlive, Class::New, Class::Http2].map(|class| Load::new(class, self.web(), "web"));
-        Mix { http: http.map(Load::start).into(), tcp: Load::new(Class::Tcp, self.db(), "db").start() }
+        MixedLoad { http: http.map(Load::start).into(), tcp: Load::new(Class::Tcp, self.db(), "db").start() }
     }
 }
 
 /// Load of every class, under way.
-pub struct Mix {
+pub struct MixedLoad {
     http: Vec<Running>,
     tcp: Running,
 }
 
-impl Mix {
+impl MixedLoad {
     /// What came of each class so far.
     pub fn reports(&self) -> Vec<Report> {
         self.http.iter().chain([&self.tcp]).map(Running::report).collect()
@@ -105,9 +105,9 @@ impl Mix {
     }
 
     /// Sends everything past the sidecar from now on; see [`Running::move_to`].
-    pub fn move_behind(&self, scene: &Scene) {
-        self.http.iter().for_each(|load| load.move_to(scene.behind()));
-        self.tcp.move_to(scene.behind_db());
+    pub fn bypass_sidecar(&self, scene: &TwoServices) {
+        self.http.iter().for_each(|load| load.move_to(scene.web_endpoint()));
+        self.tcp.move_to(scene.db_endpoint());
     }
 
     /// Ends it; what came of all of them.

@@ -8,31 +8,31 @@ use nix::unistd::{Pid, SysconfVar, sysconf};
 
 /// Reads the cost of one process.
 #[derive(Clone, Copy, Debug)]
-pub struct Meter {
+pub struct UsageMeter {
     pid: Pid,
 }
 
 /// What it has cost so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Cost {
+pub struct ResourceUsage {
     /// Processor time, user and system.
     pub cpu: Duration,
     /// Resident memory, in bytes.
     pub resident: u64,
-    /// Resident memory at its highest since [`Meter::reset_peak`], in bytes.
+    /// Resident memory at its highest since [`UsageMeter::reset_peak`], in bytes.
     pub peak: u64,
 }
 
-// === impl Meter ===
+// === impl UsageMeter ===
 
-impl Meter {
+impl UsageMeter {
     /// A meter of this process.
     pub const fn new(pid: Pid) -> Self {
         Self { pid }
     }
 
     /// What it has cost until now.
-    pub fn read(&self) -> Result<Cost> {
+    pub fn read(&self) -> Result<ResourceUsage> {
         let path = format!("/proc/{}", self.pid);
         let stat = fs::read_to_string(format!("{path}/stat")).context("read what the server has cost")?;
         let status = fs::read_to_string(format!("{path}/status")).context("read what the server has cost")?;
@@ -45,7 +45,7 @@ impl Meter {
         let (resident, peak) = (field("VmRSS").context("no VmRSS")?, field("VmHWM").context("no VmHWM")?);
         let per_second =
             sysconf(SysconfVar::CLK_TCK)?.and_then(|ticks| u64::try_from(ticks).ok()).unwrap_or(100);
-        Ok(Cost { cpu: Duration::from_micros(cpu * 1_000_000 / per_second), resident, peak })
+        Ok(ResourceUsage { cpu: Duration::from_micros(cpu * 1_000_000 / per_second), resident, peak })
     }
 
     /// From now on the peak is that of what comes. `proc(5)`, `clear_refs`.
@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn memory_that_was_used_once_is_forgotten() {
-        let meter = Meter::new(Pid::this());
+        let meter = UsageMeter::new(Pid::this());
         let large = std::hint::black_box(vec![1_u8; 64 << 20]);
         let with = meter.read().unwrap();
         drop(large);

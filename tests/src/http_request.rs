@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use crate::load::{Identity, shake_hands};
+use crate::load::{Identity, tls_handshake};
 use crate::workload::SERVER;
 
 /// How long an answer may take on a busy machine.
@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What is asked.
 #[derive(Clone)]
-pub struct Ask {
+pub struct HttpRequest {
     to: SocketAddr,
     /// Inside TLS: who is believed, and the name that is asked for.
     tls: Option<(TlsConnector, String)>,
@@ -35,7 +35,7 @@ pub struct Ask {
 
 /// An answer.
 #[derive(Debug)]
-pub struct Answer {
+pub struct HttpResponse {
     /// Its status.
     pub status: u16,
     /// Its headers.
@@ -46,9 +46,9 @@ pub struct Answer {
     pub took: Duration,
 }
 
-// === impl Ask ===
+// === impl HttpRequest ===
 
-impl Ask {
+impl HttpRequest {
     /// `GET <path>` of a host, of whoever listens there.
     pub fn get(to: SocketAddr, host: &str, path: &str) -> Self {
         Self { to, tls: None, method: Method::GET, host: host.into(), path: path.into(), headers: Vec::new() }
@@ -68,17 +68,17 @@ impl Ask {
     }
 
     /// The same inside TLS, of whoever shows this identity when he is asked for this name.
-    pub fn inside_tls(self, server: &Identity, name: &str) -> Result<Self> {
+    pub fn over_tls(self, server: &Identity, name: &str) -> Result<Self> {
         Ok(Self { tls: Some((server.connector(&["http/1.1"])?, name.to_owned())), ..self })
     }
 
     /// Asks.
-    pub async fn send(&self) -> Result<Answer> {
+    pub async fn send(&self) -> Result<HttpResponse> {
         let began = Instant::now();
         let answer =
             timeout(PATIENCE, self.exchange()).await.with_context(|| format!("no answer to {self:?}"))?;
         let (head, body) = answer.with_context(|| format!("{self:?}"))?;
-        Ok(Answer {
+        Ok(HttpResponse {
             status: head.status.as_u16(),
             headers: head.headers,
             body: String::from_utf8_lossy(&body).into_owned(),
@@ -90,7 +90,7 @@ impl Ask {
         let stream = TcpStream::connect(self.to).await.context("connect")?;
         match &self.tls {
             None => self.over(stream).await,
-            Some((connector, name)) => self.over(shake_hands(connector, name, stream).await?).await,
+            Some((connector, name)) => self.over(tls_handshake(connector, name, stream).await?).await,
         }
     }
 
@@ -112,7 +112,7 @@ impl Ask {
     }
 }
 
-impl Debug for Ask {
+impl Debug for HttpRequest {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self { to, tls, method, host, path, headers } = self;
         let name = tls.as_ref().map_or("", |(_, name)| name);
@@ -120,9 +120,9 @@ impl Debug for Ask {
     }
 }
 
-// === impl Answer ===
+// === impl HttpResponse ===
 
-impl Answer {
+impl HttpResponse {
     /// The workload that answered; nothing: the proxy did.
     pub fn server(&self) -> &str {
         self.header(SERVER)
@@ -134,7 +134,7 @@ impl Answer {
     }
 
     /// An error unless this workload answered 200.
-    pub fn is_of(&self, server: &str) -> Result<()> {
+    pub fn ensure_ok_from(&self, server: &str) -> Result<()> {
         ensure!((self.status, self.server()) == (200, server), "{self:?}, not of {server}");
         Ok(())
     }

@@ -10,31 +10,31 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use super::client::{endpoint_of, note};
-use super::connection::{self, Connection, Told, Wire};
-use super::{Aim, End, Fault, Load, Moment, PATIENCE, Report};
+use super::client::{endpoint_of, record};
+use super::connection::{self, AnswerOrigin, Connection, Wire};
+use super::{ClientState, ConnectionEnd, FailureKind, Load, Report, TIMEOUT, Target};
 
 /// How long a client waits before it opens another connection in the place of one that ended.
-const BREATH: Duration = Duration::from_millis(20);
+const RECONNECT_PAUSE: Duration = Duration::from_millis(20);
 
 /// Opens a tunnel, sends lines until it ends, and opens the next.
-pub(super) async fn tunnel(load: Load, mut aim: watch::Receiver<Aim>, report: Arc<Mutex<Report>>) {
+pub(super) async fn tunnel(load: Load, mut target: watch::Receiver<Target>, report: Arc<Mutex<Report>>) {
     loop {
-        let Aim { to, stop, .. } = *aim.borrow();
+        let Target { to, stop, .. } = *target.borrow();
         if stop {
             return;
         }
         let asked = Instant::now();
-        let opened = timeout(PATIENCE, connection::connect(&load, to)).await.context("connect");
+        let opened = timeout(TIMEOUT, connection::connect(&load, to)).await.context("connect");
         match opened.flatten() {
             Ok(wire) => {
-                if let Some(end) = send_lines(&load, wire, &mut aim, &report).await {
+                if let Some(end) = send_lines(&load, wire, &mut target, &report).await {
                     report.lock().unwrap_or_else(PoisonError::into_inner).ends.push(end);
                 }
             }
-            Err(error) => note(&report, asked, Err(error)),
+            Err(error) => record(&report, asked, Err(error)),
         }
-        sleep(BREATH).await;
+        sleep(RECONNECT_PAUSE).await;
     }
 }
 
@@ -42,25 +42,25 @@ pub(super) async fn tunnel(load: Load, mut aim: watch::Receiver<Aim>, report: Ar
 async fn send_lines(
     load: &Load,
     wire: Box<dyn Wire>,
-    aim: &mut watch::Receiver<Aim>,
+    target: &mut watch::Receiver<Target>,
     report: &Mutex<Report>,
-) -> Option<End> {
+) -> Option<ConnectionEnd> {
     let opened = Instant::now();
-    let end = |how, moment| Some(End { at: Instant::now(), lasted: opened.elapsed(), how, moment });
+    let end = |how, client| Some(ConnectionEnd { at: Instant::now(), lasted: opened.elapsed(), how, client });
     let mut wire = BufReader::new(wire);
     loop {
-        if aim.borrow().stop {
+        if target.borrow().stop {
             return None;
         }
         let asked = Instant::now();
-        let echoed = timeout(PATIENCE, echo(&mut wire)).await;
+        let echoed = timeout(TIMEOUT, echo(&mut wire)).await;
         match echoed {
-            Ok(Ok(line)) if line.ends_with('\n') => note(report, asked, endpoint_of(&line)),
+            Ok(Ok(line)) if line.ends_with('\n') => record(report, asked, endpoint_of(&line)),
             // Cut off before or in the echo.
-            Ok(Ok(_)) => return end(Fault::Closed, Moment::Asked),
-            Ok(Err(error)) => return end(Fault::of(&error.into()), Moment::Asked),
+            Ok(Ok(_)) => return end(FailureKind::Closed, ClientState::Waiting),
+            Ok(Err(error)) => return end(FailureKind::of(&error.into()), ClientState::Waiting),
             Err(late) => {
-                note(report, asked, Err(late).context("no echo"));
+                record(report, asked, Err(late).context("no echo"));
                 return None;
             }
         }
@@ -68,13 +68,13 @@ async fn send_lines(
         tokio::select! {
             read = wire.fill_buf() => return end(
                 match read {
-                    Ok(_) => Fault::Closed,
-                    Err(error) => Fault::of(&error.into()),
+                    Ok(_) => FailureKind::Closed,
+                    Err(error) => FailureKind::of(&error.into()),
                 },
-                Moment::Between,
+                ClientState::Idle,
             ),
             () = sleep(load.think) => {}
-            _ = aim.wait_for(|aim| aim.stop) => return None,
+            _ = target.wait_for(|target| target.stop) => return None,
         }
     }
 }
@@ -88,33 +88,38 @@ async fn echo(wire: &mut BufReader<Box<dyn Wire>>) -> std::io::Result<String> {
 }
 
 /// Asks once and keeps the connection; asks again when it has ended.
-pub(super) async fn idle(load: Load, mut aim: watch::Receiver<Aim>, report: Arc<Mutex<Report>>) {
+pub(super) async fn idle(load: Load, mut target: watch::Receiver<Target>, report: Arc<Mutex<Report>>) {
     loop {
-        let Aim { to, stop, .. } = *aim.borrow();
+        let Target { to, stop, .. } = *target.borrow();
         if stop {
             return;
         }
         let asked = Instant::now();
-        let held = timeout(PATIENCE, ask_once(&load, to)).await.context("no answer").flatten();
+        let held = timeout(TIMEOUT, request_once(&load, to)).await.context("no answer").flatten();
         let opened = Instant::now();
         let (answer, held) = match held {
             Ok((told, held)) => (Ok(told), held),
             Err(error) => (Err(error), None),
         };
-        note(&report, asked, answer);
+        record(&report, asked, answer);
         if let Some(held) = held {
             let how = tokio::select! {
                 how = held.ended() => how,
-                _ = aim.wait_for(|aim| aim.stop) => return,
+                _ = target.wait_for(|target| target.stop) => return,
             };
-            let end = End { at: Instant::now(), lasted: opened.elapsed(), how, moment: Moment::Between };
+            let end = ConnectionEnd {
+                at: Instant::now(),
+                lasted: opened.elapsed(),
+                how,
+                client: ClientState::Idle,
+            };
             report.lock().unwrap_or_else(PoisonError::into_inner).ends.push(end);
         }
-        sleep(BREATH).await;
+        sleep(RECONNECT_PAUSE).await;
     }
 }
 
-async fn ask_once(load: &Load, to: SocketAddr) -> Result<(Told, Option<Connection>)> {
+async fn request_once(load: &Load, to: SocketAddr) -> Result<(AnswerOrigin, Option<Connection>)> {
     let mut connection = Connection::open(load, to).await?;
     let response = connection.send(load).await?.context("new connection")?;
     let last = connection::says_close(&response);

@@ -34,13 +34,13 @@ const ROOTS: &str = "ROOTCA";
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// Who gives certificates to the proxy of one folder, until he is dropped.
-pub(crate) struct Issuer(JoinHandle<Result<(), tonic::transport::Error>>);
+pub(crate) struct SdsServer(JoinHandle<Result<(), tonic::transport::Error>>);
 
-struct Secrets(Identity);
+struct StaticSecrets(Identity);
 
-// === impl Issuer ===
+// === impl SdsServer ===
 
-impl Issuer {
+impl SdsServer {
     /// Begins to answer.
     pub(crate) fn start(folder: &Path, identity: &Identity) -> Result<Self> {
         let socket = folder.join(SOCKET);
@@ -51,21 +51,21 @@ impl Issuer {
             let accepted = listener.accept().await.map(|(connection, _)| connection);
             Some((accepted, listener))
         });
-        let service = SecretDiscoveryServiceServer::new(Secrets(identity.clone()));
+        let service = SecretDiscoveryServiceServer::new(StaticSecrets(identity.clone()));
         Ok(Self(tokio::spawn(Server::builder().add_service(service).serve_with_incoming(connections))))
     }
 }
 
-impl Drop for Issuer {
+impl Drop for SdsServer {
     fn drop(&mut self) {
         self.0.abort();
     }
 }
 
-// === impl Secrets ===
+// === impl StaticSecrets ===
 
 #[tonic::async_trait]
-impl SecretDiscoveryService for Secrets {
+impl SecretDiscoveryService for StaticSecrets {
     type DeltaSecretsStream = Answers<DeltaDiscoveryResponse>;
     type StreamSecretsStream = Answers<DiscoveryResponse>;
 

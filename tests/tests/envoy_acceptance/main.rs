@@ -66,18 +66,18 @@ fn mixed(rounds: u8) -> Result<Vec<Value>> {
 /// Starts a mesh on these objects and waits until Envoy uses all of them; how many clusters it has.
 async fn accepted(objects: &[Value], interception: Interception) -> Result<u64> {
     let mut mesh = Mesh::start(objects, &Options { interception, ..Options::new()? }).await?;
-    let in_use = eventually(IN_USE, "everything is in use", async || mesh.sidecar.settled().await);
+    let in_use = eventually(IN_USE, "everything is in use", async || mesh.sidecar.ensure_warmed().await);
     in_use.await?;
-    mesh.is_sound().await?;
+    mesh.ensure_healthy().await?;
     // The same objects in another order, and again: nothing is refused later either.
     let reversed: Vec<Value> = objects.iter().rev().cloned().collect();
     mesh.write(&reversed)?;
     mesh.write(objects.get(..objects.len() / 2).unwrap_or_default())?;
     mesh.write(objects)?;
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let in_use = eventually(IN_USE, "everything is in use", async || mesh.sidecar.settled().await);
+    let in_use = eventually(IN_USE, "everything is in use", async || mesh.sidecar.ensure_warmed().await);
     in_use.await?;
-    mesh.is_sound().await?;
+    mesh.ensure_healthy().await?;
     let clusters = mesh.sidecar.stats("^cluster_manager.active_clusters$").await?;
     Ok(clusters.values().sum())
 }

@@ -13,7 +13,7 @@ use prost::Message;
 
 use super::orders::{Codec, Kind};
 use super::scan::{Value, fields};
-use super::subscriber::Common;
+use super::subscriber::FleetState;
 
 /// `Cluster.type` of a cluster whose endpoints come by EDS.
 const EDS: u64 = 3;
@@ -30,8 +30,8 @@ pub(super) struct Resource {
 }
 
 /// Reads what a response has as one of its resources.
-pub(super) fn resource(common: &Common, bytes: &[u8]) -> Result<Resource> {
-    let (name, version, any) = match common.codec {
+pub(super) fn resource(fleet: &FleetState, bytes: &[u8]) -> Result<Resource> {
+    let (name, version, any) = match fleet.codec {
         Codec::Sotw => (None, None, bytes),
         Codec::Delta => {
             let (mut name, mut version, mut any): (_, _, &[u8]) = (None, None, &[]);
@@ -59,21 +59,21 @@ pub(super) fn resource(common: &Common, bytes: &[u8]) -> Result<Resource> {
     let own =
         || fields(body).find_map(|field| if let (1, Value::Bytes(name)) = field { Some(name) } else { None });
     let name = name.or_else(own).context("it has no name")?;
-    let name = common.names.borrow_mut().number(std::str::from_utf8(name).context("its name is no text")?);
+    let name = fleet.names.borrow_mut().number(std::str::from_utf8(name).context("its name is no text")?);
     let refers = match kind {
-        Some(Kind::Cds) if common.kinds.contains(&Kind::Eds) => endpoints(common, name, body)?,
-        Some(Kind::Lds) if common.kinds.contains(&Kind::Rds) => routes(common, body)?,
+        Some(Kind::Cds) if fleet.kinds.contains(&Kind::Eds) => endpoints(fleet, name, body)?,
+        Some(Kind::Lds) if fleet.kinds.contains(&Kind::Rds) => routes(fleet, body)?,
         _ => Rc::from([]),
     };
     let version = match version {
-        Some(version) => common.names.borrow_mut().number(&String::from_utf8_lossy(version)).into(),
+        Some(version) => fleet.names.borrow_mut().number(&String::from_utf8_lossy(version)).into(),
         None => hash(body),
     };
     Ok(Resource { name, version, refers })
 }
 
 /// Under which name the endpoints of a cluster are asked for, if they come by EDS.
-fn endpoints(common: &Common, name: u32, cluster: &[u8]) -> Result<Rc<[u32]>> {
+fn endpoints(fleet: &FleetState, name: u32, cluster: &[u8]) -> Result<Rc<[u32]>> {
     let (mut by, mut service) = (0, None);
     for field in fields(cluster) {
         match field {
@@ -92,13 +92,13 @@ fn endpoints(common: &Common, name: u32, cluster: &[u8]) -> Result<Rc<[u32]>> {
     }
     let Some(service) = service else { return Ok(Rc::from([name])) };
     let service = std::str::from_utf8(service).context("its service is no text")?;
-    Ok(Rc::from([common.names.borrow_mut().number(service)]))
+    Ok(Rc::from([fleet.names.borrow_mut().number(service)]))
 }
 
 /// The routes that a listener asks for by name.
-fn routes(common: &Common, listener: &[u8]) -> Result<Rc<[u32]>> {
+fn routes(fleet: &FleetState, listener: &[u8]) -> Result<Rc<[u32]>> {
     let key = hash(listener);
-    if let Some(known) = common.routes.borrow().get(&key) {
+    if let Some(known) = fleet.routes.borrow().get(&key) {
         return Ok(known.clone());
     }
     let listener = Listener::decode(listener).context("decode a listener")?;
@@ -106,13 +106,13 @@ fn routes(common: &Common, listener: &[u8]) -> Result<Rc<[u32]>> {
     let mut found: Vec<u32> = Vec::new();
     for filter in chains.flat_map(|chain| &chain.filters) {
         if let Some(route) = route_of(filter)? {
-            found.push(common.names.borrow_mut().number(&route));
+            found.push(fleet.names.borrow_mut().number(&route));
         }
     }
     found.sort_unstable();
     found.dedup();
     let found: Rc<[u32]> = found.into();
-    common.routes.borrow_mut().insert(key, found.clone());
+    fleet.routes.borrow_mut().insert(key, found.clone());
     Ok(found)
 }
 

@@ -8,7 +8,7 @@ use pilot_proto::ResourceType::Cluster;
 use pilot_tests::net::{free_port, local};
 use pilot_tests::wait::eventually;
 
-use super::plane::{Plane, Setup};
+use super::control_plane::{Plane, Setup};
 use super::raw::{DATA, GOAWAY, Raw};
 
 /// A proxy that nothing changes for hears nothing.

@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 
 /// Durations of one kind.
 #[derive(Clone, Debug, Default)]
-pub struct Spread(Vec<Duration>);
+pub struct Durations(Vec<Duration>);
 
-// === impl Spread ===
+// === impl Durations ===
 
-impl Spread {
+impl Durations {
     /// One more.
     pub fn push(&mut self, one: Duration) {
         self.0.push(one);
@@ -31,7 +31,7 @@ impl Spread {
     }
 
     /// `{n, min, p50, max}` in milliseconds; `null` without any.
-    pub fn told(&self) -> Value {
+    pub fn summary(&self) -> Value {
         let (Some(p50), Some(min), Some(max)) = (self.median(), self.0.iter().min(), self.0.iter().max())
         else {
             return Value::Null;
@@ -64,13 +64,13 @@ pub fn slope(points: &[(f64, f64)]) -> Option<f64> {
 mod tests {
     use super::*;
 
-    fn spread(millis: &[u64]) -> Spread {
-        Spread(millis.iter().copied().map(Duration::from_millis).collect())
+    fn spread(millis: &[u64]) -> Durations {
+        Durations(millis.iter().copied().map(Duration::from_millis).collect())
     }
 
     #[test]
     fn the_middle_and_both_ends_are_told() {
-        let check = |durations: &[u64], expected: Value| assert_eq!(spread(durations).told(), expected);
+        let check = |durations: &[u64], expected: Value| assert_eq!(spread(durations).summary(), expected);
         check(&[], Value::Null);
         check(&[7], json!({"n": 1, "min": 7.0, "p50": 7.0, "max": 7.0}));
         check(&[9, 1, 5], json!({"n": 3, "min": 1.0, "p50": 5.0, "max": 9.0}));

@@ -14,8 +14,8 @@ use pilot_tests::net::{get_ok, loopback};
 use pilot_tests::wait::eventually;
 use serde_json::Value;
 
-use crate::cluster::{Cluster, ENTRANCE, Workload};
-use crate::secrets::Issuer;
+use crate::cluster::{Cluster, GATEWAY, ProxiedPod};
+use crate::sds::SdsServer;
 
 /// How long a set may take until every Envoy has it.
 const IN_USE: Duration = Duration::from_mins(1);
@@ -28,8 +28,8 @@ const SENT: [&str; 4] =
     ["dynamic_active_clusters", "dynamic_listeners", "dynamic_route_configs", "dynamic_endpoint_configs"];
 
 /// A mesh. Fields are dropped from the top.
-pub(crate) struct Trial {
-    proxies: BTreeMap<Workload, (Sidecar, Issuer)>,
+pub(crate) struct SampleMesh {
+    proxies: BTreeMap<ProxiedPod, (Sidecar, SdsServer)>,
     identity: Identity,
     discovery: Discovery,
     folder: Folder,
@@ -58,9 +58,9 @@ enum State {
     Refused(String),
 }
 
-// === impl Trial ===
+// === impl SampleMesh ===
 
-impl Trial {
+impl SampleMesh {
     pub(crate) async fn start() -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let folder = Folder::create(dir.path().join("config"))?;
@@ -76,7 +76,7 @@ impl Trial {
         let mut manifests = cluster.manifests();
         manifests.push(service(&mark, &format!("10.96.1.{}", self.set), &[Port::new("tcp", 9, 9)]));
         self.folder.write("set.yaml", &manifests)?;
-        let mut problems = self.staff(&cluster.workloads).await?;
+        let mut problems = self.reconcile_proxies(&cluster.workloads).await?;
         let told = async || self.state(&mark).await;
         let held = async {
             eventually(IN_USE, "every Envoy has the set", told).await?;
@@ -96,34 +96,34 @@ impl Trial {
 
     /// Ends it; what Envoys have refused, as they tell it themselves.
     pub(crate) async fn end(mut self) -> Result<Vec<String>> {
-        self.staff(&[]).await
+        self.reconcile_proxies(&[]).await
     }
 
     /// Has a proxy beside each of these workloads, and beside no other; what those have refused that go.
-    async fn staff(&mut self, workloads: &[Workload]) -> Result<Vec<String>> {
+    async fn reconcile_proxies(&mut self, workloads: &[ProxiedPod]) -> Result<Vec<String>> {
         let (stay, go): (BTreeMap<_, _>, BTreeMap<_, _>) = std::mem::take(&mut self.proxies)
             .into_iter()
             .partition(|(workload, _)| workloads.contains(workload));
         self.proxies = stay;
         let mut refused = Vec::new();
         for (proxy, _) in go.into_values() {
-            refused.extend(proxy.no_rejection().await.err().map(|error| format!("{error:#}")));
+            refused.extend(proxy.ensure_no_rejection().await.err().map(|error| format!("{error:#}")));
         }
-        let missing: Vec<&Workload> =
+        let missing: Vec<&ProxiedPod> =
             workloads.iter().filter(|workload| !self.proxies.contains_key(workload)).collect();
         for workload in missing {
             let dir = tempfile::tempdir_in(self.dir.path())?.keep();
-            let is_entrance = (workload.namespace.as_str(), workload.name.as_str()) == ENTRANCE;
+            let is_gateway = (workload.namespace.as_str(), workload.name.as_str()) == GATEWAY;
             let options = Options {
                 interception: Interception::Redirect,
-                role: if is_entrance { "router" } else { "sidecar" },
+                role: if is_gateway { "router" } else { "sidecar" },
                 // A few names, until the program ends.
                 pod: workload.name.clone().leak(),
                 namespace: workload.namespace.clone().leak(),
                 ip: loopback(workload.last_byte()),
                 ..Options::new()?
             };
-            let issuer = Issuer::start(&dir, &self.identity)?;
+            let issuer = SdsServer::start(&dir, &self.identity)?;
             let proxy = Sidecar::start(&dir, self.discovery.grpc, &options)?;
             self.proxies.insert(workload.clone(), (proxy, issuer));
         }
@@ -148,7 +148,7 @@ impl Trial {
         }
         let mut resources = 0;
         for (workload, (proxy, _)) in &self.proxies {
-            proxy.settled().await?;
+            proxy.ensure_warmed().await?;
             let dump: Value = serde_json::from_str(&get_ok(proxy.admin, "/config_dump?include_eds").await?)?;
             let held = held(&dump);
             let own = |resource: &&&Value| !resource.to_string().contains(&format!("{mark}.default"));

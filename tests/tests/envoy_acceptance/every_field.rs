@@ -72,11 +72,11 @@ async fn taken(proxy: &Sidecar, mesh: &Mesh, mark: &str) -> Result<()> {
     let in_use = eventually(IN_USE, "everything is in use", async || {
         let dump = get_ok(proxy.admin, "/config_dump").await?;
         ensure!(dump.contains(mark), "{mark} is not in what Envoy has");
-        proxy.settled().await
+        proxy.ensure_warmed().await
     });
     in_use.await?;
-    proxy.no_rejection().await?;
-    mesh.discovery.no_rejection().await
+    proxy.ensure_no_rejection().await?;
+    mesh.discovery.ensure_no_rejection().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -99,5 +99,5 @@ async fn every_group_of_fields_in_sidecars_and_gateways() -> Result<()> {
 
     mesh.folder.write_text("sidecar.yaml", &filled(SIDECAR, &mesh)?)?;
     taken(&mesh.sidecar, &mesh, "egress.sock").await?;
-    mesh.is_sound().await
+    mesh.ensure_healthy().await
 }

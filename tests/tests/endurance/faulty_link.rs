@@ -1,7 +1,7 @@
 //! The wire between a proxy and its control plane, which can be cut.
 //!
 //! ```text
-//! proxy ──▶ Cable ──▶ the first control plane that takes the connection
+//! proxy ──▶ FaultyLink ──▶ the first control plane that takes the connection
 //! ```
 //!
 //! It knows bytes and nothing of what they mean, so what it cuts is cut anywhere: between messages, in a frame, in a handshake.
@@ -28,7 +28,7 @@ pub(crate) enum End {
 }
 
 /// A wire. Dropping it cuts every connection.
-pub(crate) struct Cable {
+pub(crate) struct FaultyLink {
     /// What proxies connect to.
     pub(crate) address: SocketAddr,
     shared: Arc<Shared>,
@@ -44,12 +44,12 @@ struct Shared {
     connections: AtomicU64,
 }
 
-// === impl Cable ===
+// === impl FaultyLink ===
 
-impl Cable {
+impl FaultyLink {
     /// Leads to the first of these that takes a connection.
     pub(crate) async fn to(to: &[SocketAddr]) -> Result<Self> {
-        let listener = TcpListener::bind(local(0)).await.context("lay a cable")?;
+        let listener = TcpListener::bind(local(0)).await.context("lay a link")?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
             to: to.to_vec(),
@@ -77,7 +77,7 @@ impl Cable {
     }
 }
 
-impl Drop for Cable {
+impl Drop for FaultyLink {
     fn drop(&mut self) {
         self.server.abort();
         self.cut(End::Reset);

@@ -31,19 +31,19 @@ const NODES: u32 = 2;
 pub enum Visibility {
     /// Everybody sees all of them: one scope.
     All,
-    /// So many namespaces, each with a fiftieth of the services that only it sees; all others are seen by all. Every proxy
+    /// So many namespaces, each with a fiftieth of the services that only it sees; all others are visible_services by all. Every proxy
     /// sees as many services as with [`Self::All`].
     Namespaces(u32),
 }
 
 /// A mesh in a folder.
 #[derive(Debug)]
-pub struct Mesh {
+pub struct GeneratedMesh {
     /// The folder that `--configDir` names.
     pub folder: Folder,
     /// The file that `--meshConfig` names.
     pub mesh_file: PathBuf,
-    seen: u32,
+    visible_services: u32,
     visibility: Visibility,
     listen: (u16, u16),
     revision: u32,
@@ -52,28 +52,28 @@ pub struct Mesh {
 }
 
 /// One service of the mesh.
-struct Place {
+struct GeneratedService {
     index: u32,
     namespace: String,
     export: &'static str,
 }
 
-// === impl Mesh ===
+// === impl GeneratedMesh ===
 
-impl Mesh {
+impl GeneratedMesh {
     /// Writes a mesh in which every proxy sees so many services (65,536 at most) below `dir`.
-    pub fn write(dir: &std::path::Path, seen: u32, visibility: Visibility) -> Result<Self> {
+    pub fn write(dir: &std::path::Path, visible_services: u32, visibility: Visibility) -> Result<Self> {
         let mesh = Self {
             folder: Folder::create(dir.join("mesh"))?,
             mesh_file: dir.join("mesh.yaml"),
-            seen,
+            visible_services,
             visibility,
             listen: (free_port()?, free_port()?),
             revision: 0,
             turn: 0,
         };
-        for place in mesh.places() {
-            mesh.folder.write(&file(place.index), &place.objects(0, 0))?;
+        for service in mesh.services() {
+            mesh.folder.write(&file(service.index), &service.objects(0, 0))?;
         }
         let nodes: Vec<Value> = (0..NODES).map(node).collect();
         mesh.folder.write("nodes.yaml", &nodes)?;
@@ -91,14 +91,14 @@ impl Mesh {
     }
 
     /// How many services a proxy sees.
-    pub const fn seen(&self) -> u32 {
-        self.seen
+    pub const fn visible_services(&self) -> u32 {
+        self.visible_services
     }
 
-    /// The cluster of a service that everybody sees.
+    /// The cluster of a service that all_clients sees.
     pub fn cluster(&self, index: u32) -> Result<String> {
-        let place = self.places().nth(index as usize).context("there is no such service")?;
-        Ok(format!("outbound|{}||{}.{}.svc.cluster.local", place.port(), place.name(), place.namespace))
+        let service = self.services().nth(index as usize).context("there is no such service")?;
+        Ok(format!("outbound|{}||{}.{}.svc.cluster.local", service.port(), service.name(), service.namespace))
     }
 
     /// Moves one endpoint of a service.
@@ -113,8 +113,8 @@ impl Mesh {
 
     fn change(&mut self, index: u32, endpoint: u32, route: u32) -> Result<()> {
         self.revision += 1;
-        let place = self.places().nth(index as usize).context("there is no such service")?;
-        let objects = place.objects(self.revision * endpoint, self.revision * route);
+        let service = self.services().nth(index as usize).context("there is no such service")?;
+        let objects = service.objects(self.revision * endpoint, self.revision * route);
         self.folder.write(&file(index), &objects)
     }
 
@@ -132,8 +132,10 @@ impl Mesh {
     }
 
     fn write_tenth(&self) -> Result<()> {
-        let slices: Vec<Value> =
-            self.places().map(|place| place.slice("tenth", self.turn, ENDPOINTS - 1..ENDPOINTS)).collect();
+        let slices: Vec<Value> = self
+            .services()
+            .map(|service| service.slice("tenth", self.turn, ENDPOINTS - 1..ENDPOINTS))
+            .collect();
         self.folder.write_text("tenth.yaml", &yaml(&slices)?)
     }
 
@@ -150,14 +152,14 @@ impl Mesh {
         fs::rename(&unfinished, &self.mesh_file).context("write the mesh's configuration")
     }
 
-    /// Services that everybody sees first, then those of one namespace each.
-    fn places(&self) -> impl Iterator<Item = Place> {
+    /// Services that all_clients sees first, then those of one namespace each.
+    fn services(&self) -> impl Iterator<Item = GeneratedService> {
         let (namespaces, own) = match self.visibility {
             Visibility::All => (1, 0),
-            Visibility::Namespaces(count) => (count.max(1), (self.seen / 50).max(1)),
+            Visibility::Namespaces(count) => (count.max(1), (self.visible_services / 50).max(1)),
         };
-        let common = self.seen.saturating_sub(own);
-        (0..common + namespaces * own).map(move |index| Place {
+        let common = self.visible_services.saturating_sub(own);
+        (0..common + namespaces * own).map(move |index| GeneratedService {
             index,
             namespace: format!("ns-{}", index % namespaces),
             export: if index < common { "*" } else { "." },
@@ -165,9 +167,9 @@ impl Mesh {
     }
 }
 
-// === impl Place ===
+// === impl GeneratedService ===
 
-impl Place {
+impl GeneratedService {
     fn name(&self) -> String {
         format!("service-{:04}", self.index)
     }
@@ -256,12 +258,12 @@ mod tests {
     #[test]
     fn every_namespace_sees_as_many_services_and_others_than_the_next() {
         let dir = tempfile::tempdir().unwrap();
-        let mesh = Mesh::write(dir.path(), 100, Visibility::Namespaces(50)).unwrap();
-        let seen = |namespace: &str| -> BTreeSet<u32> {
-            let sees = |place: &Place| place.export == "*" || place.namespace == namespace;
-            mesh.places().filter(sees).map(|place| place.index).collect()
+        let mesh = GeneratedMesh::write(dir.path(), 100, Visibility::Namespaces(50)).unwrap();
+        let visible_services = |namespace: &str| -> BTreeSet<u32> {
+            let sees = |service: &GeneratedService| service.export == "*" || service.namespace == namespace;
+            mesh.services().filter(sees).map(|service| service.index).collect()
         };
-        let scopes: BTreeSet<BTreeSet<u32>> = (0..50).map(|n| seen(&format!("ns-{n}"))).collect();
+        let scopes: BTreeSet<BTreeSet<u32>> = (0..50).map(|n| visible_services(&format!("ns-{n}"))).collect();
         assert_eq!(scopes.len(), 50);
         assert!(scopes.iter().all(|scope| scope.len() == 100));
         let files = fs::read_dir(mesh.folder.path()).unwrap().count();
@@ -271,15 +273,15 @@ mod tests {
     #[test]
     fn changes_touch_what_they_say() {
         let dir = tempfile::tempdir().unwrap();
-        let mut mesh = Mesh::write(dir.path(), 3, Visibility::All).unwrap();
+        let mut mesh = GeneratedMesh::write(dir.path(), 3, Visibility::All).unwrap();
         let read = |path: PathBuf| fs::read_to_string(path).unwrap();
-        let all = |mesh: &Mesh| {
+        let all = |mesh: &GeneratedMesh| {
             let files = [file(0), file(1), "tenth.yaml".into()];
             let mut texts: Vec<String> = files.iter().map(|name| read(mesh.folder.file(name))).collect();
             texts.push(read(mesh.mesh_file.clone()));
             texts
         };
-        let mut check = |what: &str, change: &dyn Fn(&mut Mesh), expected: [bool; 4]| {
+        let mut check = |what: &str, change: &dyn Fn(&mut GeneratedMesh), expected: [bool; 4]| {
             let before = all(&mesh);
             change(&mut mesh);
             let after = all(&mesh);

@@ -13,7 +13,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::plane::{PATIENCE, Plane, Setup};
+use super::control_plane::{PATIENCE, Plane, Setup};
 use super::raw::{DATA, Frame, GOAWAY, HEADERS, Raw};
 
 const WINDOW: u32 = 1 << 20;

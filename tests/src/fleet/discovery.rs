@@ -9,8 +9,8 @@ use anyhow::{Context, Result, ensure};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+use super::generated_mesh::GeneratedMesh;
 use super::orders::now;
-use super::world::Mesh;
 use crate::load::Identity;
 use crate::net::{free_port, get_ok, local};
 use crate::process::Process;
@@ -20,7 +20,7 @@ const START: Duration = Duration::from_mins(1);
 
 /// How it is started.
 #[derive(Clone)]
-pub struct Tuning {
+pub struct DiscoveryOptions {
     /// The program.
     pub program: PathBuf,
     /// `PILOT_DEBOUNCE_AFTER`: how long a change waits for the next.
@@ -32,7 +32,7 @@ pub struct Tuning {
 }
 
 /// A running `pilot-discovery`.
-pub struct Pilot {
+pub struct DiscoveryProcess {
     process: Process,
     dir: PathBuf,
     /// Plaintext xDS.
@@ -47,18 +47,18 @@ pub struct Pilot {
 
 /// A push as the log tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pushed {
+pub struct LoggedPush {
     /// When it began, in microseconds since 1970.
     pub at: u64,
     /// How many proxies it concerned.
     pub proxies: u64,
 }
 
-// === impl Pilot ===
+// === impl DiscoveryProcess ===
 
-impl Pilot {
+impl DiscoveryProcess {
     /// Starts it; it is ready when this returns. Its log goes to `dir`.
-    pub async fn start(dir: &Path, mesh: &Mesh, tuning: &Tuning) -> Result<Self> {
+    pub async fn start(dir: &Path, mesh: &GeneratedMesh, tuning: &DiscoveryOptions) -> Result<Self> {
         let mut ports = [local(0); 4];
         for port in &mut ports {
             *port = local(free_port()?);
@@ -98,7 +98,7 @@ impl Pilot {
     }
 
     /// The pushes that its log tells of since then, in microseconds since 1970.
-    pub fn pushes(&self, since: u64) -> Vec<Pushed> {
+    pub fn pushes(&self, since: u64) -> Vec<LoggedPush> {
         let told = self.process.log();
         told.lines()
             .rev()
@@ -135,12 +135,12 @@ fn told_at(line: &str) -> Option<u64> {
     Some(now().checked_sub(of_day)? / DAY * DAY + of_day)
 }
 
-fn push(line: &str, at: u64) -> Option<Pushed> {
+fn push(line: &str, at: u64) -> Option<LoggedPush> {
     let line: Value = serde_json::from_str(line).ok()?;
     (line.get("msg")?.as_str()? == "push").then_some(())?;
     let proxies = line.get("proxies")?;
     let proxies = proxies.as_u64().or_else(|| proxies.as_str()?.parse().ok())?;
-    Some(Pushed { at, proxies })
+    Some(LoggedPush { at, proxies })
 }
 
 #[cfg(test)]
@@ -153,7 +153,7 @@ mod tests {
         let at = told_at(line).unwrap();
         assert_eq!(at % 86_400_000_000, 1_500_000);
         assert!(at <= now() && now() - at <= 86_400_000_000);
-        assert_eq!(push(line, at), Some(Pushed { at, proxies: 7 }));
+        assert_eq!(push(line, at), Some(LoggedPush { at, proxies: 7 }));
         assert_eq!(push(&line.replace("\"push\"", "\"sent\""), at), None);
         assert_eq!(told_at("Error: no such file"), None);
     }

@@ -1,26 +1,26 @@
 //! A control plane outside, pods on its wire, a sidecar in each.
 
 use anyhow::Result;
-use pilot_tests::ask::{Answer, Ask};
 use pilot_tests::envoy::envoy;
+use pilot_tests::http_request::{HttpRequest, HttpResponse};
 use pilot_tests::manifest::Folder;
 use pilot_tests::mesh::{Discovery, Interception, Options, Sidecar};
-use pilot_tests::network::{Inside, Namespace, Network, PROXY, address};
+use pilot_tests::pod_network::{NamespaceGuard, NetworkNamespace, PROXY_GID, PodNetwork, address};
 use pilot_tests::programs::programs;
 
 /// The mesh. The thread is outside from its beginning to its end.
 pub(crate) struct Site {
     pub(crate) discovery: Discovery,
     pub(crate) folder: Folder,
-    _outside: Inside,
-    network: Network,
+    _outside: NamespaceGuard,
+    network: PodNetwork,
     dir: tempfile::TempDir,
 }
 
 /// A pod. Its workload is who asks, or listens.
 pub(crate) struct Pod {
     sidecar: Sidecar,
-    namespace: Namespace,
+    namespace: NetworkNamespace,
 }
 
 // === impl Site ===
@@ -29,11 +29,11 @@ impl Site {
     pub(crate) async fn open() -> Result<Self> {
         // Both may be fetched, which the outside has no way for.
         let _ready = (programs()?, envoy()?);
-        let network = Network::new()?;
+        let network = PodNetwork::new()?;
         let _outside = network.outside().enter()?;
         let dir = tempfile::tempdir()?;
         let folder = Folder::create(dir.path().join("config"))?;
-        let discovery = Discovery::start_at(Network::OUTSIDE, dir.path(), &folder, &[]).await?;
+        let discovery = Discovery::start_at(PodNetwork::OUTSIDE, dir.path(), &folder, &[]).await?;
         Ok(Self { discovery, folder, _outside, network, dir })
     }
 
@@ -59,7 +59,7 @@ status: {{phase: Running, podIP: {ip}, podIPs: [{{ip: {ip}}}], conditions: [{{ty
             interception: Interception::Redirect,
             pod: name,
             ip,
-            group: Some(PROXY),
+            group: Some(PROXY_GID),
             ..Options::new()?
         };
         let inside = namespace.enter()?;
@@ -73,9 +73,9 @@ status: {{phase: Running, podIP: {ip}, podIPs: [{{ip: {ip}}}], conditions: [{{ty
     pub(crate) async fn close(self, pods: &[&Pod]) -> Result<()> {
         for pod in pods {
             let _inside = pod.namespace.enter()?;
-            pod.sidecar.no_rejection().await?;
+            pod.sidecar.ensure_no_rejection().await?;
         }
-        self.discovery.no_rejection().await
+        self.discovery.ensure_no_rejection().await
     }
 }
 
@@ -83,7 +83,7 @@ status: {{phase: Running, podIP: {ip}, podIPs: [{{ip: {ip}}}], conditions: [{{ty
 
 impl Pod {
     /// Asks from inside.
-    pub(crate) async fn ask(&self, ask: &Ask) -> Result<Answer> {
+    pub(crate) async fn ask(&self, ask: &HttpRequest) -> Result<HttpResponse> {
         let _inside = self.namespace.enter()?;
         ask.send().await
     }
@@ -97,7 +97,7 @@ impl Pod {
     }
 
     /// Goes inside: what listens there is its workload.
-    pub(crate) fn enter(&self) -> Result<Inside> {
+    pub(crate) fn enter(&self) -> Result<NamespaceGuard> {
         self.namespace.enter()
     }
 }

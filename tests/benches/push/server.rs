@@ -9,14 +9,16 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use nix::unistd::Pid;
-use pilot_tests::fleet::{Codec, Kind, Mesh, Meter, Pilot, Totals, Tuning, Visibility, now};
+use pilot_tests::fleet::{
+    Codec, DiscoveryOptions, DiscoveryProcess, GeneratedMesh, Kind, Totals, UsageMeter, Visibility, now,
+};
 use pilot_tests::load::Identity;
 use pilot_tests::net::{free_port, local};
 use pilot_tests::wait::eventually;
 use serde_json::Value;
 
-use crate::floor::{ARGUMENT, Block, Listen, Told};
-use crate::plan::{Plan, Security, Shape};
+use crate::floor::{ARGUMENT, Block, Listen, Recipients};
+use crate::plan::{FleetShape, PushPlan, Security};
 
 /// How long a program may take to listen.
 const START: Duration = Duration::from_secs(20);
@@ -33,8 +35,8 @@ pub(crate) enum Change {
 pub(crate) type Sizes = BTreeMap<Kind, (u64, u64)>;
 
 /// A server.
-pub(crate) enum Subject {
-    Pilot { pilot: Pilot, mesh: Mesh, next: u32, ca: Option<PathBuf> },
+pub(crate) enum Server {
+    Discovery { pilot: DiscoveryProcess, mesh: GeneratedMesh, next: u32, ca: Option<PathBuf> },
     Floor(Floor),
 }
 
@@ -73,26 +75,36 @@ pub(crate) fn sizes(totals: &Totals, streams: u32) -> Sizes {
     totals.bytes.iter().map(size).collect()
 }
 
-// === impl Subject ===
+// === impl Server ===
 
-impl Subject {
+impl Server {
     /// Starts pilot-discovery on a mesh of its own.
-    pub(crate) async fn pilot(dir: &Path, plan: &Plan, shape: &Shape, debounce: Duration) -> Result<Self> {
+    pub(crate) async fn pilot(
+        dir: &Path,
+        plan: &PushPlan,
+        shape: &FleetShape,
+        debounce: Duration,
+    ) -> Result<Self> {
         let visibility = match shape.scopes {
             0 | 1 => Visibility::All,
             scopes => Visibility::Namespaces(scopes),
         };
-        let mesh = Mesh::write(dir, plan.services, visibility)?;
+        let mesh = GeneratedMesh::write(dir, plan.services, visibility)?;
         let identity = identity(shape.security)?;
         let ca = identity.is_some().then(|| dir.join("cert.pem"));
         let debounce_max = Duration::from_secs(1);
-        let tuning = Tuning { program: plan.program.clone(), debounce, debounce_max, identity };
-        let pilot = Pilot::start(dir, &mesh, &tuning).await?;
-        Ok(Self::Pilot { pilot, mesh, next: 0, ca })
+        let tuning = DiscoveryOptions { program: plan.program.clone(), debounce, debounce_max, identity };
+        let pilot = DiscoveryProcess::start(dir, &mesh, &tuning).await?;
+        Ok(Self::Discovery { pilot, mesh, next: 0, ca })
     }
 
     /// Starts a floor that sends as much as pilot-discovery did: to who asks, and by each change.
-    pub(crate) async fn floor(dir: &Path, shape: &Shape, asked: &Sizes, sizes: [Sizes; 3]) -> Result<Self> {
+    pub(crate) async fn floor(
+        dir: &Path,
+        shape: &FleetShape,
+        asked: &Sizes,
+        sizes: [Sizes; 3],
+    ) -> Result<Self> {
         let at = local(free_port()?);
         let identity = identity(shape.security)?;
         let ca = match &identity {
@@ -117,7 +129,7 @@ impl Subject {
         let resources = asked.get(&Kind::Eds).map_or(0, |(resources, _)| *resources);
         for kind in [Kind::Cds, Kind::Eds] {
             let bytes = asked.get(&kind).map_or(0, |(_, bytes)| *bytes);
-            floor.broadcast(kind, (resources, bytes), Told::Askers)?;
+            floor.broadcast(kind, (resources, bytes), Recipients::Subscribing)?;
         }
         eventually(START, "the floor listens", async || {
             tokio::net::TcpStream::connect(at).await.map(drop).context("connect to the floor")
@@ -129,7 +141,7 @@ impl Subject {
     /// As the output names it.
     pub(crate) const fn who(&self) -> &'static str {
         match self {
-            Self::Pilot { .. } => "pilot-discovery",
+            Self::Discovery { .. } => "pilot-discovery",
             Self::Floor(_) => "floor",
         }
     }
@@ -137,8 +149,8 @@ impl Subject {
     /// Where clients go.
     pub(crate) const fn address(&self) -> SocketAddr {
         match self {
-            Self::Pilot { pilot, ca: Some(_), .. } => pilot.secure,
-            Self::Pilot { pilot, .. } => pilot.grpc,
+            Self::Discovery { pilot, ca: Some(_), .. } => pilot.secure,
+            Self::Discovery { pilot, .. } => pilot.grpc,
             Self::Floor(floor) => floor.at,
         }
     }
@@ -146,14 +158,14 @@ impl Subject {
     /// Whom clients trust.
     pub(crate) const fn ca(&self) -> Option<&PathBuf> {
         match self {
-            Self::Pilot { ca, .. } | Self::Floor(Floor { ca, .. }) => ca.as_ref(),
+            Self::Discovery { ca, .. } | Self::Floor(Floor { ca, .. }) => ca.as_ref(),
         }
     }
 
     /// What it costs.
-    pub(crate) fn meter(&self) -> Meter {
-        Meter::new(match self {
-            Self::Pilot { pilot, .. } => pilot.pid(),
+    pub(crate) fn meter(&self) -> UsageMeter {
+        UsageMeter::new(match self {
+            Self::Discovery { pilot, .. } => pilot.pid(),
             Self::Floor(floor) => Pid::from_raw(floor.child.id().cast_signed()),
         })
     }
@@ -161,8 +173,9 @@ impl Subject {
     /// Changes something, another one each time. Returns when that was written, in microseconds since 1970.
     pub(crate) fn change(&mut self, change: Change) -> Result<u64> {
         match self {
-            Self::Pilot { mesh, next, .. } => {
-                let index = *next % mesh.seen().saturating_sub(mesh.seen() / 50).max(1);
+            Self::Discovery { mesh, next, .. } => {
+                let index =
+                    *next % mesh.visible_services().saturating_sub(mesh.visible_services() / 50).max(1);
                 *next += 1;
                 match change {
                     Change::Endpoint => mesh.change_endpoint(index)?,
@@ -177,7 +190,7 @@ impl Subject {
                 for (kind, size) in sizes.into_iter().filter(|(_, (resources, _))| *resources > 0) {
                     // Clients of the floor know no routes: what a route costs is its bytes.
                     let kind = if kind == Kind::Cds { kind } else { Kind::Eds };
-                    began = began.min(floor.broadcast(kind, size, Told::Everybody)?);
+                    began = began.min(floor.broadcast(kind, size, Recipients::Connected)?);
                 }
                 floor.began = began;
                 Ok(began)
@@ -189,7 +202,7 @@ impl Subject {
     pub(crate) fn began(&self, written: u64) -> Option<u64> {
         match self {
             // What is written is read before we look at the clock again.
-            Self::Pilot { pilot, .. } => {
+            Self::Discovery { pilot, .. } => {
                 pilot.pushes(written.saturating_sub(20_000)).last().map(|push| push.at)
             }
             Self::Floor(floor) => Some(floor.began),
@@ -199,7 +212,7 @@ impl Subject {
     /// How many pushes there were since.
     pub(crate) fn pushes(&self, since: u64) -> usize {
         match self {
-            Self::Pilot { pilot, .. } => pilot.pushes(since).len(),
+            Self::Discovery { pilot, .. } => pilot.pushes(since).len(),
             Self::Floor(_) => 1,
         }
     }
@@ -215,7 +228,7 @@ fn identity(security: Security) -> Result<Option<Identity>> {
 // === impl Floor ===
 
 impl Floor {
-    fn broadcast(&mut self, kind: Kind, (resources, bytes): (u64, u64), told: Told) -> Result<u64> {
+    fn broadcast(&mut self, kind: Kind, (resources, bytes): (u64, u64), told: Recipients) -> Result<u64> {
         let block = Block { kind, resources, bytes, codec: self.codec, told };
         let line = serde_json::to_string(&block).context("write a block")?;
         writeln!(self.orders, "{line}").and_then(|()| self.orders.flush()).context("tell the floor")?;

@@ -1,8 +1,8 @@
 //! Another user of the pod: somebody in the same network namespace who is neither root nor the agent.
 //!
 //! ```text
-//! stranger UID send SOCKET...             one datagram to each, a path or @name; prints `sent` or why not for each
-//! stranger UID ask METHOD ADDRESS PATH    one HTTP request, also to a Unix socket; prints the status or why there is none
+//! other-user UID send SOCKET...             one datagram to each, a path or @name; prints `sent` or why not for each
+//! other-user UID ask METHOD ADDRESS PATH    one HTTP request, also to a Unix socket; prints the status or why there is none
 //! ```
 //!
 //! Started by root, it is that user before it does anything, and cannot come back.
@@ -30,14 +30,14 @@ fn main() -> ExitCode {
         [uid, "ask", method, address, path] => {
             become_user(uid).map(|()| println!("{}", told(ask(method, address, path))))
         }
-        _ => {
-            Err(anyhow::anyhow!("usage: stranger UID send SOCKET... | stranger UID ask METHOD ADDRESS PATH"))
-        }
+        _ => Err(anyhow::anyhow!(
+            "usage: other-user UID send SOCKET... | other-user UID ask METHOD ADDRESS PATH"
+        )),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("stranger: {error:#}");
+            eprintln!("other-user: {error:#}");
             ExitCode::FAILURE
         }
     }

@@ -20,25 +20,25 @@ use anyhow::{Context, Result, ensure};
 use nix::sched::{CloneFlags, setns, unshare};
 
 /// The group that proxies run as: their own connections are let through.
-pub const PROXY: u32 = 1337;
+pub const PROXY_GID: u32 = 1337;
 
 /// A network namespace.
-pub struct Namespace(File);
+pub struct NetworkNamespace(File);
 
 /// Being inside a namespace. It is the thread that is inside, so this stays on it.
-pub struct Inside {
+pub struct NamespaceGuard {
     before: File,
     thread: PhantomData<*const ()>,
 }
 
 /// The wire, and the outside at one end of it.
-pub struct Network {
-    outside: Namespace,
+pub struct PodNetwork {
+    outside: NetworkNamespace,
 }
 
-// === impl Namespace ===
+// === impl NetworkNamespace ===
 
-impl Namespace {
+impl NetworkNamespace {
     /// A new one; in it, there is loopback.
     fn new() -> Result<Self> {
         let made = std::thread::spawn(|| {
@@ -51,10 +51,10 @@ impl Namespace {
     }
 
     /// Goes inside, until what is returned is dropped.
-    pub fn enter(&self) -> Result<Inside> {
+    pub fn enter(&self) -> Result<NamespaceGuard> {
         let before = own()?;
         setns(&self.0, CloneFlags::CLONE_NEWNET).context("enter a network namespace")?;
-        Ok(Inside { before, thread: PhantomData })
+        Ok(NamespaceGuard { before, thread: PhantomData })
     }
 
     /// Runs these commands inside; words are parted by spaces.
@@ -73,9 +73,9 @@ impl Namespace {
 -A PREROUTING -p tcp -j REDIRECT --to-ports {inbound}
 -A OUTPUT -p tcp -j TO_PROXY
 -A TO_PROXY -s 127.0.0.6/32 -o lo -j RETURN
--A TO_PROXY ! -d 127.0.0.1/32 -o lo -p tcp -m owner --gid-owner {PROXY} -j REDIRECT --to-ports {inbound}
+-A TO_PROXY ! -d 127.0.0.1/32 -o lo -p tcp -m owner --gid-owner {PROXY_GID} -j REDIRECT --to-ports {inbound}
 -A TO_PROXY -o lo -j RETURN
--A TO_PROXY -m owner --gid-owner {PROXY} -j RETURN
+-A TO_PROXY -m owner --gid-owner {PROXY_GID} -j RETURN
 -A TO_PROXY -d 127.0.0.1/32 -j RETURN
 -A TO_PROXY -p tcp -j REDIRECT --to-ports {outbound}
 COMMIT
@@ -85,9 +85,9 @@ COMMIT
     }
 }
 
-// === impl Inside ===
+// === impl NamespaceGuard ===
 
-impl Drop for Inside {
+impl Drop for NamespaceGuard {
     fn drop(&mut self) {
         if let Err(error) = setns(&self.before, CloneFlags::CLONE_NEWNET) {
             eprintln!("leave a network namespace: {error}");
@@ -95,15 +95,15 @@ impl Drop for Inside {
     }
 }
 
-// === impl Network ===
+// === impl PodNetwork ===
 
-impl Network {
+impl PodNetwork {
     /// The outside's address.
     pub const OUTSIDE: IpAddr = address(1);
 
     /// A wire with nobody on it but the outside.
     pub fn new() -> Result<Self> {
-        let outside = Namespace::new()?;
+        let outside = NetworkNamespace::new()?;
         outside.configure(&[
             "ip link add wire type bridge",
             "ip address add 10.77.0.1/24 dev wire",
@@ -113,13 +113,13 @@ impl Network {
     }
 
     /// What is not of any pod.
-    pub const fn outside(&self) -> &Namespace {
+    pub const fn outside(&self) -> &NetworkNamespace {
         &self.outside
     }
 
     /// A pod at `10.77.0.<last>`.
-    pub fn pod(&self, last: u8) -> Result<Namespace> {
-        let pod = Namespace::new()?;
+    pub fn pod(&self, last: u8) -> Result<NetworkNamespace> {
+        let pod = NetworkNamespace::new()?;
         let inside = format!("/proc/{}/fd/{}", std::process::id(), pod.0.as_raw_fd());
         self.outside.configure(&[
             &format!("ip link add pod{last} type veth peer name eth0 netns {inside}"),

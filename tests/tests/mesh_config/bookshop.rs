@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use pilot_tests::ask::{Answer, Ask};
+use pilot_tests::http_request::{HttpRequest, HttpResponse};
 use pilot_tests::mesh::{Mesh, Options};
 use pilot_tests::net::{free_port, local, loopback};
 use pilot_tests::wait::eventually;
@@ -17,7 +17,7 @@ use pilot_tests::workload::Workload;
 pub(crate) const CHANGE: Duration = Duration::from_secs(20);
 
 /// A mesh of three versions.
-pub(crate) struct Shop {
+pub(crate) struct Bookshop {
     pub(crate) mesh: Mesh,
     pub(crate) v1: Workload,
     pub(crate) v2: Workload,
@@ -38,9 +38,9 @@ spec:
   - {name: v3, labels: {version: v3}}
 ";
 
-// === impl Shop ===
+// === impl Bookshop ===
 
-impl Shop {
+impl Bookshop {
     /// Starts everything, with these rules besides.
     pub(crate) async fn open(rules: &str) -> Result<Self> {
         Self::open_with(rules, &BTreeMap::new()).await
@@ -74,12 +74,17 @@ impl Shop {
     }
 
     /// `GET <path>` of `web`, through the client's sidecar.
-    pub(crate) fn get(&self, path: &str) -> Ask {
-        Ask::get(local(self.port), "web", path)
+    pub(crate) fn get(&self, path: &str) -> HttpRequest {
+        HttpRequest::get(local(self.port), "web", path)
     }
 
     /// Asks until the answer is as it should be.
-    pub(crate) async fn until(&self, ask: &Ask, what: &str, is: impl Fn(&Answer) -> bool) -> Result<Answer> {
+    pub(crate) async fn until(
+        &self,
+        ask: &HttpRequest,
+        what: &str,
+        is: impl Fn(&HttpResponse) -> bool,
+    ) -> Result<HttpResponse> {
         eventually(CHANGE, what, async || {
             let answer = ask.send().await?;
             ensure!(is(&answer), "{answer:?}");
@@ -89,7 +94,7 @@ impl Shop {
     }
 
     /// Asks so many times; how often each version answered.
-    pub(crate) async fn count(&self, ask: &Ask, times: u32) -> Result<BTreeMap<String, u32>> {
+    pub(crate) async fn count(&self, ask: &HttpRequest, times: u32) -> Result<BTreeMap<String, u32>> {
         let mut counts = BTreeMap::new();
         for _ in 0..times {
             let answer = ask.send().await?;
@@ -101,7 +106,7 @@ impl Shop {
 
     /// What every test ends with.
     pub(crate) async fn close(mut self) -> Result<()> {
-        self.mesh.is_sound().await
+        self.mesh.ensure_healthy().await
     }
 }
 

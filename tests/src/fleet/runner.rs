@@ -17,36 +17,36 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-use super::connection::{Client, Link, Reading, Wiring};
+use super::connection::{Client, ConnectionSettings, LinkState, Reading};
 use super::names::{self, Names};
-use super::orders::{Goal, Memory, Order, Reached, Setup, Totals, Which, now};
-use super::subscriber::{Common, Keeps, Subscriber};
+use super::orders::{ClientRange, FleetConfig, Goal, GoalTimes, Order, ResumeState, Totals, now};
+use super::subscriber::{FleetState, Retention, Subscriber};
 
-/// How often we look whether everybody has reached the goal. The time that is told is the client's own.
+/// How often we look whether all_clients has reached the goal. The time that is told is the client's own.
 const LOOK: Duration = Duration::from_millis(5);
 
 /// Descriptors that are not a client's: standard streams, the reactor, and some.
 const SPARE: u64 = 64;
 
-struct Fleet {
-    wiring: Rc<Wiring>,
-    common: Rc<Common>,
+struct ClientFleet {
+    settings: Rc<ConnectionSettings>,
+    fleet: Rc<FleetState>,
     clients: Vec<Rc<RefCell<Client>>>,
     tasks: Vec<Option<JoinHandle<()>>>,
 }
 
 /// Runs a fleet until its orders end.
-pub fn run(setup: Setup) -> Result<()> {
+pub fn run(setup: FleetConfig) -> Result<()> {
     room(u64::from(setup.streams) + SPARE)?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
     let mut orders = lines()?;
     let local = LocalSet::new();
     local.block_on(&runtime, async {
-        let mut fleet = Fleet::new(setup)?;
+        let mut fleet = ClientFleet::new(setup)?;
         while let Some(line) = orders.recv().await {
             let answer = match serde_json::from_str(&line).context("read an order") {
-                Ok(order) => fleet.obey(order).await,
+                Ok(order) => fleet.execute(order).await,
                 Err(error) => Err(error),
             };
             let answer = answer.unwrap_or_else(|error| json!({"error": format!("{error:#}")}));
@@ -81,11 +81,11 @@ fn lines() -> Result<mpsc::Receiver<String>> {
     Ok(receiver)
 }
 
-// === impl Fleet ===
+// === impl ClientFleet ===
 
-impl Fleet {
-    fn new(setup: Setup) -> Result<Self> {
-        let common = Rc::new(Common {
+impl ClientFleet {
+    fn new(setup: FleetConfig) -> Result<Self> {
+        let fleet = Rc::new(FleetState {
             codec: setup.codec,
             kinds: setup.kinds.clone(),
             names: RefCell::new(Names::default()),
@@ -97,21 +97,21 @@ impl Fleet {
             let number = setup.first + index;
             let node = names::node(setup.node_id.as_deref(), number, setup.scopes);
             let kept = setup.keep > 0 && index.is_multiple_of(setup.keep);
-            let keeps = if kept { Keeps::Everything } else { Keeps::Nothing };
-            Rc::new(RefCell::new(Client::new(Subscriber::new(common.clone(), node, keeps))))
+            let retention = if kept { Retention::Everything } else { Retention::Nothing };
+            Rc::new(RefCell::new(Client::new(Subscriber::new(fleet.clone(), node, retention))))
         };
         let clients: Vec<_> = (0..setup.streams).map(client).collect();
         let tasks = clients.iter().map(|_| None).collect();
         let tls = setup.ca.as_ref().map(|path| trusting(path).map(Arc::new)).transpose()?;
-        Ok(Self { wiring: Rc::new(Wiring::new(setup, tls)), common, clients, tasks })
+        Ok(Self { settings: Rc::new(ConnectionSettings::new(setup, tls)), fleet, clients, tasks })
     }
 
-    async fn obey(&mut self, order: Order) -> Result<Value> {
+    async fn execute(&mut self, order: Order) -> Result<Value> {
         match order {
             Order::Connect { which, memory } => self.connect(which, memory),
             Order::Disconnect { which } => self.disconnect(which),
             Order::Mark { goal } => {
-                *self.common.goal.borrow_mut() = goal;
+                *self.fleet.goal.borrow_mut() = goal;
                 for client in &self.clients {
                     let mut client = client.borrow_mut();
                     client.subscriber.mark();
@@ -124,7 +124,7 @@ impl Fleet {
             }
             Order::Stall { which } => self.set_reading(which, Reading::Stalled),
             Order::Resume { which } => self.set_reading(which, Reading::On),
-            Order::Refuse { name } => *self.common.refused.borrow_mut() = name,
+            Order::Refuse { name } => *self.fleet.refused.borrow_mut() = name,
             Order::Totals => return serde_json::to_value(self.totals()).context("write an answer"),
             Order::Holdings { client } => {
                 let found = self.clients.get(client as usize).context("there is no such client")?;
@@ -134,38 +134,38 @@ impl Fleet {
         Ok(json!({"at": now()}))
     }
 
-    fn connect(&mut self, which: Which, memory: Memory) {
-        for index in which.of(self.clients.len()) {
+    fn connect(&mut self, which: ClientRange, memory: ResumeState) {
+        for index in which.indices(self.clients.len()) {
             let (Some(client), Some(task)) = (self.clients.get(index), self.tasks.get_mut(index)) else {
                 return;
             };
             if task.is_none() {
-                let stay = self.wiring.clone().stay(client.clone(), memory);
+                let stay = self.settings.clone().stay(client.clone(), memory);
                 *task = Some(tokio::task::spawn_local(stay));
             }
         }
     }
 
-    fn disconnect(&mut self, which: Which) {
-        for index in which.of(self.clients.len()) {
+    fn disconnect(&mut self, which: ClientRange) {
+        for index in which.indices(self.clients.len()) {
             let (Some(client), Some(task)) = (self.clients.get(index), self.tasks.get_mut(index)) else {
                 return;
             };
             if let Some(task) = task.take() {
                 task.abort();
             }
-            client.borrow_mut().link = Link::Down;
+            client.borrow_mut().link = LinkState::Down;
         }
     }
 
-    fn set_reading(&self, which: Which, reading: Reading) {
-        for client in self.clients.get(which.of(self.clients.len())).unwrap_or_default() {
+    fn set_reading(&self, which: ClientRange, reading: Reading) {
+        for client in self.clients.get(which.indices(self.clients.len())).unwrap_or_default() {
             client.borrow_mut().set_reading(reading);
         }
     }
 
-    async fn reached(&self, which: Which, within: Duration) -> Reached {
-        let asked = self.clients.get(which.of(self.clients.len())).unwrap_or_default();
+    async fn reached(&self, which: ClientRange, within: Duration) -> GoalTimes {
+        let asked = self.clients.get(which.indices(self.clients.len())).unwrap_or_default();
         let deadline = tokio::time::Instant::now() + within;
         loop {
             let mut at: Vec<u64> =
@@ -173,7 +173,7 @@ impl Fleet {
             let missing = asked.len() - at.len();
             if missing == 0 || tokio::time::Instant::now() >= deadline {
                 at.sort_unstable();
-                return Reached { at, missing: u32::try_from(missing).unwrap_or(u32::MAX) };
+                return GoalTimes { at, missing: u32::try_from(missing).unwrap_or(u32::MAX) };
             }
             tokio::time::sleep(LOOK).await;
         }
@@ -183,7 +183,7 @@ impl Fleet {
         let mut totals = Totals::default();
         for client in &self.clients {
             let client = client.borrow();
-            totals.connected += u32::from(client.link == Link::Up);
+            totals.connected += u32::from(client.link == LinkState::Up);
             totals.lost += client.lost;
             totals.going_away += client.going_away;
             totals.last_loss = totals.last_loss.or_else(|| client.last_loss.clone());

@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::orders::{Goal, Holdings, Memory, Order, Reached, Setup, Totals, Which};
+use super::orders::{ClientRange, FleetConfig, Goal, GoalTimes, HeldResources, Order, ResumeState, Totals};
 
 /// Clients in a process of their own. Dropping it kills them.
 pub struct Fleet {
@@ -24,7 +24,7 @@ pub struct Fleet {
 
 impl Fleet {
     /// Starts the program `fleet`; nobody is connected yet.
-    pub fn spawn(program: &Path, setup: &Setup) -> Result<Self> {
+    pub fn spawn(program: &Path, setup: &FleetConfig) -> Result<Self> {
         let setup = serde_json::to_string(setup).context("write the setup")?;
         let mut command = Command::new(program);
         command.arg(setup).stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -70,9 +70,9 @@ impl Fleet {
         serde_json::from_value(answer).context("read an answer")
     }
 
-    /// Connects everybody, blank. Returns when they began, in microseconds since 1970.
+    /// Connects all_clients, blank. Returns when they began, in microseconds since 1970.
     pub fn connect(&mut self) -> Result<u64> {
-        self.at(&Order::Connect { which: Which::EVERYBODY, memory: Memory::Blank })
+        self.at(&Order::Connect { which: ClientRange::ALL, memory: ResumeState::Blank })
     }
 
     /// An order that is answered by the time when it was obeyed, in microseconds since 1970.
@@ -87,14 +87,14 @@ impl Fleet {
     }
 
     /// Waits until these have reached the goal, or the time is up.
-    pub fn reached(&mut self, which: Which, within: Duration) -> Result<Reached> {
+    pub fn reached(&mut self, which: ClientRange, within: Duration) -> Result<GoalTimes> {
         let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
         self.order(&Order::Await { which, within_ms })
     }
 
-    /// Waits until everybody has reached the goal; an error says who has not and why.
-    pub fn all_reached(&mut self, within: Duration) -> Result<Reached> {
-        let reached = self.reached(Which::EVERYBODY, within)?;
+    /// Waits until all_clients has reached the goal; an error says who has not and why.
+    pub fn all_reached(&mut self, within: Duration) -> Result<GoalTimes> {
+        let reached = self.reached(ClientRange::ALL, within)?;
         if reached.missing > 0 {
             let totals = self.totals()?;
             bail!("{} of {} clients are not there within {within:?}: {totals:?}", reached.missing, {
@@ -110,7 +110,7 @@ impl Fleet {
     }
 
     /// What one client holds.
-    pub fn holdings(&mut self, client: u32) -> Result<Holdings> {
+    pub fn holdings(&mut self, client: u32) -> Result<HeldResources> {
         self.order(&Order::Holdings { client })
     }
 }
