@@ -1,5 +1,4 @@
-//! A client of xDS that does as it is told: asks for what a test says, acknowledges or refuses when a test says so, and
-//! keeps everything it was sent.
+//! Scripted xDS client: subscribes, acknowledges and rejects as the test says, and records every response.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -21,13 +20,13 @@ use tokio::sync::mpsc;
 use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint};
 
-/// How long a response may take before a test has waited in vain.
+/// Time limit for one response.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// `INVALID_ARGUMENT`: what Envoy refuses with.
+/// gRPC status `INVALID_ARGUMENT`, which Envoy sends in a NACK.
 const INVALID_ARGUMENT: i32 = 3;
 
-/// Which service a stream is opened on.
+/// The gRPC service of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Service {
     /// `AggregatedDiscoveryService`: every type on one stream.
@@ -41,14 +40,14 @@ pub struct Ads<Request, Response> {
     node: Option<Node>,
     requests: mpsc::Sender<Request>,
     responses: Streaming<Response>,
-    /// Every response so far, in order.
+    /// Every response received so far, in order.
     pub seen: Vec<Response>,
 }
 
 /// State of the world: each response has all resources of its type.
 pub type Sotw = Ads<DiscoveryRequest, DiscoveryResponse>;
 
-/// Incremental: each response has what changed.
+/// Incremental: each response has the resources that changed.
 pub type Delta = Ads<DeltaDiscoveryRequest, DeltaDiscoveryResponse>;
 
 /// The node of a sidecar in the namespace `default`.
@@ -56,7 +55,7 @@ pub fn sidecar(pod: &str) -> Node {
     Node { id: format!("sidecar~127.0.0.1~{pod}.default~default.svc.cluster.local"), ..Node::default() }
 }
 
-/// What all streams share, whatever they carry.
+/// Both directions of a stream.
 struct Wire<Request, Response> {
     requests: mpsc::Sender<Request>,
     responses: Streaming<Response>,
@@ -73,7 +72,7 @@ impl<Request: Send + 'static, Response> Ads<Request, Response> {
 }
 
 impl<Request, Response: Clone> Ads<Request, Response> {
-    /// The next response, which must come.
+    /// Returns the next response. It is an error if none arrives in time.
     pub async fn next(&mut self) -> Result<Response> {
         match self.next_within(PATIENCE).await? {
             Some(response) => Ok(response),
@@ -81,7 +80,7 @@ impl<Request, Response: Clone> Ads<Request, Response> {
         }
     }
 
-    /// The next response, or none when the server keeps still for so long.
+    /// Returns the next response, or `None` if the server sends nothing within this time.
     pub async fn next_within(&mut self, within: Duration) -> Result<Option<Response>> {
         let Ok(message) = tokio::time::timeout(within, self.responses.message()).await else {
             return Ok(None);
@@ -92,7 +91,7 @@ impl<Request, Response: Clone> Ads<Request, Response> {
     }
 }
 
-/// The requests as a stream that tonic can send.
+/// Returns the requests as a stream that tonic can send.
 fn outgoing<T: Send + 'static>() -> (mpsc::Sender<T>, impl Stream<Item = T> + Send + 'static) {
     let (sender, mut receiver) = mpsc::channel(64);
     (sender, futures_util::stream::poll_fn(move |context| receiver.poll_recv(context)))
@@ -103,7 +102,7 @@ async fn connect(to: SocketAddr) -> Result<Channel> {
     endpoint.connect().await.with_context(|| format!("connect to {to}"))
 }
 
-/// Opens a stream on whatever service; they differ in their names only.
+/// Opens a stream on any of the services, which differ in their names only.
 macro_rules! stream {
     ($channel:ident, $service:ident, $stream:ident, [$aggregated:ident, $clusters:ident, $endpoints:ident, $listeners:ident, $routes:ident]) => {
         match $service {
@@ -137,12 +136,12 @@ fn refusal(message: &str) -> Status {
 // === impl Sotw ===
 
 impl Sotw {
-    /// Opens an ADS stream as this node, which is sent with the first request.
+    /// Opens an ADS stream. The node is sent with the first request.
     pub async fn open(to: SocketAddr, node: Node) -> Result<Self> {
         Self::open_on(Service::Aggregated, to, node).await
     }
 
-    /// The same, on any service.
+    /// Opens a stream on this service.
     pub async fn open_on(service: Service, to: SocketAddr, node: Node) -> Result<Self> {
         let ((requests, stream), channel) = (outgoing(), connect(to).await?);
         let opened = stream!(
@@ -154,7 +153,7 @@ impl Sotw {
         Ok(Self::over(Wire { requests, responses: opened?.into_inner() }, node))
     }
 
-    /// Asks for resources by name, or for all of them with no name at all.
+    /// Subscribes to resources by name, or to all of them when no name is given.
     pub async fn subscribe(&mut self, kind: ResourceType, names: &[&str]) -> Result<()> {
         let resource_names = names.iter().map(ToString::to_string).collect();
         let node = self.node.take();
@@ -167,7 +166,7 @@ impl Sotw {
         .await
     }
 
-    /// Accepts a response, still wanting these names.
+    /// Acknowledges a response, with these names as the subscription.
     pub async fn ack(&mut self, response: &DiscoveryResponse, names: &[&str]) -> Result<()> {
         self.send(DiscoveryRequest {
             version_info: response.version_info.clone(),
@@ -179,7 +178,7 @@ impl Sotw {
         .await
     }
 
-    /// Refuses a response: `version` is the last one that was accepted.
+    /// Rejects a response. `version` is the last accepted version.
     pub async fn nack(
         &mut self,
         response: &DiscoveryResponse,
@@ -202,12 +201,12 @@ impl Sotw {
 // === impl Delta ===
 
 impl Delta {
-    /// Opens an ADS stream as this node, which is sent with the first request.
+    /// Opens an ADS stream. The node is sent with the first request.
     pub async fn open(to: SocketAddr, node: Node) -> Result<Self> {
         Self::open_on(Service::Aggregated, to, node).await
     }
 
-    /// The same, on any service.
+    /// Opens a stream on this service.
     pub async fn open_on(service: Service, to: SocketAddr, node: Node) -> Result<Self> {
         let ((requests, stream), channel) = (outgoing(), connect(to).await?);
         let opened = stream!(
@@ -219,12 +218,12 @@ impl Delta {
         Ok(Self::over(Wire { requests, responses: opened?.into_inner() }, node))
     }
 
-    /// Adds and drops names. `*` is all of them.
+    /// Adds and removes names. `*` stands for all resources.
     pub async fn subscribe(&mut self, kind: ResourceType, add: &[&str], drop: &[&str]) -> Result<()> {
         self.resume(kind, add, drop, &[]).await
     }
 
-    /// The same, telling which resources and versions are known from an earlier stream.
+    /// Adds and removes names, and sends the versions held from an earlier stream as `initial_resource_versions`.
     pub async fn resume(
         &mut self,
         kind: ResourceType,
@@ -247,12 +246,12 @@ impl Delta {
         .await
     }
 
-    /// Accepts a response.
+    /// Acknowledges a response.
     pub async fn ack(&mut self, response: &DeltaDiscoveryResponse) -> Result<()> {
         self.answer(response, None).await
     }
 
-    /// Refuses a response.
+    /// Rejects a response.
     pub async fn nack(&mut self, response: &DeltaDiscoveryResponse, why: &str) -> Result<()> {
         self.answer(response, Some(refusal(why))).await
     }

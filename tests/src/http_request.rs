@@ -1,4 +1,4 @@
-//! One request at a time, on a connection of its own.
+//! One HTTP request on a connection of its own.
 
 use std::fmt::{self, Debug, Formatter};
 use std::net::SocketAddr;
@@ -18,14 +18,14 @@ use tokio_rustls::TlsConnector;
 use crate::load::{Identity, tls_handshake};
 use crate::workload::SERVER;
 
-/// How long an answer may take on a busy machine.
+/// Time limit for one response on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What is asked.
+/// An HTTP request.
 #[derive(Clone)]
 pub struct HttpRequest {
     to: SocketAddr,
-    /// Inside TLS: who is believed, and the name that is asked for.
+    /// Inside TLS: the trusted certificate, and the server name to verify.
     tls: Option<(TlsConnector, String)>,
     method: Method,
     host: String,
@@ -33,46 +33,46 @@ pub struct HttpRequest {
     headers: Vec<(String, String)>,
 }
 
-/// An answer.
+/// An HTTP response.
 #[derive(Debug)]
 pub struct HttpResponse {
-    /// Its status.
+    /// Status code.
     pub status: u16,
-    /// Its headers.
+    /// Response headers.
     pub headers: HeaderMap,
-    /// Its body.
+    /// Body as text.
     pub body: String,
-    /// How long it took, with the connection.
+    /// Time from the start of the connection to the end of the body.
     pub took: Duration,
 }
 
 // === impl HttpRequest ===
 
 impl HttpRequest {
-    /// `GET <path>` of a host, of whoever listens there.
+    /// Creates `GET <path>` for a host, to be sent to this address.
     pub fn get(to: SocketAddr, host: &str, path: &str) -> Self {
         Self { to, tls: None, method: Method::GET, host: host.into(), path: path.into(), headers: Vec::new() }
     }
 
-    /// The same by another method.
+    /// Sets the method.
     #[must_use]
     pub fn by(self, method: Method) -> Self {
         Self { method, ..self }
     }
 
-    /// The same with a header.
+    /// Adds a header.
     #[must_use]
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// The same inside TLS, of whoever shows this identity when he is asked for this name.
+    /// Sends the request inside TLS, to a server that must prove this identity under this name.
     pub fn over_tls(self, server: &Identity, name: &str) -> Result<Self> {
         Ok(Self { tls: Some((server.connector(&["http/1.1"])?, name.to_owned())), ..self })
     }
 
-    /// Asks.
+    /// Sends the request and reads the response.
     pub async fn send(&self) -> Result<HttpResponse> {
         let began = Instant::now();
         let answer =
@@ -123,17 +123,17 @@ impl Debug for HttpRequest {
 // === impl HttpResponse ===
 
 impl HttpResponse {
-    /// The workload that answered; nothing: the proxy did.
+    /// Returns the name of the workload that sent the response, or an empty text if the proxy sent it.
     pub fn server(&self) -> &str {
         self.header(SERVER)
     }
 
-    /// A header; nothing if it is not there.
+    /// Returns the value of a header, or an empty text if it is missing.
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
-    /// An error unless this workload answered 200.
+    /// Returns an error unless this workload answered with 200.
     pub fn ensure_ok_from(&self, server: &str) -> Result<()> {
         ensure!((self.status, self.server()) == (200, server), "{self:?}, not of {server}");
         Ok(())

@@ -1,22 +1,22 @@
-//! Whole programs on real sockets with a real Envoy.
+//! Test harness: whole programs on real sockets with a real Envoy.
 //!
 //! ```text
 //! demo · tests/*.rs
-//!     mesh        discovery and agent on a folder of YAML, each with ports of its own
-//!       programs · envoy · python      what is run, and where it comes from
-//!       process · net · wait           how it is run: one child, one port, one deadline
-//!     scene       two services, their endpoints, load on both
-//!     solo        an agent with a static bootstrap and no control plane; a bare Envoy beside it
-//!     manifest    the YAML that users write
-//!     upstream    what answers;  load    what asks, and counts every failure
-//!     workload    what answers as it is told, and remembers;  ask    one request
-//!     network     machines of their own for pods, and what leads their connections to the proxy
-//!     figures     numbers made of many
-//!     ads         a client of xDS that does as it is told;  fleet    a thousand that do as Envoy does, and a mesh for them
-//!     tidy        the rules of the house
+//!     mesh            pilot-discovery and pilot-agent on a folder of YAML, each with ports of its own
+//!       programs · envoy · python      the binaries: built by cargo, found or fetched
+//!       process · net · wait           a child process, a free port, a deadline
+//!     two_services    two services, their endpoints, load on both
+//!     solo            an agent with a static bootstrap and no control plane; a bare Envoy for comparison
+//!     manifest        YAML manifests: Service, EndpointSlice, ServiceEntry
+//!     upstream        echo servers (endpoints);  load    clients that count every failure
+//!     workload        a server that records its requests;  http_request    one HTTP request
+//!     pod_network     network namespaces for pods, with the netfilter rules of a sidecar
+//!     statistics      medians, ratios, slopes
+//!     ads             a scripted xDS client;  fleet    a thousand xDS clients in one process, and a generated mesh
+//!     tidy            the rules of the house
 //! ```
 //!
-//! A part that is missing fails a test with one line that says how to get it; nothing is skipped in silence.
+//! A missing component fails a test with one line that says how to get it. No test is skipped silently.
 
 pub mod ads;
 pub mod envoy;

@@ -1,25 +1,26 @@
 //! Load that counts every failure.
 //!
 //! ```text
-//! KeepAlive   HTTP/1.1, one connection as long as the server lets it; honours `connection: close`
+//! KeepAlive   HTTP/1.1, one connection as long as the server keeps it open; honours `connection: close`
 //! New         HTTP/1.1, a connection for each request
-//! Http2       prior knowledge (ALPN over TLS), one connection, a stream at a time; honours GOAWAY
-//! Stream      HTTP/1.1, an answer that dribbles for 1.5 s
+//! Http2       prior knowledge (ALPN over TLS), one connection, one stream at a time; honours GOAWAY
+//! Stream      HTTP/1.1, a body that takes 1.5 s
 //! Tcp         one line and its echo, a connection for each
 //! Tunnel      line after line on one connection for as long as it lasts
-//! Idle        one request, then silence on a kept connection
+//! Idle        one request, then silence on a keep-alive connection
 //! ```
 //!
-//! Each of them goes over TLS as well ([`Load::over_tls`]), and to IPv4 or IPv6.
+//! Each class also works over TLS ([`Load::over_tls`]), and over IPv4 or IPv6.
 //!
-//! A request has *failed* when its connection was refused, reset or timed out, when it ended before or in the answer, or when the
-//! answer was not 200. Nothing is tried again, with one exception that is no second try: a request that found its kept
-//! connection closed before a byte of it was sent goes out on a new one.
+//! A request has *failed* when its connection was refused, reset or timed out, when the connection ended before or in the
+//! answer, or when the answer was not 200. Nothing is retried, with one exception: a request that finds its keep-alive
+//! connection closed before a byte of it was sent goes out on a new connection.
 //!
-//! The end of a connection that is nobody's request is no failure and is counted apart, as an [`ConnectionEnd`]: a tunnel's, because a proxy
-//! cannot know when it may end one, and an idle connection's. To open the next one is a request again, and can fail.
+//! The end of a connection without a request in flight is not a failure. It is counted apart, as a [`ConnectionEnd`]: for
+//! tunnels, because a proxy cannot know when it may end one, and for idle connections. Opening the next connection is a
+//! request again, and can fail.
 //!
-//! Who answered, which revision of the proxy's configuration it went through, and when, is kept for every request.
+//! The report keeps the endpoint, the time and the revision of the proxy's configuration for every answer.
 
 mod client;
 mod connection;
@@ -43,47 +44,47 @@ pub use self::report::{Answer, ClientState, ConnectionEnd, Failure, FailureKind,
 pub use self::tls::{Identity, tls_handshake};
 pub use self::traffic::Traffic;
 
-/// How long one request may take before it has failed.
+/// Time limit for one request.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What [`Class::Stream`] asks for: an endpoint of ours dribbles for this many milliseconds.
+/// Path of [`Class::Stream`]: an [`Upstream`](crate::upstream::Upstream) sends the body over this many milliseconds.
 const SLOW_PATH: &str = "/stream/1500";
 
-/// How clients use their connections.
+/// Connection use of the clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// HTTP/1.1 on a kept connection.
+    /// HTTP/1.1 on a keep-alive connection.
     KeepAlive,
     /// HTTP/1.1, a connection for each request.
     New,
     /// HTTP/2 with prior knowledge; each client is a stream of its own connection.
     Http2,
-    /// HTTP/1.1 on a kept connection; every answer takes 1.5 s.
+    /// HTTP/1.1 on a keep-alive connection; every answer takes 1.5 s.
     Stream,
     /// A line and its echo, a connection for each.
     Tcp,
-    /// Line after line on one connection; how it ended is counted apart.
+    /// Line after line on one connection; its end is counted apart.
     Tunnel,
-    /// One HTTP/1.1 request, then nothing; how the connection ended is counted apart.
+    /// One HTTP/1.1 request, then nothing; the end of the connection is counted apart.
     Idle,
 }
 
-/// What is asked, by how many, and how often.
+/// Requests to send: target, number of clients, rate.
 #[derive(Clone)]
 pub struct Load {
-    /// How connections are used.
+    /// Connection use of the clients.
     pub class: Class,
-    /// Where requests go.
+    /// Address that requests are sent to.
     pub to: SocketAddr,
-    /// The `host` of HTTP requests, and the name that a certificate must hold.
+    /// The `host` header of HTTP requests, and the name that a certificate must hold.
     pub host: String,
     /// The path of HTTP requests.
     pub path: String,
-    /// How many ask at the same time.
+    /// Number of concurrent clients.
     pub clients: usize,
-    /// How long each thinks between an answer and its next request.
+    /// Pause of a client between an answer and its next request.
     pub think: Duration,
-    /// How to shake hands; `None`: without TLS. See [`Load::over_tls`].
+    /// TLS settings, or `None` for plaintext. See [`Load::over_tls`].
     pub tls: Option<TlsConnector>,
 }
 
@@ -94,14 +95,14 @@ struct Target {
     stop: bool,
 }
 
-/// What becomes of kept connections when the load moves.
+/// Treatment of keep-alive connections when the load moves.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum KeptConnections {
     Close,
     Reuse,
 }
 
-/// Load that goes on until it is stopped.
+/// Load that runs until it is stopped.
 pub struct Running {
     target: watch::Sender<Target>,
     report: Arc<Mutex<Report>>,
@@ -111,7 +112,7 @@ pub struct Running {
 // === impl Class ===
 
 impl Class {
-    /// What its clients offer inside TLS.
+    /// Returns the ALPN protocols that clients of this class offer.
     const fn protocols(self) -> &'static [&'static str] {
         match self {
             Self::Http2 => &["h2"],
@@ -124,7 +125,7 @@ impl Class {
 // === impl Load ===
 
 impl Load {
-    /// Two clients that think for 5 ms: enough to see a gap of some milliseconds, and little beside an Envoy on the same cores.
+    /// Creates load of two clients that pause for 5 ms: enough to notice a gap of some milliseconds, and little beside an Envoy on the same cores.
     pub fn new(class: Class, to: SocketAddr, host: &str) -> Self {
         Self {
             class,
@@ -137,13 +138,13 @@ impl Load {
         }
     }
 
-    /// The same over TLS, to a server that must prove to be this one.
+    /// Sends the requests over TLS, to a server that must prove this identity.
     pub fn over_tls(mut self, server: &Identity) -> Result<Self> {
         self.tls = Some(server.connector(self.class.protocols())?);
         Ok(self)
     }
 
-    /// Starts asking.
+    /// Starts the clients.
     pub fn start(self) -> Running {
         let (target, target_changes) =
             watch::channel(Target { to: self.to, kept: KeptConnections::Close, stop: false });
@@ -164,24 +165,24 @@ impl Load {
 // === impl Running ===
 
 impl Running {
-    /// What came of it so far.
+    /// Returns the report so far.
     pub fn report(&self) -> Report {
         self.report.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Sends requests elsewhere from now on, as a client does that has heard of a leaving endpoint: kept connections are left,
-    /// and requests under way finish where they are. Tunnels stay for as long as they last.
+    /// Sends requests to another address from now on, like a client that learned of a leaving endpoint: keep-alive connections
+    /// are closed, and requests in flight finish on the old one. Tunnels stay for as long as they last.
     pub fn move_to(&self, to: SocketAddr) {
         self.target.send_modify(|target| (target.to, target.kept) = (to, KeptConnections::Close));
     }
 
-    /// Opens connections elsewhere from now on, as behind a load balancer that has heard of a leaving endpoint: those that are
-    /// kept are used for as long as the server lets them.
+    /// Opens connections to another address from now on, like a load balancer that learned of a leaving endpoint: open
+    /// connections are used for as long as the server keeps them.
     pub fn connect_to(&self, to: SocketAddr) {
         self.target.send_modify(|target| (target.to, target.kept) = (to, KeptConnections::Reuse));
     }
 
-    /// Lets every request under way finish, and starts none.
+    /// Starts no more requests, waits for those in flight and returns the report.
     pub async fn stop(mut self) -> Result<Report> {
         self.target.send_modify(|target| target.stop = true);
         while let Some(ended) = self.clients.join_next().await {

@@ -1,4 +1,4 @@
-//! The YAML that users write: Kubernetes' `Service` and `EndpointSlice`, Istio's `ServiceEntry`, and the folder they lie in.
+//! YAML manifests: Kubernetes' `Service` and `EndpointSlice`, Istio's `ServiceEntry`, and the folder that holds them.
 
 use std::fs;
 use std::net::IpAddr;
@@ -12,22 +12,22 @@ use crate::net::loopback;
 /// A port of a service.
 #[derive(Clone, Copy, Debug)]
 pub struct Port<'a> {
-    /// Its name, whose first part tells the protocol: `http-web`, `tcp-db`, `grpc`.
+    /// Port name; its first part is the protocol: `http-web`, `tcp-db`, `grpc`.
     pub name: &'a str,
-    /// What clients dial.
+    /// Service port.
     pub port: u16,
-    /// Where the endpoints listen.
+    /// Port of the endpoints.
     pub target: u16,
 }
 
 impl<'a> Port<'a> {
-    /// A port that leads to another one.
+    /// Creates a port with a target port.
     pub const fn new(name: &'a str, port: u16, target: u16) -> Self {
         Self { name, port, target }
     }
 }
 
-/// A `Service` of the namespace `default`. `cluster_ip` may be `None`, which makes it headless.
+/// Returns a `Service` of the namespace `default`. A `cluster_ip` of `None` makes it headless.
 pub fn service(name: &str, cluster_ip: &str, ports: &[Port]) -> Value {
     let ports: Vec<Value> = ports
         .iter()
@@ -41,7 +41,7 @@ pub fn service(name: &str, cluster_ip: &str, ports: &[Port]) -> Value {
     })
 }
 
-/// A `Service` that is another name for a host elsewhere.
+/// Returns a `Service` of type `ExternalName`.
 pub fn external_name(name: &str, host: &str, ports: &[Port]) -> Value {
     let mut service = service(name, "", ports);
     if let Some(spec) = service.get_mut("spec") {
@@ -51,7 +51,7 @@ pub fn external_name(name: &str, host: &str, ports: &[Port]) -> Value {
     service
 }
 
-/// The `EndpointSlice` that says where a service of the namespace `default` is served.
+/// Returns the `EndpointSlice` of a service of the namespace `default`.
 pub fn endpoint_slice(service: &str, ports: &[Port], addresses: &[IpAddr]) -> Value {
     let ports: Vec<Value> =
         ports.iter().map(|port| json!({"name": port.name, "port": port.target, "protocol": "TCP"})).collect();
@@ -73,7 +73,7 @@ pub fn endpoint_slice(service: &str, ports: &[Port], addresses: &[IpAddr]) -> Va
     })
 }
 
-/// A `ServiceEntry` of the namespace `default`. Each endpoint is an address or a host; an entry without endpoints has none.
+/// Returns a `ServiceEntry` of the namespace `default`. Each endpoint is an address or a host name.
 pub fn service_entry(name: &str, host: &str, resolution: &str, ports: &[Port], endpoints: &[&str]) -> Value {
     let ports: Vec<Value> = ports
         .iter()
@@ -96,24 +96,24 @@ pub fn service_entry(name: &str, host: &str, resolution: &str, ports: &[Port], e
     })
 }
 
-/// Several objects as one file of several documents.
+/// Writes several objects as one file of several documents.
 pub fn yaml(objects: &[Value]) -> Result<String> {
     let documents: Result<Vec<String>, _> = objects.iter().map(serde_saphyr::to_string).collect();
     Ok(documents.context("write YAML")?.join("---\n"))
 }
 
-/// A folder of YAML, edited the way careful editors do: written beside, then renamed.
+/// A folder of YAML. Files are replaced atomically: written beside, then renamed.
 #[derive(Clone, Debug)]
 pub struct Folder(PathBuf);
 
 impl Folder {
-    /// Makes the folder.
+    /// Creates the folder.
     pub fn create(path: PathBuf) -> Result<Self> {
         fs::create_dir_all(&path).with_context(|| format!("create {}", path.display()))?;
         Ok(Self(path))
     }
 
-    /// A folder in `dir` with one service, `web` in `default`, port 80, served at 127.0.0.2.
+    /// Creates a folder in `dir` with one service, `web` in `default`, port 80, served at 127.0.0.2.
     pub fn of_web(dir: &Path) -> Result<Self> {
         let folder = Self::create(dir.join("config"))?;
         let ports = [Port::new("http", 80, 8080)];
@@ -122,22 +122,22 @@ impl Folder {
         Ok(folder)
     }
 
-    /// Where it is.
+    /// Returns the path of the folder.
     pub fn path(&self) -> &Path {
         &self.0
     }
 
-    /// Where the file `name` is.
+    /// Returns the path of the file `name`.
     pub fn file(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
-    /// Writes a file of objects, in place of what was there.
+    /// Writes a file of objects, replacing the previous content.
     pub fn write(&self, name: &str, objects: &[Value]) -> Result<()> {
         self.write_text(name, &yaml(objects)?)
     }
 
-    /// Writes a file as it is given, be it YAML or not.
+    /// Writes a file as given, valid YAML or not.
     pub fn write_text(&self, name: &str, text: &str) -> Result<()> {
         let unfinished = self.0.join(format!(".{name}.swp"));
         fs::write(&unfinished, text).with_context(|| format!("write {name}"))?;
@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn documents_read_back_as_they_were_meant() {
+    fn yaml_documents_read_back_unchanged() {
         let port = [Port::new("http-web", 80, 8080)];
         let objects = [
             service("web", "None", &port),

@@ -1,13 +1,13 @@
-//! Discovery and agent on a folder of YAML, on loopback, each with ports of its own.
+//! Sidecar and mesh: pilot-discovery and pilot-agent on a folder of YAML, on loopback, each with ports of its own.
 //!
 //! ```text
-//! load ──▶ Envoy ──▶ upstreams           Sidecar: pilot-agent, its Envoy, in a PID namespace if asked
+//! load ──▶ Envoy ──▶ upstreams           Sidecar: pilot-agent and its Envoy, optionally in a PID namespace
 //!            ▲ ADS
-//!        pilot-discovery ◀── Folder      Discovery: can be stopped and started again on the same ports
+//!        pilot-discovery ◀── Folder      Discovery: can be stopped and restarted on the same ports
 //! ```
 //!
-//! Interception mode `NONE` is the rule: listeners bind their ports, so a request needs no iptables. Everything that a run
-//! leaves lies in one temporary folder.
+//! The default interception mode is `NONE`: listeners bind their ports, so no iptables are needed. All files of a run are in
+//! one temporary folder.
 
 mod discovery;
 
@@ -31,61 +31,61 @@ use crate::process::{Process, ProcessInfo, children};
 use crate::programs::programs;
 use crate::wait::eventually;
 
-/// How long a program may take to get ready on a busy machine.
+/// Time limit for the start of a program on a busy machine.
 pub const START: Duration = Duration::from_secs(20);
 
-/// How long a program may take to end.
+/// Time limit for the end of a program.
 pub const END: Duration = Duration::from_secs(20);
 
 // === Sidecar ===
 
-/// How connections reach the proxy.
+/// Interception mode: the way connections reach the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interception {
-    /// Listeners bind their ports.
+    /// Listeners bind their ports (`NONE`).
     None,
-    /// One listener stands for all; iptables would lead to it.
+    /// One listener receives all connections, as iptables would redirect them (`REDIRECT`).
     Redirect,
 }
 
-/// Where the agent runs.
+/// PID namespace of the agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PidNamespace {
-    /// Among the other processes.
+    /// The namespace of the test.
     Shared,
-    /// As PID 1 of a namespace, as in a container.
+    /// A namespace of its own, in which the agent is PID 1, as in a container.
     Own,
 }
 
-/// What a sidecar is started with.
+/// Settings of a sidecar.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// How connections reach the proxy.
+    /// Interception mode.
     pub interception: Interception,
-    /// Where the agent runs.
+    /// PID namespace of the agent.
     pub pid_namespace: PidNamespace,
-    /// What the proxy is: `sidecar` or `router`.
+    /// Role of the proxy: `sidecar` or `router`.
     pub role: &'static str,
-    /// The pod that it is in.
+    /// Name of the pod.
     pub pod: &'static str,
-    /// The pod's namespace.
+    /// Namespace of the pod.
     pub namespace: &'static str,
-    /// Its address.
+    /// Address of the pod.
     pub ip: IpAddr,
-    /// The Envoy it runs.
+    /// Path of Envoy.
     pub envoy: PathBuf,
-    /// The group it runs as, if not ours: rules of netfilter tell the proxy's connections by it.
+    /// Group id of the agent, or `None` for the test's own. Netfilter rules match the proxy's connections by it.
     pub group: Option<u32>,
-    /// How long its drain lasts at most.
+    /// `terminationDrainDuration`.
     pub drain: Duration,
-    /// Flags besides.
+    /// Additional flags.
     pub flags: Vec<String>,
-    /// Environment besides.
+    /// Additional environment variables.
     pub environment: Vec<(String, String)>,
 }
 
 impl Options {
-    /// The sidecar of pod `client` of `default`; interception `NONE`, beside us, the real Envoy, a short drain.
+    /// Returns settings for pod `client` of `default`: interception `NONE`, shared PID namespace, real Envoy, drain of 2 s.
     pub fn new() -> Result<Self> {
         Ok(Self {
             interception: Interception::None,
@@ -109,14 +109,14 @@ pub struct Sidecar {
     pid_namespace: PidNamespace,
     /// The agent's `/healthz/ready`.
     pub status: SocketAddr,
-    /// Envoy's admin.
+    /// Envoy's admin address.
     pub admin: SocketAddr,
     /// Envoy's own ready listener (15021).
     pub health: SocketAddr,
 }
 
 impl Sidecar {
-    /// Starts an agent for the control plane at `discovery`. It need not be ready when this returns.
+    /// Starts an agent for the control plane at `discovery`, without waiting for readiness.
     pub fn start(dir: &Path, discovery: SocketAddr, options: &Options) -> Result<Self> {
         let (status, admin, health) = (local(free_port()?), local(free_port()?), local(free_port()?));
         let mut command = match options.pid_namespace {
@@ -134,14 +134,14 @@ impl Sidecar {
         Ok(Self { process, pid_namespace: options.pid_namespace, status, admin, health })
     }
 
-    /// Waits until it says that it is ready.
+    /// Waits until the agent reports ready.
     pub async fn ready(&mut self) -> Result<()> {
         let status = self.status;
         let ready = async || get_ok(status, "/healthz/ready").await.map(drop);
         self.process.until(START, "pilot-agent is ready", ready).await
     }
 
-    /// The agent's process id as we see it; in a namespace of its own it is 1.
+    /// Returns the agent's process id in the test's PID namespace.
     pub fn agent(&self) -> Result<Pid> {
         match self.pid_namespace {
             PidNamespace::Shared => Ok(self.process.pid()),
@@ -151,19 +151,19 @@ impl Sidecar {
         }
     }
 
-    /// The Envoy it runs, if it is alive.
+    /// Returns the running Envoy.
     pub fn envoy(&self) -> Result<ProcessInfo> {
         let found =
             children(self.agent()?)?.into_iter().find(|child| child.name == "envoy" && child.state != 'Z');
         found.context("the agent has no Envoy")
     }
 
-    /// What agent and Envoy logged.
+    /// Returns the log of agent and Envoy.
     pub fn log(&self) -> String {
         self.process.log()
     }
 
-    /// Has a new Envoy take over, and waits until it is alone.
+    /// Requests a hot restart and waits until only the new Envoy runs.
     pub async fn restart(&self) -> Result<()> {
         let before = self.envoy()?.pid;
         post_ok(self.status, "/restart").await?;
@@ -176,22 +176,22 @@ impl Sidecar {
         .await
     }
 
-    /// Sends the agent a signal.
+    /// Sends a signal to the agent.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         signal::kill(self.agent()?, signal).with_context(|| format!("send {signal} to the agent"))
     }
 
-    /// Waits for the agent's end.
+    /// Waits until the agent exits.
     pub async fn exit(&mut self) -> Result<ExitStatus> {
         self.process.exit(END).await.with_context(|| self.process.tail(30))
     }
 
-    /// Whether the agent answers that it is ready; an agent that is gone is not.
+    /// Returns true if the agent reports ready; an agent that does not run is not ready.
     pub async fn is_ready(&self) -> bool {
         get(self.status, "/healthz/ready").await.is_ok_and(|(status, _)| status == 200)
     }
 
-    /// Envoy's counters and gauges whose name matches.
+    /// Returns Envoy's counters and gauges with matching names.
     pub async fn stats(&self, pattern: &str) -> Result<BTreeMap<String, u64>> {
         let text = get_ok(self.admin, &format!("/stats?filter={pattern}")).await?;
         let stat = |line: &str| {
@@ -200,20 +200,23 @@ impl Sidecar {
         Ok(text.lines().filter_map(stat).collect())
     }
 
-    /// An error if Envoy ever refused what it was sent, by its counters and by what it keeps of refused configuration.
+    /// Returns an error if Envoy rejected any configuration, by its counters and by `error_state` in its config dump.
     pub async fn ensure_no_rejection(&self) -> Result<()> {
         let rejected = self.stats("update_rejected").await?;
         for counter in ["cluster_manager.cds.update_rejected", "listener_manager.lds.update_rejected"] {
-            ensure!(rejected.contains_key(counter), "Envoy keeps no {counter}: {rejected:?}");
+            ensure!(rejected.contains_key(counter), "Envoy has no counter {counter}: {rejected:?}");
         }
         let nonzero: Vec<_> = rejected.iter().filter(|(_, count)| **count > 0).collect();
         let dump: Value = serde_json::from_str(&get_ok(self.admin, "/config_dump").await?)?;
         let refused = find(&dump, "error_state");
-        ensure!(nonzero.is_empty() && refused.is_empty(), "Envoy refused: {nonzero:?} {refused:?}");
+        ensure!(
+            nonzero.is_empty() && refused.is_empty(),
+            "Envoy rejected configuration: {nonzero:?} {refused:?}"
+        );
         Ok(())
     }
 
-    /// An error while something that Envoy was sent is not in use yet.
+    /// Returns an error while clusters or listeners are warming.
     pub async fn ensure_warmed(&self) -> Result<()> {
         let stats = self.stats("warming").await?;
         let warming: Vec<_> = stats.iter().filter(|(_, count)| **count > 0).collect();
@@ -222,7 +225,7 @@ impl Sidecar {
     }
 }
 
-/// Everything under this key, at any depth.
+/// Returns all values with this key, at any depth.
 fn find<'a>(value: &'a Value, key: &str) -> Vec<&'a Value> {
     match value {
         Value::Object(map) => {
@@ -244,7 +247,7 @@ fn proxy_config(discovery: SocketAddr, status: SocketAddr, admin: SocketAddr, op
         "binaryPath": options.envoy,
         "concurrency": 1,
         "terminationDrainDuration": format!("{}ms", options.drain.as_millis()),
-        // Envoy keeps the counters that tests look at.
+        // The tests read counters that Istio's default matcher drops.
         "proxyStatsMatcher": {"inclusionRegexps": [".*"]},
     })
 }
@@ -264,7 +267,7 @@ fn environment(options: &Options, health: SocketAddr) -> Result<[(&'static str, 
     ])
 }
 
-/// A command that runs `program` as PID 1 of its own namespace, and kills it when it is killed itself.
+/// Returns a command that runs `program` as PID 1 of a new namespace. Killing the command kills the program.
 pub fn unshare_pid_namespace(program: &Path) -> Result<Command> {
     let own = ["--pid", "--fork", "--mount-proc", "--kill-child"];
     let as_user = ["--user", "--map-root-user"];
@@ -276,7 +279,7 @@ pub fn unshare_pid_namespace(program: &Path) -> Result<Command> {
     let prefix: &[&str] = if works(&[]) { &[] } else { &as_user };
     ensure!(
         prefix.is_empty() || works(prefix),
-        "no PID namespace to be had: `unshare --pid --fork --mount-proc` needs util-linux and root or user namespaces (in docker: --privileged)"
+        "create a PID namespace: `unshare --pid --fork --mount-proc` needs util-linux and root or user namespaces (in docker: --privileged)"
     );
     let mut command = Command::new("unshare");
     command.args(prefix).args(own).arg(program);
@@ -285,15 +288,15 @@ pub fn unshare_pid_namespace(program: &Path) -> Result<Command> {
 
 // === Mesh ===
 
-/// A control plane and a sidecar. Fields are dropped from the top: the sidecar ends first, the folder goes last.
+/// A control plane and a sidecar. Fields are dropped in order: the sidecar ends first, the folder is removed last.
 pub struct Mesh {
     /// The sidecar.
     pub sidecar: Sidecar,
     /// The control plane.
     pub discovery: Discovery,
-    /// What the control plane reads.
+    /// Folder that the control plane reads.
     pub folder: Folder,
-    /// Where everything lies.
+    /// Folder of all files of the run.
     pub dir: tempfile::TempDir,
 }
 
@@ -309,10 +312,10 @@ impl Mesh {
         Ok(Self { sidecar, discovery, folder, dir })
     }
 
-    /// The file with the objects it was started with.
+    /// Name of the file with the initial objects.
     pub const FILE: &str = "objects.yaml";
 
-    /// One more proxy of the mesh, ready. What it leaves lies in a folder of the pod's name.
+    /// Starts another proxy and waits until it is ready. Its files are in a folder named like the pod.
     pub async fn join(&self, options: &Options) -> Result<Sidecar> {
         let dir = self.dir.path().join(options.pod);
         fs::create_dir(&dir)?;
@@ -321,12 +324,12 @@ impl Mesh {
         Ok(proxy)
     }
 
-    /// Replaces the objects.
+    /// Replaces the objects of [`Mesh::FILE`].
     pub fn write(&self, objects: &[Value]) -> Result<()> {
         self.folder.write(Self::FILE, objects)
     }
 
-    /// What every test ends with: nobody refused anything, and both still run.
+    /// Returns an error if the agent has ended or any configuration was rejected. Every test ends with this check.
     pub async fn ensure_healthy(&mut self) -> Result<()> {
         self.sidecar.process.check()?;
         self.sidecar.ensure_no_rejection().await?;

@@ -1,8 +1,8 @@
-//! Ports nobody else has, and one HTTP request.
+//! Free ports, and one HTTP request.
 //!
-//! A port is taken below the kernel's ephemeral range, so that no outgoing connection can land on it between
-//! our look and the program's bind, and stays locked by a file until this process ends, so that tests that run
-//! beside each other, also in other processes, never meet.
+//! Ports are below the kernel's ephemeral range, so that no outgoing connection takes a port between its allocation and the
+//! program's bind. Each port stays locked by a file until this process ends, so that concurrent tests, also in other
+//! processes, use distinct ports.
 
 use std::fs::{self, File};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -19,10 +19,10 @@ use hyper_util::rt::TokioIo;
 use nix::fcntl::{Flock, FlockArg};
 use tokio::net::{TcpSocket, TcpStream};
 
-/// Below every default ephemeral range (Linux: 32768), above what a developer is likely to run.
+/// Range of ports: below every default ephemeral range (Linux: 32768), above the usual ports of a developer's programs.
 const PORTS: Range<u16> = 20000..30000;
 
-/// How long one answer of an admin or debug port may take.
+/// Time limit for a response of an admin or debug port.
 const ANSWER: Duration = Duration::from_secs(5);
 
 struct Taken {
@@ -32,13 +32,13 @@ struct Taken {
 
 static TAKEN: Mutex<Taken> = Mutex::new(Taken { next: 0, locks: Vec::new() });
 
-/// A TCP port that is free on every address, and stays ours until the process ends.
+/// Returns a TCP port that is free on every address, and reserves it until the process ends.
 pub fn free_port() -> Result<u16> {
     let folder = lock_folder()?;
     let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
     let size = PORTS.end - PORTS.start;
     if taken.next == 0 {
-        // Processes start at different places, so that they seldom try the same port.
+        // Processes start at different positions, so that they seldom try the same port.
         taken.next = u16::try_from(std::process::id() % u32::from(size / 50)).unwrap_or(0) * 50;
     }
     for _ in 0..size {
@@ -54,8 +54,8 @@ pub fn free_port() -> Result<u16> {
     anyhow::bail!("no free port in {PORTS:?}")
 }
 
-/// Never listens: a child that is forked at this moment inherits the socket until it executes its program, and a socket that
-/// only has its name is in nobody's way.
+/// Returns true if the port can be bound. The socket never listens: a child forked at this moment inherits it until it executes
+/// its program, and a socket that is only bound does not disturb another listener.
 fn is_free(port: u16) -> bool {
     let bound = TcpSocket::new_v4().and_then(|socket| {
         socket.set_reuseaddr(true)?;
@@ -70,38 +70,38 @@ fn lock_folder() -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// `127.0.0.1:port`
+/// Returns `127.0.0.1:port`.
 pub fn local(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
 }
 
-/// One more address of this machine: `127.0.0.last`. All of 127/8 is bound to the loopback device.
+/// Returns the loopback address `127.0.0.last`. All of 127/8 belongs to the loopback device.
 pub fn loopback(last: u8) -> IpAddr {
     Ipv4Addr::new(127, 0, 0, last).into()
 }
 
-/// Status and body of `GET path`.
+/// Returns status and body of `GET path`.
 pub async fn get(address: SocketAddr, path: &str) -> Result<(u16, String)> {
-    ask(Method::GET, address, path).await
+    request(Method::GET, address, path).await
 }
 
-/// The body of `GET path`, which must answer 200.
+/// Returns the body of `GET path`. A status other than 200 is an error.
 pub async fn get_ok(address: SocketAddr, path: &str) -> Result<String> {
     let (status, body) = get(address, path).await?;
     ensure!(status == 200, "GET http://{address}{path}: {status} {}", body.trim());
     Ok(body)
 }
 
-/// The body of `POST path`, which must answer 200.
+/// Returns the body of `POST path`. A status other than 200 is an error.
 pub async fn post_ok(address: SocketAddr, path: &str) -> Result<String> {
-    let (status, body) = ask(Method::POST, address, path).await?;
+    let (status, body) = request(Method::POST, address, path).await?;
     ensure!(status == 200, "POST http://{address}{path}: {status} {}", body.trim());
     Ok(body)
 }
 
-async fn ask(method: Method, address: SocketAddr, path: &str) -> Result<(u16, String)> {
-    let told = format!("{method} http://{address}{path}");
-    let what = || told.clone();
+async fn request(method: Method, address: SocketAddr, path: &str) -> Result<(u16, String)> {
+    let description = format!("{method} http://{address}{path}");
+    let context = || description.clone();
     let exchange = async {
         let stream = TcpStream::connect(address).await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
@@ -121,7 +121,7 @@ async fn ask(method: Method, address: SocketAddr, path: &str) -> Result<(u16, St
             Err(error) = connection => Err(error.into()),
         }
     };
-    tokio::time::timeout(ANSWER, exchange).await.with_context(what)?.with_context(what)
+    tokio::time::timeout(ANSWER, exchange).await.with_context(context)?.with_context(context)
 }
 
 #[cfg(test)]
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ports_are_distinct_across_threads_and_free() {
+    fn free_ports_are_distinct_across_threads() {
         let threads: Vec<_> = (0..4)
             .map(|_| std::thread::spawn(|| (0..20).map(|_| free_port().unwrap()).collect::<Vec<_>>()))
             .collect();
@@ -140,7 +140,7 @@ mod tests {
         assert_eq!(ports.iter().collect::<BTreeSet<_>>().len(), 80);
         for port in ports {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
-            assert!(!is_free(port), "somebody listens");
+            assert!(!is_free(port), "{port} counts as free although a listener is bound to it");
             drop(listener);
         }
     }

@@ -1,13 +1,14 @@
-//! Machines of their own for pods, on one wire, with netfilter's rules of a sidecar: what Kubernetes and `istio-init` make.
+//! Network namespaces for pods, connected by a bridge, with the netfilter rules of a sidecar, as Kubernetes and `istio-init`
+//! set them up.
 //!
 //! ```text
-//! the outside, 10.77.0.1 ── bridge ──┬── eth0 of a pod, 10.77.0.2
-//!                                    └── eth0 of a pod, 10.77.0.3
+//! outside, 10.77.0.1 ── bridge ──┬── eth0 of a pod, 10.77.0.2
+//!                                └── eth0 of a pod, 10.77.0.3
 //! ```
 //!
-//! A socket is of the namespace that its thread is in when it is made, and so is a child. So who wants to be inside enters, and
-//! leaves again; on a runtime of one thread that holds for what it awaits as well. A namespace ends with the last who holds it.
-//! It takes root, iproute2 and iptables.
+//! A socket or a child belongs to the network namespace of the thread that creates it. A test therefore enters a namespace and
+//! leaves it again; on a single-threaded runtime this also holds for awaited futures. A namespace ends with its last open
+//! descriptor. The module needs root, iproute2 and iptables.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -19,19 +20,19 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use nix::sched::{CloneFlags, setns, unshare};
 
-/// The group that proxies run as: their own connections are let through.
+/// Group id of proxies. The rules let their connections pass.
 pub const PROXY_GID: u32 = 1337;
 
 /// A network namespace.
 pub struct NetworkNamespace(File);
 
-/// Being inside a namespace. It is the thread that is inside, so this stays on it.
+/// Guard of an entered namespace. It is bound to the thread.
 pub struct NamespaceGuard {
     before: File,
     thread: PhantomData<*const ()>,
 }
 
-/// The wire, and the outside at one end of it.
+/// The bridge and the namespace outside of all pods.
 pub struct PodNetwork {
     outside: NetworkNamespace,
 }
@@ -39,10 +40,10 @@ pub struct PodNetwork {
 // === impl NetworkNamespace ===
 
 impl NetworkNamespace {
-    /// A new one; in it, there is loopback.
+    /// Creates a namespace with a loopback device.
     fn new() -> Result<Self> {
         let made = std::thread::spawn(|| {
-            unshare(CloneFlags::CLONE_NEWNET).context("make a network namespace, which takes root")?;
+            unshare(CloneFlags::CLONE_NEWNET).context("create a network namespace (needs root)")?;
             own()
         });
         let namespace = Self(made.join().ok().context("the thread panicked")??);
@@ -50,21 +51,21 @@ impl NetworkNamespace {
         Ok(namespace)
     }
 
-    /// Goes inside, until what is returned is dropped.
+    /// Enters the namespace until the guard is dropped.
     pub fn enter(&self) -> Result<NamespaceGuard> {
         let before = own()?;
         setns(&self.0, CloneFlags::CLONE_NEWNET).context("enter a network namespace")?;
         Ok(NamespaceGuard { before, thread: PhantomData })
     }
 
-    /// Runs these commands inside; words are parted by spaces.
+    /// Runs these commands inside; words are separated by spaces.
     fn configure(&self, commands: &[&str]) -> Result<()> {
         let _inside = self.enter()?;
         commands.iter().try_for_each(|command| run(command, ""))
     }
 
-    /// Has connections led to a proxy as `istio-iptables` does: what the workload opens to one port, what comes from elsewhere
-    /// to another.
+    /// Redirects connections to a proxy as `istio-iptables` does: connections of the workload to the outbound port, connections
+    /// from other pods to the inbound port.
     pub fn intercept(&self, (outbound, inbound): (u16, u16)) -> Result<()> {
         let _inside = self.enter()?;
         let rules = format!(
@@ -98,10 +99,10 @@ impl Drop for NamespaceGuard {
 // === impl PodNetwork ===
 
 impl PodNetwork {
-    /// The outside's address.
+    /// Address outside of all pods.
     pub const OUTSIDE: IpAddr = address(1);
 
-    /// A wire with nobody on it but the outside.
+    /// Creates a bridge without pods.
     pub fn new() -> Result<Self> {
         let outside = NetworkNamespace::new()?;
         outside.configure(&[
@@ -112,12 +113,12 @@ impl PodNetwork {
         Ok(Self { outside })
     }
 
-    /// What is not of any pod.
+    /// Returns the namespace outside of all pods.
     pub const fn outside(&self) -> &NetworkNamespace {
         &self.outside
     }
 
-    /// A pod at `10.77.0.<last>`.
+    /// Creates a pod at `10.77.0.<last>`.
     pub fn pod(&self, last: u8) -> Result<NetworkNamespace> {
         let pod = NetworkNamespace::new()?;
         let inside = format!("/proc/{}/fd/{}", std::process::id(), pod.0.as_raw_fd());
@@ -134,17 +135,17 @@ impl PodNetwork {
     }
 }
 
-/// An address of the wire.
+/// Returns the address `10.77.0.<last>`.
 pub const fn address(last: u8) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(10, 77, 0, last))
 }
 
-/// The namespace that we are in.
+/// Opens the current network namespace of this thread.
 fn own() -> Result<File> {
     File::open("/proc/thread-self/ns/net").context("open our network namespace")
 }
 
-/// Runs a command with this as its input.
+/// Runs a command with this text as its standard input.
 fn run(line: &str, input: &str) -> Result<()> {
     let mut words = line.split(' ');
     let mut command = Command::new(words.next().context("a command")?);

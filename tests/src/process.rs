@@ -1,6 +1,6 @@
-//! One child: its output goes to a file, and it does not outlive its owner, not even by a panic.
+//! A child process. Its output goes to a file, and it is killed when its owner is dropped, also by a panic.
 //!
-//! Signals go to a process by its id and never by a name. Processes below it are read from `/proc`, so that a test needs neither
+//! Signals are sent to process ids, never to names. Processes below a child are read from `/proc`, so that a test needs neither
 //! `ps` nor `nsenter`.
 
 use std::fs::{self, File};
@@ -15,10 +15,10 @@ use nix::unistd::Pid;
 
 use crate::wait::eventually;
 
-/// What a child inherits of the environment; everything else is given.
+/// Environment variables that a child inherits; all others must be set on the command.
 const INHERITED: [&str; 3] = ["PATH", "HOME", "RUST_BACKTRACE"];
 
-/// A child. Dropping it kills it.
+/// A child process. Dropping it kills it.
 pub struct Process {
     name: String,
     child: Child,
@@ -26,9 +26,8 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `command` in a process group of its own (a Ctrl-C is ours to hear first), with nothing of our environment but the
-    /// little every program needs. Its output goes to `<name>.log` in
-    /// `folder`, after what is there already.
+    /// Starts `command` in a process group of its own, so that a Ctrl-C reaches the test first. The environment is [`INHERITED`]
+    /// and what the command sets. The output is appended to `<name>.log` in `folder`.
     pub fn spawn(name: &str, command: &mut Command, folder: &Path) -> Result<Self> {
         let log = folder.join(format!("{name}.log"));
         let output = File::options().create(true).append(true).open(&log).context("open a log")?;
@@ -44,33 +43,33 @@ impl Process {
         Ok(Self { name: name.to_owned(), child, log })
     }
 
-    /// Its process id, as we see it.
+    /// Returns the process id in the test's PID namespace.
     pub fn pid(&self) -> Pid {
         Pid::from_raw(self.child.id().cast_signed())
     }
 
-    /// Everything it printed so far.
+    /// Returns the output so far.
     pub fn log(&self) -> String {
         fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     }
 
-    /// Its status, if it has ended.
+    /// Returns the exit status if the process has ended.
     pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
         self.child.try_wait().with_context(|| format!("wait for {}", self.name))
     }
 
-    /// Sends it a signal.
+    /// Sends a signal.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         signal::kill(self.pid(), signal).with_context(|| format!("send {signal} to {}", self.name))
     }
 
-    /// Waits for its end.
+    /// Waits until the process exits.
     pub async fn exit(&mut self, within: Duration) -> Result<ExitStatus> {
         let what = format!("{} ends", self.name);
         eventually(within, &what, async || self.ended()?.context("it is running")).await
     }
 
-    /// An error with the end of its log if it has ended: what a wait for it asks each time, so as not to wait for the dead.
+    /// Returns an error with the end of the log if the process has ended. Waits call it so that they stop at once.
     pub fn check(&mut self) -> Result<()> {
         match self.ended()? {
             None => Ok(()),
@@ -78,7 +77,7 @@ impl Process {
         }
     }
 
-    /// Waits until `attempt` succeeds; its own end ends the wait, and its last lines say why.
+    /// Waits until `attempt` succeeds. The end of the process ends the wait with an error that has the last lines of its log.
     pub async fn until(
         &mut self,
         within: Duration,
@@ -91,7 +90,7 @@ impl Process {
         self.check()
     }
 
-    /// The last lines of its log.
+    /// Returns the last lines of the log.
     pub fn tail(&self, lines: usize) -> String {
         let log = self.log();
         let lines: Vec<&str> = log.lines().rev().take(lines).collect();
@@ -101,7 +100,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // An error means that it has ended and was waited for.
+        // An error means that the process has ended and was waited for.
         drop(self.child.kill());
         drop(self.child.wait());
         if std::thread::panicking() {
@@ -110,7 +109,7 @@ impl Drop for Process {
     }
 }
 
-/// `exit code 1`, `signal 15`
+/// Returns `exit code 1` or `signal 15`.
 pub fn exit_description(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit code {code}"),
@@ -119,23 +118,23 @@ pub fn exit_description(status: ExitStatus) -> String {
     }
 }
 
-/// A process as `/proc` shows it.
+/// A process as shown by `/proc`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessInfo {
-    /// Its id as we see it.
+    /// Process id in the test's PID namespace.
     pub pid: Pid,
-    /// Its id in its own PID namespace.
+    /// Process id in its own PID namespace.
     pub pid_in_namespace: i32,
-    /// Its parent.
+    /// Process id of the parent.
     pub parent: Pid,
-    /// `R`, `S`, `Z`, ...
+    /// State: `R`, `S`, `Z`, ...
     pub state: char,
-    /// Its name, cut to 15 characters by the kernel.
+    /// Name, truncated to 15 characters by the kernel.
     pub name: String,
 }
 
 impl ProcessInfo {
-    /// Reads one process; `None` when it is gone.
+    /// Reads one process, or returns `None` if it does not exist.
     pub fn read(pid: Pid) -> Option<Self> {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
         let field = |name: &str| {
@@ -151,7 +150,7 @@ impl ProcessInfo {
     }
 }
 
-/// The children of a process, dead ones that nobody waited for included.
+/// Returns the children of a process, including zombies.
 pub fn children(of: Pid) -> Result<Vec<ProcessInfo>> {
     let entries = fs::read_dir("/proc").context("read /proc")?;
     let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
@@ -163,7 +162,7 @@ pub fn children(of: Pid) -> Result<Vec<ProcessInfo>> {
     Ok(found)
 }
 
-/// Everything below a process, drawn as a tree with the ids of its own namespace.
+/// Draws a process and its descendants as a tree, with ids of their own namespaces.
 pub fn process_tree(root: Pid) -> Result<String> {
     fn draw(seen: &ProcessInfo, depth: usize, out: &mut Vec<String>) -> Result<()> {
         out.push(format!("{:>5} {}{}", seen.pid_in_namespace, "  └─ ".repeat(depth), seen.name));
@@ -186,7 +185,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn output_and_status_are_kept() {
+    async fn output_and_exit_status_of_a_child_are_kept() {
         let folder = tempfile::tempdir().unwrap();
         let mut child = shell("echo out; echo err >&2; exit 3", folder.path());
         let status = child.exit(Duration::from_secs(5)).await.unwrap();
@@ -196,7 +195,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_dropped_child_is_dead_and_its_parent_sees_it() {
+    async fn dropping_a_process_kills_it() {
         let folder = tempfile::tempdir().unwrap();
         let child = shell("sleep 60 & wait", folder.path());
         let pid = child.pid();
@@ -211,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn little_of_our_environment_is_inherited() {
+    fn a_child_inherits_only_the_listed_environment_variables() {
         let folder = tempfile::tempdir().unwrap();
         let mut command = Command::new("env");
         let mut child = Process::spawn("env", command.env("GIVEN", "yes"), folder.path()).unwrap();

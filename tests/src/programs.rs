@@ -1,4 +1,4 @@
-//! Our own programs: built once per test process, by the cargo that runs us.
+//! The binaries under test: built once per test process, by the cargo that runs the tests.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-/// Where the programs are.
+/// Paths of the binaries.
 #[derive(Clone, Debug)]
 pub struct Programs {
     /// `pilot-agent`
@@ -16,7 +16,7 @@ pub struct Programs {
     pub discovery: PathBuf,
 }
 
-/// Builds what changed, in the profile we were built in, and says where it is.
+/// Builds the binaries in the profile of the test and returns their paths.
 pub fn programs() -> Result<&'static Programs> {
     static BUILT: OnceLock<Result<Programs, String>> = OnceLock::new();
     BUILT

@@ -1,8 +1,8 @@
-//! Packages from PyPI with nothing but a `python3`: what a machine with Rust and Python has.
+//! Packages from PyPI with nothing but `python3`.
 //!
-//! Debian's `python3` comes with neither pip nor venv. Where `python3 -m pip` is missing, pip's own wheel is fetched once, checked against
-//! its hash, and run from inside the file: pip knows which wheel fits which platform, and which index the user has
-//! configured, so that we need not.
+//! Debian's `python3` comes with neither pip nor venv. Where `python3 -m pip` is missing, pip's own wheel is fetched once,
+//! checked against its hash, and run from inside the file. Pip chooses the wheel for the platform and the index that the user
+//! has configured.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -12,22 +12,22 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{Flock, FlockArg};
 
-/// The pip that stands in for a missing one.
+/// Wheel of pip, for machines without pip.
 const PIP: &str = "pip-26.1-py3-none-any.whl";
 const PIP_SHA256: &str = "4e8486d821d814b77319acb7b9e8bf5a4ee7590a643e7cb21029f209be8573c1";
 
-/// Fetches one file of a project from the index: `file sha256 destination`.
+/// Fetches one file of a project from the index. Arguments: `project file sha256 destination`.
 const FETCH: &str = include_str!("fetch.py");
 
-/// `~/.cache/pilot`, or below `$XDG_CACHE_HOME`.
+/// Returns `~/.cache/pilot`, or `pilot` below `$XDG_CACHE_HOME`.
 pub fn cache() -> Result<PathBuf> {
     let set = |key: &str| std::env::var_os(key).filter(|value| !value.is_empty()).map(PathBuf::from);
     let base = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")));
     Ok(base.context("neither XDG_CACHE_HOME nor HOME is set: no place for a cache")?.join("pilot"))
 }
 
-/// Makes `target` once: when it is missing, `make` fills a folder beside it, which then takes its name. Processes that need
-/// it at the same time wait for the first, and nobody ever sees half of it.
+/// Creates `target` once: if it is missing, `make` fills a folder beside it, which is then renamed. Concurrent processes wait
+/// for the first, and an incomplete `target` never exists.
 pub fn once(target: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     if target.exists() {
         return Ok(());
@@ -45,7 +45,7 @@ pub fn once(target: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()>
     fs::rename(unfinished.keep(), target).with_context(|| format!("rename to {}", target.display()))
 }
 
-/// `python3` with these arguments; its output when it succeeds, its last line when it does not.
+/// Runs `python3` with these arguments. Returns its output, or an error with the last line of standard error.
 pub fn python<I: AsRef<OsStr>>(args: impl IntoIterator<Item = I>) -> Result<String> {
     let mut command = Command::new("python3");
     let output = command.args(args).stdin(Stdio::null()).output();
@@ -57,7 +57,7 @@ pub fn python<I: AsRef<OsStr>>(args: impl IntoIterator<Item = I>) -> Result<Stri
     bail!("python3: {}", errors.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("failed in silence"))
 }
 
-/// Runs pip: the machine's own if it has one, else ours.
+/// Runs pip: the machine's own if there is one, else the fetched wheel.
 pub fn pip(args: &[&OsStr]) -> Result<()> {
     let own = python(["-m", "pip", "--version"]).is_ok();
     let pip: Vec<PathBuf> = if own { vec!["-m".into(), "pip".into()] } else { vec![fetched_pip()?] };
@@ -75,7 +75,7 @@ fn fetched_pip() -> Result<PathBuf> {
     Ok(folder.join(PIP).join("pip"))
 }
 
-/// A folder for `PYTHONPATH` that holds these packages (`name==version`) and what they need.
+/// Returns a folder for `PYTHONPATH` with these packages (`name==version`) and their dependencies.
 pub fn packages(requirements: &[&str]) -> Result<PathBuf> {
     let tag = python(["-c", "import sys; print(sys.implementation.cache_tag)"])?;
     let target = cache()?.join("python").join(format!("{}-{}", requirements.join("-"), tag.trim()));
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_fetched_from_the_configured_index_and_checked() {
+    fn a_wheel_is_fetched_from_the_configured_index_and_its_hash_is_checked() {
         let folder = tempfile::tempdir().unwrap();
         let to = folder.path().join("wheel");
         let sha256 = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cache_entry_is_made_once_and_never_seen_half() {
+    fn a_cache_entry_is_created_once_and_atomically() {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("cache/entry");
         let failed = once(&target, |unfinished| {
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_line_of_a_failure_is_told() {
+    fn a_python_error_has_the_last_line_of_standard_error() {
         let error = python(["-c", "raise SystemExit('no such wheel')"]).unwrap_err();
         assert_eq!(error.to_string(), "python3: no such wheel");
     }

@@ -1,4 +1,4 @@
-//! Two services with several endpoints each, as most tests and the demo need them.
+//! Two services with several endpoints each, for most tests and the demo.
 //!
 //! ```text
 //! web   HTTP   127.0.0.1:<port>   ──▶  endpoint 1 at 127.0.0.2, endpoint 2 at 127.0.0.3, ...
@@ -17,7 +17,7 @@ use crate::manifest::{Port, endpoint_slice, service};
 use crate::net::{free_port, local, loopback};
 use crate::upstream::Upstream;
 
-/// The services and what stands behind them.
+/// The services and their endpoints.
 pub struct TwoServices {
     web: Port<'static>,
     db: Port<'static>,
@@ -26,7 +26,7 @@ pub struct TwoServices {
 }
 
 impl TwoServices {
-    /// Starts endpoints by these names; at most 200.
+    /// Starts endpoints with these names; at most 200.
     pub async fn start(names: &[&str]) -> Result<Self> {
         let web = Port::new("http-web", free_port()?, free_port()?);
         let db = Port::new("tcp-db", free_port()?, free_port()?);
@@ -39,7 +39,7 @@ impl TwoServices {
         Ok(Self { web, db, names, upstreams })
     }
 
-    /// Both services, served by these endpoints alone.
+    /// Returns the manifests of both services, with these endpoints.
     pub fn objects(&self, serving: &[&str]) -> Result<Vec<Value>> {
         let address = |name: &&str| -> Result<IpAddr> {
             let at = self.names.iter().position(|known| known == name);
@@ -54,32 +54,32 @@ impl TwoServices {
         ])
     }
 
-    /// Where the sidecar serves `web`.
+    /// Returns the sidecar's address of `web`.
     pub fn web(&self) -> SocketAddr {
         local(self.web.port)
     }
 
-    /// Where the sidecar serves `db`.
+    /// Returns the sidecar's address of `db`.
     pub fn db(&self) -> SocketAddr {
         local(self.db.port)
     }
 
-    /// The first endpoint of `web` without a sidecar before it.
+    /// Returns the address of the first endpoint of `web`, past the sidecar.
     pub fn web_endpoint(&self) -> SocketAddr {
         SocketAddr::new(loopback(2), self.web.target)
     }
 
-    /// The first endpoint of `db` without a sidecar before it.
+    /// Returns the address of the first endpoint of `db`, past the sidecar.
     pub fn db_endpoint(&self) -> SocketAddr {
         SocketAddr::new(loopback(2), self.db.target)
     }
 
-    /// How many connections the endpoints took, all together.
+    /// Returns the number of connections accepted by all endpoints.
     pub fn connections(&self) -> u64 {
         self.upstreams.iter().map(Upstream::connections).sum()
     }
 
-    /// Load of every class on both services.
+    /// Starts load of every class on both services.
     pub fn load(&self) -> MixedLoad {
         let http =
             [Class::KeepAlive, Class::New, Class::Http2].map(|class| Load::new(class, self.web(), "web"));
@@ -87,30 +87,30 @@ impl TwoServices {
     }
 }
 
-/// Load of every class, under way.
+/// Running load of every class.
 pub struct MixedLoad {
     http: Vec<Running>,
     tcp: Running,
 }
 
 impl MixedLoad {
-    /// What came of each class so far.
+    /// Returns the report of each class so far.
     pub fn reports(&self) -> Vec<Report> {
         self.http.iter().chain([&self.tcp]).map(Running::report).collect()
     }
 
-    /// What came of all of them so far.
+    /// Returns the merged report so far.
     pub fn report(&self) -> Report {
         Report::merge(self.reports())
     }
 
-    /// Sends everything past the sidecar from now on; see [`Running::move_to`].
+    /// Sends all requests past the sidecar from now on; see [`Running::move_to`].
     pub fn bypass_sidecar(&self, scene: &TwoServices) {
         self.http.iter().for_each(|load| load.move_to(scene.web_endpoint()));
         self.tcp.move_to(scene.db_endpoint());
     }
 
-    /// Ends it; what came of all of them.
+    /// Stops the load and returns the merged report.
     pub async fn stop(self) -> Result<Report> {
         let mut reports = Vec::new();
         for load in self.http.into_iter().chain([self.tcp]) {

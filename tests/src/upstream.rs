@@ -1,4 +1,4 @@
-//! What answers behind the proxy: echo servers in our own process that say which endpoint they are.
+//! Echo servers in the test process, which act as endpoints and send their name in every answer.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -22,15 +22,15 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-/// The response header that names the endpoint.
+/// The response header with the name of the endpoint.
 pub const ENDPOINT: &str = "x-endpoint";
 
-/// How many pieces a body comes in that takes its time.
+/// Number of chunks of a slow body.
 const CHUNKS: u32 = 15;
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
-/// An endpoint. Dropping it cuts its connections; [`Upstream::stop`] lets them finish.
+/// An endpoint. Dropping it closes its connections; [`Upstream::stop`] lets them finish.
 pub struct Upstream {
     name: Arc<str>,
     address: SocketAddr,
@@ -52,13 +52,13 @@ enum Protocol {
 }
 
 impl Upstream {
-    /// Protocol HTTP/1.1 and HTTP/2 with prior knowledge. Answers `<name> <method> <path> <host>` after as many milliseconds as a
-    /// path of the form `/delay/<ms>` asks for; `/stream/<ms>` is answered at once, and the body takes that long.
+    /// Starts an endpoint for HTTP/1.1 and HTTP/2 with prior knowledge. It answers `<name> <method> <path> <host>`. `/delay/<ms>`
+    /// delays the answer; for `/stream/<ms>` the body takes that long.
     pub async fn http(name: &str, address: SocketAddr) -> Result<Self> {
         Self::start(name, address, Protocol::Http).await
     }
 
-    /// Answers each line with its own name before it.
+    /// Starts an endpoint that answers each line with its name and the line.
     pub async fn tcp(name: &str, address: SocketAddr) -> Result<Self> {
         Self::start(name, address, Protocol::Lines).await
     }
@@ -74,27 +74,27 @@ impl Upstream {
         Ok(Self { name, address, counts, stop, server })
     }
 
-    /// Its name.
+    /// Returns the name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Where it listens.
+    /// Returns the listening address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// How many connections it took.
+    /// Returns the number of accepted connections.
     pub fn connections(&self) -> u64 {
         self.counts.connections.load(Ordering::Relaxed)
     }
 
-    /// How many requests it answered.
+    /// Returns the number of answered requests.
     pub fn requests(&self) -> u64 {
         self.counts.requests.load(Ordering::Relaxed)
     }
 
-    /// Takes no more connections and waits until those it has are done.
+    /// Stops accepting connections and waits until the open ones are done.
     pub async fn stop(mut self, within: Duration) -> Result<()> {
         self.stop.send_replace(true);
         let name = Arc::clone(&self.name);
@@ -123,7 +123,7 @@ async fn accept(
             _ = stop.wait_for(|stop| *stop) => break,
             Some(_) = connections.join_next() => continue,
         };
-        // A connection that was reset before we took it is no connection.
+        // A connection that was reset before it was accepted does not count.
         let Ok(stream) = stream else { continue };
         counts.connections.fetch_add(1, Ordering::Relaxed);
         let (name, counts, stop) = (Arc::clone(&name), Arc::clone(&counts), stop.clone());
@@ -141,7 +141,7 @@ async fn serve_http(stream: TcpStream, name: Arc<str>, counts: Arc<Counts>, mut 
     let builder = auto::Builder::new(TokioExecutor::new());
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
-    // How a connection ends is the client's business; what it lost is counted where it was asked.
+    // Errors of a connection are counted by the client.
     tokio::select! {
         _ = &mut connection => return,
         _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
@@ -173,7 +173,7 @@ async fn answer(
     Ok(response)
 }
 
-/// The line again and again, [`CHUNKS`] times in all.
+/// Returns a body that repeats the line [`CHUNKS`] times over this duration.
 fn slow_body(line: Bytes, lasts: Duration) -> Body {
     let chunks = stream::unfold(0, move |sent| {
         let line = line.clone();

@@ -1,13 +1,13 @@
-//! Waiting for something that is about to be true, with a deadline and the reason why it is not.
+//! Waiting for a condition, with a deadline.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-/// How often we look again.
+/// Pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Tries until `attempt` succeeds. When the time is up, its last error says what was still wrong.
+/// Repeats `attempt` until it succeeds. After the deadline the last error is returned.
 pub async fn eventually<T>(
     within: Duration,
     what: &str,
@@ -18,7 +18,7 @@ pub async fn eventually<T>(
         let error = match tokio::time::timeout(within, attempt()).await {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(error)) => error,
-            Err(_) => anyhow::anyhow!("one attempt alone took all the time"),
+            Err(_) => anyhow::anyhow!("the attempt did not return within the time limit"),
         };
         if Instant::now() >= deadline {
             return Err(error).with_context(|| format!("{what}: not within {within:?}"));
@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_first_success_ends_the_wait() {
+    async fn eventually_returns_the_first_success() {
         let mut tries = 0;
         let value = eventually(Duration::from_secs(5), "three tries", async || {
             tries += 1;
@@ -47,10 +47,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_deadline_tells_what_was_still_wrong() {
+    async fn eventually_returns_the_last_error_after_the_deadline() {
         let never = eventually::<()>(Duration::from_millis(30), "the door opens", async || bail!("locked"));
         assert_eq!(format!("{:#}", never.await.unwrap_err()), "the door opens: not within 30ms: locked");
         let stuck = eventually::<()>(Duration::from_millis(30), "the door opens", std::future::pending);
-        assert!(format!("{:#}", stuck.await.unwrap_err()).contains("took all the time"));
+        assert!(format!("{:#}", stuck.await.unwrap_err()).contains("did not return"));
     }
 }

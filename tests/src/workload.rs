@@ -1,4 +1,4 @@
-//! A workload that remembers what it was asked, and answers as it is told to.
+//! A server that records the requests it receives and answers with a configured status and delay.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -16,30 +16,30 @@ use hyper_util::server::conn::auto;
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 
-/// The response header that names the workload.
+/// The response header with the name of the workload.
 pub const SERVER: &str = "x-server";
 
-/// What a workload was asked.
+/// A recorded request.
 #[derive(Clone, Debug)]
 pub struct RecordedRequest {
     /// Path and query.
     pub path: String,
-    /// The host that was asked for.
+    /// `host` header or authority.
     pub host: String,
-    /// Headers as they came.
+    /// Request headers.
     pub headers: http::HeaderMap,
 }
 
-/// How it answers.
+/// Status and delay of the answers.
 #[derive(Clone, Copy, Debug)]
 pub struct ResponsePlan {
-    /// With this status.
+    /// Status code.
     pub status: u16,
-    /// After so long.
+    /// Delay before the answer.
     pub delay: Duration,
 }
 
-/// A workload. Dropping it cuts its connections.
+/// A workload. Dropping it closes its connections.
 pub struct Workload {
     shared: Arc<Shared>,
     server: JoinHandle<()>,
@@ -60,7 +60,7 @@ impl Default for ResponsePlan {
 // === impl Workload ===
 
 impl Workload {
-    /// Begins to answer at an address.
+    /// Starts a workload at this address.
     pub async fn start(name: &str, at: SocketAddr) -> Result<Self> {
         let listener = TcpListener::bind(at).await.with_context(|| format!("{name} at {at}"))?;
         let shared = Arc::new(Shared {
@@ -72,19 +72,19 @@ impl Workload {
         Ok(Self { shared, server })
     }
 
-    /// From now on it answers like this.
+    /// Sets status and delay of the answers from now on.
     pub fn respond_with(&self, status: u16, delay: Duration) {
         *self.shared.response.lock().unwrap_or_else(PoisonError::into_inner) = ResponsePlan { status, delay };
     }
 
-    /// What it was asked so far.
+    /// Returns the requests received so far.
     pub fn requests(&self) -> Vec<RecordedRequest> {
         self.shared.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What it was asked last.
+    /// Returns the last request received.
     pub fn last_request(&self) -> Result<RecordedRequest> {
-        self.requests().pop().with_context(|| format!("{} was asked nothing", self.shared.name))
+        self.requests().pop().with_context(|| format!("{} received no request", self.shared.name))
     }
 }
 
@@ -100,7 +100,7 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
         let shared = shared.clone();
         connections.spawn(async move {
             let service = service_fn(|request| answer(request, shared.clone()));
-            // How a connection ends is the proxy's business.
+            // Errors of a connection are visible to the proxy.
             drop(
                 auto::Builder::new(TokioExecutor::new())
                     .serve_connection(TokioIo::new(stream), service)

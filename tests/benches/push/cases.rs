@@ -1,4 +1,4 @@
-//! The cases: what is done to a server, and which measurement come of it.
+//! The cases: changes to a server, and the measurements of each.
 
 use std::path::Path;
 use std::time::Duration;
@@ -16,19 +16,19 @@ use crate::row::{Measurement, Row};
 use crate::server::{Change, Server, Sizes, sizes};
 use crate::stopped;
 
-/// For full pushes: long enough for both writes, the second of which is of a large file, to be one push.
+/// Debounce for full pushes: long enough for both writes, the second of which is of a large file, to be one push.
 pub(crate) const LONG: Duration = Duration::from_millis(500);
 
-/// For single changes: the debounce is not what is measured.
+/// Debounce for single changes, so that it does not count in the measurement.
 const SHORT: Duration = Duration::from_millis(1);
 
-/// After this a server that was told everything has nothing left to do.
+/// Pause after which a server has no work left.
 const REST: Duration = Duration::from_millis(300);
 
-/// After this a stream is idle.
+/// Pause after which a stream is idle.
 const IDLE: Duration = Duration::from_secs(2);
 
-/// Endpoints that move in a second of churn.
+/// Number of endpoints that move in a second of churn.
 const CHURN: u32 = 100;
 
 /// Measures every case of a shape, and its floor.
@@ -36,7 +36,7 @@ pub(crate) async fn measure(plan: &PushPlan, shape: &FleetShape) -> Result<Vec<R
     let asked = |cases: &[PushCase]| shape.cases.iter().any(|case| cases.contains(case));
     let mut rows = Vec::new();
     let mut sent: [Sizes; 3] = Default::default();
-    // The floor needs to know what a stream is sent.
+    // The floor sends as much as pilot-discovery did, so this is measured first.
     let mut first = Sizes::new();
     let dir = tempfile::tempdir()?;
     if asked(&[PushCase::Storm, PushCase::Full, PushCase::Stopped]) || plan.comparison == Comparison::Floor {
@@ -78,14 +78,14 @@ pub(crate) async fn measure(plan: &PushPlan, shape: &FleetShape) -> Result<Vec<R
     Ok(rows)
 }
 
-/// As many resources as a client was sent at first: all of them anew.
+/// Returns the goal of as many resources as a client received at first: all of them again.
 fn everything(first: &Sizes) -> Goal {
-    // Clusters that lead nowhere do not change with the mesh: BlackHoleCluster, PassthroughCluster.
+    // Clusters without endpoints do not change with the mesh: BlackHoleCluster, PassthroughCluster.
     let endpoints = first.get(&Kind::Eds).map_or(1, |(resources, _)| *resources);
     Goal::Resources([(Kind::Cds, endpoints), (Kind::Eds, endpoints)].into())
 }
 
-/// Single changes, and streams that come again.
+/// Measures single changes and reconnects.
 async fn small(
     server: &mut Server,
     plan: &PushPlan,
@@ -148,7 +148,7 @@ async fn floor(
     Ok(rows)
 }
 
-/// A fleet of this shape at this server.
+/// Starts a fleet of this shape against this server.
 pub(crate) fn fleet(
     server: &Server,
     plan: &PushPlan,
@@ -163,7 +163,7 @@ pub(crate) fn fleet(
     Fleet::spawn(Path::new(env!("CARGO_BIN_EXE_fleet")), &setup)
 }
 
-/// Everybody connects at once.
+/// Measures all clients connecting at once.
 pub(crate) async fn storm(server: &Server, fleet: &mut Fleet, shape: &FleetShape) -> Result<Measurement> {
     let meter = server.meter();
     let before = meter.read()?;
@@ -176,7 +176,7 @@ pub(crate) async fn storm(server: &Server, fleet: &mut Fleet, shape: &FleetShape
     Ok(measurement)
 }
 
-/// The same change so often, each time of something else; medians of the times, means of the rest.
+/// Measures repeated changes of one kind, each of another object; medians of the times, means of the rest.
 pub(crate) async fn pushes(
     server: &mut Server,
     fleet: &mut Fleet,
@@ -236,12 +236,12 @@ pub(crate) async fn pushes(
     })
 }
 
-/// One endpoint of one service. Small enough for a clock tick to matter, so there are many.
+/// Measures one endpoint of one service. The repetitions compensate for the coarse clock of CPU time.
 async fn endpoint(server: &mut Server, fleet: &mut Fleet, plan: &PushPlan) -> Result<Measurement> {
     pushes(server, fleet, Change::Endpoint, &Goal::of(Kind::Eds, 1), plan.repeat * 3).await
 }
 
-/// So many endpoints a second, each of another service; from the write of each to each of the clients that keep.
+/// Measures a steady rate of endpoint changes, from the write of each to its arrival at each client that keeps versions.
 async fn churn(
     server: &mut Server,
     fleet: &mut Fleet,
@@ -298,7 +298,7 @@ async fn churn(
     })
 }
 
-/// Everybody is cut and comes again with nothing.
+/// Measures all clients reconnecting without state.
 async fn reconnect(server: &Server, fleet: &mut Fleet) -> Result<Measurement> {
     fleet.at(&Order::Disconnect { which: ClientRange::ALL })?;
     sleep(REST).await;
@@ -306,7 +306,7 @@ async fn reconnect(server: &Server, fleet: &mut Fleet) -> Result<Measurement> {
     measured(server, fleet, Fleet::connect).await
 }
 
-/// Everybody is cut and comes again with versions; meanwhile one endpoint moves, and nothing else is news.
+/// Measures all clients reconnecting with versions after one endpoint moved.
 async fn come_back(server: &mut Server, fleet: &mut Fleet) -> Result<Measurement> {
     fleet.at(&Order::Disconnect { which: ClientRange::ALL })?;
     sleep(REST).await;
@@ -319,7 +319,7 @@ async fn come_back(server: &mut Server, fleet: &mut Fleet) -> Result<Measurement
     Ok(measurement)
 }
 
-/// Something that begins when it is ordered.
+/// Measures an order that starts at once.
 async fn measured(
     server: &Server,
     fleet: &mut Fleet,
@@ -328,7 +328,7 @@ async fn measured(
     let meter = server.meter();
     meter.reset_peak()?;
     let before = meter.read()?;
-    // The answer comes when everybody has been told to begin.
+    // The answer comes after the order was executed for all clients.
     let (earlier, clients) = (pilot_tests::fleet::now(), UsageMeter::new(fleet.pid()).read()?);
     begin(fleet)?;
     let reached = fleet.reached(ClientRange::ALL, STEP_TIMEOUT)?;
@@ -350,13 +350,13 @@ async fn measured(
     })
 }
 
-/// Processor time of the clients since: whether it was them who were slow.
+/// Returns the CPU time of the clients, to show whether they were the bottleneck.
 fn spent(fleet: &Fleet, since: ResourceUsage) -> Result<Value> {
     let spent = UsageMeter::new(fleet.pid()).read()?.cpu.saturating_sub(since.cpu);
     Ok(json!(spent.as_secs_f64()))
 }
 
-/// Half of them, 99 in 100, all.
+/// Returns the times at which half of the clients, 99 in 100 and the last one had reached the goal.
 pub(crate) fn until(reached: &GoalTimes, since: u64) -> [Option<Duration>; 3] {
     [0.5, 0.99, 1.0].map(|part| reached.after(since, part))
 }

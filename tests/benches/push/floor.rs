@@ -1,8 +1,8 @@
-//! The floor: a server that knows nothing and sends bytes made beforehand, one shared block for all streams, by the same stack
-//! as pilot-discovery: tonic's router, a body of `Bytes`. Whoever serves real configuration cannot be much faster.
+//! The floor: a server that sends precomputed bytes, one shared block for all streams, with the same stack as pilot-discovery:
+//! tonic's router, a body of `Bytes`. It is a lower bound for a server of real configuration.
 //!
-//! It is this program once more, with a process of its own. A line on standard input is a [`Block`] for everybody, or for
-//! whoever asks for its type. Each line is answered by the time when it began.
+//! The floor runs in a process of its own, of this same program. A line on standard input is a [`Block`]. Each line is answered
+//! with the time of its broadcast.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -36,33 +36,33 @@ use tonic::transport::server::Connected;
 use tonic::{Status, Streaming};
 use tonic_prost::ProstCodec;
 
-/// What makes this program a floor.
+/// The command line argument that starts the floor.
 pub(crate) const ARGUMENT: &str = "floor";
 
-/// Resources that are broadcast.
+/// Resources to broadcast.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Block {
-    /// Of this type: clusters or endpoints.
+    /// Clusters or endpoints.
     pub(crate) kind: Kind,
-    /// So many.
+    /// Number of resources.
     pub(crate) resources: u64,
-    /// Of so many bytes all together.
+    /// Total size in bytes.
     pub(crate) bytes: u64,
     pub(crate) codec: Codec,
     pub(crate) told: Recipients,
 }
 
-/// Who is sent a block.
+/// Recipients of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Recipients {
-    /// All who are connected; who comes later is answered with what was there before.
+    /// All connected clients.
     Connected,
-    /// Who asks for the type from now on.
+    /// Clients that subscribe to the type from now on.
     Subscribing,
 }
 
-/// How it is reached.
+/// Listening address of the floor.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Listen {
     pub(crate) at: SocketAddr,
@@ -78,17 +78,17 @@ struct Floor {
 
 /// Serves until standard input ends.
 pub(crate) fn run(listen: Option<&str>) -> Result<()> {
-    let listen: Listen =
-        serde_json::from_str(listen.context("where to listen?")?).context("read where to listen")?;
+    let listen: Listen = serde_json::from_str(listen.context("missing listen address")?)
+        .context("parse the listen address")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let floor = Floor { blocks: Arc::default(), news: broadcast::Sender::new(16) };
     runtime.spawn(serve(floor.clone(), listen));
     for line in std::io::stdin().lines() {
-        let block: Block = serde_json::from_str(&line?).context("read a block")?;
+        let block: Block = serde_json::from_str(&line?).context("parse a block")?;
         let at = now();
         let bytes = block.framed();
         match block.told {
-            // Nobody may be there to hear it.
+            // Without connected clients there are no receivers.
             Recipients::Connected => drop(floor.news.send(bytes)),
             Recipients::Subscribing => {
                 let mut blocks = floor.blocks.lock().unwrap_or_else(PoisonError::into_inner);
@@ -104,7 +104,7 @@ pub(crate) fn run(listen: Option<&str>) -> Result<()> {
 }
 
 async fn serve(floor: Floor, listen: Listen) -> Result<()> {
-    let listener = tokio::net::TcpListener::bind(listen.at).await.context("bind the floor")?;
+    let listener = tokio::net::TcpListener::bind(listen.at).await.context("bind the address of the floor")?;
     let builder = tonic::transport::Server::builder();
     let mut server = builder.initial_stream_window_size(1 << 20).initial_connection_window_size(1 << 20);
     let router = server.add_service(floor);
@@ -149,7 +149,7 @@ fn acceptor(certificate: &str, key: &str) -> Result<tokio_rustls::TlsAcceptor> {
 trait Socket: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin {}
 impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin> Socket for T {}
 
-/// A connection, encrypted or not.
+/// A connection, with TLS or without.
 struct Link(Box<dyn Socket>);
 
 impl Connected for Link {
@@ -196,7 +196,7 @@ impl tokio::io::AsyncWrite for Link {
 // === impl Block ===
 
 impl Block {
-    /// The response, with gRPC's prefix.
+    /// Encodes the response with gRPC's prefix.
     fn framed(&self) -> Bytes {
         let each = usize::try_from(self.bytes / self.resources.max(1)).unwrap_or_default();
         let resources = (0..self.resources).map(|index| (format!("outbound|80||service-{index}"), each));
@@ -239,7 +239,7 @@ impl Block {
     }
 }
 
-/// A resource that says its name and is as large as asked.
+/// Returns a resource with this name, padded to the requested size.
 fn body(kind: Kind, name: &str, padding: usize) -> Vec<u8> {
     let padding = "x".repeat(padding);
     if kind == Kind::Cds {
@@ -324,7 +324,7 @@ impl Floor {
     }
 }
 
-/// A body that is nothing but messages.
+/// A response body that consists of framed messages.
 struct Answers(mpsc::Receiver<Bytes>);
 
 impl http_body::Body for Answers {

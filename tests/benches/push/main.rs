@@ -1,23 +1,23 @@
-//! What a push costs: `cargo bench -p pilot-tests --bench push -- [CASE...] [OPTION...]`.
+//! Cost of a push: `cargo bench -p pilot-tests --bench push -- [CASE...] [OPTION...]`.
 //!
 //! ```text
 //! storm      all streams connect at once                until the last is configured      also: memory of an idle stream
 //! full       every cluster and every assignment changes until the last has all of them    median of several
 //! endpoint   one endpoint of one service moves          until the last has it             median of several
-//! route      one cluster IP changes, thus one route     until the last has it             clients ask for LDS and RDS too
+//! route      one cluster IP changes, thus one route     until the last has it             clients subscribe to LDS and RDS too
 //! churn      100 endpoints move each second             each of them, until each client has it
-//! reconnect  all streams are cut and come again, blank
-//! return     the same, with versions of what they hold: until the last knows of a change made meanwhile; delta
-//! stopped    a tenth of the clients is stopped by SIGSTOP: `full` of the others, comparison the undisturbed
+//! reconnect  all streams are closed and reconnect without state
+//! return     the same, with the versions of held resources: until the last has a change made meanwhile; delta
+//! stopped    a tenth of the clients is stopped by SIGSTOP: `full` of the others, compared with the undisturbed case
 //! ```
 //!
-//! One line of JSON for each measurement goes to stdout, notes for people to stderr. Three processes: the server, the clients,
-//! and this. Comparison each case of pilot-discovery the same clients are served by a **floor**: a minimal server that broadcasts
-//! bytes made beforehand, of the same sizes, one shared block for all streams; then both are set in ratio. Measurement are worth
-//! comparing within one run only. Nothing is judged here: the exit code is 0 when everything could be measured.
+//! One line of JSON for each measurement goes to stdout, a table to stderr. There are three processes: the server, the clients,
+//! and this one. For each case the same clients also connect to a **floor**: a minimal server that broadcasts precomputed bytes
+//! of the same sizes, one shared block for all streams; the table has the ratio of both. Figures are comparable within one run
+//! only. There are no limits: the exit code is 0 when everything could be measured.
 //!
 //! `p50_ms`, `p99_ms` and `last_ms` count from the log line `push`, so without debounce and reading of files; `written_*` from
-//! the write of the file. The floor has neither. `cpu_s` is the server's, user and system, its answers to ACKs included.
+//! the write of the file. The floor has neither. `cpu_s` is the server's, user and system, including its work on ACKs.
 
 mod cases;
 mod floor;

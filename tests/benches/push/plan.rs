@@ -1,4 +1,4 @@
-//! What is measured, at which sizes: the command line.
+//! Command line: cases and sizes.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use pilot_tests::fleet::Codec;
 use serde_json::Value;
 
-/// What `--help` would say.
+/// Usage text.
 pub(crate) const USAGE: &str = "\
 cargo bench -p pilot-tests --bench push -- [CASE...] [OPTION...]
   CASE               storm full endpoint route churn reconnect return stopped; with none, the default table
@@ -24,10 +24,10 @@ cargo bench -p pilot-tests --bench push -- [CASE...] [OPTION...]
   --no-floor         pilot-discovery alone
 $PILOT_DISCOVERY names the server to measure; without it, a release build is made.";
 
-/// How long one step may take before it is told as it stands.
+/// Time limit for one step; afterwards the result is reported as it is.
 pub(crate) const STEP_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// What can be asked for.
+/// Cases to measure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PushCase {
     Storm,
@@ -47,14 +47,14 @@ pub(crate) enum Security {
     Tls,
 }
 
-/// Whether the floor is measured comparison.
+/// Measurement of the floor for comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Comparison {
     Floor,
     Nothing,
 }
 
-/// A fleet's shape, and what is measured with it.
+/// Size of a fleet, and the cases to measure with it.
 #[derive(Clone, Debug)]
 pub(crate) struct FleetShape {
     pub(crate) streams: u32,
@@ -64,7 +64,7 @@ pub(crate) struct FleetShape {
     pub(crate) cases: Vec<PushCase>,
 }
 
-/// What is asked for.
+/// The measurements to make.
 #[derive(Clone, Debug)]
 pub(crate) struct PushPlan {
     pub(crate) shapes: Vec<FleetShape>,
@@ -90,7 +90,7 @@ impl PushCase {
         Self::Stopped,
     ];
 
-    /// As the command line and the output spell it.
+    /// Returns the name in the command line and the output.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Storm => "storm",
@@ -121,7 +121,7 @@ impl fmt::Display for FleetShape {
 // === impl PushPlan ===
 
 impl PushPlan {
-    /// Reads the command line, and makes the server if none is named.
+    /// Parses the command line, and builds the server unless `$PILOT_DISCOVERY` names one.
     pub(crate) fn read(arguments: impl Iterator<Item = String>) -> Result<Self> {
         let mut plan = Self::parse(arguments)?;
         plan.program = match std::env::var_os("PILOT_DISCOVERY") {
@@ -129,7 +129,7 @@ impl PushPlan {
             None => build()?,
         };
         if plan.shapes.iter().any(|shape| shape.security == Security::Tls) && !serves_tls(&plan.program)? {
-            eprintln!("{} has no --secureGRPCAddr: nothing is measured over TLS", plan.program.display());
+            eprintln!("{} has no --secureGRPCAddr: TLS is not measured", plan.program.display());
             plan.shapes.retain(|shape| shape.security == Security::Plaintext);
         }
         Ok(plan)
@@ -151,7 +151,7 @@ impl PushPlan {
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().with_context(|| format!("{argument} needs a value"));
             match argument.as_str() {
-                // Cargo says so to every bench.
+                // Cargo passes it to every bench.
                 "--bench" => {}
                 "--streams" => streams = list(&value()?, |text| text.parse().ok())?,
                 "--scopes" => scopes = list(&value()?, |text| text.parse().ok())?,
@@ -168,7 +168,7 @@ impl PushPlan {
                 },
             }
         }
-        ensure!(plan.repeat > 0 && plan.services > 0, "nothing of nothing cannot be measured");
+        ensure!(plan.repeat > 0 && plan.services > 0, "--repeat and --services must be at least 1");
         let told = [streams.len(), scopes.len(), codecs.len(), securities.len(), cases.len()];
         if told.iter().all(|told| *told == 0) {
             plan.shapes = usual();
@@ -192,11 +192,12 @@ impl PushPlan {
 
 fn serves_tls(program: &Path) -> Result<bool> {
     let mut help = Command::new(program);
-    let help = help.args(["discovery", "--help"]).stdin(Stdio::null()).output().context("ask for --help")?;
+    let help =
+        help.args(["discovery", "--help"]).stdin(Stdio::null()).output().context("run discovery --help")?;
     Ok(String::from_utf8_lossy(&help.stdout).contains("--secureGRPCAddr"))
 }
 
-/// A table that is done within ten minutes.
+/// Returns the default table, which takes less than ten minutes.
 fn usual() -> Vec<FleetShape> {
     use PushCase::{Endpoint, Full, Storm};
     let shape = |streams, scopes, codec, security, cases: &[PushCase]| FleetShape {
@@ -218,7 +219,7 @@ fn usual() -> Vec<FleetShape> {
 }
 
 fn list<T>(text: &str, read: impl Fn(&str) -> Option<T>) -> Result<Vec<T>> {
-    text.split(',').map(|one| read(one).with_context(|| format!("{one} cannot be used"))).collect()
+    text.split(',').map(|one| read(one).with_context(|| format!("invalid value {one}"))).collect()
 }
 
 fn codec(text: &str) -> Option<Codec> {
@@ -233,7 +234,7 @@ fn security(text: &str) -> Option<Security> {
     }
 }
 
-/// The server alone, as it is shipped.
+/// Builds a release binary of the server.
 fn build() -> Result<PathBuf> {
     eprintln!("building pilot-discovery");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into());

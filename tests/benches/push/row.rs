@@ -1,4 +1,4 @@
-//! One measurement as a line of JSON, and many as a table for people.
+//! One measurement as a line of JSON, and all measurements as a table.
 
 use std::time::Duration;
 
@@ -16,29 +16,29 @@ pub(crate) struct Row {
     measurement: Measurement,
 }
 
-/// What was measured.
+/// Figures of one measurement.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Measurement {
-    /// Until half of the clients, 99 in 100 and the last one had it.
+    /// Time until half of the clients, 99 in 100 and the last one reached the goal.
     pub(crate) until: [Option<Duration>; 3],
-    /// The same, from the write of the file.
+    /// The same times, measured from the write of the file.
     pub(crate) written: [Option<Duration>; 3],
-    /// Processor time of the server.
+    /// CPU time of the server.
     pub(crate) cpu: Duration,
-    /// Resident memory of the server at its highest, in bytes.
+    /// Peak of the server's resident memory in bytes.
     pub(crate) peak: u64,
-    /// Bytes of messages that the clients were sent.
+    /// Size of all messages received by the clients, in bytes.
     pub(crate) bytes: u64,
-    /// Clients that did not come so far in time.
+    /// Number of clients that did not reach the goal in time.
     pub(crate) missing: u32,
-    /// What else is worth telling.
+    /// Additional figures.
     pub(crate) more: Vec<(&'static str, Value)>,
 }
 
 // === impl Row ===
 
 impl Row {
-    /// A row, which is printed at once.
+    /// Creates a row and prints it as JSON.
     pub(crate) fn print(
         shape: &FleetShape,
         case: PushCase,
@@ -81,7 +81,7 @@ impl Row {
     }
 }
 
-/// The rows for people: each case of the server comparison its floor.
+/// Formats the table: each case of the server, with the ratio to its floor.
 pub(crate) fn table(rows: &[Row]) -> String {
     let mut lines = Vec::new();
     let mut shape = "";
@@ -117,7 +117,7 @@ pub(crate) fn table(rows: &[Row]) -> String {
     lines.join("\n") + "\n"
 }
 
-/// With a tenth.
+/// Converts to megabytes, rounded to one decimal.
 #[expect(clippy::cast_precision_loss, reason = "2^52 bytes are out of reach")]
 pub(crate) fn megabytes(bytes: u64) -> f64 {
     (bytes as f64 / 100_000.0).round() / 10.0

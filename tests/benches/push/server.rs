@@ -1,4 +1,4 @@
-//! What is measured: pilot-discovery on a mesh, or the floor. Both can be reached, changed and metered alike.
+//! The server under measurement: pilot-discovery on a generated mesh, or the floor.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -20,10 +20,10 @@ use serde_json::Value;
 use crate::floor::{ARGUMENT, Block, Listen, Recipients};
 use crate::plan::{FleetShape, PushPlan, Security};
 
-/// How long a program may take to listen.
+/// Time limit for a program to listen.
 const START: Duration = Duration::from_secs(20);
 
-/// What changes.
+/// A change of the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
     Endpoint,
@@ -31,10 +31,10 @@ pub(crate) enum Change {
     Everything,
 }
 
-/// How many resources and bytes of each type one client was sent.
+/// Number of resources and bytes of each type that one client received.
 pub(crate) type Sizes = BTreeMap<Kind, (u64, u64)>;
 
-/// A server.
+/// A server under measurement.
 pub(crate) enum Server {
     Discovery { pilot: DiscoveryProcess, mesh: GeneratedMesh, next: u32, ca: Option<PathBuf> },
     Floor(Floor),
@@ -49,7 +49,7 @@ pub(crate) struct Floor {
     codec: Codec,
     began: u64,
     ca: Option<PathBuf>,
-    /// What one client is sent by each change.
+    /// Sizes that one client receives by each change.
     sizes: [Sizes; 3],
 }
 
@@ -65,7 +65,7 @@ impl Change {
     }
 }
 
-/// What one of so many clients was sent.
+/// Returns the average sizes that one client received.
 pub(crate) fn sizes(totals: &Totals, streams: u32) -> Sizes {
     let each = u64::from(streams.max(1));
     let size = |(kind, bytes): (&Kind, &u64)| {
@@ -98,7 +98,7 @@ impl Server {
         Ok(Self::Discovery { pilot, mesh, next: 0, ca })
     }
 
-    /// Starts a floor that sends as much as pilot-discovery did: to who asks, and by each change.
+    /// Starts a floor that sends as much as pilot-discovery did: for each subscription, and by each change.
     pub(crate) async fn floor(
         dir: &Path,
         shape: &FleetShape,
@@ -116,8 +116,8 @@ impl Server {
             }
         };
         let identity = identity.map(|identity| (identity.certificate_pem, identity.key_pem));
-        let listen = serde_json::to_string(&Listen { at, identity }).context("say where to listen")?;
-        let mut command = Command::new(std::env::current_exe().context("who am I?")?);
+        let listen = serde_json::to_string(&Listen { at, identity }).context("encode the listen address")?;
+        let mut command = Command::new(std::env::current_exe().context("find the path of this program")?);
         command.args([ARGUMENT, &listen]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().context("start the floor")?;
         let (Some(orders), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
@@ -125,7 +125,7 @@ impl Server {
         };
         let answers = BufReader::new(answers);
         let mut floor = Floor { child, orders, answers, at, codec: shape.codec, began: 0, ca, sizes };
-        // Its clusters all have endpoints, so there are as many of the one as of the other.
+        // All of its clusters have endpoints, so there are as many clusters as assignments.
         let resources = asked.get(&Kind::Eds).map_or(0, |(resources, _)| *resources);
         for kind in [Kind::Cds, Kind::Eds] {
             let bytes = asked.get(&kind).map_or(0, |(_, bytes)| *bytes);
@@ -138,7 +138,7 @@ impl Server {
         Ok(Self::Floor(floor))
     }
 
-    /// As the output names it.
+    /// Returns the name in the output.
     pub(crate) const fn who(&self) -> &'static str {
         match self {
             Self::Discovery { .. } => "pilot-discovery",
@@ -146,7 +146,7 @@ impl Server {
         }
     }
 
-    /// Where clients go.
+    /// Returns the address for clients.
     pub(crate) const fn address(&self) -> SocketAddr {
         match self {
             Self::Discovery { pilot, ca: Some(_), .. } => pilot.secure,
@@ -155,14 +155,14 @@ impl Server {
         }
     }
 
-    /// Whom clients trust.
+    /// Returns the CA file that clients trust.
     pub(crate) const fn ca(&self) -> Option<&PathBuf> {
         match self {
             Self::Discovery { ca, .. } | Self::Floor(Floor { ca, .. }) => ca.as_ref(),
         }
     }
 
-    /// What it costs.
+    /// Returns a meter of the server's process.
     pub(crate) fn meter(&self) -> UsageMeter {
         UsageMeter::new(match self {
             Self::Discovery { pilot, .. } => pilot.pid(),
@@ -170,7 +170,7 @@ impl Server {
         })
     }
 
-    /// Changes something, another one each time. Returns when that was written, in microseconds since 1970.
+    /// Applies a change, to another object each time. Returns the time of the write in microseconds since 1970.
     pub(crate) fn change(&mut self, change: Change) -> Result<u64> {
         match self {
             Self::Discovery { mesh, next, .. } => {
@@ -188,7 +188,7 @@ impl Server {
                 let sizes = floor.sizes.get(change.place()).cloned().unwrap_or_default();
                 let mut began = u64::MAX;
                 for (kind, size) in sizes.into_iter().filter(|(_, (resources, _))| *resources > 0) {
-                    // Clients of the floor know no routes: what a route costs is its bytes.
+                    // Clients of the floor do not parse routes, so a route is sent as an endpoint assignment of the same size.
                     let kind = if kind == Kind::Cds { kind } else { Kind::Eds };
                     began = began.min(floor.broadcast(kind, size, Recipients::Connected)?);
                 }
@@ -198,10 +198,10 @@ impl Server {
         }
     }
 
-    /// When the server began what followed a change: the first push since, as it says itself.
+    /// Returns the start of the first push after a change, by the server's own clock.
     pub(crate) fn began(&self, written: u64) -> Option<u64> {
         match self {
-            // What is written is read before we look at the clock again.
+            // The server may read the file before the time of the write was taken.
             Self::Discovery { pilot, .. } => {
                 pilot.pushes(written.saturating_sub(20_000)).last().map(|push| push.at)
             }
@@ -209,7 +209,7 @@ impl Server {
         }
     }
 
-    /// How many pushes there were since.
+    /// Returns the number of pushes since this time.
     pub(crate) fn pushes(&self, since: u64) -> usize {
         match self {
             Self::Discovery { pilot, .. } => pilot.pushes(since).len(),
@@ -231,19 +231,21 @@ impl Floor {
     fn broadcast(&mut self, kind: Kind, (resources, bytes): (u64, u64), told: Recipients) -> Result<u64> {
         let block = Block { kind, resources, bytes, codec: self.codec, told };
         let line = serde_json::to_string(&block).context("write a block")?;
-        writeln!(self.orders, "{line}").and_then(|()| self.orders.flush()).context("tell the floor")?;
+        writeln!(self.orders, "{line}")
+            .and_then(|()| self.orders.flush())
+            .context("send a block to the floor")?;
         let mut answer = String::new();
-        if self.answers.read_line(&mut answer).context("hear from the floor")? == 0 {
+        if self.answers.read_line(&mut answer).context("read the floor's answer")? == 0 {
             bail!("the floor has ended");
         }
-        let answer: Value = serde_json::from_str(&answer).context("hear from the floor")?;
-        answer.get("at").and_then(Value::as_u64).context("the floor does not say when")
+        let answer: Value = serde_json::from_str(&answer).context("parse the floor's answer")?;
+        answer.get("at").and_then(Value::as_u64).context("an answer of the floor without a time")
     }
 }
 
 impl Drop for Floor {
     fn drop(&mut self) {
-        // An error means that it has ended and was waited for.
+        // An error means that the process has ended and was waited for.
         drop(self.child.kill());
         drop(self.child.wait());
     }

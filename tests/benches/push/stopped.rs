@@ -1,4 +1,4 @@
-//! A tenth of the clients stops reading, all at once, as by SIGSTOP: what that costs the others, and what they get afterwards.
+//! A tenth of the clients stops reading at once, by SIGSTOP: the effect on the other clients, and the catch-up afterwards.
 
 use anyhow::Result;
 use nix::sys::signal::Signal;
@@ -10,7 +10,7 @@ use crate::plan::{FleetShape, PushCase, PushPlan, STEP_TIMEOUT};
 use crate::row::Row;
 use crate::server::{Change, Server, sizes};
 
-/// `full` of nine tenths while one tenth is stopped; `undisturbed_p99_ms` is the same with everybody awake.
+/// Measures `full` for nine tenths of the clients while one tenth is stopped; `undisturbed_p99_ms` is the same without stopped clients.
 pub(crate) async fn measure(plan: &PushPlan, shape: &FleetShape, goal: &Goal) -> Result<Row> {
     let dir = tempfile::tempdir()?;
     let mut server = Server::pilot(dir.path(), plan, shape, LONG).await?;
@@ -22,7 +22,7 @@ pub(crate) async fn measure(plan: &PushPlan, shape: &FleetShape, goal: &Goal) ->
     storm(&server, &mut others, shape).await?;
     storm(&server, &mut sleepers, shape).await?;
 
-    // As often as it is measured afterwards, after one that warms up.
+    // As many pushes as are measured afterwards, after one that warms up.
     sleepers.mark(goal.clone())?;
     pushes(&mut server, &mut others, Change::Everything, goal, 1).await?;
     let awake = pushes(&mut server, &mut others, Change::Everything, goal, plan.repeat).await?;
@@ -52,12 +52,12 @@ pub(crate) async fn measure(plan: &PushPlan, shape: &FleetShape, goal: &Goal) ->
     Ok(Row::print(shape, PushCase::Stopped, server.who(), measurement))
 }
 
-/// Bytes that one client is sent by one push.
+/// Returns the bytes that one client receives by one push.
 fn per_client(fleet: &mut Fleet, streams: u32) -> Result<u64> {
     Ok(sizes(&fleet.totals()?, streams).values().map(|(_, bytes)| bytes).sum())
 }
 
-/// How often the one fits into the other.
+/// Returns the quotient, or `null` for a divisor of zero.
 #[expect(clippy::cast_precision_loss, reason = "2^52 bytes are out of reach")]
 fn share(most: u64, one: u64) -> Value {
     if one == 0 { Value::Null } else { json!(pilot_tests::statistics::round(most as f64 / one as f64)) }

@@ -1,15 +1,15 @@
-//! The application of the images: something that answers, something that asks, and load that counts every failure, all in one
-//! program, because a container has nothing else.
+//! The application of the images: server, client, and load that counts every failure, in one program, because a distroless
+//! image has no others.
 //!
 //! ```text
-//! app serve NAME HTTP [TCP]                      answers, and says that it is NAME
-//! app ask HOST [ADDRESS]                         one request to HOST, or for HOST to ADDRESS; prints the answer
-//! app load READY HOST HTTP BEHIND [TCP BEHIND]   asks until SIGTERM, says "under way" as soon as all is answered,
-//!                                                ends with a report in JSON, and with 1 if anything failed
+//! app serve NAME HTTP [TCP]                      echo servers at these addresses, named NAME
+//! app ask HOST [ADDRESS]                         one request to HOST, or for HOST to ADDRESS; prints the response
+//! app load READY HOST HTTP BEHIND [TCP BEHIND]   load until SIGTERM; prints "under way" after the first answers and a report
+//!                                                in JSON at the end; exit code 1 if a request failed
 //! ```
 //!
-//! Load goes through the proxy, that is to HTTP and TCP. As a load balancer would that watches readiness, it goes past the proxy, to
-//! BEHIND, as soon as `/healthz/ready` of READY says no.
+//! The load is sent through the proxy, to HTTP and TCP. When `/healthz/ready` of READY fails, it is sent past the proxy, to
+//! BEHIND, as a load balancer would do.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -29,15 +29,15 @@ use tokio::sync::oneshot;
 
 const USAGE: &str = "usage: app serve NAME HTTP [TCP] | app ask HOST [ADDRESS] | app load READY HOST HTTP BEHIND [TCP BEHIND]";
 
-/// What is asked: quick ones of every kind, and slow ones that a stop has to wait for.
+/// Requests of the load: quick ones of every class, and slow ones for which the shutdown has to wait.
 const HTTP: [(Class, &str); 4] =
     [(Class::KeepAlive, "/"), (Class::New, "/"), (Class::Http2, "/"), (Class::KeepAlive, "/delay/1500")];
 const TCP: [(Class, &str); 1] = [(Class::Tcp, "")];
 
-/// How often readiness is looked at; much less than any drain takes.
+/// Interval between readiness checks; much shorter than any drain.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// How long we wait for the first answer.
+/// Time limit for the first answers.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 #[tokio::main]
@@ -91,7 +91,7 @@ async fn ask(to: &str, host: &str) -> Result<()> {
     Ok(())
 }
 
-/// Up to the length it announces: an Envoy that drains closes seconds later.
+/// Reads a response up to its content length: a draining Envoy closes the connection seconds later.
 async fn read_answer(mut stream: BufReader<TcpStream>) -> Result<String> {
     let (mut answer, mut length) = (String::new(), 0);
     while !answer.ends_with("\r\n\r\n") {
@@ -160,13 +160,13 @@ fn address(text: &str) -> Result<SocketAddr> {
     text.parse().with_context(|| format!("{text:?} is no address such as 127.0.0.1:8080"))
 }
 
-/// Ends with SIGTERM or SIGINT; PID 1 dies of neither by itself.
+/// Resolves on SIGTERM or SIGINT; PID 1 has no default action for them.
 fn stopped() -> Result<oneshot::Receiver<()>> {
     let mut signals = Signals::new([SIGINT, SIGTERM]).context("listen for signals")?;
     let (tell, told) = oneshot::channel();
     std::thread::spawn(move || {
         if signals.forever().next().is_some() {
-            // Nobody waits when the program ends by itself.
+            // There is no receiver when the program ends by itself.
             tell.send(()).ok();
         }
     });

@@ -1,6 +1,6 @@
-//! `cargo demo`: the main job, end to end, on this machine, with a real Envoy; one line for each step with what was seen.
+//! `cargo demo`: the main job, end to end, on this machine, with a real Envoy. Prints one line for each step.
 //!
-//! The exit code is 0 only if every step held. `cargo demo -- --keep` leaves everything running and prints what to try.
+//! The exit code is 0 only if every step succeeded. `cargo demo -- --keep` leaves everything running and prints commands to try.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -18,16 +18,16 @@ use pilot_tests::{envoy, process};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-/// Deadline for traffic to follow a write, debounce included.
+/// Time limit for traffic to follow a write, including the debounce.
 const MOVED: Duration = Duration::from_secs(10);
 
-/// How long load flows before and after a change.
+/// Duration of the load before and after a change.
 const FLOW: Duration = Duration::from_secs(1);
 
-/// How long load balancers take to hear that an endpoint leaves.
+/// Delay until load balancers learn that an endpoint leaves.
 const NOTICE: Duration = Duration::from_millis(300);
 
-/// How long we wait for what should take a moment.
+/// Time limit for steps that usually take a moment.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -56,7 +56,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Prints what a step saw.
+/// Prints the result of a step.
 fn seen(step: &str, what: &str) {
     let mut lines = what.lines();
     println!("{step:>10}  {}", lines.next().unwrap_or_default());
@@ -145,7 +145,7 @@ fn lossless(report: &Report) -> Result<()> {
     report.ensure_no_failures()
 }
 
-/// The agent must be PID 1 of its namespace, and Envoy its child.
+/// Returns the process tree. The agent must be PID 1 of its namespace, and Envoy its child.
 fn tree_of(sidecar: &Sidecar) -> Result<String> {
     let agent = process::ProcessInfo::read(sidecar.agent()?).context("the agent is gone")?;
     ensure!(
@@ -189,7 +189,7 @@ async fn accepted(discovery: &Discovery, sidecar: &Sidecar) -> Result<()> {
     Ok(())
 }
 
-/// A new Envoy takes over from the one that serves, as after a change of its bootstrap or its binary.
+/// Performs a hot restart under load, as after a change of Envoy's bootstrap or binary.
 async fn hand_over(load: &MixedLoad, sidecar: &Sidecar) -> Result<()> {
     let before = load.report().failures.len();
     let asked = Instant::now();
@@ -216,7 +216,7 @@ async fn stop(scene: &TwoServices, load: &MixedLoad, sidecar: &mut Sidecar) -> R
     });
     waited.await?;
     let off = asked.elapsed();
-    // Load balancers hear of it later than we do.
+    // Load balancers learn of it later.
     tokio::time::sleep(NOTICE).await;
     load.bypass_sidecar(scene);
     let moved = asked.elapsed();
@@ -250,10 +250,10 @@ async fn keep(scene: &TwoServices, folder: &Folder, discovery: &Discovery, sidec
 async fn interrupted() -> Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let (tell, told) = tokio::sync::oneshot::channel();
-    // Not of the runtime's threads: a runtime waits for those when it ends.
+    // Not a thread of the runtime: a runtime waits for those when it ends.
     std::thread::spawn(move || {
         if signals.forever().next().is_some() {
-            // Nobody waits when the demo has ended by itself.
+            // There is no receiver when the demo has ended by itself.
             tell.send(()).ok();
         }
     });

@@ -1,4 +1,4 @@
-//! Prints where the real Envoy is, for scripts: found or fetched as the tests find it.
+//! Prints the path of the real Envoy for scripts: found or fetched as in the tests.
 
 use anyhow::Result;
 

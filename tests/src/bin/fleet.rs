@@ -1,5 +1,5 @@
 //! Many xDS clients in one process: `fleet '{"to": "127.0.0.1:15010", "streams": 1000, "codec": "delta"}'`, orders on standard
-//! input, answers on standard output (`pilot_tests::fleet` has both).
+//! input, answers on standard output (see `pilot_tests::fleet`).
 
 use std::process::ExitCode;
 

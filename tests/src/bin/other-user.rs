@@ -1,11 +1,11 @@
-//! Another user of the pod: somebody in the same network namespace who is neither root nor the agent.
+//! Another user of the pod: a process in the same network namespace with a user id other than root's and the agent's.
 //!
 //! ```text
-//! other-user UID send SOCKET...             one datagram to each, a path or @name; prints `sent` or why not for each
-//! other-user UID ask METHOD ADDRESS PATH    one HTTP request, also to a Unix socket; prints the status or why there is none
+//! other-user UID send SOCKET...             sends one datagram to each, a path or @name; prints `sent` or the error for each
+//! other-user UID ask METHOD ADDRESS PATH    sends one HTTP request, also to a Unix socket; prints the status or the error
 //! ```
 //!
-//! Started by root, it is that user before it does anything, and cannot come back.
+//! The program is started by root and changes to that user first; the change is permanent.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -19,7 +19,7 @@ use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The smallest that is known to end an Envoy, and as long as none of its own.
+/// Content of a datagram: the smallest that is known to crash an Envoy, of a length that Envoy's own messages do not have.
 const DATAGRAM: [u8; 64] = [b'A'; 64];
 
 fn main() -> ExitCode {
@@ -65,7 +65,7 @@ fn send(sockets: &[&str]) {
     }
 }
 
-/// Envoy's abstract names are as long as the kernel lets them be, filled up with zeros.
+/// Pads an abstract name with zeros to the maximum length, as Envoy does.
 fn padded(name: &str) -> Vec<u8> {
     let mut bytes = name.as_bytes().to_vec();
     bytes.resize(107, 0);

@@ -1,7 +1,7 @@
-//! One client and its connection: bytes between a socket and the state machines, nothing waited for but the socket.
+//! One client and its connection: moves bytes between a socket and the state machines.
 //!
-//! All clients of a fleet live on one thread and read into one buffer, so that a stream that is idle costs little more than its
-//! socket. A client that is stalled does not read; the kernel's buffers fill, and then the server's.
+//! All clients of a fleet share one thread and one read buffer, so that an idle stream costs little more than its socket. A
+//! stalled client does not read; the kernel's buffers fill, and then the server's.
 
 use std::cell::RefCell;
 use std::io;
@@ -23,20 +23,20 @@ use super::orders::{Codec, FleetConfig, ResumeState, now};
 use super::scan::Scanner;
 use super::subscriber::Subscriber;
 
-/// How long a connection may take to be made, the handshake of TLS included.
+/// Time limit for a connection, including the TLS handshake.
 const CONNECT: Duration = Duration::from_secs(30);
 
 const SOTW: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources";
 const DELTA: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
 
-/// Whether a client reads what it is sent.
+/// Reading state of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reading {
     On,
     Stalled,
 }
 
-/// Where a client's connection is.
+/// Connection state of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LinkState {
     Down,
@@ -48,22 +48,23 @@ pub(super) struct Client {
     pub(super) subscriber: Subscriber,
     pub(super) reading: Reading,
     pub(super) link: LinkState,
-    /// Streams lost since the mark, and why the last was.
+    /// Streams lost since the mark.
     pub(super) lost: u64,
+    /// Reason for the last lost stream.
     pub(super) last_loss: Option<String>,
-    /// GOAWAYs since the mark.
+    /// GOAWAY frames since the mark.
     pub(super) going_away: u64,
     waker: Option<Waker>,
 }
 
-/// What every connection of a fleet needs.
+/// Settings shared by all connections of a fleet.
 pub(super) struct ConnectionSettings {
     setup: FleetConfig,
     tls: Option<Arc<ClientConfig>>,
     buffer: RefCell<Box<[u8]>>,
 }
 
-/// The two state machines of one stream.
+/// The state machines of one stream.
 struct Stream {
     http2: Http2,
     scanner: Scanner,
@@ -84,7 +85,7 @@ impl Client {
         }
     }
 
-    /// Reads or does not, from now on.
+    /// Starts or stops reading.
     pub(super) fn set_reading(&mut self, reading: Reading) {
         self.reading = reading;
         if let Some(waker) = self.waker.take() {
@@ -97,11 +98,11 @@ impl Client {
 
 impl ConnectionSettings {
     pub(super) fn new(setup: FleetConfig, tls: Option<Arc<ClientConfig>>) -> Self {
-        // As much as a socket holds at once.
+        // The size of a socket's receive buffer.
         Self { setup, tls, buffer: RefCell::new(vec![0; 512 << 10].into()) }
     }
 
-    /// Retention a client connected until this is dropped.
+    /// Keeps a client connected until the future is dropped.
     pub(super) async fn stay(self: Rc<Self>, client: Rc<RefCell<Client>>, memory: ResumeState) {
         loop {
             let ended = self.once(&client, memory).await;
@@ -172,7 +173,7 @@ impl ConnectionSettings {
 // === impl Stream ===
 
 impl Stream {
-    /// Writes and reads until neither goes on. Ends with the stream.
+    /// Writes and reads until neither makes progress. Ready at the end of the stream.
     fn poll(
         &mut self,
         mut socket: Pin<&mut (impl AsyncRead + AsyncWrite)>,
@@ -202,7 +203,7 @@ impl Stream {
         }
     }
 
-    /// Writes what can be written now; the socket wakes us for the rest.
+    /// Writes as much as the socket takes; it wakes the task for the rest.
     fn poll_write(&mut self, mut socket: Pin<&mut impl AsyncWrite>, context: &mut Context<'_>) -> Result<()> {
         let out = &mut self.http2.out;
         let mut written = 0;

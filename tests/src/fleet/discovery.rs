@@ -1,4 +1,4 @@
-//! `pilot-discovery` on a generated mesh, and what its log says about pushes.
+//! `pilot-discovery` on a generated mesh, and the pushes in its log.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -15,19 +15,19 @@ use crate::load::Identity;
 use crate::net::{free_port, get_ok, local};
 use crate::process::Process;
 
-/// How long it may take to read a mesh of thousands of files on a busy machine.
+/// Time limit for reading a mesh of thousands of files on a busy machine.
 const START: Duration = Duration::from_mins(1);
 
-/// How it is started.
+/// Settings of `pilot-discovery`.
 #[derive(Clone)]
 pub struct DiscoveryOptions {
-    /// The program.
+    /// Path of the binary.
     pub program: PathBuf,
-    /// `PILOT_DEBOUNCE_AFTER`: how long a change waits for the next.
+    /// `PILOT_DEBOUNCE_AFTER`: quiet period.
     pub debounce: Duration,
-    /// `PILOT_DEBOUNCE_MAX`: how long it waits at most.
+    /// `PILOT_DEBOUNCE_MAX`: longest delay of a change.
     pub debounce_max: Duration,
-    /// Serves TLS beside plaintext, as this.
+    /// Identity for TLS in addition to plaintext.
     pub identity: Option<Identity>,
 }
 
@@ -37,7 +37,7 @@ pub struct DiscoveryProcess {
     dir: PathBuf,
     /// Plaintext xDS.
     pub grpc: SocketAddr,
-    /// TLS xDS, where it has an identity.
+    /// TLS xDS, with an identity.
     pub secure: SocketAddr,
     /// `/debug`.
     pub http: SocketAddr,
@@ -45,19 +45,19 @@ pub struct DiscoveryProcess {
     pub monitoring: SocketAddr,
 }
 
-/// A push as the log tells it.
+/// A push in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LoggedPush {
-    /// When it began, in microseconds since 1970.
+    /// Start of the push in microseconds since 1970.
     pub at: u64,
-    /// How many proxies it concerned.
+    /// Number of affected proxies.
     pub proxies: u64,
 }
 
 // === impl DiscoveryProcess ===
 
 impl DiscoveryProcess {
-    /// Starts it; it is ready when this returns. Its log goes to `dir`.
+    /// Starts `pilot-discovery` and waits until it is ready. Its log is in `dir`.
     pub async fn start(dir: &Path, mesh: &GeneratedMesh, tuning: &DiscoveryOptions) -> Result<Self> {
         let mut ports = [local(0); 4];
         for port in &mut ports {
@@ -87,28 +87,28 @@ impl DiscoveryProcess {
         Ok(Self { process, dir: dir.to_owned(), grpc, secure, http, monitoring })
     }
 
-    /// Its process id.
+    /// Returns the process id.
     pub fn pid(&self) -> Pid {
         self.process.pid()
     }
 
-    /// Where its log is.
+    /// Returns the path of the log.
     pub fn log(&self) -> PathBuf {
         self.dir.join("pilot.log")
     }
 
-    /// The pushes that its log tells of since then, in microseconds since 1970.
+    /// Returns the pushes in the log since this time (microseconds since 1970), the latest first.
     pub fn pushes(&self, since: u64) -> Vec<LoggedPush> {
-        let told = self.process.log();
-        told.lines()
+        let log = self.process.log();
+        log.lines()
             .rev()
-            .map_while(|line| told_at(line).map(|at| (line, at)))
+            .map_while(|line| log_time(line).map(|at| (line, at)))
             .take_while(|(_, at)| *at >= since)
             .filter_map(|(line, at)| push(line, at))
             .collect()
     }
 
-    /// The sum of one of its metrics over all labels.
+    /// Returns the sum of a metric over all labels.
     pub async fn metric(&self, name: &str) -> Result<f64> {
         let page = get_ok(self.monitoring, "/metrics").await?;
         let values = page.lines().filter_map(|line| {
@@ -121,8 +121,8 @@ impl DiscoveryProcess {
     }
 }
 
-/// When a line was logged.
-fn told_at(line: &str) -> Option<u64> {
+/// Returns the time of a log line.
+fn log_time(line: &str) -> Option<u64> {
     const DAY: u64 = 86_400_000_000;
     let line: Value = serde_json::from_str(line).ok()?;
     let time = line.get("time")?.as_str()?.split_once('T')?.1.strip_suffix('Z')?;
@@ -131,7 +131,7 @@ fn told_at(line: &str) -> Option<u64> {
     let seconds: f64 = parts.next()?.parse().ok()?;
     let seconds = u64::try_from(Duration::try_from_secs_f64(seconds).ok()?.as_micros()).ok()?;
     let of_day = (hours * 60 + minutes) * 60_000_000 + seconds;
-    // What is logged is past: its day is the last that has such a moment behind it.
+    // A log line is in the past: its day is the last one on which this time of day has passed.
     Some(now().checked_sub(of_day)? / DAY * DAY + of_day)
 }
 
@@ -148,13 +148,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pushes_are_found_in_the_log() {
+    fn pushes_are_parsed_from_the_log() {
         let line = r#"{"time":"2026-11-23T00:00:01.500000Z","level":"info","msg":"push","proxies":7}"#;
-        let at = told_at(line).unwrap();
+        let at = log_time(line).unwrap();
         assert_eq!(at % 86_400_000_000, 1_500_000);
         assert!(at <= now() && now() - at <= 86_400_000_000);
         assert_eq!(push(line, at), Some(LoggedPush { at, proxies: 7 }));
         assert_eq!(push(&line.replace("\"push\"", "\"sent\""), at), None);
-        assert_eq!(told_at("Error: no such file"), None);
+        assert_eq!(log_time("Error: no such file"), None);
     }
 }

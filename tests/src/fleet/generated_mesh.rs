@@ -1,10 +1,10 @@
-//! The mesh as files for the registry File, and its changes: many services of ten endpoints each, one file for each, so that
-//! one change reads little.
+//! The generated mesh as files for the registry File, and its changes: many services with ten endpoints each, one file for each
+//! service, so that a change reads little.
 //!
 //! ```text
-//! svc-0007.yaml     Service and EndpointSlice of one service: nine endpoints
+//! svc-00007.yaml    Service and EndpointSlice of one service: nine endpoints
 //! tenth.yaml        EndpointSlices with the tenth endpoint of every service: one write changes all assignments
-//! nodes.yaml        where endpoints run: their zones
+//! nodes.yaml        zones of the nodes
 //! mesh.yaml         connectTimeout: one write changes all clusters
 //! ```
 
@@ -17,37 +17,37 @@ use serde_json::{Value, json};
 use crate::manifest::{Folder, yaml};
 use crate::net::free_port;
 
-/// Endpoints of each service.
+/// Number of endpoints of each service.
 pub const ENDPOINTS: u32 = 10;
 
-/// Ports that services are spread over, so that routes are a tenth of the mesh each.
+/// Number of ports over which services are spread, so that each route configuration has a tenth of them.
 const PORTS: u32 = 10;
 
-/// Machines, each a zone of its own.
+/// Number of nodes, each in a zone of its own.
 const NODES: u32 = 2;
 
-/// Who sees which services.
+/// Visibility of services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Visibility {
-    /// Everybody sees all of them: one scope.
+    /// Every proxy sees all services: one scope.
     All,
-    /// So many namespaces, each with a fiftieth of the services that only it sees; all others are visible_services by all. Every proxy
-    /// sees as many services as with [`Self::All`].
+    /// Each of so many namespaces has a fiftieth of the services for itself; all others are visible everywhere. Every proxy sees
+    /// as many services as with [`Self::All`].
     Namespaces(u32),
 }
 
-/// A mesh in a folder.
+/// A generated mesh in a folder.
 #[derive(Debug)]
 pub struct GeneratedMesh {
-    /// The folder that `--configDir` names.
+    /// The folder for `--configDir`.
     pub folder: Folder,
-    /// The file that `--meshConfig` names.
+    /// The file for `--meshConfig`.
     pub mesh_file: PathBuf,
     visible_services: u32,
     visibility: Visibility,
     listen: (u16, u16),
     revision: u32,
-    /// How often everything has changed.
+    /// Number of changes of everything.
     turn: u32,
 }
 
@@ -61,7 +61,7 @@ struct GeneratedService {
 // === impl GeneratedMesh ===
 
 impl GeneratedMesh {
-    /// Writes a mesh in which every proxy sees so many services (65,536 at most) below `dir`.
+    /// Writes a mesh below `dir` in which every proxy sees so many services (at most 65,536).
     pub fn write(dir: &std::path::Path, visible_services: u32, visibility: Visibility) -> Result<Self> {
         let mesh = Self {
             folder: Folder::create(dir.join("mesh"))?,
@@ -82,7 +82,7 @@ impl GeneratedMesh {
         Ok(mesh)
     }
 
-    /// How many namespaces have proxies.
+    /// Returns the number of namespaces with proxies.
     pub const fn scopes(&self) -> u32 {
         match self.visibility {
             Visibility::All => 1,
@@ -90,12 +90,12 @@ impl GeneratedMesh {
         }
     }
 
-    /// How many services a proxy sees.
+    /// Returns the number of services that a proxy sees.
     pub const fn visible_services(&self) -> u32 {
         self.visible_services
     }
 
-    /// The cluster of a service that all_clients sees.
+    /// Returns the cluster of a service that is visible everywhere.
     pub fn cluster(&self, index: u32) -> Result<String> {
         let service = self.services().nth(index as usize).context("there is no such service")?;
         Ok(format!("outbound|{}||{}.{}.svc.cluster.local", service.port(), service.name(), service.namespace))
@@ -106,7 +106,7 @@ impl GeneratedMesh {
         self.change(index, 1, 0)
     }
 
-    /// Gives a service another cluster IP, which is in its routes and in nothing else that an HTTP service has.
+    /// Changes the cluster IP of a service. It occurs in the routes of an HTTP service and nowhere else.
     pub fn change_route(&mut self, index: u32) -> Result<()> {
         self.change(index, 0, 1)
     }
@@ -121,12 +121,12 @@ impl GeneratedMesh {
     /// Changes every cluster and every endpoint assignment.
     pub fn change_everything(&mut self) -> Result<()> {
         self.turn += 1;
-        // The large one first: reading it takes longer, and both shall be one push.
+        // The large file first: reading it takes longer, and both changes should be one push.
         self.write_tenth()?;
         self.write_mesh()
     }
 
-    /// Takes a service and its endpoints away for good.
+    /// Removes a service and its endpoints.
     pub fn remove(&self, index: u32) -> Result<()> {
         self.folder.remove(&file(index))
     }
@@ -152,7 +152,7 @@ impl GeneratedMesh {
         fs::rename(&unfinished, &self.mesh_file).context("write the mesh's configuration")
     }
 
-    /// Services that all_clients sees first, then those of one namespace each.
+    /// Returns the services that are visible everywhere, then those of one namespace each.
     fn services(&self) -> impl Iterator<Item = GeneratedService> {
         let (namespaces, own) = match self.visibility {
             Visibility::All => (1, 0),
@@ -199,14 +199,14 @@ impl GeneratedService {
         })
     }
 
-    /// One of its slices. A revision moves the first endpoint, which is a removal and thus urgent; the tenth stays and goes to
-    /// another zone, because a full push is to be one push and not an urgent beginning and a rest.
+    /// Returns one of its slices. A revision moves the first endpoint, which is a removal and therefore pushed at once. The tenth
+    /// endpoint only changes its zone, so that a full push is one push.
     fn slice(&self, part: &str, revision: u32, endpoints: std::ops::Range<u32>) -> Value {
         let [.., b, c] = self.index.to_be_bytes();
         let [.., r1, r2] = revision.to_be_bytes();
         let endpoint = |nth: u32| {
             let moved = nth == 0 && revision > 0;
-            // 10.128.0.0/9 for those that stay, 11.0.0.0/8 for those that move.
+            // 10.128.0.0/9 for endpoints that stay, 11.0.0.0/8 for those that move.
             let address = if moved {
                 format!("11.{}.{r1}.{r2}", self.index % 250)
             } else {
@@ -256,7 +256,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_namespace_sees_as_many_services_and_others_than_the_next() {
+    fn every_namespace_sees_as_many_services_but_different_ones() {
         let dir = tempfile::tempdir().unwrap();
         let mesh = GeneratedMesh::write(dir.path(), 100, Visibility::Namespaces(50)).unwrap();
         let visible_services = |namespace: &str| -> BTreeSet<u32> {
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn changes_touch_what_they_say() {
+    fn a_change_writes_only_the_files_of_what_changes() {
         let dir = tempfile::tempdir().unwrap();
         let mut mesh = GeneratedMesh::write(dir.path(), 3, Visibility::All).unwrap();
         let read = |path: PathBuf| fs::read_to_string(path).unwrap();

@@ -1,21 +1,21 @@
-//! The client's end of HTTP/2 for one gRPC stream, as cheap as it can be: bytes in, bytes out, no socket and no clock.
+//! HTTP/2 client for one gRPC stream, optimized for low cost: bytes in, bytes out, without socket or clock.
 //! <https://www.rfc-editor.org/rfc/rfc9113>
 //!
-//! One connection carries one stream, number 1. What comes is never held back by a window of ours, and bodies are handed on as
-//! the slices they came in. Header blocks of the server are not decoded: all they decide here is whether the stream has ended.
+//! One connection carries one stream, number 1. The receive windows are effectively unlimited, and bodies are passed on in the
+//! slices they arrive in. Header blocks of the server are not decoded: only the end of the stream matters here.
 
 use anyhow::{Result, bail, ensure};
 
-/// Largest window that HTTP/2 knows.
+/// Largest flow-control window of HTTP/2.
 const WINDOW: u32 = (1 << 31) - 1;
 
-/// What every window is until somebody says otherwise.
+/// Initial flow-control window before any SETTINGS.
 const DEFAULT_WINDOW: i64 = 65_535;
 
-/// How many bytes are taken before the server is told that it may send as many more.
+/// Number of received bytes after which a `WINDOW_UPDATE` is sent.
 const REFILL: u32 = 1 << 30;
 
-/// Largest frame other than DATA that is believed: servers that send more mean no good.
+/// Largest accepted frame other than DATA.
 const MAX_CONTROL: usize = 1 << 20;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -38,42 +38,42 @@ mod flag {
     pub(super) const PADDED: u8 = 8;
 }
 
-/// What a request is opened with.
+/// Parameters of the request that opens the stream.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RequestHead<'a> {
     /// `http` or `https`.
     pub(super) scheme: &'a str,
-    /// Who is asked.
+    /// `:authority`.
     pub(super) authority: &'a str,
-    /// The method, `/package.Service/Method`.
+    /// `:path`: `/package.Service/Method`.
     pub(super) path: &'a str,
-    /// `SETTINGS_MAX_FRAME_SIZE` that is offered: 16,384 to 16,777,215 bytes.
+    /// `SETTINGS_MAX_FRAME_SIZE` to announce: 16,384 to 16,777,215 bytes.
     pub(super) max_frame: u32,
 }
 
-/// How far the stream has come.
+/// State of the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StreamState {
-    /// It runs.
+    /// The stream is open.
     Open,
-    /// The server ended it, or reset it with this code.
+    /// The server ended the stream, or reset it with this error code.
     Ended { reset: Option<u32> },
 }
 
 /// One connection.
 #[derive(Debug)]
 pub(super) struct Http2 {
-    /// What is to be written next.
+    /// Bytes to be written next.
     pub(super) out: Vec<u8>,
     state: StreamState,
     going_away: u32,
-    // What comes in.
+    // Receiving.
     header: [u8; 9],
     have: usize,
     frame: Frame,
     payload: Vec<u8>,
     taken: u32,
-    // What goes out.
+    // Sending.
     unsent: Vec<u8>,
     max_frame: usize,
     connection_window: i64,
@@ -81,7 +81,7 @@ pub(super) struct Http2 {
     initial_window: i64,
 }
 
-/// The frame that is incoming in.
+/// The frame that is being received.
 #[derive(Clone, Copy, Debug, Default)]
 struct Frame {
     kind: u8,
@@ -93,11 +93,11 @@ struct Frame {
 // === impl Http2 ===
 
 impl Http2 {
-    /// A connection whose first bytes are already in `out`.
+    /// Creates a connection; its first bytes are already in `out`.
     pub(super) fn open(request: RequestHead<'_>) -> Self {
         let mut out = PREFACE.to_vec();
         let mut settings = Vec::new();
-        // No dynamic table, no pushed streams, windows that never close.
+        // HEADER_TABLE_SIZE 0, ENABLE_PUSH 0, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE.
         for (name, value) in [(1_u16, 0_u32), (2, 0), (4, WINDOW), (5, request.max_frame)] {
             settings.extend(name.to_be_bytes());
             settings.extend(value.to_be_bytes());
@@ -122,23 +122,23 @@ impl Http2 {
         }
     }
 
-    /// How far the stream has come.
+    /// Returns the state of the stream.
     pub(super) const fn state(&self) -> StreamState {
         self.state
     }
 
-    /// How often the server asked us to leave.
+    /// Returns the number of GOAWAY frames received.
     pub(super) const fn going_away(&self) -> u32 {
         self.going_away
     }
 
-    /// Sends bytes of the request's body, as soon as the server's windows allow.
+    /// Sends bytes of the request body as far as the server's windows allow; the rest waits.
     pub(super) fn send(&mut self, body: &[u8]) {
         self.unsent.extend_from_slice(body);
         self.release();
     }
 
-    /// Takes what the server sent; `body` gets what it says, slice by slice.
+    /// Processes received bytes; `body` is called with each slice of the response body.
     pub(super) fn take(
         &mut self,
         mut bytes: &[u8],
@@ -217,7 +217,7 @@ impl Http2 {
                 }
                 self.release();
             }
-            // Priorities, the server's ACKs, and whatever is invented later: RFC 9113, 5.5.
+            // PRIORITY, ACKs and unknown frame types: RFC 9113, 5.5.
             _ => {}
         }
         self.payload = payload;
@@ -235,7 +235,7 @@ impl Http2 {
         }
     }
 
-    /// Frames as much of the unsent body as windows allow.
+    /// Frames as much of the unsent body as the windows allow.
     fn release(&mut self) {
         let window = self.connection_window.min(self.stream_window).max(0);
         let allowed = usize::try_from(window).unwrap_or_default().min(self.unsent.len());
@@ -252,7 +252,7 @@ impl Http2 {
         self.stream_window -= sent;
     }
 
-    /// Counts what was taken, and gives it back in large pieces.
+    /// Counts received bytes and sends a `WINDOW_UPDATE` for each [`REFILL`].
     fn refill(&mut self, taken: usize) {
         self.taken = self.taken.saturating_add(u32::try_from(taken).unwrap_or(u32::MAX));
         if self.taken >= REFILL {
@@ -272,12 +272,12 @@ fn put(out: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
     out.extend_from_slice(payload);
 }
 
-/// The request's headers as HPACK literals, which leave no trace in any table: RFC 7541, 6.2.2.
+/// Encodes the request headers as HPACK literals without indexing: RFC 7541, 6.2.2.
 fn header_block(RequestHead { scheme, authority, path, .. }: RequestHead<'_>) -> Vec<u8> {
     /// `:method: POST`
     const POST: u8 = 0x83;
     let text = |block: &mut Vec<u8>, text: &str| {
-        // Names of methods and addresses have fewer than 127 bytes.
+        // Method names and addresses are shorter than 127 bytes.
         let text = text.as_bytes().get(..126).unwrap_or(text.as_bytes());
         block.push(u8::try_from(text.len()).unwrap_or_default());
         block.extend_from_slice(text);
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_arrives_whole_however_it_is_cut() {
+    fn a_body_is_complete_for_every_segmentation() {
         let mut wire = frame(kind::SETTINGS, 0, 0, &[]);
         wire.extend(frame(kind::HEADERS, flag::END_HEADERS, STREAM, &[0x88]));
         wire.extend(frame(kind::DATA, 0, STREAM, b"hello "));
@@ -347,22 +347,22 @@ mod tests {
     }
 
     #[test]
-    fn requests_wait_for_the_servers_windows() {
+    fn a_request_body_waits_for_the_flow_control_windows() {
         let mut http2 = opened();
         http2.send(&vec![7; 70_000]);
-        // Four frames of 16 KiB at most: 65,535 bytes and their headers.
+        // Four frames of at most 16 KiB: 65,535 bytes and their headers.
         assert_eq!(http2.out.len(), 65_535 + 4 * 9);
         http2.out.clear();
         let connection = frame(kind::WINDOW_UPDATE, 0, 0, &10_000_u32.to_be_bytes());
         fed(&mut http2, &connection, 100);
-        assert!(http2.out.is_empty(), "the stream's window is still closed");
+        assert!(http2.out.is_empty(), "sent although the stream's window is closed");
         let settings = frame(kind::SETTINGS, 0, 0, &[0, 4, 0, 1, 0x11, 0x70]);
         fed(&mut http2, &settings, 100);
-        assert_eq!(http2.out.len(), 9 + 9 + 4_465, "the ACK of the settings, and the rest");
+        assert_eq!(http2.out.len(), 9 + 9 + 4_465, "expected the ACK of the settings, and the rest");
     }
 
     #[test]
-    fn what_the_server_says_about_the_stream_is_kept() {
+    fn goaway_and_rst_stream_are_recorded() {
         let mut http2 = opened();
         fed(&mut http2, &frame(kind::GOAWAY, 0, 0, &[0; 8]), 100);
         assert_eq!((http2.going_away(), http2.state()), (1, StreamState::Open));

@@ -1,16 +1,17 @@
-//! A thousand clients of xDS in one process, cheap enough to measure a server by; and what to measure it with.
+//! A thousand xDS clients in one process, cheap enough to measure a server, and a generated mesh.
 //!
 //! ```text
-//! Fleet ── a line of JSON for each order ──▶ program ── clients on one thread, each
-//!   ▲                                           │          subscriber     what to ask for, to answer, to remember
-//!   └────────────── and for each answer ────────┘            ▲ requests ▼      contents · names · request
-//!                                                          scan           responses, read as they come
-//! world   the mesh as files, and its changes               http2          one stream of a connection
-//! pilot   pilot-discovery on such a mesh                    connection     its socket
-//! server  what a server costs
+//! Fleet ── a line of JSON for each order ──▶ runner  ── clients on one thread, each
+//!   ▲                                           │          subscriber     requests, ACKs, held resources
+//!   └────────────── and for each answer ────────┘            ▲ requests ▼      resource · names · request
+//!                                                          scan           responses, parsed incrementally
+//! generated_mesh   a mesh as files, and its changes        http2          one stream of a connection
+//! discovery        pilot-discovery on such a mesh          connection     its socket
+//! usage            CPU time and memory of a server
 //! ```
 //!
-//! The clients have a process of their own, so that their time is not the server's, and so that it can be stopped as a whole.
+//! The clients run in a process of their own, so that their CPU time is not the server's and the process can be stopped as a
+//! whole.
 
 mod connection;
 mod discovery;

@@ -1,4 +1,4 @@
-//! Names that a thousand clients hold alike, kept once; and what the clients themselves are called.
+//! Interned names, and the node ids of clients.
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
@@ -7,7 +7,7 @@ use std::rc::Rc;
 use pilot_proto::envoy::config::core::v3::Node;
 use pilot_proto::google::protobuf::{Struct, Value, value::Kind};
 
-/// Text by number, number by text.
+/// Interner: text by number, number by text.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     numbers: HashMap<Rc<str>, u32>,
@@ -17,7 +17,7 @@ pub(super) struct Names {
 // === impl Names ===
 
 impl Names {
-    /// The number of this text, now and ever after.
+    /// Returns the number of this text, which never changes.
     pub(super) fn number(&mut self, text: &str) -> u32 {
         if let Some(number) = self.numbers.get(text) {
             return *number;
@@ -29,18 +29,18 @@ impl Names {
         number
     }
 
-    /// The text of a number that was given out.
+    /// Returns the text of a number.
     pub(super) fn text(&self, number: u32) -> &str {
         self.texts.get(number as usize).map_or("", |text| text)
     }
 }
 
-/// The namespace of a client: one of so many.
+/// Returns the namespace of a client: one of `scopes`.
 pub(super) fn namespace(client: u32, scopes: u32) -> String {
     format!("ns-{}", client % scopes.max(1))
 }
 
-/// Who a client says it is. A template may have `{n}`, `{ns}` and `{ip}`; without one it is a sidecar as Istio names them.
+/// Returns the node of a client. The template may have `{n}`, `{ns}` and `{ip}`; the default is a sidecar as named by Istio.
 pub(super) fn node(template: Option<&str>, client: u32, scopes: u32) -> Node {
     const SIDECAR: &str = "sidecar~{ip}~proxy-{n}.{ns}~{ns}.svc.cluster.local";
     let namespace = namespace(client, scopes);
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_keeps_its_number() {
+    fn an_interned_name_keeps_its_number() {
         let mut names = Names::default();
         let (a, b) = (names.number("a"), names.number("b"));
         assert_eq!((names.number("a"), names.text(a), names.text(b)), (a, "a", "b"));
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_are_spread_over_namespaces_and_addresses() {
+    fn node_ids_are_spread_over_namespaces_and_addresses() {
         let check = |template, client, expected: &str| assert_eq!(node(template, client, 50).id, expected);
         check(None, 51, "sidecar~10.0.0.52~proxy-51.ns-1~ns-1.svc.cluster.local");
         check(None, 4999, "sidecar~10.0.19.136~proxy-4999.ns-49~ns-49.svc.cluster.local");

@@ -1,4 +1,4 @@
-//! What a fleet is told and what it answers: one line of JSON each, in order, on standard input and output.
+//! Orders to a fleet and its answers: one line of JSON each, in order, on standard input and output.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use pilot_proto::ResourceType;
 use serde::{Deserialize, Serialize};
 
-/// The variant of the protocol.
+/// Variant of the xDS protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Codec {
@@ -18,52 +18,52 @@ pub enum Codec {
     Delta,
 }
 
-/// A type of resources, in the order in which Envoy asks for them.
+/// A type of resources, in Envoy's order of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// Clusters: all of them.
     Cds,
-    /// Endpoint assignments: those of the clusters.
+    /// Endpoint assignments of the clusters.
     Eds,
     /// Listeners: all of them.
     Lds,
-    /// Routes: those that listeners name.
+    /// Route configurations named by the listeners.
     Rds,
 }
 
-/// What a fleet is made of; the program's only argument, as JSON.
+/// Configuration of a fleet; the program's only argument, as JSON.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FleetConfig {
-    /// The server.
+    /// Address of the server.
     pub to: SocketAddr,
-    /// How many clients, each with a connection of its own.
+    /// Number of clients, each with a connection of its own.
     pub streams: u32,
-    /// ClientRange variant they speak.
+    /// Variant of the protocol.
     pub codec: Codec,
-    /// Number of the first client: fleets beside each other have different ones.
+    /// Number of the first client; concurrent fleets use different ranges.
     #[serde(default)]
     pub first: u32,
-    /// Over how many namespaces, `ns-0` and on, they are spread.
+    /// Number of namespaces, `ns-0` and on, over which the clients are spread.
     #[serde(default = "one")]
     pub scopes: u32,
-    /// What they ask for. Endpoints follow clusters, routes follow listeners.
+    /// Requested types. Endpoints follow clusters, routes follow listeners.
     #[serde(default = "clusters_and_endpoints")]
     pub kinds: Vec<Kind>,
-    /// Every n-th client keeps what it holds; 0: none does, and names that come later go unnoticed.
+    /// Every n-th client keeps the versions of its resources; 0: no client does, and names that are added later are not requested.
     #[serde(default)]
     pub keep: u32,
-    /// `SETTINGS_MAX_FRAME_SIZE` that they offer, in bytes: 16,384, which is Envoy's, to 16,777,215.
+    /// `SETTINGS_MAX_FRAME_SIZE` in bytes: 16,384, which is Envoy's, to 16,777,215.
     #[serde(default = "smallest_frame")]
     pub max_frame: u32,
-    /// PEM of the one authority that they trust; without it they speak plaintext.
+    /// PEM file of the trusted authority, or `None` for plaintext.
     #[serde(default)]
     pub ca: Option<PathBuf>,
-    /// Node id, with `{n}`, `{ns}` and `{ip}` replaced.
+    /// Template of the node id, with `{n}`, `{ns}` and `{ip}`.
     #[serde(default)]
     pub node_id: Option<String>,
-    /// How long a client whose stream has ended waits before it comes again.
+    /// Delay before a client reconnects, in milliseconds.
     #[serde(default = "retry")]
     pub retry_ms: u64,
 }
@@ -81,139 +81,139 @@ const fn retry() -> u64 {
     200
 }
 
-/// ClientRange clients an order is for: so many from this one on, counted within the fleet.
+/// A range of clients within the fleet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientRange {
-    /// The first.
+    /// Index of the first client.
     pub from: u32,
-    /// How many.
+    /// Number of clients.
     pub count: u32,
 }
 
-/// What a client takes with it to its next stream.
+/// State that a client keeps for its next stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ResumeState {
-    /// Nothing: it asks for everything.
+    /// None: the client requests everything.
     Blank,
-    /// The versions of what it holds, as `initial_resource_versions`; delta, and for clients that keep.
+    /// Versions of its resources, sent as `initial_resource_versions`; only delta, and only clients that keep versions.
     Versions,
 }
 
-/// When a client is where it should be.
+/// Condition for a client to count as done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Goal {
-    /// It has had an answer of every type, and as many endpoint assignments and routes as it asked for.
+    /// A response of every type, and as many endpoint assignments and routes as requested.
     Configured,
-    /// It was sent at least so many resources of each of these types since.
+    /// At least so many resources of each of these types since the mark.
     Resources(BTreeMap<Kind, u64>),
 }
 
-/// What a fleet can be told.
+/// An order to a fleet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "order", rename_all = "snake_case")]
 pub enum Order {
-    /// Connect, and keep on trying.
+    /// Connects clients, and reconnects them after errors.
     Connect {
-        /// Who.
+        /// The clients.
         #[serde(default = "all_clients")]
         which: ClientRange,
-        /// With what.
+        /// State from an earlier stream.
         memory: ResumeState,
     },
-    /// Cut connections.
+    /// Closes connections.
     Disconnect {
-        /// Who.
+        /// The clients.
         #[serde(default = "all_clients")]
         which: ClientRange,
     },
-    /// Count from now on, towards this.
+    /// Starts counting towards this goal.
     Mark {
-        /// What is waited for.
+        /// The goal.
         goal: Goal,
     },
-    /// Wait until these have reached the goal, or the time is up. Answered by [`GoalTimes`].
+    /// Waits until these clients have reached the goal, or the time limit. Answered by [`GoalTimes`].
     Await {
-        /// Who.
+        /// The clients.
         #[serde(default = "all_clients")]
         which: ClientRange,
-        /// At most so long.
+        /// Time limit in milliseconds.
         within_ms: u64,
     },
-    /// Stop reading.
+    /// Stops reading.
     Stall {
-        /// Who.
+        /// The clients.
         #[serde(default = "all_clients")]
         which: ClientRange,
     },
-    /// Read again.
+    /// Resumes reading.
     Resume {
-        /// Who.
+        /// The clients.
         #[serde(default = "all_clients")]
         which: ClientRange,
     },
-    /// From now on refuse every response that has this resource; `None`: accept everything.
+    /// Rejects every response with this resource from now on; `None`: accepts every response.
     Refuse {
-        /// Its name.
+        /// Name of the resource.
         name: Option<String>,
     },
-    /// Answered by [`Totals`] since the last mark.
+    /// Requests [`Totals`] since the last mark.
     Totals,
-    /// What one client holds, which must be one that keeps. Answered by [`HeldResources`].
+    /// Requests the resources held by one client, which must keep versions. Answered by [`HeldResources`].
     Holdings {
-        /// ClientRange.
+        /// Index of the client.
         client: u32,
     },
 }
 
-/// Every client.
+/// Returns the range of all clients.
 pub(super) const fn all_clients() -> ClientRange {
     ClientRange { from: 0, count: u32::MAX }
 }
 
-/// Who has reached the goal.
+/// Times at which clients reached the goal.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GoalTimes {
-    /// When, in microseconds since 1970, sorted.
+    /// Times in microseconds since 1970, sorted.
     pub at: Vec<u64>,
-    /// How many have not.
+    /// Number of clients that have not reached the goal.
     pub missing: u32,
 }
 
-/// What came and went since the last mark.
+/// Counters since the last mark.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
-    /// Clients with a stream.
+    /// Clients with an open stream.
     pub connected: u32,
-    /// Streams that ended without our asking, or never began.
+    /// Streams that ended without an order, or could not be opened.
     pub lost: u64,
-    /// Why the last of them did.
+    /// Reason for the last lost stream.
     pub last_loss: Option<String>,
-    /// GOAWAYs.
+    /// GOAWAY frames.
     pub going_away: u64,
-    /// Bytes of the responses of each type, without gRPC's and HTTP/2's framing.
+    /// Bytes of the responses by type, without the framing of gRPC and HTTP/2.
     pub bytes: BTreeMap<Kind, u64>,
-    /// Responses of each type.
+    /// Responses by type.
     pub responses: BTreeMap<Kind, u64>,
-    /// Resources of each type.
+    /// Resources by type.
     pub resources: BTreeMap<Kind, u64>,
-    /// Responses that were refused.
+    /// Rejected responses.
     pub refused: u64,
-    /// Bytes that the client of the most was sent.
+    /// Largest number of bytes received by one client.
     pub most_bytes: u64,
 }
 
-/// What one client holds of each type: version, or a hash of its bytes in `SotW`, and when that came, by name.
+/// Resources held by one client, by type and name: version (or a hash of the bytes in `SotW`) and time of arrival.
 pub type HeldResources = BTreeMap<Kind, BTreeMap<String, (String, u64)>>;
 
 // === impl Kind ===
 
 impl Kind {
-    /// All of them, in order.
+    /// All types in order.
     pub const ALL: [Self; 4] = [Self::Cds, Self::Eds, Self::Lds, Self::Rds];
 
-    /// The type on the wire.
+    /// Returns the resource type.
     pub const fn resource_type(self) -> ResourceType {
         match self {
             Self::Cds => ResourceType::Cluster,
@@ -223,7 +223,7 @@ impl Kind {
         }
     }
 
-    /// Whether all of them are asked for, not some by name.
+    /// Returns true if all resources of the type are requested, not some by name.
     pub(super) const fn is_wildcard(self) -> bool {
         matches!(self, Self::Cds | Self::Lds)
     }
@@ -232,7 +232,7 @@ impl Kind {
 // === impl Codec ===
 
 impl Codec {
-    /// As the command line spells it.
+    /// Returns the name used on the command line.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Sotw => "sotw",
@@ -244,7 +244,7 @@ impl Codec {
 // === impl FleetConfig ===
 
 impl FleetConfig {
-    /// A plaintext fleet in one namespace that asks for clusters and endpoints and keeps nothing.
+    /// Creates a plaintext fleet in one namespace that requests clusters and endpoints and keeps no versions.
     pub fn new(to: SocketAddr, streams: u32, codec: Codec) -> Self {
         Self {
             to,
@@ -265,10 +265,10 @@ impl FleetConfig {
 // === impl ClientRange ===
 
 impl ClientRange {
-    /// Everybody in the fleet.
+    /// All clients of the fleet.
     pub const ALL: Self = all_clients();
 
-    /// As a range of indices.
+    /// Returns the range of indices in a fleet of this size.
     pub(super) fn indices(self, fleet: usize) -> std::ops::Range<usize> {
         let from = (self.from as usize).min(fleet);
         from..from.saturating_add(self.count as usize).min(fleet)
@@ -278,7 +278,7 @@ impl ClientRange {
 // === impl Goal ===
 
 impl Goal {
-    /// So many resources of one type.
+    /// Returns the goal of at least so many resources of one type.
     pub fn of(kind: Kind, resources: u64) -> Self {
         Self::Resources(BTreeMap::from([(kind, resources)]))
     }
@@ -287,16 +287,17 @@ impl Goal {
 // === impl GoalTimes ===
 
 impl GoalTimes {
-    /// How long after `since` this part of them had reached it: 0.5, 0.99, 1.0 for the last. `None` when too many have not.
+    /// Returns the time after `since` at which this part of the clients had reached the goal: 0.5, 0.99, 1.0 for the last one. `None`
+    /// if too few have.
     pub fn after(&self, since: u64, part: f64) -> Option<Duration> {
         let all = self.at.len() + self.missing as usize;
-        #[expect(clippy::cast_precision_loss, reason = "nobody has 2^52 clients")]
+        #[expect(clippy::cast_precision_loss, reason = "there are fewer than 2^52 clients")]
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of all of them")]
         let place = ((all as f64 * part).ceil() as usize).checked_sub(1)?;
         Some(Duration::from_micros(self.at.get(place)?.saturating_sub(since)))
     }
 
-    /// Both as one.
+    /// Merges two results.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
         self.at.extend(other.at);
@@ -306,7 +307,7 @@ impl GoalTimes {
     }
 }
 
-/// Now, in microseconds since 1970: what processes beside each other and their logs agree on.
+/// Returns the current time in microseconds since 1970, which is comparable between processes and logs.
 pub fn now() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
@@ -317,7 +318,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_setup_needs_little() {
+    fn fleet_config_has_defaults_and_no_unknown_fields() {
         let text = r#"{"to":"127.0.0.1:15010","streams":10,"codec":"delta"}"#;
         let setup: FleetConfig = serde_json::from_str(text).unwrap();
         assert_eq!((setup.scopes, setup.max_frame, setup.kinds), (1, 16_384, vec![Kind::Cds, Kind::Eds]));
@@ -325,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn orders_are_lines_that_people_can_type() {
+    fn orders_are_short_lines_of_json() {
         let check = |text: &str, expected| {
             assert_eq!(serde_json::from_str::<Order>(text).unwrap(), expected, "{text}");
         };
@@ -342,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn those_who_are_missing_are_the_last() {
+    fn clients_that_missed_the_goal_count_as_the_last() {
         let reached = GoalTimes { at: vec![10, 20, 30], missing: 1 };
         let check = |part, expected: Option<u64>| {
             assert_eq!(reached.after(10, part), expected.map(Duration::from_micros), "{part}");

@@ -1,4 +1,4 @@
-//! What a client says, in either variant, as framed bytes.
+//! Requests of a client as gRPC-framed bytes, in either variant.
 
 use pilot_proto::envoy::config::core::v3::Node;
 use pilot_proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
@@ -7,41 +7,41 @@ use prost::Message;
 
 use super::orders::{Codec, Kind};
 
-/// `INVALID_ARGUMENT`: what Envoy refuses with.
+/// gRPC status `INVALID_ARGUMENT`, which Envoy sends in a NACK.
 const INVALID_ARGUMENT: i32 = 3;
 
-/// What a request says about a response.
+/// Answer to a response in a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Acknowledgement {
-    /// Nothing: it is spontaneous.
+    /// None: the request is spontaneous.
     None,
     Ack,
     Nack,
 }
 
-/// One request, with what either variant may need.
+/// One request, with the fields of both variants.
 #[derive(Debug)]
 pub(super) struct Request<'a> {
     pub(super) kind: Kind,
     pub(super) node: Option<Node>,
     pub(super) nonce: &'a str,
     pub(super) answer: Acknowledgement,
-    /// The last version that was accepted; `SotW`.
+    /// Last accepted version; `SotW`.
     pub(super) version: &'a str,
     /// All names; `SotW`.
     pub(super) names: Vec<String>,
-    /// New names; delta.
+    /// Added names; delta.
     pub(super) add: Vec<String>,
-    /// Names no longer wanted; delta.
+    /// Removed names; delta.
     pub(super) drop: Vec<String>,
-    /// Versions known from an earlier stream; delta.
+    /// `initial_resource_versions`; delta.
     pub(super) known: Vec<(String, String)>,
 }
 
 // === impl Request ===
 
 impl<'a> Request<'a> {
-    /// A request that says nothing.
+    /// Creates an empty request.
     pub(super) const fn new(kind: Kind, nonce: &'a str) -> Self {
         Self {
             kind,
@@ -56,12 +56,12 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// As gRPC sends it.
+    /// Encodes the request for gRPC.
     pub(super) fn framed(self, codec: Codec) -> Vec<u8> {
         let type_url = self.kind.resource_type().type_url().to_owned();
         let error_detail = (self.answer == Acknowledgement::Nack).then(|| Status {
             code: INVALID_ARGUMENT,
-            message: "refused as ordered".to_owned(),
+            message: "rejected by order".to_owned(),
             ..Status::default()
         });
         match codec {
@@ -88,13 +88,13 @@ impl<'a> Request<'a> {
     }
 }
 
-/// With gRPC's prefix: not compressed, length in four bytes.
+/// Encodes a message with gRPC's prefix: flag 0 (not compressed), length in four bytes.
 pub(super) fn framed(message: &impl Message) -> Vec<u8> {
     let length = message.encoded_len();
     let mut framed = Vec::with_capacity(length + 5);
     framed.push(0);
     framed.extend(u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
-    // A Vec takes whatever comes.
+    // Encoding to a Vec cannot fail for lack of space.
     framed.extend(message.encode_to_vec());
     framed
 }

@@ -1,5 +1,5 @@
-//! What a resource is called, which version it is and what it refers to. Clusters are read field by field, a million of them in
-//! a storm; listeners are decoded, once for all clients that are sent the same.
+//! Name, version and references of a resource. Clusters are parsed field by field, because a storm has a million of them;
+//! listeners are decoded once for all clients that receive the same bytes.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
@@ -15,21 +15,21 @@ use super::orders::{Codec, Kind};
 use super::scan::{Value, fields};
 use super::subscriber::FleetState;
 
-/// `Cluster.type` of a cluster whose endpoints come by EDS.
+/// `Cluster.type` of a cluster with endpoints from EDS.
 const EDS: u64 = 3;
 
 /// One resource.
 #[derive(Clone, Debug)]
 pub(super) struct Resource {
-    /// Its name, by number.
+    /// Number of its name.
     pub(super) name: u32,
-    /// The number of its version in delta, a hash of its bytes in `SotW`.
+    /// Number of its version in delta, a hash of its bytes in `SotW`.
     pub(super) version: u64,
     /// Endpoints of a cluster, routes of a listener.
     pub(super) refers: Rc<[u32]>,
 }
 
-/// Reads what a response has as one of its resources.
+/// Parses one resource of a response.
 pub(super) fn resource(fleet: &FleetState, bytes: &[u8]) -> Result<Resource> {
     let (name, version, any) = match fleet.codec {
         Codec::Sotw => (None, None, bytes),
@@ -55,7 +55,7 @@ pub(super) fn resource(fleet: &FleetState, bytes: &[u8]) -> Result<Resource> {
         }
     }
     let kind = Kind::ALL.into_iter().find(|kind| kind.resource_type().type_url().as_bytes() == type_url);
-    // Every type that is asked for has its name in its first field.
+    // Every requested type has its name in field 1.
     let own =
         || fields(body).find_map(|field| if let (1, Value::Bytes(name)) = field { Some(name) } else { None });
     let name = name.or_else(own).context("it has no name")?;
@@ -72,7 +72,7 @@ pub(super) fn resource(fleet: &FleetState, bytes: &[u8]) -> Result<Resource> {
     Ok(Resource { name, version, refers })
 }
 
-/// Under which name the endpoints of a cluster are asked for, if they come by EDS.
+/// Returns the EDS service name of a cluster, or nothing if its endpoints do not come from EDS.
 fn endpoints(fleet: &FleetState, name: u32, cluster: &[u8]) -> Result<Rc<[u32]>> {
     let (mut by, mut service) = (0, None);
     for field in fields(cluster) {
@@ -95,7 +95,7 @@ fn endpoints(fleet: &FleetState, name: u32, cluster: &[u8]) -> Result<Rc<[u32]>>
     Ok(Rc::from([fleet.names.borrow_mut().number(service)]))
 }
 
-/// The routes that a listener asks for by name.
+/// Returns the names of the route configurations that a listener requests by RDS.
 fn routes(fleet: &FleetState, listener: &[u8]) -> Result<Rc<[u32]>> {
     let key = hash(listener);
     if let Some(known) = fleet.routes.borrow().get(&key) {

@@ -1,5 +1,5 @@
-//! The program `fleet`: clients on one thread, orders from standard input, answers to standard output, one for each order.
-//! It ends when its input does.
+//! The program `fleet`: clients on one thread, orders from standard input, one answer on standard output for each order. It
+//! ends at the end of its input.
 
 use std::cell::RefCell;
 use std::io::Write;
@@ -22,10 +22,10 @@ use super::names::{self, Names};
 use super::orders::{ClientRange, FleetConfig, Goal, GoalTimes, Order, ResumeState, Totals, now};
 use super::subscriber::{FleetState, Retention, Subscriber};
 
-/// How often we look whether all_clients has reached the goal. The time that is told is the client's own.
+/// Interval between checks of the goal. Reported times are measured by the clients themselves.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// Descriptors that are not a client's: standard streams, the reactor, and some.
+/// File descriptors besides the clients' sockets: standard streams, the reactor, and a reserve.
 const SPARE: u64 = 64;
 
 struct ClientFleet {
@@ -37,7 +37,7 @@ struct ClientFleet {
 
 /// Runs a fleet until its orders end.
 pub fn run(setup: FleetConfig) -> Result<()> {
-    room(u64::from(setup.streams) + SPARE)?;
+    raise_file_limit(u64::from(setup.streams) + SPARE)?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
     let mut orders = lines()?;
@@ -58,7 +58,7 @@ pub fn run(setup: FleetConfig) -> Result<()> {
 }
 
 /// Raises the limit on open files as far as needed and allowed.
-fn room(needed: u64) -> Result<()> {
+fn raise_file_limit(needed: u64) -> Result<()> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("read the limit on open files")?;
     if soft >= needed {
         return Ok(());
@@ -67,7 +67,7 @@ fn room(needed: u64) -> Result<()> {
     setrlimit(Resource::RLIMIT_NOFILE, needed, hard).context("raise the limit on open files")
 }
 
-/// Standard input, line by line, read by a thread of its own: a read of it cannot be cancelled.
+/// Returns standard input line by line, read by a thread of its own because the read cannot be cancelled.
 fn lines() -> Result<mpsc::Receiver<String>> {
     let (sender, receiver) = mpsc::channel(16);
     let read = move || {
@@ -201,7 +201,7 @@ impl ClientFleet {
     }
 }
 
-/// A client's side of TLS that trusts the authorities of this file and nobody else.
+/// Returns client settings that trust only the authorities in this file.
 fn trusting(path: &std::path::Path) -> Result<ClientConfig> {
     let mut roots = RootCertStore::empty();
     let certificates =

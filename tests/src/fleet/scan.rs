@@ -1,78 +1,77 @@
-//! Discovery responses read as they come, without ever holding one: a thousand half-received responses of megabytes each would
-//! be gigabytes. It knows gRPC's framing and the top level of the two response messages; what a resource is about is told by
-//! [`fields`].
+//! Incremental parser of discovery responses. Responses are never held as a whole: a thousand partial responses of megabytes
+//! each would be gigabytes. It parses gRPC's framing and the top level of both response messages; [`fields`] parses resources.
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// Largest field that is held while it comes in.
+/// Largest field that is buffered.
 const MAX_FIELD: usize = 64 << 20;
 
-/// What comes out of the bytes.
+/// Output of the scanner.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Event<'a> {
     /// One resource: an `Any` in `SotW`, a `Resource` in delta.
     Resource(&'a [u8]),
-    /// A response is complete.
+    /// The end of a response.
     End(ResponseHead),
 }
 
-/// Whether the content of resources is of interest.
+/// Treatment of the content of resources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Interest {
-    /// Each becomes an [`Event::Resource`].
+    /// Each resource becomes an [`Event::Resource`].
     Content,
-    /// They are counted.
+    /// Resources are only counted.
     Count,
 }
 
-/// Everything of a response but its resources.
+/// Fields of a response other than its resources.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct ResponseHead {
     pub(super) version: String,
     pub(super) type_url: String,
     pub(super) nonce: String,
-    /// What the client shall drop; delta only.
+    /// `removed_resources`; delta only.
     pub(super) removed: Vec<String>,
-    /// How many resources it has.
+    /// Number of resources.
     pub(super) resources: u32,
-    /// Bytes of the message.
+    /// Size of the message in bytes.
     pub(super) bytes: u64,
 }
 
-/// Where in a message we are.
+/// Position of the scanner in a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ScanState {
     /// gRPC's prefix: a flag and four bytes of length.
     Prefix,
     /// A field's number and wire type.
     Key,
-    /// A number that is passed over.
+    /// A varint that is skipped.
     Number,
     /// The length of this field.
     Length(u64),
-    /// So many bytes are left of a field that is read.
+    /// Number and remaining bytes of a field that is read.
     Field(u64, usize),
-    /// So many bytes are left of a field that is passed over.
+    /// Remaining bytes of a field that is skipped.
     Skipped(usize),
 }
 
-/// The state between two slices.
+/// State between two slices.
 #[derive(Debug)]
 pub(super) struct Scanner {
     at: ScanState,
-    /// Bytes of the message that have not come.
+    /// Remaining bytes of the message.
     left: usize,
     held: Vec<u8>,
     head: ResponseHead,
 }
 
-/// The fields of both responses have the same numbers, but for the last.
+/// Field numbers, the same in both responses except for the last.
 mod field {
     pub(super) const VERSION: u64 = 1;
     pub(super) const RESOURCES: u64 = 2;
     pub(super) const TYPE_URL: u64 = 4;
     pub(super) const NONCE: u64 = 5;
-    /// Of `DeltaDiscoveryResponse`; `control_plane` in `DiscoveryResponse`.
+    /// `removed_resources` of `DeltaDiscoveryResponse`; `control_plane` in `DiscoveryResponse`.
     pub(super) const REMOVED: u64 = 6;
 }
 
@@ -83,7 +82,7 @@ impl Scanner {
         Self { at: ScanState::Prefix, left: 0, held: Vec::new(), head: ResponseHead::default() }
     }
 
-    /// Takes the next slice of the stream.
+    /// Parses the next slice of the stream.
     pub(super) fn take(
         &mut self,
         mut bytes: &[u8],
@@ -102,7 +101,7 @@ impl Scanner {
                 }
                 ScanState::Field(number, left) => self.field(number, left, bytes, sink)?,
             };
-            // A field of no bytes is over as soon as its length is known.
+            // An empty field ends with its length.
             if let ScanState::Field(number, 0) = self.at {
                 self.end_field(number, &[], sink)?;
                 self.at = ScanState::Key;
@@ -122,7 +121,7 @@ impl Scanner {
         let (some, rest) = bytes.split_at((5 - self.held.len()).min(bytes.len()));
         self.held.extend_from_slice(some);
         if let [compressed, a, b, c, d] = *self.held.as_slice() {
-            ensure!(compressed == 0, "a compressed response, which nobody asked for");
+            ensure!(compressed == 0, "a compressed response, which was not requested");
             self.left = u32::from_be_bytes([a, b, c, d]) as usize;
             self.head.bytes = self.left as u64;
             self.held.clear();
@@ -223,7 +222,7 @@ pub(super) enum Value<'a> {
     Bytes(&'a [u8]),
 }
 
-/// The fields of a message, as long as they can be read.
+/// Returns the fields of a message up to the first that cannot be parsed.
 pub(super) fn fields(mut message: &[u8]) -> impl Iterator<Item = (u64, Value<'_>)> {
     std::iter::from_fn(move || {
         let key = varint(&mut message)?;
@@ -269,7 +268,7 @@ mod tests {
         framed
     }
 
-    /// What comes out of a stream cut into pieces of this size.
+    /// Returns the output for a stream that is cut into pieces of this size.
     fn scanned(stream: &[u8], size: usize, interest: Interest) -> (Vec<Vec<u8>>, Vec<ResponseHead>) {
         let (mut resources, mut heads) = (Vec::new(), Vec::new());
         let mut scanner = Scanner::new();
@@ -287,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn responses_are_told_however_they_are_cut() {
+    fn responses_are_parsed_for_every_segmentation() {
         let any = |length: usize| Any { type_url: "t".into(), value: vec![5; length].into() };
         let sotw = DiscoveryResponse {
             version_info: "v".into(),
@@ -330,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_response_is_an_error() {
+    fn invalid_responses_are_errors() {
         let check = |bytes: &[u8]| {
             assert!(Scanner::new().take(bytes, Interest::Content, &mut |_| Ok(())).is_err(), "{bytes:?}");
         };
@@ -341,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_are_read_until_they_make_no_sense() {
+    fn fields_end_at_the_first_invalid_field() {
         let read = |bytes| fields(bytes).collect::<Vec<_>>();
         assert_eq!(read(&[0x0a, 1, b'x', 0x10, 3]), [(1, Value::Bytes(b"x")), (2, Value::Number(3))]);
         assert_eq!(read(&[0x10, 3, 0x0a, 9, 1]), [(2, Value::Number(3))]);

@@ -1,11 +1,14 @@
-//! What one client asks for, answers and remembers: events of the scanner in, requests out. It knows no HTTP and no clock.
+//! Subscription state of one client: events of the scanner in, requests out, without HTTP or clock.
 //!
 //! ```text
-//! clusters (all) ──▶ endpoints (of the clusters that are EDS) ──▶ listeners (all) ──▶ routes (that listeners name)
+//! clusters (all) ──▶ endpoints (of EDS clusters) ──▶ listeners (all) ──▶ routes (named by listeners)
 //! ```
 //!
-//! As Envoy: the next type is asked for when the one before has come, every response is acknowledged at once, in `SotW` with
-//! all names, and again when names have changed. A response that has the refused resource is refused whole.
+//! The behaviour is Envoy's: a type is requested after the first response of the type before it. Every response is acknowledged at
+//! once, in `SotW` with all names; changed names are sent again. A response with the resource of [`Order::Refuse`] is rejected
+//! as a whole.
+//!
+//! [`Order::Refuse`]: super::Order::Refuse
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -20,13 +23,13 @@ use super::request::{Acknowledgement, Request};
 use super::resource::{self as resource_parser, Resource};
 use super::scan::{Event, Interest, ResponseHead};
 
-/// What all clients of a fleet share.
+/// State shared by all clients of a fleet.
 #[derive(Debug)]
 pub(super) struct FleetState {
     pub(super) codec: Codec,
     pub(super) kinds: Vec<Kind>,
     pub(super) names: RefCell<Names>,
-    /// Routes by the listener that names them; parsing listeners is dear, and they are the same for many.
+    /// RDS names by hash of the listener; decoding a listener is expensive, and many clients receive the same one.
     pub(super) routes: RefCell<HashMap<u64, Rc<[u32]>>>,
     pub(super) refused: RefCell<Option<String>>,
     pub(super) goal: RefCell<Goal>,
@@ -40,50 +43,50 @@ pub(super) struct Subscriber {
     node_sent: NodeSent,
     retention: Retention,
     kinds: BTreeMap<Kind, TypeState>,
-    /// Resources of the response that is incoming in.
+    /// Resources of the response that is being received.
     incoming: Vec<Resource>,
-    /// Requests to be sent, encoded and framed.
+    /// Encoded and framed requests to be sent.
     pub(super) requests: Vec<Vec<u8>>,
-    /// When the goal was reached, in microseconds since 1970.
+    /// Time at which the goal was reached, in microseconds since 1970.
     pub(super) reached: Option<u64>,
-    /// Responses refused since the mark.
+    /// Responses rejected since the mark.
     pub(super) refused: u64,
 }
 
-/// Whether the client has said who it is on this stream.
+/// State of the node field, which the first request on a stream carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum NodeSent {
     No,
     Yes,
 }
 
-/// Whether a client remembers what it holds.
+/// Retention of resource versions by a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Retention {
     Everything,
     Nothing,
 }
 
-/// One type of resources.
+/// State of one type of resources.
 #[derive(Debug, Default)]
 struct TypeState {
-    /// Asked for on this stream.
+    /// Names requested on this stream.
     asked: Option<BTreeSet<u32>>,
-    /// Version of the last response that was accepted.
+    /// Version of the last accepted response.
     version: String,
-    /// Resources accepted on this stream: what "configured" counts.
+    /// Number of resources accepted on this stream, which [`Goal::Configured`] counts.
     accepted: u64,
     answered: bool,
-    /// Since the mark.
+    // Counters since the mark.
     responses: u64,
     resources: u64,
     bytes: u64,
     held: HashMap<u32, HeldVersion>,
-    /// What each resource refers to: a cluster to its endpoints, a listener to its routes.
+    /// References of each resource: a cluster's endpoints, a listener's routes.
     refers: HashMap<u32, Rc<[u32]>>,
 }
 
-/// One resource that is held.
+/// Version and time of arrival of a held resource.
 #[derive(Clone, Copy, Debug)]
 struct HeldVersion {
     version: u64,
@@ -108,7 +111,7 @@ impl Subscriber {
         }
     }
 
-    /// Begins a stream.
+    /// Resets the state for a new stream.
     pub(super) fn begin(&mut self, memory: ResumeState) {
         self.node_sent = NodeSent::No;
         self.incoming.clear();
@@ -133,7 +136,7 @@ impl Subscriber {
         }
     }
 
-    /// Whether the content of resources matters now.
+    /// Returns whether the content of resources is needed now.
     pub(super) fn interest(&self) -> Interest {
         let unknown = |kind: &Kind| {
             let state = self.kinds.get(kind);
@@ -145,7 +148,7 @@ impl Subscriber {
         if wanted { Interest::Content } else { Interest::Count }
     }
 
-    /// Takes what has come at this time.
+    /// Processes an event.
     pub(super) fn on_event(&mut self, event: Event<'_>, now: u64) -> Result<()> {
         match event {
             Event::Resource(bytes) => {
@@ -160,9 +163,9 @@ impl Subscriber {
     fn on_response(&mut self, head: &ResponseHead, now: u64) -> Result<()> {
         let kind = Kind::ALL.into_iter().find(|kind| kind.resource_type().type_url() == head.type_url);
         let kind =
-            kind.with_context(|| format!("a response of type {:?}, which nobody asked for", head.type_url))?;
+            kind.with_context(|| format!("a response of type {:?}, which was not requested", head.type_url))?;
         let incoming = std::mem::take(&mut self.incoming);
-        let state = self.kinds.get_mut(&kind).with_context(|| format!("{kind:?} comes unasked"))?;
+        let state = self.kinds.get_mut(&kind).with_context(|| format!("{kind:?} was not requested"))?;
         state.responses += 1;
         state.resources += u64::from(head.resources);
         state.bytes += head.bytes;
@@ -192,7 +195,7 @@ impl Subscriber {
         state.version.clone_from(&head.version);
         state.answered = true;
         state.accepted += u64::from(head.resources);
-        // Where nobody looked inside, what was known stays known.
+        // If the content was not parsed, the previous state stays.
         let seen = incoming.len() == head.resources as usize;
         let replaces = self.fleet.codec == Codec::Sotw && kind.is_wildcard() && seen;
         if replaces {
@@ -211,7 +214,7 @@ impl Subscriber {
                 state.refers.insert(name, refers);
             }
         }
-        // The same field is the control plane's name in SotW.
+        // In SotW this field is the control plane.
         if self.fleet.codec == Codec::Delta {
             for name in &head.removed {
                 let name = self.fleet.names.borrow_mut().number(name);
@@ -221,7 +224,7 @@ impl Subscriber {
         }
     }
 
-    /// Asks for the first type that is due and has not been asked for, and for names that have come or gone.
+    /// Requests the first type that is due and has not been requested, and sends changed names.
     fn ask_next(&mut self) {
         for kind in self.fleet.kinds.clone() {
             let Some(state) = self.kinds.get(&kind) else { return };
@@ -231,14 +234,14 @@ impl Subscriber {
                 _ => {}
             }
             let Some(state) = self.kinds.get(&kind) else { return };
-            // Who has nothing to ask for need not wait for it.
+            // A type without names is not waited for.
             if state.asked.is_some() && !state.answered {
                 return;
             }
         }
     }
 
-    /// The names to ask for; none for all.
+    /// Returns the names to request; empty for all resources.
     fn wanted(&self, kind: Kind) -> BTreeSet<u32> {
         let by = match kind {
             Kind::Eds => Kind::Cds,
@@ -312,7 +315,7 @@ impl Subscriber {
         }
     }
 
-    /// Counts from now on.
+    /// Resets the counters.
     pub(super) fn mark(&mut self) {
         self.reached = None;
         self.refused = 0;
@@ -323,12 +326,12 @@ impl Subscriber {
         }
     }
 
-    /// Responses, resources and bytes of each type since the mark.
+    /// Returns responses, resources and bytes by type since the mark.
     pub(super) fn counted(&self) -> impl Iterator<Item = (Kind, [u64; 3])> + '_ {
         self.kinds.iter().map(|(kind, state)| (*kind, [state.responses, state.resources, state.bytes]))
     }
 
-    /// What it holds, if it retention that.
+    /// Returns the held resources of a client that keeps versions.
     pub(super) fn holdings(&self) -> HeldResources {
         let names = self.fleet.names.borrow();
         let version = |held: &HeldVersion| match self.fleet.codec {

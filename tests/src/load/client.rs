@@ -1,4 +1,4 @@
-//! A client that asks, thinks and asks again.
+//! A client that sends requests one after the other, with a pause between them.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use super::connection::{self, AnswerOrigin, Connection};
 use super::report::Failure;
 use super::{Answer, Class, KeptConnections, Load, Report, TIMEOUT, Target};
 
-/// Asks until it is told to stop.
+/// Sends requests until the load is stopped.
 pub(super) async fn request_repeatedly(
     load: Load,
     target: watch::Receiver<Target>,
@@ -45,7 +45,7 @@ pub(super) async fn request_repeatedly(
     }
 }
 
-/// Keeps what came of one request.
+/// Adds the outcome of one request to the report.
 pub(super) fn record(report: &Mutex<Report>, asked: Instant, answer: Result<AnswerOrigin>) {
     let at = Instant::now();
     let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
@@ -69,7 +69,7 @@ async fn send_request(load: &Load, to: SocketAddr, kept: &mut Option<Connection>
         };
         let response = match connection.send(load).await? {
             Ok(response) => response,
-            // The server had closed the kept connection before we wrote to it.
+            // The server had closed the keep-alive connection before the request was written.
             Err(error) if !fresh && (error.is_canceled() || error.is_closed()) => continue,
             Err(error) => {
                 return Err(error).context(if fresh { "new connection" } else { "kept connection" });
@@ -95,7 +95,7 @@ async fn echo(load: &Load, to: SocketAddr) -> Result<AnswerOrigin> {
     endpoint_of(&line)
 }
 
-/// Who sent back our line.
+/// Returns the endpoint that echoed the line.
 pub(super) fn endpoint_of(line: &str) -> Result<AnswerOrigin> {
     let endpoint = line.strip_suffix(" hello\n").with_context(|| format!("the echo is {line:?}"))?;
     Ok(AnswerOrigin { endpoint: endpoint.to_owned(), revision: None })

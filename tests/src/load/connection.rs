@@ -1,4 +1,4 @@
-//! Connections: TCP or TLS, and HTTP of either version on them. It decides nothing about when to ask.
+//! Connections: TCP or TLS, and HTTP of either version on them.
 
 use std::net::SocketAddr;
 
@@ -17,12 +17,12 @@ use super::report::{NotOk, REVISION};
 use super::{Class, FailureKind, Load, tls};
 use crate::upstream::ENDPOINT;
 
-/// Bytes both ways.
+/// A bidirectional byte stream.
 pub(super) trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 
-/// A connection that takes one HTTP request after the other.
+/// A connection that carries one HTTP request after the other.
 pub(super) struct Connection {
     sender: Sender,
     task: JoinHandle<hyper::Result<()>>,
@@ -33,13 +33,13 @@ enum Sender {
     Two(http2::SendRequest<Empty<Bytes>>),
 }
 
-/// What an answer says of its way.
+/// Endpoint and proxy revision of an answer.
 pub(super) struct AnswerOrigin {
     pub(super) endpoint: String,
     pub(super) revision: Option<u32>,
 }
 
-/// Opens a connection, with TLS if the load has it.
+/// Opens a connection, with TLS if the load has TLS settings.
 pub(super) async fn connect(load: &Load, to: SocketAddr) -> Result<Box<dyn Wire>> {
     let stream = TcpStream::connect(to).await.context("connect")?;
     stream.set_nodelay(true)?;
@@ -49,7 +49,7 @@ pub(super) async fn connect(load: &Load, to: SocketAddr) -> Result<Box<dyn Wire>
     }
 }
 
-/// Whether this answer is the last on its connection.
+/// Returns true if this answer is the last on its connection.
 pub(super) fn says_close(response: &Response<Incoming>) -> bool {
     let said = response.headers().get(header::CONNECTION);
     said.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"))
@@ -71,7 +71,7 @@ pub(super) async fn read(response: Response<Incoming>) -> Result<AnswerOrigin> {
 // === impl Connection ===
 
 impl Connection {
-    /// Opens one in the version that the class speaks.
+    /// Opens a connection in the HTTP version of the class.
     pub(super) async fn open(load: &Load, to: SocketAddr) -> Result<Self> {
         let stream = TokioIo::new(connect(load, to).await?);
         if load.class == Class::Http2 {
@@ -83,7 +83,7 @@ impl Connection {
         Ok(Self { sender: Sender::One(sender), task: tokio::spawn(connection) })
     }
 
-    /// Sends one request. The outer error is ours, the inner one the connection's.
+    /// Sends one request. The outer error is local, the inner one is the connection's.
     pub(super) async fn send(&mut self, load: &Load) -> Result<hyper::Result<Response<Incoming>>> {
         let request = match self.sender {
             Sender::One(_) => Request::get(&load.path).header(header::HOST, &load.host),
@@ -102,9 +102,9 @@ impl Connection {
         })
     }
 
-    /// Waits for the server to end it.
+    /// Waits until the server closes the connection.
     pub(super) async fn ended(self) -> FailureKind {
-        // The sender has to live, or it is we who end it.
+        // Dropping the sender would close the connection from this side.
         let Self { sender: _alive, task } = self;
         match task.await {
             Ok(Err(error)) => FailureKind::of(&error.into()),

@@ -1,5 +1,5 @@
-//! Connections that are held: tunnels, which carry a line now and then, and idle ones, which carry nothing after their first
-//! request. How they end is counted apart from requests that failed; see the parent's header.
+//! Long-lived connections: tunnels, which carry a line now and then, and idle ones, which carry nothing after their first
+//! request. Their ends are counted apart from failed requests; see the header of the parent module.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,7 +14,7 @@ use super::client::{endpoint_of, record};
 use super::connection::{self, AnswerOrigin, Connection, Wire};
 use super::{ClientState, ConnectionEnd, FailureKind, Load, Report, TIMEOUT, Target};
 
-/// How long a client waits before it opens another connection in the place of one that ended.
+/// Pause before another connection replaces one that ended.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(20);
 
 /// Opens a tunnel, sends lines until it ends, and opens the next.
@@ -38,7 +38,7 @@ pub(super) async fn tunnel(load: Load, mut target: watch::Receiver<Target>, repo
     }
 }
 
-/// Sends line after line; how the server ended it, or `None` when we did.
+/// Sends line after line. Returns the connection's end, or `None` if this client ended it.
 async fn send_lines(
     load: &Load,
     wire: Box<dyn Wire>,
@@ -56,7 +56,7 @@ async fn send_lines(
         let echoed = timeout(TIMEOUT, echo(&mut wire)).await;
         match echoed {
             Ok(Ok(line)) if line.ends_with('\n') => record(report, asked, endpoint_of(&line)),
-            // Cut off before or in the echo.
+            // The connection ended before or in the echo.
             Ok(Ok(_)) => return end(FailureKind::Closed, ClientState::Waiting),
             Ok(Err(error)) => return end(FailureKind::of(&error.into()), ClientState::Waiting),
             Err(late) => {
@@ -64,7 +64,7 @@ async fn send_lines(
                 return None;
             }
         }
-        // Nobody owes us a byte now: whatever comes is the end.
+        // No data is expected now: whatever arrives is the end.
         tokio::select! {
             read = wire.fill_buf() => return end(
                 match read {
@@ -87,7 +87,7 @@ async fn echo(wire: &mut BufReader<Box<dyn Wire>>) -> std::io::Result<String> {
     Ok(line)
 }
 
-/// Asks once and keeps the connection; asks again when it has ended.
+/// Sends one request and keeps the connection; sends another after the connection has ended.
 pub(super) async fn idle(load: Load, mut target: watch::Receiver<Target>, report: Arc<Mutex<Report>>) {
     loop {
         let Target { to, stop, .. } = *target.borrow();

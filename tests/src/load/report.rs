@@ -1,4 +1,4 @@
-//! What came of load: every answer, every failure, every end of a connection that was nobody's request. It knows no sockets.
+//! Report of a load: every answer, every failure, every end of a connection without a request in flight.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,39 +7,39 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 
-/// The response header by which a proxy tells the revision of its configuration, a number.
+/// The response header with the revision of a proxy's configuration, a number.
 pub const REVISION: &str = "x-revision";
 
 /// One answer.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// When it was complete.
+    /// Time of the last byte.
     pub at: Instant,
-    /// Which endpoint gave it.
+    /// Endpoint that sent the answer.
     pub endpoint: String,
-    /// Which revision of the proxy's configuration it went through; `None` where no proxy said.
+    /// Revision of the proxy's configuration, or `None` if there is no such header.
     pub revision: Option<u32>,
-    /// How long it took.
+    /// Duration of the request.
     pub took: Duration,
 }
 
 /// One request that failed.
 #[derive(Clone, Debug)]
 pub struct Failure {
-    /// When.
+    /// Time of the failure.
     pub at: Instant,
-    /// What kind of failure it was.
+    /// Kind of the failure.
     pub kind: FailureKind,
-    /// Why.
+    /// Error message with its causes.
     pub reason: String,
 }
 
-/// Kinds of failure, as far as they can be told apart.
+/// Kinds of failure that can be distinguished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FailureKind {
-    /// Nobody listened.
+    /// No listener at the address.
     Refused,
-    /// The peer sent RST, or would not take what was written.
+    /// The peer sent RST, or rejected a write.
     Reset,
     /// The peer closed the connection before the answer was complete.
     Closed,
@@ -47,33 +47,33 @@ pub enum FailureKind {
     Timeout,
     /// An answer, but not 200.
     Status,
-    /// Anything else.
+    /// Any other error.
     Other,
 }
 
-/// The end of a connection that its server ended.
+/// The end of a connection that its server closed.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionEnd {
-    /// When.
+    /// Time of the end.
     pub at: Instant,
-    /// How long the connection had lasted.
+    /// Lifetime of the connection.
     pub lasted: Duration,
     /// [`FailureKind::Closed`] by a FIN, [`FailureKind::Reset`] by a RST.
     pub how: FailureKind,
-    /// What its client was about.
+    /// State of the client at that time.
     pub client: ClientState,
 }
 
-/// What a client was about when its connection ended.
+/// State of a client when its connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientState {
-    /// It had nothing under way.
+    /// No request in flight.
     Idle,
-    /// It waited for an answer.
+    /// Waiting for an answer.
     Waiting,
 }
 
-/// What came of it so far.
+/// The outcome of a load.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     /// Every answer, in order.
@@ -84,14 +84,14 @@ pub struct Report {
     pub ends: Vec<ConnectionEnd>,
 }
 
-/// An answer that is none.
+/// An answer with a status other than 200.
 #[derive(Debug)]
 pub(super) struct NotOk(pub(super) String);
 
 // === impl Report ===
 
 impl Report {
-    /// Several reports as one, in order of time.
+    /// Merges several reports, ordered by time.
     pub fn merge(reports: impl IntoIterator<Item = Self>) -> Self {
         let mut all = Self::default();
         for report in reports {
@@ -105,7 +105,7 @@ impl Report {
         all
     }
 
-    /// Answers by endpoint.
+    /// Counts answers by endpoint.
     pub fn by_endpoint(&self) -> BTreeMap<&str, usize> {
         let mut counts = BTreeMap::new();
         for answer in &self.answers {
@@ -114,7 +114,7 @@ impl Report {
         counts
     }
 
-    /// Answers by the revision they went through; those of no revision are not in it.
+    /// Counts answers by revision; answers without a revision are left out.
     pub fn by_revision(&self) -> BTreeMap<u32, usize> {
         let mut counts = BTreeMap::new();
         for revision in self.answers.iter().filter_map(|answer| answer.revision) {
@@ -123,7 +123,7 @@ impl Report {
         counts
     }
 
-    /// When an endpoint answered first since `after`.
+    /// Returns the time of the endpoint's first answer later than `after`.
     pub fn first(&self, endpoint: &str, after: Instant) -> Option<Instant> {
         self.answers
             .iter()
@@ -131,27 +131,27 @@ impl Report {
             .map(|answer| answer.at)
     }
 
-    /// When an endpoint answered last.
+    /// Returns the time of the endpoint's last answer.
     pub fn last(&self, endpoint: &str) -> Option<Instant> {
         self.answers.iter().rfind(|answer| answer.endpoint == endpoint).map(|answer| answer.at)
     }
 
-    /// When this revision answered first.
+    /// Returns the time of the revision's first answer.
     pub fn first_of_revision(&self, revision: u32) -> Option<Instant> {
         self.answers.iter().find(|answer| answer.revision == Some(revision)).map(|answer| answer.at)
     }
 
-    /// When this revision answered last.
+    /// Returns the time of the revision's last answer.
     pub fn last_of_revision(&self, revision: u32) -> Option<Instant> {
         self.answers.iter().rfind(|answer| answer.revision == Some(revision)).map(|answer| answer.at)
     }
 
-    /// The longest that an answer took.
+    /// Returns the longest duration of an answer.
     pub fn longest(&self) -> Option<Duration> {
         self.answers.iter().map(|answer| answer.took).max()
     }
 
-    /// Failures by kind.
+    /// Counts failures by kind.
     pub fn failures_by_kind(&self) -> BTreeMap<FailureKind, usize> {
         let mut counts = BTreeMap::new();
         for failure in &self.failures {
@@ -160,9 +160,9 @@ impl Report {
         counts
     }
 
-    /// An error with the reasons if any request failed, or if none was answered at all.
+    /// Returns an error with the reasons if any request failed, or if there was no request at all.
     pub fn ensure_no_failures(&self) -> Result<()> {
-        ensure!(!self.answers.is_empty() || !self.failures.is_empty(), "nothing was asked");
+        ensure!(!self.answers.is_empty() || !self.failures.is_empty(), "no requests were sent");
         let Some(first) = self.failures.first() else { return Ok(()) };
         let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
         for failure in &self.failures {
@@ -184,7 +184,7 @@ impl Failure {
 // === impl FailureKind ===
 
 impl FailureKind {
-    /// By the first cause that tells.
+    /// Returns the kind of the first cause that has one.
     pub(super) fn of(error: &anyhow::Error) -> Self {
         error.chain().find_map(Self::of_cause).unwrap_or(Self::Other)
     }

@@ -20,7 +20,7 @@ async fn answered(running: &Running, endpoint: &str, times: usize) {
 }
 
 #[tokio::test]
-async fn every_class_uses_connections_in_its_own_way() {
+async fn load_classes_reuse_connections_or_open_new_ones() {
     for (class, kept) in [
         (Class::KeepAlive, true),
         (Class::Http2, true),
@@ -28,7 +28,7 @@ async fn every_class_uses_connections_in_its_own_way() {
         (Class::Tcp, false),
         (Class::Tunnel, true),
     ] {
-        // Of both families; nothing else differs.
+        // One address family each; the rest is the same for both.
         let port = free_port().unwrap();
         let to = if kept { (Ipv6Addr::LOCALHOST, port).into() } else { local(port) };
         let upstream = match class {
@@ -44,7 +44,7 @@ async fn every_class_uses_connections_in_its_own_way() {
 }
 
 #[tokio::test]
-async fn a_server_that_stops_gracefully_loses_nothing_when_the_load_moves() {
+async fn moved_load_loses_no_requests_of_a_server_that_stops_gracefully() {
     for class in [Class::KeepAlive, Class::Http2, Class::New] {
         let (old, new) = (local(free_port().unwrap()), local(free_port().unwrap()));
         let (a, _b) = (Upstream::http("a", old).await.unwrap(), Upstream::http("b", new).await.unwrap());
@@ -60,18 +60,18 @@ async fn a_server_that_stops_gracefully_loses_nothing_when_the_load_moves() {
 }
 
 #[tokio::test]
-async fn failures_are_counted_with_their_reason() {
+async fn failed_requests_are_reported_with_their_reason() {
     let to = local(free_port().unwrap());
     let running = Load::new(Class::New, to, "a.example").start();
     tokio::time::sleep(Duration::from_millis(30)).await;
     let report = running.stop().await.unwrap();
     let told = report.ensure_no_failures().unwrap_err().to_string();
     assert!(told.contains("Connection refused"), "{told}");
-    assert!(Report::default().ensure_no_failures().is_err(), "no request is no proof");
+    assert!(Report::default().ensure_no_failures().is_err(), "a report without requests passes");
 }
 
 #[tokio::test]
-async fn a_stream_takes_its_time_and_an_idle_client_asks_once() {
+async fn stream_requests_take_1500_ms_and_idle_clients_send_one_request() {
     let to = local(free_port().unwrap());
     let upstream = Upstream::http("a", to).await.unwrap();
     let stream = Load::new(Class::Stream, to, "a.example").start();
@@ -85,14 +85,14 @@ async fn a_stream_takes_its_time_and_an_idle_client_asks_once() {
 }
 
 #[tokio::test]
-async fn the_end_of_a_held_connection_is_no_failure_but_a_refused_next_one_is() {
+async fn the_end_of_an_idle_connection_is_not_a_failure_but_a_refused_one_is() {
     for class in [Class::Tunnel, Class::Idle] {
         let to = local(free_port().unwrap());
         let upstream = match class {
             Class::Tunnel => Upstream::tcp("a", to).await.unwrap(),
             _ => Upstream::http("a", to).await.unwrap(),
         };
-        // A line written while the server leaves would be answered by a RST.
+        // The server would answer a line written during its shutdown with a RST.
         let running = Load { think: TIMEOUT, ..Load::new(class, to, "a.example") }.start();
         answered(&running, "a", 2).await;
         upstream.stop(TIMEOUT).await.unwrap();
@@ -110,8 +110,8 @@ async fn the_end_of_a_held_connection_is_no_failure_but_a_refused_next_one_is() 
 }
 
 #[tokio::test]
-async fn each_way_to_fail_is_told_apart() {
-    /// What a server does to a connection it has read from once.
+async fn failure_kinds_are_distinguished() {
+    /// Reaction of the server after its first read.
     #[derive(Clone, Copy)]
     enum Then {
         Close,

@@ -1,4 +1,4 @@
-//! TLS: a certificate made when it is needed, for a proxy to serve and for clients to trust. It trusts nobody else.
+//! TLS with a certificate generated for the test: a proxy serves it, and clients trust it alone.
 
 use std::sync::Arc;
 
@@ -12,20 +12,20 @@ use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-/// The identity of a server: its certificate, which signs itself, and its key.
+/// The identity of a server: its self-signed certificate and its key.
 #[derive(Clone)]
 pub struct Identity {
     certificate: CertificateDer<'static>,
     /// The certificate as PEM.
     pub certificate_pem: String,
-    /// Its key as PEM.
+    /// The key as PEM.
     pub key_pem: String,
 }
 
 // === impl Identity ===
 
 impl Identity {
-    /// Makes one for these DNS names and addresses.
+    /// Generates an identity for these DNS names and addresses.
     pub fn new(names: &[&str]) -> Result<Self> {
         let key = KeyPair::generate().context("make a key")?;
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
@@ -37,7 +37,7 @@ impl Identity {
         })
     }
 
-    /// A client that trusts this server alone, and offers these protocols.
+    /// Returns client settings that trust this server alone and offer these ALPN protocols.
     pub fn connector(&self, protocols: &[&str]) -> Result<TlsConnector> {
         let mut roots = RootCertStore::empty();
         roots.add(self.certificate.clone()).context("trust the certificate")?;
@@ -50,7 +50,7 @@ impl Identity {
     }
 }
 
-/// Text as every TLS library reads it: 64 characters to a line.
+/// Encodes PEM with lines of 64 characters, as every TLS library accepts it.
 fn pem(label: &str, der: &[u8]) -> String {
     let text = BASE64_STANDARD.encode(der);
     let mut lines = vec![format!("-----BEGIN {label}-----")];
@@ -59,12 +59,13 @@ fn pem(label: &str, der: &[u8]) -> String {
     lines.join("\n")
 }
 
-/// Secures a connection to a host.
+/// Performs the TLS handshake as a client of this host.
 pub async fn tls_handshake(
     connector: &TlsConnector,
     host: &str,
     stream: TcpStream,
 ) -> Result<TlsStream<TcpStream>> {
-    let name = ServerName::try_from(host.to_owned()).with_context(|| format!("{host} is no name"))?;
+    let name =
+        ServerName::try_from(host.to_owned()).with_context(|| format!("{host}: invalid server name"))?;
     connector.connect(name, stream).await.context("TLS handshake")
 }

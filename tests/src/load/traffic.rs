@@ -1,4 +1,4 @@
-//! Several loads under way at the same time, by name.
+//! Several loads at the same time, by name.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::{Load, Report, Running};
 
-/// Loads under way, by name.
+/// Running loads, by name.
 #[derive(Default)]
 pub struct Traffic(BTreeMap<String, Running>);
 
@@ -19,17 +19,17 @@ impl Traffic {
         Self(loads.into_iter().map(|(name, load)| (name.to_owned(), load.start())).collect())
     }
 
-    /// What came of each so far.
+    /// Returns the report of each load so far.
     pub fn reports(&self) -> BTreeMap<String, Report> {
         self.0.iter().map(|(name, running)| (name.clone(), running.report())).collect()
     }
 
-    /// What came of all of them so far.
+    /// Returns the merged report of all loads so far.
     pub fn report(&self) -> Report {
         Report::merge(self.0.values().map(Running::report))
     }
 
-    /// [`Running::connect_to`] for each, to where `to` sends its name; those it does not know stay.
+    /// Calls [`Running::connect_to`] on each load for which `to` returns an address.
     pub fn connect_to(&self, to: impl Fn(&str) -> Option<SocketAddr>) {
         for (name, running) in &self.0 {
             if let Some(to) = to(name) {
@@ -38,7 +38,7 @@ impl Traffic {
         }
     }
 
-    /// Ends all of them; what came of each.
+    /// Stops all loads and returns their reports.
     pub async fn stop(self) -> Result<BTreeMap<String, Report>> {
         let mut reports = BTreeMap::new();
         for (name, running) in self.0 {

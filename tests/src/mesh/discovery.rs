@@ -1,4 +1,4 @@
-//! A control plane that can be stopped and started again on the same ports.
+//! A control plane that can be stopped and restarted on the same ports.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -23,28 +23,28 @@ pub struct Discovery {
     dir: PathBuf,
     folder: Folder,
     flags: Vec<String>,
-    /// Where its proxies take what leaves the workload, and what comes to it.
+    /// Outbound and inbound port of its proxies (`proxyListenPort`, `proxyInboundListenPort`).
     pub listen: (u16, u16),
-    /// ADS.
+    /// ADS address.
     pub grpc: SocketAddr,
-    /// `/ready` and `/debug`.
+    /// Address of `/ready` and `/debug`.
     pub http: SocketAddr,
-    /// `/metrics` and `/version`.
+    /// Address of `/metrics` and `/version`.
     pub monitoring: SocketAddr,
 }
 
 impl Discovery {
-    /// Starts it on a folder; it is ready when this returns. Its log and its mesh file go to `dir`.
+    /// Starts pilot-discovery on a folder and waits until it is ready. Its log and its mesh file are in `dir`.
     pub async fn start(dir: &Path, folder: &Folder) -> Result<Self> {
         Self::start_with(dir, folder, &[]).await
     }
 
-    /// The same, with flags besides.
+    /// Starts pilot-discovery with additional flags.
     pub async fn start_with(dir: &Path, folder: &Folder, flags: &[&str]) -> Result<Self> {
         Self::start_at(loopback(1), dir, folder, flags).await
     }
 
-    /// The same, with ADS at one of this machine's addresses.
+    /// Starts pilot-discovery with ADS at one of this machine's addresses.
     pub async fn start_at(ip: IpAddr, dir: &Path, folder: &Folder, flags: &[&str]) -> Result<Self> {
         let mut discovery = Self {
             process: None,
@@ -61,7 +61,7 @@ impl Discovery {
         Ok(discovery)
     }
 
-    /// Replaces the mesh file by one with these fields, besides where proxies listen.
+    /// Replaces the mesh file by one with these fields and the proxies' ports.
     pub fn set_mesh(&self, fields: &[(&str, Value)]) -> Result<()> {
         let (outbound, inbound) = self.listen;
         let own = [("proxyListenPort", outbound.into()), ("proxyInboundListenPort", inbound.into())];
@@ -72,7 +72,7 @@ impl Discovery {
         fs::rename(&unfinished, &file).context("write the mesh's configuration")
     }
 
-    /// Starts it once more, on the same ports and the same folder. One that runs is killed first.
+    /// Restarts pilot-discovery on the same ports and the same folder. A running process is killed first.
     pub async fn restart(&mut self) -> Result<()> {
         drop(self.process.take());
         let Programs { discovery, .. } = programs()?;
@@ -88,24 +88,24 @@ impl Discovery {
         Ok(())
     }
 
-    /// Ends it with SIGTERM.
+    /// Stops pilot-discovery with SIGTERM and waits until it exits.
     pub async fn stop(&mut self) -> Result<ExitStatus> {
         let mut process = self.process.take().context("pilot-discovery does not run")?;
         process.signal(Signal::SIGTERM)?;
         process.exit(END).await
     }
 
-    /// Its process id.
+    /// Returns the process id.
     pub fn pid(&self) -> Result<Pid> {
         self.process.as_ref().map(Process::pid).context("pilot-discovery does not run")
     }
 
-    /// What it logged.
+    /// Returns the log.
     pub fn log(&self) -> String {
         fs::read_to_string(self.dir.join("discovery.log")).unwrap_or_default()
     }
 
-    /// An error if a proxy ever refused what it was sent.
+    /// Returns an error if a proxy rejected any configuration.
     pub async fn ensure_no_rejection(&self) -> Result<()> {
         let metrics = get_ok(self.monitoring, "/metrics").await?;
         let rejects = metrics.lines().filter(|line| {
@@ -113,7 +113,7 @@ impl Discovery {
             name.starts_with("pilot_") && name.contains("reject") && name != "pilot_total_rejected_configs"
         });
         let nonzero: Vec<&str> = rejects.filter(|line| !line.ends_with(" 0")).collect();
-        ensure!(nonzero.is_empty(), "pilot-discovery was refused: {nonzero:?}");
+        ensure!(nonzero.is_empty(), "proxies rejected configuration: {nonzero:?}");
         Ok(())
     }
 }

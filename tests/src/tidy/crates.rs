@@ -1,4 +1,4 @@
-//! Which crate may depend on which. Agent and discovery meet on the wire and in `pilot-proto`, nowhere else; the core
+//! Dependencies between crates. `pilot-agent` and `pilot-discovery` share only the crates of `proto/`; the core
 //! depends on nothing that can block.
 
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-/// Every crate, and those of ours it may depend on.
+/// Every crate, and the workspace crates it may depend on.
 const CRATES: &[(&str, &[&str])] = &[
     ("pilot-proto", &[]),
     ("pilot-watch", &[]),

@@ -27,7 +27,7 @@ pub(super) fn faults(entries: &[Entry]) -> Vec<String> {
     crates.into_iter().flat_map(|(krate, modules)| cycles(krate, &modules)).collect()
 }
 
-/// What a file imports.
+/// Imports of a file.
 struct Source {
     /// Paths from the root of the crate.
     absolute: Vec<Vec<String>>,

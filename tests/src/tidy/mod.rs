@@ -1,7 +1,7 @@
-//! The rules of the house, as functions over a folder: what is wrong with it, one line each.
+//! The rules of the house, as functions over the files of the repository. Each finding is one line.
 //!
-//! They hold what the compiler and clippy cannot: who may know whom, where things lie, and that whoever looks for a thing finds it. They read
-//! text, not types: a rule that needs types belongs to clippy (`.clippy.toml`).
+//! They check what the compiler and clippy cannot: dependencies between crates and modules, file layout, names, prose and
+//! documentation. They read text, not types; a rule that needs types belongs to clippy (`.clippy.toml`).
 
 mod crates;
 mod cycles;
@@ -19,9 +19,9 @@ use anyhow::{Context, Result};
 /// A file of the repository.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// Its path below the root, with `/`.
+    /// Path relative to the root, with `/`.
     pub path: String,
-    /// Its text; empty for what is not text.
+    /// Content; empty if it is not text.
     pub text: String,
 }
 
@@ -30,7 +30,7 @@ impl Entry {
         self.has_extension("rs")
     }
 
-    /// Whether it is nothing but tests: unit tests in a file of their own, or a whole test program.
+    /// Returns true if the file consists of tests: unit tests in a file of their own, or a whole test program.
     fn is_test(&self) -> bool {
         self.path.ends_with("/tests.rs") || self.path.contains("/tests/")
     }

@@ -1,4 +1,4 @@
-//! Where things lie, and what files look like.
+//! File layout: top-level folders, headers, length, code that is allowed in one place only, code map.
 
 use std::collections::BTreeSet;
 
@@ -8,13 +8,13 @@ use super::{Entry, source};
 const TOP: [&str; 9] =
     ["Cargo.lock", "Cargo.toml", "LICENSE", "README.md", "agent", "discovery", "docker", "proto", "tests"];
 
-/// Beyond this, a file is split unless it has a reason.
+/// Maximum number of lines of a file.
 const LINES: usize = 400;
 
-/// Long files, and why they are not split.
+/// Longer files, with the reason.
 const LONG: &[(&str, &str)] = &[];
 
-/// What only one place may do: the words that do it, where, and why only there.
+/// Paths of the standard library that only one place may use: the paths, the place, the rule.
 const ONLY_IN: &[(&[&str], &str, &str)] = &[
     (
         &["env::var", "env::var_os", "env::vars", "env::vars_os"],
@@ -82,8 +82,8 @@ fn only_in(entry: &Entry) -> Vec<String> {
     used.map(|(_, _, why)| format!("{}: {why}", entry.path)).collect()
 }
 
-/// Whoever looks for a module finds its folder in the README, by its path or in the row of the folder above it; and whatever
-/// the README names is there.
+/// Checks that the README names the folder of every module, by its path or in the row of the folder above it, and that every
+/// path in the code map exists.
 fn code_map(entries: &[Entry]) -> Vec<String> {
     let readme = entries.iter().find(|entry| entry.path == "README.md").map_or("", |entry| &entry.text);
     let modules =

@@ -90,7 +90,7 @@ fn quoted(rest: &str, quote: char) -> usize {
     rest.len()
 }
 
-/// Whether code names `path` as a whole: `env::var` is not in `my_env::var` and not in `env::var_os`.
+/// Returns true if code names `path` as a whole: `env::var` is not in `my_env::var` and not in `env::var_os`.
 pub(super) fn names(code: &str, path: &str) -> bool {
     let in_word = |c: char| c.is_alphanumeric() || c == '_';
     code.match_indices(path).any(|(at, _)| {

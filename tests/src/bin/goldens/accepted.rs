@@ -1,22 +1,22 @@
-//! What is other in our bootstraps than in Istio's, and why ours is right. Everything else is a fault.
+//! Accepted differences between our bootstraps and Istio's, with the reason for each. Every other difference is a fault.
 
 use serde_json::Value;
 
 use crate::difference::Difference;
 
-/// One difference, in every case that has it.
+/// An accepted difference, in every case that has it.
 pub(crate) struct AcceptedDifference {
-    /// Where, as [`Difference`] spells it.
+    /// Path of the field, as in [`Difference`].
     pub(crate) path: &'static str,
-    /// What Istio has there, in JSON.
+    /// Istio's value in JSON.
     pub(crate) golden: Option<&'static str>,
-    /// What ours has there, in JSON.
+    /// Our value in JSON.
     pub(crate) ours: Option<&'static str>,
-    /// Why ours is right.
+    /// Reason for the difference.
     pub(crate) why: &'static str,
 }
 
-/// All of them.
+/// All accepted differences.
 pub(crate) const ACCEPTED: [AcceptedDifference; 4] = [
     AcceptedDifference {
         path: "application_log_config",
@@ -24,8 +24,8 @@ pub(crate) const ACCEPTED: [AcceptedDifference; 4] = [
             r#"{"log_format": {"text_format": "%Y-%m-%dT%T.%fZ\t%l\tenvoy %n %g:%#\t%v\tthread=%t"}}"#,
         ),
         ours: None,
-        why: "the format is on Envoy's command line, where it also holds for what Envoy says before it has read its bootstrap; the \
-              agent reads those lines and writes them out in its own form. Envoy refuses to start with both.",
+        why: "the format is on Envoy's command line, where it also applies to lines that Envoy logs before it has read its bootstrap; \
+              the agent parses those lines and writes them in its own format. Envoy does not start with both.",
     },
     AcceptedDifference {
         path: "stats_config.stats_matcher.inclusion_list.patterns[]",
@@ -33,27 +33,27 @@ pub(crate) const ACCEPTED: [AcceptedDifference; 4] = [
         ours: Some(
             r#"{"safe_regex": {"regex": "(http|listener)\\..*\\.downstream_(cx|rq)_(active|total)"}}"#,
         ),
-        why: "a drain ends when no request is active and none begins, which these counters say; Istio's waits for a time instead.",
+        why: "a drain ends when no request is active and none begins, which these counters show; Istio's drain waits for a fixed time.",
     },
     AcceptedDifference {
         path: "node.metadata.PROXY_CONFIG.customConfigFile",
         golden: Some(r#""envoy_bootstrap.json""#),
         ours: None,
-        why: "Istio's test has to say where Istio's template is; ours is no file.",
+        why: "Istio's test sets the path of Istio's template; ours is compiled in.",
     },
     AcceptedDifference {
         path: "node.metadata.PROXY_CONFIG.terminationDrainDuration",
         golden: None,
         ours: Some(r#""5s""#),
-        why: "Istio's test takes a ProxyConfig without the defaults below it; in a pod Istio's has these 5 s too.",
+        why: "Istio's test takes a ProxyConfig without the defaults; in a pod Istio's has these 5 s too.",
     },
 ];
 
-/// Extensions that Istio's Envoy has and Envoy's own releases have not, and the case that needs them.
+/// Extensions of Istio's Envoy that are missing in Envoy's own releases, and the cases that need them.
 pub(crate) const UNKNOWN_TO_ENVOY: [(&str, &str); 2] =
     [("ambient", "metadata_discovery"), ("tracing_lightstep", "envoy.tracers.lightstep")];
 
-/// Which of [`ACCEPTED`] this is.
+/// Returns the index in [`ACCEPTED`] of this difference.
 pub(crate) fn find(difference: &Difference) -> Option<usize> {
     let is = |text: Option<&str>, value: &Option<Value>| {
         text.map(|text| serde_json::from_str(text).unwrap_or(Value::Null)) == *value
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_difference_is_accepted_with_both_its_values_or_not_at_all() {
+    fn a_difference_is_accepted_only_with_both_values() {
         let check = |path: &str, golden: Option<Value>, ours: Option<Value>, accepted: bool| {
             let difference = Difference { path: path.into(), golden, ours };
             assert_eq!(find(&difference).is_some(), accepted, "{difference}");
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn every_value_here_is_json() {
+    fn accepted_values_are_json() {
         let values = ACCEPTED.iter().flat_map(|accepted| accepted.golden.iter().chain(&accepted.ours));
         for value in values {
             assert!(serde_json::from_str::<Value>(value).is_ok(), "{value}");

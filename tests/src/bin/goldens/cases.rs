@@ -1,11 +1,11 @@
-//! The cases of Istio's bootstrap test, and what that test gives its code besides the files of a case.
+//! The cases of Istio's bootstrap test, with the inputs that the test passes besides the files of a case.
 
 use serde_json::Value;
 
-/// The annotations as the environment has them.
+/// The environment variable with the annotations.
 pub(crate) const ANNOTATIONS: &str = "ISTIO_METAJSON_ANNOTATIONS";
 
-/// What every case is given.
+/// Flags of every case.
 pub(crate) const FLAGS: [&str; 24] = [
     "sidecar",
     "--node-id",
@@ -32,15 +32,15 @@ pub(crate) const FLAGS: [&str; 24] = [
     "--log_target=stderr",
     "--memory-limit=0",
 ];
-/// The same of the environment; a case may say otherwise.
+/// Environment of every case; a case may override it.
 pub(crate) const ENVIRONMENT: [(&str, &str); 3] = [
     ("ISTIO_METAJSON_LABELS", "{}"),
     ("WORKLOAD_IDENTITY_SOCKET_FILE", "test.sock"),
-    // On by default in Istio's agent too, which its test goes past.
+    // Also the default in Istio's agent, which its test bypasses.
     ("ENVOY_SKIP_DEPRECATED_LOGS", "false"),
 ];
 
-/// A golden that no case of the test uses.
+/// A golden file that no case of the test uses.
 pub(crate) const LEFT_OVER: &str = "legacy_stats_tags_regex";
 
 const MAX_CONNECTIONS: &str = "ISTIO_META_GLOBAL_DOWNSTREAM_MAX_CONNECTIONS";
@@ -83,19 +83,19 @@ const STATS: [(&str, &str); 5] = [
     ),
 ];
 
-/// A case.
+/// A case of Istio's bootstrap test.
 pub(crate) struct BootstrapCase {
-    /// Of its golden.
+    /// Name of the golden file.
     pub(crate) name: &'static str,
-    /// Whose `.proxycfg` it takes.
+    /// Name of the `.proxycfg` file.
     pub(crate) proxy_config: &'static str,
-    /// Besides what every case has.
+    /// Environment in addition to that of every case.
     pub(crate) environment: Vec<(&'static str, &'static str)>,
-    /// The pod's.
+    /// Annotations of the pod.
     pub(crate) annotations: Vec<(&'static str, &'static str)>,
 }
 
-/// All of them.
+/// Returns all cases.
 pub(crate) fn all() -> Vec<BootstrapCase> {
     let plain =
         |name| BootstrapCase { name, proxy_config: name, environment: Vec::new(), annotations: Vec::new() };
@@ -157,9 +157,9 @@ pub(crate) fn all() -> Vec<BootstrapCase> {
 // === impl BootstrapCase ===
 
 impl BootstrapCase {
-    /// What Istio's test changes in the `ProxyConfig`. There are no defaults below it there, so that what Istio has by default and
-    /// the file does not say is said to be nothing.
-    pub(crate) fn with_what_istios_test_sets(&self, mut proxy_config: Value) -> Value {
+    /// Applies the changes that Istio's test makes to the `ProxyConfig`. The test has no defaults, so fields that Istio sets by
+    /// default and the file does not set are set to their zero values here.
+    pub(crate) fn with_overrides_of_the_istio_test(&self, mut proxy_config: Value) -> Value {
         if let Value::Object(fields) = &mut proxy_config {
             fields.insert("config_path".into(), self.config_path().into());
             fields.entry("stat_name_length").or_insert_with(|| 0.into());
@@ -171,8 +171,8 @@ impl BootstrapCase {
         proxy_config
     }
 
-    /// Our bootstrap with the paths that Istio's test writes into the goldens.
-    pub(crate) fn in_places_of_golden(&self, bootstrap: &str) -> String {
+    /// Replaces paths of our bootstrap by those that Istio's test writes into the golden files.
+    pub(crate) fn with_golden_paths(&self, bootstrap: &str) -> String {
         let folder = self.config_path();
         let quoted = |folder: &str, file: &str| format!("\"{folder}/{file}\"");
         bootstrap.replace(&quoted(&folder, "XDS"), &quoted("/tmp", "XDS")).replace(

@@ -1,19 +1,19 @@
-//! In what two JSON values differ. What may differ is not decided here.
+//! Differences between two JSON values.
 
 use serde_json::Value;
 
-/// A place where they differ.
+/// One difference.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Difference {
-    /// Names of fields, and `[number]` of an element that is another one, `[]` of one that only one side has.
+    /// Field names separated by dots; `[number]` for a list element that differs, `[]` for an element that only one side has.
     pub(crate) path: String,
-    /// What Istio has there.
+    /// Istio's value.
     pub(crate) golden: Option<Value>,
-    /// What ours has there.
+    /// Our value.
     pub(crate) ours: Option<Value>,
 }
 
-/// All of them, in the order of the fields.
+/// Returns all differences in the order of the fields.
 pub(crate) fn differences(golden: &Value, ours: &Value) -> Vec<Difference> {
     let mut all = Vec::new();
     compare(String::new(), Some(golden), Some(ours), &mut all);
@@ -37,7 +37,7 @@ fn compare(path: String, golden: Option<&Value>, ours: Option<&Value>, all: &mut
     }
 }
 
-/// Lists of one length differ element by element; of others, what lies between the beginning and the end that they share.
+/// Compares lists of equal length element by element; otherwise reports the elements between the common prefix and suffix.
 fn elements(path: &str, golden: &[Value], ours: &[Value], all: &mut Vec<Difference>) {
     if golden.len() == ours.len() {
         for (number, (golden, ours)) in golden.iter().zip(ours).enumerate() {
@@ -77,12 +77,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_equal_has_no_differences() {
+    fn equal_values_have_no_differences() {
         check(&json!({"a": [1, {"b": "c"}], "d": {}}), &json!({"d": {}, "a": [1, {"b": "c"}]}), &[]);
     }
 
     #[test]
-    fn a_difference_says_where_it_is_and_who_has_what() {
+    fn a_difference_has_path_and_both_values() {
         check(
             &json!({"a": [1, {"b": "c"}], "only": 1}),
             &json!({"a": [1, {"b": "d"}], "ours": 2}),
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn of_lists_only_what_is_more_is_different() {
+    fn list_differences_are_the_added_and_removed_elements() {
         check(&json!(["a", "c"]), &json!(["a", "b", "c"]), &[("[]", Value::Null, json!("b"))]);
         check(&json!(["a", "a"]), &json!(["a"]), &[("[]", json!("a"), Value::Null)]);
         check(&json!([]), &json!([1]), &[("[]", Value::Null, json!(1))]);
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn the_order_of_a_list_counts() {
+    fn the_order_of_list_elements_is_significant() {
         check(
             &json!(["a", "b"]),
             &json!(["b", "a"]),

@@ -1,13 +1,13 @@
-//! Compares our bootstraps with Istio's own, case by case, and lets a real Envoy judge ours:
+//! Compares our bootstraps with Istio's golden files, case by case, and validates ours with a real Envoy:
 //!
 //! ```text
 //! goldens FOLDER      pkg/bootstrap/testdata of a checkout of Istio
 //! ```
 //!
-//! Each case is rendered by `pilot-agent bootstrap` from what Istio's test is given, and both sides go through Envoy's own messages, so
-//! that only what Envoy would see counts. The order of every list counts too. A difference is either in [`accepted`], with
-//! the reason why ours is right, or a failure; so is one accepted that is no longer there. Istio's data is read where it
-//! lies; of it, nothing is kept here but the inputs that are in no file of Istio's, in [`cases`].
+//! Each case is rendered by `pilot-agent bootstrap` from the inputs of Istio's test. Both sides are parsed as Envoy's messages, so
+//! that only differences visible to Envoy count, including the order of lists. A difference must be listed in [`accepted`] with
+//! the reason for it, and a listed difference must exist. Istio's data is read from the checkout; the repository contains only
+//! the inputs that are in no file of Istio's, in [`cases`].
 
 mod accepted;
 mod cases;
@@ -49,14 +49,14 @@ fn main() -> ExitCode {
     }
 }
 
-/// Prints what came of every case, and gives the number of faults.
+/// Prints the result of every case and returns the number of faults.
 fn compare(folder: &Path) -> Result<usize> {
     let cases = cases::all();
-    ensure_all_known(folder, &cases)?;
+    ensure_all_cases_known(folder, &cases)?;
     let (mut faults, mut found) = (0, BTreeSet::new());
     for case in &cases {
         let (golden, ours) = (golden(folder, case)?, ours(folder, case)?);
-        let differences = differences(&golden, &canonical(&case.in_places_of_golden(&ours))?);
+        let differences = differences(&golden, &canonical(&case.with_golden_paths(&ours))?);
         let (accepted, others): (Vec<_>, Vec<_>) = differences
             .into_iter()
             .map(|difference| (accepted::find(&difference), difference))
@@ -70,22 +70,22 @@ fn compare(folder: &Path) -> Result<usize> {
         }
         faults += others.len() + usize::from(matches!(verdict, Verdict::Refused(_)));
     }
-    println!("\n{} cases. Ours are other than Istio's in this, in every case it concerns:", cases.len());
+    println!("\n{} cases. Accepted differences from Istio:", cases.len());
     for (number, AcceptedDifference { path, why, .. }) in ACCEPTED.iter().enumerate() {
         let there = found.contains(&number);
-        println!("  {path}: {}{why}", if there { "" } else { "NO LONGER SO: " });
+        println!("  {path}: {}{why}", if there { "" } else { "NO LONGER DIFFERENT: " });
         faults += usize::from(!there);
     }
     Ok(faults)
 }
 
-/// A case of Istio's that this program does not know is one that is not looked at.
-fn ensure_all_known(folder: &Path, cases: &[BootstrapCase]) -> Result<()> {
+/// Returns an error if the checkout has a case that this program does not know.
+fn ensure_all_cases_known(folder: &Path, cases: &[BootstrapCase]) -> Result<()> {
     for entry in fs::read_dir(folder).with_context(|| format!("read {}", folder.display()))? {
         let name = entry?.file_name().to_string_lossy().into_owned();
         let Some(name) = name.strip_suffix("_golden.json") else { continue };
         let known = name == LEFT_OVER || cases.iter().any(|case| case.name == name);
-        ensure!(known, "{name}: is a case of Istio's that cases.rs does not have");
+        ensure!(known, "{name}: case is missing in cases.rs");
     }
     Ok(())
 }
@@ -96,13 +96,13 @@ fn golden(folder: &Path, case: &BootstrapCase) -> Result<Value> {
     canonical(&text).with_context(|| format!("read {}", path.display()))
 }
 
-/// The bootstrap as Envoy sees it: one spelling for whatever means the same to it.
+/// Returns the bootstrap in canonical form: equal for every spelling with the same meaning to Envoy.
 fn canonical(bootstrap: &str) -> Result<Value> {
     let bootstrap: Bootstrap = json::from_value(&serde_json::from_str(bootstrap)?)?;
     Ok(json::to_value(&bootstrap)?)
 }
 
-/// What our agent makes of the case.
+/// Renders the case with pilot-agent.
 fn ours(folder: &Path, case: &BootstrapCase) -> Result<String> {
     let path = folder.join(format!("{}.proxycfg", case.proxy_config));
     let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
@@ -120,7 +120,7 @@ fn ours(folder: &Path, case: &BootstrapCase) -> Result<String> {
         case.annotations.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())).collect();
     command.env(ANNOTATIONS, Value::from(annotations).to_string());
     command.envs(cases::ENVIRONMENT).envs(case.environment.iter().copied());
-    command.env("PROXY_CONFIG", case.with_what_istios_test_sets(proxy_config).to_string());
+    command.env("PROXY_CONFIG", case.with_overrides_of_the_istio_test(proxy_config).to_string());
     let Output { status, stdout, stderr } =
         command.stdin(Stdio::null()).output().context("run pilot-agent bootstrap")?;
     ensure!(
@@ -132,13 +132,13 @@ fn ours(folder: &Path, case: &BootstrapCase) -> Result<String> {
     Ok(String::from_utf8(stdout)?)
 }
 
-/// What the real Envoy thinks of a bootstrap of ours.
+/// Result of `envoy --mode validate`.
 enum Verdict {
-    /// It would start with it.
+    /// Envoy accepts the bootstrap.
     Taken,
-    /// It has no such extension, as is known of this case.
+    /// Envoy lacks an extension, as expected for this case.
     Unknown(&'static str),
-    /// It would not start with it.
+    /// Envoy rejects the bootstrap.
     Refused(String),
 }
 
@@ -154,7 +154,7 @@ fn validate(case: &BootstrapCase, bootstrap: &str) -> Result<Verdict> {
     }
     let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     if said.is_empty() {
-        bail!("{}: envoy --mode validate: {} without a word", case.name, output.status);
+        bail!("{}: envoy --mode validate: {} without output", case.name, output.status);
     }
     let missing = |(name, extension): &&(&str, &str)| {
         *name == case.name
@@ -171,11 +171,11 @@ fn validate(case: &BootstrapCase, bootstrap: &str) -> Result<Verdict> {
 impl std::fmt::Display for Verdict {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Taken => out.write_str("Envoy takes it"),
+            Self::Taken => out.write_str("accepted by Envoy"),
             Self::Unknown(extension) => {
-                write!(out, "Envoy would but for {extension}, which only Istio's has")
+                write!(out, "accepted except for {extension}, which only Istio's Envoy has")
             }
-            Self::Refused(said) => write!(out, "ENVOY REFUSES: {said}"),
+            Self::Refused(said) => write!(out, "REJECTED BY ENVOY: {said}"),
         }
     }
 }

@@ -1,10 +1,10 @@
-//! Istio's `.proxycfg` files, protobuf's text form of a `ProxyConfig`, as JSON. Without a schema: as much of the form as those files
-//! use. What else there might be is an error, never a guess.
+//! Converts Istio's `.proxycfg` files, the text format of a `ProxyConfig`, to JSON without a schema. It supports the part of
+//! the format that those files use; everything else is an error.
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value};
 
-/// The message in this text, with proto field names.
+/// Parses the message in this text; fields have their proto names.
 pub(crate) fn json(text: &str) -> Result<Value> {
     let tokens = tokens(text)?;
     let mut rest = tokens.as_slice();
@@ -16,9 +16,9 @@ pub(crate) fn json(text: &str) -> Result<Value> {
 enum Token {
     /// `{`, `}`, `[`, `]`, `:` or `,`
     Sign(char),
-    /// A name, a number or an enum's value.
+    /// A name, a number or an enum value.
     Word(String),
-    /// What was quoted.
+    /// A quoted string.
     Text(String),
 }
 
@@ -35,7 +35,7 @@ fn tokens(text: &str) -> Result<Vec<Token>> {
             '"' => {
                 let end = rest.get(1..).and_then(|rest| rest.find('"')).context("a quote has no end")? + 2;
                 let quoted = rest.get(..end).unwrap_or_default();
-                // Escapes of the two forms are alike as far as JSON knows them, and an error beyond.
+                // Escapes that JSON has too mean the same in both formats; others are an error.
                 tokens.push(Token::Text(serde_json::from_str(quoted).with_context(|| quoted.to_owned())?));
                 end
             }
@@ -59,7 +59,7 @@ fn next(rest: &mut &[Token]) -> Option<Token> {
     Some(first.clone())
 }
 
-/// Whether a sign is next; then it is taken.
+/// Consumes the sign and returns true if it is next.
 fn takes(rest: &mut &[Token], sign: char) -> bool {
     let taken = rest.first() == Some(&Token::Sign(sign));
     if taken {
@@ -68,7 +68,7 @@ fn takes(rest: &mut &[Token], sign: char) -> bool {
     taken
 }
 
-/// Fields up to what ends them.
+/// Parses fields up to the closing sign.
 fn fields(rest: &mut &[Token], end: Option<char>) -> Result<Map<String, Value>> {
     let mut fields = Map::new();
     loop {
@@ -106,7 +106,7 @@ fn value(rest: &mut &[Token]) -> Result<Value> {
     })
 }
 
-/// A duration and a wrapper have a form of their own in JSON.
+/// Converts a duration or a wrapper to its JSON form.
 fn well_known(mut fields: Map<String, Value>) -> Value {
     match (fields.len(), fields.get("seconds").and_then(Value::as_i64)) {
         (1, Some(seconds)) => format!("{seconds}s").into(),
@@ -115,7 +115,7 @@ fn well_known(mut fields: Map<String, Value>) -> Value {
     }
 }
 
-/// A map is a list of its entries.
+/// Converts a list of map entries to a map.
 fn entries(elements: &[Value]) -> Option<Value> {
     let entry = |element: &Value| {
         let (key, value) = (element.get("key")?.as_str()?, element.get("value")?);
@@ -130,7 +130,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn everything_the_files_use_is_read() {
+    fn text_format_of_istios_files_is_parsed() {
         let text = r#"
             path: "/a#b"   # why
             drain: {seconds: 2}
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_an_error() {
+    fn invalid_text_format_is_an_error() {
         for text in ["a: ", "a: {", "a: [1", "a: \"b", "a: 1 a: 2", "}", "a: <b: 1>", "a: }", "\"a\": 1"] {
             assert!(super::json(text).is_err(), "{text:?}");
         }

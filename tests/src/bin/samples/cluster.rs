@@ -1,5 +1,5 @@
-//! What Kubernetes makes of manifests that are applied to it: a pod for each deployment, an address for each service, slices
-//! of endpoints; and the gateway that an installation of Istio has.
+//! The cluster that Kubernetes would create from applied manifests: a pod for each deployment, addresses for each service,
+//! endpoint slices; and the ingress gateway of an Istio installation.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,19 +10,19 @@ use serde_json::{Value, json};
 
 use crate::sets::{Gateway, Set, is_read, kind, objects};
 
-/// The namespace of what names none, and of every workload.
+/// Default namespace, and the namespace of every workload.
 const NAMESPACE: &str = "default";
 
-/// The namespace and the name of the gateway.
+/// Namespace and name of the gateway.
 pub(crate) const GATEWAY: (&str, &str) = ("istio-system", "istio-ingressgateway");
 
-/// What is applied, and what became of it.
+/// Applied objects and the objects derived from them.
 pub(crate) struct Cluster {
-    /// By kind, namespace and name, as an API server keeps them.
+    /// Objects by kind, namespace and name.
     objects: BTreeMap<[String; 3], Value>,
-    /// How many of those that were applied are read.
+    /// Number of applied objects that the control plane reads.
     read: usize,
-    /// Who has a proxy.
+    /// Pods with a proxy.
     pub(crate) workloads: Vec<ProxiedPod>,
 }
 
@@ -31,7 +31,7 @@ pub(crate) struct Cluster {
 pub(crate) struct ProxiedPod {
     pub(crate) namespace: String,
     pub(crate) name: String,
-    /// Of 127.0.0.0/8, and of `fd00::/8` as well.
+    /// Last byte of the address in 127.0.0.0/8 and in `fd00::/8`.
     number: u8,
 }
 
@@ -44,7 +44,7 @@ enum Family {
 // === impl Cluster ===
 
 impl Cluster {
-    /// Applies the files of a set one after the other: who comes later replaces what is there.
+    /// Applies the files of a set one after the other; later objects replace earlier ones.
     pub(crate) fn apply(folder: &Path, set: &Set, gateway: Gateway) -> Result<Self> {
         let mut cluster = Self { objects: BTreeMap::new(), read: 0, workloads: Vec::new() };
         for file in &set.files {
@@ -65,12 +65,12 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// How many objects of the files are read.
+    /// Returns the number of applied objects that the control plane reads.
     pub(crate) const fn read(&self) -> usize {
         self.read
     }
 
-    /// What a control plane is given.
+    /// Returns the manifests for the control plane.
     pub(crate) fn manifests(&self) -> Vec<Value> {
         self.objects.values().filter(|object| is_read(object)).cloned().collect()
     }
@@ -84,7 +84,7 @@ impl Cluster {
         self.objects.values().filter(move |object| kind(object) == wanted)
     }
 
-    /// A pod of this template.
+    /// Creates a pod from this template.
     fn run(&mut self, workload: ProxiedPod, template: Option<&Value>) -> Result<()> {
         let template = template.context("a deployment without a template")?;
         let other = self.workloads.iter().find(|other| other.number == workload.number);
@@ -110,7 +110,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Istio's gateway. Each port that a `Gateway` has is a port of its service, and free on this machine.
+    /// Adds Istio's gateway. Its service has each port of a `Gateway`, with a free target port on this machine.
     fn add_gateway(&mut self) -> Result<()> {
         let (namespace, name) = GATEWAY;
         let servers =
@@ -134,7 +134,7 @@ impl Cluster {
         self.run(workload, Some(&json!({"metadata": {"labels": labels}, "spec": {"containers": []}})))
     }
 
-    /// Gives every service its addresses and its endpoints.
+    /// Assigns addresses and endpoints to every service.
     fn serve(&mut self) {
         let services: Vec<Value> = self.of_kind("Service").cloned().collect();
         for (mut service, last) in services.into_iter().zip(1_u8..) {
@@ -152,7 +152,7 @@ impl Cluster {
         }
     }
 
-    /// The pods that a service selects, in one family of addresses.
+    /// Returns the endpoint slice of the pods that a service selects, in one address family.
     fn slice(&self, service: &Value, family: Family) -> Value {
         let (namespace, service_name) = (namespace(service), name(service));
         let selected: Vec<(&ProxiedPod, &Value)> = self
@@ -201,16 +201,16 @@ impl Cluster {
 // === impl ProxiedPod ===
 
 impl ProxiedPod {
-    /// The pod of a deployment. It has the same address in every set, because its proxy stays.
+    /// Returns the pod of a deployment. Its address is the same in every set, because its proxy keeps running.
     fn of(deployment: &Value) -> Result<Self> {
         let name = name(deployment);
-        // Ten to two hundred and forty nine.
+        // 10 to 249.
         let number = name.bytes().fold(7_u32, |sum, byte| (sum * 31 + u32::from(byte)) % 9_973) % 240 + 10;
         let number = u8::try_from(number).context("an address")?;
         Ok(Self { namespace: namespace(deployment).to_owned(), name: name.to_owned(), number })
     }
 
-    /// Where it is on this machine.
+    /// Returns the last byte of the address.
     pub(crate) const fn last_byte(&self) -> u8 {
         self.number
     }
@@ -241,7 +241,7 @@ impl Family {
     }
 }
 
-/// The families of a service's addresses, the first one first.
+/// Returns the address families of a service, the primary one first.
 fn families(service: &Value) -> Vec<Family> {
     let listed = service.pointer("/spec/ipFamilies").and_then(Value::as_array).into_iter().flatten();
     let mut families: Vec<Family> =

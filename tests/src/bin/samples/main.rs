@@ -1,20 +1,20 @@
-//! Istio's own samples in our mesh, with real Envoys:
+//! Runs Istio's own samples in a mesh with real Envoys:
 //!
 //! ```text
 //! samples FOLDER      samples/ of a checkout of Istio
 //! ```
 //!
 //! ```text
-//! sets       which files are tried together            of each sample: every file by itself, beside what it is meant for
-//! cluster    what Kubernetes makes of those files      pods, endpoint slices, addresses of services
-//! secrets    certificates, for those who want some
-//! mesh      a control plane and an Envoy for each     until each has acknowledged everything, of every type
-//!            workload, and one at the gateway
+//! sets       files that are applied together      for each sample: every file by itself, with the files it depends on
+//! cluster    objects that Kubernetes would add     pods, endpoint slices, addresses of services
+//! sds        certificates                          an SDS server for proxies that need a certificate
+//! mesh       a control plane and an Envoy for      waits until each has acknowledged everything, of every type
+//!            each workload, and a gateway
 //! ```
 //!
-//! One line for each set, named by the file that is tried in it: rules stand beside the sample's services. It tells how many objects it has that are read, what `pilot-discovery validate` says of its files, how many
-//! Envoys there are, how many resources they hold, and how many responses they refused. Fails on an error or a refusal. Istio's files
-//! are read where they lie; none is kept here.
+//! One line for each set, named by the file under test. It has the number of objects read, findings of `pilot-discovery
+//! validate`, Envoys, resources held, and rejected responses. The program fails on an error or a rejection. Istio's files are
+//! read from the checkout; the repository contains none.
 
 mod cluster;
 mod mesh;
@@ -52,7 +52,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Tries every set of every sample, and gives the number of faults.
+/// Runs every set of every sample and returns the number of faults.
 async fn run(folder: &Path) -> Result<usize> {
     let line = |cells: [&str; 7]| {
         let [sample, files, objects, findings, proxies, resources, rejected] = cells;
@@ -99,13 +99,13 @@ async fn run(folder: &Path) -> Result<usize> {
     Ok(faults)
 }
 
-/// What `validate` says.
+/// A finding of `validate`.
 struct Finding {
     text: String,
     is_error: bool,
 }
 
-/// What it says of the files of a set, as they are.
+/// Runs `validate` on the files of a set.
 fn findings(folder: &Path, set: &Set) -> Result<Vec<Finding>> {
     let mut validate = Command::new(&programs()?.discovery);
     validate.args(["validate", "-o", "json"]).current_dir(folder);
@@ -113,7 +113,7 @@ fn findings(folder: &Path, set: &Set) -> Result<Vec<Finding>> {
         validate.arg("-f").arg(file);
     }
     let output = validate.output().context("run pilot-discovery validate")?;
-    let found: Vec<Value> = serde_json::from_slice(&output.stdout).context("read what validate says")?;
+    let found: Vec<Value> = serde_json::from_slice(&output.stdout).context("parse findings of validate")?;
     let text =
         |finding: &Value, key: &str| finding.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
     let finding = |finding: &Value| {

@@ -1,7 +1,7 @@
-//! A control plane, an Envoy for each workload, and what they make of one set after the other.
+//! A control plane and an Envoy for each workload, through which one set after the other is run.
 //!
-//! A set is one file that is replaced as a whole, with a service of the set's own number at its end: whoever has that
-//! service's cluster was told of the set.
+//! A set is one file that is replaced as a whole. It ends with a service that has the set's number: an Envoy with that
+//! service's cluster has received the set.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,13 +17,13 @@ use serde_json::Value;
 use crate::cluster::{Cluster, GATEWAY, ProxiedPod};
 use crate::sds::SdsServer;
 
-/// How long a set may take until every Envoy has it.
+/// Time limit until every Envoy uses a set.
 const IN_USE: Duration = Duration::from_mins(1);
 
-/// Who has everything now must still have it after this: routes are asked for after listeners.
+/// Period after which the state must be unchanged: routes are requested after listeners.
 const STILL: Duration = Duration::from_millis(500);
 
-/// Lists in Envoy's dump of what it was sent.
+/// Lists of resources from the control plane in Envoy's config dump.
 const SENT: [&str; 4] =
     ["dynamic_active_clusters", "dynamic_listeners", "dynamic_route_configs", "dynamic_endpoint_configs"];
 
@@ -33,28 +33,28 @@ pub(crate) struct SampleMesh {
     identity: Identity,
     discovery: Discovery,
     folder: Folder,
-    /// The number of the set.
+    /// Number of the current set.
     set: u8,
     dir: tempfile::TempDir,
 }
 
-/// What came of a set.
+/// Outcome of a set.
 pub(crate) struct Outcome {
-    /// Envoys that have it.
+    /// Number of Envoys.
     pub(crate) proxies: usize,
-    /// What they hold, all together.
+    /// Number of resources that all Envoys hold.
     pub(crate) resources: usize,
-    /// Responses that were refused.
+    /// Number of rejected responses.
     pub(crate) rejected: usize,
-    /// What else is wrong.
+    /// Other problems.
     pub(crate) problems: Vec<String>,
 }
 
-/// How Envoys took a set.
+/// State of the Envoys.
 enum State {
-    /// All of them have all of it: so many resources.
+    /// All Envoys hold the set: total number of resources.
     Held(usize),
-    /// One refused something.
+    /// One Envoy rejected a response, with its error.
     Refused(String),
 }
 
@@ -68,7 +68,7 @@ impl SampleMesh {
         Ok(Self { proxies: BTreeMap::new(), identity: Identity::new(&[])?, discovery, folder, set: 0, dir })
     }
 
-    /// Tries a set.
+    /// Runs a set.
     pub(crate) async fn of(&mut self, cluster: &Cluster) -> Result<Outcome> {
         let refused = self.refused().await?;
         self.set += 1;
@@ -94,12 +94,12 @@ impl SampleMesh {
         Ok(Outcome { proxies: self.proxies.len(), resources, rejected, problems })
     }
 
-    /// Ends it; what Envoys have refused, as they tell it themselves.
+    /// Stops all proxies and returns what Envoys rejected, by their own counters.
     pub(crate) async fn end(mut self) -> Result<Vec<String>> {
         self.reconcile_proxies(&[]).await
     }
 
-    /// Has a proxy beside each of these workloads, and beside no other; what those have refused that go.
+    /// Runs a proxy for each of these workloads and no other. Returns the rejections of stopped proxies.
     async fn reconcile_proxies(&mut self, workloads: &[ProxiedPod]) -> Result<Vec<String>> {
         let (stay, go): (BTreeMap<_, _>, BTreeMap<_, _>) = std::mem::take(&mut self.proxies)
             .into_iter()
@@ -117,7 +117,7 @@ impl SampleMesh {
             let options = Options {
                 interception: Interception::Redirect,
                 role: if is_gateway { "router" } else { "sidecar" },
-                // A few names, until the program ends.
+                // Leaked: a few names until the program ends.
                 pod: workload.name.clone().leak(),
                 namespace: workload.namespace.clone().leak(),
                 ip: loopback(workload.last_byte()),
@@ -133,7 +133,7 @@ impl SampleMesh {
         Ok(refused)
     }
 
-    /// How Envoys take a set; an error while one of them lacks something or has not answered.
+    /// Returns the state of the Envoys, or an error while one of them lacks a resource or an ACK.
     async fn state(&self, mark: &str) -> Result<State> {
         let status: Value = serde_json::from_str(&get_ok(self.discovery.http, "/debug/syncz").await?)?;
         let proxies = status.as_array().context("a list of proxies")?;
@@ -141,7 +141,7 @@ impl SampleMesh {
         for proxy in proxies {
             let types = proxy.get("resources").and_then(Value::as_object).context("types of resources")?;
             if let Some(why) = types.values().find_map(|known| known.get("lastError")) {
-                return Ok(State::Refused(format!("{why} says {}", proxy.get("proxy").unwrap_or(proxy))));
+                return Ok(State::Refused(format!("{}: {why}", proxy.get("proxy").unwrap_or(proxy))));
             }
             let open = types.values().find(|known| known.get("sent") != known.get("acked"));
             ensure!(open.is_none(), "not acknowledged: {open:?} of {proxy}");
@@ -153,20 +153,20 @@ impl SampleMesh {
             let held = held(&dump);
             let own = |resource: &&&Value| !resource.to_string().contains(&format!("{mark}.default"));
             let others = held.iter().filter(own).count();
-            ensure!(others < held.len(), "{workload:?} was not told of {mark}");
+            ensure!(others < held.len(), "{workload:?} has no cluster of {mark}");
             resources += others;
         }
         Ok(State::Held(resources))
     }
 
-    /// What the control plane could not read or use.
+    /// Returns the errors that the control plane reports for the configuration.
     async fn unusable(&self) -> Result<Vec<String>> {
         let page = get_ok(self.discovery.http, "/debug/rejectedz").await?;
-        let said: Vec<String> = serde_json::from_str(&page).context("read what cannot be used")?;
+        let said: Vec<String> = serde_json::from_str(&page).context("parse /debug/rejectedz")?;
         Ok(said.into_iter().filter(|problem| !problem.contains(": warning: ")).collect())
     }
 
-    /// How many responses were ever refused.
+    /// Returns the number of rejected responses so far.
     async fn refused(&self) -> Result<usize> {
         let metrics = get_ok(self.discovery.monitoring, "/metrics").await?;
         let counts = metrics.lines().filter_map(|line| {
@@ -177,8 +177,8 @@ impl SampleMesh {
     }
 }
 
-/// Every resource in a dump that came from the control plane and is in use. A listener that is gone stays in the dump until its
-/// connections are.
+/// Returns every resource in a dump that came from the control plane and is in use. A removed listener stays in the dump
+/// while it drains.
 fn held(dump: &Value) -> Vec<&Value> {
     let sections = dump.get("configs").and_then(Value::as_array).into_iter().flatten();
     let lists = sections.flat_map(|section| SENT.iter().filter_map(|name| section.get(name)?.as_array()));

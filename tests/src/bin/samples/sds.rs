@@ -1,5 +1,5 @@
-//! A stand-in for who gives workloads their certificates, at the socket where Envoy looks for him: without an answer nothing
-//! that wants one is ever ready. Everybody has the same certificate, for nothing is asked here.
+//! SDS server at the socket that Envoy connects to: without a certificate, clusters and listeners that need one stay warming.
+//! All workloads have the same certificate, because identities are not under test.
 
 use std::path::Path;
 use std::pin::Pin;
@@ -25,15 +25,15 @@ use tokio::task::JoinHandle;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 
-/// Where Envoy looks, below the folder it runs in.
+/// Path of the socket, relative to the proxy's working directory.
 const SOCKET: &str = "var/run/secrets/workload-spiffe-uds/socket";
 
-/// The mesh's own roots; every other name is a certificate.
+/// Secret name of the mesh's roots; every other name is a certificate.
 const ROOTS: &str = "ROOTCA";
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-/// Who gives certificates to the proxy of one folder, until he is dropped.
+/// SDS server for the proxy of one folder. Dropping it stops it.
 pub(crate) struct SdsServer(JoinHandle<Result<(), tonic::transport::Error>>);
 
 struct StaticSecrets(Identity);
@@ -41,7 +41,7 @@ struct StaticSecrets(Identity);
 // === impl SdsServer ===
 
 impl SdsServer {
-    /// Begins to answer.
+    /// Starts the server.
     pub(crate) fn start(folder: &Path, identity: &Identity) -> Result<Self> {
         let socket = folder.join(SOCKET);
         std::fs::create_dir_all(socket.parent().context("a folder")?)?;
@@ -73,10 +73,10 @@ impl SecretDiscoveryService for StaticSecrets {
         &self,
         _: Request<Streaming<DeltaDiscoveryRequest>>,
     ) -> Result<Response<Self::DeltaSecretsStream>, Status> {
-        Err(Status::unimplemented("nobody asks for it"))
+        Err(Status::unimplemented("delta SDS is not supported"))
     }
 
-    /// What is asked for is answered, what is acknowledged is not.
+    /// Answers requests; ACKs get no answer.
     async fn stream_secrets(
         &self,
         requests: Request<Streaming<DiscoveryRequest>>,
@@ -96,7 +96,7 @@ impl SecretDiscoveryService for StaticSecrets {
         &self,
         _: Request<DiscoveryRequest>,
     ) -> Result<Response<DiscoveryResponse>, Status> {
-        Err(Status::unimplemented("nobody asks for it"))
+        Err(Status::unimplemented("polling SDS is not supported"))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Which files of a sample are tried together, as its readers would apply them.
+//! Sets of files of a sample that are applied together, as its documentation says.
 
 use std::collections::BTreeSet;
 use std::fmt::{self, Display, Formatter};
@@ -8,19 +8,19 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-/// The samples, by their folders.
+/// Folders of the samples.
 pub(crate) const SAMPLES: [&str; 6] = ["bookinfo", "httpbin", "helloworld", "sleep", "curl", "tcp-echo"];
 
-/// Objects that are read, besides those of Istio's API groups.
+/// Kinds that the control plane reads, besides those of Istio's API groups.
 const READ: [&str; 6] = ["Service", "Endpoints", "EndpointSlice", "Pod", "Namespace", "Node"];
 
 /// A sample.
 pub(crate) struct Sample {
-    /// What is tried, in order.
+    /// Sets to run, in order.
     pub(crate) sets: Vec<Set>,
-    /// Whether there is something to enter at.
+    /// Presence of a `Gateway`.
     pub(crate) gateway: Gateway,
-    /// Files with objects that nobody reads, and of which kinds.
+    /// Files with objects of unsupported kinds, and those kinds.
     pub(crate) unread: Vec<(PathBuf, String)>,
 }
 
@@ -29,7 +29,7 @@ pub(crate) struct Set {
     pub(crate) files: Vec<PathBuf>,
 }
 
-/// Whether a gateway stands before the sample.
+/// Presence of a `Gateway` in a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Gateway {
     /// A file has a `Gateway`.
@@ -44,7 +44,7 @@ struct File {
     objects: Vec<Value>,
 }
 
-/// What the services of a sample are, and what its rules lean on.
+/// File names of a sample: its services, and files that others depend on.
 struct SampleLayout {
     services: &'static str,
     /// Applied before files that hold nothing but `VirtualService`s.
@@ -54,7 +54,7 @@ struct SampleLayout {
 // === impl Sample ===
 
 impl Sample {
-    /// Reads what `kubectl apply` would take of a sample.
+    /// Reads the manifests of a sample.
     pub(crate) fn read(folder: &Path, name: &str) -> Result<Self> {
         let plan = plan(name)?;
         let mut files = Vec::new();
@@ -103,7 +103,7 @@ fn plan(name: &str) -> Result<SampleLayout> {
     })
 }
 
-/// Every manifest below a folder of the samples.
+/// Collects every manifest below a folder of the samples.
 fn collect(root: &Path, below: &Path, files: &mut Vec<File>) -> Result<()> {
     let folder = root.join(below);
     for entry in fs::read_dir(&folder).with_context(|| format!("read {}", folder.display()))? {
@@ -113,7 +113,7 @@ fn collect(root: &Path, below: &Path, files: &mut Vec<File>) -> Result<()> {
             collect(root, &path, files)?;
         } else if path.extension().is_some_and(|ending| ending == "yaml") {
             let objects = objects(root, &path)?;
-            // Some describe an API or an installation, to other programs.
+            // Files without metadata configure other programs.
             if objects.iter().any(|object| object.get("metadata").is_some()) {
                 files.push(File { path, objects });
             }
@@ -122,7 +122,7 @@ fn collect(root: &Path, below: &Path, files: &mut Vec<File>) -> Result<()> {
     Ok(())
 }
 
-/// The documents of a file that are something.
+/// Returns the documents of a file that are not empty.
 pub(crate) fn objects(root: &Path, path: &Path) -> Result<Vec<Value>> {
     let text = fs::read_to_string(root.join(path)).with_context(|| format!("read {}", path.display()))?;
     let documents: Vec<Value> =
@@ -130,18 +130,18 @@ pub(crate) fn objects(root: &Path, path: &Path) -> Result<Vec<Value>> {
     Ok(documents.into_iter().filter(|document| !document.is_null()).collect())
 }
 
-/// `VirtualService`
+/// Returns the kind, for example `VirtualService`.
 pub(crate) fn kind(object: &Value) -> &str {
     object.get("kind").and_then(Value::as_str).unwrap_or_default()
 }
 
-/// `networking.istio.io`; empty for Kubernetes' core.
+/// Returns the API group, for example `networking.istio.io`; empty for the core group.
 fn group(object: &Value) -> &str {
     let version = object.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
     version.split_once('/').map_or("", |(group, _)| group)
 }
 
-/// Whether the control plane knows this kind.
+/// Returns true if the control plane reads this kind.
 pub(crate) fn is_read(object: &Value) -> bool {
     match group(object) {
         "" | "discovery.k8s.io" => READ.contains(&kind(object)),
@@ -152,7 +152,7 @@ pub(crate) fn is_read(object: &Value) -> bool {
 // === impl File ===
 
 impl File {
-    /// Whether it is for us, or describes workloads, which Kubernetes makes into something that is.
+    /// Returns true if the control plane reads an object of the file, or the file has workloads.
     fn is_read(&self) -> bool {
         self.objects.iter().any(is_read) || self.has_workloads()
     }
@@ -165,7 +165,7 @@ impl File {
         self.objects.iter().all(|object| kind(object) == "VirtualService")
     }
 
-    /// The kinds that nobody reads, and that Kubernetes makes nothing of that somebody does.
+    /// Returns the unsupported kinds, except those that only describe workloads.
     fn unread(&self) -> Option<String> {
         const OF_WORKLOADS: [&str; 3] = ["Deployment", "Secret", "ServiceAccount"];
         let unread = |object: &&Value| !is_read(object) && !OF_WORKLOADS.contains(&kind(object));
@@ -187,7 +187,7 @@ impl Set {
 }
 
 impl Display for Set {
-    /// The last file, below the sample's folder, and what it leans on; of many files, how many there are.
+    /// Writes the last file, relative to the sample's folder, and the file before it; for more files their number.
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let below = |file: &Path| file.components().skip(1).collect::<PathBuf>().display().to_string();
         match self.files.as_slice() {
