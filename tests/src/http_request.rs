@@ -56,13 +56,13 @@ impl HttpRequest {
 
     /// Sets the method.
     #[must_use]
-    pub fn by(self, method: Method) -> Self {
+    pub fn method(self, method: Method) -> Self {
         Self { method, ..self }
     }
 
     /// Adds a header.
     #[must_use]
-    pub fn with(mut self, name: &str, value: &str) -> Self {
+    pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }

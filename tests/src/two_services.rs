@@ -105,9 +105,9 @@ impl MixedLoad {
     }
 
     /// Sends all requests past the sidecar from now on; see [`Running::move_to`].
-    pub fn bypass_sidecar(&self, scene: &TwoServices) {
-        self.http.iter().for_each(|load| load.move_to(scene.web_endpoint()));
-        self.tcp.move_to(scene.db_endpoint());
+    pub fn bypass_sidecar(&self, services: &TwoServices) {
+        self.http.iter().for_each(|load| load.move_to(services.web_endpoint()));
+        self.tcp.move_to(services.db_endpoint());
     }
 
     /// Stops the load and returns the merged report.

@@ -1,5 +1,5 @@
-//! What the control plane tells of itself: its pages, Istio's debug types as `istioctl` asks for them, client status
-//! discovery, the history of pushes, metrics.
+//! Introspection of the control plane: debug pages, Istio's debug types as requested by `istioctl`, client status discovery,
+//! push history, metrics.
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -29,26 +29,26 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc::Sender;
 use tonic::transport::Channel;
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 const WEB: &str = "outbound|80||web.default.svc.cluster.local";
 const SYNCZ: &str = "istio.io/debug/syncz";
 
-struct Plane {
+struct ControlPlane {
     discovery: Discovery,
     folder: Folder,
     _dir: tempfile::TempDir,
 }
 
-async fn plane() -> Result<Plane> {
+async fn plane() -> Result<ControlPlane> {
     let dir = tempfile::tempdir()?;
     let folder = Folder::of_web(dir.path())?;
     let discovery = Discovery::start_with(dir.path(), &folder, &[]).await?;
-    Ok(Plane { discovery, folder, _dir: dir })
+    Ok(ControlPlane { discovery, folder, _dir: dir })
 }
 
-impl Plane {
-    /// One more service, with an endpoint.
+impl ControlPlane {
+    /// Adds a service with an endpoint.
     fn add(&self, name: &str) -> Result<()> {
         let ports = [Port::new("http", 81, 8081)];
         let objects = [service(name, "10.0.0.2", &ports), endpoint_slice(name, &ports, &[loopback(3)])];
@@ -60,7 +60,7 @@ impl Plane {
         serde_json::from_str(&text).with_context(|| format!("/debug/{page}: {text}"))
     }
 
-    /// What `istioctl proxy-status` shows of a proxy's clusters.
+    /// Returns the status of a proxy's clusters as shown by `istioctl proxy-status`.
     async fn status(&self, proxy: &str) -> Result<(ConfigStatus, String)> {
         let response = istioctl(self.discovery.grpc, SYNCZ, &[]).await?;
         for any in &response.resources {
@@ -75,9 +75,9 @@ impl Plane {
         anyhow::bail!("{proxy} is not among {:?}", response.resources)
     }
 
-    /// Waits until `istioctl` shows this.
-    async fn shows(&self, proxy: &str, expected: ConfigStatus) -> Result<String> {
-        eventually(PATIENCE, &format!("{proxy} is {expected:?}"), async || {
+    /// Waits until `istioctl` shows this status, and returns the error detail.
+    async fn wait_for_status(&self, proxy: &str, expected: ConfigStatus) -> Result<String> {
+        eventually(TIMEOUT, &format!("{proxy} is {expected:?}"), async || {
             let (status, why) = self.status(proxy).await?;
             ensure!(status == expected, "it is {status:?}: {why}");
             Ok(why)
@@ -86,7 +86,7 @@ impl Plane {
     }
 }
 
-/// The node that `istioctl` introduces itself with (istio.io/istio/pkg/adsc).
+/// Returns the node that `istioctl` sends (istio.io/istio/pkg/adsc).
 fn istioctl_node() -> Node {
     let metadata = NodeMetadata {
         generator: Some("event".into()),
@@ -105,15 +105,15 @@ async fn client(to: SocketAddr) -> Result<AggregatedDiscoveryServiceClient<Chann
     Ok(AggregatedDiscoveryServiceClient::new(channel(to).await?).max_decoding_message_size(usize::MAX))
 }
 
-/// One request, and a stream that stays open until the sender is dropped.
+/// Returns a stream with one request that stays open until the sender is dropped.
 async fn only<T: Send + 'static>(request: T) -> Result<(Sender<T>, impl Stream<Item = T>)> {
     let (sender, mut receiver) = tokio::sync::mpsc::channel(1);
-    sender.send(request).await.ok().context("nobody takes the request")?;
+    sender.send(request).await.ok().context("the request stream is closed")?;
     Ok((sender, futures_util::stream::poll_fn(move |context| receiver.poll_recv(context))))
 }
 
-/// What `istioctl --xds-address --plaintext` does: a stream, one request whose nonce is the time of day, the first
-/// response of that type, no ACK, the end.
+/// Sends a request like `istioctl --xds-address --plaintext`: one request with the time of day as its nonce, the first response of
+/// that type, no ACK, the end.
 async fn istioctl(to: SocketAddr, type_url: &str, names: &[&str]) -> Result<DiscoveryResponse> {
     let request = DiscoveryRequest {
         node: Some(istioctl_node()),
@@ -124,15 +124,15 @@ async fn istioctl(to: SocketAddr, type_url: &str, names: &[&str]) -> Result<Disc
     };
     let (_open, requests) = only(request).await?;
     let mut responses = client(to).await?.stream_aggregated_resources(requests).await?.into_inner();
-    let response = tokio::time::timeout(PATIENCE, responses.message()).await??.context("the stream ended")?;
+    let response = tokio::time::timeout(TIMEOUT, responses.message()).await??.context("the stream ended")?;
     ensure!(response.type_url == type_url, "{response:?}");
-    // One answer to one question.
+    // Exactly one response to one request.
     let more = tokio::time::timeout(Duration::from_millis(300), responses.message()).await;
     ensure!(more.is_err(), "{more:?}");
     Ok(response)
 }
 
-/// The same question over delta.
+/// Sends the same request over delta.
 async fn delta_istioctl(to: SocketAddr, type_url: &str) -> Result<DeltaDiscoveryResponse> {
     let request = DeltaDiscoveryRequest {
         node: Some(istioctl_node()),
@@ -141,24 +141,24 @@ async fn delta_istioctl(to: SocketAddr, type_url: &str) -> Result<DeltaDiscovery
     };
     let (_open, requests) = only(request).await?;
     let mut responses = client(to).await?.delta_aggregated_resources(requests).await?.into_inner();
-    tokio::time::timeout(PATIENCE, responses.message()).await??.context("the stream ended")
+    tokio::time::timeout(TIMEOUT, responses.message()).await??.context("the stream ended")
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn istioctl_sees_synced_then_stale_then_error_then_synced() -> Result<()> {
+async fn istioctl_proxy_status_shows_synced_stale_and_error() -> Result<()> {
     let plane = plane().await?;
     let mut proxy = Sotw::open(plane.discovery.grpc, sidecar("shown")).await?;
     proxy.subscribe(Cluster, &[]).await?;
     let first = proxy.next().await?;
-    plane.shows("shown.default", ConfigStatus::Stale).await?;
+    plane.wait_for_status("shown.default", ConfigStatus::Stale).await?;
     proxy.ack(&first, &[]).await?;
-    plane.shows("shown.default", ConfigStatus::Synced).await?;
+    plane.wait_for_status("shown.default", ConfigStatus::Synced).await?;
 
     plane.add("late")?;
     let second = proxy.next().await?;
-    plane.shows("shown.default", ConfigStatus::Stale).await?;
+    plane.wait_for_status("shown.default", ConfigStatus::Stale).await?;
     proxy.nack(&second, &first.version_info, &[], "not to my taste").await?;
-    let why = plane.shows("shown.default", ConfigStatus::Error).await?;
+    let why = plane.wait_for_status("shown.default", ConfigStatus::Error).await?;
     ensure!(why == "not to my taste", "{why}");
     let troubles = plane.page("push_status").await?;
     let trouble = &troubles["pilot_total_xds_rejects"]["cds/shown.default-1"]["message"];
@@ -167,7 +167,7 @@ async fn istioctl_sees_synced_then_stale_then_error_then_synced() -> Result<()> 
     plane.add("later")?;
     let third = proxy.next().await?;
     proxy.ack(&third, &[]).await?;
-    plane.shows("shown.default", ConfigStatus::Synced).await?;
+    plane.wait_for_status("shown.default", ConfigStatus::Synced).await?;
 
     let delta = delta_istioctl(plane.discovery.grpc, SYNCZ).await?;
     ensure!(delta.resources.iter().any(|resource| resource.name == "shown.default"), "{delta:?}");
@@ -175,7 +175,7 @@ async fn istioctl_sees_synced_then_stale_then_error_then_synced() -> Result<()> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn istioctl_is_told_who_answers_and_what_a_proxy_should_have() -> Result<()> {
+async fn istioctl_config_dump_has_the_resources_of_a_proxy() -> Result<()> {
     let plane = plane().await?;
     let mut proxy = Sotw::open(plane.discovery.grpc, sidecar("dumped")).await?;
     proxy.subscribe(Cluster, &[]).await?;
@@ -206,7 +206,7 @@ async fn istioctl_is_told_who_answers_and_what_a_proxy_should_have() -> Result<(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn client_status_discovery_tells_of_each_resource() -> Result<()> {
+async fn client_status_discovery_reports_each_resource() -> Result<()> {
     let plane = plane().await?;
     let mut proxy = Sotw::open(plane.discovery.grpc, sidecar("looked-at")).await?;
     proxy.subscribe(Cluster, &[]).await?;
@@ -215,7 +215,7 @@ async fn client_status_discovery_tells_of_each_resource() -> Result<()> {
     proxy.subscribe(Endpoint, &[WEB]).await?;
     let second = proxy.next().await?;
     proxy.ack(&second, &[WEB]).await?;
-    plane.shows("looked-at.default", ConfigStatus::Synced).await?;
+    plane.wait_for_status("looked-at.default", ConfigStatus::Synced).await?;
 
     let mut client = ClientStatusDiscoveryServiceClient::new(channel(plane.discovery.grpc).await?);
     let question: ClientStatusRequest =
@@ -230,13 +230,13 @@ async fn client_status_discovery_tells_of_each_resource() -> Result<()> {
         ensure!(!line.version_info.is_empty() && line.last_updated.is_some(), "{line:?}");
     }
     let mut stream = client.stream_client_status(futures_util::stream::iter([question])).await?.into_inner();
-    let streamed = tokio::time::timeout(PATIENCE, stream.message()).await??.context("the stream ended")?;
+    let streamed = tokio::time::timeout(TIMEOUT, stream.message()).await??.context("the stream ended")?;
     ensure!(streamed.config.len() == 1, "{streamed:?}");
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_history_names_what_changed_and_how_the_proxy_took_it() -> Result<()> {
+async fn push_history_names_changed_objects_and_acks() -> Result<()> {
     let plane = plane().await?;
     let mut proxy = Sotw::open(plane.discovery.grpc, sidecar("pushed")).await?;
     proxy.subscribe(Cluster, &[]).await?;
@@ -245,7 +245,7 @@ async fn the_history_names_what_changed_and_how_the_proxy_took_it() -> Result<()
     plane.add("late")?;
     let second = proxy.next().await?;
     proxy.ack(&second, &[]).await?;
-    let pushes = eventually(PATIENCE, "the ACK is in the history", async || {
+    let pushes = eventually(TIMEOUT, "the ACK is in the history", async || {
         let pushes = plane.page("pushes?proxyID=pushed.default").await?;
         ensure!(pushes[0]["responses"][0]["answer"] == "ACK", "{pushes}");
         Ok(pushes)
@@ -301,7 +301,7 @@ async fn the_history_names_what_changed_and_how_the_proxy_took_it() -> Result<()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_push_that_is_asked_for_tells_everybody_everything_again() -> Result<()> {
+async fn adsz_push_sends_every_resource_again() -> Result<()> {
     let plane = plane().await?;
     let mut proxy = Sotw::open(plane.discovery.grpc, sidecar("again")).await?;
     proxy.subscribe(Cluster, &[]).await?;
@@ -314,7 +314,7 @@ async fn a_push_that_is_asked_for_tells_everybody_everything_again() -> Result<(
     let pushes = plane.page("pushes?proxyID=again.default").await?;
     ensure!(pushes[0]["forced"] == true && pushes[0]["reasons"] == json!({"debug": 1}), "{pushes}");
 
-    // What is forgotten is generated anew, and is the same.
+    // After the cache is cleared, the resources are generated again and are equal.
     post_ok(plane.discovery.http, "/debug/cachez?clear=true").await?;
     let names = plane.page("cachez").await?;
     ensure!(
@@ -327,7 +327,7 @@ async fn a_push_that_is_asked_for_tells_everybody_everything_again() -> Result<(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pages_tell_of_a_proxy_what_it_sees_serves_and_should_have() -> Result<()> {
+async fn debug_pages_of_a_proxy_have_its_endpoints_scope_and_watches() -> Result<()> {
     let plane = plane().await?;
     let mut proxy = Sotw::open(plane.discovery.grpc, sidecar("seen")).await?;
     proxy.subscribe(Cluster, &[]).await?;
@@ -358,7 +358,7 @@ async fn pages_tell_of_a_proxy_what_it_sees_serves_and_should_have() -> Result<(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_proxy_can_be_sent_away_where_that_is_allowed() -> Result<()> {
+async fn force_disconnect_ends_the_stream_if_admin_endpoints_are_enabled() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let folder = Folder::of_web(dir.path())?;
     let (grpc, http) = (local(free_port()?), local(free_port()?));
@@ -368,7 +368,7 @@ async fn a_proxy_can_be_sent_away_where_that_is_allowed() -> Result<()> {
     command.env("UNSAFE_ENABLE_ADMIN_ENDPOINTS", "true").current_dir(dir.path());
     let mut process = Process::spawn("discovery", &mut command, dir.path())?;
     let ready =
-        eventually(PATIENCE, "pilot-discovery is ready", async || get_ok(http, "/ready").await.map(drop));
+        eventually(TIMEOUT, "pilot-discovery is ready", async || get_ok(http, "/ready").await.map(drop));
     ready.await.with_context(|| process.tail(30))?;
     process.check()?;
 
@@ -379,7 +379,7 @@ async fn a_proxy_can_be_sent_away_where_that_is_allowed() -> Result<()> {
     let (status, _) = get(http, path).await?;
     ensure!(status == 405, "GET: {status}");
     ensure!(post_ok(http, path).await? == "OK");
-    let error = proxy.next().await.err().context("something was sent")?;
+    let error = proxy.next().await.err().context("the stream is still open")?;
     ensure!(format!("{error:#}").contains("the server ended the stream"), "{error:#}");
     Ok(())
 }

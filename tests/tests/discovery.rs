@@ -1,4 +1,4 @@
-//! The control plane alone: what it says on the wire, on its pages, and when it ends.
+//! The control plane without a proxy: xDS responses, debug pages, shutdown, command line errors.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -17,36 +17,36 @@ use pilot_tests::wait::eventually;
 use prost::Message as _;
 use serde_json::Value;
 
-/// What is not sent within this is not sent. Ten times the debounce.
-const STILL: Duration = Duration::from_secs(1);
+/// Period without a response that counts as silence: ten times the debounce.
+const SILENCE: Duration = Duration::from_secs(1);
 
 const WEB: &str = "outbound|80||web.default.svc.cluster.local";
 const LATE: &str = "outbound|81||late.default.svc.cluster.local";
 
-struct Plane {
+struct ControlPlane {
     discovery: Discovery,
     folder: Folder,
     dir: tempfile::TempDir,
 }
 
-async fn plane() -> Result<Plane> {
+async fn plane() -> Result<ControlPlane> {
     plane_with(&[]).await
 }
 
-async fn plane_with(flags: &[&str]) -> Result<Plane> {
+async fn plane_with(flags: &[&str]) -> Result<ControlPlane> {
     let dir = tempfile::tempdir()?;
     let folder = Folder::of_web(dir.path())?;
     let discovery = Discovery::start_with(dir.path(), &folder, flags).await?;
-    Ok(Plane { discovery, folder, dir })
+    Ok(ControlPlane { discovery, folder, dir })
 }
 
-impl Plane {
+impl ControlPlane {
     fn add_late(&self) -> Result<()> {
         self.folder.write("late.yaml", &[service("late", "10.0.0.2", &[Port::new("http", 81, 8081)])])
     }
 }
 
-/// Names of the clusters of a response.
+/// Returns the names of the clusters in a response.
 fn sotw_names(response: &DiscoveryResponse) -> Result<BTreeSet<String>> {
     let decode = |any: &pilot_proto::google::protobuf::Any| -> Result<String> {
         Ok(pilot_proto::envoy::config::cluster::v3::Cluster::decode(any.value.clone())?.name)
@@ -54,7 +54,7 @@ fn sotw_names(response: &DiscoveryResponse) -> Result<BTreeSet<String>> {
     response.resources.iter().map(decode).collect()
 }
 
-/// Seconds that a connection to the service may take to be made.
+/// Returns the connect timeout of the `web` cluster in seconds.
 fn timeout_of_web(response: &DiscoveryResponse) -> Result<Option<i64>> {
     use pilot_proto::envoy::config::cluster::v3;
     for any in &response.resources {
@@ -71,14 +71,14 @@ fn delta_names(response: &DeltaDiscoveryResponse) -> BTreeSet<&str> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sotw_is_told_everything_again_when_a_service_comes() -> Result<()> {
+async fn sotw_response_has_all_clusters_when_a_service_is_added() -> Result<()> {
     let plane = plane().await?;
     let mut client = Sotw::open(plane.discovery.grpc, sidecar("sotw")).await?;
     client.subscribe(Cluster, &[]).await?;
     let first = client.next().await?;
     ensure!(sotw_names(&first)?.contains(WEB), "{:?}", sotw_names(&first)?);
     client.ack(&first, &[]).await?;
-    ensure!(client.next_within(STILL).await?.is_none(), "an ACK was answered");
+    ensure!(client.next_within(SILENCE).await?.is_none(), "response to an ACK");
 
     plane.add_late()?;
     let second = client.next().await?;
@@ -89,7 +89,7 @@ async fn sotw_is_told_everything_again_when_a_service_comes() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn delta_is_told_what_changed_and_what_went() -> Result<()> {
+async fn delta_response_has_only_added_and_removed_clusters() -> Result<()> {
     let plane = plane().await?;
     let mut client = Delta::open(plane.discovery.grpc, sidecar("delta")).await?;
     client.subscribe(Cluster, &["*"], &[]).await?;
@@ -109,7 +109,7 @@ async fn delta_is_told_what_changed_and_what_went() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_delta_client_that_reconnects_is_told_only_what_it_does_not_know() -> Result<()> {
+async fn reconnecting_delta_client_receives_only_clusters_it_lacks() -> Result<()> {
     let plane = plane().await?;
     let mut client = Delta::open(plane.discovery.grpc, sidecar("again")).await?;
     client.subscribe(Cluster, &["*"], &[]).await?;
@@ -117,7 +117,7 @@ async fn a_delta_client_that_reconnects_is_told_only_what_it_does_not_know() -> 
     drop(client);
 
     plane.add_late()?;
-    let pushed = eventually(Duration::from_secs(10), "the new service is known", async || {
+    let pushed = eventually(Duration::from_secs(10), "the new service is in the registry", async || {
         let services = get_ok(plane.discovery.http, "/debug/registryz").await?;
         ensure!(services.contains("late.default"), "not yet");
         Ok(())
@@ -133,16 +133,16 @@ async fn a_delta_client_that_reconnects_is_told_only_what_it_does_not_know() -> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rejection_is_counted_shown_and_not_answered_with_the_same() -> Result<()> {
+async fn nack_is_counted_shown_and_not_answered_with_the_same_response() -> Result<()> {
     let plane = plane().await?;
     let mut client = Sotw::open(plane.discovery.grpc, sidecar("fussy")).await?;
     client.subscribe(Cluster, &[]).await?;
     let first = client.next().await?;
     client.nack(&first, "", &[], "not to my taste").await?;
-    // The error names no cluster: half of them are tried alone, and refused as well until one is left.
+    // The error names no cluster, so the server tries halves of the clusters until one is left.
     let mut tried = vec![first.resources];
-    while let Some(next) = client.next_within(STILL).await? {
-        ensure!(!tried.contains(&next.resources), "the same again: {next:?}");
+    while let Some(next) = client.next_within(SILENCE).await? {
+        ensure!(!tried.contains(&next.resources), "the same response again: {next:?}");
         client.nack(&next, "", &[], "not to my taste").await?;
         tried.push(next.resources);
     }
@@ -159,7 +159,7 @@ async fn a_rejection_is_counted_shown_and_not_answered_with_the_same() -> Result
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_endpoint_changed_is_one_assignment_sent() -> Result<()> {
+async fn endpoint_change_sends_one_cluster_load_assignment() -> Result<()> {
     let plane = plane().await?;
     plane.add_late()?;
     let mut client = Sotw::open(plane.discovery.grpc, sidecar("eds")).await?;
@@ -167,7 +167,7 @@ async fn one_endpoint_changed_is_one_assignment_sent() -> Result<()> {
     let mut sent = client.next().await?;
     ensure!(sent.resources.len() == 2, "{sent:?}");
     client.ack(&sent, &[WEB, LATE]).await?;
-    // The service may have come after the subscription: then its (empty) assignment is what it was.
+    // If the service was added after the subscription, its (empty) assignment was sent before.
     let ports = [Port::new("http", 80, 8080)];
     let web = |last| [service("web", "10.0.0.1", &ports), endpoint_slice("web", &ports, &[loopback(last)])];
     plane.folder.write("web.yaml", &web(3))?;
@@ -179,7 +179,7 @@ async fn one_endpoint_changed_is_one_assignment_sent() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_without_a_name_is_refused() -> Result<()> {
+async fn node_with_an_invalid_id_is_rejected() -> Result<()> {
     let plane = plane().await?;
     for (id, why) in
         [("", "missing node information"), ("nonsense", "four parts"), ("sidecar~~a.b~c", "no valid IP")]
@@ -187,14 +187,14 @@ async fn a_node_without_a_name_is_refused() -> Result<()> {
         let node = pilot_proto::envoy::config::core::v3::Node { id: id.to_owned(), ..Default::default() };
         let mut client = Sotw::open(plane.discovery.grpc, node).await?;
         client.subscribe(Cluster, &[]).await?;
-        let error = client.next().await.err().context("it was served")?;
+        let error = client.next().await.err().context("a response was sent")?;
         ensure!(format!("{error:#}").contains(why), "{id:?}: {error:#}");
     }
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_debug_page_is_json_and_tells_of_the_world() -> Result<()> {
+async fn every_debug_page_is_json_with_the_expected_content() -> Result<()> {
     let plane = plane().await?;
     let entry = service_entry(
         "outside",
@@ -208,7 +208,7 @@ async fn every_debug_page_is_json_and_tells_of_the_world() -> Result<()> {
     client.subscribe(Cluster, &[]).await?;
     let first = client.next().await?;
     client.ack(&first, &[]).await?;
-    let pushed = eventually(Duration::from_secs(10), "the entry is known", async || {
+    let pushed = eventually(Duration::from_secs(10), "the entry is in the registry", async || {
         let services = get_ok(plane.discovery.http, "/debug/registryz").await?;
         ensure!(services.contains("outside.example.com"), "not yet");
         Ok(())
@@ -231,7 +231,7 @@ async fn every_debug_page_is_json_and_tells_of_the_world() -> Result<()> {
         ("config_dump?proxyID=looker.default", "type.googleapis.com/envoy.admin.v3.ClustersConfigDump"),
     ] {
         let text = get_ok(plane.discovery.http, &format!("/debug/{page}")).await?;
-        ensure!(text.contains(word), "/debug/{page} does not tell of {word}: {text}");
+        ensure!(text.contains(word), "/debug/{page} does not contain {word}: {text}");
     }
     let (status, _) = get(plane.discovery.http, "/debug/config_dump?proxyID=nobody.default").await?;
     ensure!(status == 404, "{status}");
@@ -242,21 +242,21 @@ async fn every_debug_page_is_json_and_tells_of_the_world() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sigterm_ends_streams_and_the_process_in_order() -> Result<()> {
+async fn sigterm_ends_streams_and_exits_with_0() -> Result<()> {
     let mut plane = plane().await?;
     let mut client = Sotw::open(plane.discovery.grpc, sidecar("left")).await?;
     client.subscribe(Cluster, &[]).await?;
     client.next().await?;
     let status = plane.discovery.stop().await?;
     ensure!(status.code() == Some(0), "it ended with {status}");
-    let error = client.next().await.err().context("the stream lives on")?;
+    let error = client.next().await.err().context("the stream is still open")?;
     ensure!(format!("{error:#}").contains("shutting down"), "{error:#}");
     ensure!(plane.discovery.log().contains("shutting down"), "{}", plane.discovery.log());
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_mesh_file_is_pushed_and_a_bad_one_is_not() -> Result<()> {
+async fn changed_mesh_file_is_pushed_unless_it_is_invalid() -> Result<()> {
     let plane = plane().await?;
     let mut client = Sotw::open(plane.discovery.grpc, sidecar("meshed")).await?;
     client.subscribe(Cluster, &[]).await?;
@@ -271,31 +271,31 @@ async fn a_new_mesh_file_is_pushed_and_a_bad_one_is_not() -> Result<()> {
     client.ack(&second, &[]).await?;
 
     std::fs::write(&file, "connectTimeout: soon")?;
-    let told = eventually(Duration::from_secs(10), "the log tells of it", async || {
+    let told = eventually(Duration::from_secs(10), "the log has the error", async || {
         ensure!(plane.discovery.log().contains("\"soon\" is not a duration"), "{}", plane.discovery.log());
         Ok(())
     });
     told.await?;
-    ensure!(client.next_within(STILL).await?.is_none(), "a bad mesh file was pushed");
+    ensure!(client.next_within(SILENCE).await?.is_none(), "an invalid mesh file was pushed");
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_of_age_ends_and_the_next_is_served() -> Result<()> {
+async fn connection_is_closed_at_its_maximum_age() -> Result<()> {
     let plane = plane_with(&["--keepaliveMaxServerConnectionAge", "1s"]).await?;
     for _ in 0..2 {
         let mut client = Sotw::open(plane.discovery.grpc, sidecar("aged")).await?;
         client.subscribe(Cluster, &[]).await?;
         let first = client.next().await?;
         client.ack(&first, &[]).await?;
-        let error = client.next().await.err().context("something was sent")?;
+        let error = client.next().await.err().context("the stream is still open")?;
         ensure!(format!("{error:#}").contains("the server ended the stream"), "{error:#}");
     }
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_started_says_why_in_a_line() -> Result<()> {
+async fn startup_errors_are_one_line_and_an_exit_code() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let config = dir.path().join("config");
     std::fs::create_dir(&config)?;
@@ -324,7 +324,7 @@ async fn what_cannot_be_started_says_why_in_a_line() -> Result<()> {
         let told = process.log();
         ensure!(status.code() == Some(code), "{flags:?}: {status}: {told}");
         let lines = told.lines().filter(|line| line.contains(word)).count();
-        ensure!(lines == 1, "{flags:?}: not one line tells of {word}: {told}");
+        ensure!(lines == 1, "{flags:?}: expected exactly one line with {word}: {told}");
     }
     Ok(())
 }

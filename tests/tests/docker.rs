@@ -1,7 +1,7 @@
-//! The images, run as users run them: read-only, without capabilities, as 1337, by a real Docker Engine.
+//! The images under Docker, run as in production: read-only, without capabilities, as user 1337.
 //!
-//! The containers share the network namespace of the first, as a pod's do; it has no network but its loopback device. Run by
-//! `docker/engine cargo test -p pilot-tests --test docker`, not by a plain `cargo test`: it takes Docker and a release build.
+//! The containers share the network namespace of the first, like those of a pod; it has only a loopback device. `docker/engine
+//! cargo test -p pilot-tests --test docker` runs them. A plain `cargo test` does not, because they need Docker and a release build.
 
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -13,21 +13,21 @@ use pilot_tests::process::ProcessInfo;
 use pilot_tests::wait::eventually;
 use serde_json::Value;
 
-/// The images' sources.
+/// Folder of the image sources.
 const DOCKER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docker");
 
-/// The services of `docker/mesh`, as the sidecar serves them and as the application does.
+/// Addresses of the services of `docker/mesh`: the sidecar's and the application's.
 const HTTP: [&str; 2] = ["127.0.0.1:9002", "127.0.0.2:7001"];
 const TCP: [&str; 2] = ["127.0.0.1:9003", "127.0.0.2:7002"];
 
-/// How long a container may take to get where it should on a busy machine.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// Time limit for a container's state on a busy machine.
+const TIMEOUT: Duration = Duration::from_mins(1);
 
-/// What Pod Security's `restricted` asks for, and a root file system that nobody can write.
+/// Settings required by Pod Security's `restricted`, and a read-only root file system.
 const RESTRICTED: [&str; 7] =
     ["--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--user", "1337:1337"];
 
-/// What the sidecar may write besides /dev/shm.
+/// Folders that the sidecar may write besides /dev/shm.
 const WRITABLE: [&str; 2] = ["/etc/istio/proxy", "/var/lib/istio/data"];
 
 fn docker<I: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = I>) -> Result<String> {
@@ -41,14 +41,14 @@ fn docker<I: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = I>) -> Resul
 
 // === Images ===
 
-/// Names of the images, as `docker/build` says them.
+/// Names of the images, as printed by `docker/build`.
 struct Images {
     sidecar: String,
     discovery: String,
     app: String,
 }
 
-/// Builds what changed, once.
+/// Builds the images once.
 fn images() -> Result<&'static Images> {
     static BUILT: OnceLock<Result<Images, String>> = OnceLock::new();
     let built = BUILT.get_or_init(|| build().map_err(|error| format!("{error:#}")));
@@ -62,7 +62,7 @@ fn build() -> Result<Images> {
     let built = String::from_utf8(output.stdout)?;
     let find = |name: &str| {
         let found = built.lines().find(|line| line.starts_with(name));
-        found.map(str::to_owned).with_context(|| format!("docker/build made no {name}: {built:?}"))
+        found.map(str::to_owned).with_context(|| format!("docker/build: no {name} in {built:?}"))
     };
     Ok(Images {
         sidecar: find("pilot/proxyv2:")?,
@@ -77,7 +77,7 @@ fn build() -> Result<Images> {
 struct Container(String);
 
 impl Container {
-    /// Starts one in the network of another, or in none.
+    /// Starts a container in the network of another, or in none.
     fn start(network: Option<&Self>, options: &[&str], image: &str, command: &[&str]) -> Result<Self> {
         let network = network.map_or_else(|| "none".to_owned(), |Self(id)| format!("container:{id}"));
         let mut args = vec!["run", "--detach", "--network", &network];
@@ -85,17 +85,17 @@ impl Container {
         Ok(Self(docker(args)?))
     }
 
-    /// Runs a command in it; what it prints.
+    /// Runs a command in the container and returns its output.
     fn exec(&self, command: &[&str]) -> Result<String> {
         docker(["exec", &self.0].iter().chain(command))
     }
 
-    /// One field of `docker inspect`.
+    /// Returns one field of `docker inspect`.
     fn field(&self, path: &str) -> Result<String> {
         docker(["inspect", "--format", &format!("{{{{{path}}}}}"), &self.0])
     }
 
-    /// The last lines of what it printed, of both streams.
+    /// Returns the last lines of the log, of both streams.
     fn log(&self) -> String {
         let mut command = Command::new("docker");
         let output = command.args(["logs", "--tail", "40", &self.0]).stdin(Stdio::null()).output();
@@ -108,30 +108,30 @@ impl Container {
         )
     }
 
-    /// Waits for what it is about to print.
-    async fn says(&self, words: &str) -> Result<()> {
-        let said = eventually(PATIENCE, words, async || {
+    /// Waits until the log contains these words.
+    async fn wait_for_log(&self, words: &str) -> Result<()> {
+        let said = eventually(TIMEOUT, words, async || {
             let log = self.log();
             if self.field(".State.Running")? != "true" {
                 return Ok(false);
             }
-            ensure!(log.contains(words), "it only says\n{log}");
+            ensure!(log.contains(words), "the log is\n{log}");
             Ok(true)
         });
-        ensure!(said.await?, "it has ended:\n{}", self.log());
+        ensure!(said.await?, "the container has ended:\n{}", self.log());
         Ok(())
     }
 
-    /// `docker stop`; an error if it does not end with 0 by itself.
+    /// Runs `docker stop`. It is an error if the container does not exit with 0 in time.
     fn stop(&self) -> Result<()> {
         docker(["stop", &self.0])?;
-        // After the grace period it is 137.
+        // After the grace period Docker kills it, and the code is 137.
         let status = self.field(".State.ExitCode")?;
         ensure!(status == "0", "exit code {status}:\n{}", self.log());
         Ok(())
     }
 
-    /// Its processes as `docker top` has them: process id, parent, arguments.
+    /// Returns the processes as listed by `docker top`.
     fn top(&self) -> Result<Vec<Process>> {
         let table = docker(["top", &self.0, "-eo", "pid,ppid,args"])?;
         let row = |line: &str| {
@@ -161,8 +161,8 @@ struct Process {
 
 // === Pod ===
 
-/// What `docker/compose.yaml` has, of two applications only one: `stock` at 127.0.0.2, the control plane, and a sidecar through
-/// which it is reached at 127.0.0.1. The application's container is the one whose network the others join.
+/// The containers of `docker/compose.yaml` with one application instead of two: `stock` at 127.0.0.2, the control plane, and a
+/// sidecar that serves it at 127.0.0.1. The others join the network of the application's container.
 struct Pod {
     sidecar: Container,
     discovery: Container,
@@ -170,18 +170,18 @@ struct Pod {
 }
 
 impl Pod {
-    /// Starts it; the sidecar is healthy when this returns.
+    /// Starts the containers and waits until the sidecar is healthy.
     async fn start() -> Result<Self> {
         let Images { sidecar, discovery, app } = images()?;
-        // What Docker's DNS would say.
+        // Host names that Docker's DNS would resolve.
         let names = ["--add-host=shop:127.0.0.2", "--add-host=stock:127.0.0.2"];
         let app = Container::start(None, &names, app, &["serve", "stock", HTTP[1], TCP[1]])?;
         let discovery = Self::discovery(&app, discovery)?;
         let sidecar = Self::sidecar(&app, sidecar)?;
-        discovery.says("address=[::]:15014").await?;
-        eventually(PATIENCE, "the sidecar is healthy", async || {
+        discovery.wait_for_log("address=[::]:15014").await?;
+        eventually(TIMEOUT, "the sidecar is healthy", async || {
             let health = sidecar.field(".State.Health.Status")?;
-            ensure!(health == "healthy", "it is {health}:\n{}\n{}", sidecar.log(), discovery.log());
+            ensure!(health == "healthy", "health is {health}:\n{}\n{}", sidecar.log(), discovery.log());
             Ok(())
         })
         .await?;
@@ -198,7 +198,7 @@ impl Pod {
         let writable = WRITABLE.map(|path| format!("--tmpfs={path}:uid=1337,gid=1337,mode=0700"));
         let mut options: Vec<&str> = writable.iter().map(String::as_str).collect();
         for variable in [
-            // An old generation that is over soon: nothing here lasts longer.
+            // A short hot restart: no connection here lasts longer.
             "PROXY_CONFIG={discoveryAddress: '127.0.0.1:15010', drainDuration: 2s, parentShutdownDuration: 4s}",
             "ISTIO_META_INTERCEPTION_MODE=NONE",
             "INSTANCE_IP=127.0.0.1",
@@ -210,16 +210,16 @@ impl Pod {
         Container::start(Some(pod), &options, image, &[])
     }
 
-    /// Load of every class through the sidecar, answered already.
+    /// Starts load of every class through the sidecar and waits for the first answers.
     async fn load(&self) -> Result<Container> {
         let command = [&["load", "127.0.0.1:15020", "stock.example"][..], &HTTP, &TCP].concat();
         let load = Container::start(Some(&self.app), &[], &images()?.app, &command)?;
-        load.says("under way").await.with_context(|| self.sidecar.log())?;
+        load.wait_for_log("under way").await.with_context(|| self.sidecar.log())?;
         Ok(load)
     }
 
-    /// The agent, which must be PID 1, and every Envoy below it; there must be nothing else but what Docker itself runs in
-    /// there, such as a health check: that has a parent outside.
+    /// Returns the agent, which must be PID 1, and every Envoy below it. Other processes are an error, except those of Docker itself,
+    /// such as a health check; their parent is outside.
     fn processes(&self) -> Result<(Process, Vec<Process>)> {
         let mut all = self.sidecar.top()?;
         let pids: Vec<_> = all.iter().map(|process| process.pid).collect();
@@ -231,24 +231,24 @@ impl Pod {
         ensure!((seen.pid_in_namespace, seen.name.as_str()) == (1, "pilot-agent"), "PID 1 is {seen:?}");
         for envoy in &all {
             let ours = envoy.parent == agent.pid && envoy.args.starts_with("/usr/local/bin/envoy ");
-            ensure!(ours, "not an Envoy of the agent's: {envoy:?}");
+            ensure!(ours, "not an Envoy of the agent: {envoy:?}");
         }
-        ensure!(!all.is_empty(), "there is no Envoy");
+        ensure!(!all.is_empty(), "no Envoy is running");
         Ok((agent, all))
     }
 }
 
-/// Ends the load; what it says came of it.
+/// Stops the load and returns its report.
 fn report(load: &Container) -> Result<Value> {
     load.stop()?;
-    let log = load.log();
+    let last = log.lines().last().context("the load printed nothing")?;
     let last = log.lines().last().context("the load says nothing")?;
     println!("{last}");
-    serde_json::from_str(last).with_context(|| format!("the load says {last:?}"))
+    serde_json::from_str(last).with_context(|| format!("report of the load: {last:?}"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn docker_stop_under_load_loses_nothing() -> Result<()> {
+async fn docker_stop_under_load_loses_no_requests() -> Result<()> {
     let pod = Pod::start().await?;
     let (agent, envoys) = pod.processes()?;
     println!("{agent:?}\n{envoys:?}");
@@ -258,13 +258,13 @@ async fn docker_stop_under_load_loses_nothing() -> Result<()> {
     let load = pod.load().await?;
     pod.sidecar.stop()?;
     let report = report(&load)?;
-    ensure!(report["moved"] == true, "the load never heard that the sidecar is going: {report}");
+    ensure!(report["moved"] == true, "the load did not see the sidecar become unready: {report}");
     pod.discovery.stop()?;
     pod.app.stop()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hot_restart_in_the_container_loses_nothing() -> Result<()> {
+async fn hot_restart_in_a_container_loses_no_requests() -> Result<()> {
     let pod = Pod::start().await?;
     let (agent, before) = pod.processes()?;
     let load = pod.load().await?;
@@ -276,7 +276,7 @@ async fn a_hot_restart_in_the_container_loses_nothing() -> Result<()> {
             [] => drop(docker(["kill", "--signal", "HUP", &pod.sidecar.0])?),
             ask => drop(pod.sidecar.exec(ask)?),
         }
-        eventually(PATIENCE, "another Envoy serves alone", async || {
+        eventually(TIMEOUT, "another Envoy serves alone", async || {
             let (_, now) = pod.processes()?;
             ensure!(now.len() == 1 && now != old, "{now:?}");
             Ok(())
@@ -292,14 +292,14 @@ async fn a_hot_restart_in_the_container_loses_nothing() -> Result<()> {
     }
     let (same, after) = pod.processes()?;
     ensure!(same == agent && after != before, "{same:?} {after:?}");
-    ensure!(pod.sidecar.field(".State.StartedAt")? == started, "the container was started again");
+    ensure!(pod.sidecar.field(".State.StartedAt")? == started, "the container was restarted");
     let report = report(&load)?;
-    ensure!(report["moved"] == false, "readiness was off meanwhile: {report}");
+    ensure!(report["moved"] == false, "the sidecar was unready meanwhile: {report}");
     pod.sidecar.stop()
 }
 
 #[test]
-fn images_say_what_they_are() -> Result<()> {
+fn images_have_labels_user_and_version() -> Result<()> {
     let Images { sidecar, discovery, app } = images()?;
     for image in [sidecar, discovery, app] {
         let config: Value =

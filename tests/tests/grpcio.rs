@@ -1,4 +1,4 @@
-//! A client of xDS that nobody here wrote: Python's grpcio, as Istio's proxyless gRPC.
+//! An independent xDS client: Python's grpcio, as in Istio's proxyless gRPC.
 
 use std::fs;
 use std::process::Command;
@@ -12,7 +12,7 @@ use pilot_tests::process::Process;
 use pilot_tests::python::packages;
 use serde_json::json;
 
-/// A server at each address, then calls through `xds:///` until both have answered.
+/// Starts a server at each address, then makes calls through `xds:///`.
 const SCRIPT: &str = r#"
 import sys
 from concurrent import futures
@@ -39,7 +39,7 @@ for server in servers:
 "#;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_rpc_goes_where_we_say() -> Result<()> {
+async fn grpcio_calls_reach_the_configured_endpoints() -> Result<()> {
     let grpcio = packages(&["grpcio==1.85.1"])?;
     let dir = tempfile::tempdir()?;
     let folder = Folder::create(dir.path().join("config"))?;
@@ -71,7 +71,7 @@ async fn an_rpc_goes_where_we_say() -> Result<()> {
     let mut client = Process::spawn("grpcio", &mut command, dir.path())?;
     let status = client.exit(Duration::from_mins(1)).await.with_context(|| client.log())?;
     ensure!(status.success(), "{}\n{}", client.log(), discovery.log());
-    // grpcio may log of its own between the answers.
+    // grpcio may write log lines between the answers.
     let log = client.log();
     let answers: Vec<&str> = log.lines().filter(|line| line.starts_with("hello")).collect();
     ensure!(answers == ["hello from 127.0.0.2", "hello from 127.0.0.3"], "{log}");

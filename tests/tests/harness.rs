@@ -1,5 +1,5 @@
-//! The instruments measure: with a real Envoy and neither of our programs, load that should lose nothing loses nothing, and
-//! load that must lose requests says so.
+//! Tests of the harness itself, with a real Envoy and neither of our programs: load that should lose no requests loses none, and
+//! load that must lose requests reports them.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -17,16 +17,16 @@ use pilot_tests::two_services::TwoServices;
 use pilot_tests::wait::eventually;
 use serde_json::{Value, json};
 
-/// An Envoy between the load and the first endpoint of a scene.
-struct Plain {
+/// An Envoy between the load and the first endpoints.
+struct StandaloneEnvoy {
     envoy: Process,
     admin: SocketAddr,
 }
 
-impl Plain {
-    async fn start(dir: &Path, scene: &TwoServices) -> Result<Self> {
+impl StandaloneEnvoy {
+    async fn start(dir: &Path, services: &TwoServices) -> Result<Self> {
         let admin = local(free_port()?);
-        fs::write(dir.join("envoy.json"), bootstrap(admin, scene).to_string())?;
+        fs::write(dir.join("envoy.json"), bootstrap(admin, services).to_string())?;
         let mut command = Command::new(envoy()?);
         command.args([
             "--concurrency",
@@ -47,7 +47,7 @@ fn address(address: SocketAddr) -> Value {
     json!({"socket_address": {"address": address.ip(), "port_value": address.port()}})
 }
 
-fn bootstrap(admin: SocketAddr, scene: &TwoServices) -> Value {
+fn bootstrap(admin: SocketAddr, services: &TwoServices) -> Value {
     let filter = |kind: &str, config: Value| {
         let mut typed = json!({"@type": format!("type.googleapis.com/envoy.extensions.filters.network.{kind}"), "stat_prefix": "x"});
         if let (Some(typed), Some(config)) = (typed.as_object_mut(), config.as_object()) {
@@ -66,58 +66,57 @@ fn bootstrap(admin: SocketAddr, scene: &TwoServices) -> Value {
         "admin": {"address": address(admin)},
         "static_resources": {
             "listeners": [
-                listener("web", scene.web(), filter("http_connection_manager.v3.HttpConnectionManager", http)),
-                listener("db", scene.db(), filter("tcp_proxy.v3.TcpProxy", json!({"cluster": "db"}))),
+                listener("web", services.web(), filter("http_connection_manager.v3.HttpConnectionManager", http)),
+                listener("db", services.db(), filter("tcp_proxy.v3.TcpProxy", json!({"cluster": "db"}))),
             ],
-            "clusters": [cluster("web", scene.web_endpoint()), cluster("db", scene.db_endpoint())],
+            "clusters": [cluster("web", services.web_endpoint()), cluster("db", services.db_endpoint())],
         },
     })
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn load_that_moves_before_envoy_ends_loses_nothing() -> Result<()> {
+async fn load_moved_before_envoy_ends_loses_no_requests() -> Result<()> {
     let dir = tempfile::tempdir()?;
-    let scene = TwoServices::start(&["a"]).await?;
-    let mut plain = Plain::start(dir.path(), &scene).await?;
-    let load = scene.load();
+    let services = TwoServices::start(&["a"]).await?;
+    let mut standalone = StandaloneEnvoy::start(dir.path(), &services).await?;
+    let load = services.load();
     tokio::time::sleep(Duration::from_millis(500)).await;
-    ensure!(load.reports().iter().all(|report| report.answers.len() > 10), "too few answers to tell");
-    load.bypass_sidecar(&scene);
-    // Requests under way when the load moved are answered by now, or have failed for another reason.
+    ensure!(load.reports().iter().all(|report| report.answers.len() > 10), "too few answers");
+    load.bypass_sidecar(&services);
+    // Requests in flight when the load moved have been answered by now, or have failed for another reason.
     tokio::time::sleep(Duration::from_secs(1)).await;
-    plain.envoy.signal(Signal::SIGTERM)?;
-    ensure!(plain.envoy.exit(END).await?.success(), "{}", plain.envoy.log());
+    standalone.envoy.signal(Signal::SIGTERM)?;
+    ensure!(standalone.envoy.exit(END).await?.success(), "{}", standalone.envoy.log());
     load.stop().await?.ensure_no_failures()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_that_envoy_asks_to_close_is_closed_without_loss() -> Result<()> {
+async fn connection_close_and_goaway_are_honoured_without_loss() -> Result<()> {
     let dir = tempfile::tempdir()?;
-    let scene = TwoServices::start(&["a"]).await?;
-    let plain = Plain::start(dir.path(), &scene).await?;
-    let load = scene.load();
+    let services = TwoServices::start(&["a"]).await?;
+    let standalone = StandaloneEnvoy::start(dir.path(), &services).await?;
+    let load = services.load();
     tokio::time::sleep(Duration::from_millis(300)).await;
-    let before = connections(plain.admin).await?;
-    // Answers carry `connection: close` and GOAWAY from now on; Envoy goes on accepting.
-    post_ok(plain.admin, "/healthcheck/fail").await?;
+    let before = connections(standalone.admin).await?;
+    // From now on answers carry `connection: close` and GOAWAY; Envoy still accepts connections.
+    post_ok(standalone.admin, "/healthcheck/fail").await?;
     tokio::time::sleep(Duration::from_millis(300)).await;
-    let after = connections(plain.admin).await?;
+    let after = connections(standalone.admin).await?;
     ensure!(after > before + 20, "clients kept their connections: {before}, then {after}");
     load.stop().await?.ensure_no_failures()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_envoy_costs_requests_and_the_report_says_why() -> Result<()> {
+async fn requests_lost_by_a_killed_envoy_are_reported_with_the_reason() -> Result<()> {
     let dir = tempfile::tempdir()?;
-    let scene = TwoServices::start(&["a"]).await?;
-    let plain = Plain::start(dir.path(), &scene).await?;
-    let load = scene.load();
+    let services = TwoServices::start(&["a"]).await?;
+    let standalone = StandaloneEnvoy::start(dir.path(), &services).await?;
+    let load = services.load();
     tokio::time::sleep(Duration::from_millis(300)).await;
-    drop(plain);
+    drop(standalone);
     tokio::time::sleep(Duration::from_millis(300)).await;
     for report in load.reports() {
-        let told =
-            report.ensure_no_failures().err().context("a class lost nothing, which cannot be")?.to_string();
+        let told = report.ensure_no_failures().err().context("a class lost no requests")?.to_string();
         ensure!(told.contains("connect: Connection refused"), "{told}");
     }
     load.stop().await?;
@@ -125,7 +124,7 @@ async fn a_killed_envoy_costs_requests_and_the_report_says_why() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_program_in_a_pid_namespace_is_1_there_and_dies_with_its_owner() -> Result<()> {
+async fn program_in_a_pid_namespace_is_pid_1_and_dies_with_its_owner() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let mut command = unshare_pid_namespace(Path::new("sleep"))?;
     let owner = Process::spawn("sleep", command.arg("60"), dir.path())?;
@@ -137,14 +136,14 @@ async fn a_program_in_a_pid_namespace_is_1_there_and_dies_with_its_owner() -> Re
     let inside = inside.await?;
     ensure!(inside.pid_in_namespace == 1, "{inside:?}");
     drop(owner);
-    let gone = eventually(END, "it is gone", async || {
-        ensure!(ProcessInfo::read(inside.pid).is_none(), "it is there");
+    let gone = eventually(END, "the process is gone", async || {
+        ensure!(ProcessInfo::read(inside.pid).is_none(), "it still exists");
         Ok(())
     });
     gone.await
 }
 
-/// HTTP connections Envoy took on its `web` listener so far.
+/// Returns the number of HTTP connections accepted by Envoy's `web` listener so far.
 async fn connections(admin: SocketAddr) -> Result<u64> {
     let stats = get_ok(admin, "/stats?filter=^http.x.downstream_cx_total$").await?;
     stats.trim().rsplit(' ').next().and_then(|count| count.parse().ok()).with_context(|| stats.clone())

@@ -1,4 +1,4 @@
-//! `pilot-discovery simulate` and `diff`: real files, the real program, what it prints and how it ends.
+//! `pilot-discovery simulate` and `diff`: files in, printed result and exit code out.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 const REVIEWS: &str = "outbound|9080||reviews.default.svc.cluster.local";
 
-/// A mesh of `reviews` with two endpoints and two pods that may call it.
+/// A mesh of `reviews` with two endpoints, and two pods that may call it.
 struct Mesh {
     dir: TempDir,
     folder: Folder,
@@ -54,7 +54,7 @@ fn run(command: &str, words: &[&str], dir: &Path) -> Result<Output> {
 }
 
 fn text(path: &Path) -> Result<&str> {
-    path.to_str().context("a path that is no text")
+    path.to_str().context("path is not UTF-8")
 }
 
 fn ended(output: &Output, code: i32) -> Result<String> {
@@ -65,7 +65,7 @@ fn ended(output: &Output, code: i32) -> Result<String> {
 }
 
 #[test]
-fn a_call_is_told_step_by_step() -> Result<()> {
+fn simulate_prints_a_call_step_by_step() -> Result<()> {
     let mesh = Mesh::new()?;
     let call = ["--from", "web-1.default", "--", "GET", "http://reviews:9080/x", "-H", "k: v"];
     let said = ended(&mesh.simulate(&call)?, 0)?;
@@ -81,7 +81,7 @@ fn a_call_is_told_step_by_step() -> Result<()> {
         "reached: 0.0.0.0_9080",
     ] {
         rest =
-            rest.split_once(step).with_context(|| format!("{step:?} is not told, or too early: {said}"))?.1;
+            rest.split_once(step).with_context(|| format!("{step:?} is missing or out of order: {said}"))?.1;
     }
 
     let said =
@@ -94,7 +94,7 @@ fn a_call_is_told_step_by_step() -> Result<()> {
 }
 
 #[test]
-fn what_reaches_nothing_ends_with_1() -> Result<()> {
+fn simulate_exits_with_1_if_the_call_reaches_nothing() -> Result<()> {
     let mesh = Mesh::new()?;
     mesh.folder.write("reviews.yaml", &[service("reviews", "10.0.0.2", &[Port::new("http", 9080, 9080)])])?;
     let said = ended(&mesh.simulate(&["--from", "web-1.default", "http://reviews:9080/"])?, 1)?;
@@ -109,7 +109,7 @@ fn what_reaches_nothing_ends_with_1() -> Result<()> {
 }
 
 #[test]
-fn a_workload_may_be_made_up() -> Result<()> {
+fn simulate_accepts_a_workload_given_by_flags() -> Result<()> {
     let mesh = Mesh::new()?;
     let stranger = mesh.simulate(&["--from", "nobody.shop", "http://reviews.default:9080/"])?;
     ended(&stranger, 2)?;
@@ -125,7 +125,7 @@ fn a_workload_may_be_made_up() -> Result<()> {
 }
 
 #[test]
-fn a_difference_is_told_by_proxy_resource_and_path() -> Result<()> {
+fn diff_prints_changes_by_proxy_resource_and_path() -> Result<()> {
     let (before, after) = (Mesh::new()?, Mesh::new()?);
     let said = ended(&before.diff(&after, &[])?, 0)?;
     ensure!(said == "2 proxies: nothing changes\n", "{said}");
@@ -144,14 +144,14 @@ fn a_difference_is_told_by_proxy_resource_and_path() -> Result<()> {
     ] {
         ensure!(said.contains(line), "no {line:?} in {said}");
     }
-    // The other way round, for one of them, for programs.
+    // In the other direction, for one proxy, as JSON.
     let said = ended(&after.diff(&before, &["--proxy", "web-2.default", "-o", "json"])?, 1)?;
     let told: Value = serde_json::from_str(&said)?;
     ensure!(told["groups"][0]["proxies"] == json!(["web-2.default"]) && told["unchanged"] == 0, "{told}");
     let gone = json!({"type": "lds", "name": "10.0.0.9_7000", "what": "removed", "changes": []});
     ensure!(told["groups"][0]["resources"].as_array().is_some_and(|all| all.contains(&gone)), "{told}");
 
-    // A proxy that only one of them has is told everything there.
+    // For a proxy that exists on one side only, every resource is a difference.
     after.folder.write("pods.yaml", &[pod("web-1", "10.1.0.1")])?;
     let said = ended(&before.diff(&after, &["--proxy", "web-2.default"])?, 1)?;
     ensure!(said.contains(&format!("  - cds {REVIEWS}\n")), "{said}");
@@ -159,7 +159,7 @@ fn a_difference_is_told_by_proxy_resource_and_path() -> Result<()> {
 }
 
 #[test]
-fn what_cannot_be_compared_ends_with_2() -> Result<()> {
+fn diff_and_simulate_exit_with_2_on_invalid_input() -> Result<()> {
     let mesh = Mesh::new()?;
     let missing =
         run("diff", &["--before", "/nowhere", "--after", text(mesh.folder.path())?], mesh.dir.path())?;

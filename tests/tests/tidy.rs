@@ -17,7 +17,7 @@ fn the_house_is_tidy() -> Result<()> {
     Ok(())
 }
 
-/// What is done to a copy, and a part of what must be said about it.
+/// An edit that breaks a rule, and a part of the finding that it must cause.
 struct Break {
     edit: Edit,
     path: &'static str,

@@ -1,4 +1,4 @@
-//! `pilot-discovery validate`, on files as users have them.
+//! `pilot-discovery validate` on users' files.
 
 use std::fs;
 use std::io::Write as _;
@@ -29,7 +29,7 @@ spec:
   http: [{route: [{destination: {host: web}, wait: 1}], retries: {attempts: -1}}]
 ";
 
-/// Exit code and standard output.
+/// Returns exit code and standard output.
 fn validate(folder: &Path, arguments: &[&str], input: &str) -> Result<(i32, String)> {
     let mut program = Command::new(&programs()?.discovery)
         .arg("validate")
@@ -45,7 +45,7 @@ fn validate(folder: &Path, arguments: &[&str], input: &str) -> Result<(i32, Stri
 }
 
 #[test]
-fn every_finding_is_a_line_and_errors_are_the_exit_code() -> Result<()> {
+fn validate_prints_one_line_per_finding_and_exits_with_1_on_errors() -> Result<()> {
     let folder = tempfile::tempdir()?;
     fs::create_dir(folder.path().join("mesh"))?;
     fs::write(folder.path().join("good.yaml"), GOOD)?;
@@ -81,7 +81,7 @@ fn every_finding_is_a_line_and_errors_are_the_exit_code() -> Result<()> {
 }
 
 #[test]
-fn programs_are_given_a_list() -> Result<()> {
+fn validate_prints_findings_as_json() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let (code, printed) =
         validate(folder.path(), &["-f", "-", "-o", "json"], &format!("{WARNED}---\n{{kind: Gateway}}"))?;

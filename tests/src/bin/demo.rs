@@ -96,9 +96,9 @@ async fn demo(then: Then) -> Result<()> {
 }
 
 async fn steps(then: Then, dir: &std::path::Path) -> Result<()> {
-    let scene = TwoServices::start(&["a", "b", "c"]).await?;
+    let services = TwoServices::start(&["a", "b", "c"]).await?;
     let folder = Folder::create(dir.join("config"))?;
-    folder.write(Mesh::FILE, &scene.objects(&["a", "b"])?)?;
+    folder.write(Mesh::FILE, &services.objects(&["a", "b"])?)?;
     seen(
         "yaml",
         &format!(
@@ -120,7 +120,7 @@ async fn steps(then: Then, dir: &std::path::Path) -> Result<()> {
         &format!("ready after {:.0?}, its process tree:\n{}", started.elapsed(), tree_of(&sidecar)?),
     );
 
-    let load = scene.load();
+    let load = services.load();
     tokio::time::sleep(FLOW).await;
     let report = load.report();
     seen("requests", &format!("{} (HTTP/1.1 kept and new connections, HTTP/2, TCP)", counted(&report)));
@@ -128,14 +128,14 @@ async fn steps(then: Then, dir: &std::path::Path) -> Result<()> {
     let both = |report: &Report| ["a", "b"].iter().all(|name| report.by_endpoint().contains_key(name));
     ensure!(load.reports().iter().all(both), "a kind of request did not reach both endpoints");
 
-    move_traffic(&scene, &folder, &load).await?;
+    move_traffic(&services, &folder, &load).await?;
     accepted(&discovery, &sidecar).await?;
     hand_over(&load, &sidecar).await?;
     if then == Then::Keep {
         lossless(&load.stop().await?)?;
-        return keep(&scene, &folder, &discovery, &sidecar).await;
+        return keep(&services, &folder, &discovery, &sidecar).await;
     }
-    stop(&scene, &load, &mut sidecar).await?;
+    stop(&services, &load, &mut sidecar).await?;
     lossless(&load.stop().await?)
 }
 
@@ -157,8 +157,8 @@ fn tree_of(sidecar: &Sidecar) -> Result<String> {
     process_tree(agent.pid)
 }
 
-async fn move_traffic(scene: &TwoServices, folder: &Folder, load: &MixedLoad) -> Result<()> {
-    folder.write(Mesh::FILE, &scene.objects(&["a", "c"])?)?;
+async fn move_traffic(services: &TwoServices, folder: &Folder, load: &MixedLoad) -> Result<()> {
+    folder.write(Mesh::FILE, &services.objects(&["a", "c"])?)?;
     let written = Instant::now();
     let waited = eventually(PATIENCE, "every kind of request moves from b to c", async || {
         ensure!(load.reports().iter().all(|report| report.first("c", written).is_some()), "c did not answer");
@@ -207,7 +207,7 @@ async fn hand_over(load: &MixedLoad, sidecar: &Sidecar) -> Result<()> {
     Ok(())
 }
 
-async fn stop(scene: &TwoServices, load: &MixedLoad, sidecar: &mut Sidecar) -> Result<()> {
+async fn stop(services: &TwoServices, load: &MixedLoad, sidecar: &mut Sidecar) -> Result<()> {
     let asked = Instant::now();
     sidecar.signal(Signal::SIGTERM)?;
     let waited = eventually(PATIENCE, "readiness is off", async || {
@@ -218,7 +218,7 @@ async fn stop(scene: &TwoServices, load: &MixedLoad, sidecar: &mut Sidecar) -> R
     let off = asked.elapsed();
     // Load balancers learn of it later.
     tokio::time::sleep(NOTICE).await;
-    load.bypass_sidecar(scene);
+    load.bypass_sidecar(services);
     let moved = asked.elapsed();
     let status = sidecar.exit().await?;
     seen(
@@ -233,9 +233,14 @@ async fn stop(scene: &TwoServices, load: &MixedLoad, sidecar: &mut Sidecar) -> R
     Ok(())
 }
 
-async fn keep(scene: &TwoServices, folder: &Folder, discovery: &Discovery, sidecar: &Sidecar) -> Result<()> {
+async fn keep(
+    services: &TwoServices,
+    folder: &Folder,
+    discovery: &Discovery,
+    sidecar: &Sidecar,
+) -> Result<()> {
     let tries = [
-        format!("curl -H 'host: web' http://{}/         a request through the sidecar", scene.web()),
+        format!("curl -H 'host: web' http://{}/         a request through the sidecar", services.web()),
         format!("edit {}         and ask again", folder.file(Mesh::FILE).display()),
         format!("curl http://{}/healthz/ready         the agent", sidecar.status),
         format!("curl http://{}/clusters         Envoy's admin", sidecar.admin),

@@ -1,4 +1,4 @@
-//! The suite's client: asks, accepts whatever it is sent, in any of the four variants.
+//! The suite's client: subscribes and acknowledges every response, in any of the four variants.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,27 +13,27 @@ use prost::Message;
 use crate::Variant;
 use crate::mesh::Mesh;
 
-/// One client, with the stream that it has or the streams, one for each type.
+/// A client with its stream, or its streams of one type each.
 pub(crate) struct Client {
     variant: Variant,
-    streams: BTreeMap<Option<ResourceType>, Wire>,
-    wants: BTreeMap<ResourceType, BTreeSet<String>>,
+    streams: BTreeMap<Option<ResourceType>, XdsStream>,
+    subscriptions: BTreeMap<ResourceType, BTreeSet<String>>,
     nonces: BTreeSet<String>,
 }
 
-enum Wire {
+enum XdsStream {
     Sotw(Sotw),
     Delta(Delta),
 }
 
-/// What one response says.
+/// Content of one response.
 #[derive(Debug)]
-pub(crate) struct Heard {
+pub(crate) struct ReceivedResponse {
     pub(crate) kind: ResourceType,
-    /// Name to body.
+    /// Encoded resources by name.
     pub(crate) resources: BTreeMap<String, Vec<u8>>,
     pub(crate) removed: Vec<String>,
-    /// Versions of the resources, in delta.
+    /// Versions of the resources in delta.
     pub(crate) versions: BTreeSet<String>,
 }
 
@@ -41,11 +41,11 @@ pub(crate) struct Heard {
 
 impl Client {
     pub(crate) const fn new(variant: Variant) -> Self {
-        Self { variant, streams: BTreeMap::new(), wants: BTreeMap::new(), nonces: BTreeSet::new() }
+        Self { variant, streams: BTreeMap::new(), subscriptions: BTreeMap::new(), nonces: BTreeSet::new() }
     }
 
-    /// The stream of a type, opened when it is first needed.
-    async fn stream(&mut self, mesh: &Mesh, kind: ResourceType) -> Result<&mut Wire> {
+    /// Returns the stream of a type, and opens it if necessary.
+    async fn stream(&mut self, mesh: &Mesh, kind: ResourceType) -> Result<&mut XdsStream> {
         use Variant::{DeltaAggregated, DeltaSeparate, SotwAggregated, SotwSeparate};
         let separate = matches!(self.variant, SotwSeparate | DeltaSeparate);
         let (key, service) =
@@ -55,70 +55,84 @@ impl Client {
             let id = format!("sidecar~127.0.0.1~test-id.{namespace}~{namespace}.svc.cluster.local");
             let node = Node { id, ..Node::default() };
             let wire = match self.variant {
-                SotwAggregated | SotwSeparate => Wire::Sotw(Sotw::open_on(service, mesh.xds, node).await?),
+                SotwAggregated | SotwSeparate => {
+                    XdsStream::Sotw(Sotw::open_on(service, mesh.xds, node).await?)
+                }
                 DeltaAggregated | DeltaSeparate => {
-                    Wire::Delta(Delta::open_on(service, mesh.xds, node).await?)
+                    XdsStream::Delta(Delta::open_on(service, mesh.xds, node).await?)
                 }
             };
             self.streams.insert(key, wire);
         }
-        self.streams.get_mut(&key).context("it was just put there")
+        self.streams.get_mut(&key).context("the stream was inserted above")
     }
 
-    /// Asks for resources, besides those that it has in delta, and instead of them in `SotW`; none at all: for everything.
+    /// Subscribes to resources: in delta additionally, in `SotW` instead of the previous names. No names: to all resources.
     pub(crate) async fn subscribe(
         &mut self,
         mesh: &Mesh,
         kind: ResourceType,
         names: &[String],
     ) -> Result<()> {
-        self.wants.entry(kind).or_default().extend(names.iter().cloned());
+        self.subscriptions.entry(kind).or_default().extend(names.iter().cloned());
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         match self.stream(mesh, kind).await? {
-            Wire::Sotw(stream) => stream.subscribe(kind, &names).await,
-            Wire::Delta(stream) => stream.subscribe(kind, &names, &[]).await,
+            XdsStream::Sotw(stream) => stream.subscribe(kind, &names).await,
+            XdsStream::Delta(stream) => stream.subscribe(kind, &names, &[]).await,
         }
     }
 
-    /// Wants only these from now on: a `SotW` client says so with the nonce that it heard last.
-    pub(crate) async fn narrow(&mut self, mesh: &Mesh, kind: ResourceType, names: &[String]) -> Result<()> {
-        self.wants.insert(kind, names.iter().cloned().collect());
+    /// Replaces the subscription, in `SotW`: with an ACK of the last response.
+    pub(crate) async fn set_subscription(
+        &mut self,
+        mesh: &Mesh,
+        kind: ResourceType,
+        names: &[String],
+    ) -> Result<()> {
+        self.subscriptions.insert(kind, names.iter().cloned().collect());
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let Wire::Sotw(stream) = self.stream(mesh, kind).await? else { bail!("only SotW has whole lists") };
+        let XdsStream::Sotw(stream) = self.stream(mesh, kind).await? else {
+            bail!("only SotW replaces subscriptions")
+        };
         let last = stream.seen.iter().rfind(|seen| seen.type_url == kind.type_url());
-        let last = last.context("nothing was heard yet")?.clone();
+        let last = last.context("no response so far")?.clone();
         stream.ack(&last, &names).await
     }
 
-    /// Wants one more, in `SotW`.
-    pub(crate) async fn widen(&mut self, mesh: &Mesh, kind: ResourceType, name: &str) -> Result<()> {
-        let mut names: Vec<String> = self.wants.get(&kind).into_iter().flatten().cloned().collect();
+    /// Adds a name to the subscription, in `SotW`.
+    pub(crate) async fn add_to_subscription(
+        &mut self,
+        mesh: &Mesh,
+        kind: ResourceType,
+        name: &str,
+    ) -> Result<()> {
+        let mut names: Vec<String> = self.subscriptions.get(&kind).into_iter().flatten().cloned().collect();
         names.push(name.to_owned());
-        self.narrow(mesh, kind, &names).await
+        self.set_subscription(mesh, kind, &names).await
     }
 
-    /// Wants these no longer, in delta.
+    /// Unsubscribes from a resource, in delta.
     pub(crate) async fn unsubscribe(&mut self, mesh: &Mesh, kind: ResourceType, name: &str) -> Result<()> {
-        self.wants.entry(kind).or_default().remove(name);
-        let Wire::Delta(stream) = self.stream(mesh, kind).await? else {
-            bail!("only delta takes back names")
+        self.subscriptions.entry(kind).or_default().remove(name);
+        let XdsStream::Delta(stream) = self.stream(mesh, kind).await? else {
+            bail!("only delta unsubscribes")
         };
         stream.subscribe(kind, &[], &[name]).await
     }
 
-    /// The next response on the stream of a type, accepted; none if the server keeps still for so long.
-    pub(crate) async fn hear(
+    /// Returns the next response on the stream of a type after its ACK, or `None` if there is none within this time.
+    pub(crate) async fn next_response(
         &mut self,
         mesh: &Mesh,
         kind: ResourceType,
         within: Duration,
-    ) -> Result<Option<Heard>> {
-        let wants = self.wants.clone();
+    ) -> Result<Option<ReceivedResponse>> {
+        let subscriptions = self.subscriptions.clone();
         let names = |kind: ResourceType| -> Vec<&str> {
-            wants.get(&kind).into_iter().flatten().map(String::as_str).collect()
+            subscriptions.get(&kind).into_iter().flatten().map(String::as_str).collect()
         };
-        let (heard, nonce) = match self.stream(mesh, kind).await? {
-            Wire::Sotw(stream) => {
+        let (response, nonce) = match self.stream(mesh, kind).await? {
+            XdsStream::Sotw(stream) => {
                 let Some(response) = stream.next_within(within).await? else { return Ok(None) };
                 let kind = ResourceType::from_type_url(&response.type_url).context("a type of ours")?;
                 stream.ack(&response, &names(kind)).await?;
@@ -127,11 +141,11 @@ impl Client {
                     ensure!(any.type_url == kind.type_url(), "{} among {kind}", any.type_url);
                     resources.insert(name_of(kind, &any.value)?, any.value.to_vec());
                 }
-                ensure!(resources.len() == response.resources.len(), "the same name twice");
+                ensure!(resources.len() == response.resources.len(), "duplicate resource names");
                 let versions = BTreeSet::new();
-                (Heard { kind, resources, removed: Vec::new(), versions }, response.nonce)
+                (ReceivedResponse { kind, resources, removed: Vec::new(), versions }, response.nonce)
             }
-            Wire::Delta(stream) => {
+            XdsStream::Delta(stream) => {
                 let Some(response) = stream.next_within(within).await? else { return Ok(None) };
                 let kind = ResourceType::from_type_url(&response.type_url).context("a type of ours")?;
                 stream.ack(&response).await?;
@@ -140,25 +154,28 @@ impl Client {
                     let any = resource.resource.as_ref().context("a resource without a body")?;
                     ensure!(
                         name_of(kind, &any.value)? == resource.name,
-                        "{} has another name inside",
+                        "{} has another name in its body",
                         resource.name
                     );
                     resources.insert(resource.name.clone(), any.value.to_vec());
                 }
-                ensure!(resources.len() == response.resources.len(), "the same name twice");
+                ensure!(resources.len() == response.resources.len(), "duplicate resource names");
                 let versions = response.resources.iter().map(|resource| resource.version.clone()).collect();
-                (Heard { kind, resources, removed: response.removed_resources, versions }, response.nonce)
+                (
+                    ReceivedResponse { kind, resources, removed: response.removed_resources, versions },
+                    response.nonce,
+                )
             }
         };
         ensure!(
             !nonce.is_empty() && self.nonces.insert(format!("{kind} {nonce}")),
-            "nonce {nonce:?} once more"
+            "nonce {nonce:?} was used before"
         );
-        Ok(Some(heard))
+        Ok(Some(response))
     }
 }
 
-/// The name inside a resource.
+/// Returns the name in the body of a resource.
 fn name_of(kind: ResourceType, body: &prost::bytes::Bytes) -> Result<String> {
     Ok(match kind {
         ResourceType::Cluster => cluster::v3::Cluster::decode(body.clone())?.name,

@@ -1,4 +1,4 @@
-//! The suite's `delta.feature`: names come and go one by one, and so do resources.
+//! The suite's `delta.feature`: resources are added and removed one by one, and so are subscriptions.
 
 use anyhow::Result;
 use pilot_proto::ResourceType::{self, Cluster, Endpoint, Listener, Route};
@@ -93,7 +93,7 @@ pub(crate) async fn when_a_resource_is_updated_receive_response_for_only_that_re
         run.target_setup(kind, resources).await?;
         run.subscribes_to(kind, resources).await?;
         run.receives(kind, "A=1 B=1 C=1").await?;
-        run.is_now(kind, r1, 2)?;
+        run.set_version(kind, r1, 2)?;
         run.receives(kind, &format!("{r1}=2")).await?;
         run.never_responds_more_than_necessary(kind, r1, &format!("{r1}=3")).await
     })
@@ -107,7 +107,7 @@ pub(crate) async fn client_is_told_if_resource_does_not_exist_and_is_notified_if
         run.target_setup(kind, r1).await?;
         run.subscribes_to(kind, resources).await?;
         run.receives(kind, &format!("{r1}=1 -{r2}")).await?;
-        run.is_now(kind, r2, 1)?;
+        run.set_version(kind, r2, 1)?;
         run.receives(kind, &format!("{r2}=1")).await?;
         run.never_responds_more_than_necessary(kind, r2, &format!("{r2}=3")).await
     })
@@ -122,9 +122,9 @@ pub(crate) async fn client_is_told_when_a_resource_is_removed_via_removed_resour
         run.subscribes_to(kind, subset).await?;
         let (first, second) = resources.split_once(',').unwrap_or_default();
         run.receives(kind, &format!("{first}=1 {second}=1")).await?;
-        run.is_removed(kind, r1)?;
+        run.remove(kind, r1)?;
         run.receives(kind, &format!("-{r1}")).await?;
-        run.is_now(kind, r1, 2)?;
+        run.set_version(kind, r1, 2)?;
         run.receives(kind, &format!("{r1}=2")).await?;
         run.never_responds_more_than_necessary(kind, r1, &format!("{r1}=3")).await
     })
@@ -138,10 +138,10 @@ pub(crate) async fn client_can_incrementally_unsubscribe_from_resources(variant:
         run.subscribes_to(kind, subset).await?;
         run.receives(kind, &format!("{r2}=1 {r1}=1")).await?;
         run.unsubscribes_from(kind, r1).await?;
-        run.is_now(kind, r1, 2)?;
+        run.set_version(kind, r1, 2)?;
         run.receives_nothing(kind).await?;
         run.unsubscribes_from(kind, r2).await?;
-        run.is_now(kind, r2, 2)?;
+        run.set_version(kind, r2, 2)?;
         run.receives_nothing(kind).await?;
         run.subscribes_to(kind, r1).await?;
         run.receives(kind, &format!("{r1}=2")).await
@@ -158,9 +158,9 @@ pub(crate) async fn client_can_subscribe_to_multiple_services_via_ads(variant: V
         run.subscribes_to(kind, r1).await?;
         run.subscribes_to(other, r1).await?;
         run.receives_both([kind, other], &format!("{r1}=1")).await?;
-        run.is_now(kind, r1, 2)?;
+        run.set_version(kind, r1, 2)?;
         run.receives(kind, &format!("{r1}=2")).await?;
-        run.is_now(other, r1, 2)?;
+        run.set_version(other, r1, 2)?;
         run.receives(other, &format!("{r1}=2")).await?;
         run.never_responds_more_than_necessary(kind, r1, &format!("{r1}=3")).await
     })

@@ -1,8 +1,8 @@
 //! The scenarios of the public conformance suite for xDS servers (`xds-test-harness` of the ii organisation), against the real
 //! `pilot-discovery` on real sockets: 18 scenarios, 98 runs over types and the four variants of the protocol.
 //!
-//! The suite has an adapter that puts resources into the server under test; here a mesh is written from which those resources
-//! come. Nearly every scenario ends with "the service never responds more than necessary": see `run`.
+//! The suite has an adapter that puts resources into the server under test; here the resources come from a generated mesh.
+//! Nearly every scenario ends with "the service never responds more than necessary": see `run`.
 
 mod client;
 mod delta;
@@ -16,10 +16,10 @@ use anyhow::{Context, Result};
 use futures_util::future::try_join_all;
 use pilot_proto::ResourceType;
 
-use mesh::Plane;
+use mesh::ControlPlane;
 use run::Run;
 
-/// How a client speaks: the four variants of the suite.
+/// Variant of the protocol, as in the suite's tags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Variant {
     /// `@sotw @aggregated`
@@ -41,7 +41,7 @@ struct Row {
     other: Option<ResourceType>,
     /// `<resources>`
     resources: &'static str,
-    /// `<subset>`: what the client subscribes to.
+    /// `<subset>`: the subscription of the client.
     subset: &'static str,
     /// `<r1>`
     r1: &'static str,
@@ -49,20 +49,20 @@ struct Row {
     r2: &'static str,
 }
 
-/// A scenario's name in the suite, and its examples.
+/// Name of a scenario in the suite, and its examples.
 type Scenario = (&'static str, &'static [Row]);
 
 const fn row(kind: ResourceType, resources: &'static str, subset: &'static str, r1: &'static str) -> Row {
     Row { kind, other: None, resources, subset, r1, r2: "" }
 }
 
-/// Does every run of a scenario at once, in one control plane, each in a namespace of its own.
+/// Performs all runs of a scenario concurrently in one control plane, each in a namespace of its own.
 async fn runs<F: Future<Output = Result<()>>>(
     (name, rows): Scenario,
     variant: Variant,
     scenario: impl Fn(Run, Row) -> F,
 ) -> Result<()> {
-    let plane = Plane::start().await?;
+    let plane = ControlPlane::start().await?;
     let runs = rows.iter().zip(1..).map(|(row, number)| {
         let run = scenario(Run::new(plane.mesh(number), variant), *row);
         async move { run.await.with_context(|| format!("{variant:?} [{}] {name}", row.kind)) }
@@ -71,7 +71,7 @@ async fn runs<F: Future<Output = Result<()>>>(
     done.map_err(|error| anyhow::anyhow!("{error:#}\n{}", plane.discovery.log()))
 }
 
-/// A test for each of these scenarios.
+/// Defines a test for each of these scenarios.
 macro_rules! scenarios {
     ($variant:expr, $($feature:ident: $($scenario:ident),+;)+) => {
         $($(
@@ -121,7 +121,7 @@ mod aggregated {
     }
 }
 
-/// The suite's tags say which scenarios are run in which variants.
+/// The number of scenarios and runs follows from the suite's tags.
 #[test]
 fn there_are_18_scenarios_and_98_runs() {
     let states = [&subscribing::SOTW[..], &unsubscribing::SOTW].concat();

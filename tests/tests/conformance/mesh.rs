@@ -1,14 +1,14 @@
-//! Where the suite's resources come from: `A`, `B`, `C` of each type as services of a mesh, in versions.
+//! The mesh with the suite's resources: `A`, `B`, `C` of each type as services, in versions.
 //!
-//! | type | resource `A` | what its version is | when it does not exist |
+//! | type | resource `A` | its version | if it does not exist |
 //! | --- | --- | --- | --- |
-//! | CDS | the cluster of a service that DNS resolves | the address in it | there is none |
-//! | EDS | the endpoints of a service | their address | an assignment without endpoints: a cluster needs one (Istio's rule) |
-//! | LDS | the listener on a service's own address | the host that it leads to | there is none |
-//! | RDS | the routes of a port, for updates | the host that is on the port | (the routes of any port exist) |
-//! | RDS | the routes of one host's port, otherwise | there is only one | there are none |
+//! | CDS | the cluster of a DNS service | the address in it | no resource |
+//! | EDS | the endpoints of a service | their address | an assignment without endpoints, which Istio sends as well |
+//! | LDS | the listener on a service's own address | the host in it | no resource |
+//! | RDS | the routes of a port, for updates | the host on the port | (the routes of any port exist) |
+//! | RDS | the routes of one host's port, otherwise | always the same | no resource |
 //!
-//! Runs share a control plane, and no run sees what is another's: each has a namespace, and exports nothing from it.
+//! Runs share a control plane. Each run has a namespace of its own and exports nothing from it.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -22,29 +22,29 @@ use pilot_tests::net::get_ok;
 use pilot_tests::wait::eventually;
 use serde_json::{Value, json};
 
-/// How long the control plane may take to read a file.
-const READ: Duration = Duration::from_secs(20);
+/// Time limit for the control plane to read a file.
+const READ_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Versions of a resource.
 const VERSIONS: std::ops::RangeInclusive<u8> = 1..=3;
 
 /// A control plane for the runs of a scenario.
-pub(crate) struct Plane {
+pub(crate) struct ControlPlane {
     pub(crate) discovery: Discovery,
     folder: Folder,
     _dir: tempfile::TempDir,
 }
 
-/// What routes are named by.
+/// Naming of route configurations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Routes {
-    /// `8001`: they always exist, and change with the hosts that are on the port.
+    /// By port, `8001`: they always exist, and change with the hosts on the port.
     ByPort,
-    /// `a.example:80`: they exist while the host does, and do not change.
+    /// By host and port, `a.example:80`: they exist while the host does, and do not change.
     ByHost,
 }
 
-/// The part of the mesh that is one run's.
+/// The part of the mesh that belongs to one run.
 pub(crate) struct Mesh {
     pub(crate) xds: std::net::SocketAddr,
     http: std::net::SocketAddr,
@@ -54,9 +54,9 @@ pub(crate) struct Mesh {
     written: AtomicU8,
 }
 
-// === impl Plane ===
+// === impl ControlPlane ===
 
-impl Plane {
+impl ControlPlane {
     pub(crate) async fn start() -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let folder = Folder::create(dir.path().join("config"))?;
@@ -64,7 +64,7 @@ impl Plane {
         Ok(Self { discovery, folder, _dir: dir })
     }
 
-    /// The mesh of the `number`th run.
+    /// Returns the mesh of the `number`th run.
     pub(crate) fn mesh(&self, number: u8) -> Mesh {
         Mesh {
             xds: self.discovery.grpc,
@@ -80,14 +80,14 @@ impl Plane {
 // === impl Mesh ===
 
 impl Mesh {
-    /// The namespace of the run.
+    /// Returns the namespace of the run.
     pub(crate) fn namespace(&self) -> String {
         format!("run-{}", self.number)
     }
 
-    /// What the suite calls `A` as the wire names it.
+    /// Returns the xDS name of the resource that the suite calls `A`.
     pub(crate) fn name(&self, kind: ResourceType, letter: char) -> String {
-        let at = place(letter);
+        let at = index(letter);
         match kind {
             Listener => format!("10.{}.{at}.1_80", self.number),
             Route if self.routes == Routes::ByPort => port(letter).to_string(),
@@ -96,19 +96,20 @@ impl Mesh {
         }
     }
 
-    /// What the suite calls the resource that the wire names so; `None` for those that every proxy has.
+    /// Returns the suite's name of a resource, or `None` for the resources of every proxy.
     pub(crate) fn letter(&self, kind: ResourceType, name: &str) -> Option<char> {
         ('A'..='Z').find(|letter| self.name(kind, *letter) == name)
     }
 
-    /// The version of a resource, by what is in it; 0: nothing is.
+    /// Returns the version of a resource by its content; 0: none.
     pub(crate) fn version(&self, kind: ResourceType, letter: char, body: &[u8]) -> u8 {
         let contains = |text: &str| body.windows(text.len()).any(|part| part == text.as_bytes());
-        let version = VERSIONS.into_iter().find(|version| contains(&self.mark(kind, letter, *version)));
+        let version =
+            VERSIONS.into_iter().find(|version| contains(&self.version_marker(kind, letter, *version)));
         version.unwrap_or_default()
     }
 
-    /// The version that a resource will show; routes of one host have but one.
+    /// Returns the version that a resource will have; route configurations by host have only one.
     pub(crate) fn shown(&self, kind: ResourceType, version: u8) -> u8 {
         if kind == Route && self.routes == Routes::ByHost { 1 } else { version }
     }
@@ -123,20 +124,20 @@ impl Mesh {
         self.folder.remove(&self.file(kind, letter))
     }
 
-    /// Changes something that is none of the run's business, so that there is a push and nothing in it for its client. Returns
-    /// when the control plane knows what was written so far.
-    pub(crate) async fn something_else_happens(&self) -> Result<()> {
+    /// Triggers a push that contains nothing for the run's client, by a change in another namespace. Returns when the control plane
+    /// has read everything written so far.
+    pub(crate) async fn trigger_unrelated_push(&self) -> Result<()> {
         let count = self.written.fetch_add(1, Ordering::Relaxed);
         let host = format!("count-{count}.elsewhere-{}.example", self.number);
         let mut entry = service_entry("else", &host, "STATIC", &[Port::new("http", 80, 80)], &["127.0.0.9"]);
         isolate(&mut entry, &format!("elsewhere-{}", self.number));
         self.folder.write(&format!("elsewhere-{}.yaml", self.number), &[entry])?;
-        self.is_known(&host).await
+        self.wait_for_host(&host).await
     }
 
     /// Waits until the control plane knows a host.
-    async fn is_known(&self, host: &str) -> Result<()> {
-        eventually(READ, "the control plane has read the mesh", async || {
+    async fn wait_for_host(&self, host: &str) -> Result<()> {
+        eventually(READ_TIMEOUT, "the control plane has read the mesh", async || {
             let services = get_ok(self.http, "/debug/registryz").await?;
             ensure!(services.contains(host), "no {host}");
             Ok(())
@@ -144,10 +145,10 @@ impl Mesh {
         .await
     }
 
-    /// Waits until the control plane knows these resources.
-    pub(crate) async fn are_known(&self, kind: ResourceType, letters: &str) -> Result<()> {
+    /// Waits until the control plane has these resources.
+    pub(crate) async fn wait_for_hosts(&self, kind: ResourceType, letters: &str) -> Result<()> {
         for letter in letters.chars() {
-            self.is_known(&self.host(kind, letter, 1)).await?;
+            self.wait_for_host(&self.host(kind, letter, 1)).await?;
         }
         Ok(())
     }
@@ -156,7 +157,7 @@ impl Mesh {
         format!("{}-{kind}-{}.yaml", self.namespace(), letter.to_ascii_lowercase())
     }
 
-    /// The host of the service behind a resource. Where the host is the version, it is another one each time.
+    /// Returns the host of the service of a resource. If the host is the version, it differs in each.
     fn host(&self, kind: ResourceType, letter: char, version: u8) -> String {
         let (letter, namespace) = (letter.to_ascii_lowercase(), self.namespace());
         match (kind, self.routes) {
@@ -167,8 +168,8 @@ impl Mesh {
         }
     }
 
-    /// What only this version of a resource has in it.
-    fn mark(&self, kind: ResourceType, letter: char, version: u8) -> String {
+    /// Returns the text that only this version of a resource contains.
+    fn version_marker(&self, kind: ResourceType, letter: char, version: u8) -> String {
         match (kind, self.routes) {
             (Cluster | Endpoint, _) => self.endpoint(letter, version),
             (Route, Routes::ByHost) => self.host(kind, letter, 1),
@@ -177,8 +178,8 @@ impl Mesh {
     }
 
     fn endpoint(&self, letter: char, version: u8) -> String {
-        // Always as long, so that none is the beginning of another.
-        format!("127.{}.{}.{version}", 100 + self.number, 100 + place(letter))
+        // All of equal length, so that none is the prefix of another.
+        format!("127.{}.{}.{version}", 100 + self.number, 100 + index(letter))
     }
 
     fn entry(&self, kind: ResourceType, letter: char, version: u8) -> Value {
@@ -197,14 +198,14 @@ impl Mesh {
         };
         isolate(&mut entry, &self.namespace());
         if kind == Listener {
-            let address = format!("10.{}.{}.1", self.number, place(letter));
+            let address = format!("10.{}.{}.1", self.number, index(letter));
             set(&mut entry, "spec", "addresses", json!([address]));
         }
         entry
     }
 }
 
-/// Nobody sees it but its own namespace.
+/// Makes an entry visible in its own namespace only.
 fn isolate(entry: &mut Value, namespace: &str) {
     set(entry, "metadata", "namespace", namespace.into());
     set(entry, "spec", "exportTo", json!(["."]));
@@ -216,34 +217,34 @@ fn set(entry: &mut Value, part: &str, key: &str, value: Value) {
     }
 }
 
-/// `A` is 1.
-fn place(letter: char) -> u8 {
+/// Returns the index of a letter: `A` is 1.
+fn index(letter: char) -> u8 {
     u8::try_from(letter).map_or(0, |letter| letter.saturating_sub(b'A') + 1)
 }
 
 fn port(letter: char) -> u16 {
-    8000 + u16::from(place(letter))
+    8000 + u16::from(index(letter))
 }
 
-/// The letters of a list as the suite writes it, `A,B,C`.
+/// Returns the letters of the suite's list, `A,B,C`.
 pub(crate) fn letters(list: &str) -> impl Iterator<Item = char> {
     list.chars().filter(|letter| *letter != ',')
 }
 
-/// One letter of a list of one.
-pub(crate) fn only(list: &str) -> Result<char> {
+/// Returns the only letter of a list.
+pub(crate) fn single(list: &str) -> Result<char> {
     letters(list).next().with_context(|| format!("{list:?} names no resource"))
 }
 
-/// What a response has in it, as a test writes it: `A=1 B=2 -C`.
-pub(crate) fn spelt(has: &BTreeMap<char, u8>, gone: &[char]) -> String {
+/// Formats the content of a response as written in the scenarios: `A=1 B=2 -C`.
+pub(crate) fn format_versions(has: &BTreeMap<char, u8>, gone: &[char]) -> String {
     let has = has.iter().map(|(letter, version)| format!("{letter}={version}"));
     has.chain(gone.iter().map(|letter| format!("-{letter}"))).collect::<Vec<_>>().join(" ")
 }
 
-/// So that a mistake in the table above is found here and not in a scenario.
+/// Checks the table above, so that a mistake in it does not appear as a failed scenario.
 #[test]
-fn resources_have_names_and_versions_of_their_own() -> Result<()> {
+fn resource_names_and_versions_are_distinct() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let folder = Folder::create(dir.path().to_owned())?;
     let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
@@ -256,9 +257,10 @@ fn resources_have_names_and_versions_of_their_own() -> Result<()> {
                 ensure!(mesh.letter(kind, &name) == Some(letter), "{name}");
                 for version in VERSIONS {
                     let text = mesh.entry(kind, letter, version).to_string();
-                    let mark = mesh.mark(kind, letter, version).replace('|', "");
-                    let others = VERSIONS
-                        .filter(|other| text.contains(&mesh.mark(kind, letter, *other).replace('|', "")));
+                    let mark = mesh.version_marker(kind, letter, version).replace('|', "");
+                    let others = VERSIONS.filter(|other| {
+                        text.contains(&mesh.version_marker(kind, letter, *other).replace('|', ""))
+                    });
                     let count = others.count();
                     let versions = if (kind, routes) == (Route, Routes::ByHost) { 3 } else { 1 };
                     ensure!(text.contains(&mark) && count == versions, "{kind} {letter} {version}: {text}");

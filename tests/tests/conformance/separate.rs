@@ -1,4 +1,4 @@
-//! The same scenarios on the services of one type each: `ClusterDiscoveryService` and its likes.
+//! The same scenarios on the services of one type, such as `ClusterDiscoveryService`.
 
 mod sotw {
     use crate::Variant::SotwSeparate;

@@ -1,4 +1,4 @@
-//! The suite's `subscribing.feature`: a client asks for everything or by name, and hears when what it asked for changes.
+//! The suite's `subscribing.feature`: wildcard subscriptions, subscriptions by name, and updates of both.
 
 use anyhow::Result;
 use pilot_proto::ResourceType::{Cluster, Endpoint, Listener, Route};
@@ -21,7 +21,7 @@ const ADDED: Scenario = (
     &[row(Cluster, "A,B,C", "", "D"), row(Listener, "D,E,F", "", "G")],
 );
 
-/// The one that is tagged for both variants.
+/// The scenario that is tagged for both variants.
 pub(crate) const SPECIFIC: Scenario = (
     "When subscribing to specific resources, receive only these resources",
     &[row(Listener, "G,B,L,D", "L,G", "G"), row(Route, "B,A", "B,A", "A")],
@@ -58,12 +58,13 @@ pub(crate) const MULTIPLE: Scenario =
 pub(crate) const SOTW: [Scenario; 7] =
     [WILDCARD, UPDATES, ADDED, CHANGED, CHANGED_ALONE, CREATED, CREATED_ALONE];
 
-/// `A,B` at version 1, but `r1`, where it is among them, at another.
+/// Returns `A,B` at version 1, except `r1`, which has another.
 fn at(resources: &str, r1: &str, version: u8) -> String {
     let mut names: Vec<&str> = resources.split(',').collect();
     names.sort_unstable();
-    let spelt = names.iter().map(|name| format!("{name}={}", if *name == r1 { version } else { 1 }));
-    spelt.collect::<Vec<_>>().join(" ")
+    let format_versions =
+        names.iter().map(|name| format!("{name}={}", if *name == r1 { version } else { 1 }));
+    format_versions.collect::<Vec<_>>().join(" ")
 }
 
 pub(crate) async fn the_service_should_send_all_resources_on_a_wildcard_request(
@@ -84,7 +85,7 @@ pub(crate) async fn the_service_should_send_updates_to_the_client(variant: Varia
         run.target_setup(kind, resources).await?;
         run.wildcard_subscription(kind).await?;
         run.receives(kind, &at(resources, "", 1)).await?;
-        run.is_now(kind, r1, 2)?;
+        run.set_version(kind, r1, 2)?;
         run.receives(kind, &at(resources, r1, 2)).await?;
         run.never_responds_more_than_necessary(kind, r1, &at(resources, r1, 3)).await
     })
@@ -98,7 +99,7 @@ pub(crate) async fn wildcard_subscriptions_receive_updates_when_new_resources_ar
         run.target_setup(kind, resources).await?;
         run.wildcard_subscription(kind).await?;
         run.receives(kind, &at(resources, "", 1)).await?;
-        run.is_now(kind, r1, 2)?;
+        run.set_version(kind, r1, 2)?;
         let all = format!("{resources},{r1}");
         run.receives(kind, &at(&all, r1, 2)).await?;
         run.never_responds_more_than_necessary(kind, r1, &at(&all, r1, 3)).await
@@ -114,7 +115,7 @@ pub(crate) async fn when_subscribing_to_specific_resources_receive_only_these_re
         run.target_setup(kind, resources).await?;
         run.subscribes_to(kind, subset).await?;
         run.receives(kind, &at(subset, "", 1)).await?;
-        // Lists of listeners are whole in `SotW`; anything else comes alone.
+        // Listener responses are complete lists in SotW; others contain only the change.
         let rest =
             if kind == Listener && variant_is_sotw(variant) { at(subset, r1, 3) } else { at(r1, r1, 3) };
         run.never_responds_more_than_necessary(kind, r1, &rest).await
@@ -126,7 +127,7 @@ const fn variant_is_sotw(variant: Variant) -> bool {
     matches!(variant, Variant::SotwAggregated | Variant::SotwSeparate)
 }
 
-/// Clusters and listeners: all that were asked for come with the one that changed.
+/// Clusters and listeners: a response contains all subscribed resources.
 pub(crate) async fn when_subscribing_to_specific_resources_receive_response_when_those_resources_change(
     variant: Variant,
 ) -> Result<()> {
@@ -134,14 +135,14 @@ pub(crate) async fn when_subscribing_to_specific_resources_receive_response_when
         run.target_setup(kind, resources).await?;
         run.subscribes_to(kind, subset).await?;
         run.receives(kind, &at(subset, "", 1)).await?;
-        run.is_now(kind, r1, 2)?;
+        run.set_version(kind, r1, 2)?;
         run.receives(kind, &at(subset, r1, 2)).await?;
         run.never_responds_more_than_necessary(kind, r1, &at(subset, r1, 3)).await
     })
     .await
 }
 
-/// Routes and endpoints: the one that changed comes alone.
+/// Routes and endpoints: a response contains only the changed resource.
 pub(crate) async fn when_subscribing_to_specific_resources_receive_those_alone_that_change(
     variant: Variant,
 ) -> Result<()> {
@@ -150,20 +151,20 @@ pub(crate) async fn when_subscribing_to_specific_resources_receive_those_alone_t
         run.target_setup(kind, resources).await?;
         run.subscribes_to(kind, subset).await?;
         run.receives(kind, &at(subset, "", 1)).await?;
-        run.is_now(kind, r1, 2)?;
+        run.set_version(kind, r1, 2)?;
         run.receives(kind, &at(r1, r1, 2)).await?;
         run.never_responds_more_than_necessary(kind, r1, &at(r1, r1, 3)).await
     })
     .await
 }
 
-/// What of a subset exists before `r1` does; the endpoints of a cluster that does not exist are none.
+/// Returns the resources of a subset that exist before `r1` is created; a missing cluster has an empty assignment.
 fn existing(kind: pilot_proto::ResourceType, subset: &str, r1: &str) -> String {
-    let spelt = at(subset, r1, 0);
-    if kind == Endpoint { spelt } else { spelt.replace(&format!(" {r1}=0"), "") }
+    let format_versions = at(subset, r1, 0);
+    if kind == Endpoint { format_versions } else { format_versions.replace(&format!(" {r1}=0"), "") }
 }
 
-/// Clusters and listeners: all that were asked for come with the one that was created.
+/// Clusters and listeners: a response contains all subscribed resources.
 pub(crate) async fn when_subscribing_to_resources_that_do_not_exist_receive_response_when_they_are_created(
     variant: Variant,
 ) -> Result<()> {
@@ -171,14 +172,14 @@ pub(crate) async fn when_subscribing_to_resources_that_do_not_exist_receive_resp
         run.target_setup(kind, resources).await?;
         run.subscribes_to(kind, subset).await?;
         run.receives(kind, &existing(kind, subset, r1)).await?;
-        run.is_now(kind, r1, 2)?;
+        run.set_version(kind, r1, 2)?;
         run.receives(kind, &at(subset, r1, 2)).await?;
         run.never_responds_more_than_necessary(kind, r1, &at(subset, r1, 3)).await
     })
     .await
 }
 
-/// Routes and endpoints: the one that was created comes alone.
+/// Routes and endpoints: a response contains only the created resource.
 pub(crate) async fn when_subscribing_to_resources_that_do_not_exist_receive_those_alone_that_are_created(
     variant: Variant,
 ) -> Result<()> {
@@ -186,7 +187,7 @@ pub(crate) async fn when_subscribing_to_resources_that_do_not_exist_receive_thos
         run.target_setup(kind, resources).await?;
         run.subscribes_to(kind, subset).await?;
         run.receives(kind, &existing(kind, subset, r1)).await?;
-        run.is_now(kind, r1, 2)?;
+        run.set_version(kind, r1, 2)?;
         run.receives(kind, &at(r1, r1, 2)).await?;
         run.never_responds_more_than_necessary(kind, r1, &at(r1, r1, 3)).await
     })
@@ -203,7 +204,7 @@ pub(crate) async fn client_can_subscribe_to_multiple_services_via_ads(variant: V
         run.receives(kind, &at(r1, "", 1)).await?;
         run.subscribes_to(other, r1).await?;
         run.receives(other, &at(r1, "", 1)).await?;
-        run.is_now(kind, r1, 2)?;
+        run.set_version(kind, r1, 2)?;
         run.receives(kind, &at(r1, r1, 2)).await?;
         run.never_responds_more_than_necessary(other, r1, &at(r1, r1, 3)).await
     })

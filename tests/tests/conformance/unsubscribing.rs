@@ -1,4 +1,4 @@
-//! The suite's `unsubscribing.feature`: a client of states of the world wants less than before, or nothing.
+//! The suite's `unsubscribing.feature`: a `SotW` client reduces its subscription, or removes all names.
 
 use anyhow::Result;
 use pilot_proto::ResourceType::{Cluster, Endpoint, Listener, Route};
@@ -29,15 +29,15 @@ const ALL: Scenario = (
 /// Tagged `@sotw @non-aggregated @aggregated`.
 pub(crate) const SOTW: [Scenario; 3] = [SOME, ONLY_THE_REST, ALL];
 
-/// Everything at version 1.
+/// Returns all resources at version 1.
 fn first(resources: &str) -> String {
     let mut names: Vec<&str> = resources.split(',').collect();
     names.sort_unstable();
     names.iter().map(|name| format!("{name}=1")).collect::<Vec<_>>().join(" ")
 }
 
-/// Clusters and listeners. The suite lets a server send more than is wanted; ours does not. That the list is shorter is told at
-/// once: what is missing from it is gone.
+/// Clusters and listeners. The suite lets a server send more than the subscription; ours does not. The shorter list is sent at
+/// once, because a resource missing in it is removed.
 pub(crate) async fn client_can_unsubscribe_from_some_resources(variant: Variant) -> Result<()> {
     runs(SOME, variant, async |mut run: Run, Row { kind, resources, subset, r1, .. }| {
         run.target_setup(kind, resources).await?;
@@ -45,14 +45,14 @@ pub(crate) async fn client_can_unsubscribe_from_some_resources(variant: Variant)
         run.receives(kind, &first(subset)).await?;
         run.updates_subscription_to(kind, r1).await?;
         run.receives(kind, &first(r1)).await?;
-        run.is_now(kind, r1, 2)?;
+        run.set_version(kind, r1, 2)?;
         run.receives(kind, &format!("{r1}=2")).await?;
         run.never_responds_more_than_necessary(kind, r1, &format!("{r1}=3")).await
     })
     .await
 }
 
-/// Routes and endpoints: what is no longer wanted changes as well, and ONLY the rest may come.
+/// Routes and endpoints: the unsubscribed resource is updated as well, and only the other one may be sent.
 pub(crate) async fn client_can_unsubscribe_from_some_resources_and_receives_only_the_rest(
     variant: Variant,
 ) -> Result<()> {
@@ -62,16 +62,16 @@ pub(crate) async fn client_can_unsubscribe_from_some_resources_and_receives_only
         run.subscribes_to(kind, subset).await?;
         run.receives(kind, &first(subset)).await?;
         run.updates_subscription_to(kind, r1).await?;
-        run.is_now(kind, "D", 2)?;
+        run.set_version(kind, "D", 2)?;
         run.receives_nothing(kind).await?;
-        run.is_now(kind, r1, 2)?;
+        run.set_version(kind, r1, 2)?;
         run.receives(kind, &format!("{r1}=2")).await?;
         run.never_responds_more_than_necessary(kind, r1, &format!("{r1}=3")).await
     })
     .await
 }
 
-/// Nothing comes any more, until something is wanted again.
+/// No response is sent until the client subscribes again.
 pub(crate) async fn client_can_unsubscribe_from_all_resources(variant: Variant) -> Result<()> {
     runs(ALL, variant, async |run: Run, Row { kind, resources, subset, r1, .. }| {
         let mut run = run.with_routes_of_ports();
@@ -79,7 +79,7 @@ pub(crate) async fn client_can_unsubscribe_from_all_resources(variant: Variant) 
         run.subscribes_to(kind, subset).await?;
         run.receives(kind, &first(subset)).await?;
         run.updates_subscription_to(kind, "").await?;
-        run.is_now(kind, r1, 2)?;
+        run.set_version(kind, r1, 2)?;
         run.receives_nothing(kind).await?;
         run.updates_subscription_to(kind, r1).await?;
         run.receives(kind, &format!("{r1}=2")).await

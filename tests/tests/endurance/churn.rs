@@ -1,5 +1,5 @@
-//! Ten thousand services and ten thousand connections that come and go leave nothing behind: memory, threads and descriptors of
-//! the control plane are what they were.
+//! Ten thousand services and ten thousand connections that are added and removed leave nothing behind: memory, threads and file
+//! descriptors of the control plane stay the same.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,39 +18,39 @@ use tokio::task::JoinSet;
 
 use super::client::{Client, Variant};
 
-/// How often services and connections come and go.
+/// Number of rounds.
 const ROUNDS: usize = 50;
 
-/// How many of either in a round.
-const EACH: usize = 200;
+/// Number of services and of connections in a round.
+const PER_ROUND: usize = 200;
 
-/// Services of a file.
-const TOGETHER: usize = 50;
+/// Number of services in a file.
+const SERVICES_PER_FILE: usize = 50;
 
-/// Connections at the same time.
-const ABREAST: usize = 10;
+/// Number of concurrent connections.
+const CONCURRENT: usize = 10;
 
-/// How many rounds are compared with as many at the end; those before them fill what is kept on purpose.
+/// Number of rounds in each of the two compared windows; earlier rounds fill caches.
 const WINDOW: usize = 10;
 
-/// How much more may be resident after the rounds between both windows: the greater of a tenth and so many KiB.
-const MORE: u64 = 5 * 1024;
+/// Allowed growth of resident memory between both windows: the greater of a tenth and so many KiB.
+const ALLOWED_GROWTH: u64 = 5 * 1024;
 
-/// How long a round may take on a busy machine.
+/// Time limit for a round on a busy machine.
 const ROUND: Duration = Duration::from_secs(30);
 
-/// What a process has, by `/proc`.
+/// Resource usage of a process, from `/proc`.
 #[derive(Clone, Copy, Debug)]
-struct Vitals {
-    /// Resident memory, KiB.
+struct ProcessUsage {
+    /// Resident memory in KiB.
     resident: u64,
     threads: u64,
     descriptors: usize,
 }
 
-// === impl Vitals ===
+// === impl ProcessUsage ===
 
-impl Vitals {
+impl ProcessUsage {
     fn of(pid: Pid) -> Result<Self> {
         let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
         let field = |name: &str| -> Result<u64> {
@@ -66,22 +66,22 @@ impl Vitals {
     }
 }
 
-/// The middle one.
+/// Returns the median.
 fn median<T: Copy + Ord>(of: impl Iterator<Item = T>) -> Result<T> {
     let mut all: Vec<T> = of.collect();
     all.sort_unstable();
     all.get(all.len() / 2).copied().context("a median of nothing")
 }
 
-/// A service is a new one in each round: nobody can have kept its place.
+/// Returns the name of a service, which differs in each round so that nothing can be cached for it.
 fn name(round: usize, number: usize) -> String {
     format!("r{round}-s{number}")
 }
 
-fn come(folder: &Folder, round: usize) -> Result<()> {
-    for file in 0..EACH / TOGETHER {
+fn add_services(folder: &Folder, round: usize) -> Result<()> {
+    for file in 0..PER_ROUND / SERVICES_PER_FILE {
         let mut objects = Vec::new();
-        for number in (0..TOGETHER).map(|one| file * TOGETHER + one) {
+        for number in (0..SERVICES_PER_FILE).map(|one| file * SERVICES_PER_FILE + one) {
             let (name, port) = (name(round, number), [Port::new("http", 80, 8080)]);
             let addresses =
                 [loopback(u8::try_from(2 + number % 250)?), loopback(u8::try_from(2 + round % 250)?)];
@@ -93,13 +93,13 @@ fn come(folder: &Folder, round: usize) -> Result<()> {
     Ok(())
 }
 
-fn go(folder: &Folder) -> Result<()> {
-    (0..EACH / TOGETHER).try_for_each(|file| folder.remove(&format!("churn-{file}.yaml")))
+fn remove_services(folder: &Folder) -> Result<()> {
+    (0..PER_ROUND / SERVICES_PER_FILE).try_for_each(|file| folder.remove(&format!("churn-{file}.yaml")))
 }
 
-/// Connects, asks for clusters and for some endpoints, is answered, and leaves as it likes.
-async fn visit(to: SocketAddr, number: usize) -> Result<()> {
-    let pod = format!("visitor-{number}");
+/// Connects, subscribes to clusters and some endpoints, and disconnects after the response.
+async fn connect_once(to: SocketAddr, number: usize) -> Result<()> {
+    let pod = format!("short-{number}");
     if number.is_multiple_of(2) {
         let mut stream = Delta::open(to, sidecar(&pod)).await?;
         stream.subscribe(Cluster, &["*"], &[]).await?;
@@ -112,33 +112,33 @@ async fn visit(to: SocketAddr, number: usize) -> Result<()> {
     } else {
         let mut stream = Sotw::open(to, sidecar(&pod)).await?;
         stream.subscribe(Cluster, &[]).await?;
-        // Left unanswered.
+        // Without an ACK.
         stream.next().await?;
     }
     Ok(())
 }
 
-async fn visits(to: SocketAddr, round: usize) -> Result<()> {
-    let mut visitors = JoinSet::new();
-    for number in (0..EACH).map(|one| round * EACH + one) {
-        if visitors.len() >= ABREAST {
-            visitors.join_next().await.context("a visitor")???;
+async fn connect_repeatedly(to: SocketAddr, round: usize) -> Result<()> {
+    let mut connections = JoinSet::new();
+    for number in (0..PER_ROUND).map(|one| round * PER_ROUND + one) {
+        if connections.len() >= CONCURRENT {
+            connections.join_next().await.context("a short connection")???;
         }
-        visitors.spawn(visit(to, number));
+        connections.spawn(connect_once(to, number));
     }
-    while let Some(visited) = visitors.join_next().await {
+    while let Some(visited) = connections.join_next().await {
         visited??;
     }
     Ok(())
 }
 
-/// Waits until the proxies that stay have these clusters, besides their own.
-async fn told(stayers: &[Client], expected: &BTreeSet<String>) -> Result<()> {
-    eventually(ROUND, "those who stay are told", async || {
-        for stayer in stayers {
-            let known = stayer.known();
+/// Waits until the long-lived clients have these clusters besides the static ones.
+async fn wait_for_clusters(long_lived: &[Client], expected: &BTreeSet<String>) -> Result<()> {
+    eventually(ROUND, "the long-lived clients have the clusters", async || {
+        for client in long_lived {
+            let state = client.state();
             let clusters: BTreeSet<&str> =
-                known.names(Cluster).into_iter().filter(|name| name.starts_with("outbound|")).collect();
+                state.names(Cluster).into_iter().filter(|name| name.starts_with("outbound|")).collect();
             ensure!(
                 clusters.iter().copied().eq(expected.iter().map(String::as_str)),
                 "{} clusters",
@@ -150,7 +150,7 @@ async fn told(stayers: &[Client], expected: &BTreeSet<String>) -> Result<()> {
     .await
 }
 
-/// Tasks that have not ended, as the server counts them.
+/// Returns the number of running tasks, by the server's metric.
 async fn tasks(discovery: &Discovery) -> Result<u64> {
     let metrics = get_ok(discovery.monitoring, "/metrics").await?;
     let line = metrics.lines().find_map(|line| line.strip_prefix("tokio_alive_tasks "));
@@ -158,32 +158,36 @@ async fn tasks(discovery: &Discovery) -> Result<u64> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_has_come_and_gone_ten_thousand_times_leaves_nothing_behind() -> Result<()> {
+async fn ten_thousand_services_and_connections_leave_no_memory_threads_or_descriptors() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let folder = Folder::create(dir.path().join("config"))?;
     let port = [Port::new("http", 80, 8080)];
     folder.write("stays.yaml", &[service("stays", "10.0.0.1", &port)])?;
     let flags = ["--log_output_level", "default:warn"];
     let discovery = Discovery::start_with(dir.path(), &folder, &flags).await?;
-    let stayers = [Variant::Delta, Variant::Sotw]
+    let long_lived = [Variant::Delta, Variant::Sotw]
         .map(|variant| Client::start(variant, discovery.grpc, format!("stays-{variant:?}").to_lowercase()));
     let cluster = |name: &str| format!("outbound|80||{name}.default.svc.cluster.local");
-    told(&stayers, &BTreeSet::from([cluster("stays")])).await?;
+    wait_for_clusters(&long_lived, &BTreeSet::from([cluster("stays")])).await?;
     let resting = tasks(&discovery).await?;
-    let mut vitals = Vec::new();
+    let mut usage = Vec::new();
     for round in 0..ROUNDS {
-        come(&folder, round)?;
-        let mut expected: BTreeSet<String> = (0..EACH).map(|number| cluster(&name(round, number))).collect();
+        add_services(&folder, round)?;
+        let mut expected: BTreeSet<String> =
+            (0..PER_ROUND).map(|number| cluster(&name(round, number))).collect();
         expected.insert(cluster("stays"));
-        let (told_all, visited) = tokio::join!(told(&stayers, &expected), visits(discovery.grpc, round));
-        told_all.and(visited).with_context(|| format!("round {round}"))?;
-        go(&folder)?;
-        told(&stayers, &BTreeSet::from([cluster("stays")]))
+        let (converged, visited) = tokio::join!(
+            wait_for_clusters(&long_lived, &expected),
+            connect_repeatedly(discovery.grpc, round)
+        );
+        converged.and(visited).with_context(|| format!("round {round}"))?;
+        remove_services(&folder)?;
+        wait_for_clusters(&long_lived, &BTreeSet::from([cluster("stays")]))
             .await
             .with_context(|| format!("round {round}"))?;
-        vitals.push(Vitals::of(discovery.pid()?)?);
+        usage.push(ProcessUsage::of(discovery.pid()?)?);
     }
-    let gone = eventually(ROUND, "visitors are forgotten", async || {
+    let gone = eventually(ROUND, "the connections are removed from the metrics", async || {
         let metrics = get_ok(discovery.monitoring, "/metrics").await?;
         let proxies = metrics.lines().find(|line| line.starts_with("pilot_xds{")).unwrap_or_default();
         ensure!(proxies.ends_with(" 2"), "{proxies}");
@@ -193,17 +197,17 @@ async fn what_has_come_and_gone_ten_thousand_times_leaves_nothing_behind() -> Re
     let tasks = tasks(&discovery).await?;
     ensure!(tasks <= resting + 5, "{resting} tasks at first, later {tasks}");
 
-    let early = vitals.get(ROUNDS - 3 * WINDOW..ROUNDS - 2 * WINDOW).context("a window")?;
-    let late = vitals.get(ROUNDS - WINDOW..).context("a window")?;
-    for window in vitals.chunks(WINDOW) {
+    let early = usage.get(ROUNDS - 3 * WINDOW..ROUNDS - 2 * WINDOW).context("a window")?;
+    let late = usage.get(ROUNDS - WINDOW..).context("a window")?;
+    for window in usage.chunks(WINDOW) {
         println!("resident {} KiB, {:?}", median(window.iter().map(|one| one.resident))?, window.last());
     }
-    let resident = |window: &[Vitals]| median(window.iter().map(|one| one.resident));
+    let resident = |window: &[ProcessUsage]| median(window.iter().map(|one| one.resident));
     let (before, after) = (resident(early)?, resident(late)?);
-    ensure!(after <= before + MORE.max(before / 10), "{before} KiB resident, later {after} KiB");
-    let threads = |window: &[Vitals]| median(window.iter().map(|one| one.threads));
+    ensure!(after <= before + ALLOWED_GROWTH.max(before / 10), "{before} KiB resident, later {after} KiB");
+    let threads = |window: &[ProcessUsage]| median(window.iter().map(|one| one.threads));
     ensure!(threads(late)? <= threads(early)? + 2, "threads: {early:?}, later {late:?}");
-    let descriptors = |window: &[Vitals]| median(window.iter().map(|one| one.descriptors));
+    let descriptors = |window: &[ProcessUsage]| median(window.iter().map(|one| one.descriptors));
     ensure!(descriptors(late)? <= descriptors(early)? + 5, "descriptors: {early:?}, later {late:?}");
     Ok(())
 }

@@ -1,7 +1,7 @@
-//! A client of xDS that stays: asks for all clusters and for their endpoints, accepts what it is sent, and connects again when its
-//! stream ends, saying what it has if its variant of the protocol can.
+//! A long-lived xDS client: subscribes to all clusters and to their endpoints, acknowledges every response, and reconnects when
+//! its stream ends, with the versions it has if the variant supports that.
 //!
-//! It keeps names and versions, not content.
+//! It keeps names and versions only.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -17,60 +17,60 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-/// How long it waits before it connects again.
-const AGAIN: Duration = Duration::from_millis(100);
+/// Delay before a reconnect.
+const RECONNECT_DELAY: Duration = Duration::from_millis(100);
 
-/// How long it waits for news before it looks whether it still has a stream.
-const LISTEN: Duration = Duration::from_mins(1);
+/// Time limit of one wait for a response.
+const RESPONSE_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// The variant of the protocol.
+/// Variant of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Variant {
-    /// State of the world.
+    /// State of the mesh.
     Sotw,
     /// Incremental.
     Delta,
 }
 
-/// What a client knows.
+/// State of a client.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Known {
-    /// How many streams it has had answers on.
+pub(crate) struct ClientState {
+    /// Number of streams with at least one response.
     pub(crate) streams: usize,
-    /// What it has: versions by name. With `SotW` the version is that of the response.
+    /// Versions by name and type. In `SotW` the version is that of the response.
     pub(crate) has: BTreeMap<ResourceType, BTreeMap<String, String>>,
-    /// What it was sent or told to drop on the stream it has now.
-    pub(crate) told: BTreeSet<String>,
+    /// Names of resources sent or removed on the current stream.
+    pub(crate) received: BTreeSet<String>,
 }
 
-/// A client at work. Dropping it ends it.
+/// A running client. Dropping it stops it.
 pub(crate) struct Client {
-    known: watch::Receiver<Known>,
+    state: watch::Receiver<ClientState>,
     task: JoinHandle<()>,
 }
 
 // === impl Client ===
 
 impl Client {
-    /// One that connects to this address by this name until it is dropped.
+    /// Starts a client that stays connected to this address until it is dropped.
     pub(crate) fn start(variant: Variant, to: SocketAddr, pod: String) -> Self {
-        let (known, told) = watch::channel(Known::default());
+        let (state, told) = watch::channel(ClientState::default());
         let task = tokio::spawn(async move {
             loop {
-                // Why a stream has ended is the control plane's business; that there is another one is ours.
+                // The reason for the end of a stream does not matter here, only the reconnect.
                 let _ended: Result<()> = match variant {
-                    Variant::Sotw => sotw(to, &pod, &known).await,
-                    Variant::Delta => delta(to, &pod, &known).await,
+                    Variant::Sotw => sotw(to, &pod, &state).await,
+                    Variant::Delta => delta(to, &pod, &state).await,
                 };
-                sleep(AGAIN).await;
+                sleep(RECONNECT_DELAY).await;
             }
         });
-        Self { known: told, task }
+        Self { state: told, task }
     }
 
-    /// What it knows now.
-    pub(crate) fn known(&self) -> Known {
-        self.known.borrow().clone()
+    /// Returns the current state.
+    pub(crate) fn state(&self) -> ClientState {
+        self.state.borrow().clone()
     }
 }
 
@@ -80,39 +80,39 @@ impl Drop for Client {
     }
 }
 
-// === impl Known ===
+// === impl ClientState ===
 
-impl Known {
-    /// A stream begins to tell it.
+impl ClientState {
+    /// Starts a new stream.
     fn begin(&mut self) {
         self.streams += 1;
-        self.told.clear();
+        self.received.clear();
     }
 
-    /// Names of what it has of a type.
+    /// Returns the names of the resources of a type.
     pub(crate) fn names(&self, kind: ResourceType) -> BTreeSet<&str> {
         self.has.get(&kind).into_iter().flatten().map(|(name, _)| name.as_str()).collect()
     }
 
-    fn drops(&mut self, kind: ResourceType, name: &str) {
+    fn remove(&mut self, kind: ResourceType, name: &str) {
         self.has.entry(kind).or_default().remove(name);
-        self.told.insert(name.to_owned());
+        self.received.insert(name.to_owned());
     }
 
-    fn takes(&mut self, kind: ResourceType, name: String, version: String) {
-        self.told.insert(name.clone());
+    fn insert(&mut self, kind: ResourceType, name: String, version: String) {
+        self.received.insert(name.clone());
         self.has.entry(kind).or_default().insert(name, version);
     }
 }
 
-/// Clusters that have endpoints of their own to ask for.
+/// Returns true for clusters with EDS endpoints.
 fn has_endpoints(name: &str) -> bool {
     name.starts_with("outbound|")
 }
 
-async fn delta(to: SocketAddr, pod: &str, known: &watch::Sender<Known>) -> Result<()> {
+async fn delta(to: SocketAddr, pod: &str, state: &watch::Sender<ClientState>) -> Result<()> {
     let mut stream = Delta::open(to, sidecar(pod)).await?;
-    let before = known.borrow().clone();
+    let before = state.borrow().clone();
     let versions = |kind| -> Vec<(&str, &str)> {
         before.has.get(&kind).into_iter().flatten().map(|(name, version)| (&**name, &**version)).collect()
     };
@@ -123,13 +123,13 @@ async fn delta(to: SocketAddr, pod: &str, known: &watch::Sender<Known>) -> Resul
     }
     let mut first = true;
     loop {
-        let Some(response) = stream.next_within(LISTEN).await? else { continue };
+        let Some(response) = stream.next_within(RESPONSE_TIMEOUT).await? else { continue };
         stream.seen.clear();
         if std::mem::take(&mut first) {
-            known.send_modify(Known::begin);
+            state.send_modify(ClientState::begin);
         }
         stream.ack(&response).await?;
-        let (new, gone) = take_delta(known, response);
+        let (new, gone) = take_delta(state, response);
         let names = |names: &BTreeSet<String>| names.iter().cloned().collect::<Vec<_>>();
         let (new, gone) = (names(&new), names(&gone));
         if !new.is_empty() || !gone.is_empty() {
@@ -140,30 +140,30 @@ async fn delta(to: SocketAddr, pod: &str, known: &watch::Sender<Known>) -> Resul
     }
 }
 
-/// Notes a response; what endpoints are to be asked for, and no longer to be asked for.
+/// Records a response. Returns the endpoints to subscribe to and to unsubscribe from.
 fn take_delta(
-    known: &watch::Sender<Known>,
+    state: &watch::Sender<ClientState>,
     response: DeltaDiscoveryResponse,
 ) -> (BTreeSet<String>, BTreeSet<String>) {
     let (mut new, mut gone) = (BTreeSet::new(), BTreeSet::new());
     let Some(kind) = ResourceType::from_type_url(&response.type_url) else { return (new, gone) };
-    known.send_modify(|known| {
+    state.send_modify(|state| {
         for resource in response.resources {
-            let is_new = !known.names(kind).contains(resource.name.as_str());
+            let is_new = !state.names(kind).contains(resource.name.as_str());
             if kind == Cluster && is_new && has_endpoints(&resource.name) {
                 new.insert(resource.name.clone());
             }
-            if kind == Endpoint && !known.names(Cluster).contains(resource.name.as_str()) {
-                // An answer that was on its way when the cluster went.
-                known.told.insert(resource.name);
+            if kind == Endpoint && !state.names(Cluster).contains(resource.name.as_str()) {
+                // A response that was in flight when the cluster was removed.
+                state.received.insert(resource.name);
                 continue;
             }
-            known.takes(kind, resource.name, resource.version);
+            state.insert(kind, resource.name, resource.version);
         }
         for name in response.removed_resources {
-            known.drops(kind, &name);
+            state.remove(kind, &name);
             if kind == Cluster && has_endpoints(&name) {
-                known.drops(Endpoint, &name);
+                state.remove(Endpoint, &name);
                 gone.insert(name);
             }
         }
@@ -171,19 +171,19 @@ fn take_delta(
     (new, gone)
 }
 
-async fn sotw(to: SocketAddr, pod: &str, known: &watch::Sender<Known>) -> Result<()> {
+async fn sotw(to: SocketAddr, pod: &str, state: &watch::Sender<ClientState>) -> Result<()> {
     let mut stream = Sotw::open(to, sidecar(pod)).await?;
     stream.subscribe(Cluster, &[]).await?;
     let (mut first, mut endpoints) = (true, None::<DiscoveryResponse>);
     loop {
-        let Some(response) = stream.next_within(LISTEN).await? else { continue };
+        let Some(response) = stream.next_within(RESPONSE_TIMEOUT).await? else { continue };
         stream.seen.clear();
         if std::mem::take(&mut first) {
-            known.send_modify(Known::begin);
+            state.send_modify(ClientState::begin);
         }
-        let before: Vec<String> = known.borrow().names(Endpoint).into_iter().map(str::to_owned).collect();
-        take_sotw(known, &response)?;
-        let clusters: Vec<String> = known
+        let before: Vec<String> = state.borrow().names(Endpoint).into_iter().map(str::to_owned).collect();
+        take_sotw(state, &response)?;
+        let clusters: Vec<String> = state
             .borrow()
             .names(Cluster)
             .into_iter()
@@ -206,7 +206,7 @@ async fn sotw(to: SocketAddr, pod: &str, known: &watch::Sender<Known>) -> Result
     }
 }
 
-fn take_sotw(known: &watch::Sender<Known>, response: &DiscoveryResponse) -> Result<()> {
+fn take_sotw(state: &watch::Sender<ClientState>, response: &DiscoveryResponse) -> Result<()> {
     use pilot_proto::envoy::config::endpoint::v3::ClusterLoadAssignment;
     let mut names = BTreeSet::new();
     for any in &response.resources {
@@ -216,21 +216,21 @@ fn take_sotw(known: &watch::Sender<Known>, response: &DiscoveryResponse) -> Resu
             ClusterLoadAssignment::decode(any.value.clone())?.cluster_name
         });
     }
-    known.send_modify(|known| {
+    state.send_modify(|state| {
         if response.type_url == Cluster.type_url() {
-            // What is missing from it is gone.
-            let gone: Vec<String> = known.names(Cluster).into_iter().map(str::to_owned).collect();
+            // A resource missing in the response is removed.
+            let gone: Vec<String> = state.names(Cluster).into_iter().map(str::to_owned).collect();
             for name in gone.iter().filter(|name| !names.contains(*name)) {
-                known.drops(Cluster, name);
-                known.drops(Endpoint, name);
+                state.remove(Cluster, name);
+                state.remove(Endpoint, name);
             }
         }
         let kind = if response.type_url == Cluster.type_url() { Cluster } else { Endpoint };
         for name in names {
-            if kind == Endpoint && !known.names(Cluster).contains(name.as_str()) {
+            if kind == Endpoint && !state.names(Cluster).contains(name.as_str()) {
                 continue;
             }
-            known.takes(kind, name, response.version_info.clone());
+            state.insert(kind, name, response.version_info.clone());
         }
     });
     Ok(())

@@ -1,6 +1,6 @@
-//! What an Envoy should have, and what it has by its admin: clusters with their endpoints, listeners, virtual hosts.
+//! State of an Envoy, expected or read from its admin: clusters with their endpoints, listeners, virtual hosts.
 //!
-//! What is static, and what does not belong to a service, is not in the picture.
+//! Static resources, and those that do not belong to a service, are left out.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,54 +9,54 @@ use pilot_tests::mesh::Sidecar;
 use pilot_tests::net::get_ok;
 use serde_json::Value;
 
-/// What there is of services.
+/// Resources of services.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Picture {
+pub(crate) struct EnvoyState {
     /// Endpoints by cluster.
     pub(crate) clusters: BTreeMap<String, BTreeSet<String>>,
     /// Names of listeners.
     pub(crate) listeners: BTreeSet<String>,
-    /// Virtual hosts by route configuration. An Envoy may have more of these: a listener that drains keeps its own.
+    /// Virtual hosts by route configuration. An Envoy may have more of these: a draining listener keeps its own.
     pub(crate) hosts: BTreeMap<String, BTreeSet<String>>,
 }
 
-// === impl Picture ===
+// === impl EnvoyState ===
 
-impl Picture {
-    /// What the sidecar's Envoy uses now; what still warms is not in it.
+impl EnvoyState {
+    /// Reads the state of the sidecar's Envoy, without resources that are warming.
     pub(crate) async fn of(sidecar: &Sidecar) -> Result<Self> {
-        let mut picture = Self::default();
+        let mut state = Self::default();
         let page = async |path: &str| -> Result<Value> {
             serde_json::from_str(&get_ok(sidecar.admin, path).await?).with_context(|| path.to_owned())
         };
         for cluster in list(&page("/clusters?format=json").await?, "/cluster_statuses") {
             let name = text(cluster, "/name");
             if name.starts_with("outbound|") {
-                picture.clusters.insert(name, list(cluster, "/host_statuses").map(endpoint).collect());
+                state.clusters.insert(name, list(cluster, "/host_statuses").map(endpoint).collect());
             }
         }
         for listener in list(&page("/listeners?format=json").await?, "/listener_statuses") {
             let name = text(listener, "/name");
             if name.starts_with("127.0.0.1_") {
-                picture.listeners.insert(name);
+                state.listeners.insert(name);
             }
         }
         for dumped in list(&page("/config_dump?resource=dynamic_route_configs").await?, "/configs") {
             let hosts = list(dumped, "/route_config/virtual_hosts").map(|host| text(host, "/name"));
             let hosts = hosts.filter(|name| name != "allow_any").collect();
-            picture.hosts.insert(text(dumped, "/route_config/name"), hosts);
+            state.hosts.insert(text(dumped, "/route_config/name"), hosts);
         }
-        Ok(picture)
+        Ok(state)
     }
 
-    /// Where an Envoy's picture differs from this one, if it does.
-    pub(crate) fn differs(&self, seen: &Self) -> Option<String> {
+    /// Returns the differences between this expected state and an actual one.
+    pub(crate) fn difference(&self, seen: &Self) -> Option<String> {
         let mut differences = Vec::new();
         for (name, endpoints) in &self.clusters {
             match seen.clusters.get(name) {
                 None => differences.push(format!("no cluster {name}")),
                 Some(seen) if seen != endpoints => {
-                    differences.push(format!("{name} has {seen:?} instead of {endpoints:?}"));
+                    differences.push(format!("{name} has endpoints {seen:?} instead of {endpoints:?}"));
                 }
                 Some(_) => {}
             }

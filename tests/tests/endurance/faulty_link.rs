@@ -1,10 +1,10 @@
-//! The wire between a proxy and its control plane, which can be cut.
+//! A TCP proxy between a proxy and its control plane that can break connections.
 //!
 //! ```text
-//! proxy ──▶ FaultyLink ──▶ the first control plane that takes the connection
+//! proxy ──▶ FaultyLink ──▶ the first control plane that accepts the connection
 //! ```
 //!
-//! It knows bytes and nothing of what they mean, so what it cuts is cut anywhere: between messages, in a frame, in a handshake.
+//! It copies bytes without parsing them, so a connection breaks anywhere: between messages, in a frame, in a handshake.
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,18 +18,18 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// How connections end when they are cut.
+/// Ending of a broken connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
-    /// With a FIN: the peer has closed.
-    Closed,
-    /// With a RST: the peer has died, or a middlebox has forgotten it.
+pub(crate) enum CloseMode {
+    /// FIN: the peer has closed.
+    Fin,
+    /// RST: the peer has crashed, or a middlebox has dropped the connection.
     Reset,
 }
 
-/// A wire. Dropping it cuts every connection.
+/// A link. Dropping it breaks every connection.
 pub(crate) struct FaultyLink {
-    /// What proxies connect to.
+    /// Address for proxies.
     pub(crate) address: SocketAddr,
     shared: Arc<Shared>,
     server: JoinHandle<()>,
@@ -37,9 +37,9 @@ pub(crate) struct FaultyLink {
 
 struct Shared {
     to: Vec<SocketAddr>,
-    /// Counts the cuts; what was connected before the last one is over.
-    cuts: watch::Sender<(u64, End)>,
-    /// How many bytes the connections after this carry to a proxy before they break.
+    /// Number of cuts; a change ends the connections made before.
+    cuts: watch::Sender<(u64, CloseMode)>,
+    /// Number of bytes to a proxy after which the next connection breaks.
     limit: AtomicU64,
     connections: AtomicU64,
 }
@@ -47,13 +47,13 @@ struct Shared {
 // === impl FaultyLink ===
 
 impl FaultyLink {
-    /// Leads to the first of these that takes a connection.
+    /// Creates a link to the first of these addresses that accepts a connection.
     pub(crate) async fn to(to: &[SocketAddr]) -> Result<Self> {
-        let listener = TcpListener::bind(local(0)).await.context("lay a link")?;
+        let listener = TcpListener::bind(local(0)).await.context("bind the link")?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
             to: to.to_vec(),
-            cuts: watch::Sender::new((0, End::Closed)),
+            cuts: watch::Sender::new((0, CloseMode::Fin)),
             limit: AtomicU64::new(u64::MAX),
             connections: AtomicU64::new(0),
         });
@@ -61,17 +61,17 @@ impl FaultyLink {
         Ok(Self { address, shared, server })
     }
 
-    /// Cuts every connection there is.
-    pub(crate) fn cut(&self, end: End) {
+    /// Breaks all open connections.
+    pub(crate) fn cut(&self, end: CloseMode) {
         self.shared.cuts.send_modify(|(count, how)| (*count, *how) = (*count + 1, end));
     }
 
-    /// One of the connections to come breaks, the first to have carried so many bytes to its proxy.
-    pub(crate) fn weaken(&self, bytes: u64) {
+    /// Breaks one later connection: the first that has carried so many bytes to its proxy.
+    pub(crate) fn limit_bytes(&self, bytes: u64) {
         self.shared.limit.store(bytes, Ordering::Relaxed);
     }
 
-    /// How many connections reached a control plane so far.
+    /// Returns the number of connections that reached a control plane.
     pub(crate) fn connections(&self) -> u64 {
         self.shared.connections.load(Ordering::Relaxed)
     }
@@ -80,12 +80,12 @@ impl FaultyLink {
 impl Drop for FaultyLink {
     fn drop(&mut self) {
         self.server.abort();
-        self.cut(End::Reset);
+        self.cut(CloseMode::Reset);
     }
 }
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>) {
-    // A connection that was reset before we took it is no connection.
+    // A connection that was reset before it was accepted does not count.
     while let Ok((proxy, _)) = listener.accept().await {
         let mut cuts = shared.cuts.subscribe();
         let shared = shared.clone();
@@ -93,12 +93,12 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
             let Some(server) = shared.reach().await else { return };
             shared.connections.fetch_add(1, Ordering::Relaxed);
             let (mut proxy, mut server) = (proxy, server);
-            // How a connection ended is for its ends to notice.
+            // Both ends notice the end of the connection themselves.
             tokio::select! {
                 _ = shared.carry(&mut proxy, &mut server) => {}
                 _ = cuts.changed() => {}
             }
-            if cuts.borrow().1 == End::Reset {
+            if cuts.borrow().1 == CloseMode::Reset {
                 let _reset = (proxy.set_zero_linger(), server.set_zero_linger());
             }
         });
@@ -117,7 +117,7 @@ impl Shared {
         None
     }
 
-    /// Until either end closes.
+    /// Copies bytes in both directions until either end closes.
     async fn carry(&self, proxy: &mut TcpStream, server: &mut TcpStream) -> io::Result<()> {
         let (mut from_proxy, mut to_proxy) = proxy.split();
         let (mut from_server, mut to_server) = server.split();

@@ -1,6 +1,6 @@
-//! What lasts: Envoys and control planes that come and go while the mesh never keeps still, and what is left when all have gone.
+//! Endurance: Envoys and control planes that restart and crash while the mesh keeps changing, and the resources left at the end.
 
-mod change;
+mod changing_mesh;
 mod churn;
 mod client;
 mod expected_state;

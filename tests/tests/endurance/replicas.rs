@@ -1,4 +1,4 @@
-//! Control planes that die and leave: those who waited are told what they do not know, and nothing else.
+//! Control planes that crash and shut down: reconnecting proxies receive what they lack, and nothing else.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -14,17 +14,17 @@ use pilot_tests::net::loopback;
 use pilot_tests::two_services::TwoServices;
 use pilot_tests::wait::eventually;
 
-use super::client::{Client, Known, Variant};
+use super::client::{Client, ClientState, Variant};
 use super::faulty_link::FaultyLink;
 
-/// How many proxies wait.
+/// Number of proxies.
 const PROXIES: usize = 50;
 
-/// How many services there are.
+/// Number of services.
 const SERVICES: u16 = 20;
 
-/// How long it may take until all are told, on a busy machine.
-const TOLD: Duration = Duration::from_secs(30);
+/// Time limit for a push to all proxies on a busy machine.
+const PUSH_TIMEOUT: Duration = Duration::from_secs(30);
 
 fn name(number: u16) -> String {
     format!("s{number}")
@@ -49,7 +49,7 @@ fn folder(dir: &tempfile::TempDir) -> Result<Folder> {
     Ok(folder)
 }
 
-/// Half of each variant.
+/// Starts proxies, half of each variant.
 fn proxies(to: SocketAddr) -> Vec<(Variant, Client)> {
     let proxy = |number: usize| {
         let variant = if number.is_multiple_of(2) { Variant::Delta } else { Variant::Sotw };
@@ -58,19 +58,23 @@ fn proxies(to: SocketAddr) -> Vec<(Variant, Client)> {
     (0..PROXIES).map(proxy).collect()
 }
 
-/// Waits until each has had so many streams, and has the clusters and endpoints of these services.
-async fn have(proxies: &[(Variant, Client)], streams: usize, services: &BTreeSet<u16>) -> Result<Duration> {
+/// Waits until each proxy has had so many streams, and has the clusters and endpoints of these services.
+async fn wait_for_services(
+    proxies: &[(Variant, Client)],
+    streams: usize,
+    services: &BTreeSet<u16>,
+) -> Result<Duration> {
     let since = Instant::now();
     let clusters: BTreeSet<String> = services.iter().copied().map(cluster).collect();
     let expected: BTreeSet<&str> = clusters.iter().map(String::as_str).collect();
-    eventually(TOLD, "every proxy has what is true", async || {
+    eventually(PUSH_TIMEOUT, "every proxy has the current state", async || {
         for (variant, client) in proxies {
-            let known = client.known();
+            let state = client.state();
             let own = |name: &&str| name.starts_with("outbound|");
-            let clusters: BTreeSet<&str> = known.names(Cluster).into_iter().filter(own).collect();
-            ensure!(known.streams >= streams, "{variant:?}: {} streams", known.streams);
+            let clusters: BTreeSet<&str> = state.names(Cluster).into_iter().filter(own).collect();
+            ensure!(state.streams >= streams, "{variant:?}: {} streams", state.streams);
             ensure!(clusters == expected, "{variant:?}: clusters {clusters:?}");
-            ensure!(known.names(Endpoint) == expected, "{variant:?}: endpoints {:?}", known.names(Endpoint));
+            ensure!(state.names(Endpoint) == expected, "{variant:?}: endpoints {:?}", state.names(Endpoint));
         }
         Ok(())
     })
@@ -78,29 +82,29 @@ async fn have(proxies: &[(Variant, Client)], streams: usize, services: &BTreeSet
     Ok(since.elapsed())
 }
 
-/// What all who can say what they have were told on their last stream.
-fn told(proxies: &[(Variant, Client)]) -> Vec<Known> {
+/// Returns the states of the delta clients, which reconnect with versions.
+fn delta_states(proxies: &[(Variant, Client)]) -> Vec<ClientState> {
     let delta = proxies.iter().filter(|(variant, _)| *variant == Variant::Delta);
-    delta.map(|(_, client)| client.known()).collect()
+    delta.map(|(_, client)| client.state()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_a_death_all_who_waited_are_told_what_is_news_and_nothing_else() -> Result<()> {
+async fn delta_clients_receive_only_changes_after_a_control_plane_crash() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let folder = folder(&dir)?;
     let mut discovery = Discovery::start(dir.path(), &folder).await?;
     let proxies = proxies(discovery.grpc);
     let mut services: BTreeSet<u16> = (0..SERVICES).collect();
-    have(&proxies, 1, &services).await?;
+    wait_for_services(&proxies, 1, &services).await?;
 
-    // Nothing happens meanwhile.
+    // A restart without changes.
     discovery.restart().await?;
-    println!("all told after {:?}", have(&proxies, 2, &services).await?);
-    for known in told(&proxies) {
-        ensure!(known.told.is_empty(), "told what it has: {:?}", known.told);
+    println!("all proxies up to date after {:?}", wait_for_services(&proxies, 2, &services).await?);
+    for state in delta_states(&proxies) {
+        ensure!(state.received.is_empty(), "resources sent again: {:?}", state.received);
     }
 
-    // One comes, one goes, one moves.
+    // A service is added, one is removed, one moves.
     kill(discovery.pid()?, Signal::SIGKILL)?;
     let (comes, goes, moves) = (SERVICES, 3, 5);
     write(&folder, comes, 2)?;
@@ -109,11 +113,11 @@ async fn after_a_death_all_who_waited_are_told_what_is_news_and_nothing_else() -
     services.insert(comes);
     services.remove(&goes);
     discovery.restart().await?;
-    println!("all told after {:?}", have(&proxies, 3, &services).await?);
+    println!("all proxies up to date after {:?}", wait_for_services(&proxies, 3, &services).await?);
     let news: BTreeSet<String> = [comes, goes, moves].into_iter().map(cluster).collect();
-    eventually(TOLD, "the news is told", async || {
-        for known in told(&proxies) {
-            ensure!(known.told == news, "{:?}", known.told);
+    eventually(PUSH_TIMEOUT, "the changes are received", async || {
+        for state in delta_states(&proxies) {
+            ensure!(state.received == news, "{:?}", state.received);
         }
         Ok(())
     })
@@ -122,14 +126,14 @@ async fn after_a_death_all_who_waited_are_told_what_is_news_and_nothing_else() -
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn when_one_of_two_leaves_its_proxies_move_and_nothing_is_lost() -> Result<()> {
+async fn proxies_move_to_the_other_control_plane_on_shutdown_without_loss() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let folder = folder(&dir)?;
-    let scene = TwoServices::start(&["a", "b"]).await?;
-    folder.write("steady.yaml", &scene.objects(&["a", "b"])?)?;
+    let services = TwoServices::start(&["a", "b"]).await?;
+    folder.write("steady.yaml", &services.objects(&["a", "b"])?)?;
     let (first, second) = (dir.path().join("first"), dir.path().join("second"));
-    for place in [&first, &second] {
-        std::fs::create_dir(place)?;
+    for slot in [&first, &second] {
+        std::fs::create_dir(slot)?;
     }
     let mut leaving = Discovery::start(&first, &folder).await?;
     let staying = Discovery::start(&second, &folder).await?;
@@ -138,13 +142,13 @@ async fn when_one_of_two_leaves_its_proxies_move_and_nothing_is_lost() -> Result
     let link = FaultyLink::to(&[leaving.grpc, staying.grpc]).await?;
     let mut envoy = Sidecar::start(dir.path(), link.address, &Options::new()?)?;
     envoy.ready().await?;
-    let load = scene.load();
+    let load = services.load();
     let proxies = proxies(link.address);
     let clusters = proxies.iter().map(|(_, client)| client);
-    eventually(TOLD, "every proxy has its clusters", async || {
+    eventually(PUSH_TIMEOUT, "every proxy has its clusters", async || {
         for client in clusters.clone() {
-            let known = client.known();
-            ensure!(known.names(Endpoint).len() == usize::from(SERVICES) + 2, "{:?}", known.names(Endpoint));
+            let state = client.state();
+            ensure!(state.names(Endpoint).len() == usize::from(SERVICES) + 2, "{:?}", state.names(Endpoint));
         }
         Ok(())
     })
@@ -152,26 +156,29 @@ async fn when_one_of_two_leaves_its_proxies_move_and_nothing_is_lost() -> Result
 
     let since = Instant::now();
     let status = leaving.stop().await?;
-    ensure!(status.success(), "the one that leaves ended with {status}");
-    println!("it left within {:?}", since.elapsed());
-    let moved = eventually(TOLD, "every proxy has moved", async || {
-        let left = clusters.clone().filter(|client| client.known().streams < 2).count();
-        ensure!(left == 0, "{left} have not");
+    ensure!(status.success(), "the first control plane ended with {status}");
+    println!("shutdown took {:?}", since.elapsed());
+    let moved = eventually(PUSH_TIMEOUT, "every proxy has moved", async || {
+        let left = clusters.clone().filter(|client| client.state().streams < 2).count();
+        ensure!(left == 0, "{left} proxies have not moved");
         Ok(())
     });
     moved.await?;
-    println!("all moved after {:?}", since.elapsed());
-    for known in told(&proxies) {
-        ensure!(known.told.is_empty(), "told what it has: {:?}", known.told);
+    println!("all proxies moved after {:?}", since.elapsed());
+    for state in delta_states(&proxies) {
+        ensure!(state.received.is_empty(), "resources sent again: {:?}", state.received);
     }
 
     write(&folder, SERVICES, 2)?;
-    eventually(TOLD, "what changes then is told", async || {
+    eventually(PUSH_TIMEOUT, "a later change is received", async || {
         for client in clusters.clone() {
-            ensure!(client.known().names(Endpoint).contains(cluster(SERVICES).as_str()), "one was not told");
+            ensure!(
+                client.state().names(Endpoint).contains(cluster(SERVICES).as_str()),
+                "a client lacks the endpoints"
+            );
         }
         let hosts = pilot_tests::net::get_ok(envoy.admin, "/clusters").await?;
-        ensure!(hosts.contains(&cluster(SERVICES)), "Envoy was not");
+        ensure!(hosts.contains(&cluster(SERVICES)), "Envoy lacks the cluster");
         Ok(())
     })
     .await?;
@@ -181,10 +188,10 @@ async fn when_one_of_two_leaves_its_proxies_move_and_nothing_is_lost() -> Result
     staying.ensure_no_rejection().await
 }
 
-/// While a cluster warms, Envoy asks for no clusters; one that lost its stream then asks for endpoints alone, and names those it
-/// had for the cluster that was before. The cluster that warms takes only what is sent, changed or not.
+/// While a cluster warms, Envoy does not subscribe to clusters. After a reconnect it subscribes to endpoints alone, with the
+/// versions it had for the previous cluster. The warming cluster needs a response, changed or not.
 #[tokio::test(flavor = "multi_thread")]
-async fn who_comes_back_for_endpoints_alone_is_told_what_it_has() -> Result<()> {
+async fn endpoints_are_sent_again_to_a_client_that_resumes_endpoints_alone() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let discovery = Discovery::start(dir.path(), &folder(&dir)?).await?;
     let mut stream = Delta::open(discovery.grpc, sidecar("warming")).await?;

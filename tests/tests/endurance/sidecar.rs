@@ -1,8 +1,8 @@
-//! One Envoy through a hundred interruptions, in each variant of the protocol: its stream is cut, at any byte; the control plane
-//! leaves, or dies; Envoy is handed over, dies, or starts anew; and all the while the mesh changes.
+//! One Envoy through a hundred interruptions, in each variant of the protocol: its stream is cut at any byte; the control plane
+//! restarts or crashes; Envoy is hot-restarted, crashes, or starts again; and the mesh keeps changing.
 //!
-//! After each of them, and within a deadline: Envoy has what the configuration says, no more and no less, nothing warms, and
-//! nobody ever refused anything. Requests to what does not change go through Envoy as long as there is one, and none fails.
+//! After each interruption, and within a time limit: Envoy has exactly the configured resources, nothing is warming, and nothing
+//! was rejected. Requests to the steady services pass through Envoy whenever one runs, and none fails.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -22,52 +22,52 @@ use pilot_tests::two_services::TwoServices;
 use pilot_tests::wait::eventually;
 use tokio::time::sleep;
 
-use super::change::{Dice, World};
-use super::expected_state::Picture;
-use super::faulty_link::{End, FaultyLink};
+use super::changing_mesh::{ChangingMesh, Random};
+use super::expected_state::EnvoyState;
+use super::faulty_link::{CloseMode, FaultyLink};
 
-/// How often the sidecar or its stream is interrupted.
+/// Number of interruptions.
 const STEPS: usize = 100;
 
-/// How long Envoy may take, on a busy machine, until it has what is true.
-const SETTLE: Duration = Duration::from_secs(30);
+/// Time limit until Envoy has the expected state on a busy machine.
+const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long the mesh goes on changing after an interruption.
+/// Duration of further changes after an interruption.
 const AFTERMATH: Duration = Duration::from_millis(100);
 
-/// How many lines of a log are shown when something has failed.
+/// Number of log lines shown after a failure.
 const LAST: usize = 60;
 
-/// The variants of the protocol, as the agent's `ISTIO_DELTA_XDS` and the control plane's log spell them.
+/// Variants of the protocol: the agent's `ISTIO_DELTA_XDS`, and the text in the control plane's log.
 const DELTA: (&str, &str) = ("true", "codec=DELTA_GRPC");
 const SOTW: (&str, &str) = ("false", "codec=GRPC");
 
-/// What happens to a sidecar.
+/// An interruption of a sidecar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Interruption {
-    /// Its connection to the control plane is cut.
-    Cut(End),
-    /// The same, and one of those after it breaks after so many bytes.
-    Twice(End, u64),
-    /// The control plane ends as it should, and another one takes its place.
-    Replaced,
-    /// The control plane dies, and another one takes its place.
-    Bereft,
-    /// Envoy hands over to a new one, because somebody asked.
-    Asked,
-    /// Envoy hands over to a new one, because of a SIGHUP.
-    Hangup,
-    /// Envoy dies.
-    Crash,
-    /// The whole sidecar ends, and another one takes its place.
-    Anew,
+    /// The connection to the control plane is cut.
+    Cut(CloseMode),
+    /// The connection is cut, and a later one breaks after so many bytes.
+    CutTwice(CloseMode, u64),
+    /// The control plane shuts down and is started again.
+    ControlPlaneRestart,
+    /// The control plane is killed and started again.
+    ControlPlaneCrash,
+    /// A hot restart by request.
+    HotRestartRequest,
+    /// A hot restart by SIGHUP.
+    HotRestartSignal,
+    /// Envoy is killed.
+    EnvoyCrash,
+    /// The whole sidecar is stopped and started again.
+    SidecarRestart,
 }
 
 struct Endurance {
     sidecar: Sidecar,
     discovery: Discovery,
     link: FaultyLink,
-    scene: TwoServices,
+    services: TwoServices,
     traffic: Option<Traffic>,
     options: Options,
     dir: tempfile::TempDir,
@@ -76,20 +76,20 @@ struct Endurance {
 // === impl Interruption ===
 
 impl Interruption {
-    /// The one of a step: most are cuts, and Envoy dies, or starts anew, once in a while only, for it starts slowly.
-    fn of(step: usize, dice: &mut Dice) -> Self {
-        let end = if step.is_multiple_of(2) { End::Closed } else { End::Reset };
+    /// Returns the interruption of a step: most are cuts; crashes and restarts of Envoy are rare because they take long.
+    fn of(step: usize, random: &mut Random) -> Self {
+        let end = if step.is_multiple_of(2) { CloseMode::Fin } else { CloseMode::Reset };
         match step {
-            19 | 59 => Self::Crash,
-            39 | 79 => Self::Anew,
+            19 | 59 => Self::EnvoyCrash,
+            39 | 79 => Self::SidecarRestart,
             _ => match step % 20 {
-                4 => Self::Asked,
-                9 => Self::Replaced,
-                12 => Self::Hangup,
-                16 => Self::Bereft,
+                4 => Self::HotRestartRequest,
+                9 => Self::ControlPlaneRestart,
+                12 => Self::HotRestartSignal,
+                16 => Self::ControlPlaneCrash,
                 rest if rest.is_multiple_of(3) => Self::Cut(end),
-                // From the handshake of HTTP/2 to well into the answers.
-                _ => Self::Twice(end, 1 << dice.below(15)),
+                // From the HTTP/2 handshake to the middle of the responses.
+                _ => Self::CutTwice(end, 1 << random.below(15)),
             },
         }
     }
@@ -99,13 +99,13 @@ impl Interruption {
 
 impl Endurance {
     async fn start(
-        world: impl FnOnce(Folder, &TwoServices, &Path) -> Result<World>,
+        mesh: impl FnOnce(Folder, &TwoServices, &Path) -> Result<ChangingMesh>,
         delta: &str,
-    ) -> Result<(Self, World)> {
+    ) -> Result<(Self, ChangingMesh)> {
         let dir = tempfile::tempdir()?;
-        let scene = TwoServices::start(&["a", "b"]).await?;
+        let services = TwoServices::start(&["a", "b"]).await?;
         let folder = Folder::create(dir.path().join("config"))?;
-        folder.write("steady.yaml", &scene.objects(&["a", "b"])?)?;
+        folder.write("steady.yaml", &services.objects(&["a", "b"])?)?;
         let flags = ["--log_output_level", "default:info,ads:debug"];
         let discovery = Discovery::start_with(dir.path(), &folder, &flags).await?;
         let link = FaultyLink::to(&[discovery.grpc]).await?;
@@ -114,18 +114,18 @@ impl Endurance {
         let options = Options { environment, drain, ..Options::new()? };
         let mut sidecar = Sidecar::start(dir.path(), link.address, &options)?;
         sidecar.ready().await?;
-        let world = world(folder, &scene, dir.path())?;
-        Ok((Self { sidecar, discovery, link, scene, traffic: None, options, dir }, world))
+        let mesh = mesh(folder, &services, dir.path())?;
+        Ok((Self { sidecar, discovery, link, services, traffic: None, options, dir }, mesh))
     }
 
-    /// Requests of every kind to what does not change; few, for what is tested is that none fails.
-    fn ask(&mut self) {
+    /// Starts load of every class on the steady services. It is light: the point is that no request fails.
+    fn start_load(&mut self) {
         let load = |class, to: SocketAddr| Load {
             clients: 1,
             think: Duration::from_millis(20),
             ..Load::new(class, to, "web")
         };
-        let (web, db) = (self.scene.web(), self.scene.db());
+        let (web, db) = (self.services.web(), self.services.db());
         self.traffic = Some(Traffic::start([
             ("kept", load(Class::KeepAlive, web)),
             ("new", load(Class::New, web)),
@@ -134,62 +134,62 @@ impl Endurance {
         ]));
     }
 
-    /// Ends the requests, none of which may have failed; returns how many there were.
+    /// Stops the load, in which no request may have failed. Returns the number of requests.
     async fn ensure_no_failures(&mut self) -> Result<usize> {
         let mut answers = 0;
-        for (name, report) in self.traffic.take().context("nothing was asked")?.stop().await? {
+        for (name, report) in self.traffic.take().context("no load is running")?.stop().await? {
             report.ensure_no_failures().with_context(|| format!("{name}:\n{}", self.logs()))?;
             answers += report.answers.len();
         }
         Ok(answers)
     }
 
-    /// Lets something happen, and waits until it has.
+    /// Performs an interruption and waits until it is over.
     async fn interrupt(&mut self, what: Interruption) -> Result<usize> {
         let mut answers = 0;
         match what {
             Interruption::Cut(end) => self.reconnects(|link| link.cut(end)).await?,
-            Interruption::Twice(end, bytes) => {
-                self.link.weaken(bytes);
+            Interruption::CutTwice(end, bytes) => {
+                self.link.limit_bytes(bytes);
                 self.reconnects(|link| link.cut(end)).await?;
             }
-            Interruption::Replaced => {
+            Interruption::ControlPlaneRestart => {
                 self.discovery.ensure_no_rejection().await?;
                 let status = self.discovery.stop().await?;
                 ensure!(status.success(), "pilot-discovery ended with {status}");
                 self.discovery.restart().await?;
             }
-            Interruption::Bereft => {
+            Interruption::ControlPlaneCrash => {
                 self.discovery.ensure_no_rejection().await?;
                 self.discovery.restart().await?;
             }
-            Interruption::Asked => {
+            Interruption::HotRestartRequest => {
                 self.sidecar.ensure_no_rejection().await?;
                 self.sidecar.restart().await?;
             }
-            Interruption::Hangup => {
+            Interruption::HotRestartSignal => {
                 self.sidecar.ensure_no_rejection().await?;
                 let before = self.sidecar.envoy()?.pid;
                 self.sidecar.signal(Signal::SIGHUP)?;
                 self.another_envoy(before).await?;
             }
-            Interruption::Crash => {
+            Interruption::EnvoyCrash => {
                 self.sidecar.ensure_no_rejection().await?;
                 answers = self.ensure_no_failures().await?;
                 let before = self.sidecar.envoy()?.pid;
                 kill(before, Signal::SIGKILL)?;
                 self.another_envoy(before).await?;
                 self.sidecar.ready().await?;
-                self.ask();
+                self.start_load();
             }
-            Interruption::Anew => {
+            Interruption::SidecarRestart => {
                 self.sidecar.ensure_no_rejection().await?;
                 answers = self.ensure_no_failures().await?;
                 self.sidecar.signal(Signal::SIGTERM)?;
                 self.sidecar.exit().await?;
                 self.sidecar = Sidecar::start(self.dir.path(), self.link.address, &self.options)?;
                 self.sidecar.ready().await?;
-                self.ask();
+                self.start_load();
             }
         }
         Ok(answers)
@@ -198,8 +198,8 @@ impl Endurance {
     async fn reconnects(&self, cut: impl FnOnce(&FaultyLink)) -> Result<()> {
         let before = self.link.connections();
         cut(&self.link);
-        eventually(SETTLE, "Envoy connects again", async || {
-            ensure!(self.link.connections() > before, "it has not");
+        eventually(CONVERGENCE_TIMEOUT, "Envoy reconnects", async || {
+            ensure!(self.link.connections() > before, "no new connection");
             Ok(())
         })
         .await
@@ -207,21 +207,21 @@ impl Endurance {
 
     async fn another_envoy(&self, before: Pid) -> Result<()> {
         eventually(END, "another Envoy runs alone", async || {
-            ensure!(self.sidecar.envoy()?.pid != before, "it is the same one");
+            ensure!(self.sidecar.envoy()?.pid != before, "the same Envoy runs");
             Ok(())
         })
         .await
     }
 
-    /// Waits until Envoy has what is true and nothing warms; nobody may ever have refused anything.
-    async fn settles(&self, truth: &Picture) -> Result<Duration> {
+    /// Waits until Envoy has the expected state and nothing is warming. It is an error if anything was rejected.
+    async fn wait_for_convergence(&self, expected: &EnvoyState) -> Result<Duration> {
         let since = Instant::now();
-        eventually(SETTLE, "Envoy has what is true", async || {
-            let seen = Picture::of(&self.sidecar).await?;
-            truth.differs(&seen).map_or(Ok(()), |difference| Err(anyhow::anyhow!("{difference}")))?;
+        eventually(CONVERGENCE_TIMEOUT, "Envoy has the expected state", async || {
+            let seen = EnvoyState::of(&self.sidecar).await?;
+            expected.difference(&seen).map_or(Ok(()), |difference| Err(anyhow::anyhow!("{difference}")))?;
             self.sidecar.ensure_warmed().await?;
             let plane = self.sidecar.stats("control_plane.connected_state").await?;
-            ensure!(plane.values().all(|connected| *connected == 1), "it is not connected");
+            ensure!(plane.values().all(|connected| *connected == 1), "Envoy is not connected");
             Ok(())
         })
         .await?;
@@ -230,7 +230,7 @@ impl Endurance {
         Ok(since.elapsed())
     }
 
-    /// The end of what both sides logged.
+    /// Returns the last log lines of sidecar and control plane.
     fn logs(&self) -> String {
         let last = |log: &str| {
             let lines: Vec<&str> = log.lines().collect();
@@ -244,68 +244,69 @@ impl Endurance {
     }
 }
 
-/// Changes the mesh until `over` says so.
-async fn storm(world: &mut World, over: &Cell<bool>) -> Result<()> {
+/// Changes the mesh until `over` is set.
+async fn storm(mesh: &mut ChangingMesh, over: &Cell<bool>) -> Result<()> {
     while !over.get() {
-        let pause = world.pause();
-        world.change()?;
+        let pause = mesh.pause();
+        mesh.change()?;
         sleep(pause).await;
     }
     Ok(())
 }
 
-async fn endures((delta, codec): (&str, &str)) -> Result<()> {
-    let steady = |folder: Folder, scene: &TwoServices, dir: &Path| {
+async fn run((delta, codec): (&str, &str)) -> Result<()> {
+    let steady = |folder: Folder, services: &TwoServices, dir: &Path| {
         let both = |behind: SocketAddr| vec![behind, SocketAddr::new(loopback(3), behind.port())];
-        let steady = [(scene.web(), both(scene.web_endpoint())), (scene.db(), both(scene.db_endpoint()))];
-        World::new(folder, dir.join("mesh.yaml"), 7, steady)
+        let steady =
+            [(services.web(), both(services.web_endpoint())), (services.db(), both(services.db_endpoint()))];
+        ChangingMesh::new(folder, dir.join("mesh.yaml"), 7, steady)
     };
-    let (mut endurance, mut world) = Endurance::start(steady, delta).await?;
-    endurance.ask();
-    let (mut dice, mut answers) = (Dice::new(11), 0);
-    let mut settled: BTreeMap<&str, Durations> = BTreeMap::new();
+    let (mut endurance, mut mesh) = Endurance::start(steady, delta).await?;
+    endurance.start_load();
+    let (mut random, mut answers) = (Random::new(11), 0);
+    let mut convergence: BTreeMap<&str, Durations> = BTreeMap::new();
     for step in 0..STEPS {
-        let what = Interruption::of(step, &mut dice);
+        let what = Interruption::of(step, &mut random);
         let over = Cell::new(false);
         let interruption = async {
-            sleep(dice.within(150)).await;
+            sleep(random.within(150)).await;
             let done = endurance.interrupt(what).await;
             sleep(AFTERMATH).await;
             over.set(true);
             done
         };
-        let (done, stormed) = tokio::join!(interruption, storm(&mut world, &over));
+        let (done, stormed) = tokio::join!(interruption, storm(&mut mesh, &over));
         stormed?;
         answers += done.with_context(|| format!("step {step}, {what:?}:\n{}", endurance.logs()))?;
-        let took = endurance.settles(&world.picture()).await;
+        let took = endurance.wait_for_convergence(&mesh.expected_state()).await;
         let took = took.with_context(|| format!("step {step}, {what:?}:\n{}", endurance.logs()))?;
         let kind = match what {
-            Interruption::Cut(_) | Interruption::Twice(..) => "cut",
-            Interruption::Replaced | Interruption::Bereft => "control plane",
-            Interruption::Asked | Interruption::Hangup => "hot restart",
-            Interruption::Crash | Interruption::Anew => "cold start",
+            Interruption::Cut(_) | Interruption::CutTwice(..) => "cut",
+            Interruption::ControlPlaneRestart | Interruption::ControlPlaneCrash => "control plane",
+            Interruption::HotRestartRequest | Interruption::HotRestartSignal => "hot restart",
+            Interruption::EnvoyCrash | Interruption::SidecarRestart => "cold start",
         };
-        settled.entry(kind).or_default().push(took);
+        convergence.entry(kind).or_default().push(took);
     }
     answers += endurance.ensure_no_failures().await?;
     let log = endurance.discovery.log();
-    ensure!(log.contains(codec), "it was not the variant of the protocol that was asked for");
+    ensure!(log.contains(codec), "the log does not contain {codec}");
     let refused: Vec<&str> = log.lines().filter(|line| line.contains("rejects configuration")).collect();
     ensure!(refused.is_empty(), "{refused:?}");
-    let (changes, connections) = (world.changes, endurance.link.connections());
+    let (changes, connections) = (mesh.changes, endurance.link.connections());
     println!("{changes} changes, {connections} connections, {answers} answers, none failed");
-    for (kind, took) in settled {
-        println!("settled after {kind}: {}", took.summary());
+    for (kind, took) in convergence {
+        println!("convergence after {kind}: {}", took.summary());
     }
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_delta_envoy_endures_a_hundred_interruptions_of_a_changing_mesh() -> Result<()> {
-    endures(DELTA).await
+async fn delta_envoy_converges_after_a_hundred_interruptions() -> Result<()> {
+    run(DELTA).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sotw_envoy_endures_a_hundred_interruptions_of_a_changing_mesh() -> Result<()> {
-    endures(SOTW).await
+async fn sotw_envoy_converges_after_a_hundred_interruptions() -> Result<()> {
+    run(SOTW).await
 }

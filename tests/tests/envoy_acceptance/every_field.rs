@@ -1,4 +1,4 @@
-//! Every group of fields of Istio's networking API, in objects of which each serves: Envoy takes what becomes of them.
+//! Every group of fields of Istio's networking API, in objects that each use some of them. Envoy accepts the result.
 
 use std::fs;
 
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::IN_USE;
 
-/// Ten services, `s0` to `s9`, each with a port for HTTP and one for bytes, two endpoints in two zones; two pods that have proxies.
+/// Returns ten services, `s0` to `s9`, each with an HTTP and a TCP port and two endpoints in two zones; and two pods with proxies.
 fn services() -> String {
     PODS.to_owned() + &(0..10).map(|i| SERVICE.replace("NUMBER", &i.to_string())).collect::<String>()
 }
@@ -45,17 +45,17 @@ endpoints:
 - {addresses: [10.200.NUMBER.2], zone: z2, conditions: {ready: true}}
 ";
 
-/// Each kind's fields, where they exclude each other in objects of their own.
+/// Objects with each kind's fields; fields that exclude each other are in separate objects.
 const RULES: &str = include_str!("../../../discovery/core/tests/fixture/rules.yaml");
 
-/// Ports that listeners bind there; no free port is as low.
+/// Ports in these objects that listeners bind; free ports are never that low.
 const PORTS: std::ops::RangeInclusive<u16> = 1901..=1910;
 
-/// What one workload serves and may see.
+/// A `Sidecar` with ingress and egress listeners.
 const SIDECAR: &str = include_str!("../../../discovery/core/tests/fixture/sidecar.yaml");
 
-/// The rules with free ports and the folder of this run.
-fn filled(text: &str, mesh: &Mesh) -> Result<String> {
+/// Inserts free ports and the folder of this run into the manifests.
+fn fill_in(text: &str, mesh: &Mesh) -> Result<String> {
     let folder = mesh.dir.path().to_str().context("a path in UTF-8")?;
     let mut filled = text.replace("/etc/pilot", folder);
     for port in PORTS {
@@ -67,11 +67,11 @@ fn filled(text: &str, mesh: &Mesh) -> Result<String> {
     Ok(filled)
 }
 
-/// Waits until the proxy uses what one of the rules brings, and everything else; nothing was refused.
-async fn taken(proxy: &Sidecar, mesh: &Mesh, mark: &str) -> Result<()> {
-    let in_use = eventually(IN_USE, "everything is in use", async || {
+/// Waits until the proxy uses a resource with this mark and nothing is warming. It is an error if anything was rejected.
+async fn wait_until_in_use(proxy: &Sidecar, mesh: &Mesh, mark: &str) -> Result<()> {
+    let in_use = eventually(IN_USE, "all resources are in use", async || {
         let dump = get_ok(proxy.admin, "/config_dump").await?;
-        ensure!(dump.contains(mark), "{mark} is not in what Envoy has");
+        ensure!(dump.contains(mark), "{mark} is not in Envoy's config dump");
         proxy.ensure_warmed().await
     });
     in_use.await?;
@@ -80,7 +80,7 @@ async fn taken(proxy: &Sidecar, mesh: &Mesh, mark: &str) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_group_of_fields_in_sidecars_and_gateways() -> Result<()> {
+async fn envoy_accepts_every_group_of_fields_in_sidecars_and_gateways() -> Result<()> {
     let none: [Value; 0] = [];
     let options = Options { interception: Interception::Redirect, ..Options::new()? };
     let mut mesh = Mesh::start(&none, &options).await?;
@@ -90,14 +90,14 @@ async fn every_group_of_fields_in_sidecars_and_gateways() -> Result<()> {
     let edge = Options { role: "router", pod: "edge", ip: loopback(9), ..Options::new()? };
     let edge = mesh.join(&edge).await?;
 
-    let rules = format!("{}---\n{}", services(), filled(RULES, &mesh)?);
+    let rules = format!("{}---\n{}", services(), fill_in(RULES, &mesh)?);
     mesh.folder.write_text("rules.yaml", &rules)?;
-    taken(&mesh.sidecar, &mesh, "x-patched").await?;
-    taken(&edge, &mesh, "simple.example.com").await?;
+    wait_until_in_use(&mesh.sidecar, &mesh, "x-patched").await?;
+    wait_until_in_use(&edge, &mesh, "simple.example.com").await?;
     let log = mesh.discovery.log();
-    ensure!(!log.contains("; keeping previous version"), "an object does not serve:\n{log}");
+    ensure!(!log.contains("; keeping previous version"), "an object was rejected:\n{log}");
 
-    mesh.folder.write_text("sidecar.yaml", &filled(SIDECAR, &mesh)?)?;
-    taken(&mesh.sidecar, &mesh, "egress.sock").await?;
+    mesh.folder.write_text("sidecar.yaml", &fill_in(SIDECAR, &mesh)?)?;
+    wait_until_in_use(&mesh.sidecar, &mesh, "egress.sock").await?;
     mesh.ensure_healthy().await
 }

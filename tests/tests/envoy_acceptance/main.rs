@@ -1,4 +1,4 @@
-//! A real Envoy accepts everything it is sent, whatever is declared and however connections reach it.
+//! A real Envoy accepts the generated configuration for every kind of service, with and without interception.
 
 mod every_field;
 
@@ -11,12 +11,12 @@ use pilot_tests::net::free_port;
 use pilot_tests::wait::eventually;
 use serde_json::Value;
 
-/// How long Envoy may take to use all it was sent.
+/// Time limit until Envoy uses everything it was sent.
 const IN_USE: Duration = Duration::from_secs(30);
 
-/// `rounds` times each kind of service there is.
-fn mixed(rounds: u8) -> Result<Vec<Value>> {
-    // Services of a kind share a port where their protocol lets them, as most do in life.
+/// Returns `rounds` services of each kind.
+fn services_of_every_kind(rounds: u8) -> Result<Vec<Value>> {
+    // Services of a kind share a port where their protocol allows it.
     let [http, grpc, tcp, headless] = [free_port()?, free_port()?, free_port()?, free_port()?];
     let [http_entry, tcp_entry, tls_entry] = [free_port()?, free_port()?, free_port()?];
     let mut objects = Vec::new();
@@ -63,19 +63,19 @@ fn mixed(rounds: u8) -> Result<Vec<Value>> {
     Ok(objects)
 }
 
-/// Starts a mesh on these objects and waits until Envoy uses all of them; how many clusters it has.
-async fn accepted(objects: &[Value], interception: Interception) -> Result<u64> {
+/// Starts a mesh on these objects and waits until Envoy uses all of them. Returns the number of clusters.
+async fn ensure_accepted(objects: &[Value], interception: Interception) -> Result<u64> {
     let mut mesh = Mesh::start(objects, &Options { interception, ..Options::new()? }).await?;
-    let in_use = eventually(IN_USE, "everything is in use", async || mesh.sidecar.ensure_warmed().await);
+    let in_use = eventually(IN_USE, "all resources are in use", async || mesh.sidecar.ensure_warmed().await);
     in_use.await?;
     mesh.ensure_healthy().await?;
-    // The same objects in another order, and again: nothing is refused later either.
+    // Later updates are accepted too: the same objects in another order, half of them, and all of them again.
     let reversed: Vec<Value> = objects.iter().rev().cloned().collect();
     mesh.write(&reversed)?;
     mesh.write(objects.get(..objects.len() / 2).unwrap_or_default())?;
     mesh.write(objects)?;
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let in_use = eventually(IN_USE, "everything is in use", async || mesh.sidecar.ensure_warmed().await);
+    let in_use = eventually(IN_USE, "all resources are in use", async || mesh.sidecar.ensure_warmed().await);
     in_use.await?;
     mesh.ensure_healthy().await?;
     let clusters = mesh.sidecar.stats("^cluster_manager.active_clusters$").await?;
@@ -83,22 +83,22 @@ async fn accepted(objects: &[Value], interception: Interception) -> Result<u64> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_service() -> Result<()> {
+async fn envoy_accepts_one_service() -> Result<()> {
     for interception in [Interception::None, Interception::Redirect] {
         let ports = [Port::new("http", free_port()?, 8080)];
         let objects =
             [service("web", "10.11.0.1", &ports), endpoint_slice("web", &ports, &[[10, 200, 11, 1].into()])];
-        accepted(&objects, interception).await?;
+        ensure_accepted(&objects, interception).await?;
     }
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_hundred_mixed_services() -> Result<()> {
+async fn envoy_accepts_two_hundred_services_of_every_kind() -> Result<()> {
     for interception in [Interception::None, Interception::Redirect] {
-        let clusters = accepted(&mixed(20)?, interception).await?;
-        // Each of the 200 has at least one, but the 20 that are another name for a host may share theirs.
-        ensure!(clusters >= 200, "{interception:?}: Envoy has {clusters} clusters only");
+        let clusters = ensure_accepted(&services_of_every_kind(20)?, interception).await?;
+        // Each of the 200 services has at least one cluster, but the 20 ExternalName services may share theirs.
+        ensure!(clusters >= 200, "{interception:?}: Envoy has only {clusters} clusters");
     }
     Ok(())
 }

@@ -1,9 +1,9 @@
-//! One change in a mesh of a thousand services makes anew what depends on it, and nothing else: by the control plane's own
-//! count of generated resources, and by what its clients were sent.
+//! Cost of one change in a mesh of a thousand services: only resources that depend on it are generated, by the control plane's own
+//! count and by the resources that clients receive.
 //!
 //! ```text
-//! ns-0, ns-1      sidecars; each namespace sees services of its own, and so each is a class of its own
-//! edge            gateways; a class too
+//! ns-0, ns-1      sidecars; each namespace has services of its own and is therefore a proxy class of its own
+//! edge            gateways; also a class of its own
 //! ```
 
 use std::collections::BTreeMap;
@@ -13,36 +13,36 @@ use pilot_tests::fleet::{Codec, Fleet, FleetConfig, Goal, Kind, Visibility};
 use pilot_tests::net::get_ok;
 use pilot_tests::wait::eventually;
 
-use super::{PATIENCE, STILL, Scene, configured};
+use super::{FleetTest, SILENCE, TIMEOUT, configured};
 
-/// As many as a sidecar sees.
+/// Number of services visible to a sidecar.
 const SERVICES: u32 = 1000;
 
-/// Sidecars, half of them of each namespace.
+/// Number of sidecars, half of them in each namespace.
 const SIDECARS: u32 = 8;
 
 const GATEWAYS: u32 = 3;
 
-/// So many of each type.
+/// Number of resources by type.
 type Counts = BTreeMap<Kind, u64>;
 
 /// A mesh, and clients of three classes.
 struct Classes {
-    scene: Scene,
+    test: FleetTest,
     sidecars: Fleet,
     gateways: Fleet,
-    /// What was generated until the last change.
+    /// Number of generated resources before the last change.
     generated: Counts,
 }
 
-/// What a change costs, by type; what is not named costs nothing.
+/// Resources generated and sent for a change. Types without any are left out.
 #[derive(Debug, PartialEq, Eq)]
 struct ResourceUsage {
-    /// Resources that were made.
+    /// Generated resources.
     generated: Counts,
-    /// Resources that all sidecars were sent.
+    /// Resources sent to all sidecars.
     sidecars: Counts,
-    /// Resources that all gateways were sent.
+    /// Resources sent to all gateways.
     gateways: Counts,
 }
 
@@ -50,54 +50,54 @@ struct ResourceUsage {
 
 impl Classes {
     async fn start() -> Result<Self> {
-        let scene = Scene::start(SERVICES, Visibility::Namespaces(2)).await?;
-        scene.mesh.folder.write_text("edge.yaml", &entrance())?;
-        let sidecars = scene.fleet(SIDECARS, Codec::Delta, 0)?;
-        let mut setup = FleetConfig::new(scene.pilot.grpc, GATEWAYS, Codec::Delta);
-        setup.first = SIDECARS;
-        setup.node_id = Some("router~{ip}~edge-{n}.{ns}~{ns}.svc.cluster.local".to_owned());
-        let gateways = configured(setup)?;
-        let mut classes = Self { scene, sidecars, gateways, generated: Counts::new() };
+        let test = FleetTest::start(SERVICES, Visibility::Namespaces(2)).await?;
+        test.mesh.folder.write_text("edge.yaml", &gateway_manifests())?;
+        let sidecars = test.fleet(SIDECARS, Codec::Delta, 0)?;
+        let mut config = FleetConfig::new(test.discovery.grpc, GATEWAYS, Codec::Delta);
+        config.first = SIDECARS;
+        config.node_id = Some("router~{ip}~edge-{n}.{ns}~{ns}.svc.cluster.local".to_owned());
+        let gateways = configured(config)?;
+        let mut classes = Self { test, sidecars, gateways, generated: Counts::new() };
         classes.generated = classes.generated().await?;
         Ok(classes)
     }
 
-    /// Every resource that was ever made, by type.
+    /// Returns the number of resources generated so far, by type.
     async fn generated(&self) -> Result<Counts> {
-        let page = get_ok(self.scene.pilot.monitoring, "/metrics").await?;
+        let page = get_ok(self.test.discovery.monitoring, "/metrics").await?;
         let count = |kind: Kind| {
             let name = format!("pilot_xds_generated_resources{{type=\"{}\"}} ", kind.resource_type().short());
             let value = page.lines().find_map(|line| line.strip_prefix(&name)?.parse().ok());
-            Ok((kind, value.with_context(|| format!("there is no {name}"))?))
+            Ok((kind, value.with_context(|| format!("no metric {name}"))?))
         };
         Kind::ALL.into_iter().map(count).collect()
     }
 
-    /// What was made and sent since the last change.
+    /// Returns the resources generated and sent since the last change.
     async fn cost(&mut self) -> Result<ResourceUsage> {
         let mut grown = self.generated().await?;
         for (kind, now) in &mut grown {
             *now -= self.generated.get(kind).copied().unwrap_or(0);
         }
         Ok(ResourceUsage {
-            generated: something(grown),
-            sidecars: something(self.sidecars.totals()?.resources),
-            gateways: something(self.gateways.totals()?.resources),
+            generated: nonzero(grown),
+            sidecars: nonzero(self.sidecars.totals()?.resources),
+            gateways: nonzero(self.gateways.totals()?.resources),
         })
     }
 
-    /// Makes these the rules. An error unless they cost that much, and nothing more in a while.
+    /// Replaces the rules. It is an error if the cost differs, then or later.
     async fn change(&mut self, rules: &str, expected: ResourceUsage) -> Result<()> {
         self.sidecars.mark(Goal::Configured)?;
         self.gateways.mark(Goal::Configured)?;
-        self.scene.mesh.folder.write_text("rules.yaml", rules)?;
-        eventually(PATIENCE, "the change costs what depends on it", async || {
+        self.test.mesh.folder.write_text("rules.yaml", rules)?;
+        eventually(TIMEOUT, "the change costs what depends on it", async || {
             let cost = self.cost().await?;
             ensure!(cost == expected, "{cost:?}, not {expected:?}, for {rules}");
             Ok(())
         })
         .await?;
-        tokio::time::sleep(STILL).await;
+        tokio::time::sleep(SILENCE).await;
         let cost = self.cost().await?;
         ensure!(cost == expected, "later {cost:?}, not {expected:?}, for {rules}");
         self.generated = self.generated().await?;
@@ -105,14 +105,14 @@ impl Classes {
     }
 }
 
-/// Without what is none.
-fn something(mut counts: Counts) -> Counts {
+/// Removes zero counts.
+fn nonzero(mut counts: Counts) -> Counts {
     counts.retain(|_, count| *count > 0);
     counts
 }
 
-/// An entrance, and the pods that are it.
-fn entrance() -> String {
+/// Returns a `Gateway` and its pods.
+fn gateway_manifests() -> String {
     let pods = (SIDECARS..SIDECARS + GATEWAYS).map(|client| {
         let ip = format!("10.0.0.{}", client + 1);
         format!(
@@ -133,7 +133,7 @@ spec: {selector: {app: edge}, servers: [{port: {number: 8080, name: http, protoc
     pods.chain([gateway.to_owned()]).collect()
 }
 
-/// A rule for the service, in the mesh and at the entrance.
+/// Returns a `VirtualService` for one service, bound to the mesh and to the gateway.
 fn virtual_service(timeout: &str) -> String {
     format!(
         "---
@@ -148,8 +148,8 @@ spec:
     )
 }
 
-/// A rule for another service of the same port, for its own namespace alone.
-fn own(timeout: &str) -> String {
+/// Returns a `VirtualService` for another service of the same port, exported to its own namespace only.
+fn namespace_local_virtual_service(timeout: &str) -> String {
     format!(
         "---
 apiVersion: networking.istio.io/v1
@@ -163,7 +163,7 @@ spec:
     )
 }
 
-/// A policy for the service.
+/// Returns a `DestinationRule` for the service.
 fn destination_rule(policy: &str, subsets: &str) -> String {
     format!(
         "---
@@ -176,9 +176,9 @@ spec: {{host: service-0007, trafficPolicy: {{{policy}}}, subsets: [{subsets}]}}
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_virtual_service_costs_the_routes_that_hold_its_host() -> Result<()> {
+async fn virtual_service_change_generates_only_routes_of_its_host() -> Result<()> {
     let mut classes = Classes::start().await?;
-    // Routes of its port, once for each namespace; and those of the entrance.
+    // Route configurations of its port, one for each namespace, and those of the gateway.
     for timeout in ["1s", "2s", "3s"] {
         let cost = ResourceUsage {
             generated: [(Kind::Rds, 3)].into(),
@@ -194,21 +194,22 @@ async fn a_virtual_service_costs_the_routes_that_hold_its_host() -> Result<()> {
             sidecars: [(Kind::Rds, u64::from(SIDECARS) / 2)].into(),
             gateways: Counts::new(),
         };
-        classes.change(&(common.clone() + &own(timeout)), cost).await?;
+        classes.change(&(common.clone() + &namespace_local_virtual_service(timeout)), cost).await?;
     }
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_destination_rule_costs_the_clusters_of_its_host() -> Result<()> {
+async fn destination_rule_change_generates_only_clusters_of_its_host() -> Result<()> {
     let mut classes = Classes::start().await?;
-    let everybody = |kinds: &[Kind], clients: u32| kinds.iter().map(|kind| (*kind, clients.into())).collect();
-    // One cluster for all sidecars, one for all gateways; an Envoy whose cluster changes wants its endpoints again, which
-    // nobody makes again.
+    let every_client =
+        |kinds: &[Kind], clients: u32| kinds.iter().map(|kind| (*kind, clients.into())).collect();
+    // One cluster for all sidecars, one for all gateways. An Envoy whose cluster changes requests its endpoints again; they are sent
+    // from the cache.
     let clusters = |generated: &[(Kind, u64)], sidecars: &[Kind]| ResourceUsage {
         generated: generated.iter().copied().collect(),
-        sidecars: everybody(sidecars, SIDECARS),
-        gateways: everybody(&[Kind::Cds, Kind::Eds], GATEWAYS),
+        sidecars: every_client(sidecars, SIDECARS),
+        gateways: every_client(&[Kind::Cds, Kind::Eds], GATEWAYS),
     };
     let (cluster, endpoints) = ((Kind::Cds, 2), (Kind::Eds, 1));
     let limit = |connections: u32| format!("connectionPool: {{tcp: {{maxConnections: {connections}}}}}");
@@ -216,12 +217,12 @@ async fn a_destination_rule_costs_the_clusters_of_its_host() -> Result<()> {
         let cost = clusters(&[cluster], &[Kind::Cds, Kind::Eds]);
         classes.change(&destination_rule(&limit(connections), ""), cost).await?;
     }
-    // Which endpoint a header means is said in the routes too: of its port, once for each namespace. No route of the entrance
-    // leads there.
+    // The hash policy is part of the routes of the service's port, one for each namespace. No route of the gateway leads to the
+    // service.
     let rule = format!("{}, loadBalancer: {{consistentHash: {{httpHeaderName: x-user}}}}", limit(200));
     let cost = clusters(&[cluster, (Kind::Rds, 2)], &[Kind::Cds, Kind::Eds, Kind::Rds]);
     classes.change(&destination_rule(&rule, ""), cost).await?;
-    // A subset is a cluster with endpoints of its own; the one of all endpoints is what it was.
+    // A subset is a cluster with endpoints of its own; the cluster of all endpoints does not change.
     let cost = clusters(&[cluster, endpoints], &[Kind::Cds, Kind::Eds]);
     classes.change(&destination_rule(&rule, "{name: v1, labels: {version: v1}}"), cost).await
 }

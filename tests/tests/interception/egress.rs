@@ -1,4 +1,4 @@
-//! What leaves a pod: for hosts that a `ServiceEntry` declares, and for those that nothing does.
+//! Egress of a pod: to hosts that a `ServiceEntry` declares, and to undeclared hosts.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,18 +10,18 @@ use pilot_tests::wait::eventually;
 use pilot_tests::workload::Workload;
 use serde_json::json;
 
-use super::pod::{Pod, Site};
+use super::pod::{Pod, PodMesh};
 
-/// How long a change may take to hold on a busy machine.
+/// Time limit for a change on a busy machine.
 const CHANGE: Duration = Duration::from_secs(20);
 
-/// The entry's port, and where it is served.
+/// Port of the `ServiceEntry`, and its target port.
 const DECLARED: (u16, u16) = (8000, 9200);
 
-/// A port that nobody declares.
+/// Port that no object declares.
 const UNDECLARED: u16 = 9100;
 
-/// Declares a host that is served outside.
+/// Returns a `ServiceEntry` for a host outside.
 fn entry(name: &str, port: u16, target: u16) -> String {
     format!(
         "
@@ -39,101 +39,120 @@ spec:
     )
 }
 
-/// Who is outside, all at one address.
-struct Outside {
+/// Servers outside, all at one address.
+struct OutsideServers {
     api: Workload,
-    /// Speaks HTTP where the mesh knows HTTP.
+    /// An undeclared host on the declared HTTP port.
     neighbour: Workload,
-    /// Where the mesh knows nothing.
-    stranger: Workload,
+    /// An undeclared host on the undeclared port.
+    undeclared: Workload,
 }
 
-/// Counters of the clusters that a connection may take: the entry's, past the mesh, into nothing.
+/// Counters of the possible clusters: the entry's, `PassthroughCluster`, `BlackHoleCluster`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Ways {
+struct ClusterCounts {
     entry: u64,
-    past: u64,
-    nothing: u64,
+    passthrough: u64,
+    black_hole: u64,
 }
 
 fn at(port: u16) -> SocketAddr {
     SocketAddr::new(PodNetwork::OUTSIDE, port)
 }
 
-// === impl Outside ===
+// === impl OutsideServers ===
 
-impl Outside {
+impl OutsideServers {
     async fn open() -> Result<Self> {
         Ok(Self {
             api: Workload::start("api", at(DECLARED.1)).await?,
             neighbour: Workload::start("neighbour", at(DECLARED.0)).await?,
-            stranger: Workload::start("stranger", at(UNDECLARED)).await?,
+            undeclared: Workload::start("undeclared", at(UNDECLARED)).await?,
         })
     }
 
-    /// How often each was asked.
-    fn asked(&self) -> [usize; 3] {
-        [&self.api, &self.neighbour, &self.stranger].map(|workload| workload.requests().len())
+    /// Returns the number of requests each server received.
+    fn request_counts(&self) -> [usize; 3] {
+        [&self.api, &self.neighbour, &self.undeclared].map(|workload| workload.requests().len())
     }
 }
 
-// === impl Ways ===
+// === impl ClusterCounts ===
 
-impl Ways {
+impl ClusterCounts {
     async fn of(client: &Pod) -> Result<Self> {
         Ok(Self {
             entry: client.count("outbound|8000||api.example.com", "upstream_rq_total").await?,
-            past: client.count("PassthroughCluster", "upstream_cx_total").await?,
-            nothing: client.count("BlackHoleCluster", "upstream_cx_none_healthy").await?,
+            passthrough: client.count("PassthroughCluster", "upstream_cx_total").await?,
+            black_hole: client.count("BlackHoleCluster", "upstream_cx_none_healthy").await?,
         })
     }
 }
 
 #[tokio::test]
-async fn hosts_that_nothing_declares_are_reached_if_the_mesh_allows_any() -> Result<()> {
-    let site = Site::open().await?;
-    site.folder.write_text("api.yaml", &entry("api", DECLARED.0, DECLARED.1))?;
-    let outside = Outside::open().await?;
-    let client = site.pod("client", 2).await?;
-    // Whatever host is asked for, connections go to one address: it is the host that the routes know, or do not.
+async fn undeclared_hosts_are_reached_only_if_the_outbound_policy_allows_any() -> Result<()> {
+    let mesh = PodMesh::open().await?;
+    mesh.folder.write_text("api.yaml", &entry("api", DECLARED.0, DECLARED.1))?;
+    let outside = OutsideServers::open().await?;
+    let client = mesh.pod("client", 2).await?;
+    // All connections go to one address; only the host distinguishes them.
     let declared = HttpRequest::get(at(DECLARED.0), "api.example.com", "/");
     let unknown = HttpRequest::get(at(DECLARED.0), "other.example.com", "/");
-    let stranger = HttpRequest::get(at(UNDECLARED), "stranger.example.com", "/");
-    let served = async || client.ask(&declared).await?.ensure_ok_from("api");
-    eventually(CHANGE, "what is declared is reached", served).await?;
+    let undeclared = HttpRequest::get(at(UNDECLARED), "undeclared.example.com", "/");
+    let served = async || client.send(&declared).await?.ensure_ok_from("api");
+    eventually(CHANGE, "the declared host is reached", served).await?;
 
-    let (before, asked) = (Ways::of(&client).await?, outside.asked());
-    client.ask(&declared).await?.ensure_ok_from("api")?;
-    client.ask(&unknown).await?.ensure_ok_from("neighbour")?;
-    client.ask(&stranger).await?.ensure_ok_from("stranger")?;
+    let (before, asked) = (ClusterCounts::of(&client).await?, outside.request_counts());
+    client.send(&declared).await?.ensure_ok_from("api")?;
+    client.send(&unknown).await?.ensure_ok_from("neighbour")?;
+    client.send(&undeclared).await?.ensure_ok_from("undeclared")?;
     let [api, neighbour, others] = asked;
-    ensure!(outside.asked() == [api + 1, neighbour + 1, others + 1], "{asked:?}, then {:?}", outside.asked());
-    let after = Ways::of(&client).await?;
-    let expected = Ways { entry: before.entry + 1, past: before.past + 2, nothing: before.nothing };
+    ensure!(
+        outside.request_counts() == [api + 1, neighbour + 1, others + 1],
+        "{asked:?}, then {:?}",
+        outside.request_counts()
+    );
+    let after = ClusterCounts::of(&client).await?;
+    let expected = ClusterCounts {
+        entry: before.entry + 1,
+        passthrough: before.passthrough + 2,
+        black_hole: before.black_hole,
+    };
     ensure!(after == expected, "{before:?}, then {after:?}");
 
-    site.discovery.set_mesh(&[("outboundTrafficPolicy", json!({"mode": "REGISTRY_ONLY"}))])?;
+    mesh.discovery.set_mesh(&[("outboundTrafficPolicy", json!({"mode": "REGISTRY_ONLY"}))])?;
     let refused = async || {
-        let (unknown, stranger) = (client.ask(&unknown).await?, client.ask(&stranger).await);
+        let (unknown, undeclared) = (client.send(&unknown).await?, client.send(&undeclared).await);
         ensure!((unknown.status, unknown.server()) == (502, ""), "{unknown:?}");
-        ensure!(stranger.is_err(), "the stranger is still reached: {stranger:?}");
+        ensure!(undeclared.is_err(), "the undeclared host is still reached: {undeclared:?}");
         Ok(())
     };
-    eventually(CHANGE, "what nothing declares is refused", refused).await?;
-    let (before, asked) = (Ways::of(&client).await?, outside.asked());
-    client.ask(&declared).await?.ensure_ok_from("api")?;
+    eventually(CHANGE, "undeclared hosts are rejected", refused).await?;
+    let (before, asked) = (ClusterCounts::of(&client).await?, outside.request_counts());
+    client.send(&declared).await?.ensure_ok_from("api")?;
     refused().await?;
     let [api, neighbour, others] = asked;
-    ensure!(outside.asked() == [api + 1, neighbour, others], "{asked:?}, then {:?}", outside.asked());
-    let after = Ways::of(&client).await?;
-    let expected = Ways { entry: before.entry + 1, past: before.past, nothing: before.nothing + 1 };
+    ensure!(
+        outside.request_counts() == [api + 1, neighbour, others],
+        "{asked:?}, then {:?}",
+        outside.request_counts()
+    );
+    let after = ClusterCounts::of(&client).await?;
+    let expected = ClusterCounts {
+        entry: before.entry + 1,
+        passthrough: before.passthrough,
+        black_hole: before.black_hole + 1,
+    };
     ensure!(after == expected, "{before:?}, then {after:?}");
 
-    // With an entry the stranger is no stranger.
-    site.folder.write_text("stranger.yaml", &entry("stranger", UNDECLARED, UNDECLARED))?;
-    let reached = async || client.ask(&stranger).await?.ensure_ok_from("stranger");
-    eventually(CHANGE, "what is declared now is reached", reached).await?;
-    ensure!(client.count("outbound|9100||stranger.example.com", "upstream_rq_total").await? > 0);
-    ensure!(Ways::of(&client).await?.past == after.past, "past the mesh, where it allows none");
-    site.close(&[&client]).await
+    // A ServiceEntry makes the host reachable.
+    mesh.folder.write_text("undeclared.yaml", &entry("undeclared", UNDECLARED, UNDECLARED))?;
+    let reached = async || client.send(&undeclared).await?.ensure_ok_from("undeclared");
+    eventually(CHANGE, "the host is reached after its declaration", reached).await?;
+    ensure!(client.count("outbound|9100||undeclared.example.com", "upstream_rq_total").await? > 0);
+    ensure!(
+        ClusterCounts::of(&client).await?.passthrough == after.passthrough,
+        "a request passed through PassthroughCluster"
+    );
+    mesh.close(&[&client]).await
 }

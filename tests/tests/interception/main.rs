@@ -1,7 +1,7 @@
-//! Connections that netfilter leads to the proxy, as in a cluster: pods with machines of their own, and workloads that know of no
-//! proxy. What leaves a pod by no rule of its mesh, what leaves by one, and what comes in.
+//! Interception by netfilter as in a cluster: pods in network namespaces of their own, and workloads that are not aware of the
+//! proxy. Undeclared egress, declared egress, and ingress.
 //!
-//! It takes root, iproute2 and iptables; `.ci/run` runs it.
+//! The tests need root, iproute2 and iptables; `.ci/run` runs them.
 
 mod egress;
 mod inbound;

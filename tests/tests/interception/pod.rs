@@ -1,4 +1,4 @@
-//! A control plane outside, pods on its wire, a sidecar in each.
+//! A mesh with a control plane outside and pods in network namespaces, each with a sidecar.
 
 use anyhow::Result;
 use pilot_tests::envoy::envoy;
@@ -8,8 +8,8 @@ use pilot_tests::mesh::{Discovery, Interception, Options, Sidecar};
 use pilot_tests::pod_network::{NamespaceGuard, NetworkNamespace, PROXY_GID, PodNetwork, address};
 use pilot_tests::programs::programs;
 
-/// The mesh. The thread is outside from its beginning to its end.
-pub(crate) struct Site {
+/// The mesh. The test's thread stays in the outside namespace.
+pub(crate) struct PodMesh {
     pub(crate) discovery: Discovery,
     pub(crate) folder: Folder,
     _outside: NamespaceGuard,
@@ -17,17 +17,17 @@ pub(crate) struct Site {
     dir: tempfile::TempDir,
 }
 
-/// A pod. Its workload is who asks, or listens.
+/// A pod. The test acts as its workload.
 pub(crate) struct Pod {
     sidecar: Sidecar,
     namespace: NetworkNamespace,
 }
 
-// === impl Site ===
+// === impl PodMesh ===
 
-impl Site {
+impl PodMesh {
     pub(crate) async fn open() -> Result<Self> {
-        // Both may be fetched, which the outside has no way for.
+        // Both may need the network for a download, which is not available in the namespace.
         let _ready = (programs()?, envoy()?);
         let network = PodNetwork::new()?;
         let _outside = network.outside().enter()?;
@@ -37,7 +37,7 @@ impl Site {
         Ok(Self { discovery, folder, _outside, network, dir })
     }
 
-    /// A pod of the namespace `default` at `10.77.0.<last>`, its sidecar ready.
+    /// Starts a pod of the namespace `default` at `10.77.0.<last>` and waits until its sidecar is ready.
     pub(crate) async fn pod(&self, name: &'static str, last: u8) -> Result<Pod> {
         let ip = address(last);
         self.folder.write_text(
@@ -69,7 +69,7 @@ status: {{phase: Running, podIP: {ip}, podIPs: [{{ip: {ip}}}], conditions: [{{ty
         Ok(Pod { sidecar, namespace })
     }
 
-    /// What every test ends with: nobody refused anything.
+    /// Returns an error if any configuration was rejected. Every test ends with this check.
     pub(crate) async fn close(self, pods: &[&Pod]) -> Result<()> {
         for pod in pods {
             let _inside = pod.namespace.enter()?;
@@ -82,21 +82,21 @@ status: {{phase: Running, podIP: {ip}, podIPs: [{{ip: {ip}}}], conditions: [{{ty
 // === impl Pod ===
 
 impl Pod {
-    /// Asks from inside.
-    pub(crate) async fn ask(&self, ask: &HttpRequest) -> Result<HttpResponse> {
+    /// Sends a request from inside the pod.
+    pub(crate) async fn send(&self, request: &HttpRequest) -> Result<HttpResponse> {
         let _inside = self.namespace.enter()?;
-        ask.send().await
+        request.send().await
     }
 
-    /// A counter of one of its Envoy's clusters; none is 0.
+    /// Returns a counter of one of its Envoy's clusters; a missing counter is 0.
     pub(crate) async fn count(&self, cluster: &str, counter: &str) -> Result<u64> {
         let _inside = self.namespace.enter()?;
-        // Statistics end the name of a cluster with a semicolon, as in Istio.
+        // The cluster name in a stat ends with a semicolon, as in Istio.
         let name = format!("cluster.{cluster};.{counter}");
         Ok(self.sidecar.stats(&format!("{counter}$")).await?.get(&name).copied().unwrap_or(0))
     }
 
-    /// Goes inside: what listens there is its workload.
+    /// Enters the pod's network namespace.
     pub(crate) fn enter(&self) -> Result<NamespaceGuard> {
         self.namespace.enter()
     }

@@ -1,4 +1,4 @@
-//! Three versions of `web`, a client with a sidecar, and rules that come and go.
+//! Three versions of `web`, a client with a sidecar, and rules that change.
 //!
 //! Without interception the sidecar serves every service on loopback, at the service's port.
 
@@ -13,11 +13,11 @@ use pilot_tests::net::{free_port, local, loopback};
 use pilot_tests::wait::eventually;
 use pilot_tests::workload::Workload;
 
-/// How long a rule may take to hold on a busy machine.
+/// Time limit for a rule to take effect on a busy machine.
 pub(crate) const CHANGE: Duration = Duration::from_secs(20);
 
-/// A mesh of three versions.
-pub(crate) struct Bookshop {
+/// A mesh of three versions of `web`.
+pub(crate) struct BookshopMesh {
     pub(crate) mesh: Mesh,
     pub(crate) v1: Workload,
     pub(crate) v2: Workload,
@@ -38,15 +38,15 @@ spec:
   - {name: v3, labels: {version: v3}}
 ";
 
-// === impl Bookshop ===
+// === impl BookshopMesh ===
 
-impl Bookshop {
-    /// Starts everything, with these rules besides.
+impl BookshopMesh {
+    /// Starts the mesh with these rules.
     pub(crate) async fn open(rules: &str) -> Result<Self> {
         Self::open_with(rules, &BTreeMap::new()).await
     }
 
-    /// The same; more labels for some versions.
+    /// Starts the mesh with additional labels for some versions.
     pub(crate) async fn open_with(rules: &str, labels: &BTreeMap<&str, &str>) -> Result<Self> {
         let (port, target) = (free_port()?, free_port()?);
         let at = |last: u8| SocketAddr::new(loopback(last), target);
@@ -58,7 +58,7 @@ impl Bookshop {
         let mesh = Mesh::start(&[], &Options::new()?).await?;
         let shop = Self { mesh, v1, v2, v3, port };
         shop.mesh.folder.write_text("web.yaml", &manifests(port, target, labels))?;
-        shop.rule(rules)?;
+        shop.set_rules(rules)?;
         eventually(CHANGE, "web answers", async || {
             let answer = shop.get("/").send().await?;
             ensure!(answer.status != 404 && answer.status != 503, "{answer:?}");
@@ -68,43 +68,47 @@ impl Bookshop {
         Ok(shop)
     }
 
-    /// These are the rules now.
-    pub(crate) fn rule(&self, rules: &str) -> Result<()> {
+    /// Replaces the rules.
+    pub(crate) fn set_rules(&self, rules: &str) -> Result<()> {
         self.mesh.folder.write_text("rules.yaml", &format!("# rules\n{rules}"))
     }
 
-    /// `GET <path>` of `web`, through the client's sidecar.
+    /// Returns a request `GET <path>` to `web` through the client's sidecar.
     pub(crate) fn get(&self, path: &str) -> HttpRequest {
         HttpRequest::get(local(self.port), "web", path)
     }
 
-    /// Asks until the answer is as it should be.
-    pub(crate) async fn until(
+    /// Repeats the request until its response fulfils the condition.
+    pub(crate) async fn wait_for(
         &self,
-        ask: &HttpRequest,
+        request: &HttpRequest,
         what: &str,
         is: impl Fn(&HttpResponse) -> bool,
     ) -> Result<HttpResponse> {
         eventually(CHANGE, what, async || {
-            let answer = ask.send().await?;
+            let answer = request.send().await?;
             ensure!(is(&answer), "{answer:?}");
             Ok(answer)
         })
         .await
     }
 
-    /// Asks so many times; how often each version answered.
-    pub(crate) async fn count(&self, ask: &HttpRequest, times: u32) -> Result<BTreeMap<String, u32>> {
+    /// Sends the request so many times and counts the answers of each version.
+    pub(crate) async fn count_answers(
+        &self,
+        request: &HttpRequest,
+        times: u32,
+    ) -> Result<BTreeMap<String, u32>> {
         let mut counts = BTreeMap::new();
         for _ in 0..times {
-            let answer = ask.send().await?;
+            let answer = request.send().await?;
             ensure!(answer.status == 200, "{answer:?}");
             *counts.entry(answer.server().to_owned()).or_default() += 1;
         }
         Ok(counts)
     }
 
-    /// What every test ends with.
+    /// Returns an error if any configuration was rejected. Every test ends with this check.
     pub(crate) async fn close(mut self) -> Result<()> {
         self.mesh.ensure_healthy().await
     }

@@ -1,4 +1,4 @@
-//! `DestinationRule`: which of the endpoints, and how many requests at a time.
+//! `DestinationRule`: load balancing, outlier detection, connection pools, locality.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use futures_util::future::join_all;
 
-use super::bookshop::Bookshop;
+use super::bookshop::BookshopMesh;
 
 fn rule(policy: &str) -> String {
     format!(
@@ -20,51 +20,56 @@ spec: {{host: web, trafficPolicy: {policy}, subsets: [{{name: v1, labels: {{vers
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_client_meets_one_endpoint_where_requests_are_hashed() -> Result<()> {
-    let shop = Bookshop::open(&rule("{loadBalancer: {consistentHash: {httpHeaderName: x-user}}}")).await?;
+async fn consistent_hash_sends_a_user_to_one_endpoint() -> Result<()> {
+    let shop =
+        BookshopMesh::open(&rule("{loadBalancer: {consistentHash: {httpHeaderName: x-user}}}")).await?;
     let sticks = async |user: &str| -> Result<Option<String>> {
-        let counts = shop.count(&shop.get("/").with("x-user", user), 20).await?;
+        let counts = shop.count_answers(&shop.get("/").header("x-user", user), 20).await?;
         Ok((counts.len() == 1).then(|| counts.into_keys().next()).flatten())
     };
     let mut met = BTreeSet::new();
     for user in 0..30 {
         let user = format!("user-{user}");
-        let endpoint = pilot_tests::wait::eventually(Duration::from_secs(20), "it sticks", async || {
-            let endpoint = sticks(&user).await?;
-            ensure!(endpoint.is_some(), "{user} meets several");
-            Ok(endpoint)
-        });
+        let endpoint = pilot_tests::wait::eventually(
+            Duration::from_secs(20),
+            "one endpoint answers a user",
+            async || {
+                let endpoint = sticks(&user).await?;
+                ensure!(endpoint.is_some(), "several endpoints answered {user}");
+                Ok(endpoint)
+            },
+        );
         met.extend(endpoint.await?);
     }
-    ensure!(met.len() == 3, "all users meet {met:?}");
+    ensure!(met.len() == 3, "all users were answered by {met:?}");
     shop.close().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_endpoint_that_fails_is_left_alone() -> Result<()> {
-    let shop = Bookshop::open(&rule(
+async fn outlier_detection_ejects_a_failing_endpoint() -> Result<()> {
+    let shop = BookshopMesh::open(&rule(
         "{outlierDetection: {consecutive5xxErrors: 3, interval: 0.1s, baseEjectionTime: 60s, maxEjectionPercent: 100}}",
     ))
     .await?;
     shop.v2.respond_with(500, Duration::ZERO);
-    let quiet = pilot_tests::wait::eventually(Duration::from_secs(30), "v2 is left alone", async || {
+    let quiet = pilot_tests::wait::eventually(Duration::from_secs(30), "v2 is ejected", async || {
         let before = shop.v2.requests().len();
         for _ in 0..30 {
             shop.get("/").send().await?;
         }
         let asked = shop.v2.requests().len() - before;
-        ensure!(asked == 0, "it was asked {asked} times");
+        ensure!(asked == 0, "v2 received {asked} requests");
         Ok(())
     });
     quiet.await?;
-    let counts = shop.count(&shop.get("/"), 30).await?;
+    let counts = shop.count_answers(&shop.get("/"), 30).await?;
     ensure!(counts.keys().map(String::as_str).eq(["v1", "v3"]), "{counts:?}");
     shop.close().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn more_requests_than_the_limit_are_turned_away() -> Result<()> {
-    let shop = Bookshop::open(&rule(
+async fn connection_pool_overflow_is_rejected() -> Result<()> {
+    let shop = BookshopMesh::open(&rule(
         "{connectionPool: {tcp: {maxConnections: 1}, http: {http1MaxPendingRequests: 1, maxRequestsPerConnection: 1}}}",
     ))
     .await?;
@@ -72,9 +77,9 @@ async fn more_requests_than_the_limit_are_turned_away() -> Result<()> {
         workload.respond_with(200, Duration::from_secs(1));
     }
     let turned_away =
-        pilot_tests::wait::eventually(Duration::from_secs(30), "some are turned away", async || {
-            let ask = shop.get("/");
-            let answers = join_all((0..20).map(|_| ask.send())).await;
+        pilot_tests::wait::eventually(Duration::from_secs(30), "some requests overflow", async || {
+            let request = shop.get("/");
+            let answers = join_all((0..20).map(|_| request.send())).await;
             let answers: Vec<_> = answers.into_iter().collect::<Result<_>>()?;
             let overflow =
                 answers.iter().filter(|answer| answer.header("x-envoy-overloaded") == "true").count();
@@ -86,7 +91,7 @@ async fn more_requests_than_the_limit_are_turned_away() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_near_is_used_before_what_is_far() -> Result<()> {
+async fn locality_failover_prefers_near_endpoints() -> Result<()> {
     let labels = BTreeMap::from([
         ("client", ", topology.istio.io/locality: r1.z1"),
         ("v1", ", topology.istio.io/locality: r1.z1"),
@@ -94,18 +99,21 @@ async fn what_is_near_is_used_before_what_is_far() -> Result<()> {
         ("v3", ", topology.istio.io/locality: r2.z1"),
     ]);
     let outliers = "{outlierDetection: {consecutive5xxErrors: 1, interval: 0.1s, baseEjectionTime: 60s, maxEjectionPercent: 100}}";
-    let shop = Bookshop::open_with(&rule(outliers), &labels).await?;
-    for (near, workload) in [("v1", &shop.v1), ("v2", &shop.v2)] {
-        let only =
-            pilot_tests::wait::eventually(Duration::from_secs(30), "the nearest answers alone", async || {
-                let counts = shop.count(&shop.get("/"), 20).await?;
-                ensure!(counts.keys().map(String::as_str).eq([near]), "{counts:?}");
+    let shop = BookshopMesh::open_with(&rule(outliers), &labels).await?;
+    for (nearest, workload) in [("v1", &shop.v1), ("v2", &shop.v2)] {
+        let only = pilot_tests::wait::eventually(
+            Duration::from_secs(30),
+            "only the nearest endpoint answers",
+            async || {
+                let counts = shop.count_answers(&shop.get("/"), 20).await?;
+                ensure!(counts.keys().map(String::as_str).eq([nearest]), "{counts:?}");
                 Ok(())
-            });
+            },
+        );
         only.await?;
         workload.respond_with(500, Duration::ZERO);
     }
     let last = shop.get("/");
-    shop.until(&last, "the last one answers", |answer| answer.server() == "v3").await?;
+    shop.wait_for(&last, "the farthest endpoint answers", |answer| answer.server() == "v3").await?;
     shop.close().await
 }

@@ -1,4 +1,4 @@
-//! What leaves the mesh: hosts that are declared, hosts that are not, and bytes.
+//! Egress from the mesh: `ServiceEntry`, outbound traffic policy, TCP routes.
 
 use anyhow::{Result, ensure};
 use pilot_tests::http_request::HttpRequest;
@@ -6,14 +6,14 @@ use pilot_tests::net::{free_port, local, loopback};
 use pilot_tests::wait::eventually;
 use pilot_tests::workload::Workload;
 
-use super::bookshop::{Bookshop, CHANGE, SUBSETS};
+use super::bookshop::{BookshopMesh, CHANGE, SUBSETS};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_closed_mesh_reaches_what_is_declared_and_nothing_else() -> Result<()> {
-    let shop = Bookshop::open("").await?;
+async fn registry_only_reaches_declared_hosts_alone() -> Result<()> {
+    let shop = BookshopMesh::open("").await?;
     let (port, target) = (free_port()?, free_port()?);
     let _api = Workload::start("api", (loopback(7), target).into()).await?;
-    shop.rule(&format!(
+    shop.set_rules(&format!(
         "
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
@@ -32,7 +32,7 @@ spec: {{egress: [{{hosts: ['*/*']}}], outboundTrafficPolicy: {{mode: REGISTRY_ON
 "
     ))?;
     let declared = HttpRequest::get(local(port), "api.example.com", "/");
-    eventually(CHANGE, "what is declared is reached", async || declared.send().await?.ensure_ok_from("api"))
+    eventually(CHANGE, "the declared host is reached", async || declared.send().await?.ensure_ok_from("api"))
         .await?;
     let unknown = HttpRequest::get(local(port), "other.example.com", "/").send().await?;
     ensure!((unknown.status, unknown.server()) == (502, ""), "{unknown:?}");
@@ -40,8 +40,8 @@ spec: {{egress: [{{hosts: ['*/*']}}], outboundTrafficPolicy: {{mode: REGISTRY_ON
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bytes_go_where_a_rule_for_bytes_says() -> Result<()> {
-    let shop = Bookshop::open("").await?;
+async fn tcp_route_of_a_virtual_service_takes_effect() -> Result<()> {
+    let shop = BookshopMesh::open("").await?;
     let (port, target) = (free_port()?, free_port()?);
     let _db = Workload::start("db", (loopback(7), target).into()).await?;
     let entry = format!(
@@ -57,10 +57,11 @@ spec:
   endpoints: [{{address: 127.0.0.7}}]
 "
     );
-    shop.rule(&entry)?;
-    let ask = HttpRequest::get(local(port), "any", "/");
-    eventually(CHANGE, "bytes go to their service", async || ask.send().await?.ensure_ok_from("db")).await?;
-    shop.rule(&format!(
+    shop.set_rules(&entry)?;
+    let request = HttpRequest::get(local(port), "any", "/");
+    eventually(CHANGE, "connections reach the service", async || request.send().await?.ensure_ok_from("db"))
+        .await?;
+    shop.set_rules(&format!(
         "{entry}---{SUBSETS}---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -68,7 +69,7 @@ metadata: {{name: db}}
 spec: {{hosts: [db.example.com], tcp: [{{route: [{{destination: {{host: web, subset: v2}}}}]}}]}}
 "
     ))?;
-    eventually(CHANGE, "bytes go where the rule says", async || ask.send().await?.ensure_ok_from("v2"))
+    eventually(CHANGE, "connections follow the rule", async || request.send().await?.ensure_ok_from("v2"))
         .await?;
     shop.close().await
 }

@@ -1,4 +1,4 @@
-//! `Gateway`: an ingress gateway, what enters there, and under which certificate.
+//! `Gateway`: an ingress gateway, its servers and their certificates.
 
 use anyhow::{Context as _, Result, ensure};
 use pilot_tests::http_request::HttpRequest;
@@ -7,13 +7,13 @@ use pilot_tests::mesh::{Options, Sidecar};
 use pilot_tests::net::{free_port, local, loopback};
 use pilot_tests::wait::eventually;
 
-use super::bookshop::{Bookshop, CHANGE, SUBSETS};
+use super::bookshop::{BookshopMesh, CHANGE, SUBSETS};
 
 const HOSTS: [&str; 2] = ["a.example.com", "b.example.com"];
 
-/// A gateway in front of the shop.
-struct Edge {
-    shop: Bookshop,
+/// An ingress gateway in front of `web`.
+struct IngressGateway {
+    shop: BookshopMesh,
     gateway: Sidecar,
     http: u16,
     redirected: u16,
@@ -22,17 +22,17 @@ struct Edge {
     identities: [Identity; 2],
 }
 
-// === impl Edge ===
+// === impl IngressGateway ===
 
-impl Edge {
+impl IngressGateway {
     async fn open() -> Result<Self> {
-        let shop = Bookshop::open("").await?;
+        let shop = BookshopMesh::open("").await?;
         let identities = [Identity::new(&HOSTS[..1])?, Identity::new(&HOSTS[1..])?];
         let options = Options { role: "router", pod: "edge", ip: loopback(9), ..Options::new()? };
         let gateway = shop.mesh.join(&options).await?;
         let (http, redirected, https, tcp) = (free_port()?, free_port()?, free_port()?, free_port()?);
         let edge = Self { shop, gateway, http, redirected, https, tcp, identities };
-        edge.shop.rule(&edge.manifests()?)?;
+        edge.shop.set_rules(&edge.manifests()?)?;
         Ok(edge)
     }
 
@@ -96,38 +96,40 @@ spec: {{gateways: [edge], hosts: ['*'], tcp: [{{match: [{{port: {tcp}}}], route:
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_and_bytes_enter_at_a_gateway() -> Result<()> {
-    let edge = Edge::open().await?;
+async fn gateway_serves_http_redirects_and_tcp() -> Result<()> {
+    let edge = IngressGateway::open().await?;
     for (host, version) in HOSTS.into_iter().zip(["v1", "v2"]) {
-        let ask = HttpRequest::get(local(edge.http), host, "/");
-        eventually(CHANGE, "the gateway serves", async || ask.send().await?.ensure_ok_from(version)).await?;
+        let request = HttpRequest::get(local(edge.http), host, "/");
+        eventually(CHANGE, "the gateway serves", async || request.send().await?.ensure_ok_from(version))
+            .await?;
     }
     let stranger = HttpRequest::get(local(edge.http), "c.example.com", "/").send().await?;
     ensure!(stranger.status == 404, "{stranger:?}");
     let old = HttpRequest::get(local(edge.redirected), HOSTS[0], "/x").send().await?;
     ensure!(
         (old.status, old.header("location")) == (301, "https://a.example.com/x"),
-        "plaintext is sent to HTTPS: {old:?}"
+        "plaintext is redirected to HTTPS: {old:?}"
     );
-    // The host is read by nobody.
+    // A TCP server ignores the host.
     HttpRequest::get(local(edge.tcp), "any", "/").send().await?.ensure_ok_from("v3")?;
     edge.close().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_name_has_its_certificate_and_its_routes() -> Result<()> {
-    let edge = Edge::open().await?;
+async fn gateway_selects_certificate_and_routes_by_sni() -> Result<()> {
+    let edge = IngressGateway::open().await?;
     for ((host, identity), version) in HOSTS.into_iter().zip(&edge.identities).zip(["v1", "v2"]) {
-        let ask = HttpRequest::get(local(edge.https), host, "/").over_tls(identity, host)?;
-        eventually(CHANGE, "the gateway serves", async || ask.send().await?.ensure_ok_from(version)).await?;
+        let request = HttpRequest::get(local(edge.https), host, "/").over_tls(identity, host)?;
+        eventually(CHANGE, "the gateway serves", async || request.send().await?.ensure_ok_from(version))
+            .await?;
     }
     let [first, _] = &edge.identities;
     let wrong = HttpRequest::get(local(edge.https), HOSTS[1], "/").over_tls(first, HOSTS[1])?.send().await;
-    ensure!(wrong.is_err(), "the second name has the certificate of the first: {wrong:?}");
+    ensure!(wrong.is_err(), "the second host has the certificate of the first: {wrong:?}");
     let nobody =
         HttpRequest::get(local(edge.https), "c.example.com", "/").over_tls(first, "c.example.com")?;
-    ensure!(nobody.send().await.is_err(), "a name that no server has is served");
+    ensure!(nobody.send().await.is_err(), "an unknown SNI is served");
     let mixed = HttpRequest::get(local(edge.https), HOSTS[1], "/").over_tls(first, HOSTS[0])?.send().await?;
-    ensure!(mixed.status == 404, "a host is served under another's certificate: {mixed:?}");
+    ensure!(mixed.status == 404, "a host is served under the certificate of another: {mixed:?}");
     edge.close().await
 }

@@ -1,4 +1,4 @@
-//! From sidecar to sidecar: `Sidecar.ingress`, and filters that users put in by `EnvoyFilter`.
+//! Between sidecars: `Sidecar.ingress`, and filters inserted by `EnvoyFilter`.
 
 use anyhow::{Result, ensure};
 use pilot_tests::http_request::HttpRequest;
@@ -7,14 +7,14 @@ use pilot_tests::net::{free_port, local, loopback};
 use pilot_tests::wait::eventually;
 use pilot_tests::workload::Workload;
 
-use super::bookshop::{Bookshop, CHANGE};
+use super::bookshop::{BookshopMesh, CHANGE};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_passes_both_sidecars() -> Result<()> {
-    let shop = Bookshop::open("").await?;
+async fn sidecar_ingress_receives_requests_of_another_sidecar() -> Result<()> {
+    let shop = BookshopMesh::open("").await?;
     let (port, served, own) = (free_port()?, free_port()?, free_port()?);
     let workload = Workload::start("cart", (loopback(1), own).into()).await?;
-    shop.rule(&format!(
+    shop.set_rules(&format!(
         "
 apiVersion: v1
 kind: Pod
@@ -44,22 +44,22 @@ spec:
     ))?;
     let options = Options { pod: "cart", ip: loopback(8), ..Options::new()? };
     let beside = shop.mesh.join(&options).await?;
-    let ask = HttpRequest::get(local(port), "cart", "/x");
-    eventually(CHANGE, "the cart answers", async || ask.send().await?.ensure_ok_from("cart")).await?;
+    let request = HttpRequest::get(local(port), "cart", "/x");
+    eventually(CHANGE, "the cart answers", async || request.send().await?.ensure_ok_from("cart")).await?;
     let asked = workload.last_request()?;
     ensure!(asked.path == "/x" && asked.host == "cart", "{asked:?}");
     let stats = beside.stats("downstream_rq_2xx").await?;
     ensure!(
         stats.iter().any(|(name, count)| name.contains("inbound") && *count > 0),
-        "the workload's sidecar saw nothing: {stats:?}"
+        "no request in the stats of the workload's sidecar: {stats:?}"
     );
     beside.ensure_no_rejection().await?;
     shop.close().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_filter_that_a_user_puts_in_changes_requests_and_answers() -> Result<()> {
-    let shop = Bookshop::open(
+async fn envoy_filter_inserts_a_lua_filter() -> Result<()> {
+    let shop = BookshopMesh::open(
         r#"
 apiVersion: networking.istio.io/v1alpha3
 kind: EnvoyFilter
@@ -85,7 +85,7 @@ spec:
     )
     .await?;
     let answer =
-        shop.until(&shop.get("/"), "Lua answers", |answer| answer.header("x-lua") == "answered").await?;
+        shop.wait_for(&shop.get("/"), "Lua answers", |answer| answer.header("x-lua") == "answered").await?;
     let asked = match answer.server() {
         "v1" => shop.v1.last_request()?,
         "v2" => shop.v2.last_request()?,
@@ -96,7 +96,7 @@ spec:
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_filter_is_configured_by_itself() -> Result<()> {
+async fn envoy_filter_inserts_a_filter_with_config_discovery() -> Result<()> {
     let configured = |said: &str| {
         format!(
             r#"
@@ -129,9 +129,9 @@ spec:
 "#
         )
     };
-    let shop = Bookshop::open(&configured("first")).await?;
-    shop.until(&shop.get("/"), "Lua answers", |answer| answer.header("x-lua") == "first").await?;
-    shop.rule(&configured("second"))?;
-    shop.until(&shop.get("/"), "the new Lua answers", |answer| answer.header("x-lua") == "second").await?;
+    let shop = BookshopMesh::open(&configured("first")).await?;
+    shop.wait_for(&shop.get("/"), "Lua answers", |answer| answer.header("x-lua") == "first").await?;
+    shop.set_rules(&configured("second"))?;
+    shop.wait_for(&shop.get("/"), "the new Lua answers", |answer| answer.header("x-lua") == "second").await?;
     shop.close().await
 }

@@ -1,4 +1,4 @@
-//! A control plane with an environment of its own.
+//! A control plane with additional flags and environment.
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -12,29 +12,29 @@ use pilot_tests::process::Process;
 use pilot_tests::programs::programs;
 use pilot_tests::wait::eventually;
 
-/// How long anything here may take before a test has waited in vain.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// Time limit of a single step.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 
-pub(crate) struct Plane {
+pub(crate) struct ControlPlane {
     pub(crate) process: Process,
     pub(crate) folder: Folder,
     pub(crate) grpc: SocketAddr,
     pub(crate) http: SocketAddr,
     pub(crate) monitoring: SocketAddr,
-    /// Holds its files as long as it runs.
+    /// Folder of its files.
     _dir: tempfile::TempDir,
 }
 
-/// What differs from one test to the next.
+/// Settings that differ between tests.
 #[derive(Default)]
-pub(crate) struct Setup<'a> {
+pub(crate) struct ControlPlaneOptions<'a> {
     pub(crate) flags: &'a [&'a str],
     pub(crate) environment: &'a [(&'a str, &'a str)],
     pub(crate) monitoring: Option<SocketAddr>,
 }
 
-impl Plane {
-    pub(crate) async fn start(setup: Setup<'_>) -> Result<Self> {
+impl ControlPlane {
+    pub(crate) async fn start(setup: ControlPlaneOptions<'_>) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let folder = Folder::create(dir.path().join("config"))?;
         folder.write("web.yaml", &[service("web", "10.0.0.1", &[Port::new("http", 80, 8080)])])?;
@@ -51,15 +51,15 @@ impl Plane {
         Ok(Self { process, folder, grpc, http, monitoring, _dir: dir })
     }
 
-    /// A service comes: everybody is pushed to.
+    /// Adds a service, which causes a push to all proxies.
     pub(crate) fn change(&self, name: &str) -> Result<()> {
         let ports = [Port::new("http", 81, 8081)];
         self.folder.write(&format!("{name}.yaml"), &[service(name, "10.0.0.2", &ports)])
     }
 
-    /// Waits until a line of the metrics reads so.
-    pub(crate) async fn counts(&self, line: &str) -> Result<()> {
-        let counted = eventually(PATIENCE, line, async || {
+    /// Waits until the metrics contain this line.
+    pub(crate) async fn wait_for_metric(&self, line: &str) -> Result<()> {
+        let counted = eventually(TIMEOUT, line, async || {
             let page = get_ok(self.monitoring, "/metrics").await?;
             let name = line.split(['{', ' ']).next().unwrap_or_default();
             let lines: Vec<&str> = page.lines().filter(|line| line.starts_with(name)).collect();
@@ -69,13 +69,13 @@ impl Plane {
         counted.await
     }
 
-    /// xDS streams open.
+    /// Returns the number of open xDS streams.
     pub(crate) async fn streams(&self) -> Result<u64> {
         let load: serde_json::Value = serde_json::from_str(&get_ok(self.monitoring, "/debug/load").await?)?;
         load.get("streams").and_then(serde_json::Value::as_u64).with_context(|| load.to_string())
     }
 
-    /// Resident memory in MiB.
+    /// Returns the resident memory in MiB.
     pub(crate) fn memory(&self) -> Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.pid()))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;

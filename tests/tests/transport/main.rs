@@ -1,4 +1,4 @@
-//! The gRPC ports of the control plane: who is let in, how much he may ask for, and how he is told to leave.
+//! The gRPC ports of the control plane: TLS, limits, other services, shutdown.
 
 mod connection_shares;
 mod control_plane;

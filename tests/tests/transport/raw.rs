@@ -1,4 +1,4 @@
-//! HTTP/2 by hand, frame by frame: a client that may do what no library lets it do.
+//! HTTP/2 client that sends and receives single frames, for sequences that no library would produce.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use prost::Message as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::control_plane::PATIENCE;
+use super::control_plane::TIMEOUT;
 
 pub(crate) const DATA: u8 = 0;
 pub(crate) const HEADERS: u8 = 1;
@@ -27,10 +27,10 @@ pub(crate) const END_HEADERS: u8 = 4;
 
 const ADS: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources";
 
-pub(crate) struct Raw {
+pub(crate) struct RawHttp2Client {
     pub(crate) stream: TcpStream,
-    /// How long a frame may take.
-    pub(crate) patience: Duration,
+    /// Time limit for a frame.
+    pub(crate) timeout: Duration,
 }
 
 #[derive(Debug)]
@@ -41,7 +41,7 @@ pub(crate) struct Frame {
     pub(crate) payload: Vec<u8>,
 }
 
-/// A frame as bytes.
+/// Encodes a frame.
 pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap_or(u32::MAX).to_be_bytes();
     let mut bytes = vec![length[1], length[2], length[3], kind, flags];
@@ -50,13 +50,13 @@ pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8>
     bytes
 }
 
-/// One header, as a literal that nobody remembers. Both texts are shorter than 127 bytes.
+/// Encodes a header as a literal without indexing. Both texts must be shorter than 127 bytes.
 pub(crate) fn header(name: &str, value: &str) -> Vec<u8> {
     let text = |text: &str| [&[u8::try_from(text.len()).unwrap_or(0)], text.as_bytes()].concat();
     [vec![0], text(name), text(value)].concat()
 }
 
-/// The headers of a gRPC call of ADS.
+/// Encodes the headers of an ADS call.
 pub(crate) fn call() -> Vec<u8> {
     let headers = [
         (":method", "POST"),
@@ -69,21 +69,21 @@ pub(crate) fn call() -> Vec<u8> {
     headers.map(|(name, value)| header(name, value)).concat()
 }
 
-impl Raw {
-    /// Connects with windows of this size for the server to fill.
+impl RawHttp2Client {
+    /// Connects and announces this initial window size.
     pub(crate) async fn connect(to: SocketAddr, window: u32) -> Result<Self> {
         let mut stream = TcpStream::connect(to).await.context("connect")?;
         stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await?;
         let setting = [&4_u16.to_be_bytes()[..], &window.to_be_bytes()].concat();
         stream.write_all(&frame(SETTINGS, 0, 0, &setting)).await?;
-        Ok(Self { stream, patience: PATIENCE })
+        Ok(Self { stream, timeout: TIMEOUT })
     }
 
     pub(crate) async fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Result<()> {
         self.stream.write_all(&frame(kind, flags, stream, payload)).await.context("write a frame")
     }
 
-    /// Opens an ADS stream, and asks for all of these types.
+    /// Opens an ADS stream and subscribes to these types.
     pub(crate) async fn ask(&mut self, stream: u32, kinds: &[ResourceType]) -> Result<()> {
         self.send(HEADERS, END_HEADERS, stream, &call()).await?;
         for kind in kinds {
@@ -103,16 +103,16 @@ impl Raw {
         Ok(())
     }
 
-    /// The next frame; nothing when the connection has ended. Settings and pings are answered.
+    /// Returns the next frame, or `None` at the end of the connection. SETTINGS and PING are acknowledged.
     pub(crate) async fn next(&mut self) -> Result<Option<Frame>> {
         loop {
-            let read = tokio::time::timeout(self.patience, self.read()).await.context("no frame came")?;
-            // A reset is an end as well.
+            let read = tokio::time::timeout(self.timeout, self.read()).await.context("no frame came")?;
+            // A reset also ends the connection.
             let Some(frame) = read.unwrap_or_default() else { return Ok(None) };
             match frame.kind {
                 SETTINGS | PING if frame.flags & ACK == 0 => {
                     let payload = if frame.kind == PING { &frame.payload[..] } else { &[] };
-                    // When it is gone we shall read that.
+                    // If the connection is closed, the next read returns that.
                     drop(self.send(frame.kind, ACK, 0, payload).await);
                     if frame.kind == SETTINGS {
                         continue;
@@ -124,7 +124,7 @@ impl Raw {
         }
     }
 
-    /// Frames up to the first of this kind, which is the last of them.
+    /// Returns frames up to and including the first of this kind.
     pub(crate) async fn until(&mut self, kind: u8) -> Result<Vec<Frame>> {
         let mut frames = Vec::new();
         while let Some(frame) = self.next().await? {
@@ -137,7 +137,7 @@ impl Raw {
         bail!("the connection ended before a frame of kind {kind}: {frames:?}")
     }
 
-    /// Everything to the end of the connection.
+    /// Returns all frames up to the end of the connection.
     pub(crate) async fn rest(&mut self) -> Result<Vec<Frame>> {
         let mut frames = Vec::new();
         while let Some(frame) = self.next().await? {
@@ -160,13 +160,13 @@ impl Raw {
 }
 
 impl Frame {
-    /// Of a GOAWAY: why.
+    /// Returns the error code of a GOAWAY.
     pub(crate) fn reason(&self) -> Option<u32> {
         let code = self.payload.get(4..8).filter(|_| self.kind == GOAWAY)?;
         Some(u32::from_be_bytes(code.try_into().ok()?))
     }
 
-    /// Whether it is the end of a stream.
+    /// Returns true if the frame ends its stream.
     pub(crate) fn is_end(&self) -> bool {
         matches!(self.kind, HEADERS | DATA) && self.flags & END_STREAM != 0
     }

@@ -1,4 +1,4 @@
-//! The services besides ADS: one for each type, health, reflection.
+//! gRPC services besides ADS: one for each type, health, reflection.
 
 use anyhow::{Context, Result, ensure};
 use futures_util::stream;
@@ -15,14 +15,14 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_reflection::pb::{v1, v1alpha};
 
-use super::control_plane::{Plane, Setup};
+use super::control_plane::{ControlPlane, ControlPlaneOptions};
 
 const WEB: &str = "outbound|80||web.default.svc.cluster.local";
 
 /// `SERVING`, `NOT_SERVING`
 const SERVING: [i32; 2] = [1, 2];
 
-async fn channel(plane: &Plane) -> Result<Channel> {
+async fn channel(plane: &ControlPlane) -> Result<Channel> {
     Ok(Target::from_shared(format!("http://{}", plane.grpc))?.connect().await?)
 }
 
@@ -44,13 +44,13 @@ fn delta(name: &str) -> DeltaDiscoveryRequest {
     }
 }
 
-/// Requests that stay open behind the last one.
+/// Returns a request stream that stays open after the request.
 fn open<T: Send + 'static>(request: T) -> impl stream::Stream<Item = T> + Send + 'static {
     use futures_util::StreamExt as _;
     stream::iter([request]).chain(stream::pending())
 }
 
-/// One service: both streams answer about their type, named or not; no other type is taken; polling is not.
+/// Checks one service: both streams answer for their type, with and without a type URL; other types and polling are rejected.
 macro_rules! serves {
     ($channel:expr, $client:ident, $stream:ident, $delta:ident, $fetch:ident, $kind:expr, $name:expr) => {{
         let mut client = $client::new($channel.clone());
@@ -66,7 +66,7 @@ macro_rules! serves {
 
         let other = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret";
         let mut answers = client.$stream(open(sotw(other, "x"))).await?.into_inner();
-        let refused = answers.message().await.err().context("another type was taken")?;
+        let refused = answers.message().await.err().context("another type was accepted")?;
         ensure!(
             refused.code() == Code::InvalidArgument && refused.message().contains("type_url"),
             "{refused}"
@@ -77,8 +77,8 @@ macro_rules! serves {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_type_has_its_service_and_takes_no_other() -> Result<()> {
-    let plane = Plane::start(Setup::default()).await?;
+async fn each_type_has_a_service_that_rejects_other_types() -> Result<()> {
+    let plane = ControlPlane::start(ControlPlaneOptions::default()).await?;
     let channel = channel(&plane).await?;
     serves!(
         channel,
@@ -112,8 +112,12 @@ async fn each_type_has_its_service_and_takes_no_other() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn health_follows_readiness() -> Result<()> {
-    let mut plane = Plane::start(Setup { flags: &["--shutdownDuration", "5s"], ..Setup::default() }).await?;
+async fn grpc_health_follows_readiness() -> Result<()> {
+    let mut plane = ControlPlane::start(ControlPlaneOptions {
+        flags: &["--shutdownDuration", "5s"],
+        ..ControlPlaneOptions::default()
+    })
+    .await?;
     let mut client = HealthClient::new(channel(&plane).await?);
     let ads = "envoy.service.discovery.v3.AggregatedDiscoveryService";
     for service in ["", ads, "envoy.service.route.v3.RouteDiscoveryService"] {
@@ -121,7 +125,10 @@ async fn health_follows_readiness() -> Result<()> {
         ensure!(answer.status == SERVING[0], "{service:?}: {answer:?}");
     }
     let unknown = client.check(HealthCheckRequest { service: "nobody".to_owned() }).await;
-    ensure!(unknown.err().is_some_and(|status| status.code() == Code::NotFound), "it knows nobody");
+    ensure!(
+        unknown.err().is_some_and(|status| status.code() == Code::NotFound),
+        "an unknown service has a health status"
+    );
 
     let mut watch = client.watch(HealthCheckRequest { service: ads.to_owned() }).await?.into_inner();
     ensure!(watch.message().await?.is_some_and(|answer| answer.status == SERVING[0]), "not serving");
@@ -134,10 +141,10 @@ async fn health_follows_readiness() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn reflection_lists_what_is_served_in_both_versions() -> Result<()> {
+async fn grpc_reflection_lists_services_in_both_versions() -> Result<()> {
     use v1::server_reflection_request::MessageRequest;
     use v1::server_reflection_response::MessageResponse;
-    let plane = Plane::start(Setup::default()).await?;
+    let plane = ControlPlane::start(ControlPlaneOptions::default()).await?;
     let channel = channel(&plane).await?;
     let list = MessageRequest::ListServices(String::new());
     let request = v1::ServerReflectionRequest { host: String::new(), message_request: Some(list) };
@@ -171,11 +178,11 @@ async fn reflection_lists_what_is_served_in_both_versions() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_nobody_serves_is_unimplemented() -> Result<()> {
+async fn unsupported_service_is_unimplemented() -> Result<()> {
     use pilot_proto::envoy::service::secret::v3::secret_discovery_service_client::SecretDiscoveryServiceClient;
-    let plane = Plane::start(Setup::default()).await?;
+    let plane = ControlPlane::start(ControlPlaneOptions::default()).await?;
     let mut client = SecretDiscoveryServiceClient::new(channel(&plane).await?);
-    let refused = client.stream_secrets(open(sotw("", "x"))).await.err().context("secrets are served")?;
+    let refused = client.stream_secrets(open(sotw("", "x"))).await.err().context("SDS is served")?;
     ensure!(refused.code() == Code::Unimplemented, "{refused}");
     Ok(())
 }

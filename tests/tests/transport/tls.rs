@@ -1,4 +1,4 @@
-//! xDS over TLS: who the server is, who the client is, and a key pair that is replaced.
+//! xDS over TLS: server certificate, client certificate, and a replaced key pair.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -17,15 +17,15 @@ use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-use super::control_plane::{PATIENCE, Plane, Setup};
+use super::control_plane::{ControlPlane, ControlPlaneOptions, TIMEOUT};
 
 const IDENTITY: &str = "spiffe://cluster.local/ns/default/sa/shop";
 
-/// A root that signs.
+/// A certificate authority.
 type Authority = CertifiedIssuer<'static, KeyPair>;
 
 /// A certificate and its key, as PEM and as DER.
-struct Pair {
+struct CertifiedKey {
     certificate: CertificateDer<'static>,
     certificate_pem: String,
     key: KeyPair,
@@ -41,31 +41,31 @@ fn authority() -> Result<Authority> {
     Ok(CertifiedIssuer::self_signed(params, KeyPair::generate()?)?)
 }
 
-fn pair(authority: &Authority, name: SanType) -> Result<Pair> {
+fn pair(authority: &Authority, name: SanType) -> Result<CertifiedKey> {
     let key = KeyPair::generate()?;
     let mut params = CertificateParams::new(Vec::new())?;
     params.subject_alt_names = vec![name];
     let certificate = params.signed_by(&key, authority)?;
-    Ok(Pair {
+    Ok(CertifiedKey {
         certificate: certificate.der().clone(),
         certificate_pem: pem("CERTIFICATE", certificate.der()),
         key,
     })
 }
 
-fn server(authority: &Authority) -> Result<Pair> {
+fn server(authority: &Authority) -> Result<CertifiedKey> {
     pair(authority, SanType::DnsName("istiod.istio-system.svc".try_into()?))
 }
 
-fn client(authority: &Authority) -> Result<Pair> {
+fn client(authority: &Authority) -> Result<CertifiedKey> {
     pair(authority, SanType::URI(IDENTITY.try_into()?))
 }
 
-/// Connects, and says enough HTTP/2 for the server to answer.
+/// Connects with TLS and sends the HTTP/2 preface.
 async fn tls_handshake(
     to: SocketAddr,
     trusts: &Authority,
-    shows: Option<&Pair>,
+    shows: Option<&CertifiedKey>,
 ) -> Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     roots.add(trusts.der().clone())?;
@@ -86,21 +86,21 @@ async fn tls_handshake(
     ensure!(stream.get_ref().1.alpn_protocol() == Some(b"h2"), "no h2");
     stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await?;
     stream.write_all(&super::raw::frame(super::raw::SETTINGS, 0, 0, &[])).await?;
-    // In TLS 1.3 the server judges the client's certificate after the client is done: its first frame says that it did.
-    let read = tokio::time::timeout(PATIENCE, stream.read_exact(&mut [0; 9])).await;
+    // In TLS 1.3 the server verifies the client certificate after the client's handshake is done; its first frame shows success.
+    let read = tokio::time::timeout(TIMEOUT, stream.read_exact(&mut [0; 9])).await;
     read.context("no settings came")??;
     Ok(stream)
 }
 
-/// A control plane with this key pair, which trusts clients of this root.
-struct Secure {
-    plane: Plane,
+/// A control plane with a key pair and a trusted root.
+struct TlsControlPlane {
+    plane: ControlPlane,
     to: SocketAddr,
     files: tempfile::TempDir,
 }
 
-impl Secure {
-    async fn start(shows: &Pair, trusts: &Authority) -> Result<Self> {
+impl TlsControlPlane {
+    async fn start(shows: &CertifiedKey, trusts: &Authority) -> Result<Self> {
         let files = tempfile::tempdir()?;
         let to = local(free_port()?);
         let path = |name: &str| files.path().join(name).display().to_string();
@@ -111,15 +111,17 @@ impl Secure {
         let address = to.to_string();
         let flags = ["--secureGRPCAddr", &address, "--tlsCertFile", &certificate, "--tlsKeyFile", &key];
         let flags = [&flags[..], &["--caCertFile", &roots]].concat();
-        let plane = Plane::start(Setup { flags: &flags, ..Setup::default() }).await?;
+        let plane =
+            ControlPlane::start(ControlPlaneOptions { flags: &flags, ..ControlPlaneOptions::default() })
+                .await?;
         Ok(Self { plane, to, files })
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_may_show_a_certificate_and_then_it_has_to_be_good() -> Result<()> {
+async fn client_certificate_is_optional_and_verified() -> Result<()> {
     let (ours, theirs) = (authority()?, authority()?);
-    let secure = Secure::start(&server(&ours)?, &ours).await?;
+    let secure = TlsControlPlane::start(&server(&ours)?, &ours).await?;
     let _nobody = tls_handshake(secure.to, &ours, None).await?;
     let _shop = tls_handshake(secure.to, &ours, Some(&client(&ours)?)).await?;
     let known = get_ok(secure.plane.monitoring, "/debug/grpc_connections").await?;
@@ -127,19 +129,22 @@ async fn a_client_may_show_a_certificate_and_then_it_has_to_be_good() -> Result<
     let identities: Vec<&serde_json::Value> = known.iter().map(|peer| &peer["identities"]).collect();
     ensure!(identities == [&serde_json::json!([]), &serde_json::json!([IDENTITY])], "{identities:?}");
 
-    ensure!(tls_handshake(secure.to, &ours, Some(&client(&theirs)?)).await.is_err(), "a stranger was let in");
-    ensure!(tls_handshake(secure.to, &theirs, None).await.is_err(), "anybody is trusted");
-    secure.plane.counts("pilot_grpc_connections_closed{reason=\"handshake\"} 2").await
+    ensure!(
+        tls_handshake(secure.to, &ours, Some(&client(&theirs)?)).await.is_err(),
+        "an untrusted client certificate was accepted"
+    );
+    ensure!(tls_handshake(secure.to, &theirs, None).await.is_err(), "the test trusts any server certificate");
+    secure.plane.wait_for_metric("pilot_grpc_connections_closed{reason=\"handshake\"} 2").await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_key_pair_is_shown_to_the_next_and_half_of_one_to_nobody() -> Result<()> {
+async fn key_pair_is_reloaded_only_when_both_files_match() -> Result<()> {
     let (old, new) = (authority()?, authority()?);
-    let secure = Secure::start(&server(&old)?, &old).await?;
+    let secure = TlsControlPlane::start(&server(&old)?, &old).await?;
     let mut first = tls_handshake(secure.to, &old, None).await?;
     let next = server(&new)?;
     fs::write(secure.files.path().join("cert.pem"), &next.certificate_pem)?;
-    let told = eventually(PATIENCE, "the log tells of half a pair", async || {
+    let told = eventually(TIMEOUT, "the log reports the mismatch", async || {
         let log = secure.plane.process.log();
         ensure!(log.contains("the last one holds"), "{log}");
         Ok(())
@@ -147,22 +152,25 @@ async fn a_new_key_pair_is_shown_to_the_next_and_half_of_one_to_nobody() -> Resu
     told.await?;
     tls_handshake(secure.to, &old, None).await?;
     fs::write(secure.files.path().join("key.pem"), pem("PRIVATE KEY", next.key.serialized_der()))?;
-    let shown =
-        eventually(PATIENCE, "the new pair is shown", async || tls_handshake(secure.to, &new, None).await);
+    let shown = eventually(TIMEOUT, "the new certificate is served", async || {
+        tls_handshake(secure.to, &new, None).await
+    });
     shown.await?;
-    // Who is connected stays.
+    // Open connections stay open.
     first.write_all(&super::raw::frame(super::raw::PING, 0, 0, &[1; 8])).await?;
-    tokio::time::timeout(PATIENCE, first.read_exact(&mut [0; 17])).await.context("no answer")??;
+    tokio::time::timeout(TIMEOUT, first.read_exact(&mut [0; 17])).await.context("no answer")??;
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_does_not_shake_hands_is_cut() -> Result<()> {
+async fn connection_without_a_tls_handshake_is_closed() -> Result<()> {
     let ours = authority()?;
-    let secure = Secure::start(&server(&ours)?, &ours).await?;
+    let secure = TlsControlPlane::start(&server(&ours)?, &ours).await?;
     let mut mute = TcpStream::connect(secure.to).await?;
-    let read = tokio::time::timeout(PATIENCE, mute.read(&mut [0; 1])).await.context("it is never cut")?;
-    ensure!(read.is_ok_and(|bytes| bytes == 0), "something was said");
+    let read = tokio::time::timeout(TIMEOUT, mute.read(&mut [0; 1]))
+        .await
+        .context("the connection is not closed")?;
+    ensure!(read.is_ok_and(|bytes| bytes == 0), "data was sent");
     let page = get_ok(secure.plane.http, "/ready").await?;
     ensure!(page == "ready\n", "{page}");
     Ok(())

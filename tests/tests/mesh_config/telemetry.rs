@@ -1,4 +1,4 @@
-//! What a sidecar reports of real requests: lines in a file, spans at a collector.
+//! Telemetry of real requests: access log lines in a file, spans at a collector.
 
 use std::fs;
 use std::time::Duration;
@@ -9,9 +9,9 @@ use pilot_tests::wait::eventually;
 use pilot_tests::workload::Workload;
 use serde_json::{Value, json};
 
-use super::bookshop::{Bookshop, CHANGE};
+use super::bookshop::{BookshopMesh, CHANGE};
 
-/// A service that takes reports over HTTP and, at another port, over gRPC.
+/// Returns a `ServiceEntry` for a collector over HTTP and, at another port, over gRPC.
 fn collector(http: u16, grpc: u16) -> String {
     format!(
         "
@@ -38,8 +38,8 @@ spec: {spec}
     )
 }
 
-/// Adds settings to those of the mesh.
-fn configure(shop: &Bookshop, settings: &Value) -> Result<()> {
+/// Adds settings to the mesh file.
+fn configure(shop: &BookshopMesh, settings: &Value) -> Result<()> {
     let path = shop.mesh.dir.path().join("mesh.yaml");
     let mut mesh: Value = serde_saphyr::from_str(&fs::read_to_string(&path)?)?;
     let own = mesh.as_object_mut().context("a mesh file is a mapping")?;
@@ -48,10 +48,10 @@ fn configure(shop: &Bookshop, settings: &Value) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_an_expression_is_true_of_is_logged_and_every_request_is_traced() -> Result<()> {
+async fn access_log_filter_selects_requests_and_every_request_is_traced() -> Result<()> {
     let (http, grpc) = (free_port()?, free_port()?);
     let spans = Workload::start("spans", (loopback(8), http).into()).await?;
-    let shop = Bookshop::open("").await?;
+    let shop = BookshopMesh::open("").await?;
     let log = shop.mesh.dir.path().join("access.log");
     configure(
         &shop,
@@ -60,7 +60,7 @@ async fn what_an_expression_is_true_of_is_logged_and_every_request_is_traced() -
             {"name": "zipkin", "zipkin": {"service": "spans.example.com", "port": http}},
         ]}),
     )?;
-    shop.rule(&format!(
+    shop.set_rules(&format!(
         "{}{}",
         collector(http, grpc),
         telemetry(
@@ -71,10 +71,10 @@ async fn what_an_expression_is_true_of_is_logged_and_every_request_is_traced() -
     for version in [&shop.v1, &shop.v2, &shop.v3] {
         version.respond_with(404, Duration::ZERO);
     }
-    eventually(CHANGE, "a bad answer is logged", async || {
+    eventually(CHANGE, "an error response is logged", async || {
         shop.get("/bad").send().await?;
         let lines = fs::read_to_string(&log)?;
-        let line: Value = serde_json::from_str(lines.lines().last().context("no line yet")?)?;
+        let line: Value = serde_json::from_str(lines.lines().last().context("the log is empty")?)?;
         ensure!(line == json!({"path": "/bad", "code": 404}), "{line}");
         Ok(())
     })
@@ -93,14 +93,14 @@ async fn what_an_expression_is_true_of_is_logged_and_every_request_is_traced() -
         Ok(())
     })
     .await?;
-    ensure!(!fs::read_to_string(&log)?.contains("/good"), "a good answer was logged");
+    ensure!(!fs::read_to_string(&log)?.contains("/good"), "a successful response was logged");
     shop.close().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn envoy_takes_every_place_that_may_be_reported_to() -> Result<()> {
+async fn envoy_accepts_every_extension_provider() -> Result<()> {
     let (http, grpc) = (free_port()?, free_port()?);
-    let shop = Bookshop::open("").await?;
+    let shop = BookshopMesh::open("").await?;
     let at = |port: u16| json!({"service": "spans.example.com", "port": port});
     let with = |mut service: Value, more: Value| {
         service
@@ -143,7 +143,7 @@ async fn envoy_takes_every_place_that_may_be_reported_to() -> Result<()> {
         let object = telemetry(&format!(
             "{{accessLogging: {logs}, tracing: [{{providers: [{{name: {provider}}}], customTags: {tags}, disableContextPropagation: true}}]}}"
         ));
-        shop.rule(&format!("{}{object}", collector(http, grpc)))?;
+        shop.set_rules(&format!("{}{object}", collector(http, grpc)))?;
         eventually(CHANGE, "the tracer is in use", async || {
             let dump = get_ok(shop.mesh.sidecar.admin, "/config_dump?resource=dynamic_listeners").await?;
             for part in [
@@ -155,7 +155,7 @@ async fn envoy_takes_every_place_that_may_be_reported_to() -> Result<()> {
             ] {
                 ensure!(dump.contains(part), "{part} is missing");
             }
-            ensure!(!dump.contains("error_state"), "a listener was refused");
+            ensure!(!dump.contains("error_state"), "a listener was rejected");
             Ok(())
         })
         .await?;
