@@ -24,6 +24,7 @@ mod request;
 mod resource;
 mod runner;
 mod scan;
+mod state;
 mod subscriber;
 mod usage;
 

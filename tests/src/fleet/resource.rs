@@ -13,7 +13,7 @@ use prost::Message;
 
 use super::orders::{Codec, Kind};
 use super::scan::{Value, fields};
-use super::subscriber::FleetState;
+use super::state::FleetState;
 
 /// `Cluster.type` of a cluster with endpoints from EDS.
 const EDS: u64 = 3;

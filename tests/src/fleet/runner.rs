@@ -20,7 +20,8 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use super::connection::{Client, ConnectionSettings, LinkState, Reading};
 use super::names::{self, Names};
 use super::orders::{ClientRange, FleetConfig, Goal, GoalTimes, Order, ResumeState, Totals, now};
-use super::subscriber::{FleetState, Retention, Subscriber};
+use super::state::FleetState;
+use super::subscriber::{Retention, Subscriber};
 
 /// Interval between checks of the goal. Reported times are measured by the clients themselves.
 const LOOK: Duration = Duration::from_millis(5);

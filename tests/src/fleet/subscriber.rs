@@ -10,30 +10,17 @@
 //!
 //! [`Order::Refuse`]: super::Order::Refuse
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
 use anyhow::{Context, Result};
 use pilot_proto::envoy::config::core::v3::Node;
 
-use super::names::Names;
 use super::orders::{Codec, Goal, HeldResources, Kind, ResumeState};
 use super::request::{Acknowledgement, Request};
 use super::resource::{self as resource_parser, Resource};
 use super::scan::{Event, Interest, ResponseHead};
-
-/// State shared by all clients of a fleet.
-#[derive(Debug)]
-pub(super) struct FleetState {
-    pub(super) codec: Codec,
-    pub(super) kinds: Vec<Kind>,
-    pub(super) names: RefCell<Names>,
-    /// RDS names by hash of the listener; decoding a listener is expensive, and many clients receive the same one.
-    pub(super) routes: RefCell<HashMap<u64, Rc<[u32]>>>,
-    pub(super) refused: RefCell<Option<String>>,
-    pub(super) goal: RefCell<Goal>,
-}
+use super::state::FleetState;
 
 /// One client.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Entry, source};
 
 /// Crates that the rule holds for so far.
-const CRATES: [&str; 3] = ["agent", "proto", "proto/xds"];
+const CRATES: [&str; 4] = ["agent", "proto", "proto/xds", "tests"];
 
 /// A module by its path below the crate.
 type Module = Vec<String>;

@@ -5,6 +5,7 @@
 
 mod crates;
 mod cycles;
+mod documents;
 mod layers;
 mod places;
 mod prose;
@@ -26,7 +27,8 @@ pub struct Entry {
 }
 
 impl Entry {
-    fn is_rust(&self) -> bool {
+    /// Returns true for Rust source.
+    pub fn is_rust(&self) -> bool {
         self.has_extension("rs")
     }
 
@@ -40,20 +42,21 @@ impl Entry {
     }
 }
 
-/// Everything that is wrong with the house at `root`.
-pub fn faults(root: &Path) -> Result<Vec<String>> {
-    let entries = entries(root)?;
-    let mut faults = crates::faults(root)?;
-    faults.extend(layers::faults(&entries));
-    faults.extend(places::faults(&entries));
-    faults.extend(prose::faults(&entries));
-    faults.extend(types::faults(&entries));
-    faults.extend(cycles::faults(&entries));
-    faults.sort();
-    Ok(faults)
+/// Returns the findings about the dependencies of the workspace at `root`, by its manifests.
+pub fn manifest_faults(root: &Path) -> Result<Vec<String>> {
+    crates::faults(root)
 }
 
-/// Every file that is ours: not what git or cargo keep there.
+/// Returns the findings about these files.
+pub fn file_faults(entries: &[Entry]) -> Vec<String> {
+    let rules =
+        [layers::faults, places::faults, documents::faults, prose::faults, types::faults, cycles::faults];
+    let mut faults: Vec<String> = rules.into_iter().flat_map(|rule| rule(entries)).collect();
+    faults.sort();
+    faults
+}
+
+/// Returns every file of the repository at `root`, without `.git` and `target`.
 pub fn entries(root: &Path) -> Result<Vec<Entry>> {
     let mut found = Vec::new();
     let mut folders = vec![root.to_owned()];

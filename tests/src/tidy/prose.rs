@@ -1,6 +1,6 @@
 //! Language: how doc comments open, and words that make persons of processes and data.
 
-use super::{Entry, source};
+use super::{Entry, documents, source};
 
 /// Openings that make a riddle of a doc comment: the reader has to find the noun or the verb.
 const OPENINGS: [&str; 6] = ["What", "Who", "Whom", "Whose", "Whether", "Whoever"];
@@ -15,7 +15,10 @@ const FOLDERS: [&str; 2] = ["proto/watch/", "proto/xds/"];
 pub(super) fn faults(entries: &[Entry]) -> Vec<String> {
     let mut faults = Vec::new();
     let prose = entries.iter().filter(|entry| entry.is_rust() || entry.has_extension("md"));
-    for entry in prose.filter(|entry| FOLDERS.iter().any(|folder| entry.path.starts_with(folder))) {
+    let is_checked = |entry: &&Entry| {
+        FOLDERS.iter().any(|folder| entry.path.starts_with(folder)) || documents::is_checked(&entry.path)
+    };
+    for entry in prose.filter(is_checked) {
         let comments = if entry.is_rust() { doc_comments(&entry.text) } else { markdown(&entry.text) };
         for Line { number, text, opens } in &comments {
             if let Some(word) = opening(text).filter(|_| *opens && entry.is_rust()) {

@@ -8,7 +8,7 @@ use super::{Entry, source};
 const COMMON: [&str; 7] = ["Args", "Config", "Error", "Options", "Request", "Response", "Settings"];
 
 /// Crates that the rule holds for so far.
-const CRATES: [&str; 2] = ["proto/watch", "proto/xds"];
+const CRATES: [&str; 3] = ["proto/watch", "proto/xds", "tests"];
 
 pub(super) fn faults(entries: &[Entry]) -> Vec<String> {
     let mut types: BTreeMap<(&str, String), Vec<&str>> = BTreeMap::new();
