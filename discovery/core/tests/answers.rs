@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use fixture::*;
 use pilot_core::cache::{Cache, resources};
-use pilot_core::generate::Reason;
+use pilot_core::generate::RejectReason;
 use pilot_core::model::{Health, NameSet, Resolution, ResourceSet, Shared};
 use pilot_core::push::PushContext;
 use pilot_core::scope::{Scope, ScopeKey};
@@ -107,7 +107,7 @@ fn what_only_dns_could_resolve_is_reported() {
     let generated = generate(&push, &sidecar("10.1.0.9", "default"), Endpoint, Some(&names([cluster])));
     assert_eq!(served(&decoded::<ClusterLoadAssignment>(&generated)[cluster]), ["10.1.0.1 HEALTHY 1"]);
     let [rejected] = generated.report.rejected.as_slice() else { panic!("{:?}", generated.report) };
-    assert_eq!(rejected.reason, Reason::HostnameEndpoint);
+    assert_eq!(rejected.reason, RejectReason::HostnameEndpoint);
 }
 
 #[test]

@@ -11,11 +11,12 @@ use super::policies::identities;
 use super::{Generated, Made, Set, View};
 use crate::api::destination_rule::{ClientTlsMode, Subset};
 use crate::generate::cluster::{
-    self, Answers, Client, ClusterInputs, ClusterRole, Discovery, Outbound, RuleName,
+    self, ClusterClient, ClusterInputs, ClusterRole, DestinationRuleName, DnsClusterType, EndpointDiscovery,
+    OutboundCluster,
 };
 use crate::generate::gateway;
-use crate::generate::policy::{MeshPolicy, Policy};
-use crate::generate::{Families, Reason, Rejected};
+use crate::generate::traffic_policy::{MergedTrafficPolicy, MeshPolicy};
+use crate::generate::{IpFamilies, RejectReason, Rejected};
 use crate::model::{
     ClusterName, Direction, Endpoint, Hostname, Location, Resolution, Service, ServicePort, Shared,
 };
@@ -32,8 +33,8 @@ pub(super) struct ClusterSet {
     outlook: Option<Outlook>,
     /// Identities of the services that connections are secured to by them.
     identities: BTreeMap<Hostname, Vec<String>>,
-    families: Families,
-    client: Client,
+    families: IpFamilies,
+    client: ClusterClient,
     /// Hosts whose TLS a gateway passes on.
     passed_on: BTreeSet<Hostname>,
     original_dst: OriginalDst,
@@ -60,7 +61,7 @@ impl View<'_> {
         let set = &set.inputs;
         let mut generated = made.seen_from(None);
 
-        let by_mesh = Arc::new(Policy::of(None, None, 0, &set.mesh));
+        let by_mesh = Arc::new(MergedTrafficPolicy::of(None, None, 0, &set.mesh));
         let mut fixed = vec![ClusterRole::BlackHole];
         if self.proxy.node_type() == NodeType::Sidecar {
             fixed.extend([ClusterRole::Passthrough, ClusterRole::InboundPassthrough(set.families)]);
@@ -75,7 +76,7 @@ impl View<'_> {
         generated
     }
 
-    pub(super) fn cluster(self, role: ClusterRole, policy: Arc<Policy>) -> Made {
+    pub(super) fn cluster(self, role: ClusterRole, policy: Arc<MergedTrafficPolicy>) -> Made {
         let direction = direction_of_cluster(&role);
         let inputs = self.patched_cluster(ClusterInputs { role, policy }, direction);
         self.cache.clusters.get(&inputs, |patched| {
@@ -101,9 +102,9 @@ impl View<'_> {
             outlook: (!resolved.is_empty()).then(|| self.outlook(by_dns.clone().into())),
             resolved,
             identities: mutual.collect(),
-            families: Families::of(self.proxy),
-            client: if router { Client::Gateway } else { Client::Sidecar },
-            passed_on: gateway::passed_on(self.scope.gateways()),
+            families: IpFamilies::of(self.proxy),
+            client: if router { ClusterClient::Gateway } else { ClusterClient::Sidecar },
+            passed_on: gateway::auto_passthrough_hosts(self.scope.gateways()),
             original_dst: if blind { OriginalDst::Unknown } else { OriginalDst::Known },
             mesh: self.mesh_policy(),
         }
@@ -122,8 +123,8 @@ impl View<'_> {
                 for subset in subsets(seen) {
                     let (outbound, policy) = inputs.outbound(seen, port, subset, endpoints);
                     if inputs.passes_on(&seen.service) {
-                        let passing = Outbound { client: Client::Passing, ..outbound.clone() };
-                        let unopened = Policy { tls: None, ..policy.clone() };
+                        let passing = OutboundCluster { client: ClusterClient::SniDnat, ..outbound.clone() };
+                        let unopened = MergedTrafficPolicy { tls: None, ..policy.clone() };
                         set.take(&self.cluster(ClusterRole::Outbound(passing.into()), unopened.into()), None);
                     }
                     set.take(&self.cluster(ClusterRole::Outbound(outbound.into()), policy.into()), None);
@@ -149,25 +150,25 @@ impl ClusterSet {
         port: &ServicePort,
         subset: Option<&Subset>,
         endpoints: Option<&Shared<[Endpoint]>>,
-    ) -> (Outbound, Policy) {
+    ) -> (OutboundCluster, MergedTrafficPolicy) {
         let service = &seen.service;
-        let policy =
-            Policy::of(seen.rule.as_deref(), subset, port.port, &self.mesh).preferring(service.distribution);
+        let policy = MergedTrafficPolicy::of(seen.rule.as_deref(), subset, port.port, &self.mesh)
+            .with_distribution(service.distribution);
         let discovery = match (answers(service), endpoints, &self.outlook, &service.resolution) {
-            (Some(answers), Some(endpoints), Some(outlook), _) => Discovery::Dns {
-                served: outlook.served(service, port, subset, endpoints.clone(), &policy).into(),
-                answers,
+            (Some(answers), Some(endpoints), Some(outlook), _) => EndpointDiscovery::Dns {
+                selection: outlook.served(service, port, subset, endpoints.clone(), &policy).into(),
+                dns_type: answers,
                 families: self.families,
             },
             (.., Resolution::Passthrough) if self.original_dst == OriginalDst::Known => {
-                Discovery::OriginalDst
+                EndpointDiscovery::OriginalDst
             }
-            (.., Resolution::DynamicDns) => Discovery::Dynamic(self.families),
-            _ => Discovery::Eds,
+            (.., Resolution::DynamicDns) => EndpointDiscovery::DynamicForwardProxy(self.families),
+            _ => EndpointDiscovery::Eds,
         };
         let mutual = policy.tls_mode() == Some(ClientTlsMode::IstioMutual);
         let identities = self.identities.get(&service.hostname).filter(|_| mutual);
-        let outbound = Outbound {
+        let outbound = OutboundCluster {
             service: service.clone(),
             port: port.clone(),
             subset: subset.map_or_else(Arc::default, |subset| subset.name.as_str().into()),
@@ -181,10 +182,10 @@ impl ClusterSet {
 }
 
 /// How a service is resolved by DNS, if it is, before anybody asks for it.
-const fn answers(service: &Service) -> Option<Answers> {
+const fn answers(service: &Service) -> Option<DnsClusterType> {
     match service.resolution {
-        Resolution::Dns => Some(Answers::All),
-        Resolution::DnsRoundRobin => Some(Answers::First),
+        Resolution::Dns => Some(DnsClusterType::Strict),
+        Resolution::DnsRoundRobin => Some(DnsClusterType::Logical),
         Resolution::ClientSideLb
         | Resolution::Passthrough
         | Resolution::DynamicDns
@@ -215,17 +216,17 @@ fn duplicates(seen: &Visible) -> Vec<Rejected> {
         )
         .to_string(),
         service: seen.service.hostname.clone(),
-        reason: Reason::DuplicateSubset,
+        reason: RejectReason::DuplicateSubset,
     });
     rejected.collect()
 }
 
 /// The object that counts first of those that a rule was read from.
-pub(super) fn rule_name(rule: &Rule) -> Option<RuleName> {
+pub(super) fn rule_name(rule: &Rule) -> Option<DestinationRuleName> {
     let meta = &rule.sources.first()?.meta;
-    Some(RuleName {
+    Some(DestinationRuleName {
         namespace: meta.namespace.clone(),
         name: meta.name.clone(),
-        selects: !rule.selector.is_empty(),
+        has_workload_selector: !rule.selector.is_empty(),
     })
 }

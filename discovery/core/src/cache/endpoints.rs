@@ -6,13 +6,13 @@ use pilot_proto::ResourceType;
 
 use super::{Generated, Made, View};
 use crate::api::destination_rule::{ClientTlsMode, Subset};
-use crate::generate::Families;
+use crate::generate::IpFamilies;
 use crate::generate::endpoint::{
-    AssignmentInputs, Gateways, LocalHosts, MutualTls, Nearness, Networks, Served, Unhealthy, Vantage,
-    assignment,
+    AssignmentInputs, ClientLocality, ClusterLocalHosts, EndpointSelection, LocalityPriority,
+    NetworkGateways, NetworkView, TlsModeMetadata, UnhealthyEndpoints, assignment,
 };
-use crate::generate::policy::Policy;
-use crate::generate::route::Told;
+use crate::generate::route::InformationalHeaders;
+use crate::generate::traffic_policy::MergedTrafficPolicy;
 use crate::model::{ClusterName, Direction, Endpoint, NameSet, Resolution, Service, ServicePort, Shared};
 use crate::scope::Visible;
 
@@ -21,11 +21,11 @@ use crate::scope::Visible;
 pub(super) struct Outlook {
     node: Option<Arc<str>>,
     /// Where no rule asks for a place, all are alike.
-    vantage: Option<Arc<Vantage>>,
-    networks: Option<Arc<Networks>>,
+    vantage: Option<Arc<ClientLocality>>,
+    networks: Option<Arc<NetworkView>>,
     /// Its cluster, and the hosts for which that makes a difference.
-    cluster: Option<(Arc<str>, Shared<LocalHosts>)>,
-    unhealthy: Unhealthy,
+    cluster: Option<(Arc<str>, Shared<ClusterLocalHosts>)>,
+    unhealthy: UnhealthyEndpoints,
 }
 
 // === impl View ===
@@ -33,8 +33,9 @@ pub(super) struct Outlook {
 impl View<'_> {
     pub(super) fn endpoints(self, names: &NameSet) -> Generated {
         let outlook = Arc::new(self.outlook(self.scope.services().clone()));
-        self.named(ResourceType::Endpoint, (Some(&outlook), Told::default()), names, |name| {
-            let inputs = AssignmentInputs { cluster: name.clone(), served: self.served_by(name, &outlook) };
+        self.named(ResourceType::Endpoint, (Some(&outlook), InformationalHeaders::default()), names, |name| {
+            let inputs =
+                AssignmentInputs { cluster: name.clone(), selection: self.served_by(name, &outlook) };
             Some(self.cache.assignments.get(&inputs, |inputs| {
                 Made::run(&inputs.cluster, || {
                     let (assignment, rejected) = assignment(inputs);
@@ -51,33 +52,37 @@ impl View<'_> {
             vantage: self.vantage(&self.wants(services)),
             networks: self.networks().map(Arc::new),
             cluster: self.cluster_and_local_hosts(),
-            unhealthy: if self.proxy.is_proxyless() { Unhealthy::Withheld } else { Unhealthy::Sent },
+            unhealthy: if self.proxy.is_proxyless() {
+                UnhealthyEndpoints::Excluded
+            } else {
+                UnhealthyEndpoints::Included
+            },
         }
     }
 
     /// What is between the proxy and endpoints; `None`: nothing, for nobody says that there are networks.
-    fn networks(self) -> Option<Networks> {
+    fn networks(self) -> Option<NetworkView> {
         let Self { cache, push, proxy, .. } = self;
         let said = Shared::from(push.networks.clone());
-        let gateways = cache.networks.get(&said, |said| Arc::new(Gateways::of(said)));
+        let gateways = cache.networks.get(&said, |said| Arc::new(NetworkGateways::of(said)));
         let seen = proxy.metadata.network_view();
-        (seen.is_some() || !gateways.is_empty()).then(|| Networks {
-            own: proxy.metadata.network.as_deref().unwrap_or_default().into(),
-            seen,
-            families: Families::of(proxy),
+        (seen.is_some() || !gateways.is_empty()).then(|| NetworkView {
+            client_network: proxy.metadata.network.as_deref().unwrap_or_default().into(),
+            requested: seen,
+            families: IpFamilies::of(proxy),
             gateways,
         })
     }
 
-    fn cluster_and_local_hosts(self) -> Option<(Arc<str>, Shared<LocalHosts>)> {
+    fn cluster_and_local_hosts(self) -> Option<(Arc<str>, Shared<ClusterLocalHosts>)> {
         let own = self.proxy.metadata.cluster_id.as_deref().filter(|own| !own.is_empty())?;
         let mesh = (self.push.mesh.clone().into(), self.push.domain_suffix.clone());
         let hosts =
-            self.cache.local_hosts.get(&mesh, |(mesh, suffix)| Arc::new(LocalHosts::of(mesh, suffix)));
+            self.cache.local_hosts.get(&mesh, |(mesh, suffix)| Arc::new(ClusterLocalHosts::of(mesh, suffix)));
         Some((own.into(), hosts.into()))
     }
 
-    fn served_by(self, cluster: &str, outlook: &Outlook) -> Option<Served> {
+    fn served_by(self, cluster: &str, outlook: &Outlook) -> Option<EndpointSelection> {
         let name: ClusterName = cluster.parse().ok()?;
         if name.direction == Direction::Inbound {
             return None;
@@ -95,8 +100,8 @@ impl View<'_> {
         }
         let port = seen.port(name.port)?;
         let subset = seen.subset(&name.subset);
-        let policy = Policy::of(seen.rule.as_deref(), subset, port.port, &self.mesh_policy())
-            .preferring(service.distribution);
+        let policy = MergedTrafficPolicy::of(seen.rule.as_deref(), subset, port.port, &self.mesh_policy())
+            .with_distribution(service.distribution);
         let endpoints = self.push.endpoints_of(service).into();
         Some(outlook.served(service, port, subset, endpoints, &policy))
     }
@@ -112,10 +117,10 @@ impl Outlook {
         port: &ServicePort,
         subset: Option<&Subset>,
         endpoints: Shared<[Endpoint]>,
-        policy: &Policy,
-    ) -> Served {
-        let here = Vantage::default();
-        Served {
+        policy: &MergedTrafficPolicy,
+    ) -> EndpointSelection {
+        let here = ClientLocality::default();
+        EndpointSelection {
             service: service.hostname.clone(),
             endpoints,
             port_name: port.name.clone(),
@@ -127,14 +132,18 @@ impl Outlook {
                 .as_ref()
                 .filter(|(_, local)| local.include(&service.hostname))
                 .map(|(own, _)| own.clone()),
-            unhealthy: if policy.may_panic() { Unhealthy::Withheld } else { self.unhealthy },
-            mutual_tls: match policy.tls_mode() {
-                None | Some(ClientTlsMode::IstioMutual) => MutualTls::Marked,
+            unhealthy: if policy.has_panic_threshold() {
+                UnhealthyEndpoints::Excluded
+            } else {
+                self.unhealthy
+            },
+            tls_mode_metadata: match policy.tls_mode() {
+                None | Some(ClientTlsMode::IstioMutual) => TlsModeMetadata::Included,
                 Some(ClientTlsMode::Disable | ClientTlsMode::Simple | ClientTlsMode::Mutual) => {
-                    MutualTls::Unused
+                    TlsModeMetadata::Omitted
                 }
             },
-            nearness: Nearness::of(policy, self.vantage.as_deref().unwrap_or(&here)),
+            locality_priority: LocalityPriority::of(policy, self.vantage.as_deref().unwrap_or(&here)),
             networks: self.networks.clone(),
         }
     }

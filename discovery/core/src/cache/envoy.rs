@@ -11,9 +11,9 @@ use super::patched::direction_of_listener;
 use super::{Generated, Made, Set, View, settings};
 use crate::generate::listener::{ListenerInputs, listener};
 use crate::generate::outbound::{self, ListenerSettings, PlanInputs};
-use crate::generate::route::Told;
-use crate::generate::telemetry::Side;
-use crate::generate::{Families, inbound};
+use crate::generate::route::InformationalHeaders;
+use crate::generate::telemetry::TrafficSide;
+use crate::generate::{IpFamilies, inbound};
 use crate::model::{Direction, NameSet, Shared};
 use crate::patch::RoutePatches;
 use crate::scope::Scope;
@@ -29,9 +29,9 @@ pub(super) struct Named {
     /// Routes look at no endpoint.
     outlook: Option<Arc<Outlook>>,
     /// Endpoints are told nothing of requests.
-    told: Told,
+    informational_headers: InformationalHeaders,
     dns_domain: Arc<str>,
-    families: Families,
+    families: IpFamilies,
     mesh: Shared<MeshConfig>,
     patches: RoutePatches,
 }
@@ -51,12 +51,14 @@ impl View<'_> {
         let targets = self.push.service_targets(self.proxy);
         let mesh = &self.push.mesh;
         let steering = self.steering();
-        let (filters, unreported) = settings::filters(self, Side::Client, &steering);
+        let (filters, unreported) = settings::filters(self, TrafficSide::Client, &steering);
         let settings = settings::listeners(self, &targets, filters);
         let with_members = self.scope.met_at_members().iter();
         let inputs = PlanInputs {
             scope: self.scope.clone().into(),
-            members: with_members.map(|seen| self.push.endpoints_of(&seen.service).into()).collect(),
+            headless_endpoints: with_members
+                .map(|seen| self.push.endpoints_of(&seen.service).into())
+                .collect(),
             settings,
         };
         let inputs = self.patched_listener(inputs, Direction::Outbound);
@@ -65,10 +67,11 @@ impl View<'_> {
 
         generated.reject(&unreported);
         let settings = &inputs.inputs.settings;
-        let (filters, unreported) = settings::filters(self, Side::Server, &steering);
+        let (filters, unreported) = settings::filters(self, TrafficSide::Server, &steering);
         generated.reject(&unreported);
         let arriving = ListenerSettings { filters, ..settings.clone() };
-        let (by_port, rejected) = inbound::targets(&targets, &settings.capture, &settings.reserved);
+        let (by_port, rejected) =
+            inbound::targets(&targets, &settings.interception, &settings.reserved_ports);
         generated.reject(&rejected);
         let (ports, rejected) = inbound::ports(&by_port, self.scope.sidecar(), &arriving);
         generated.reject(&rejected);
@@ -78,7 +81,7 @@ impl View<'_> {
             inbound::virtual_inbound(&ports, mesh, &arriving),
             proxy_port.map(|port| outbound::http_proxy(port, settings)),
         ];
-        for inputs in own.into_iter().flatten().chain(inbound::bound(&ports, &arriving)) {
+        for inputs in own.into_iter().flatten().chain(inbound::bound_listeners(&ports, &arriving)) {
             generated.take(&self.listener(&Arc::new(inputs)));
         }
         self.add_listeners(&mut generated);
@@ -96,7 +99,7 @@ impl View<'_> {
     pub(super) fn named(
         self,
         kind: ResourceType,
-        (outlook, told): (Option<&Arc<Outlook>>, Told),
+        (outlook, informational_headers): (Option<&Arc<Outlook>>, InformationalHeaders),
         names: &NameSet,
         make: impl Fn(&Arc<str>) -> Option<Made>,
     ) -> Generated {
@@ -114,9 +117,9 @@ impl View<'_> {
             scope: self.scope.clone().into(),
             moment: (kind == ResourceType::Endpoint).then(|| self.push.moment.clone()),
             outlook: outlook.cloned(),
-            told,
+            informational_headers,
             dns_domain: self.proxy.id.dns_domain.as_str().into(),
-            families: Families::of(self.proxy),
+            families: IpFamilies::of(self.proxy),
             mesh: self.push.mesh.clone().into(),
             patches: self.patches.routes().clone(),
         };
@@ -128,7 +131,7 @@ impl View<'_> {
         let mut set = Set::default();
         set.generated.reject(&rejected);
         for planned in plan {
-            set.take(&self.listener(&planned.inputs), planned.member);
+            set.take(&self.listener(&planned.inputs), planned.endpoint_address);
         }
         set
     }

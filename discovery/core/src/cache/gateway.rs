@@ -8,8 +8,8 @@ use pilot_proto::mesh::proxy::Steering;
 use super::{Generated, Made, Set, View, settings};
 use crate::generate::Rejected;
 use crate::generate::gateway::{self, GatewayInputs, GatewayRouteInputs, RoutedServer, gateway_routes};
-use crate::generate::outbound::{Capture, ListenerSettings, LowPorts};
-use crate::generate::telemetry::Side;
+use crate::generate::outbound::{Interception, ListenerSettings, PrivilegedPorts};
+use crate::generate::telemetry::TrafficSide;
 use crate::model::{Direction, NameSet};
 use crate::patch::GatewayPorts;
 
@@ -53,7 +53,7 @@ impl View<'_> {
                 name: name.clone(),
                 servers: servers.iter().map(|at| RoutedServer::of(at, &inputs)).collect(),
                 retries: settings::retries(&self.push.mesh),
-                told: settings::told(&steering),
+                informational_headers: settings::informational_headers(&steering),
             };
             let routes = self.patched_routes(routes, &ports);
             generated.take(&self.cache.gateway_routes.get(&routes, |patched| {
@@ -66,17 +66,21 @@ impl View<'_> {
     fn gateway(self, steering: &Steering) -> (GatewayInputs, Vec<Rejected>) {
         let targets = self.push.service_targets(self.proxy);
         let unprivileged = self.proxy.metadata.unprivileged_pod.is_some_and(|flag| flag.0);
-        let capture = Capture::Bound {
-            low_ports: if unprivileged { LowPorts::Forbidden } else { LowPorts::Free },
-            workload: BTreeSet::new(),
+        let interception = Interception::Off {
+            privileged_ports: if unprivileged {
+                PrivilegedPorts::Forbidden
+            } else {
+                PrivilegedPorts::Allowed
+            },
+            workload_ports: BTreeSet::new(),
         };
-        let (filters, unreported) = settings::filters(self, Side::Client, steering);
+        let (filters, unreported) = settings::filters(self, TrafficSide::Client, steering);
         let settings = settings::listeners(self, &targets, filters);
         let inputs = GatewayInputs {
             scope: self.scope.clone().into(),
-            ports: gateway::ports(&targets),
-            settings: ListenerSettings { capture, ..settings },
-            edge: settings::edge(&steering.topology),
+            ports: gateway::target_ports(&targets),
+            settings: ListenerSettings { interception, ..settings },
+            topology: settings::topology(&steering.topology),
             tls_defaults: self.push.mesh.tls_defaults.clone().unwrap_or_default(),
         };
         (inputs, unreported)

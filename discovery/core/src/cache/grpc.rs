@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use super::{Generated, Made, View};
 use crate::generate::cluster::ClusterRole;
-use crate::generate::grpc::{GrpcListener, SERVER, authority, completions, listener, split_authority};
-use crate::generate::policy::Policy;
+use crate::generate::grpc::{
+    GrpcListener, SERVER_LISTENER_PREFIX, authority, listener, resolver_candidates, split_authority,
+};
+use crate::generate::traffic_policy::MergedTrafficPolicy;
 use crate::model::{ClusterName, Direction, NameSet};
 use crate::scope::Visible;
 
@@ -42,7 +44,7 @@ impl View<'_> {
                 .collect(),
             Some(names) => names.iter().filter_map(|name| self.target(name)).map(|(name, _)| name).collect(),
         };
-        let by_mesh = Arc::new(Policy::of(None, None, 0, &self.mesh_policy()));
+        let by_mesh = Arc::new(MergedTrafficPolicy::of(None, None, 0, &self.mesh_policy()));
         for name in clusters {
             generated.take(&self.cluster(ClusterRole::Proxyless(name), by_mesh.clone()));
         }
@@ -77,11 +79,11 @@ impl View<'_> {
 
     /// The listeners that a name asks for: `host:port`, `host` for all its ports, or a server's own.
     fn asked(&self, name: &str) -> Vec<GrpcListener> {
-        if let Some(own) = name.strip_prefix(SERVER) {
+        if let Some(own) = name.strip_prefix(SERVER_LISTENER_PREFIX) {
             return self.server(own).into_iter().collect();
         }
         let (host, port) = split_authority(name).map_or((name, None), |(host, port)| (host, Some(port)));
-        let meant = completions(host, &self.proxy.id.dns_domain);
+        let meant = resolver_candidates(host, &self.proxy.id.dns_domain);
         let Some(seen) = meant.iter().find_map(|full| self.scope.by_host(full.as_str())) else {
             return Vec::new();
         };

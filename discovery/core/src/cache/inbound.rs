@@ -9,40 +9,40 @@ use super::clusters::rule_name;
 use super::{View, settings};
 use crate::api::destination_rule::ConnectionPool;
 use crate::api::sidecar::{IngressListener, SidecarPort};
-use crate::generate::cluster::{Backend, ClusterRole, Inbound};
-use crate::generate::policy::{MeshPolicy, Policy};
-use crate::generate::{Families, inbound};
+use crate::generate::cluster::{ClusterRole, InboundCluster, WorkloadAddress};
+use crate::generate::traffic_policy::{MergedTrafficPolicy, MeshPolicy};
+use crate::generate::{IpFamilies, inbound};
 use crate::model::{Namespace, Protocol, Proxy, Service, ServicePort, Shared, TargetPort};
 use crate::push::{Rule, ServiceTarget};
 
 // === impl View ===
 
 impl View<'_> {
-    pub(super) fn inbound(self, mesh: &Arc<MeshPolicy>) -> Vec<(ClusterRole, Arc<Policy>)> {
+    pub(super) fn inbound(self, mesh: &Arc<MeshPolicy>) -> Vec<(ClusterRole, Arc<MergedTrafficPolicy>)> {
         let targets = self.push.service_targets(self.proxy);
         let declared = self.scope.sidecar_spec().map(|spec| spec.ingress.as_slice()).unwrap_or_default();
-        let found: Vec<Inbound> = if declared.is_empty() {
-            let capture = settings::capture(self.proxy, &targets);
-            let reserved = settings::reserved(&self.push.mesh, self.proxy);
+        let found: Vec<InboundCluster> = if declared.is_empty() {
+            let interception = settings::interception(self.proxy, &targets);
+            let reserved_ports = settings::reserved_ports(&self.push.mesh, self.proxy);
             // The listeners report what is wrong with targets.
-            let (by_port, _) = inbound::targets(&targets, &capture, &reserved);
+            let (by_port, _) = inbound::targets(&targets, &interception, &reserved_ports);
             by_port.into_iter().filter_map(|(port, services)| self.of_services(port, &services)).collect()
         } else {
             declared.iter().filter_map(|listener| self.of_sidecar(listener, &targets)).collect()
         };
-        let policed = |mut inbound: Inbound| {
+        let policed = |mut inbound: InboundCluster| {
             let rule = inbound.services.first().and_then(|service| self.rule_for_all(service));
-            let mut policy = Policy::of(rule.as_deref(), None, inbound.port.port, mesh);
+            let mut policy = MergedTrafficPolicy::of(rule.as_deref(), None, inbound.port.port, mesh);
             if let Some(own) = self.own_pool(inbound.target_port) {
                 policy.connection_pool = Some(own.clone());
             }
             inbound.rule = rule.as_deref().filter(|rule| rule.traffic_policy.is_some()).and_then(rule_name);
-            (ClusterRole::Inbound(inbound), Arc::new(policy.pool_only()))
+            (ClusterRole::Inbound(inbound), Arc::new(policy.connection_limits()))
         };
         found.into_iter().map(policed).collect()
     }
 
-    fn of_services(self, target_port: u16, services: &[&ServiceTarget]) -> Option<Inbound> {
+    fn of_services(self, target_port: u16, services: &[&ServiceTarget]) -> Option<InboundCluster> {
         let port = &services.first()?.port;
         let mut distinct: Vec<Shared<Service>> = Vec::new();
         for target in services.iter().filter(|target| target.service.port(port.port).is_some()) {
@@ -51,35 +51,35 @@ impl View<'_> {
                 distinct.push(service);
             }
         }
-        Some(Inbound {
+        Some(InboundCluster {
             target_port,
             services: distinct,
             port: port.clone(),
-            backend: self.met_at(target_port),
-            families: Families::of(self.proxy),
+            workload_address: self.met_at(target_port),
+            families: IpFamilies::of(self.proxy),
             rule: None,
         })
     }
 
     /// Where the mesh says that workloads are met.
-    fn met_at(self, port: u16) -> Backend {
+    fn met_at(self, port: u16) -> WorkloadAddress {
         match self.push.mesh.inbound_traffic_policy.mode {
-            InboundTrafficMode::Passthrough => Backend::Origin,
-            InboundTrafficMode::Localhost => Backend::At(Families::of(self.proxy).loopback(), port),
+            InboundTrafficMode::Passthrough => WorkloadAddress::OriginalDst,
+            InboundTrafficMode::Localhost => WorkloadAddress::Ip(IpFamilies::of(self.proxy).loopback(), port),
         }
     }
 
     /// A port that the `Sidecar` declares is of the first service that leads there, if there is one.
-    fn of_sidecar(self, listener: &IngressListener, targets: &[ServiceTarget]) -> Option<Inbound> {
+    fn of_sidecar(self, listener: &IngressListener, targets: &[ServiceTarget]) -> Option<InboundCluster> {
         let port = listener.port.as_ref()?;
         let number = u16::try_from(port.number).ok().filter(|number| *number > 0)?;
         let of = targets.iter().find(|target| target.target_port == number);
-        Some(Inbound {
+        Some(InboundCluster {
             target_port: number,
             services: of.map(|target| target.service.clone().into()).into_iter().collect(),
             port: service_port(port, number),
-            backend: backend(&listener.default_endpoint, self.proxy),
-            families: Families::of(self.proxy),
+            workload_address: backend(&listener.default_endpoint, self.proxy),
+            families: IpFamilies::of(self.proxy),
             rule: None,
         })
     }
@@ -111,24 +111,24 @@ fn service_port(port: &SidecarPort, number: u16) -> ServicePort {
 
 /// `127.0.0.1:<port>` and `[::1]:<port>`, whichever of the two the proxy has; `0.0.0.0:<port>` and `[::]:<port>`: the
 /// proxy's own address; `unix:///<path>`. What is none of these, and nothing: where the connection was going.
-fn backend(text: &str, proxy: &Proxy) -> Backend {
+fn backend(text: &str, proxy: &Proxy) -> WorkloadAddress {
     if let Some(path) = text.strip_prefix("unix://") {
-        return Backend::Unix(path.into());
+        return WorkloadAddress::Unix(path.into());
     }
-    let Some((host, port)) = text.rsplit_once(':') else { return Backend::Origin };
-    let Ok(port) = port.parse() else { return Backend::Origin };
+    let Some((host, port)) = text.rsplit_once(':') else { return WorkloadAddress::OriginalDst };
+    let Ok(port) = port.parse() else { return WorkloadAddress::OriginalDst };
     let host: Result<IpAddr, _> = host.trim_matches(['[', ']']).parse();
     let own = |family: fn(&IpAddr) -> bool| proxy.ips.iter().find(|ip| family(ip)).copied();
     let (v4, v6) = (IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST));
     match host {
         Ok(ip) if ip == IpAddr::V4(Ipv4Addr::UNSPECIFIED) => {
-            Backend::At(own(IpAddr::is_ipv4).unwrap_or(v4), port)
+            WorkloadAddress::Ip(own(IpAddr::is_ipv4).unwrap_or(v4), port)
         }
         Ok(ip) if ip == IpAddr::V6(Ipv6Addr::UNSPECIFIED) => {
-            Backend::At(own(IpAddr::is_ipv6).unwrap_or(v6), port)
+            WorkloadAddress::Ip(own(IpAddr::is_ipv6).unwrap_or(v6), port)
         }
-        Ok(ip) if ip == v4 => Backend::At(if proxy.has_ipv4() { v4 } else { v6 }, port),
-        Ok(ip) if ip == v6 => Backend::At(if proxy.has_ipv6() { v6 } else { v4 }, port),
-        _ => Backend::Origin,
+        Ok(ip) if ip == v4 => WorkloadAddress::Ip(if proxy.has_ipv4() { v4 } else { v6 }, port),
+        Ok(ip) if ip == v6 => WorkloadAddress::Ip(if proxy.has_ipv6() { v6 } else { v4 }, port),
+        _ => WorkloadAddress::OriginalDst,
     }
 }

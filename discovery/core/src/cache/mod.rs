@@ -31,14 +31,14 @@ pub use memo::Stats;
 pub use origin::origins;
 
 use crate::generate::cluster::ClusterInputs;
-use crate::generate::endpoint::{AssignmentInputs, Gateways, LocalHosts};
+use crate::generate::endpoint::{AssignmentInputs, ClusterLocalHosts, NetworkGateways};
 use crate::generate::gateway::{GatewayInputs, GatewayRouteInputs};
 use crate::generate::grpc::GrpcListener;
 use crate::generate::listener::ListenerInputs;
 use crate::generate::outbound::PlanInputs;
-use crate::generate::policy::MeshPolicy;
 use crate::generate::route::RouteInputs;
-use crate::generate::{Reason, Rejected, Report};
+use crate::generate::traffic_policy::MeshPolicy;
+use crate::generate::{RejectReason, Rejected, Report};
 use crate::model::{Hostname, NameSet, Proxy, Resource, ResourceSet, Shared};
 use crate::patch::{ClusterPatches, ExtensionPatches, PatchSet};
 use crate::push::PushContext;
@@ -65,8 +65,8 @@ pub struct Cache {
     gateway_routes: Memo<Patched<GatewayRouteInputs, InRoutes>, Made>,
     mesh_policies: Memo<Shared<MeshConfig>, Arc<MeshPolicy>>,
     wants: Memo<Ruled, Arc<Wants>>,
-    networks: Memo<Shared<MeshNetworks>, Arc<Gateways>>,
-    local_hosts: Memo<(Shared<MeshConfig>, Arc<str>), Arc<LocalHosts>>,
+    networks: Memo<Shared<MeshNetworks>, Arc<NetworkGateways>>,
+    local_hosts: Memo<(Shared<MeshConfig>, Arc<str>), Arc<ClusterLocalHosts>>,
 }
 
 /// The resources of one type for one proxy.
@@ -306,7 +306,7 @@ impl Made {
     fn run<M: Message + Name>(name: &str, generator: impl FnOnce() -> (Option<M>, Vec<Rejected>)) -> Self {
         let (message, rejected) = catch_unwind(AssertUnwindSafe(generator)).unwrap_or_else(|_| {
             let service = Hostname::from("");
-            (None, vec![Rejected { subject: name.to_owned(), service, reason: Reason::Panicked }])
+            (None, vec![Rejected { subject: name.to_owned(), service, reason: RejectReason::Panicked }])
         });
         Self { resource: message.map(|message| encode(name, &message)), rejected: rejected.into() }
     }

@@ -10,7 +10,7 @@ use pilot_proto::envoy::config::route::v3::RouteConfiguration;
 use super::{Generated, Made, View};
 use crate::generate::cluster::ClusterRole;
 use crate::generate::listener::ListenerRole;
-use crate::generate::{Reason, Rejected};
+use crate::generate::{RejectReason, Rejected};
 use crate::model::{Direction, Hostname, NameSet};
 use crate::patch::{
     self, ClusterPatches, Context, GatewayPorts, ListenerPatches, Outcomes, RoutePatches, added_clusters,
@@ -162,7 +162,7 @@ fn failures(name: &str, outcomes: &Outcomes) -> impl Iterator<Item = Rejected> {
     outcomes.failed().map(|(patch, why)| Rejected {
         subject: name.to_owned(),
         service: patch.to_string().into(),
-        reason: Reason::Patch(why.into()),
+        reason: RejectReason::Patch(why.into()),
     })
 }
 

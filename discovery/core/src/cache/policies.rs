@@ -8,8 +8,8 @@ use pilot_proto::identity::SpiffeId;
 use super::View;
 use super::memo::Answer;
 use crate::api::destination_rule::{ClientTlsMode, Subset};
-use crate::generate::endpoint::{Gateways, LocalHosts, Vantage};
-use crate::generate::policy::{MeshPolicy, Nearby, Policy};
+use crate::generate::endpoint::{ClientLocality, ClusterLocalHosts, NetworkGateways};
+use crate::generate::traffic_policy::{LocalityPreference, MergedTrafficPolicy, MeshPolicy};
 use crate::model::{Endpoint, Service, Shared};
 use crate::scope::Visible;
 
@@ -48,18 +48,18 @@ impl View<'_> {
     }
 
     /// From where the proxy looks, as far as somebody asks.
-    pub(super) fn vantage(self, wants: &Wants) -> Option<Arc<Vantage>> {
+    pub(super) fn vantage(self, wants: &Wants) -> Option<Arc<ClientLocality>> {
         let wanted = wants.place.as_ref()?;
         let named = |label: &str| wanted.labels.contains(label);
         let mut labels = (*self.push.labels_of(self.proxy)).clone();
         labels.retain(|label, _| named(label));
         let metadata = &self.proxy.metadata;
         let said = |text: &Option<String>| text.as_deref().map_or_else(Arc::default, Arc::from);
-        Some(Arc::new(Vantage {
+        Some(Arc::new(ClientLocality {
             locality: self.push.locality_of(self.proxy),
             labels: labels.into(),
-            network: if named(Vantage::NETWORK) { said(&metadata.network) } else { Arc::default() },
-            node: if named(Vantage::NODE) { said(&metadata.node_name) } else { Arc::default() },
+            network: if named(ClientLocality::NETWORK) { said(&metadata.network) } else { Arc::default() },
+            node: if named(ClientLocality::NODE) { said(&metadata.node_name) } else { Arc::default() },
         }))
     }
 }
@@ -72,8 +72,8 @@ impl Wants {
         for seen in ruled.services.iter() {
             let mut mutual = false;
             for (port, subset) in seen.parts() {
-                let policy = Policy::of(seen.rule.as_deref(), subset, port, &ruled.mesh)
-                    .preferring(seen.service.distribution);
+                let policy = MergedTrafficPolicy::of(seen.rule.as_deref(), subset, port, &ruled.mesh)
+                    .with_distribution(seen.service.distribution);
                 wants.add(&policy);
                 mutual |= policy.tls_mode() == Some(ClientTlsMode::IstioMutual);
             }
@@ -84,15 +84,17 @@ impl Wants {
         wants
     }
 
-    fn add(&mut self, policy: &Policy) {
-        let (said, wanted) = match policy.nearby() {
-            Nearby::Locality(said) if !said.distribute.is_empty() => (&[][..], &[][..]),
-            Nearby::Locality(said) if policy.outlier_detection.is_some() => {
+    fn add(&mut self, policy: &MergedTrafficPolicy) {
+        let (said, wanted) = match policy.locality_preference() {
+            LocalityPreference::Locality(said) if !said.distribute.is_empty() => (&[][..], &[][..]),
+            LocalityPreference::Locality(said) if policy.outlier_detection.is_some() => {
                 (&*said.failover_priority, &[][..])
             }
-            Nearby::Zone(said) if said.enabled != Some(false) => (&*said.failover_priority, &[][..]),
-            Nearby::Preferred(wanted) => (&[][..], wanted.labels()),
-            Nearby::Locality(_) | Nearby::Zone(_) | Nearby::Off => return,
+            LocalityPreference::Zone(said) if said.enabled != Some(false) => {
+                (&*said.failover_priority, &[][..])
+            }
+            LocalityPreference::TrafficDistribution(wanted) => (&[][..], wanted.labels()),
+            LocalityPreference::Locality(_) | LocalityPreference::Zone(_) | LocalityPreference::Off => return,
         };
         let own = said.iter().filter(|label| !label.contains('=')).cloned();
         let own = own.chain(wanted.iter().map(|&label| label.to_owned()));
@@ -106,13 +108,13 @@ impl Answer for Arc<Wants> {
     }
 }
 
-impl Answer for Arc<LocalHosts> {
+impl Answer for Arc<ClusterLocalHosts> {
     fn is_held(&self) -> bool {
         false
     }
 }
 
-impl Answer for Arc<Gateways> {
+impl Answer for Arc<NetworkGateways> {
     fn is_held(&self) -> bool {
         false
     }

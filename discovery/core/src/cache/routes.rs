@@ -7,9 +7,10 @@ use pilot_proto::ResourceType;
 use pilot_proto::node::NodeType;
 
 use super::{Generated, Made, View, settings};
-use crate::generate::Families;
+use crate::generate::IpFamilies;
 use crate::generate::route::{
-    HTTP_PROXY, Hosts, HttpRules, Overruled, Reached, RouteInputs, Told, Unserved, route,
+    HTTP_PROXY, HostOnlyRules, HostSet, HttpRules, InformationalHeaders, RouteInputs, RoutedService,
+    ShadowedRules, route,
 };
 use crate::model::{Hostname, NameSet, Shared};
 use crate::patch::GatewayPorts;
@@ -28,17 +29,17 @@ impl View<'_> {
             NodeType::Router => return self.gateway_routes(names),
             _ => return Generated::default(),
         }
-        let told = settings::told(&self.steering());
-        let seen_as = (None, told);
+        let informational_headers = settings::informational_headers(&self.steering());
+        let seen_as = (None, informational_headers);
         self.named(ResourceType::Route, seen_as, names, |name| {
-            Some(self.route(RouteInputs { told, ..self.route_inputs(name)? }))
+            Some(self.route(RouteInputs { informational_headers, ..self.route_inputs(name)? }))
         })
     }
 
     /// The routes of one service for a gRPC library, which knows no rules.
     pub(super) fn target_routes(self, name: &Arc<str>, seen: &Visible, port: u16) -> Made {
-        let hosts = Hosts::Target(port);
-        let services = Arc::from([Reached::of(seen, hosts, None, self.scope)]);
+        let hosts = HostSet::Target(port);
+        let services = Arc::from([RoutedService::of(seen, hosts, None, self.scope)]);
         self.route(RouteInputs { services, ..self.no_routes(name, hosts) })
     }
 
@@ -53,22 +54,22 @@ impl View<'_> {
     fn route_inputs(self, name: &Arc<str>) -> Option<RouteInputs> {
         if **name == *HTTP_PROXY || name.starts_with(UNIX) {
             let egress = self.scope.egress_at(0, name)?;
-            return Some(self.table(name, Hosts::All, egress));
+            return Some(self.table(name, HostSet::All, egress));
         }
         if let Some((host, port)) = name.rsplit_once(':') {
             let port = port_number(port)?;
             let egress = self.scope.egress_at(port, "")?;
             let seen = self.at(egress, host).filter(|seen| seen.port(port).is_some())?;
-            let hosts = Hosts::Only(port);
+            let hosts = HostSet::Only(port);
             let services = Arc::from([self.reached(seen, hosts, egress)]);
             return Some(RouteInputs { services, ..self.no_routes(name, hosts) });
         }
         let port = port_number(name)?;
         match self.scope.egress_at(port, "") {
-            Some(egress) if egress.is_http_proxy() => Some(self.table(name, Hosts::All, egress)),
-            Some(egress) => Some(self.table(name, Hosts::OnPort(port), egress)),
+            Some(egress) if egress.is_http_proxy() => Some(self.table(name, HostSet::All, egress)),
+            Some(egress) => Some(self.table(name, HostSet::OnPort(port), egress)),
             // A port that no service has (any more) still lets through what the mesh lets through.
-            None => Some(self.no_routes(name, Hosts::OnPort(port))),
+            None => Some(self.no_routes(name, HostSet::OnPort(port))),
         }
     }
 
@@ -81,32 +82,33 @@ impl View<'_> {
     }
 
     /// All hosts of an egress listener.
-    fn table(self, name: &Arc<str>, hosts: Hosts, egress: &Egress) -> RouteInputs {
+    fn table(self, name: &Arc<str>, hosts: HostSet, egress: &Egress) -> RouteInputs {
         let visible = match hosts {
-            Hosts::OnPort(port) => egress.on_port(port).cloned().unwrap_or_default(),
-            Hosts::All | Hosts::Only(_) | Hosts::Target(_) => egress.services.clone(),
+            HostSet::OnPort(port) => egress.on_port(port).cloned().unwrap_or_default(),
+            HostSet::All | HostSet::Only(_) | HostSet::Target(_) => egress.services.clone(),
         };
-        let services: Arc<[Reached]> = visible.iter().map(|seen| self.reached(seen, hosts, egress)).collect();
+        let services: Arc<[RoutedService]> =
+            visible.iter().map(|seen| self.reached(seen, hosts, egress)).collect();
         RouteInputs {
-            alone: self.alone(hosts, egress, &services),
-            overruled: overruled(egress, &services),
+            host_only: self.host_only(hosts, egress, &services),
+            shadowed: shadowed(egress, &services),
             services,
             ..self.no_routes(name, hosts)
         }
     }
 
-    fn reached(self, seen: &Visible, hosts: Hosts, egress: &Egress) -> Reached {
-        Reached::of(seen, hosts, egress.routing_of(&seen.service.hostname), self.scope)
+    fn reached(self, seen: &Visible, hosts: HostSet, egress: &Egress) -> RoutedService {
+        RoutedService::of(seen, hosts, egress.routing_of(&seen.service.hostname), self.scope)
     }
 
     /// Hosts that no service has: they are asked for at port 80, at the port of a `Sidecar`'s own listener, and where the
     /// services are that they share their rules with.
-    fn alone(self, hosts: Hosts, egress: &Egress, services: &[Reached]) -> Arc<[Unserved]> {
+    fn host_only(self, hosts: HostSet, egress: &Egress, services: &[RoutedService]) -> Arc<[HostOnlyRules]> {
         let own = egress.port.as_ref().map(|port| port.number);
         let everywhere = match hosts {
-            Hosts::All | Hosts::OnPort(80) => true,
-            Hosts::OnPort(port) => own == Some(port.into()),
-            Hosts::Only(_) | Hosts::Target(_) => return Arc::default(),
+            HostSet::All | HostSet::OnPort(80) => true,
+            HostSet::OnPort(port) => own == Some(port.into()),
+            HostSet::Only(_) | HostSet::Target(_) => return Arc::default(),
         };
         let here: HashSet<&Shared<Routing>> =
             services.iter().filter_map(|seen| seen.rules.as_ref()).map(HttpRules::routing).collect();
@@ -114,38 +116,38 @@ impl View<'_> {
             !alone.routing.spec.http.is_empty() && (everywhere || here.contains(&alone.routing))
         });
         found
-            .map(|alone| Unserved {
+            .map(|alone| HostOnlyRules {
                 hosts: alone.hosts.clone(),
                 rules: HttpRules::of(&alone.routing, self.scope),
             })
             .collect()
     }
 
-    fn no_routes(self, name: &Arc<str>, hosts: Hosts) -> RouteInputs {
+    fn no_routes(self, name: &Arc<str>, hosts: HostSet) -> RouteInputs {
         RouteInputs {
             name: name.clone(),
             hosts,
             services: Arc::default(),
-            alone: Arc::default(),
-            overruled: Arc::default(),
+            host_only: Arc::default(),
+            shadowed: Arc::default(),
             dns_domain: self.proxy.id.dns_domain.as_str().into(),
-            families: Families::of(self.proxy),
-            unknown: settings::unknown(self.scope),
+            families: IpFamilies::of(self.proxy),
+            fallback_cluster: settings::fallback_cluster(self.scope),
             retries: settings::retries(&self.push.mesh),
-            told: Told::default(),
+            informational_headers: InformationalHeaders::default(),
         }
     }
 }
 
 /// Rules for hosts of services that other rules came before.
-fn overruled(egress: &Egress, services: &[Reached]) -> Arc<[Overruled]> {
+fn shadowed(egress: &Egress, services: &[RoutedService]) -> Arc<[ShadowedRules]> {
     let is_here = |host: &Hostname| services.iter().any(|seen| seen.service.hostname == *host);
     let mut found = Vec::new();
     for routing in egress.routings.iter().filter(|routing| !routing.spec.http.is_empty()) {
         for host in routing.hosts.iter().filter(|host| !host.is_wildcard()) {
             if egress.routing_of(host).is_some_and(|first| first != routing) && is_here(host) {
                 let object = (routing.namespace.clone(), routing.name.clone());
-                found.push(Overruled { host: host.clone(), object });
+                found.push(ShadowedRules { host: host.clone(), object });
             }
         }
     }

@@ -13,13 +13,15 @@ use super::View;
 use super::telemetry::Reports;
 use crate::api::virtual_service::HttpRetry;
 use crate::generate::cluster::{BLACK_HOLE, PASSTHROUGH};
-use crate::generate::filter::{FilterSettings, Http10, UnmatchedLog};
-use crate::generate::http::{Connections, Edge, forwarded};
-use crate::generate::listener::Source;
-use crate::generate::outbound::{Capture, ListenerSettings, LowPorts};
-use crate::generate::route::Told;
-use crate::generate::telemetry::Side;
-use crate::generate::{Families, Rejected};
+use crate::generate::http_connection_manager::{
+    GatewayTopology, ProxyProtocolHeader, forward_client_cert_details,
+};
+use crate::generate::listener::RedirectMode;
+use crate::generate::network_filters::{FilterSettings, Http10, ListenerAccessLog};
+use crate::generate::outbound::{Interception, ListenerSettings, PrivilegedPorts};
+use crate::generate::route::InformationalHeaders;
+use crate::generate::telemetry::TrafficSide;
+use crate::generate::{IpFamilies, Rejected};
 use crate::model::{ClusterName, Proxy};
 use crate::push::ServiceTarget;
 use crate::scope::Scope;
@@ -41,10 +43,10 @@ pub(super) fn listeners(
 ) -> ListenerSettings {
     let mesh = &view.push.mesh;
     ListenerSettings {
-        families: Families::of(view.proxy),
-        capture: capture(view.proxy, targets),
-        reserved: reserved(mesh, view.proxy),
-        unknown: unknown(view.scope),
+        families: IpFamilies::of(view.proxy),
+        interception: interception(view.proxy, targets),
+        reserved_ports: reserved_ports(mesh, view.proxy),
+        fallback_cluster: fallback_cluster(view.scope),
         detection_timeout: mesh.protocol_detection_timeout,
         filters,
     }
@@ -53,20 +55,24 @@ pub(super) fn listeners(
 /// What the filters of a proxy say alike on one side of its connections, and where they should report to and cannot.
 pub(super) fn filters(
     view: View<'_>,
-    side: Side,
+    side: TrafficSide,
     steering: &Steering,
 ) -> (Arc<FilterSettings>, Vec<Rejected>) {
     let (mesh, metadata) = (&view.push.mesh, &view.proxy.metadata);
     let Reports { logs, traces, rejected } = view.reports(side, steering);
     let settings = FilterSettings {
-        logs,
-        unmatched: if mesh.disable_envoy_listener_log { UnmatchedLog::Off } else { UnmatchedLog::On },
-        traces,
+        access_logs: logs,
+        listener_access_log: if mesh.disable_envoy_listener_log {
+            ListenerAccessLog::Off
+        } else {
+            ListenerAccessLog::On
+        },
+        tracing: traces,
         headers: steering.headers.clone(),
-        paths: mesh.path_normalization.normalization,
+        path_normalization: mesh.path_normalization.normalization,
         stat_name: match side {
-            Side::Client => mesh.outbound_cluster_stat_name.as_str().into(),
-            Side::Server => mesh.inbound_cluster_stat_name.as_str().into(),
+            TrafficSide::Client => mesh.outbound_cluster_stat_name.as_str().into(),
+            TrafficSide::Server => mesh.inbound_cluster_stat_name.as_str().into(),
         },
         // As in Istio, what is not a duration asks for nothing.
         idle_timeout: metadata
@@ -74,26 +80,31 @@ pub(super) fn filters(
             .as_deref()
             .and_then(|text| pilot_proto::duration::parse(text).ok()),
         http10: if metadata.http10.as_deref() == Some("1") { Http10::Accepted } else { Http10::Refused },
-        lookup: (side == Side::Client && view.scope.leads_to_named_hosts()).then(|| Families::of(view.proxy)),
+        dns_lookup: (side == TrafficSide::Client && view.scope.leads_to_named_hosts())
+            .then(|| IpFamilies::of(view.proxy)),
     };
     (Arc::new(settings), rejected)
 }
 
 /// How connections reach a proxy.
-pub(super) fn capture(proxy: &Proxy, targets: &[ServiceTarget]) -> Capture {
+pub(super) fn interception(proxy: &Proxy, targets: &[ServiceTarget]) -> Interception {
     let unprivileged = proxy.metadata.unprivileged_pod.is_some_and(|flag| flag.0);
     match proxy.interception() {
-        InterceptionMode::Redirect => Capture::Redirected(Source::Proxy),
-        InterceptionMode::Tproxy => Capture::Redirected(Source::Client),
-        InterceptionMode::None => Capture::Bound {
-            low_ports: if unprivileged { LowPorts::Forbidden } else { LowPorts::Free },
-            workload: targets.iter().map(|target| target.target_port).collect(),
+        InterceptionMode::Redirect => Interception::Iptables(RedirectMode::Redirect),
+        InterceptionMode::Tproxy => Interception::Iptables(RedirectMode::Tproxy),
+        InterceptionMode::None => Interception::Off {
+            privileged_ports: if unprivileged {
+                PrivilegedPorts::Forbidden
+            } else {
+                PrivilegedPorts::Allowed
+            },
+            workload_ports: targets.iter().map(|target| target.target_port).collect(),
         },
     }
 }
 
 /// Where connections to nobody's address go.
-pub(super) fn unknown(scope: &Scope) -> Arc<str> {
+pub(super) fn fallback_cluster(scope: &Scope) -> Arc<str> {
     let unknown = scope.unknown();
     match (unknown.mode, &unknown.proxy) {
         (OutboundTrafficMode::RegistryOnly, _) => BLACK_HOLE.into(),
@@ -109,22 +120,25 @@ pub(super) fn unknown(scope: &Scope) -> Arc<str> {
 }
 
 /// What stands in front of a gateway.
-pub(super) fn edge(topology: &Topology) -> Edge {
-    Edge {
+pub(super) fn topology(topology: &Topology) -> GatewayTopology {
+    GatewayTopology {
         trusted_proxies: topology.num_trusted_proxies,
-        client_cert: forwarded(topology.forward_client_cert_details, ForwardClientCertDetails::SanitizeSet),
-        connections: if topology.proxy_protocol.is_some() {
-            Connections::Proxied
+        forward_client_cert: forward_client_cert_details(
+            topology.forward_client_cert_details,
+            ForwardClientCertDetails::SanitizeSet,
+        ),
+        proxy_protocol: if topology.proxy_protocol.is_some() {
+            ProxyProtocolHeader::Expected
         } else {
-            Connections::Plain
+            ProxyProtocolHeader::Absent
         },
     }
 }
 
 /// What upstreams are told of requests.
-pub(super) fn told(steering: &Steering) -> Told {
+pub(super) fn informational_headers(steering: &Steering) -> InformationalHeaders {
     let headers = &steering.headers;
-    Told {
+    InformationalHeaders {
         attempts: headers.attempt_count.disabled != Some(true),
         host: headers.x_forwarded_host.enabled == Some(true),
     }
@@ -142,7 +156,7 @@ pub(super) fn retries(mesh: &MeshConfig) -> Option<Arc<HttpRetry>> {
 }
 
 /// Ports that Envoy's own listeners, its admin interface and the agent beside it take.
-pub(super) fn reserved(mesh: &MeshConfig, proxy: &Proxy) -> BTreeSet<u16> {
+pub(super) fn reserved_ports(mesh: &MeshConfig, proxy: &Proxy) -> BTreeSet<u16> {
     let configured = |key: &str, default: u16| {
         let of = |config: Option<&Value>| config?.get(key)?.as_u64()?.try_into().ok();
         of(proxy.metadata.proxy_config.as_ref()).or_else(|| of(Some(&mesh.default_config))).unwrap_or(default)

@@ -11,9 +11,10 @@ use super::View;
 use crate::api::Telemetry;
 use crate::api::values::Double;
 use crate::generate::telemetry::{
-    self, Collector, Log, LogRule, LogSink, Side, TraceRule, Traces, Unusable, istio_tags, logging, tracing,
+    self, AccessLogRule, AccessLogSink, AccessLogger, Collector, ProviderError, TracingRule, TracingSettings,
+    TrafficSide, access_log_rules, istio_tags, tracing_rule,
 };
-use crate::generate::{Reason, Rejected};
+use crate::generate::{RejectReason, Rejected};
 use crate::model::{ClusterName, ConfigKind, ConfigObject, ConfigSpec, Hostname, Labels, Namespace, selects};
 
 /// The share of requests that Istio traces where nobody says another, of a hundred.
@@ -25,8 +26,8 @@ const GATEWAY: &str = "gateway.networking.k8s.io/gateway-name";
 /// What a proxy reports on one side of its connections.
 #[derive(Debug, Default)]
 pub(super) struct Reports {
-    pub(super) logs: Vec<Log>,
-    pub(super) traces: Option<Traces>,
+    pub(super) logs: Vec<AccessLogger>,
+    pub(super) traces: Option<TracingSettings>,
     /// Where it should report to and cannot.
     pub(super) rejected: Vec<Rejected>,
 }
@@ -34,18 +35,18 @@ pub(super) struct Reports {
 // === impl View ===
 
 impl<'a> View<'a> {
-    pub(super) fn reports(self, side: Side, steering: &Steering) -> Reports {
+    pub(super) fn reports(self, side: TrafficSide, steering: &Steering) -> Reports {
         let mesh = &self.push.mesh;
         let labels = self.push.labels_of(self.proxy);
         let objects = self.telemetries(&labels);
         let rejected = RefCell::default();
         let levels: Vec<_> =
             objects.iter().map(|spec| &*spec.access_logging).filter(|rules| !rules.is_empty()).collect();
-        let rules = logging(&levels, &mesh.default_providers.access_logging, side);
+        let rules = access_log_rules(&levels, &mesh.default_providers.access_logging, side);
         let logs = self.logs(rules, &rejected).unwrap_or_else(|| self.logs_of_mesh(steering));
 
         let default = mesh.default_providers.tracing.first().map(String::as_str);
-        let rule = tracing(objects.iter().flat_map(|spec| &spec.tracing), default, side);
+        let rule = tracing_rule(objects.iter().flat_map(|spec| &spec.tracing), default, side);
         let traces = match (rule, &steering.spans) {
             (Some(rule), spans) => self.traces(&rule, spans.as_ref(), &labels, &rejected),
             (None, Some(spans)) if mesh.enable_tracing => Some(self.traces_of_bootstrap(spans, &labels)),
@@ -82,65 +83,71 @@ impl<'a> View<'a> {
     }
 
     /// Where access is logged by rules; `None`: there is no such place, and what the mesh says for itself holds.
-    fn logs(self, rules: BTreeMap<&str, LogRule>, rejected: &RefCell<Vec<Rejected>>) -> Option<Vec<Log>> {
+    fn logs(
+        self,
+        rules: BTreeMap<&str, AccessLogRule>,
+        rejected: &RefCell<Vec<Rejected>>,
+    ) -> Option<Vec<AccessLogger>> {
         let mesh = &self.push.mesh;
         let usable = rules.into_iter().filter_map(|(name, rule)| {
-            let made = self.provided(name, rejected, |provider, find| telemetry::log(provider, mesh, find));
+            let made = self
+                .provided(name, rejected, |provider, find| telemetry::access_log_sink(provider, mesh, find));
             Some((made?, rule))
         });
-        let usable: Vec<(LogSink, LogRule)> = usable.collect();
+        let usable: Vec<(AccessLogSink, AccessLogRule)> = usable.collect();
         let any = !usable.is_empty();
         let logs = usable.into_iter().filter_map(|(sink, rule)| match rule {
-            LogRule::Logs(expression) => Some(Log { sink, expression }),
-            LogRule::Silent => None,
+            AccessLogRule::Enabled(expression) => Some(AccessLogger { sink, expression }),
+            AccessLogRule::Disabled => None,
         });
         any.then(|| logs.collect())
     }
 
-    fn logs_of_mesh(self, steering: &Steering) -> Vec<Log> {
+    fn logs_of_mesh(self, steering: &Steering) -> Vec<AccessLogger> {
         let mesh = &self.push.mesh;
-        let file =
-            (!mesh.access_log_file.is_empty()).then(|| telemetry::file_of_mesh(&mesh.access_log_file, mesh));
+        let file = (!mesh.access_log_file.is_empty())
+            .then(|| telemetry::mesh_access_log_file(&mesh.access_log_file, mesh));
         // Envoy refuses a listener that logs to a cluster it has not.
         let service = (mesh.enable_envoy_access_log_service && steering.has_log_service)
-            .then_some(LogSink::OfBootstrap);
-        file.into_iter().chain(service).map(|sink| Log { sink, expression: None }).collect()
+            .then_some(AccessLogSink::Bootstrap);
+        file.into_iter().chain(service).map(|sink| AccessLogger { sink, expression: None }).collect()
     }
 
     fn traces(
         self,
-        rule: &TraceRule<'_>,
+        rule: &TracingRule<'_>,
         spans: Option<&Spans>,
         labels: &Labels,
         rejected: &RefCell<Vec<Rejected>>,
-    ) -> Option<Traces> {
+    ) -> Option<TracingSettings> {
         let provider = rule.provider?;
-        let tracer = self
-            .provided(provider, rejected, |provider, find| telemetry::tracer(provider, self.proxy, find))?;
+        let tracer = self.provided(provider, rejected, |provider, find| {
+            telemetry::tracing_provider(provider, self.proxy, find)
+        })?;
         let of_istio = rule.istio_tags.then(|| istio_tags(self.proxy, labels)).into_iter().flatten();
         let own = rule.tags.or(spans.map(|spans| &spans.custom_tags)).into_iter().flatten();
-        Some(Traces {
-            tracer: Some(tracer),
+        Some(TracingSettings {
+            provider: Some(tracer),
             sampling: rule.sampling.unwrap_or_else(|| sampling(spans)),
             tags: of_istio.chain(own.map(|(name, tag)| (name.clone(), tag.clone()))).collect(),
-            longest_path: spans.map_or(0, |spans| spans.max_path_tag_length),
-            by_request_id: rule.by_request_id,
-            passed_on: rule.passed_on,
+            max_path_tag_length: spans.map_or(0, |spans| spans.max_path_tag_length),
+            use_request_id: rule.use_request_id,
+            context_propagation: rule.context_propagation,
         })
     }
 
     /// By the tracer of the bootstrap. Without one nothing is traced, and the tags, which tell proxies apart, would only keep
     /// them from sharing listeners.
-    fn traces_of_bootstrap(self, spans: &Spans, labels: &Labels) -> Traces {
+    fn traces_of_bootstrap(self, spans: &Spans, labels: &Labels) -> TracingSettings {
         let of_istio = (spans.enable_istio_tags != Some(false)).then(|| istio_tags(self.proxy, labels));
         let own = spans.custom_tags.iter().map(|(name, tag)| (name.clone(), tag.clone()));
-        Traces {
-            tracer: None,
+        TracingSettings {
+            provider: None,
             sampling: sampling(Some(spans)),
             tags: of_istio.into_iter().flatten().chain(own).collect(),
-            longest_path: spans.max_path_tag_length,
-            by_request_id: true,
-            passed_on: true,
+            max_path_tag_length: spans.max_path_tag_length,
+            use_request_id: true,
+            context_propagation: true,
         }
     }
 
@@ -149,13 +156,13 @@ impl<'a> View<'a> {
         self,
         name: &str,
         rejected: &RefCell<Vec<Rejected>>,
-        make: impl FnOnce(&ExtensionProvider, telemetry::Find<'_>) -> Result<T, Unusable>,
+        make: impl FnOnce(&ExtensionProvider, telemetry::FindCollector<'_>) -> Result<T, ProviderError>,
     ) -> Option<T> {
         let reject = |why: &'static str| {
             rejected.borrow_mut().push(Rejected {
                 subject: format!("extension provider {name}"),
                 service: Hostname::from(""),
-                reason: Reason::Unusable(why),
+                reason: RejectReason::Unusable(why),
             });
         };
         let providers = &self.push.mesh.extension_providers;
@@ -166,11 +173,11 @@ impl<'a> View<'a> {
         };
         match make(provider, &|service, port| self.collector(service, port)) {
             Ok(found) => Some(found),
-            Err(Unusable::OtherKind) => {
+            Err(ProviderError::UnsupportedKind) => {
                 reject("takes nothing of the kind that it is to take");
                 None
             }
-            Err(Unusable::NoService) => {
+            Err(ProviderError::ServiceNotFound) => {
                 reject("the proxy sees no service of that name with that port, or several");
                 None
             }

@@ -16,13 +16,13 @@ use pilot_proto::envoy::extensions::filters::network::http_connection_manager::v
 
 use pilot_proto::mesh::proxy::ProxyHeaders;
 
-use super::filter::network_filter;
-use super::http::{fault, router};
+use super::http_connection_manager::{fault, router};
+use super::network_filters::network_filter;
 use super::proto::{address, ads, any};
 use crate::model::{ClusterName, Hostname};
 
 /// Begins the names of listeners that gRPC servers ask for; the rest is `<address>:<port>`.
-pub const SERVER: &str = "xds.istio.io/grpc/lds/inbound/";
+pub const SERVER_LISTENER_PREFIX: &str = "xds.istio.io/grpc/lds/inbound/";
 
 /// Everything a listener of a gRPC library depends on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -52,7 +52,7 @@ impl GrpcListener {
     pub fn name(&self) -> String {
         match self {
             Self::Client { name, .. } => name.clone(),
-            Self::Server { host, port } => format!("{SERVER}{}", authority(host, *port)),
+            Self::Server { host, port } => format!("{SERVER_LISTENER_PREFIX}{}", authority(host, *port)),
         }
     }
 }
@@ -111,7 +111,7 @@ pub fn split_authority(text: &str) -> Option<(&str, u16)> {
 }
 
 /// What a client may mean by a name: itself, or what a resolver in its DNS domain completes it to.
-pub fn completions(name: &str, dns_domain: &str) -> Vec<Hostname> {
+pub fn resolver_candidates(name: &str, dns_domain: &str) -> Vec<Hostname> {
     let mut meant = vec![Hostname::from(name)];
     let domain = dns_domain.split_once('.').map(|(_, rest)| rest);
     if !name.contains('.') {

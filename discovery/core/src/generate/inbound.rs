@@ -12,13 +12,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use pilot_proto::mesh::MeshConfig;
 
 use super::cluster::{BLACK_HOLE, INBOUND_PASSTHROUGH};
-use super::filter::TcpChain;
-use super::http::{HttpChain, Requests, Routes};
-use super::listener::{Bind, Chain, ChainMatch, ListenerInputs, ListenerRole, Speaks, Then};
-use super::outbound::{Capture, ListenerSettings, LowPorts};
+use super::http_connection_manager::{HttpChain, RequestTarget, RouteSource};
+use super::listener::{
+    BindAddress, ChainMatch, DetectedProtocol, FilterChainInputs, ListenerInputs, ListenerRole,
+    TerminalFilter,
+};
+use super::network_filters::TcpChain;
+use super::outbound::{Interception, ListenerSettings, PrivilegedPorts};
 use super::route::InboundRoute;
-use super::stats::Counted;
-use super::{Reason, Rejected};
+use super::stat_name::StatNameVariables;
+use super::{RejectReason, Rejected};
 use crate::api::Sidecar;
 use crate::api::sidecar::{CaptureMode, IngressListener};
 use crate::model::{ClusterName, ConfigObject, ConfigSpec, Protocol, Shared};
@@ -30,12 +33,12 @@ pub type Targets<'a> = BTreeMap<u16, Vec<&'a ServiceTarget>>;
 /// Ports of the workload that the proxy serves, and what it could not.
 pub fn targets<'a>(
     all: &'a [ServiceTarget],
-    capture: &Capture,
-    reserved: &BTreeSet<u16>,
+    interception: &Interception,
+    reserved_ports: &BTreeSet<u16>,
 ) -> (Targets<'a>, Vec<Rejected>) {
     let mut by_port = Targets::new();
     let mut rejected = Vec::new();
-    if matches!(capture, Capture::Bound { .. }) {
+    if matches!(interception, Interception::Off { .. }) {
         return (by_port, rejected);
     }
     for target in all.iter().filter(|target| target.port.protocol != Protocol::Udp) {
@@ -46,8 +49,8 @@ pub fn targets<'a>(
                 reason,
             });
         };
-        if reserved.contains(&target.target_port) {
-            reject(Reason::ReservedPort);
+        if reserved_ports.contains(&target.target_port) {
+            reject(RejectReason::ReservedPort);
             continue;
         }
         let services = by_port.entry(target.target_port).or_default();
@@ -55,7 +58,7 @@ pub fn targets<'a>(
             && first.port.protocol != target.port.protocol
             && first.service.hostname != target.service.hostname
         {
-            reject(Reason::InboundProtocol { existing: first.service.hostname.clone() });
+            reject(RejectReason::InboundProtocol { existing: first.service.hostname.clone() });
         }
         services.push(target);
     }
@@ -68,7 +71,7 @@ pub struct InboundPort {
     /// The port.
     pub number: u16,
     /// Where clients connect to the proxy themselves; `None`: iptables redirects them.
-    pub bound: Option<Bind>,
+    pub bound: Option<BindAddress>,
     /// What is spoken there.
     pub protocol: Protocol,
     /// Whose it is, for traces.
@@ -78,7 +81,7 @@ pub struct InboundPort {
     /// How statistics of its connections are named; `None`: as the cluster is.
     pub stat_name: Option<String>,
     /// The `Sidecar` that says so.
-    pub decided_by: Option<Shared<ConfigObject>>,
+    pub config: Option<Shared<ConfigObject>>,
 }
 
 /// The ports that the proxy serves: those of the services, or those that the `Sidecar` names.
@@ -96,7 +99,7 @@ pub fn ports(
     let ports = targets.iter().filter_map(|(number, services)| {
         let first = services.first()?;
         let (service, port) = (&*first.service, &first.port);
-        let counted = Counted { service, port, subset: "", target: Some(*number) };
+        let counted = StatNameVariables { service, port, subset: "", target: Some(*number) };
         Some(InboundPort {
             number: *number,
             bound: None,
@@ -104,7 +107,7 @@ pub fn ports(
             host: first.service.hostname.to_string(),
             service_port: first.port.port,
             stat_name: counted.name(&settings.filters.stat_name),
-            decided_by: None,
+            config: None,
         })
     });
     (ports.collect(), Vec::new())
@@ -121,19 +124,24 @@ fn named(
     for listener in ingress {
         let Some(port) = &listener.port else { continue };
         let Ok(number) = u16::try_from(port.number) else { continue };
-        let bound = match (listener.capture_mode, &settings.capture) {
-            (CaptureMode::None, _) | (CaptureMode::Default, Capture::Bound { .. }) => {
-                Some(Bind::parse(&listener.bind).unwrap_or_else(|| settings.families.wildcard().into()))
-            }
+        let bound = match (listener.capture_mode, &settings.interception) {
+            (CaptureMode::None, _) | (CaptureMode::Default, Interception::Off { .. }) => Some(
+                BindAddress::parse(&listener.bind).unwrap_or_else(|| settings.families.wildcard().into()),
+            ),
             _ => None,
         };
-        let low = matches!(&settings.capture, Capture::Bound { low_ports: LowPorts::Forbidden, .. });
-        let reason = if settings.reserved.contains(&number) {
-            Some(Reason::ReservedPort)
+        let low = matches!(
+            &settings.interception,
+            Interception::Off { privileged_ports: PrivilegedPorts::Forbidden, .. }
+        );
+        let reason = if settings.reserved_ports.contains(&number) {
+            Some(RejectReason::ReservedPort)
         } else if bound.is_some() && low && number < 1024 {
-            Some(Reason::PrivilegedPort)
+            Some(RejectReason::PrivilegedPort)
         } else {
-            ports.get(&number).map(|first| Reason::InboundProtocol { existing: first.host.as_str().into() })
+            ports
+                .get(&number)
+                .map(|first| RejectReason::InboundProtocol { existing: first.host.as_str().into() })
         };
         if let Some(reason) = reason {
             let subject = ClusterName::inbound(number).to_string();
@@ -141,28 +149,28 @@ fn named(
             continue;
         }
         let protocol = Protocol::parse(&port.protocol);
-        let (host, decided_by) = (host.clone(), Some(object.clone()));
+        let (host, config) = (host.clone(), Some(object.clone()));
         // A port that only a `Sidecar` declares is of no service.
         let stat_name = None;
-        let port = InboundPort { number, bound, protocol, host, service_port: number, stat_name, decided_by };
+        let port = InboundPort { number, bound, protocol, host, service_port: number, stat_name, config };
         ports.insert(number, port);
     }
     (ports.into_values().collect(), rejected)
 }
 
 /// The listeners of the ports that clients connect to themselves.
-pub fn bound<'a>(
+pub fn bound_listeners<'a>(
     ports: &'a [InboundPort],
     settings: &'a ListenerSettings,
 ) -> impl Iterator<Item = ListenerInputs> + 'a {
     ports.iter().filter_map(|port| {
         let bind = port.bound.clone()?;
         Some(ListenerInputs {
-            name: bind.listener(port.number),
-            also: settings.families.beside(&bind),
+            name: bind.listener_name(port.number),
+            additional_addresses: settings.families.beside(&bind),
             port: port.number,
             role: ListenerRole::BoundInbound,
-            chains: declared(port, &bind),
+            chains: port_chains(port, &bind),
             bind,
             detection_timeout: settings.detection_timeout,
             filters: settings.filters.clone(),
@@ -176,24 +184,24 @@ pub fn virtual_inbound(
     mesh: &MeshConfig,
     settings: &ListenerSettings,
 ) -> Option<ListenerInputs> {
-    let Capture::Redirected(source) = &settings.capture else { return None };
+    let Interception::Iptables(source) = &settings.interception else { return None };
     let port = mesh.proxy_inbound_listen_port;
-    let bind = Bind::from(settings.families.wildcard());
+    let bind = BindAddress::from(settings.families.wildcard());
     // A connection to the listener's own port would be passed on to itself.
-    let mut chains = vec![Chain {
+    let mut chains = vec![FilterChainInputs {
         name: "virtualInbound-blackhole".into(),
         matches: ChainMatch { port, ..ChainMatch::default() },
-        then: Then::Tcp(TcpChain::to(BLACK_HOLE, Protocol::Tcp)),
+        terminal_filter: TerminalFilter::Tcp(TcpChain::to(BLACK_HOLE, Protocol::Tcp)),
         tls: None,
-        decided_by: None,
+        config: None,
     }];
-    chains.extend(undeclared());
+    chains.extend(catch_all_chains());
     for served in ports.iter().filter(|port| port.bound.is_none()) {
-        chains.extend(declared(served, &bind));
+        chains.extend(port_chains(served, &bind));
     }
     Some(ListenerInputs {
         name: "virtualInbound".into(),
-        also: settings.families.beside(&bind),
+        additional_addresses: settings.families.beside(&bind),
         bind,
         port,
         role: ListenerRole::VirtualInbound(*source),
@@ -204,22 +212,22 @@ pub fn virtual_inbound(
 }
 
 /// Ports that no service declares are served too: health checks, metrics, whatever the workload has.
-fn undeclared() -> [Chain; 2] {
+fn catch_all_chains() -> [FilterChainInputs; 2] {
     let route = InboundRoute {
         cluster: INBOUND_PASSTHROUGH.into(),
         host: String::new(),
         port: 0,
         protocol: Protocol::Auto,
     };
-    let [http, tcp] = either(0, route, format!("{INBOUND_PASSTHROUGH};"), None);
+    let [http, tcp] = sniffed_chains(0, route, format!("{INBOUND_PASSTHROUGH};"), None);
     [
-        Chain { name: "virtualInbound-catchall-http".into(), ..http },
-        Chain { name: "virtualInbound".into(), ..tcp },
+        FilterChainInputs { name: "virtualInbound-catchall-http".into(), ..http },
+        FilterChainInputs { name: "virtualInbound".into(), ..tcp },
     ]
 }
 
-fn declared(port: &InboundPort, bind: &Bind) -> Vec<Chain> {
-    let name = bind.listener(port.number);
+fn port_chains(port: &InboundPort, bind: &BindAddress) -> Vec<FilterChainInputs> {
+    let name = bind.listener_name(port.number);
     let route = InboundRoute {
         cluster: ClusterName::inbound(port.number).to_string(),
         host: port.host.clone(),
@@ -227,48 +235,58 @@ fn declared(port: &InboundPort, bind: &Bind) -> Vec<Chain> {
         protocol: port.protocol,
     };
     let prefix = format!("inbound_{name};");
-    let chains: Vec<Chain> = match port.protocol {
-        Protocol::Auto => either(port.number, route, prefix, port.stat_name.as_deref()).into(),
+    let chains: Vec<FilterChainInputs> = match port.protocol {
+        Protocol::Auto => sniffed_chains(port.number, route, prefix, port.stat_name.as_deref()).into(),
         protocol if protocol.is_http() || protocol == Protocol::Hbone => {
-            vec![http(port.number, Speaks::Plain, route, prefix)]
+            vec![http(port.number, DetectedProtocol::Plaintext, route, prefix)]
         }
         _ => vec![tcp(port.number, &route, port.stat_name.as_deref())],
     };
-    let decided = |chain| Chain { name: name.clone(), decided_by: port.decided_by.clone(), ..chain };
+    let decided = |chain| FilterChainInputs { name: name.clone(), config: port.config.clone(), ..chain };
     chains.into_iter().map(decided).collect()
 }
 
-fn either(port: u16, route: InboundRoute, stat_prefix: String, stat_name: Option<&str>) -> [Chain; 2] {
+fn sniffed_chains(
+    port: u16,
+    route: InboundRoute,
+    stat_prefix: String,
+    stat_name: Option<&str>,
+) -> [FilterChainInputs; 2] {
     let bytes = tcp(port, &route, stat_name);
-    [http(port, Speaks::PlainHttp, route, stat_prefix), bytes]
+    [http(port, DetectedProtocol::PlaintextHttp, route, stat_prefix), bytes]
 }
 
-fn http(port: u16, speaks: Speaks, route: InboundRoute, stat_prefix: String) -> Chain {
-    Chain {
+fn http(
+    port: u16,
+    protocol: DetectedProtocol,
+    route: InboundRoute,
+    stat_prefix: String,
+) -> FilterChainInputs {
+    FilterChainInputs {
         name: String::new(),
-        matches: ChainMatch { port, speaks, ..ChainMatch::default() },
-        then: Then::Http(HttpChain {
+        matches: ChainMatch { port, protocol, ..ChainMatch::default() },
+        terminal_filter: TerminalFilter::Http(HttpChain {
             stat_prefix,
             protocol: route.protocol,
-            routes: Routes::Inbound(route),
-            requests: Requests::ToOrigin,
-            edge: None,
+            routes: RouteSource::Inline(route),
+            request_target: RequestTarget::OriginForm,
+            topology: None,
         }),
         tls: None,
-        decided_by: None,
+        config: None,
     }
 }
 
-fn tcp(port: u16, route: &InboundRoute, stat_name: Option<&str>) -> Chain {
+fn tcp(port: u16, route: &InboundRoute, stat_name: Option<&str>) -> FilterChainInputs {
     let to = TcpChain::to(route.cluster.clone(), route.protocol);
-    Chain {
+    FilterChainInputs {
         name: String::new(),
-        matches: ChainMatch { port, speaks: Speaks::Plain, ..ChainMatch::default() },
-        then: Then::Tcp(match stat_name {
+        matches: ChainMatch { port, protocol: DetectedProtocol::Plaintext, ..ChainMatch::default() },
+        terminal_filter: TerminalFilter::Tcp(match stat_name {
             Some(named) => TcpChain { stat_prefix: named.to_owned(), ..to },
             None => to,
         }),
         tls: None,
-        decided_by: None,
+        config: None,
     }
 }

@@ -11,36 +11,34 @@
 //! What cannot be used is data, see [`Rejected`].
 
 pub mod cluster;
-mod domains;
+pub mod downstream_tls;
 pub mod endpoint;
-pub mod filter;
 pub mod gateway;
 pub mod grpc;
-pub mod http;
+pub mod http_connection_manager;
 pub mod inbound;
-mod inspect;
-mod l4;
 pub mod listener;
+pub mod network_filters;
 pub mod outbound;
-pub mod policy;
 mod proto;
 mod report;
 pub mod route;
-mod secret;
-mod stats;
+mod sds_config;
+mod stat_name;
+mod tcp_route;
 pub mod telemetry;
-pub mod tls;
+pub mod traffic_policy;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-pub use report::{Reason, Rejected, Report};
+pub use report::{RejectReason, Rejected, Report};
 
 use crate::model::Proxy;
-use listener::Bind;
+use listener::BindAddress;
 
 /// Address families a proxy has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Families {
+pub enum IpFamilies {
     /// IPv4 only.
     V4,
     /// IPv6 only.
@@ -51,7 +49,7 @@ pub enum Families {
 
 // === impl Families ===
 
-impl Families {
+impl IpFamilies {
     /// Those of a proxy.
     pub fn of(proxy: &Proxy) -> Self {
         match (proxy.has_ipv4(), proxy.has_ipv6()) {
@@ -62,7 +60,7 @@ impl Families {
     }
 
     /// Whether an address is of one of them.
-    pub const fn contain(self, ip: IpAddr) -> bool {
+    pub const fn contains(self, ip: IpAddr) -> bool {
         match self {
             Self::V4 => ip.is_ipv4(),
             Self::V6 => ip.is_ipv6(),
@@ -79,11 +77,11 @@ impl Families {
     }
 
     /// Where else a listener at an address listens: everywhere is everywhere in both families, and loopback is both.
-    pub fn beside(self, bind: &Bind) -> Vec<IpAddr> {
+    pub fn beside(self, bind: &BindAddress) -> Vec<IpAddr> {
         let second = match bind {
-            Bind::Ip(ip) if *ip == self.wildcard() => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-            Bind::Ip(ip) if *ip == self.loopback() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-            Bind::Ip(_) | Bind::Unix(_) => return Vec::new(),
+            BindAddress::Ip(ip) if *ip == self.wildcard() => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            BindAddress::Ip(ip) if *ip == self.loopback() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+            BindAddress::Ip(_) | BindAddress::Unix(_) => return Vec::new(),
         };
         if self == Self::Both { vec![second] } else { Vec::new() }
     }

@@ -92,8 +92,8 @@ pub(super) fn ads() -> Option<ConfigSource> {
 }
 
 /// Names the object that decided, as Istio's metadata does.
-pub(super) fn decided_by(decider: &ConfigObject) -> Metadata {
-    let (kind, meta) = (decider.spec.kind(), &decider.meta);
+pub(super) fn config_metadata(config: &ConfigObject) -> Metadata {
+    let (kind, meta) = (config.spec.kind(), &config.meta);
     let group = if kind == ConfigKind::Telemetry { "telemetry.istio.io" } else { "networking.istio.io" };
     let path = format!("/apis/{group}/v1/namespaces/{}/{}/{}", meta.namespace, kind.resource(), meta.name);
     let istio = object([("config", string(&path))]);

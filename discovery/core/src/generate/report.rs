@@ -21,12 +21,12 @@ pub struct Rejected {
     /// The service it was for.
     pub service: Hostname,
     /// Why.
-    pub reason: Reason,
+    pub reason: RejectReason,
 }
 
 /// Why something was left out.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Reason {
+pub enum RejectReason {
     /// Another, older service already answers there and nothing in a connection tells the two apart.
     SameMatch {
         /// Who has it.
@@ -93,7 +93,7 @@ impl Report {
 
 // === impl Reason ===
 
-impl Reason {
+impl RejectReason {
     /// The metric of Istio's that counts this.
     pub const fn metric(&self) -> Option<&'static str> {
         match self {
@@ -122,7 +122,7 @@ impl fmt::Display for Rejected {
     }
 }
 
-impl fmt::Display for Reason {
+impl fmt::Display for RejectReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::SameMatch { existing } => write!(f, "{existing} is older and answers the same connections"),

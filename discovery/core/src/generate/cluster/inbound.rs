@@ -12,18 +12,18 @@ use pilot_proto::envoy::config::endpoint::v3::{
     ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints, lb_endpoint::HostIdentifier,
 };
 
-use super::http::Http;
-use super::parts::{local_source, metadata, named, original_dst, services};
-use super::{Client, RuleName, pool};
-use crate::generate::Families;
-use crate::generate::policy::Policy;
+use super::base::{local_source, metadata, named, original_dst, services};
+use super::http_options::HttpOptions;
+use super::{ClusterClient, DestinationRuleName, connection_pool};
+use crate::generate::IpFamilies;
 use crate::generate::proto::{address, duration, pipe, string};
-use crate::generate::stats::Counted;
+use crate::generate::stat_name::StatNameVariables;
+use crate::generate::traffic_policy::MergedTrafficPolicy;
 use crate::model::{ClusterName, Service, ServicePort, Shared};
 
 /// A port of the workload.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Inbound {
+pub struct InboundCluster {
     /// The port that names the cluster: where the workload listens, or where a `Sidecar` says that the proxy does.
     pub target_port: u16,
     /// The services whose port this is, the one that counts first; none for what only a `Sidecar` declares.
@@ -31,20 +31,20 @@ pub struct Inbound {
     /// Port of the first service, or of the proxy where a `Sidecar` declares it.
     pub port: ServicePort,
     /// Where the workload is met.
-    pub backend: Backend,
+    pub workload_address: WorkloadAddress,
     /// Address families of the proxy.
-    pub families: Families,
+    pub families: IpFamilies,
     /// The rule that the policy is from.
-    pub rule: Option<RuleName>,
+    pub rule: Option<DestinationRuleName>,
 }
 
 /// Where the workload is met.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Backend {
+pub enum WorkloadAddress {
     /// Where the connection was going.
-    Origin,
+    OriginalDst,
     /// At an address of its own.
-    At(IpAddr, u16),
+    Ip(IpAddr, u16),
     /// At a Unix socket.
     Unix(Arc<str>),
 }
@@ -52,14 +52,16 @@ pub enum Backend {
 /// The longest whole number of seconds that Envoy takes: its clock counts nanoseconds in 63 bits.
 const LONGEST: Duration = Duration::from_secs(9_223_372_035);
 
-// === impl Inbound ===
+// === impl InboundCluster ===
 
-impl Inbound {
-    pub(super) fn cluster(&self, policy: &Policy) -> Cluster {
+impl InboundCluster {
+    pub(super) fn cluster(&self, policy: &MergedTrafficPolicy) -> Cluster {
         let name = ClusterName::inbound(self.target_port).to_string();
-        let mut made = match &self.backend {
+        let mut made = match &self.workload_address {
             // Hosts of an original-destination cluster are forgotten when unused; the workload stays where it is.
-            Backend::Origin => Cluster { cleanup_interval: duration(LONGEST), ..original_dst(&name) },
+            WorkloadAddress::OriginalDst => {
+                Cluster { cleanup_interval: duration(LONGEST), ..original_dst(&name) }
+            }
             fixed => fixed.cluster(&name),
         };
         let listed: Vec<&Service> = self.services.iter().map(|service| &**service).collect();
@@ -68,26 +70,27 @@ impl Inbound {
             istio.fields.insert("config".to_owned(), string(&rule.path()));
         }
         if let Some(service) = self.services.first() {
-            let counted = Counted { service, port: &self.port, subset: "", target: Some(self.target_port) };
+            let counted =
+                StatNameVariables { service, port: &self.port, subset: "", target: Some(self.target_port) };
             if let Some(named) = counted.name(&policy.mesh.inbound_stat_name) {
                 made.alt_stat_name = format!("{named};");
             }
         }
         made.metadata = (!self.services.is_empty()).then(|| metadata(istio));
-        made.upstream_bind_config = self.backend.is_captured().then(|| local_source(self.families));
-        let mut http = Http::of(self.port.protocol, Client::Sidecar);
-        pool::apply(&mut made, &mut http, policy);
+        made.upstream_bind_config = self.workload_address.is_captured().then(|| local_source(self.families));
+        let mut http = HttpOptions::of(self.port.protocol, ClusterClient::Sidecar);
+        connection_pool::apply(&mut made, &mut http, policy);
         Cluster { typed_extension_protocol_options: http.options(), ..made }
     }
 }
 
 // === impl Backend ===
 
-impl Backend {
+impl WorkloadAddress {
     fn cluster(&self, name: &str) -> Cluster {
         let address = match self {
-            Self::Origin => None,
-            Self::At(ip, port) => address(&ip.to_string(), *port),
+            Self::OriginalDst => None,
+            Self::Ip(ip, port) => address(&ip.to_string(), *port),
             Self::Unix(path) => pipe(path),
         };
         let endpoint = HostIdentifier::Endpoint(Endpoint { address, ..Endpoint::default() });
@@ -110,8 +113,8 @@ impl Backend {
     /// pass.
     const fn is_captured(&self) -> bool {
         match self {
-            Self::Origin => true,
-            Self::At(ip, _) => !ip.is_loopback(),
+            Self::OriginalDst => true,
+            Self::Ip(ip, _) => !ip.is_loopback(),
             Self::Unix(_) => false,
         }
     }

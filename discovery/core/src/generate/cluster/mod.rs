@@ -7,31 +7,31 @@
 //!
 //! Mutual TLS is used where a rule asks for it, and nowhere on our own initiative: there are no certificates yet.
 
-mod balance;
-mod http;
+mod base;
+mod connection_pool;
+mod http_options;
 mod inbound;
-mod outlier;
-mod parts;
-mod pool;
+mod load_balancer;
+mod outlier_detection;
 #[cfg(test)]
 mod tests;
-mod tls;
+mod upstream_tls;
 
 use std::sync::Arc;
 
 use pilot_proto::envoy::config::cluster::v3::{Cluster, cluster};
 
-pub use inbound::{Backend, Inbound};
-pub use parts::dns_cache;
+pub use base::dns_cache;
+pub use inbound::{InboundCluster, WorkloadAddress};
 
-use super::endpoint::{Addressing, Served, localities};
-use super::policy::Policy;
+use super::endpoint::{AddressResolution, EndpointSelection, localities};
 use super::proto::{duration, string, truth};
-use super::stats::Counted;
-use super::{Families, Reason, Rejected};
+use super::stat_name::StatNameVariables;
+use super::traffic_policy::MergedTrafficPolicy;
+use super::{IpFamilies, RejectReason, Rejected};
 use crate::model::{ClusterName, Hostname, Location, Namespace, Service, ServicePort, Shared};
-use http::Http;
-use parts::{dns, dynamic, eds, local_source, lookup, metadata, named, original_dst, passthrough, services};
+use base::{dns, dynamic, eds, local_source, lookup, metadata, named, original_dst, passthrough, services};
+use http_options::HttpOptions;
 
 /// Traffic that must go nowhere.
 pub const BLACK_HOLE: &str = "BlackHoleCluster";
@@ -46,29 +46,29 @@ pub struct ClusterInputs {
     /// What it is for.
     pub role: ClusterRole,
     /// How connections are made.
-    pub policy: Arc<Policy>,
+    pub policy: Arc<MergedTrafficPolicy>,
 }
 
 /// What a cluster is for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ClusterRole {
     /// A port of a service, or of a subset of one.
-    Outbound(Box<Outbound>),
+    Outbound(Box<OutboundCluster>),
     /// A port of the workload beside the proxy.
-    Inbound(Inbound),
+    Inbound(InboundCluster),
     /// `BlackHoleCluster`
     BlackHole,
     /// `PassthroughCluster`
     Passthrough,
     /// `InboundPassthroughCluster`
-    InboundPassthrough(Families),
+    InboundPassthrough(IpFamilies),
     /// A port of a service, for a gRPC library.
     Proxyless(ClusterName),
 }
 
 /// A port of a service, or of a subset of one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Outbound {
+pub struct OutboundCluster {
     /// The service.
     pub service: Shared<Service>,
     /// Its port.
@@ -76,40 +76,40 @@ pub struct Outbound {
     /// The subset; empty: the whole service.
     pub subset: Arc<str>,
     /// How endpoints are found.
-    pub discovery: Discovery,
+    pub discovery: EndpointDiscovery,
     /// Who connects.
-    pub client: Client,
+    pub client: ClusterClient,
     /// The rule that the policy is from.
-    pub rule: Option<RuleName>,
+    pub rule: Option<DestinationRuleName>,
     /// Whoever proves to be one of these is the service; empty: whoever is of the mesh. For `ISTIO_MUTUAL` only.
     pub identities: Vec<String>,
 }
 
 /// Who connects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Client {
+pub enum ClusterClient {
     /// The proxy beside a workload.
     Sidecar,
     /// A gateway.
     Gateway,
     /// A gateway that passes on the mesh's own TLS, by the cluster that its SNI names.
-    Passing,
+    SniDnat,
 }
 
 /// The `DestinationRule` that decided something.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct RuleName {
+pub struct DestinationRuleName {
     /// Its namespace.
     pub namespace: Namespace,
     /// Its name.
     pub name: Arc<str>,
     /// Whether it is for some clients only.
-    pub selects: bool,
+    pub has_workload_selector: bool,
 }
 
 /// How endpoints of a cluster are found.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Discovery {
+pub enum EndpointDiscovery {
     /// The control plane tells.
     Eds,
     /// The connection goes where it was going.
@@ -117,23 +117,23 @@ pub enum Discovery {
     /// The proxy asks DNS.
     Dns {
         /// What it asks for.
-        served: Box<Served>,
+        selection: Box<EndpointSelection>,
         /// What it makes of the answers.
-        answers: Answers,
+        dns_type: DnsClusterType,
         /// Which records it asks for.
-        families: Families,
+        families: IpFamilies,
     },
     /// The proxy asks DNS for the host of each request or connection: which records of it.
-    Dynamic(Families),
+    DynamicForwardProxy(IpFamilies),
 }
 
 /// What a DNS cluster makes of its answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Answers {
+pub enum DnsClusterType {
     /// Balances over all of them.
-    All,
+    Strict,
     /// Takes the first one at every new connection.
-    First,
+    Logical,
 }
 
 /// A cluster, if there can be one, and what is wrong with it.
@@ -184,9 +184,9 @@ impl ClusterInputs {
     }
 }
 
-// === impl Outbound ===
+// === impl OutboundCluster ===
 
-impl Outbound {
+impl OutboundCluster {
     fn cluster_name(&self) -> ClusterName {
         ClusterName::subset(self.port.port, &self.subset, &self.service.hostname)
     }
@@ -194,45 +194,49 @@ impl Outbound {
     /// As it is asked for.
     fn name(&self) -> String {
         match self.client {
-            Client::Sidecar | Client::Gateway => self.cluster_name().to_string(),
-            Client::Passing => self.cluster_name().sni(),
+            ClusterClient::Sidecar | ClusterClient::Gateway => self.cluster_name().to_string(),
+            ClusterClient::SniDnat => self.cluster_name().sni(),
         }
     }
 
-    fn cluster(&self, policy: &Policy) -> (Option<Cluster>, Vec<Rejected>) {
+    fn cluster(&self, policy: &MergedTrafficPolicy) -> (Option<Cluster>, Vec<Rejected>) {
         let name = self.name();
         let reject = |reason| {
             let (subject, service) = (name.clone(), self.service.hostname.clone());
             vec![Rejected { subject, service, reason }]
         };
-        let Some(mut made) = self.bare(&name, policy) else { return (None, reject(Reason::NoEndpoints)) };
-        let mut http = Http::of(self.port.protocol, self.client);
-        pool::upgrade(&mut http, self.port.protocol, policy);
-        pool::apply(&mut made, &mut http, policy);
-        outlier::apply(&mut made, &mut http, policy);
-        balance::apply(&mut made, policy);
-        made.transport_socket = tls::socket(self, policy, &mut http);
+        let Some(mut made) = self.bare(&name, policy) else {
+            return (None, reject(RejectReason::NoEndpoints));
+        };
+        let mut http = HttpOptions::of(self.port.protocol, self.client);
+        connection_pool::upgrade(&mut http, self.port.protocol, policy);
+        connection_pool::apply(&mut made, &mut http, policy);
+        outlier_detection::apply(&mut made, &mut http, policy);
+        load_balancer::apply(&mut made, policy);
+        made.transport_socket = upstream_tls::socket(self, policy, &mut http);
         made.typed_extension_protocol_options = http.options();
         let hides = policy.tls.as_ref().is_some_and(|tls| self.keeps_secret(tls));
-        (Some(made), if hides { reject(Reason::SecretForAll) } else { Vec::new() })
+        (Some(made), if hides { reject(RejectReason::SecretForAll) } else { Vec::new() })
     }
 
     /// The cluster before anything is said about it; `None`: there is nothing to resolve.
     #[expect(deprecated, reason = "the successor, DnsCluster, is unknown to proxies before Envoy 1.34")]
-    fn bare(&self, name: &str, policy: &Policy) -> Option<Cluster> {
+    fn bare(&self, name: &str, policy: &MergedTrafficPolicy) -> Option<Cluster> {
         let found = match &self.discovery {
-            Discovery::Eds => eds(name),
-            Discovery::OriginalDst => original_dst(name),
-            Discovery::Dynamic(families) => dynamic(name, *families, tls::Checks::of(policy)),
-            Discovery::Dns { served, answers, families } => {
-                let (endpoints, _) = localities(name, served, Addressing::Names);
+            EndpointDiscovery::Eds => eds(name),
+            EndpointDiscovery::OriginalDst => original_dst(name),
+            EndpointDiscovery::DynamicForwardProxy(families) => {
+                dynamic(name, *families, upstream_tls::NameVerification::of(policy))
+            }
+            EndpointDiscovery::Dns { selection, dns_type, families } => {
+                let (endpoints, _) = localities(name, selection, AddressResolution::Dns);
                 if endpoints.is_empty() {
                     return None;
                 }
                 Cluster {
                     dns_refresh_rate: duration(policy.mesh.dns_refresh_rate),
                     dns_lookup_family: lookup(*families).into(),
-                    ..dns(name, endpoints, *answers)
+                    ..dns(name, endpoints, *dns_type)
                 }
             }
         };
@@ -246,8 +250,12 @@ impl Outbound {
         if let Some(rule) = &self.rule {
             istio.fields.insert("config".to_owned(), string(&rule.path()));
         }
-        let counted =
-            Counted { service: &self.service, port: &self.port, subset: &self.subset, target: None };
+        let counted = StatNameVariables {
+            service: &self.service,
+            port: &self.port,
+            subset: &self.subset,
+            target: None,
+        };
         let alt_stat_name = match counted.name(&policy.mesh.outbound_stat_name) {
             Some(named) => format!("{named};"),
             None => found.alt_stat_name,
@@ -258,7 +266,7 @@ impl Outbound {
 
 // === impl RuleName ===
 
-impl RuleName {
+impl DestinationRuleName {
     /// As Istio names objects in metadata.
     fn path(&self) -> String {
         let Self { namespace, name, .. } = self;

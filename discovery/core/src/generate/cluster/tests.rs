@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::api::destination_rule::{Subset, TrafficPolicy};
-use crate::generate::endpoint::{MutualTls, Unhealthy};
-use crate::generate::policy::MeshPolicy;
+use crate::generate::endpoint::{TlsModeMetadata, UnhealthyEndpoints};
+use crate::generate::traffic_policy::MeshPolicy;
 use crate::model::{
     Endpoint, EndpointAddress, Health, Locality, Protocol, Registry, Resolution, TargetPort, TlsMode,
 };
@@ -20,8 +20,8 @@ const HTTP: &str = "/typed_extension_protocol_options/envoy.extensions.upstreams
 struct Case {
     service: Service,
     protocol: Protocol,
-    client: Client,
-    discovery: Discovery,
+    client: ClusterClient,
+    discovery: EndpointDiscovery,
     mesh: MeshPolicy,
     rule: Rule,
 }
@@ -60,7 +60,7 @@ fn case() -> Case {
         locality: Some(crate::api::destination_rule::LocalityLb::default()),
         ..MeshPolicy::default()
     };
-    let (protocol, client, discovery) = (Protocol::Http, Client::Sidecar, Discovery::Eds);
+    let (protocol, client, discovery) = (Protocol::Http, ClusterClient::Sidecar, EndpointDiscovery::Eds);
     Case { service, protocol, client, discovery, mesh, rule }
 }
 
@@ -72,11 +72,11 @@ impl Case {
 
     fn outbound(self, subset: Option<&str>) -> ClusterInputs {
         let subset = subset.map(|name| self.rule.subsets.iter().find(|own| own.name == name).unwrap());
-        let policy = Policy::of(Some(&self.rule), subset, 80, &Arc::new(self.mesh));
-        let rule = RuleName {
+        let policy = MergedTrafficPolicy::of(Some(&self.rule), subset, 80, &Arc::new(self.mesh));
+        let rule = DestinationRuleName {
             namespace: "shop".into(),
             name: "rule".into(),
-            selects: !self.rule.selector.is_empty(),
+            has_workload_selector: !self.rule.selector.is_empty(),
         };
         let port = ServicePort {
             name: "port".into(),
@@ -84,7 +84,7 @@ impl Case {
             protocol: self.protocol,
             target: TargetPort::Number(8080),
         };
-        let outbound = Outbound {
+        let outbound = OutboundCluster {
             service: Arc::new(self.service).into(),
             port,
             subset: subset.map_or("", |subset| &subset.name).into(),
@@ -329,17 +329,17 @@ fn what_the_server_is_spoken_to() {
     let follow =
         json!({"connectionPool": {"http": {"useClientProtocol": true, "h2UpgradePolicy": "UPGRADE"}}});
     for (protocol, client, policy, explicit, follows) in [
-        (Protocol::Http, Client::Sidecar, json!({}), Value::Null, false),
-        (Protocol::Http, Client::Sidecar, upgrade("UPGRADE"), h2(json!({})), false),
-        (Protocol::Tcp, Client::Sidecar, upgrade("UPGRADE"), h2(json!({})), false),
-        (Protocol::Http, Client::Sidecar, upgrade("DO_NOT_UPGRADE"), Value::Null, false),
-        (Protocol::Http, Client::Sidecar, follow.clone(), Value::Null, true),
-        (Protocol::Grpc, Client::Sidecar, json!({}), h2(json!({})), false),
-        (Protocol::Grpc, Client::Gateway, streams.clone(), limited, false),
-        (Protocol::Grpc, Client::Sidecar, follow, Value::Null, true),
-        (Protocol::Auto, Client::Sidecar, json!({}), Value::Null, true),
-        (Protocol::Auto, Client::Sidecar, upgrade("UPGRADE"), Value::Null, true),
-        (Protocol::Auto, Client::Gateway, json!({}), Value::Null, false),
+        (Protocol::Http, ClusterClient::Sidecar, json!({}), Value::Null, false),
+        (Protocol::Http, ClusterClient::Sidecar, upgrade("UPGRADE"), h2(json!({})), false),
+        (Protocol::Tcp, ClusterClient::Sidecar, upgrade("UPGRADE"), h2(json!({})), false),
+        (Protocol::Http, ClusterClient::Sidecar, upgrade("DO_NOT_UPGRADE"), Value::Null, false),
+        (Protocol::Http, ClusterClient::Sidecar, follow.clone(), Value::Null, true),
+        (Protocol::Grpc, ClusterClient::Sidecar, json!({}), h2(json!({})), false),
+        (Protocol::Grpc, ClusterClient::Gateway, streams.clone(), limited, false),
+        (Protocol::Grpc, ClusterClient::Sidecar, follow, Value::Null, true),
+        (Protocol::Auto, ClusterClient::Sidecar, json!({}), Value::Null, true),
+        (Protocol::Auto, ClusterClient::Sidecar, upgrade("UPGRADE"), Value::Null, true),
+        (Protocol::Auto, ClusterClient::Gateway, json!({}), Value::Null, false),
     ] {
         let made = case().with(|it| (it.protocol, it.client) = (protocol, client)).made(&policy);
         let found = at(&made, &format!("{HTTP}/explicit_http_config"));
@@ -462,7 +462,7 @@ fn secrets_are_for_whom_a_rule_selects() {
     let roots = format!("{TLS}/combined_validation_context/validation_context_sds_secret_config");
     let over_ads =
         |name: &str| json!({"name": name, "sds_config": {"ads": {}, "resource_api_version": "V3"}});
-    let gateway = || case().with(|it| it.client = Client::Gateway);
+    let gateway = || case().with(|it| it.client = ClusterClient::Gateway);
     let selected = || case().with(|it| _ = it.rule.selector.insert("app".into(), "egress".into()));
     for (who, case) in [("a gateway", gateway()), ("a selected sidecar", selected())] {
         let expected =
@@ -475,8 +475,8 @@ fn secrets_are_for_whom_a_rule_selects() {
 
     let said = serde_json::from_value(tls("pair")).unwrap();
     let inputs = case().with(|it| it.rule.traffic_policy = Some(said)).outbound(None);
-    let reasons: Vec<Reason> = cluster(&inputs).1.into_iter().map(|rejected| rejected.reason).collect();
-    assert_eq!(reasons, [Reason::SecretForAll], "and somebody is told");
+    let reasons: Vec<RejectReason> = cluster(&inputs).1.into_iter().map(|rejected| rejected.reason).collect();
+    assert_eq!(reasons, [RejectReason::SecretForAll], "and somebody is told");
 }
 
 #[test]
@@ -622,7 +622,7 @@ fn a_subset_has_a_cluster_of_its_own_that_says_so() {
     }
 }
 
-fn served(address: &str) -> Served {
+fn served(address: &str) -> EndpointSelection {
     let endpoint = Endpoint {
         address: EndpointAddress::Dns(address.into()),
         port: 8080,
@@ -638,37 +638,44 @@ fn served(address: &str) -> Served {
         workload: "".into(),
         node: "".into(),
     };
-    Served {
+    EndpointSelection {
         cluster: None,
         service: "web.shop".into(),
         endpoints: Arc::<[Endpoint]>::from([endpoint]).into(),
         port_name: "port".into(),
         labels: std::collections::BTreeMap::new(),
         node: None,
-        unhealthy: Unhealthy::Sent,
-        mutual_tls: MutualTls::Marked,
-        nearness: None,
+        unhealthy: UnhealthyEndpoints::Included,
+        tls_mode_metadata: TlsModeMetadata::Included,
+        locality_priority: None,
         networks: None,
     }
 }
 
 #[test]
 fn ways_to_find_endpoints() {
-    let dns = |answers| Discovery::Dns { served: served("a.com").into(), answers, families: Families::V4 };
+    let dns = |dns_type| EndpointDiscovery::Dns {
+        selection: served("a.com").into(),
+        dns_type,
+        families: IpFamilies::V4,
+    };
     let name = "/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address/socket_address/address";
     for (discovery, expected) in [
-        (Discovery::Eds, vec![("/type", json!("EDS")), ("/lb_policy", json!("LEAST_REQUEST"))]),
+        (EndpointDiscovery::Eds, vec![("/type", json!("EDS")), ("/lb_policy", json!("LEAST_REQUEST"))]),
         (
-            Discovery::OriginalDst,
+            EndpointDiscovery::OriginalDst,
             vec![("/type", json!("ORIGINAL_DST")), ("/lb_policy", json!("CLUSTER_PROVIDED"))],
         ),
         (
-            dns(Answers::All),
+            dns(DnsClusterType::Strict),
             vec![("/type", json!("STRICT_DNS")), ("/dns_refresh_rate", json!("60s")), (name, json!("a.com"))],
         ),
-        (dns(Answers::First), vec![("/type", json!("LOGICAL_DNS")), ("/lb_policy", json!("LEAST_REQUEST"))]),
         (
-            Discovery::Dynamic(Families::V4),
+            dns(DnsClusterType::Logical),
+            vec![("/type", json!("LOGICAL_DNS")), ("/lb_policy", json!("LEAST_REQUEST"))],
+        ),
+        (
+            EndpointDiscovery::DynamicForwardProxy(IpFamilies::V4),
             vec![
                 ("/cluster_type/name", json!("envoy.clusters.dynamic_forward_proxy")),
                 ("/cluster_type/typed_config/dns_cache_config/name", json!("dynamic_dns")),
@@ -696,7 +703,7 @@ fn a_dynamic_forward_proxy_checks_names_unless_it_is_told_not_to() {
         (json!({"mode": "ISTIO_MUTUAL"}), Value::Null, both),
     ] {
         let dynamic = case().with(|it| {
-            it.discovery = Discovery::Dynamic(Families::V4);
+            it.discovery = EndpointDiscovery::DynamicForwardProxy(IpFamilies::V4);
             it.service.resolution = Resolution::DynamicDns;
         });
         let expected = [(unchecked, insecure), (&*names, expected)];
@@ -707,19 +714,19 @@ fn a_dynamic_forward_proxy_checks_names_unless_it_is_told_not_to() {
 #[test]
 fn clusters_of_the_workload() {
     let service = Arc::new(case().service);
-    let made = |backend: Backend, policy: Policy| {
+    let made = |workload_address: WorkloadAddress, policy: MergedTrafficPolicy| {
         let port = ServicePort {
             name: "http".into(),
             port: 80,
             protocol: Protocol::Http,
             target: TargetPort::Number(8080),
         };
-        let inbound = Inbound {
+        let inbound = InboundCluster {
             target_port: 8080,
             services: vec![service.clone().into()],
             port,
-            backend,
-            families: Families::V4,
+            workload_address,
+            families: IpFamilies::V4,
             rule: None,
         };
         printed(&ClusterInputs { role: ClusterRole::Inbound(inbound), policy: Arc::new(policy) })
@@ -727,21 +734,29 @@ fn clusters_of_the_workload() {
     let own = "/upstream_bind_config/source_address/address";
     let to = "/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address";
     let socket = |ip: &str| json!({"socket_address": {"address": ip, "port_value": 9}});
-    for (backend, kind, address, source) in [
-        (Backend::Origin, json!("ORIGINAL_DST"), Value::Null, json!("127.0.0.6")),
-        (Backend::At([127, 0, 0, 1].into(), 9), json!("STATIC"), socket("127.0.0.1"), Value::Null),
-        (Backend::At([10, 0, 0, 1].into(), 9), json!("STATIC"), socket("10.0.0.1"), json!("127.0.0.6")),
-        (Backend::Unix("/s".into()), json!("STATIC"), json!({"pipe": {"path": "/s"}}), Value::Null),
+    for (workload_address, kind, address, source) in [
+        (WorkloadAddress::OriginalDst, json!("ORIGINAL_DST"), Value::Null, json!("127.0.0.6")),
+        (WorkloadAddress::Ip([127, 0, 0, 1].into(), 9), json!("STATIC"), socket("127.0.0.1"), Value::Null),
+        (
+            WorkloadAddress::Ip([10, 0, 0, 1].into(), 9),
+            json!("STATIC"),
+            socket("10.0.0.1"),
+            json!("127.0.0.6"),
+        ),
+        (WorkloadAddress::Unix("/s".into()), json!("STATIC"), json!({"pipe": {"path": "/s"}}), Value::Null),
     ] {
-        let made = made(backend.clone(), Policy::default());
+        let made = made(workload_address.clone(), MergedTrafficPolicy::default());
         let found = (at(&made, "/type"), at(&made, to), at(&made, own));
         // STATIC is the default of the field.
         let kind = if kind == "STATIC" && found.0.is_null() { Value::Null } else { kind };
-        assert_eq!(found, (&kind, &address, &source), "{backend:?}");
+        assert_eq!(found, (&kind, &address, &source), "{workload_address:?}");
     }
     let said = json!({"tcp": {"maxConnections": 3}, "http": {"idleTimeout": "4s"}});
     let pool = serde_json::from_value(said).unwrap();
-    let limited = made(Backend::Origin, Policy { connection_pool: Some(pool), ..Policy::default() });
+    let limited = made(
+        WorkloadAddress::OriginalDst,
+        MergedTrafficPolicy { connection_pool: Some(pool), ..MergedTrafficPolicy::default() },
+    );
     assert_eq!(at(&limited, "/circuit_breakers/thresholds/0/max_connections"), &json!(3));
     assert_eq!(at(&limited, &format!("{HTTP}/common_http_protocol_options/idle_timeout")), &json!("4s"));
 }
@@ -750,8 +765,8 @@ fn clusters_of_the_workload() {
 fn what_passes_through_has_the_limits_of_the_mesh() {
     let pool = serde_json::from_value(json!({"tcp": {"maxConnections": 3}})).unwrap();
     let mesh = Arc::new(MeshPolicy { connection_pool: Some(pool), ..case().mesh });
-    let policy = Arc::new(Policy::of(None, None, 0, &mesh));
-    for role in [ClusterRole::Passthrough, ClusterRole::InboundPassthrough(Families::V4)] {
+    let policy = Arc::new(MergedTrafficPolicy::of(None, None, 0, &mesh));
+    for role in [ClusterRole::Passthrough, ClusterRole::InboundPassthrough(IpFamilies::V4)] {
         let made = printed(&ClusterInputs { role, policy: policy.clone() });
         assert_eq!(at(&made, "/circuit_breakers/thresholds/0/max_connections"), &json!(3));
         assert_eq!(at(&made, &format!("{HTTP}/common_http_protocol_options/idle_timeout")), &json!("300s"));

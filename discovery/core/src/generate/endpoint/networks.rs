@@ -6,28 +6,28 @@ use std::sync::Arc;
 
 use pilot_proto::mesh::networks::MeshNetworks;
 
-use super::{Addressing, Group, Member, MutualTls, Place, reachable, takes_tls};
-use crate::generate::Families;
+use super::{AddressResolution, LbHost, LbTarget, LocalityGroup, TlsModeMetadata, reachable, takes_tls};
+use crate::generate::IpFamilies;
 use crate::generate::proto::masked;
 use crate::model::{Endpoint, EndpointAddress, Vip};
 
 /// What is between a client and endpoints.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Networks {
+pub struct NetworkView {
     /// The client's network, empty when unknown.
-    pub own: Arc<str>,
+    pub client_network: Arc<str>,
     /// The only ones that the client wants to see, besides those without a name; `None`: all.
-    pub seen: Option<BTreeSet<String>>,
+    pub requested: Option<BTreeSet<String>>,
     /// Which addresses the client can reach.
-    pub families: Families,
+    pub families: IpFamilies,
     /// Ways into other networks.
-    pub gateways: Arc<Gateways>,
+    pub gateways: Arc<NetworkGateways>,
 }
 
 /// Every gateway, by network, and who is in which.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Gateways {
-    by_network: BTreeMap<Arc<str>, BTreeSet<Gateway>>,
+pub struct NetworkGateways {
+    by_network: BTreeMap<Arc<str>, BTreeSet<NetworkGateway>>,
     /// Networks of those who do not say theirs, by the cluster that they run in.
     registries: BTreeMap<String, Arc<str>>,
     /// Networks of the others, the narrowest range first.
@@ -38,7 +38,7 @@ pub struct Gateways {
 
 /// A way into a network.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Gateway {
+pub struct NetworkGateway {
     /// The network.
     pub network: Arc<str>,
     /// Where it listens.
@@ -49,9 +49,9 @@ pub struct Gateway {
 
 // === impl Gateways ===
 
-impl FromIterator<Gateway> for Gateways {
-    fn from_iter<I: IntoIterator<Item = Gateway>>(gateways: I) -> Self {
-        let mut by_network: BTreeMap<Arc<str>, BTreeSet<Gateway>> = BTreeMap::new();
+impl FromIterator<NetworkGateway> for NetworkGateways {
+    fn from_iter<I: IntoIterator<Item = NetworkGateway>>(gateways: I) -> Self {
+        let mut by_network: BTreeMap<Arc<str>, BTreeSet<NetworkGateway>> = BTreeMap::new();
         for gateway in gateways {
             by_network.entry(gateway.network.clone()).or_default().insert(gateway);
         }
@@ -61,7 +61,7 @@ impl FromIterator<Gateway> for Gateways {
     }
 }
 
-impl Gateways {
+impl NetworkGateways {
     /// What a mesh says. Of networks whose ways are services of a registry nobody knows the ways.
     pub fn of(mesh: &MeshNetworks) -> Self {
         let gateways = mesh.networks.iter().flat_map(|(name, network)| {
@@ -69,7 +69,7 @@ impl Gateways {
             ways.filter_map(move |way| {
                 let address = way.address.as_deref().filter(|address| !address.is_empty())?;
                 let ip = address.parse().map(EndpointAddress::Ip);
-                Some(Gateway {
+                Some(NetworkGateway {
                     network: name.as_str().into(),
                     address: ip.unwrap_or_else(|_| EndpointAddress::Dns(address.into())),
                     port: way.port,
@@ -122,33 +122,33 @@ const fn divisor(mut a: u32, mut b: u32) -> u32 {
 
 // === impl Networks ===
 
-impl Networks {
+impl NetworkView {
     /// Whether the client wants an endpoint, by its network.
     pub(super) fn see(&self, endpoint: &Endpoint) -> bool {
         let network = self.gateways.network_of(endpoint);
-        network.is_empty() || self.seen.as_ref().is_none_or(|seen| seen.contains(network))
+        network.is_empty() || self.requested.as_ref().is_none_or(|requested| requested.contains(network))
     }
 
     /// Puts gateways in the place of the endpoints behind them. All weights grow alike, so that what a gateway's share of
     /// its network comes to is a whole number.
     pub(super) fn bridge<'a>(
         &'a self,
-        groups: &mut Vec<Group<'a>>,
-        mutual_tls: MutualTls,
-        addressing: Addressing,
+        groups: &mut Vec<LocalityGroup<'a>>,
+        tls_mode_metadata: TlsModeMetadata,
+        addressing: AddressResolution,
     ) {
         if self.gateways.is_empty() {
             return;
         }
         for group in groups.iter_mut() {
-            let mut weights: BTreeMap<&'a Gateway, u32> = BTreeMap::new();
+            let mut weights: BTreeMap<&'a NetworkGateway, u32> = BTreeMap::new();
             group.members.retain_mut(|member| {
-                let Place::Endpoint(endpoint) = member.place else { return true };
+                let LbTarget::Endpoint(endpoint) = member.target else { return true };
                 member.weight = member.weight.saturating_mul(self.gateways.scale);
                 let Some(gateways) = self.ways(self.gateways.network_of(endpoint)) else { return true };
                 // What passes a gateway is told where to go by what TLS says of it.
-                if takes_tls(endpoint, mutual_tls) {
-                    let usable: Vec<&Gateway> =
+                if takes_tls(endpoint, tls_mode_metadata) {
+                    let usable: Vec<&NetworkGateway> =
                         gateways.iter().filter(|gateway| self.reach(gateway, addressing)).collect();
                     let share = member.weight / u32::try_from(usable.len().max(1)).unwrap_or(u32::MAX);
                     for gateway in usable {
@@ -158,8 +158,8 @@ impl Networks {
                 }
                 false
             });
-            let bridged = weights.into_iter().map(|(gateway, weight)| Member {
-                place: Place::Gateway(gateway),
+            let bridged = weights.into_iter().map(|(gateway, weight)| LbHost {
+                target: LbTarget::Gateway(gateway),
                 // A number of endpoints beyond all measure has no scale left to divide.
                 weight: weight.max(1),
             });
@@ -169,14 +169,14 @@ impl Networks {
     }
 
     /// The gateways that endpoints of a network are behind, if they are.
-    fn ways(&self, network: &str) -> Option<&BTreeSet<Gateway>> {
-        let same = network.is_empty() || network == &*self.own;
+    fn ways(&self, network: &str) -> Option<&BTreeSet<NetworkGateway>> {
+        let same = network.is_empty() || network == &*self.client_network;
         self.gateways.by_network.get(network).filter(|_| !same)
     }
 
-    fn reach(&self, gateway: &Gateway, addressing: Addressing) -> bool {
+    fn reach(&self, gateway: &NetworkGateway, addressing: AddressResolution) -> bool {
         let family = match &gateway.address {
-            EndpointAddress::Ip(ip) => self.families.contain(*ip),
+            EndpointAddress::Ip(ip) => self.families.contains(*ip),
             EndpointAddress::Dns(_) | EndpointAddress::Unix(_) => true,
         };
         family && reachable(&gateway.address, addressing)

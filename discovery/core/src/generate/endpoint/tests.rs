@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::api::destination_rule::TrafficPolicy;
-use crate::generate::Families;
-use crate::generate::policy::{MeshPolicy, Policy};
+use crate::generate::IpFamilies;
+use crate::generate::traffic_policy::{MergedTrafficPolicy, MeshPolicy};
 use crate::model::{Labels, TlsMode};
 use crate::push::Rule;
 
@@ -40,25 +40,25 @@ fn pairs(text: &str) -> Labels {
     text.split(',').filter_map(pair).collect::<Map>().into()
 }
 
-fn served(endpoints: Vec<Endpoint>) -> Served {
-    Served {
+fn served(endpoints: Vec<Endpoint>) -> EndpointSelection {
+    EndpointSelection {
         cluster: None,
         service: "web.shop".into(),
         endpoints: Arc::<[Endpoint]>::from(endpoints).into(),
         port_name: "http".into(),
         labels: Map::new(),
         node: None,
-        unhealthy: Unhealthy::Sent,
-        mutual_tls: MutualTls::Marked,
-        nearness: None,
+        unhealthy: UnhealthyEndpoints::Included,
+        tls_mode_metadata: TlsModeMetadata::Included,
+        locality_priority: None,
         networks: None,
     }
 }
 
 /// `priority place weight: address*weight ...` of every group.
-fn told(served: Served) -> Vec<String> {
+fn told(served: EndpointSelection) -> Vec<String> {
     let (assignment, _) =
-        assignment(&AssignmentInputs { cluster: "outbound|80||web.shop".into(), served: Some(served) });
+        assignment(&AssignmentInputs { cluster: "outbound|80||web.shop".into(), selection: Some(served) });
     let group = |group: &LocalityLbEndpoints| {
         let place = group.locality.as_ref().unwrap();
         let locality = Locality {
@@ -92,7 +92,7 @@ fn member(member: &LbEndpoint) -> String {
 }
 
 /// The nearness that a policy means to a client.
-fn nearness(policy: &Value, client: &Vantage) -> Option<Nearness> {
+fn locality_priority(policy: &Value, client: &ClientLocality) -> Option<LocalityPriority> {
     let rule = Rule {
         host: "web.shop".into(),
         namespace: "shop".into(),
@@ -104,7 +104,7 @@ fn nearness(policy: &Value, client: &Vantage) -> Option<Nearness> {
         sources: Vec::new(),
     };
     let mesh = MeshPolicy::of(&pilot_proto::mesh::MeshConfig::default());
-    Nearness::of(&Policy::of(Some(&rule), None, 80, &mesh.into()), client)
+    LocalityPriority::of(&MergedTrafficPolicy::of(Some(&rule), None, 80, &mesh.into()), client)
 }
 
 /// What a client at a place, with labels, is told of one endpoint in each of these places: the first one is
@@ -112,17 +112,20 @@ fn nearness(policy: &Value, client: &Vantage) -> Option<Nearness> {
 #[expect(clippy::needless_pass_by_value, reason = "tables are written in place")]
 fn check(rule: &str, lb: Value, client: (&str, &str), endpoints: &[(&str, &str)], expected: &[&str]) {
     let policy = json!({"loadBalancer": lb, "outlierDetection": {}});
-    let vantage = Vantage {
+    let vantage = ClientLocality {
         locality: Locality::parse(client.0),
         labels: pairs(client.1),
         network: "n1".into(),
-        ..Vantage::default()
+        ..ClientLocality::default()
     };
     let number = |(at, (place, labels)): (usize, &(&str, &str))| {
         endpoint(&format!("10.0.0.{} {labels}", at + 1), place)
     };
     let endpoints = endpoints.iter().enumerate().map(number).collect();
-    let found = told(Served { nearness: nearness(&policy, &vantage), ..served(endpoints) });
+    let found = told(EndpointSelection {
+        locality_priority: locality_priority(&policy, &vantage),
+        ..served(endpoints)
+    });
     let short: Vec<String> = found.iter().map(|line| line.replace("10.0.0.", ".")).collect();
     assert_eq!(short, expected, "{rule}");
 }
@@ -142,7 +145,10 @@ fn without_a_word_nearer_ones_come_first_as_soon_as_outliers_are_detected() {
     let alike =
         ["0 r1/z1/s1 1: .1", "0 r1/z1/s2 1: .2", "0 r1/z2/s1 1: .3", "0 r2/z1/s1 1: .4", "0 r3/z1/s1 1: .5"];
     check("turned off", off, ("r1/z1/s1", ""), &EVERYWHERE, &alike);
-    let blind = nearness(&json!({}), &Vantage { locality: Locality::parse("r1"), ..Vantage::default() });
+    let blind = locality_priority(
+        &json!({}),
+        &ClientLocality { locality: Locality::parse("r1"), ..ClientLocality::default() },
+    );
     assert_eq!(blind, None, "whoever does not see what is bad leaves nobody");
 }
 
@@ -174,8 +180,12 @@ fn shares_go_where_the_rule_says() {
         check(rule, distribute(to), ("r1/z1/s1", ""), &EVERYWHERE, &expected);
     }
     let elsewhere = distribute(json!({"r1/*": 100}));
-    let client = Vantage { locality: Locality::parse("r5/z1"), ..Vantage::default() };
-    assert_eq!(nearness(&json!({"loadBalancer": elsewhere}), &client), None, "a rule for other clients");
+    let client = ClientLocality { locality: Locality::parse("r5/z1"), ..ClientLocality::default() };
+    assert_eq!(
+        locality_priority(&json!({"loadBalancer": elsewhere}), &client),
+        None,
+        "a rule for other clients"
+    );
 }
 
 #[test]
@@ -244,7 +254,11 @@ fn a_subset_is_who_has_its_labels() {
         ("kubernetes.io/hostname=n7", vec!["0 r2 1: 10.0.0.3"]),
     ] {
         let labels = (*pairs(labels)).clone();
-        assert_eq!(told(Served { labels: labels.clone(), ..served(all.clone()) }), expected, "{labels:?}");
+        assert_eq!(
+            told(EndpointSelection { labels: labels.clone(), ..served(all.clone()) }),
+            expected,
+            "{labels:?}"
+        );
     }
 }
 
@@ -257,10 +271,11 @@ fn bad_ones_are_sent_unless_envoy_would_use_them() {
         with("10.0.0.3", Health::Draining),
         with("10.0.0.4", Health::Terminating),
     ];
-    for (unhealthy, expected) in
-        [(Unhealthy::Sent, "0 r1 2: 10.0.0.1 10.0.0.2"), (Unhealthy::Withheld, "0 r1 1: 10.0.0.1")]
-    {
-        assert_eq!(told(Served { unhealthy, ..served(all.clone()) }), [expected], "{unhealthy:?}");
+    for (unhealthy, expected) in [
+        (UnhealthyEndpoints::Included, "0 r1 2: 10.0.0.1 10.0.0.2"),
+        (UnhealthyEndpoints::Excluded, "0 r1 1: 10.0.0.1"),
+    ] {
+        assert_eq!(told(EndpointSelection { unhealthy, ..served(all.clone()) }), [expected], "{unhealthy:?}");
     }
 }
 
@@ -271,11 +286,15 @@ fn in_network(address: &str, network: &str, tls_mode: TlsMode) -> Endpoint {
 #[test]
 fn who_takes_mutual_tls_is_marked_unless_a_rule_says_something_else() {
     let all = vec![in_network("10.0.0.1", "", TlsMode::Istio), in_network("10.0.0.2", "", TlsMode::Disabled)];
-    for (mutual_tls, expected) in [
-        (MutualTls::Marked, "0 r1 2: 10.0.0.1+tls 10.0.0.2"),
-        (MutualTls::Unused, "0 r1 2: 10.0.0.1 10.0.0.2"),
+    for (tls_mode_metadata, expected) in [
+        (TlsModeMetadata::Included, "0 r1 2: 10.0.0.1+tls 10.0.0.2"),
+        (TlsModeMetadata::Omitted, "0 r1 2: 10.0.0.1 10.0.0.2"),
     ] {
-        assert_eq!(told(Served { mutual_tls, ..served(all.clone()) }), [expected], "{mutual_tls:?}");
+        assert_eq!(
+            told(EndpointSelection { tls_mode_metadata, ..served(all.clone()) }),
+            [expected],
+            "{tls_mode_metadata:?}"
+        );
     }
 }
 
@@ -290,12 +309,12 @@ fn endpoints_of_other_networks_are_reached_through_gateways() {
         in_network("10.0.0.6", "n3", TlsMode::Istio),
         in_network("10.0.0.7", "n4", TlsMode::Istio),
     ];
-    let gateway = |network: &str, address: &str| Gateway {
+    let gateway = |network: &str, address: &str| NetworkGateway {
         network: network.into(),
         address: EndpointAddress::Ip(address.parse().unwrap()),
         port: 15443,
     };
-    let gateways: Arc<Gateways> = Arc::new(
+    let gateways: Arc<NetworkGateways> = Arc::new(
         [
             gateway("n2", "20.0.2.1"),
             gateway("n2", "20.0.2.2"),
@@ -307,14 +326,20 @@ fn endpoints_of_other_networks_are_reached_through_gateways() {
         .into_iter()
         .collect(),
     );
-    let told = |own: &str, seen: Option<&[&str]>, families, gateways: &Arc<Gateways>, mutual_tls| {
-        let seen = seen.map(|seen| seen.iter().map(|&network| network.to_owned()).collect());
-        let networks = Networks { own: own.into(), seen, families, gateways: gateways.clone() };
-        told(Served { networks: Some(networks.into()), mutual_tls, ..served(all.clone()) })
+    let told = |own: &str,
+                requested: Option<&[&str]>,
+                families,
+                gateways: &Arc<NetworkGateways>,
+                tls_mode_metadata| {
+        let requested =
+            requested.map(|networks| networks.iter().map(|&network| network.to_owned()).collect());
+        let networks =
+            NetworkView { client_network: own.into(), requested, families, gateways: gateways.clone() };
+        told(EndpointSelection { networks: Some(networks.into()), tls_mode_metadata, ..served(all.clone()) })
     };
-    let marked = MutualTls::Marked;
+    let marked = TlsModeMetadata::Included;
     assert_eq!(
-        told("n1", None, Families::V4, &gateways, marked),
+        told("n1", None, IpFamilies::V4, &gateways, marked),
         // Six is a multiple of 1, 2 and 3: two endpoints behind two gateways, one behind three, and one that nobody
         // knows a way to but the direct one.
         [
@@ -323,30 +348,30 @@ fn endpoints_of_other_networks_are_reached_through_gateways() {
         "from network n1"
     );
     assert_eq!(
-        told("n2", Some(&["n2", "n3"]), Families::V4, &gateways, marked),
+        told("n2", Some(&["n2", "n3"]), IpFamilies::V4, &gateways, marked),
         [
             "0 r1 30: 10.0.0.1*6+tls 10.0.0.3*6+tls 10.0.0.4*6+tls 10.0.0.5*6 20.0.3.1*2+tls 20.0.3.2*2+tls 20.0.3.3*2+tls"
         ],
         "who wants to see two networks only"
     );
     assert_eq!(
-        told("n1", Some(&["n2"]), Families::V6, &gateways, marked),
+        told("n1", Some(&["n2"]), IpFamilies::V6, &gateways, marked),
         ["0 r1 6: 10.0.0.1*6+tls"],
         "no gateway has an address of the client's family"
     );
     assert_eq!(
-        told("n1", Some(&["n2"]), Families::V4, &gateways, MutualTls::Unused),
+        told("n1", Some(&["n2"]), IpFamilies::V4, &gateways, TlsModeMetadata::Omitted),
         ["0 r1 6: 10.0.0.1*6"],
         "without mutual TLS no gateway knows where to go"
     );
     assert_eq!(
-        told("", Some(&["n1"]), Families::V4, &gateways, marked),
+        told("", Some(&["n1"]), IpFamilies::V4, &gateways, marked),
         ["0 r1 12: 10.0.0.1*6+tls 20.0.1.1*6+tls"],
         "a client that does not know its network takes the gateway"
     );
-    let none: Arc<Gateways> = Arc::new([].into_iter().collect());
+    let none: Arc<NetworkGateways> = Arc::new([].into_iter().collect());
     assert_eq!(
-        told("n1", Some(&["n3"]), Families::V4, &none, marked),
+        told("n1", Some(&["n3"]), IpFamilies::V4, &none, marked),
         ["0 r1 2: 10.0.0.1+tls 10.0.0.6+tls"],
         "without gateways everybody reaches everybody"
     );
@@ -365,11 +390,11 @@ fn who_does_not_say_his_network_is_in_that_of_his_address() {
         },
     }});
     let said = pilot_proto::mesh::networks::MeshNetworks::from_value(said).unwrap();
-    let networks = Networks {
-        own: "n1".into(),
-        seen: None,
-        families: Families::V4,
-        gateways: Gateways::of(&said).into(),
+    let networks = NetworkView {
+        client_network: "n1".into(),
+        requested: None,
+        families: IpFamilies::V4,
+        gateways: NetworkGateways::of(&said).into(),
     };
     let all = vec![
         in_network("10.0.0.1", "", TlsMode::Istio),
@@ -379,5 +404,5 @@ fn who_does_not_say_his_network_is_in_that_of_his_address() {
     ];
     // Of the two gateways of n2 one is a host name, which only DNS clusters can use.
     let expected = "0 r1 8: 10.0.0.1*2+tls 10.0.0.130*2+tls 10.9.0.1*2+tls 20.0.2.1*2+tls";
-    assert_eq!(told(Served { networks: Some(networks.into()), ..served(all) }), [expected]);
+    assert_eq!(told(EndpointSelection { networks: Some(networks.into()), ..served(all) }), [expected]);
 }

@@ -10,7 +10,7 @@
 //! Who came first has the port; what is refused is reported, and everything else is served.
 //! <https://istio.io/latest/docs/reference/config/networking/gateway/>
 
-mod chains;
+mod filter_chains;
 mod routes;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,12 +18,12 @@ use std::sync::Arc;
 
 use pilot_proto::mesh::MeshTls;
 
-pub use routes::{GatewayRouteInputs, Plaintext, RoutedServer, gateway_routes};
+pub use routes::{GatewayRouteInputs, HttpsRedirect, RoutedServer, gateway_routes};
 
-use super::http::Edge;
-use super::listener::{Bind, ListenerInputs, ListenerRole};
-use super::outbound::{Capture, ListenerSettings, LowPorts};
-use super::{Reason, Rejected};
+use super::http_connection_manager::GatewayTopology;
+use super::listener::{BindAddress, ListenerInputs, ListenerRole};
+use super::outbound::{Interception, ListenerSettings, PrivilegedPorts};
+use super::{RejectReason, Rejected};
 use crate::api::gateway::{Server, ServerTlsMode};
 use crate::model::{ConfigObject, ConfigSpec, Hostname, Namespace, Protocol, Shared};
 use crate::push::{Routing, ServiceTarget};
@@ -39,25 +39,25 @@ pub struct GatewayInputs {
     /// The rest.
     pub settings: ListenerSettings,
     /// What stands in front of it.
-    pub edge: Edge,
+    pub topology: GatewayTopology,
     /// What the mesh asks of TLS with clients outside.
     pub tls_defaults: MeshTls,
 }
 
 /// The servers, where they meet.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Merged {
+pub struct MergedServers {
     /// By port and address.
-    pub places: BTreeMap<(u16, Bind), Vec<ServerAt>>,
+    pub by_bind: BTreeMap<(u16, BindAddress), Vec<GatewayServer>>,
     /// By name of the routes they share.
-    pub by_route: BTreeMap<Arc<str>, Vec<ServerAt>>,
+    pub by_route: BTreeMap<Arc<str>, Vec<GatewayServer>>,
     /// What could not be served.
     pub rejected: Vec<Rejected>,
 }
 
 /// A server at a port of this gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServerAt {
+pub struct GatewayServer {
     /// The `Gateway`.
     pub gateway: Shared<ConfigObject>,
     /// What it says.
@@ -65,16 +65,16 @@ pub struct ServerAt {
     /// What it declares to be spoken there.
     pub protocol: Protocol,
     /// The port that it declares; the one it is served at may be another.
-    pub declared: u16,
+    pub declared_port: u16,
     /// The hosts it serves.
-    pub hosts: Vec<ServedHost>,
+    pub hosts: Vec<ServerHost>,
     /// Name of its routes, if it serves HTTP.
     pub routes: Option<Arc<str>>,
 }
 
 /// A host that a server serves.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ServedHost {
+pub struct ServerHost {
     /// Of rules of this namespace; `None`: of any.
     pub namespace: Option<Namespace>,
     /// The host; may begin with `*`.
@@ -83,65 +83,65 @@ pub struct ServedHost {
 
 /// What meets at a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Family {
+enum PortProtocol {
     /// HTTP in plaintext.
-    Plain,
+    PlaintextHttp,
     /// TLS, which ends here or is passed on.
     Tls,
     /// Bytes.
-    Opaque,
+    Tcp,
 }
 
 /// Merges the servers of all `Gateway`s that select the gateway, the oldest first.
-pub fn merge(inputs: &GatewayInputs) -> Merged {
-    let mut merged = Merged::default();
-    let mut tls_hosts: BTreeSet<(u16, Bind, ServedHost)> = BTreeSet::new();
+pub fn merge(inputs: &GatewayInputs) -> MergedServers {
+    let mut merged = MergedServers::default();
+    let mut tls_hosts: BTreeSet<(u16, BindAddress, ServerHost)> = BTreeSet::new();
     for object in inputs.scope.gateways().iter() {
         let ConfigSpec::Gateway(spec) = &object.spec else { continue };
         for server in &spec.servers {
-            let Some(at) = ServerAt::of(object, server) else { continue };
-            let port = inputs.ports.get(&at.declared).copied().unwrap_or(at.declared);
-            let bind =
-                Bind::parse(&server.bind).unwrap_or_else(|| inputs.settings.families.wildcard().into());
+            let Some(at) = GatewayServer::of(object, server) else { continue };
+            let port = inputs.ports.get(&at.declared_port).copied().unwrap_or(at.declared_port);
+            let bind = BindAddress::parse(&server.bind)
+                .unwrap_or_else(|| inputs.settings.families.wildcard().into());
             let place = (port, bind.clone());
             let reason = merged.refusal(&at, &place).or_else(|| inputs.unusable(port)).or_else(|| {
-                let taken = |host: &&ServedHost| tls_hosts.contains(&(port, bind.clone(), (*host).clone()));
-                let doubled = server.tls.is_some() && at.family() == Family::Tls;
-                at.hosts.iter().filter(|_| doubled).find(taken).map(|_| Reason::DuplicateDomain)
+                let taken = |host: &&ServerHost| tls_hosts.contains(&(port, bind.clone(), (*host).clone()));
+                let doubled = server.tls.is_some() && at.family() == PortProtocol::Tls;
+                at.hosts.iter().filter(|_| doubled).find(taken).map(|_| RejectReason::DuplicateDomain)
             });
             if let Some(reason) = reason {
                 merged.rejected.push(Rejected {
-                    subject: bind.listener(port),
+                    subject: bind.listener_name(port),
                     service: at.name().into(),
                     reason,
                 });
                 continue;
             }
-            if at.family() == Family::Tls {
+            if at.family() == PortProtocol::Tls {
                 tls_hosts.extend(at.hosts.iter().map(|host| (port, bind.clone(), host.clone())));
             }
-            let at = ServerAt { routes: at.routes_at(port), ..at };
+            let at = GatewayServer { routes: at.routes_at(port), ..at };
             if let Some(routes) = &at.routes {
                 merged.by_route.entry(routes.clone()).or_default().push(at.clone());
             }
-            merged.places.entry(place).or_default().push(at);
+            merged.by_bind.entry(place).or_default().push(at);
         }
     }
     merged
 }
 
 /// The listeners of a gateway.
-pub fn listeners(inputs: &GatewayInputs, merged: &Merged) -> (Vec<ListenerInputs>, Vec<Rejected>) {
+pub fn listeners(inputs: &GatewayInputs, merged: &MergedServers) -> (Vec<ListenerInputs>, Vec<Rejected>) {
     let mut rejected = merged.rejected.clone();
-    let listeners = merged.places.iter().filter_map(|((port, bind), servers)| {
-        let chains = chains::chains(inputs, *port, bind, servers, &mut rejected);
+    let listeners = merged.by_bind.iter().filter_map(|((port, bind), servers)| {
+        let chains = filter_chains::filter_chains(inputs, *port, bind, servers, &mut rejected);
         // Envoy refuses a listener without any.
         (!chains.is_empty()).then(|| ListenerInputs {
-            name: bind.listener(*port),
-            also: inputs.settings.families.beside(bind),
+            name: bind.listener_name(*port),
+            additional_addresses: inputs.settings.families.beside(bind),
             bind: bind.clone(),
             port: *port,
-            role: ListenerRole::Gateway(inputs.edge.connections),
+            role: ListenerRole::Gateway(inputs.topology.proxy_protocol),
             chains,
             detection_timeout: inputs.settings.detection_timeout,
             filters: inputs.settings.filters.clone(),
@@ -152,7 +152,7 @@ pub fn listeners(inputs: &GatewayInputs, merged: &Merged) -> (Vec<ListenerInputs
 }
 
 /// The hosts whose TLS the servers of a gateway pass on by the cluster that its SNI names.
-pub fn passed_on(gateways: &[Shared<ConfigObject>]) -> BTreeSet<Hostname> {
+pub fn auto_passthrough_hosts(gateways: &[Shared<ConfigObject>]) -> BTreeSet<Hostname> {
     let specs = gateways.iter().filter_map(|object| match &object.spec {
         ConfigSpec::Gateway(spec) => Some(spec),
         _ => None,
@@ -166,7 +166,7 @@ pub fn passed_on(gateways: &[Shared<ConfigObject>]) -> BTreeSet<Hostname> {
 
 /// Where the ports of a gateway's own services lead: `Gateway`s name the port of the service, the proxy listens on the one
 /// of the workload.
-pub fn ports(targets: &[ServiceTarget]) -> BTreeMap<u16, u16> {
+pub fn target_ports(targets: &[ServiceTarget]) -> BTreeMap<u16, u16> {
     let mut ports = BTreeMap::new();
     for target in targets {
         let opted_out =
@@ -181,12 +181,15 @@ pub fn ports(targets: &[ServiceTarget]) -> BTreeMap<u16, u16> {
 // === impl GatewayInputs ===
 
 impl GatewayInputs {
-    fn unusable(&self, port: u16) -> Option<Reason> {
-        let low = matches!(&self.settings.capture, Capture::Bound { low_ports: LowPorts::Forbidden, .. });
-        if self.settings.reserved.contains(&port) {
-            Some(Reason::ReservedPort)
+    fn unusable(&self, port: u16) -> Option<RejectReason> {
+        let low = matches!(
+            &self.settings.interception,
+            Interception::Off { privileged_ports: PrivilegedPorts::Forbidden, .. }
+        );
+        if self.settings.reserved_ports.contains(&port) {
+            Some(RejectReason::ReservedPort)
         } else {
-            (low && port < 1024).then_some(Reason::PrivilegedPort)
+            (low && port < 1024).then_some(RejectReason::PrivilegedPort)
         }
     }
 
@@ -198,49 +201,49 @@ impl GatewayInputs {
 
 // === impl Merged ===
 
-impl Merged {
+impl MergedServers {
     /// Why a server cannot be at a place.
-    fn refusal(&self, at: &ServerAt, place: &(u16, Bind)) -> Option<Reason> {
+    fn refusal(&self, at: &GatewayServer, place: &(u16, BindAddress)) -> Option<RejectReason> {
         let family = at.family();
-        if family == Family::Tls && at.server.tls.is_none() {
-            return Some(Reason::NoCertificate);
+        if family == PortProtocol::Tls && at.server.tls.is_none() {
+            return Some(RejectReason::NoCertificate);
         }
-        let first = self.places.get(place)?.first()?;
+        let first = self.by_bind.get(place)?.first()?;
         let fits = match (first.family(), family) {
-            (Family::Plain, Family::Plain) => true,
-            (Family::Tls, Family::Tls) => {
+            (PortProtocol::PlaintextHttp, PortProtocol::PlaintextHttp) => true,
+            (PortProtocol::Tls, PortProtocol::Tls) => {
                 let routes = at.routes_at(place.0);
                 routes.is_none_or(|routes| !self.by_route.contains_key(&routes))
             }
             _ => false,
         };
-        (!fits).then(|| Reason::PortTaken { existing: first.name().into() })
+        (!fits).then(|| RejectReason::PortTaken { existing: first.name().into() })
     }
 }
 
 // === impl ServerAt ===
 
-impl ServerAt {
+impl GatewayServer {
     fn of(object: &Shared<ConfigObject>, server: &Server) -> Option<Self> {
         let port = server.port.as_ref()?;
         let own = &object.meta.namespace;
         let hosts = server.hosts.iter().map(|text| match text.split_once('/') {
             None | Some(("*", _)) => {
                 let host = text.strip_prefix("*/").unwrap_or(text);
-                ServedHost { namespace: None, host: host.to_ascii_lowercase().into() }
+                ServerHost { namespace: None, host: host.to_ascii_lowercase().into() }
             }
             Some((".", host)) => {
-                ServedHost { namespace: Some(own.clone()), host: host.to_ascii_lowercase().into() }
+                ServerHost { namespace: Some(own.clone()), host: host.to_ascii_lowercase().into() }
             }
             Some((namespace, host)) => {
-                ServedHost { namespace: Some(namespace.into()), host: host.to_ascii_lowercase().into() }
+                ServerHost { namespace: Some(namespace.into()), host: host.to_ascii_lowercase().into() }
             }
         });
         Some(Self {
             gateway: object.clone(),
             server: server.clone(),
             protocol: Protocol::parse(&port.protocol),
-            declared: u16::try_from(port.number).ok()?,
+            declared_port: u16::try_from(port.number).ok()?,
             hosts: hosts.collect(),
             routes: None,
         })
@@ -251,13 +254,13 @@ impl ServerAt {
         format!("{}/{}", self.gateway.meta.namespace, self.gateway.meta.name)
     }
 
-    fn family(&self) -> Family {
+    fn family(&self) -> PortProtocol {
         if self.protocol.is_http() {
-            Family::Plain
+            PortProtocol::PlaintextHttp
         } else if self.server.tls.is_some() || matches!(self.protocol, Protocol::Https | Protocol::Tls) {
-            Family::Tls
+            PortProtocol::Tls
         } else {
-            Family::Opaque
+            PortProtocol::Tcp
         }
     }
 
@@ -277,7 +280,7 @@ impl ServerAt {
         let terminated = self.protocol == Protocol::Https && !self.passes_tls_on();
         terminated.then(|| {
             let (meta, name) = (&self.gateway.meta, server.port.as_ref().map_or("", |port| &port.name));
-            format!("https.{}.{name}.{}.{}{bind}", self.declared, meta.name, meta.namespace).into()
+            format!("https.{}.{name}.{}.{}{bind}", self.declared_port, meta.name, meta.namespace).into()
         })
     }
 

@@ -10,11 +10,13 @@ use pilot_proto::envoy::config::route::v3::{
     Route, RouteConfiguration, VirtualHost, virtual_host::TlsRequirementType,
 };
 
-use super::{GatewayInputs, ServerAt};
+use super::{GatewayInputs, GatewayServer};
 use crate::api::virtual_service::HttpRetry;
 use crate::generate::Rejected;
 use crate::generate::proto::{no, number};
-use crate::generate::route::{HttpRules, MAX_BODY, Scheme, Told, Where, http_routes, takes_every_request};
+use crate::generate::route::{
+    HttpRules, InformationalHeaders, MAX_BODY, RouteContext, Scheme, http_routes, takes_every_request,
+};
 use crate::model::Hostname;
 
 /// Everything the routes of some servers depend on.
@@ -27,7 +29,7 @@ pub struct GatewayRouteInputs {
     /// What the mesh tries again where no rule says it; `None`: Istio's default.
     pub retries: Option<Arc<HttpRetry>>,
     /// What upstreams are told of requests.
-    pub told: Told,
+    pub informational_headers: InformationalHeaders,
 }
 
 /// A server, as far as routes depend on it.
@@ -42,23 +44,23 @@ pub struct RoutedServer {
     /// The hosts it serves.
     pub hosts: Vec<Hostname>,
     /// What happens to requests in plaintext.
-    pub plaintext: Plaintext,
+    pub plaintext: HttpsRedirect,
     /// The rules for it, and the hosts that they have in common with it.
     pub rules: Vec<(HttpRules, BTreeSet<Hostname>)>,
 }
 
 /// What happens to requests in plaintext.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Plaintext {
+pub enum HttpsRedirect {
     /// They are served.
-    Served,
+    Disabled,
     /// Clients are sent to HTTPS.
-    Redirected,
+    Enabled,
 }
 
 /// A virtual host in the making: the rules it has, by their place.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-struct Made {
+struct HostRoutes {
     rules: Vec<usize>,
     redirected: bool,
 }
@@ -67,15 +69,15 @@ struct Made {
 pub fn gateway_routes(inputs: &GatewayRouteInputs) -> (RouteConfiguration, Vec<Rejected>) {
     let mut rejected = Vec::new();
     let mut translated: Vec<Vec<Route>> = Vec::new();
-    let mut hosts: BTreeMap<Hostname, Made> = BTreeMap::new();
+    let mut hosts: BTreeMap<Hostname, HostRoutes> = BTreeMap::new();
     for server in &inputs.servers {
-        let redirected = server.plaintext == Plaintext::Redirected;
-        let at = Where {
+        let redirected = server.plaintext == HttpsRedirect::Enabled;
+        let at = RouteContext {
             gateway: &server.gateway,
             port: server.port,
             scheme: server.scheme,
             retries: inputs.retries.as_deref(),
-            told: inputs.told,
+            informational_headers: inputs.informational_headers,
         };
         for (rules, common) in &server.rules {
             let mut made = http_routes(rules, &at);
@@ -94,7 +96,7 @@ pub fn gateway_routes(inputs: &GatewayRouteInputs) -> (RouteConfiguration, Vec<R
         }
     }
     let port = inputs.servers.first().map_or(0, |server| server.port);
-    let mut virtual_hosts = virtual_hosts(hosts, (&translated, inputs.told), port);
+    let mut virtual_hosts = virtual_hosts(hosts, (&translated, inputs.informational_headers), port);
     if virtual_hosts.is_empty() && !inputs.servers.is_empty() {
         virtual_hosts.push(VirtualHost {
             name: format!("blackhole:{port}"),
@@ -115,11 +117,11 @@ pub fn gateway_routes(inputs: &GatewayRouteInputs) -> (RouteConfiguration, Vec<R
 
 /// Hosts with the same rules are one, under the name of the first.
 fn virtual_hosts(
-    hosts: BTreeMap<Hostname, Made>,
-    (translated, told): (&[Vec<Route>], Told),
+    hosts: BTreeMap<Hostname, HostRoutes>,
+    (translated, informational_headers): (&[Vec<Route>], InformationalHeaders),
     port: u16,
 ) -> Vec<VirtualHost> {
-    let mut alike: BTreeMap<Made, Vec<Hostname>> = BTreeMap::new();
+    let mut alike: BTreeMap<HostRoutes, Vec<Hostname>> = BTreeMap::new();
     for (host, made) in hosts {
         alike.entry(made).or_default().push(host);
     }
@@ -137,7 +139,7 @@ fn virtual_hosts(
                 domains: hosts.iter().map(ToString::to_string).collect(),
                 routes: some.into_iter().chain(all).collect(),
                 require_tls: require_tls.into(),
-                include_request_attempt_count: told.attempts,
+                include_request_attempt_count: informational_headers.attempts,
                 ..VirtualHost::default()
             })
         })
@@ -150,7 +152,7 @@ fn virtual_hosts(
 
 impl RoutedServer {
     /// A server with the rules for it.
-    pub fn of(at: &ServerAt, inputs: &GatewayInputs) -> Self {
+    pub fn of(at: &GatewayServer, inputs: &GatewayInputs) -> Self {
         let gateway = at.name();
         let rules = inputs.routings(&gateway).filter(|routing| !routing.spec.http.is_empty());
         let rules = rules.filter_map(|routing| {
@@ -159,10 +161,10 @@ impl RoutedServer {
         });
         let redirects = at.server.tls.as_ref().is_some_and(|tls| tls.https_redirect);
         Self {
-            port: at.declared,
+            port: at.declared_port,
             scheme: if at.protocol.is_http() { Scheme::Http } else { Scheme::Https },
             hosts: at.hosts.iter().map(|served| served.host.clone()).collect(),
-            plaintext: if redirects { Plaintext::Redirected } else { Plaintext::Served },
+            plaintext: if redirects { HttpsRedirect::Enabled } else { HttpsRedirect::Disabled },
             rules: rules.collect(),
             gateway,
         }

@@ -14,10 +14,10 @@
 //! else listens on the service's own address. Without interception (`NONE`) everything meets on loopback. A `Sidecar` may
 //! name ports and addresses of its own; what listens there is touched by nothing that it does not name.
 
-mod chain;
-mod l4;
+mod bind;
+mod http_chain;
 mod merge;
-mod place;
+mod tcp_chains;
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -27,18 +27,20 @@ use std::time::Duration;
 use pilot_proto::mesh::MeshConfig;
 
 use super::cluster::BLACK_HOLE;
-use super::filter::{FilterSettings, TcpChain};
-use super::http::{HttpChain, Requests, Routes};
-use super::listener::{Bind, Chain, ChainMatch, ListenerInputs, ListenerRole, Source, Then};
+use super::http_connection_manager::{HttpChain, RequestTarget, RouteSource};
+use super::listener::{
+    BindAddress, ChainMatch, FilterChainInputs, ListenerInputs, ListenerRole, RedirectMode, TerminalFilter,
+};
+use super::network_filters::{FilterSettings, TcpChain};
 use super::route::HTTP_PROXY;
-use super::{Families, Rejected};
+use super::{IpFamilies, Rejected};
 use crate::api::sidecar::{CaptureMode, SidecarPort};
 use crate::model::{Endpoint, Hostname, Protocol, Shared};
 use crate::push::Routing;
 use crate::scope::{Egress, Scope, Visible};
-use chain::{Reading, fallback};
-use merge::Merge;
-use place::{places, unusable};
+use bind::{service_binds, unusable};
+use http_chain::{ProtocolMode, fallback};
+use merge::ListenerMerger;
 
 /// Everything a plan depends on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -47,7 +49,7 @@ pub struct PlanInputs {
     pub scope: Shared<Scope>,
     /// Endpoints of those services whose addresses are their endpoints', in the scope's order: see
     /// [`Scope::met_at_members`].
-    pub members: Vec<Shared<[Endpoint]>>,
+    pub headless_endpoints: Vec<Shared<[Endpoint]>>,
     /// The rest.
     pub settings: ListenerSettings,
 }
@@ -56,13 +58,13 @@ pub struct PlanInputs {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ListenerSettings {
     /// Address families of the proxy.
-    pub families: Families,
+    pub families: IpFamilies,
     /// How connections reach it.
-    pub capture: Capture,
+    pub interception: Interception,
     /// Ports that the proxy and its agent listen on themselves.
-    pub reserved: BTreeSet<u16>,
+    pub reserved_ports: BTreeSet<u16>,
     /// Where connections to nobody's address go.
-    pub unknown: Arc<str>,
+    pub fallback_cluster: Arc<str>,
     /// How long a listener sniffs; zero: as long as it takes.
     pub detection_timeout: Duration,
     /// What filters say alike.
@@ -71,39 +73,39 @@ pub struct ListenerSettings {
 
 /// How connections reach a proxy.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Capture {
+pub enum Interception {
     /// iptables redirects them to the virtual listeners; no other listener binds.
-    Redirected(Source),
+    Iptables(RedirectMode),
     /// Clients connect to loopback themselves, where every listener binds.
-    Bound {
+    Off {
         /// Whether ports below 1024 can be bound.
-        low_ports: LowPorts,
+        privileged_ports: PrivilegedPorts,
         /// Ports of the workload: whoever binds second, the proxy or the workload, would fail.
-        workload: BTreeSet<u16>,
+        workload_ports: BTreeSet<u16>,
     },
 }
 
 /// Whether ports below 1024 can be bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum LowPorts {
+pub enum PrivilegedPorts {
     /// Yes.
-    Free,
+    Allowed,
     /// No: the pod is unprivileged.
     Forbidden,
 }
 
 /// A listener of the plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Planned {
+pub struct PlannedListener {
     /// The listener.
     pub inputs: Arc<ListenerInputs>,
     /// The endpoint whose address it listens on. That endpoint's own proxy must not have it: what a workload
     /// sends to itself does not leave.
-    pub member: Option<IpAddr>,
+    pub endpoint_address: Option<IpAddr>,
 }
 
 /// A port of a listener in the making.
-struct Spot<'a> {
+struct ListenerPort<'a> {
     egress: &'a Egress,
     /// The rules for bytes among those of the egress listener.
     l4: &'a [&'a Shared<Routing>],
@@ -115,34 +117,35 @@ struct Spot<'a> {
 }
 
 /// The outbound listeners of all services.
-pub fn plan(inputs: &PlanInputs) -> (Vec<Planned>, Vec<Rejected>) {
-    let mut merge = Merge::new(inputs);
-    let with_members = inputs.scope.met_at_members().iter().map(|seen| &seen.service.hostname);
+pub fn plan(inputs: &PlanInputs) -> (Vec<PlannedListener>, Vec<Rejected>) {
+    let mut merge = ListenerMerger::new(inputs);
+    let with_members = inputs.scope.met_at_members().iter().map(|visible| &visible.service.hostname);
     let members: HashMap<&Hostname, &[Endpoint]> =
-        with_members.zip(inputs.members.iter().map(|members| &**members)).collect();
+        with_members.zip(inputs.headless_endpoints.iter().map(|members| &**members)).collect();
     for egress in inputs.scope.egress().iter() {
         let l4: Vec<&Shared<Routing>> = egress
             .routings
             .iter()
             .filter(|routing| !routing.spec.tls.is_empty() || !routing.spec.tcp.is_empty())
             .collect();
-        let bound = matches!(inputs.settings.capture, Capture::Bound { .. })
+        let bound = matches!(inputs.settings.interception, Interception::Off { .. })
             || egress.capture == CaptureMode::None
             || egress.bind.starts_with("unix://");
-        let spot = |number, protocol| Spot { egress, l4: &l4, number, protocol, bound };
+        let listener_port = |number, protocol| ListenerPort { egress, l4: &l4, number, protocol, bound };
         match &egress.port {
             Some(port) => {
-                let spot = spot(u16::try_from(port.number).unwrap_or_default(), protocol(port));
-                for seen in egress.services.iter() {
-                    add(&mut merge, &spot, seen, &[]);
+                let listener_port =
+                    listener_port(u16::try_from(port.number).unwrap_or_default(), protocol(port));
+                for visible in egress.services.iter() {
+                    add(&mut merge, &listener_port, visible, &[]);
                 }
             }
             None => {
                 merge.lock();
-                for seen in egress.services.iter() {
-                    let members = members.get(&seen.service.hostname).copied().unwrap_or_default();
-                    for port in seen.ports().filter(|port| seen.service.is_proxied_at(port)) {
-                        add(&mut merge, &spot(port.port, port.protocol), seen, members);
+                for visible in egress.services.iter() {
+                    let members = members.get(&visible.service.hostname).copied().unwrap_or_default();
+                    for port in visible.ports().filter(|port| visible.service.is_proxied_at(port)) {
+                        add(&mut merge, &listener_port(port.port, port.protocol), visible, members);
                     }
                 }
             }
@@ -151,12 +154,17 @@ pub fn plan(inputs: &PlanInputs) -> (Vec<Planned>, Vec<Rejected>) {
     merge.finish()
 }
 
-fn add(merge: &mut Merge<'_>, spot: &Spot<'_>, seen: &Visible, members: &[Endpoint]) {
-    let Some(reading) = Reading::of(spot.protocol) else { return };
-    for place in places(merge.settings(), &seen.service, spot, reading, members) {
-        match unusable(merge.settings(), &place, spot) {
-            Some(reason) => merge.reject(&place, seen, spot, reason),
-            None => merge.add(seen, spot, reading, &place),
+fn add(
+    merge: &mut ListenerMerger<'_>,
+    listener_port: &ListenerPort<'_>,
+    visible: &Visible,
+    members: &[Endpoint],
+) {
+    let Some(reading) = ProtocolMode::of(listener_port.protocol) else { return };
+    for service_bind in service_binds(merge.settings(), &visible.service, listener_port, reading, members) {
+        match unusable(merge.settings(), &service_bind, listener_port) {
+            Some(reason) => merge.reject(&service_bind, visible, listener_port, reason),
+            None => merge.add(visible, listener_port, reading, &service_bind),
         }
     }
 }
@@ -172,21 +180,21 @@ fn protocol(port: &SidecarPort) -> Protocol {
 
 /// The listener that takes what iptables redirects and passes on what no other listener wants.
 pub fn virtual_outbound(mesh: &MeshConfig, settings: &ListenerSettings) -> Option<ListenerInputs> {
-    let Capture::Redirected(source) = &settings.capture else { return None };
+    let Interception::Iptables(source) = &settings.interception else { return None };
     let port = mesh.proxy_listen_port;
     // A connection to the listener's own port would be passed on to itself.
-    let loops = Chain {
+    let loops = FilterChainInputs {
         name: "virtualOutbound-blackhole".into(),
         matches: ChainMatch { port, ..ChainMatch::default() },
-        then: Then::Tcp(TcpChain::to(BLACK_HOLE, Protocol::Tcp)),
+        terminal_filter: TerminalFilter::Tcp(TcpChain::to(BLACK_HOLE, Protocol::Tcp)),
         tls: None,
-        decided_by: None,
+        config: None,
     };
     let bind = settings.families.wildcard().into();
-    let rest = Chain { name: "virtualOutbound-catchall-tcp".into(), ..fallback(settings) };
+    let rest = FilterChainInputs { name: "virtualOutbound-catchall-tcp".into(), ..fallback(settings) };
     Some(ListenerInputs {
         name: "virtualOutbound".into(),
-        also: settings.families.beside(&bind),
+        additional_addresses: settings.families.beside(&bind),
         bind,
         port,
         role: ListenerRole::VirtualOutbound(*source),
@@ -198,27 +206,27 @@ pub fn virtual_outbound(mesh: &MeshConfig, settings: &ListenerSettings) -> Optio
 
 /// The listener for applications that are told to use a proxy (`HTTP_PROXY`).
 pub fn http_proxy(port: u16, settings: &ListenerSettings) -> ListenerInputs {
-    let bind = Bind::from(settings.families.loopback());
-    let name = bind.listener(port);
+    let bind = BindAddress::from(settings.families.loopback());
+    let name = bind.listener_name(port);
     let http = HttpChain {
         stat_prefix: format!("outbound_{name};"),
-        routes: Routes::Discovered(HTTP_PROXY.into()),
+        routes: RouteSource::Rds(HTTP_PROXY.into()),
         protocol: Protocol::Http,
-        requests: Requests::ToProxy,
-        edge: None,
+        request_target: RequestTarget::AbsoluteForm,
+        topology: None,
     };
     ListenerInputs {
         name,
-        also: settings.families.beside(&bind),
+        additional_addresses: settings.families.beside(&bind),
         bind,
         port,
         role: ListenerRole::Bound,
-        chains: vec![Chain {
+        chains: vec![FilterChainInputs {
             name: String::new(),
             matches: ChainMatch::default(),
-            then: Then::Http(http),
+            terminal_filter: TerminalFilter::Http(http),
             tls: None,
-            decided_by: None,
+            config: None,
         }],
         detection_timeout: settings.detection_timeout,
         filters: settings.filters.clone(),

@@ -7,7 +7,7 @@ use pilot_proto::envoy::config::route::v3::route_action::hash_policy::{
     ConnectionProperties, Cookie, CookieAttribute, Header, PolicySpecifier, QueryParameter,
 };
 
-use super::rules::{HttpRules, Where};
+use super::http_routes::{HttpRules, RouteContext};
 use crate::api::destination_rule::{ConsistentHash, TrafficPolicy};
 use crate::api::virtual_service::{Destination, HttpRoute};
 use crate::generate::proto::duration;
@@ -17,17 +17,17 @@ use crate::scope::{Scope, Visible};
 
 /// What a host means to a class of clients.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Meaning {
+pub(super) struct ResolvedDestination {
     /// The service: another name for it is only a name.
     host: Hostname,
     /// Its port, if it has only one.
     only_port: Option<u16>,
-    hashing: Hashing,
+    hashing: HashPolicies,
 }
 
 /// What requests are hashed by, of all that a `DestinationRule` says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Hashing {
+pub struct HashPolicies {
     all: Option<ConsistentHash>,
     ports: Vec<(u32, ConsistentHash)>,
     /// By name of the subset.
@@ -36,25 +36,25 @@ pub struct Hashing {
 
 // === impl Meaning ===
 
-impl Meaning {
+impl ResolvedDestination {
     /// `None`: nobody declared the host.
     pub(super) fn of(host: &str, scope: &Scope) -> Option<Self> {
-        let is_called = |seen: &&Visible| seen.aliases.iter().any(|alias| alias.as_str() == host);
-        let seen = scope.by_host(host).or_else(|| scope.services().iter().find(is_called))?;
+        let is_called = |visible: &&Visible| visible.aliases.iter().any(|alias| alias.as_str() == host);
+        let visible = scope.by_host(host).or_else(|| scope.services().iter().find(is_called))?;
         Some(Self {
-            host: seen.service.hostname.clone(),
-            only_port: match seen.service.ports.as_slice() {
+            host: visible.service.hostname.clone(),
+            only_port: match visible.service.ports.as_slice() {
                 [port] => Some(port.port),
                 _ => None,
             },
-            hashing: seen.rule.as_ref().map(|rule| Hashing::of(rule)).unwrap_or_default(),
+            hashing: visible.rule.as_ref().map(|rule| HashPolicies::of(rule)).unwrap_or_default(),
         })
     }
 }
 
 // === impl Hashing ===
 
-impl Hashing {
+impl HashPolicies {
     /// What a rule says about it.
     pub fn of(rule: &Rule) -> Self {
         let mut made = Self::of_policy(rule.traffic_policy.as_ref());
@@ -105,7 +105,7 @@ pub(super) fn hosts_of(rule: &HttpRoute) -> impl Iterator<Item = &str> {
 
 /// The cluster of a destination, whether there is one or not: what is unknown is answered 503 by Envoy. Without a port it is
 /// the only one of the service, or the one that was asked for.
-pub(super) fn cluster(rules: &HttpRules, destination: &Destination, at: &Where<'_>) -> ClusterName {
+pub(super) fn cluster(rules: &HttpRules, destination: &Destination, at: &RouteContext<'_>) -> ClusterName {
     let meaning = rules.meaning(&destination.host);
     let said = destination.port.and_then(|port| u16::try_from(port.number).ok()).filter(|port| *port != 0);
     ClusterName {

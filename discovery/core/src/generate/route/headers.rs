@@ -11,7 +11,7 @@ use crate::api::virtual_service::{HeaderOperations, Headers};
 
 /// What is done to the headers of requests and responses.
 #[derive(Default)]
-pub(super) struct Operations {
+pub(super) struct HeaderMutations {
     request_add: Vec<HeaderValueOption>,
     request_remove: Vec<String>,
     response_add: Vec<HeaderValueOption>,
@@ -21,7 +21,7 @@ pub(super) struct Operations {
 
 // === impl Operations ===
 
-impl Operations {
+impl HeaderMutations {
     pub(super) fn of(headers: Option<&Headers>) -> Self {
         let Some(headers) = headers else { return Self::default() };
         let (request_add, request_remove) = changes(headers.request.as_ref());
@@ -48,7 +48,7 @@ impl Operations {
     }
 
     /// Makes them those of a part of the requests; returns what the host becomes.
-    pub(super) fn apply_to_share(self, to: &mut ClusterWeight) -> Option<String> {
+    pub(super) fn apply_to_weight(self, to: &mut ClusterWeight) -> Option<String> {
         to.request_headers_to_add = self.request_add;
         to.request_headers_to_remove = self.request_remove;
         to.response_headers_to_add = self.response_add;

@@ -2,7 +2,7 @@
 
 use pilot_proto::envoy::config::route::v3::{RetryPolicy, RouteConfiguration, VirtualHost};
 
-use super::{default_route, forward};
+use super::{default_route, route_action};
 use crate::generate::proto::{no, number};
 use crate::model::Protocol;
 
@@ -21,7 +21,7 @@ pub struct InboundRoute {
 
 /// Everything that comes in goes to the workload, and takes as long as it takes.
 pub(in crate::generate) fn inbound_route(inbound: &InboundRoute) -> RouteConfiguration {
-    let mut action = forward::to(&inbound.cluster);
+    let mut action = route_action::to(&inbound.cluster);
     if inbound.protocol != Protocol::Grpc {
         action.retry_policy = Some(RetryPolicy {
             // The workload never saw such a request; gRPC streams would be held back for it.

@@ -7,18 +7,19 @@
 //!                                                      └─▶ forward (destination, retry) or answer
 //! ```
 
-mod answer;
 mod destination;
-mod filters;
-mod forward;
+mod domains;
 mod headers;
-mod hosts;
+mod http_routes;
 mod inbound;
 mod matches;
+mod per_filter_config;
+mod redirect;
 mod retry;
-mod rules;
+mod route_action;
 #[cfg(test)]
 mod tests;
+mod virtual_hosts;
 
 use std::sync::Arc;
 
@@ -26,15 +27,15 @@ use pilot_proto::envoy::config::route::v3::{
     Decorator, DirectResponseAction, Route, RouteAction, RouteConfiguration, VirtualHost, route,
 };
 
-pub use destination::Hashing;
+pub use destination::HashPolicies;
+pub use http_routes::{HttpRules, RouteContext, Scheme, TranslatedRoutes, http_routes};
 pub use inbound::InboundRoute;
 pub(super) use inbound::inbound_route;
 pub(super) use matches::takes_every_request;
-pub use rules::{HttpRules, Scheme, Translated, Where, http_routes};
 
 use super::cluster::BLACK_HOLE;
 use super::proto::{no, number};
-use super::{Families, Rejected};
+use super::{IpFamilies, Rejected};
 use crate::api::virtual_service::HttpRetry;
 use crate::model::{Hostname, Protocol, Service, Shared};
 use crate::push::Routing;
@@ -53,28 +54,28 @@ pub struct RouteInputs {
     /// Its name.
     pub name: Arc<str>,
     /// Which hosts it knows.
-    pub hosts: Hosts,
+    pub hosts: HostSet,
     /// The services it leads to, oldest first.
-    pub services: Arc<[Reached]>,
+    pub services: Arc<[RoutedService]>,
     /// Hosts that no service has, the one that counts first.
-    pub alone: Arc<[Unserved]>,
+    pub host_only: Arc<[HostOnlyRules]>,
     /// Rules that count for none of these hosts.
-    pub overruled: Arc<[Overruled]>,
+    pub shadowed: Arc<[ShadowedRules]>,
     /// DNS domain of the client.
     pub dns_domain: Arc<str>,
     /// Address families of the client.
-    pub families: Families,
+    pub families: IpFamilies,
     /// The cluster of every other host; of [`BLACK_HOLE`] they are answered 502.
-    pub unknown: Arc<str>,
+    pub fallback_cluster: Arc<str>,
     /// What the mesh tries again where no rule says it; `None`: Istio's default.
     pub retries: Option<Arc<HttpRetry>>,
     /// What upstreams are told of requests.
-    pub told: Told,
+    pub informational_headers: InformationalHeaders,
 }
 
 /// What upstreams are told of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Told {
+pub struct InformationalHeaders {
     /// How often one was tried (`x-envoy-attempt-count`).
     pub attempts: bool,
     /// Which host it asked for, where a rule makes it another (`x-forwarded-host`).
@@ -83,7 +84,7 @@ pub struct Told {
 
 /// Which hosts a route configuration knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Hosts {
+pub enum HostSet {
     /// All that have this port.
     OnPort(u16),
     /// One service's, whatever a request calls it: the listener is that service's address.
@@ -96,7 +97,7 @@ pub enum Hosts {
 
 /// A service that requests go to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Reached {
+pub struct RoutedService {
     /// The service.
     pub service: Shared<Service>,
     /// Its other names.
@@ -104,14 +105,14 @@ pub struct Reached {
     /// The ports of it that take requests here.
     pub ports: Vec<u16>,
     /// What requests are hashed by that no rule is for.
-    pub hashing: Hashing,
+    pub hashing: HashPolicies,
     /// The rules for it.
     pub rules: Option<HttpRules>,
 }
 
 /// Hosts that there are rules for, and no service.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Unserved {
+pub struct HostOnlyRules {
     /// The hosts.
     pub hosts: Vec<Hostname>,
     /// The rules.
@@ -120,7 +121,7 @@ pub struct Unserved {
 
 /// Rules for a host that others count for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Overruled {
+pub struct ShadowedRules {
     /// The host.
     pub host: Hostname,
     /// The object.
@@ -129,15 +130,15 @@ pub struct Overruled {
 
 // === impl Reached ===
 
-impl Reached {
+impl RoutedService {
     /// A service as these routes know it, with the rules that are for it.
-    pub fn of(seen: &Visible, hosts: Hosts, routing: Option<&Shared<Routing>>, scope: &Scope) -> Self {
+    pub fn of(visible: &Visible, hosts: HostSet, routing: Option<&Shared<Routing>>, scope: &Scope) -> Self {
         let http = routing.filter(|routing| !routing.spec.http.is_empty());
         Self {
-            service: seen.service.clone(),
-            aliases: seen.aliases.clone(),
-            ports: hosts.ports(seen),
-            hashing: seen.rule.as_ref().map(|rule| Hashing::of(rule)).unwrap_or_default(),
+            service: visible.service.clone(),
+            aliases: visible.aliases.clone(),
+            ports: hosts.ports(visible),
+            hashing: visible.rule.as_ref().map(|rule| HashPolicies::of(rule)).unwrap_or_default(),
             rules: http.map(|routing| HttpRules::of(routing, scope)),
         }
     }
@@ -145,11 +146,11 @@ impl Reached {
 
 // === impl Hosts ===
 
-impl Hosts {
+impl HostSet {
     /// Ports of a service that take requests here, each once.
-    fn ports(self, seen: &Visible) -> Vec<u16> {
+    fn ports(self, visible: &Visible) -> Vec<u16> {
         let mut numbers: Vec<u16> = Vec::new();
-        for port in seen.ports() {
+        for port in visible.ports() {
             let wanted = match self {
                 Self::OnPort(number) | Self::Only(number) | Self::Target(number) => port.port == number,
                 Self::All => true,
@@ -157,7 +158,7 @@ impl Hosts {
             // A gRPC library asks for the routes of whatever it is pointed at.
             let takes =
                 port.protocol.is_http() || port.protocol == Protocol::Auto || matches!(self, Self::Target(_));
-            let takes = takes && seen.service.is_proxied_at(port);
+            let takes = takes && visible.service.is_proxied_at(port);
             if wanted && takes && !numbers.contains(&port.port) {
                 numbers.push(port.port);
             }
@@ -168,7 +169,7 @@ impl Hosts {
 
 // === impl Told ===
 
-impl Default for Told {
+impl Default for InformationalHeaders {
     /// Istio's.
     fn default() -> Self {
         Self { attempts: true, host: false }
@@ -177,12 +178,12 @@ impl Default for Told {
 
 /// A route configuration.
 pub fn route(inputs: &RouteInputs) -> (RouteConfiguration, Vec<Rejected>) {
-    let (mut hosts, rejected) = hosts::virtual_hosts(inputs);
+    let (mut hosts, rejected) = virtual_hosts::virtual_hosts(inputs);
     hosts.sort_by(|a, b| a.name.cmp(&b.name));
     match inputs.hosts {
-        Hosts::OnPort(_) | Hosts::All => hosts.push(everything_else(inputs)),
-        Hosts::Only(_) => hosts.iter_mut().for_each(|host| host.domains = vec!["*".to_owned()]),
-        Hosts::Target(_) => {
+        HostSet::OnPort(_) | HostSet::All => hosts.push(everything_else(inputs)),
+        HostSet::Only(_) => hosts.iter_mut().for_each(|host| host.domains = vec!["*".to_owned()]),
+        HostSet::Target(_) => {
             let made = RouteConfiguration {
                 name: inputs.name.to_string(),
                 virtual_hosts: hosts,
@@ -198,7 +199,7 @@ pub fn route(inputs: &RouteInputs) -> (RouteConfiguration, Vec<Rejected>) {
         validate_clusters: no(),
         max_direct_response_body_size_bytes: number(MAX_BODY),
         // At a proxy port only the port tells services of one host apart.
-        ignore_port_in_host_matching: inputs.hosts != Hosts::All,
+        ignore_port_in_host_matching: inputs.hosts != HostSet::All,
         ..RouteConfiguration::default()
     };
     (made, rejected)
@@ -216,12 +217,12 @@ fn default_route(action: RouteAction, host: &str, port: u16) -> Route {
 }
 
 fn everything_else(inputs: &RouteInputs) -> VirtualHost {
-    let unknown = &*inputs.unknown;
-    let (name, action) = if unknown == BLACK_HOLE {
+    let fallback_cluster = &*inputs.fallback_cluster;
+    let (name, action) = if fallback_cluster == BLACK_HOLE {
         let refused = DirectResponseAction { status: 502, ..DirectResponseAction::default() };
         ("block_all", route::Action::DirectResponse(refused))
     } else {
-        ("allow_any", route::Action::Route(forward::to(unknown)))
+        ("allow_any", route::Action::Route(route_action::to(fallback_cluster)))
     };
     VirtualHost {
         name: name.into(),
@@ -232,7 +233,7 @@ fn everything_else(inputs: &RouteInputs) -> VirtualHost {
             action: Some(action),
             ..Route::default()
         }],
-        include_request_attempt_count: inputs.told.attempts,
+        include_request_attempt_count: inputs.informational_headers.attempts,
         ..VirtualHost::default()
     }
 }

@@ -16,20 +16,20 @@ const BY_STATUS: &str = "retriable-status-codes";
 
 /// Whether the endpoint follows from the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Endpoint {
+pub(super) enum HostSelection {
     /// Any will do, and the next try is better made elsewhere.
     Any,
     /// It is chosen by a hash: elsewhere nobody knows the client.
-    ByHash,
+    Hashed,
 }
 
 /// The policy; `None`: nothing is tried again. What nobody says is Istio's default.
-pub(super) fn retry_policy(said: Option<&HttpRetry>, endpoint: Endpoint) -> Option<RetryPolicy> {
+pub(super) fn retry_policy(said: Option<&HttpRetry>, endpoint: HostSelection) -> Option<RetryPolicy> {
     let default = HttpRetry { attempts: 2, ..HttpRetry::default() };
     let said = said.unwrap_or(&default);
     let attempts = u32::try_from(said.attempts).ok().filter(|attempts| *attempts > 0)?;
     let (retry_on, retriable_status_codes) = conditions(&said.retry_on);
-    let elsewhere = said.retry_ignore_previous_hosts.unwrap_or(endpoint == Endpoint::Any);
+    let elsewhere = said.retry_ignore_previous_hosts.unwrap_or(endpoint == HostSelection::Any);
     Some(RetryPolicy {
         retry_on,
         retriable_status_codes,

@@ -15,7 +15,7 @@ use crate::scope::ScopeKey;
 use pilot_proto::node::NodeType;
 
 /// The routes of rules in a mesh without services.
-fn translated(http: Value) -> Translated {
+fn translated(http: Value) -> TranslatedRoutes {
     let read = read::message::<VirtualService>("spec", &json!({"http": http})).unwrap();
     assert_eq!(read.unknown, Vec::<String>::new());
     let routing = Routing {
@@ -37,7 +37,13 @@ fn translated(http: Value) -> Translated {
     let rules = HttpRules::of(&Shared::from(Arc::new(routing)), &scope);
     http_routes(
         &rules,
-        &Where { gateway: MESH, port: 80, scheme: Scheme::Http, retries: None, told: Told::default() },
+        &RouteContext {
+            gateway: MESH,
+            port: 80,
+            scheme: Scheme::Http,
+            retries: None,
+            informational_headers: InformationalHeaders::default(),
+        },
     )
 }
 

@@ -7,10 +7,10 @@
 //! What a sink is told is put into Envoy's words once for a proxy and repeated in each of its filters. Metrics are not
 //! among it: Istio's are kept by `istio.stats`, a filter of its own build that a stock Envoy refuses.
 
-mod format;
-mod log;
+mod access_log;
+mod log_format;
 mod rules;
-mod trace;
+mod tracing;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,15 +18,15 @@ use std::sync::Arc;
 use pilot_proto::google::protobuf::Any;
 use pilot_proto::networking::CustomTag;
 
-pub use log::{file_of_mesh, log};
-pub use rules::{LogRule, TraceRule, logging, tracing};
-pub use trace::{istio_tags, tracer};
+pub use access_log::{access_log_sink, mesh_access_log_file};
+pub use rules::{AccessLogRule, TracingRule, access_log_rules, tracing_rule};
+pub use tracing::{istio_tags, tracing_provider};
 
 use crate::api::values::Double;
 
 /// Which side of a connection a proxy is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
+pub enum TrafficSide {
     /// It connects: what leaves a workload, and what enters by a gateway.
     Client,
     /// It is connected to: what arrives at a workload.
@@ -35,50 +35,50 @@ pub enum Side {
 
 /// A place that access is logged to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Log {
+pub struct AccessLogger {
     /// The place.
-    pub sink: LogSink,
+    pub sink: AccessLogSink,
     /// What is logged, in CEL; `None`: everything.
     pub expression: Option<Arc<str>>,
 }
 
 /// A place that access is logged to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum LogSink {
+pub enum AccessLogSink {
     /// An access logger of Envoy's, with its configuration.
     Logger(&'static str, Any),
     /// The gRPC service of the bootstrap.
-    OfBootstrap,
+    Bootstrap,
 }
 
 /// How requests are traced.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Traces {
+pub struct TracingSettings {
     /// Where spans go; `None`: where the bootstrap says.
-    pub tracer: Option<Tracer>,
+    pub provider: Option<TracingProvider>,
     /// Requests that are traced, of a hundred.
     pub sampling: Double,
     /// Tags that spans get.
     pub tags: BTreeMap<String, CustomTag>,
     /// The longest path in a tag; 0: Envoy's.
-    pub longest_path: u32,
+    pub max_path_tag_length: u32,
     /// The request id tells whether a request is traced.
-    pub by_request_id: bool,
+    pub use_request_id: bool,
     /// Upstreams are told of the trace.
-    pub passed_on: bool,
+    pub context_propagation: bool,
 }
 
 /// Where spans go.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Tracer {
+pub struct TracingProvider {
     /// A tracer of Envoy's.
     pub name: &'static str,
     /// Its configuration.
     pub config: Any,
     /// A request to an upstream has a span of its own.
-    pub spans_upstreams: bool,
+    pub spawn_upstream_span: bool,
     /// The longest path in a tag; 0: what the proxy says.
-    pub longest_path: u32,
+    pub max_path_tag_length: u32,
 }
 
 /// A service that takes reports.
@@ -91,13 +91,13 @@ pub struct Collector {
 }
 
 /// Finds the service of a provider, by `[<namespace>/]<host>` and port, if the proxy knows it.
-pub type Find<'a> = &'a dyn Fn(&str, u32) -> Option<Collector>;
+pub type FindCollector<'a> = &'a dyn Fn(&str, u32) -> Option<Collector>;
 
 /// Why a provider is not reported to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unusable {
+pub enum ProviderError {
     /// It takes something else.
-    OtherKind,
+    UnsupportedKind,
     /// Its service is not there, or the proxy does not see it.
-    NoService,
+    ServiceNotFound,
 }

@@ -9,22 +9,22 @@ use std::sync::Arc;
 
 use pilot_proto::networking::CustomTag;
 
-use super::Side;
+use super::TrafficSide;
 use crate::api::telemetry::{AccessLogging, ProviderRef, Tracing, WorkloadMode};
 use crate::api::values::Double;
 
 /// What a provider is told of accesses.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LogRule {
+pub enum AccessLogRule {
     /// Those that this CEL expression is true of; `None`: all.
-    Logs(Option<Arc<str>>),
+    Enabled(Option<Arc<str>>),
     /// Nothing.
-    Silent,
+    Disabled,
 }
 
 /// How requests are traced, as far as somebody said.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TraceRule<'a> {
+pub struct TracingRule<'a> {
     /// Where spans go; `None`: nowhere.
     pub provider: Option<&'a str>,
     /// Requests that are traced, of a hundred.
@@ -32,21 +32,21 @@ pub struct TraceRule<'a> {
     /// Tags that spans get.
     pub tags: Option<&'a BTreeMap<String, CustomTag>>,
     /// The request id tells whether a request is traced.
-    pub by_request_id: bool,
+    pub use_request_id: bool,
     /// Istio's own tags.
     pub istio_tags: bool,
     /// Upstreams are told of the trace.
-    pub passed_on: bool,
+    pub context_propagation: bool,
 }
 
 /// What each provider is told of accesses.
-pub fn logging<'a>(
+pub fn access_log_rules<'a>(
     levels: &[&'a [AccessLogging]],
     defaults: &'a [String],
-    side: Side,
-) -> BTreeMap<&'a str, LogRule> {
+    side: TrafficSide,
+) -> BTreeMap<&'a str, AccessLogRule> {
     if levels.is_empty() {
-        return defaults.iter().map(|name| (name.as_str(), LogRule::Logs(None))).collect();
+        return defaults.iter().map(|name| (name.as_str(), AccessLogRule::Enabled(None))).collect();
     }
     // A level that names providers names all of them.
     let mut meant: BTreeSet<&str> = defaults.iter().map(String::as_str).collect();
@@ -65,41 +65,41 @@ pub fn logging<'a>(
             meant = named;
         }
     }
-    let mut said: BTreeMap<&str, LogRule> = BTreeMap::new();
+    let mut said: BTreeMap<&str, AccessLogRule> = BTreeMap::new();
     for (rule, providers) in &told {
         // Istio forgets a filter where no provider is named beside it.
         if !rule.providers.is_empty() || rule.filter.is_some() {
-            said.extend(providers.iter().map(|name| (*name, LogRule::of(rule))));
+            said.extend(providers.iter().map(|name| (*name, AccessLogRule::of(rule))));
         }
     }
     let mut rules = BTreeMap::new();
     for (rule, providers) in told {
         for name in providers.into_iter().filter(|name| meant.contains(name)) {
             let silent = rule.disabled == Some(true);
-            let last = || said.get(name).cloned().unwrap_or(LogRule::Logs(None));
-            rules.insert(name, if silent { LogRule::Silent } else { last() });
+            let last = || said.get(name).cloned().unwrap_or(AccessLogRule::Enabled(None));
+            rules.insert(name, if silent { AccessLogRule::Disabled } else { last() });
         }
     }
     rules
 }
 
 /// How requests are traced; `None`: no object says anything of it, nor does the mesh by default.
-pub fn tracing<'a>(
+pub fn tracing_rule<'a>(
     rules: impl IntoIterator<Item = &'a Tracing>,
     default: Option<&'a str>,
-    side: Side,
-) -> Option<TraceRule<'a>> {
+    side: TrafficSide,
+) -> Option<TracingRule<'a>> {
     let mut rules = rules.into_iter().peekable();
     if rules.peek().is_none() && default.is_none() {
         return None;
     }
-    let mut made = TraceRule {
+    let mut made = TracingRule {
         provider: default,
         sampling: None,
         tags: None,
-        by_request_id: true,
+        use_request_id: true,
         istio_tags: true,
-        passed_on: true,
+        context_propagation: true,
     };
     let mut disabled = false;
     for rule in rules.filter(|rule| side.is_meant(rule.r#match.map(|of| of.mode))) {
@@ -107,9 +107,10 @@ pub fn tracing<'a>(
         disabled = rule.disable_span_reporting.unwrap_or(disabled);
         made.sampling = rule.random_sampling_percentage.or(made.sampling);
         made.tags = Some(&rule.custom_tags).filter(|tags| !tags.is_empty()).or(made.tags);
-        made.by_request_id = rule.use_request_id_for_trace_sampling.unwrap_or(made.by_request_id);
+        made.use_request_id = rule.use_request_id_for_trace_sampling.unwrap_or(made.use_request_id);
         made.istio_tags = rule.enable_istio_tags.unwrap_or(made.istio_tags);
-        made.passed_on = rule.disable_context_propagation.map_or(made.passed_on, |disabled| !disabled);
+        made.context_propagation =
+            rule.disable_context_propagation.map_or(made.context_propagation, |disabled| !disabled);
     }
     made.provider = made.provider.filter(|_| !disabled);
     Some(made)
@@ -121,16 +122,16 @@ fn names(providers: &[ProviderRef]) -> impl Iterator<Item = &str> {
 
 // === impl LogRule ===
 
-impl LogRule {
+impl AccessLogRule {
     fn of(rule: &AccessLogging) -> Self {
         let expression = rule.filter.as_ref().map(|filter| filter.expression.as_str());
-        Self::Logs(expression.filter(|expression| !expression.is_empty()).map(Arc::from))
+        Self::Enabled(expression.filter(|expression| !expression.is_empty()).map(Arc::from))
     }
 }
 
 // === impl Side ===
 
-impl Side {
+impl TrafficSide {
     fn is_meant(self, mode: Option<WorkloadMode>) -> bool {
         match mode.unwrap_or_default() {
             WorkloadMode::ClientAndServer => true,
@@ -161,14 +162,14 @@ mod tests {
             .collect();
         let levels: Vec<&[AccessLogging]> = levels.iter().map(|level| &*level.access_logging).collect();
         let defaults: Vec<String> = defaults.iter().map(|&name| name.to_owned()).collect();
-        for (side, expected) in [(Side::Client, client), (Side::Server, server)] {
-            let found = logging(&levels, &defaults, side);
+        for (side, expected) in [(TrafficSide::Client, client), (TrafficSide::Server, server)] {
+            let found = access_log_rules(&levels, &defaults, side);
             let found: Vec<String> = found
                 .into_iter()
                 .map(|(name, rule)| match rule {
-                    LogRule::Silent => format!("{name}!"),
-                    LogRule::Logs(None) => name.to_owned(),
-                    LogRule::Logs(Some(expression)) => format!("{name}({expression})"),
+                    AccessLogRule::Disabled => format!("{name}!"),
+                    AccessLogRule::Enabled(None) => name.to_owned(),
+                    AccessLogRule::Enabled(Some(expression)) => format!("{name}({expression})"),
                 })
                 .collect();
             assert_eq!(found.join(" "), expected, "{side:?} of {levels:?}");
@@ -218,14 +219,14 @@ mod tests {
             {"match": {"mode": "CLIENT"}, "randomSamplingPercentage": 0, "enableIstioTags": false, "disableContextPropagation": true},
         ]}))
         .tracing;
-        let client = tracing(&rules, Some("d"), Side::Client).unwrap();
+        let client = tracing_rule(&rules, Some("d"), TrafficSide::Client).unwrap();
         assert_eq!((client.provider, client.sampling), (Some("a"), Some(Double(0.0))));
         assert_eq!(client.tags.unwrap().len(), 1);
-        assert!(client.by_request_id && !client.istio_tags && !client.passed_on);
-        let server = tracing(&rules, Some("d"), Side::Server).unwrap();
+        assert!(client.use_request_id && !client.istio_tags && !client.context_propagation);
+        let server = tracing_rule(&rules, Some("d"), TrafficSide::Server).unwrap();
         assert_eq!((server.provider, server.sampling), (None, Some(Double(10.0))));
-        assert!(!server.by_request_id && server.istio_tags && server.passed_on);
-        assert_eq!(tracing([], None, Side::Client), None);
-        assert_eq!(tracing([], Some("d"), Side::Client).unwrap().provider, Some("d"));
+        assert!(!server.use_request_id && server.istio_tags && server.context_propagation);
+        assert_eq!(tracing_rule([], None, TrafficSide::Client), None);
+        assert_eq!(tracing_rule([], Some("d"), TrafficSide::Client).unwrap().provider, Some("d"));
     }
 }

@@ -15,18 +15,18 @@ use pilot_proto::envoy::r#type::v3::Percent;
 use pilot_proto::google::protobuf::UInt64Value;
 
 use crate::api::destination_rule::{ConsistentHash, LoadBalancer, SimpleLb, Warmup};
-use crate::generate::policy::{Nearby, Policy};
 use crate::generate::proto::duration;
+use crate::generate::traffic_policy::{LocalityPreference, MergedTrafficPolicy};
 
 /// A name that nobody can give a value to: Envoy wants one with every number that could be changed at run time.
 const FIXED: &str = "(";
 
 /// Sets what the policy says about load balancing. Clusters that choose endpoints themselves are left alone.
-pub(super) fn apply(cluster: &mut Cluster, policy: &Policy) {
+pub(super) fn apply(cluster: &mut Cluster, policy: &MergedTrafficPolicy) {
     if cluster.lb_policy() == LbPolicy::ClusterProvided {
         return;
     }
-    cluster.common_lb_config.get_or_insert_default().locality_config_specifier = nearby(policy);
+    cluster.common_lb_config.get_or_insert_default().locality_config_specifier = locality_preference(policy);
     let default = LoadBalancer::default();
     let said = policy.load_balancer.as_ref().unwrap_or(&default);
     match said.simple.unwrap_or_default() {
@@ -63,24 +63,26 @@ pub(super) fn apply(cluster: &mut Cluster, policy: &Policy) {
 
 /// Weights of localities are heeded only where somebody gave some: elsewhere they would make `LEAST_REQUEST` one of
 /// localities first and of endpoints then.
-fn nearby(policy: &Policy) -> Option<LocalityConfigSpecifier> {
-    match policy.nearby() {
-        Nearby::Off => None,
-        Nearby::Locality(said) => {
+fn locality_preference(policy: &MergedTrafficPolicy) -> Option<LocalityConfigSpecifier> {
+    match policy.locality_preference() {
+        LocalityPreference::Off => None,
+        LocalityPreference::Locality(said) => {
             let fails_over = policy.outlier_detection.is_some()
                 && !(said.failover.is_empty() && said.failover_priority.is_empty());
             (fails_over || !said.distribute.is_empty())
                 .then_some(LocalityConfigSpecifier::LocalityWeightedLbConfig(LocalityWeightedLbConfig {}))
         }
-        Nearby::Preferred(_) => {
+        LocalityPreference::TrafficDistribution(_) => {
             Some(LocalityConfigSpecifier::LocalityWeightedLbConfig(LocalityWeightedLbConfig {}))
         }
-        Nearby::Zone(said) => Some(LocalityConfigSpecifier::ZoneAwareLbConfig(ZoneAwareLbConfig {
-            // Envoy balances by zone unless it is told not to.
-            routing_enabled: (said.enabled == Some(false)).then(Percent::default),
-            min_cluster_size: said.min_cluster_size.map(|value| UInt64Value { value }),
-            ..ZoneAwareLbConfig::default()
-        })),
+        LocalityPreference::Zone(said) => {
+            Some(LocalityConfigSpecifier::ZoneAwareLbConfig(ZoneAwareLbConfig {
+                // Envoy balances by zone unless it is told not to.
+                routing_enabled: (said.enabled == Some(false)).then(Percent::default),
+                min_cluster_size: said.min_cluster_size.map(|value| UInt64Value { value }),
+                ..ZoneAwareLbConfig::default()
+            }))
+        }
     }
 }
 

@@ -28,12 +28,12 @@ use pilot_proto::mesh::Normalization;
 use pilot_proto::mesh::proxy::{ClientCertDetails, ForwardClientCert, ProxyHeaders, ServerHeader};
 use prost::{Message, Name};
 
-use super::Families;
+use super::IpFamilies;
 use super::cluster::dns_cache;
-use super::filter::{FilterSettings, Http10, Logged, network_filter};
+use super::network_filters::{AccessLogScope, FilterSettings, Http10, network_filter};
 use super::proto::{ads, any, duration, no};
 use super::route::{InboundRoute, inbound_route};
-use super::telemetry::Traces;
+use super::telemetry::TracingSettings;
 use crate::model::Protocol;
 
 /// HTTP of one filter chain.
@@ -42,92 +42,96 @@ pub struct HttpChain {
     /// Begins the names of its statistics.
     pub stat_prefix: String,
     /// Where routes come from.
-    pub routes: Routes,
+    pub routes: RouteSource,
     /// What the port says it speaks.
     pub protocol: Protocol,
     /// How clients name what they want.
-    pub requests: Requests,
+    pub request_target: RequestTarget,
     /// What stands in front of a gateway; `None`: it is none.
-    pub edge: Option<Edge>,
+    pub topology: Option<GatewayTopology>,
 }
 
 /// What stands in front of a gateway (`gatewayTopology` of its `ProxyConfig`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Edge {
+pub struct GatewayTopology {
     /// Trusted proxies between the client and the gateway.
     pub trusted_proxies: u32,
     /// What becomes of `x-forwarded-client-cert`.
-    pub client_cert: ForwardClientCertDetails,
+    pub forward_client_cert: ForwardClientCertDetails,
     /// Whether connections begin with a PROXY header.
-    pub connections: Connections,
+    pub proxy_protocol: ProxyProtocolHeader,
 }
 
 /// How connections to a gateway begin.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Connections {
+pub enum ProxyProtocolHeader {
     /// With their first bytes.
     #[default]
-    Plain,
+    Absent,
     /// With a PROXY header.
-    Proxied,
+    Expected,
 }
 
 /// Where routes come from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Routes {
+pub enum RouteSource {
     /// RDS, under this name.
-    Discovered(String),
+    Rds(String),
     /// Everything goes to the workload.
-    Inbound(InboundRoute),
+    Inline(InboundRoute),
 }
 
 /// How clients name what they want.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Requests {
+pub enum RequestTarget {
     /// By path.
-    ToOrigin,
+    OriginForm,
     /// By absolute URL: the client knows that it speaks to a proxy.
-    ToProxy,
+    AbsoluteForm,
 }
 
 /// The filter that serves an HTTP chain.
 pub(super) fn connection_manager(chain: &HttpChain, settings: &FilterSettings) -> Filter {
     let (direction, route_specifier) = match &chain.routes {
-        Routes::Discovered(name) => (
+        RouteSource::Rds(name) => (
             TrafficDirection::Outbound,
             RouteSpecifier::Rds(Rds { config_source: ads(), route_config_name: name.clone() }),
         ),
-        Routes::Inbound(route) => {
+        RouteSource::Inline(route) => {
             (TrafficDirection::Inbound, RouteSpecifier::RouteConfig(inbound_route(route)))
         }
     };
     let inbound = direction == TrafficDirection::Inbound;
     let headers = &settings.headers;
-    let client_cert = match chain.edge {
-        Some(edge) => edge.client_cert,
-        None if inbound => forwarded(headers.forwarded_client_cert, ForwardClientCertDetails::AppendForward),
+    let client_cert = match chain.topology {
+        Some(topology) => topology.forward_client_cert,
+        None if inbound => forward_client_cert_details(
+            headers.forwarded_client_cert,
+            ForwardClientCertDetails::AppendForward,
+        ),
         None => ForwardClientCertDetails::Sanitize,
     };
     // What leaves a workload says `envoy`, Envoy's own default, as in Istio.
-    let own_name = if inbound || chain.edge.is_some() { "istio-envoy" } else { "" };
+    let own_name = if inbound || chain.topology.is_some() { "istio-envoy" } else { "" };
     let (server_name, server_header) = server(&headers.server, own_name);
-    let paths = Paths::of(settings.paths);
-    let traces = settings.traces.as_ref();
+    let paths = Paths::of(settings.path_normalization);
+    let traces = settings.tracing.as_ref();
     let tells = matches!(
         client_cert,
         ForwardClientCertDetails::AppendForward | ForwardClientCertDetails::SanitizeSet
     );
     let http1 = Http1ProtocolOptions {
-        allow_absolute_url: (chain.requests == Requests::ToProxy).then_some(BoolValue { value: true }),
+        allow_absolute_url: (chain.request_target == RequestTarget::AbsoluteForm)
+            .then_some(BoolValue { value: true }),
         accept_http_10: settings.http10 == Http10::Accepted,
         ..Http1ProtocolOptions::default()
     };
     let manager = HttpConnectionManager {
         stat_prefix: chain.stat_prefix.clone(),
         route_specifier: Some(route_specifier),
-        http_filters: http_filters(chain.protocol, settings.lookup.filter(|_| !inbound), headers),
-        tracing: traces.map(Traces::message),
-        access_log: settings.access_log(Logged::Requests),
+        http_filters: http_filters(chain.protocol, settings.dns_lookup.filter(|_| !inbound), headers),
+        tracing: traces.map(TracingSettings::message),
+        access_log: settings.access_log(AccessLogScope::Http),
         server_name: server_name.to_owned(),
         server_header_transformation: server_header.into(),
         common_http_protocol_options: settings.idle_timeout.map(|idle| HttpProtocolOptions {
@@ -138,8 +142,8 @@ pub(super) fn connection_manager(chain: &HttpChain, settings: &FilterSettings) -
         http2_protocol_options: (inbound && chain.protocol.is_http2()).then(Http2ProtocolOptions::default),
         // Long polls and streams are idle by design; who wants a limit sets a timeout on the route.
         stream_idle_timeout: duration(Duration::ZERO),
-        use_remote_address: Some(BoolValue { value: chain.edge.is_some() }),
-        xff_num_trusted_hops: chain.edge.map_or(0, |edge| edge.trusted_proxies),
+        use_remote_address: Some(BoolValue { value: chain.topology.is_some() }),
+        xff_num_trusted_hops: chain.topology.map_or(0, |topology| topology.trusted_proxies),
         proxy_100_continue: true,
         upgrade_configs: vec![UpgradeConfig { upgrade_type: "websocket".into(), ..UpgradeConfig::default() }],
         normalize_path: Some(BoolValue { value: paths.normal }),
@@ -150,13 +154,13 @@ pub(super) fn connection_manager(chain: &HttpChain, settings: &FilterSettings) -
         request_id_extension: Some(RequestIdExtension {
             typed_config: any(&UuidRequestIdConfig {
                 use_request_id_for_trace_sampling: Some(BoolValue {
-                    value: traces.is_none_or(|traces| traces.by_request_id),
+                    value: traces.is_none_or(|traces| traces.use_request_id),
                 }),
                 ..UuidRequestIdConfig::default()
             }),
         }),
         forward_client_cert_details: client_cert.into(),
-        set_current_client_cert_details: tells.then(|| match chain.edge {
+        set_current_client_cert_details: tells.then(|| match chain.topology {
             // The workload behind a gateway sees the certificate no other way.
             Some(_) => SetCurrentClientCertDetails { cert: true, ..told(ClientCertDetails::default()) },
             None => told(headers.set_current_client_cert_details),
@@ -198,7 +202,10 @@ fn server<'a>(said: &'a ServerHeader, own: &'a str) -> (&'a str, ServerHeaderTra
 }
 
 /// What becomes of `x-forwarded-client-cert`.
-pub fn forwarded(said: ForwardClientCert, default: ForwardClientCertDetails) -> ForwardClientCertDetails {
+pub fn forward_client_cert_details(
+    said: ForwardClientCert,
+    default: ForwardClientCertDetails,
+) -> ForwardClientCertDetails {
     match said {
         ForwardClientCert::Undefined => default,
         ForwardClientCert::Sanitize => ForwardClientCertDetails::Sanitize,
@@ -221,7 +228,7 @@ fn told(said: ClientCertDetails) -> SetCurrentClientCertDetails {
 }
 
 /// Fault and CORS do nothing by themselves: routes switch them on.
-fn http_filters(protocol: Protocol, lookup: Option<Families>, headers: &ProxyHeaders) -> Vec<HttpFilter> {
+fn http_filters(protocol: Protocol, lookup: Option<IpFamilies>, headers: &ProxyHeaders) -> Vec<HttpFilter> {
     let stats = GrpcStats {
         emit_filter_state: true,
         per_method_stat_specifier: Some(filter_config::PerMethodStatSpecifier::StatsForAllMethods(

@@ -16,24 +16,24 @@ use pilot_proto::envoy::extensions::network::dns_resolver::cares::v3::CaresDnsRe
 use pilot_proto::envoy::r#type::v3::Percent;
 use pilot_proto::google::protobuf::{Struct, Value, value::Kind};
 
-use super::http::{Http, Speaks};
-use super::tls::Checks;
-use super::{Answers, pool};
-use crate::generate::Families;
-use crate::generate::policy::Policy;
+use super::http_options::{HttpOptions, UpstreamHttp};
+use super::upstream_tls::NameVerification;
+use super::{DnsClusterType, connection_pool};
+use crate::generate::IpFamilies;
 use crate::generate::proto::{ads, any, duration, extension, list, number, object, socket, string};
+use crate::generate::traffic_policy::MergedTrafficPolicy;
 use crate::model::Service;
 
 /// A cluster for connections that go on to wherever they were going.
-pub(super) fn passthrough(name: &str, policy: &Policy) -> Cluster {
-    let options = Http {
-        speaks: Speaks::AsClient,
+pub(super) fn passthrough(name: &str, policy: &MergedTrafficPolicy) -> Cluster {
+    let options = HttpOptions {
+        protocol: UpstreamHttp::UseDownstream,
         common: Some(Common { idle_timeout: duration(Duration::from_mins(5)), ..Common::default() }),
-        ..Http::default()
+        ..HttpOptions::default()
     };
     let mut made = Cluster { common_lb_config: None, ..original_dst(name) };
     // Limits only: how long these connections live is not for the mesh to say.
-    pool::apply(&mut made, &mut Http::default(), policy);
+    connection_pool::apply(&mut made, &mut HttpOptions::default(), policy);
     Cluster { typed_extension_protocol_options: options.options(), ..made }
 }
 
@@ -66,17 +66,17 @@ pub(super) fn original_dst(name: &str) -> Cluster {
 }
 
 #[expect(deprecated, reason = "the successor, DnsCluster, is unknown to proxies before Envoy 1.34")]
-pub(super) fn dns(name: &str, mut endpoints: Vec<LocalityLbEndpoints>, answers: Answers) -> Cluster {
-    if answers == Answers::First {
+pub(super) fn dns(name: &str, mut endpoints: Vec<LocalityLbEndpoints>, dns_type: DnsClusterType) -> Cluster {
+    if dns_type == DnsClusterType::Logical {
         // Envoy refuses a logical DNS cluster with more than one name.
         endpoints.truncate(1);
         for locality in &mut endpoints {
             locality.lb_endpoints.truncate(1);
         }
     }
-    let discovery = match answers {
-        Answers::All => cluster::DiscoveryType::StrictDns,
-        Answers::First => cluster::DiscoveryType::LogicalDns,
+    let discovery = match dns_type {
+        DnsClusterType::Strict => cluster::DiscoveryType::StrictDns,
+        DnsClusterType::Logical => cluster::DiscoveryType::LogicalDns,
     };
     let resolver =
         CaresDnsResolverConfig { udp_max_queries: number(100), ..CaresDnsResolverConfig::default() };
@@ -96,11 +96,11 @@ pub(super) fn dns(name: &str, mut endpoints: Vec<LocalityLbEndpoints>, answers: 
 }
 
 /// Both families of a dual-stack proxy are usable, so one that resolves to IPv6 only must not fail.
-pub(super) const fn lookup(families: Families) -> cluster::DnsLookupFamily {
+pub(super) const fn lookup(families: IpFamilies) -> cluster::DnsLookupFamily {
     match families {
-        Families::V4 => cluster::DnsLookupFamily::V4Only,
-        Families::V6 => cluster::DnsLookupFamily::V6Only,
-        Families::Both => cluster::DnsLookupFamily::V4Preferred,
+        IpFamilies::V4 => cluster::DnsLookupFamily::V4Only,
+        IpFamilies::V6 => cluster::DnsLookupFamily::V6Only,
+        IpFamilies::Both => cluster::DnsLookupFamily::V4Preferred,
     }
 }
 
@@ -111,9 +111,9 @@ pub(super) fn no_panic() -> cluster::CommonLbConfig {
 }
 
 /// Hosts that match a wildcard, each resolved when somebody first asks for it.
-pub(super) fn dynamic(name: &str, families: Families, checks: Checks) -> Cluster {
+pub(super) fn dynamic(name: &str, families: IpFamilies, checks: NameVerification) -> Cluster {
     let config = DynamicCluster {
-        allow_insecure_cluster_options: checks == Checks::Off,
+        allow_insecure_cluster_options: checks == NameVerification::Off,
         cluster_implementation_specifier: Some(ClusterImplementationSpecifier::DnsCacheConfig(dns_cache(
             families,
         ))),
@@ -133,7 +133,7 @@ pub(super) fn dynamic(name: &str, families: Families, checks: Checks) -> Cluster
 
 /// What a proxy remembers of the names behind wildcards: one memory for all of them, so that one filter fills it for every
 /// cluster that reads it and no name is looked up twice. Envoy refuses a second one of the same name in other words.
-pub fn dns_cache(families: Families) -> DnsCacheConfig {
+pub fn dns_cache(families: IpFamilies) -> DnsCacheConfig {
     DnsCacheConfig {
         name: "dynamic_dns".into(),
         dns_lookup_family: lookup(families).into(),
@@ -142,13 +142,13 @@ pub fn dns_cache(families: Families) -> DnsCacheConfig {
 }
 
 /// `127.0.0.6`: the source address that iptables rules know as the proxy's own.
-pub(super) fn local_source(families: Families) -> BindConfig {
+pub(super) fn local_source(families: IpFamilies) -> BindConfig {
     let v4 = IpAddr::from([127, 0, 0, 6]);
     let v6 = IpAddr::from([0, 0, 0, 0, 0, 0, 0, 6]);
     let (first, second) = match families {
-        Families::V4 => (v4, None),
-        Families::V6 => (v6, None),
-        Families::Both => (v4, Some(v6)),
+        IpFamilies::V4 => (v4, None),
+        IpFamilies::V6 => (v6, None),
+        IpFamilies::Both => (v4, Some(v6)),
     };
     let source = |ip: IpAddr| socket(&ip.to_string(), 0);
     let extra = second.map(|ip| ExtraSourceAddress { address: Some(source(ip)), socket_options: None });

@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use super::Families;
+use crate::generate::IpFamilies;
 use crate::model::{Hostname, Registry, Service};
 
 /// One name, and whether somebody declared it.
@@ -14,12 +14,12 @@ pub(super) struct Domain {
     /// As it stands in `:authority`.
     pub(super) text: String,
     /// Where it comes from.
-    pub(super) origin: Origin,
+    pub(super) origin: DomainOrigin,
 }
 
 /// Where a domain comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Origin {
+pub(super) enum DomainOrigin {
     /// It is the service's own name or address.
     Declared,
     /// We shortened it: it must not hide a service that really is called so.
@@ -28,7 +28,7 @@ pub(super) enum Origin {
 
 /// Whether names also appear with their port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ports {
+pub(super) enum DomainPorts {
     /// No: Envoy is told to ignore ports.
     Ignored,
     /// Yes: gRPC libraries compare the whole target, and a proxy port serves all ports at once.
@@ -39,19 +39,19 @@ pub(super) enum Ports {
 pub(super) fn domains(
     service: &Service,
     aliases: &[Hostname],
-    ports: Ports,
+    ports: DomainPorts,
     dns_domain: &str,
-    families: Families,
+    families: IpFamilies,
 ) -> Vec<Domain> {
     let mut found = Vec::new();
     for host in std::iter::once(&service.hostname).chain(aliases) {
         let host = host.as_str();
-        push(&mut found, host, ports, Origin::Declared);
+        push(&mut found, host, ports, DomainOrigin::Declared);
         if host.parse::<IpAddr>().is_err() && !host.starts_with('*') {
-            push(&mut found, &format!("{host}."), ports, Origin::Shortened);
+            push(&mut found, &format!("{host}."), ports, DomainOrigin::Shortened);
         }
         for short in shortened(host, dns_domain) {
-            push(&mut found, &short, ports, Origin::Shortened);
+            push(&mut found, &short, ports, DomainOrigin::Shortened);
         }
     }
     if service.is_headless() {
@@ -63,33 +63,33 @@ pub(super) fn domains(
         found.extend(members);
     }
     for vip in reachable(service, families) {
-        push(&mut found, &vip.to_string(), ports, Origin::Declared);
+        push(&mut found, &vip.to_string(), ports, DomainOrigin::Declared);
     }
     found
 }
 
 /// The domains of a host that is nothing but its name.
-pub(super) fn bare(host: &str, ports: Ports) -> Vec<Domain> {
+pub(super) fn bare(host: &str, ports: DomainPorts) -> Vec<Domain> {
     let mut found = Vec::new();
-    push(&mut found, host, ports, Origin::Declared);
+    push(&mut found, host, ports, DomainOrigin::Declared);
     found
 }
 
 /// Addresses of the service that a proxy with these families may see. A declared `ServiceEntry` address is
 /// matched whatever its family: it need not be routable.
-fn reachable(service: &Service, families: Families) -> impl Iterator<Item = IpAddr> + '_ {
+fn reachable(service: &Service, families: IpFamilies) -> impl Iterator<Item = IpAddr> + '_ {
     let declared = service.registry == Registry::External;
     service
         .addresses
         .iter()
         .filter(|vip| vip.is_host() && !vip.ip.is_unspecified())
         .map(|vip| vip.ip)
-        .filter(move |ip| declared || families.contain(*ip))
+        .filter(move |ip| declared || families.contains(*ip))
 }
 
-fn push(found: &mut Vec<Domain>, host: &str, ports: Ports, origin: Origin) {
+fn push(found: &mut Vec<Domain>, host: &str, ports: DomainPorts, origin: DomainOrigin) {
     let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
-    if let Ports::Named(port) = ports {
+    if let DomainPorts::Named(port) = ports {
         found.push(Domain { text: format!("{host}:{port}"), origin });
     }
     found.push(Domain { text: host, origin });

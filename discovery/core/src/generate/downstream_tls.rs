@@ -13,33 +13,33 @@ use pilot_proto::google::protobuf::BoolValue;
 use pilot_proto::mesh::{MeshTls, MeshTlsProtocol};
 
 use super::proto::any;
-use super::secret;
+use super::sds_config;
 use crate::api::gateway::{ServerTls, ServerTlsMode, TlsProtocol};
 use crate::validate::values::{is_cipher_suite, is_ecdh_curve};
 
 /// How TLS ends.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Termination {
+pub struct TlsTermination {
     /// What the server says.
     pub settings: ServerTls,
     /// What is inside.
-    pub inside: Inside,
+    pub payload: TlsPayload,
     /// What the mesh says where the server says nothing.
     pub defaults: MeshTls,
 }
 
 /// What is inside TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Inside {
+pub enum TlsPayload {
     /// HTTP.
     Http,
     /// Anything.
-    Bytes,
+    Tcp,
 }
 
 // === impl Termination ===
 
-impl Termination {
+impl TlsTermination {
     pub(super) fn socket(&self) -> TransportSocket {
         let config = any(&self.context()).map(transport_socket::ConfigType::TypedConfig);
         TransportSocket { name: "envoy.transport_sockets.tls".into(), config_type: config }
@@ -49,8 +49,10 @@ impl Termination {
         let mode = self.settings.mode;
         let demands = matches!(mode, ServerTlsMode::Mutual | ServerTlsMode::IstioMutual);
         let verifies = demands || mode == ServerTlsMode::OptionalMutual;
-        let alpn: &[&str] = match self.inside {
-            Inside::Bytes if mode == ServerTlsMode::IstioMutual => &["istio-peer-exchange", "h2", "http/1.1"],
+        let alpn: &[&str] = match self.payload {
+            TlsPayload::Tcp if mode == ServerTlsMode::IstioMutual => {
+                &["istio-peer-exchange", "h2", "http/1.1"]
+            }
             _ => &["h2", "http/1.1"],
         };
         DownstreamTlsContext {
@@ -113,8 +115,8 @@ impl Termination {
         let paths = one.into_iter().chain(several);
         paths
             .map(|(certificate, key)| TlsCertificate {
-                certificate_chain: Some(secret::file(certificate)),
-                private_key: Some(secret::file(key)),
+                certificate_chain: Some(sds_config::file(certificate)),
+                private_key: Some(sds_config::file(key)),
                 ..TlsCertificate::default()
             })
             .collect()
@@ -123,17 +125,17 @@ impl Termination {
     fn secrets(&self) -> Vec<SdsSecretConfig> {
         let settings = &self.settings;
         if settings.mode == ServerTlsMode::IstioMutual {
-            return vec![secret::of_workload(secret::DEFAULT)];
+            return vec![sds_config::workload_secret(sds_config::DEFAULT)];
         }
         let several = settings.credential_names.iter();
         let one = Some(&settings.credential_name).filter(|name| several.len() == 0 && !name.is_empty());
-        one.into_iter().chain(several).map(|name| secret::of_mesh(name)).collect()
+        one.into_iter().chain(several).map(|name| sds_config::credential_secret(name)).collect()
     }
 
     fn validation(&self) -> common_tls_context::ValidationContextType {
         use common_tls_context::ValidationContextType as Kind;
         let settings = &self.settings;
-        let roots = |path: &str| (!path.is_empty()).then(|| secret::file(path));
+        let roots = |path: &str| (!path.is_empty()).then(|| sds_config::file(path));
         let untrusted = settings.insecure_skip_verify == Some(true);
         let trust = if untrusted { Trust::AcceptUntrusted } else { Trust::VerifyTrustChain };
         let context = CertificateValidationContext {
@@ -141,7 +143,7 @@ impl Termination {
             match_typed_subject_alt_names: settings
                 .subject_alt_names
                 .iter()
-                .map(|name| secret::exactly(name))
+                .map(|name| sds_config::exact_san(name))
                 .collect(),
             verify_certificate_spki: settings.verify_certificate_spki.clone(),
             verify_certificate_hash: settings.verify_certificate_hash.clone(),
@@ -149,13 +151,13 @@ impl Termination {
             ..CertificateValidationContext::default()
         };
         let named = if settings.mode == ServerTlsMode::IstioMutual {
-            Some(secret::of_workload(secret::ROOT))
+            Some(sds_config::workload_secret(sds_config::ROOT))
         } else if !settings.ca_cert_credential_name.is_empty() {
-            Some(secret::of_mesh(&settings.ca_cert_credential_name))
+            Some(sds_config::credential_secret(&settings.ca_cert_credential_name))
         } else {
             let several = settings.credential_names.first();
             let name = several.or(Some(&settings.credential_name)).filter(|name| !name.is_empty());
-            name.map(|name| secret::of_mesh(&format!("{name}{}", secret::ROOTS_SUFFIX)))
+            name.map(|name| sds_config::credential_secret(&format!("{name}{}", sds_config::ROOTS_SUFFIX)))
         };
         match named {
             Some(secret) => {
@@ -203,7 +205,7 @@ mod tests {
     use super::*;
 
     fn context(settings: ServerTls) -> CommonTlsContext {
-        Termination { settings, inside: Inside::Http, defaults: MeshTls::default() }
+        TlsTermination { settings, payload: TlsPayload::Http, defaults: MeshTls::default() }
             .context()
             .common_tls_context
             .unwrap()

@@ -8,16 +8,16 @@ use pilot_proto::envoy::config::core::v3::{KeepaliveSettings, TcpKeepalive as Ke
 use pilot_proto::envoy::r#type::v3::Percent;
 use pilot_proto::google::protobuf::UInt32Value;
 
-use super::http::{Http, Speaks};
+use super::http_options::{HttpOptions, UpstreamHttp};
 use crate::api::destination_rule::{
     ConnectionPool, H2Upgrade, HttpSettings, RetryBudget, TcpKeepalive, TcpSettings,
 };
-use crate::generate::policy::Policy;
 use crate::generate::proto::{duration, number};
+use crate::generate::traffic_policy::MergedTrafficPolicy;
 use crate::model::Protocol;
 
 /// Sets what the policy says about connections.
-pub(super) fn apply(cluster: &mut Cluster, http: &mut Http, policy: &Policy) {
+pub(super) fn apply(cluster: &mut Cluster, http: &mut HttpOptions, policy: &MergedTrafficPolicy) {
     let (tcp, requests) = settings(policy);
     cluster.connect_timeout = duration(tcp.connect_timeout.unwrap_or(policy.mesh.connect_timeout));
     cluster.circuit_breakers = Some(CircuitBreakers {
@@ -28,13 +28,13 @@ pub(super) fn apply(cluster: &mut Cluster, http: &mut Http, policy: &Policy) {
         keepalive([policy.mesh.tcp_keepalive.as_ref(), tcp.tcp_keepalive.as_ref()]);
     lives(http, &tcp, &requests);
     if requests.use_client_protocol {
-        http.speaks = Speaks::AsClient;
+        http.protocol = UpstreamHttp::UseDownstream;
     }
 }
 
 /// HTTP/1.1 becomes HTTP/2 where somebody wants it. Who says so for a host knows what its port speaks; the mesh does
 /// not, and means only ports that are declared as HTTP.
-pub(super) fn upgrade(http: &mut Http, protocol: Protocol, policy: &Policy) {
+pub(super) fn upgrade(http: &mut HttpOptions, protocol: Protocol, policy: &MergedTrafficPolicy) {
     let (_, requests) = settings(policy);
     let wanted = match requests.h2_upgrade_policy {
         _ if requests.use_client_protocol => false,
@@ -42,12 +42,12 @@ pub(super) fn upgrade(http: &mut Http, protocol: Protocol, policy: &Policy) {
         H2Upgrade::DoNotUpgrade => false,
         H2Upgrade::Default => protocol.is_http() && policy.mesh.h2_upgrade == H2Upgrade::Upgrade,
     };
-    if wanted && http.speaks == Speaks::Http1 {
-        http.speaks = Speaks::Http2;
+    if wanted && http.protocol == UpstreamHttp::Http1 {
+        http.protocol = UpstreamHttp::Http2;
     }
 }
 
-fn settings(policy: &Policy) -> (TcpSettings, HttpSettings) {
+fn settings(policy: &MergedTrafficPolicy) -> (TcpSettings, HttpSettings) {
     let pool: ConnectionPool = policy.connection_pool.clone().unwrap_or_default();
     (pool.tcp.unwrap_or_default(), pool.http.unwrap_or_default())
 }
@@ -96,7 +96,7 @@ fn keepalive(said: [Option<&TcpKeepalive>; 2]) -> Option<UpstreamConnectionOptio
     found.map(options)
 }
 
-fn lives(http: &mut Http, tcp: &TcpSettings, requests: &HttpSettings) {
+fn lives(http: &mut HttpOptions, tcp: &TcpSettings, requests: &HttpSettings) {
     let idle = requests.idle_timeout.or(tcp.idle_timeout);
     let most_requests = positive(requests.max_requests_per_connection);
     let streams = positive(requests.max_concurrent_streams);

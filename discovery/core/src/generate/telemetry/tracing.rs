@@ -20,7 +20,7 @@ use pilot_proto::mesh::ExtensionProvider;
 use pilot_proto::mesh::provider::{Header, OpenTelemetry, TraceContext, Zipkin};
 use pilot_proto::networking::{CustomTag, TagText};
 
-use super::{Collector, Find, Tracer, Traces, Unusable};
+use super::{Collector, FindCollector, ProviderError, TracingProvider, TracingSettings};
 use crate::generate::proto::{duration, no, yes};
 use crate::model::{Labels, Proxy};
 
@@ -29,25 +29,29 @@ const REPORT: Duration = Duration::from_secs(5);
 
 /// Where a provider takes spans of a proxy. A gateway's requests to upstreams have spans of their own: no sidecar in front of
 /// it begins the trace.
-pub fn tracer(provider: &ExtensionProvider, proxy: &Proxy, find: Find<'_>) -> Result<Tracer, Unusable> {
-    let there = |service: &str, port| find(service, port).ok_or(Unusable::NoService);
+pub fn tracing_provider(
+    provider: &ExtensionProvider,
+    proxy: &Proxy,
+    find: FindCollector<'_>,
+) -> Result<TracingProvider, ProviderError> {
+    let there = |service: &str, port| find(service, port).ok_or(ProviderError::ServiceNotFound);
     let gateway = proxy.node_type() == pilot_proto::node::NodeType::Router;
     if let Some(own) = &provider.zipkin {
         let config = zipkin(own, &there(&own.service, own.port)?);
-        return Ok(Tracer {
+        return Ok(TracingProvider {
             name: "envoy.tracers.zipkin",
             config: pilot_proto::any(&config),
-            spans_upstreams: gateway,
-            longest_path: own.max_tag_length,
+            spawn_upstream_span: gateway,
+            max_path_tag_length: own.max_tag_length,
         });
     }
     if let Some(own) = &provider.opentelemetry {
         let config = opentelemetry(own, &there(&own.service, own.port)?, proxy);
-        return Ok(Tracer {
+        return Ok(TracingProvider {
             name: "envoy.tracers.opentelemetry",
             config: pilot_proto::any(&config),
-            spans_upstreams: gateway,
-            longest_path: own.max_tag_length,
+            spawn_upstream_span: gateway,
+            max_path_tag_length: own.max_tag_length,
         });
     }
     if let Some(own) = &provider.datadog {
@@ -58,24 +62,24 @@ pub fn tracer(provider: &ExtensionProvider, proxy: &Proxy, find: Find<'_>) -> Re
             service_name: proxy.service_cluster.clone(),
             ..DatadogConfig::default()
         };
-        return Ok(Tracer {
+        return Ok(TracingProvider {
             name: "envoy.tracers.datadog",
             config: pilot_proto::any(&config),
-            spans_upstreams: gateway,
-            longest_path: own.max_tag_length,
+            spawn_upstream_span: gateway,
+            max_path_tag_length: own.max_tag_length,
         });
     }
     if let Some(own) = &provider.skywalking {
         let collector = there(&own.service, own.port)?;
         let config = SkyWalkingConfig { grpc_service: Some(collector.grpc()), ..SkyWalkingConfig::default() };
-        return Ok(Tracer {
+        return Ok(TracingProvider {
             name: "envoy.tracers.skywalking",
             config: pilot_proto::any(&config),
-            spans_upstreams: true,
-            longest_path: 0,
+            spawn_upstream_span: true,
+            max_path_tag_length: 0,
         });
     }
-    Err(Unusable::OtherKind)
+    Err(ProviderError::UnsupportedKind)
 }
 
 /// What Istio says of a workload in each of its spans.
@@ -174,12 +178,12 @@ impl Collector {
 
 // === impl Traces ===
 
-impl Traces {
+impl TracingSettings {
     pub(in crate::generate) fn message(&self) -> Tracing {
         let share = |value| Some(Percent { value });
-        let tracer = self.tracer.as_ref();
-        let longest = tracer.map(|tracer| tracer.longest_path).filter(|longest| *longest > 0);
-        let longest = longest.unwrap_or(self.longest_path);
+        let tracer = self.provider.as_ref();
+        let longest = tracer.map(|tracer| tracer.max_path_tag_length).filter(|longest| *longest > 0);
+        let longest = longest.unwrap_or(self.max_path_tag_length);
         Tracing {
             // Who asks for a trace gets one.
             client_sampling: share(100.0),
@@ -191,8 +195,8 @@ impl Traces {
                 name: tracer.name.to_owned(),
                 config_type: Some(ConfigType::TypedConfig(tracer.config.clone())),
             }),
-            spawn_upstream_span: tracer.filter(|tracer| tracer.spans_upstreams).and_then(|_| yes()),
-            no_context_propagation: !self.passed_on,
+            spawn_upstream_span: tracer.filter(|tracer| tracer.spawn_upstream_span).and_then(|_| yes()),
+            no_context_propagation: !self.context_propagation,
             ..Tracing::default()
         }
     }

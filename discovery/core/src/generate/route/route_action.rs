@@ -13,11 +13,11 @@ use pilot_proto::envoy::r#type::matcher::v3::RegexMatchAndSubstitute;
 use pilot_proto::envoy::r#type::v3::FractionalPercent;
 
 use super::destination::{cluster, hashed_by};
-use super::filters::{hundredths, share};
-use super::headers::Operations;
+use super::headers::HeaderMutations;
+use super::http_routes::{HttpRules, RouteContext, RuleError};
 use super::matches::regex;
-use super::retry::{Endpoint, retry_policy};
-use super::rules::{HttpRules, Unusable, Where};
+use super::per_filter_config::{hundredths, share};
+use super::retry::{HostSelection, retry_policy};
 use crate::api::values::Percent;
 use crate::api::virtual_service::{Destination, HttpDestination, HttpRewrite, HttpRoute};
 use crate::generate::proto::{duration, no, number};
@@ -36,23 +36,23 @@ pub(super) fn forward(
     rules: &HttpRules,
     rule: &HttpRoute,
     authority: Option<String>,
-    at: &Where<'_>,
+    at: &RouteContext<'_>,
     route: &mut Route,
-) -> Result<RouteAction, Unusable> {
+) -> Result<RouteAction, RuleError> {
     let mut action = within(rule.timeout.unwrap_or_default());
     let rewritten = rule.rewrite.as_ref().and_then(|said| rewrite(said, &mut action));
     let authority = rewritten.or(authority);
 
     let destinations = destinations(&rule.route)?;
-    let mut endpoint = Endpoint::Any;
+    let mut endpoint = HostSelection::Any;
     if let [(said, destination)] = destinations.as_slice() {
         let name = cluster(rules, destination, at);
-        let own = Operations::of(said.headers.as_ref()).apply(route);
+        let own = HeaderMutations::of(said.headers.as_ref()).apply(route);
         action.host_rewrite_specifier =
             authority.or(own).filter(|host| !host.is_empty()).map(HostRewriteSpecifier::HostRewriteLiteral);
         action.hash_policy.extend(hashed_by(rules, destination, &name));
         if !action.hash_policy.is_empty() {
-            endpoint = Endpoint::ByHash;
+            endpoint = HostSelection::Hashed;
         }
         action.cluster_specifier = Some(ClusterSpecifier::Cluster(name.to_string()));
     } else {
@@ -70,7 +70,7 @@ pub(super) fn forward(
             ..WeightedCluster::default()
         }));
     }
-    action.append_x_forwarded_host = at.told.host && action.host_rewrite_specifier.is_some();
+    action.append_x_forwarded_host = at.informational_headers.host && action.host_rewrite_specifier.is_some();
     action.request_mirror_policies =
         mirrors(rule).map(|(to, share)| mirror(cluster(rules, to, at).to_string(), share)).collect();
     action.retry_policy = retry_policy(rule.retries.as_ref().or(at.retries), endpoint);
@@ -117,7 +117,7 @@ fn rewrite(said: &HttpRewrite, action: &mut RouteAction) -> Option<String> {
 }
 
 /// The destinations that get a share. The only one gets all, whatever its weight says.
-fn destinations(said: &[HttpDestination]) -> Result<Vec<(&HttpDestination, &Destination)>, Unusable> {
+fn destinations(said: &[HttpDestination]) -> Result<Vec<(&HttpDestination, &Destination)>, RuleError> {
     if said.is_empty() {
         return Err("it has neither route nor redirect nor directResponse");
     }
@@ -132,7 +132,7 @@ fn part(
     rules: &HttpRules,
     said: &HttpDestination,
     destination: &Destination,
-    at: &Where<'_>,
+    at: &RouteContext<'_>,
 ) -> (ClusterWeight, Option<HashPolicy>) {
     let name = cluster(rules, destination, at);
     let mut made = ClusterWeight {
@@ -140,8 +140,8 @@ fn part(
         weight: number(said.weight.unsigned_abs()),
         ..ClusterWeight::default()
     };
-    made.host_rewrite_specifier = Operations::of(said.headers.as_ref())
-        .apply_to_share(&mut made)
+    made.host_rewrite_specifier = HeaderMutations::of(said.headers.as_ref())
+        .apply_to_weight(&mut made)
         .filter(|host| !host.is_empty())
         .map(cluster_weight::HostRewriteSpecifier::HostRewriteLiteral);
     (made, hashed_by(rules, destination, &name))

@@ -13,23 +13,24 @@ use pilot_proto::envoy::extensions::filters::listener::{
 use pilot_proto::envoy::r#type::v3::Int32Range;
 use prost::{Message, Name};
 
-use super::listener::{Chain, Source, Speaks};
-use super::proto::{any, number};
+use super::{DetectedProtocol, FilterChainInputs, RedirectMode};
+use crate::generate::proto::{any, number};
 
 /// What tells where a redirected connection was going, and where from.
-pub(super) fn redirected(source: Source) -> impl Iterator<Item = ListenerFilter> {
+pub(super) fn redirected(source: RedirectMode) -> impl Iterator<Item = ListenerFilter> {
     // The mark by which iptables rules know the proxy's own connections.
     let keep = OriginalSrc { mark: 1337, ..OriginalSrc::default() };
-    let source =
-        (source == Source::Client).then(|| listener_filter("envoy.filters.listener.original_src", &keep));
+    let source = (source == RedirectMode::Tproxy)
+        .then(|| listener_filter("envoy.filters.listener.original_src", &keep));
     [listener_filter("envoy.filters.listener.original_dst", &OriginalDst {})].into_iter().chain(source)
 }
 
-pub(super) fn inbound_filters(chains: &[Chain]) -> Vec<ListenerFilter> {
+pub(super) fn inbound_filters(chains: &[FilterChainInputs]) -> Vec<ListenerFilter> {
     let mut filters = Vec::new();
     let mut sniffed: BTreeMap<u16, bool> = BTreeMap::new();
     for chain in chains {
-        *sniffed.entry(chain.matches.port).or_default() |= chain.matches.speaks == Speaks::PlainHttp;
+        *sniffed.entry(chain.matches.port).or_default() |=
+            chain.matches.protocol == DetectedProtocol::PlaintextHttp;
     }
     if sniffed.values().any(|sniffed| *sniffed) {
         // A server that speaks first would wait for ever for a client that is being sniffed.

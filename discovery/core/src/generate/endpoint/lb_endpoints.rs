@@ -8,11 +8,11 @@ use pilot_proto::envoy::config::endpoint::v3::{
 };
 use pilot_proto::google::protobuf::Struct;
 
-use super::{Group, Member, MutualTls, Place, takes_tls};
+use super::{LbHost, LbTarget, LocalityGroup, TlsModeMetadata, takes_tls};
 use crate::generate::proto::{address, number, object, pipe, string};
 use crate::model::{Endpoint, EndpointAddress, Health, TlsMode};
 
-pub(super) fn group(group: &Group<'_>, mutual_tls: MutualTls) -> LocalityLbEndpoints {
+pub(super) fn group(group: &LocalityGroup<'_>, tls_mode_metadata: TlsModeMetadata) -> LocalityLbEndpoints {
     LocalityLbEndpoints {
         // Always there: gRPC libraries refuse a group without a locality, though an empty one says nothing.
         locality: Some(core::Locality {
@@ -20,21 +20,26 @@ pub(super) fn group(group: &Group<'_>, mutual_tls: MutualTls) -> LocalityLbEndpo
             zone: group.locality.zone.to_string(),
             sub_zone: group.locality.sub_zone.to_string(),
         }),
-        lb_endpoints: group.members.iter().map(|member| endpoint(member, mutual_tls)).collect(),
+        lb_endpoints: group.members.iter().map(|member| endpoint(member, tls_mode_metadata)).collect(),
         load_balancing_weight: number(group.weight()),
         priority: group.priority,
         ..LocalityLbEndpoints::default()
     }
 }
 
-fn endpoint(member: &Member<'_>, mutual_tls: MutualTls) -> LbEndpoint {
+fn endpoint(member: &LbHost<'_>, tls_mode_metadata: TlsModeMetadata) -> LbEndpoint {
     let mut filters = BTreeMap::new();
-    let (at, port, health, marked) = match member.place {
-        Place::Endpoint(endpoint) => {
+    let (at, port, health, marked) = match member.target {
+        LbTarget::Endpoint(endpoint) => {
             filters.extend(workload(endpoint).map(|found| ("istio".to_owned(), found)));
-            (&endpoint.address, endpoint.port, status(endpoint.health), takes_tls(endpoint, mutual_tls))
+            (
+                &endpoint.address,
+                endpoint.port,
+                status(endpoint.health),
+                takes_tls(endpoint, tls_mode_metadata),
+            )
         }
-        Place::Gateway(gateway) => (&gateway.address, gateway.port, core::HealthStatus::Unknown, true),
+        LbTarget::Gateway(gateway) => (&gateway.address, gateway.port, core::HealthStatus::Unknown, true),
     };
     if marked {
         let mode = object([("tlsMode", string(TlsMode::Istio.as_str()))]);

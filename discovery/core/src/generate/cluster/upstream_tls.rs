@@ -18,12 +18,12 @@ use pilot_proto::envoy::extensions::transport_sockets::tls::v3::{
 use pilot_proto::mesh::MeshTls;
 use prost::{Message, Name};
 
-use super::http::{Http, Speaks};
-use super::{Client, Outbound};
+use super::http_options::{HttpOptions, UpstreamHttp};
+use super::{ClusterClient, OutboundCluster};
 use crate::api::destination_rule::{ClientTls, ClientTlsMode, ProxyProtocolVersion};
-use crate::generate::policy::Policy;
 use crate::generate::proto::any;
-use crate::generate::secret;
+use crate::generate::sds_config;
+use crate::generate::traffic_policy::MergedTrafficPolicy;
 use crate::model::{Registry, Resolution};
 
 /// Where Debian and those like it keep the roots that their packages trust; proxies run in such an image. Where the
@@ -32,13 +32,17 @@ const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// Whether a dynamic forward proxy checks that servers are who they were asked for. Envoy wants to be told when not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Checks {
+pub(super) enum NameVerification {
     On,
     Off,
 }
 
 /// What the policy asks for; `None`: the bytes as they are.
-pub(super) fn socket(outbound: &Outbound, policy: &Policy, http: &mut Http) -> Option<TransportSocket> {
+pub(super) fn socket(
+    outbound: &OutboundCluster,
+    policy: &MergedTrafficPolicy,
+    http: &mut HttpOptions,
+) -> Option<TransportSocket> {
     let tls = policy.tls.as_ref().and_then(|tls| match tls.mode {
         ClientTlsMode::Disable => None,
         ClientTlsMode::IstioMutual => Some(of_mesh(outbound, tls, http)),
@@ -61,11 +65,11 @@ pub(super) fn socket(outbound: &Outbound, policy: &Policy, http: &mut Http) -> O
     Some(named("envoy.transport_sockets.upstream_proxy_protocol", &wrapped))
 }
 
-// === impl Checks ===
+// === impl NameVerification ===
 
-impl Checks {
+impl NameVerification {
     /// Off where the rule says which name is meant, or that none is checked.
-    pub(super) fn of(policy: &Policy) -> Self {
+    pub(super) fn of(policy: &MergedTrafficPolicy) -> Self {
         match &policy.tls {
             Some(tls)
                 if tls.mode != ClientTlsMode::Disable
@@ -79,7 +83,7 @@ impl Checks {
 }
 
 /// `ISTIO_MUTUAL`: certificates of the mesh on both sides.
-fn of_mesh(outbound: &Outbound, tls: &ClientTls, http: &mut Http) -> UpstreamTlsContext {
+fn of_mesh(outbound: &OutboundCluster, tls: &ClientTls, http: &mut HttpOptions) -> UpstreamTlsContext {
     let dynamic = outbound.service.resolution == Resolution::DynamicDns;
     if dynamic {
         follow_names(tls, dynamic, http);
@@ -89,15 +93,18 @@ fn of_mesh(outbound: &Outbound, tls: &ClientTls, http: &mut Http) -> UpstreamTls
         (said, _) => said.to_owned(),
     };
     let names = if tls.subject_alt_names.is_empty() { &outbound.identities } else { &tls.subject_alt_names };
-    let own = secret::of_workload(secret::DEFAULT);
-    let alpn: &[&str] = match http.speaks {
-        Speaks::Http2 => &["istio", "h2"],
-        Speaks::Http1 | Speaks::AsClient => &["istio"],
+    let own = sds_config::workload_secret(sds_config::DEFAULT);
+    let alpn: &[&str] = match http.protocol {
+        UpstreamHttp::Http2 => &["istio", "h2"],
+        UpstreamHttp::Http1 | UpstreamHttp::UseDownstream => &["istio"],
     };
     UpstreamTlsContext {
         common_tls_context: Some(CommonTlsContext {
             tls_certificate_sds_secret_configs: vec![own],
-            validation_context_type: Some(fetched(named_like(names), secret::of_workload(secret::ROOT))),
+            validation_context_type: Some(fetched(
+                named_like(names),
+                sds_config::workload_secret(sds_config::ROOT),
+            )),
             alpn_protocols: alpn.iter().map(|&protocol| protocol.to_owned()).collect(),
             ..common()
         }),
@@ -108,10 +115,10 @@ fn of_mesh(outbound: &Outbound, tls: &ClientTls, http: &mut Http) -> UpstreamTls
 
 /// `SIMPLE` and `MUTUAL`: certificates of the rule's.
 fn of_rule(
-    outbound: &Outbound,
+    outbound: &OutboundCluster,
     tls: &ClientTls,
     defaults: &MeshTls,
-    http: &mut Http,
+    http: &mut HttpOptions,
 ) -> Option<UpstreamTlsContext> {
     if outbound.keeps_secret(tls) {
         return None;
@@ -132,28 +139,29 @@ fn of_rule(
     if tls.credential_name.is_empty() {
         if tls.mode == ClientTlsMode::Mutual {
             made.tls_certificates = vec![TlsCertificate {
-                certificate_chain: Some(secret::file(&tls.client_certificate)),
-                private_key: Some(secret::file(&tls.private_key)),
+                certificate_chain: Some(sds_config::file(&tls.client_certificate)),
+                private_key: Some(sds_config::file(&tls.private_key)),
                 ..TlsCertificate::default()
             }];
         }
         let roots = if tls.ca_certificates.is_empty() { SYSTEM_ROOTS } else { &tls.ca_certificates };
         let verified = || CertificateValidationContext {
-            trusted_ca: Some(secret::file(roots)),
-            crl: (!tls.ca_crl.is_empty()).then(|| secret::file(&tls.ca_crl)),
+            trusted_ca: Some(sds_config::file(roots)),
+            crl: (!tls.ca_crl.is_empty()).then(|| sds_config::file(&tls.ca_crl)),
             ..named_like(names)
         };
         let context = if unverified { CertificateValidationContext::default() } else { verified() };
         made.validation_context_type = Some(ValidationContextType::ValidationContext(context));
     } else {
         if tls.mode == ClientTlsMode::Mutual {
-            made.tls_certificate_sds_secret_configs = vec![secret::of_mesh(&tls.credential_name)];
+            made.tls_certificate_sds_secret_configs =
+                vec![sds_config::credential_secret(&tls.credential_name)];
         }
-        let roots = format!("{}{}", tls.credential_name, secret::ROOTS_SUFFIX);
+        let roots = format!("{}{}", tls.credential_name, sds_config::ROOTS_SUFFIX);
         made.validation_context_type =
-            (!unverified).then(|| fetched(named_like(names), secret::of_mesh(&roots)));
+            (!unverified).then(|| fetched(named_like(names), sds_config::credential_secret(&roots)));
     }
-    if http.speaks == Speaks::Http2 {
+    if http.protocol == UpstreamHttp::Http2 {
         made.alpn_protocols = vec!["h2".into()];
     }
     Some(UpstreamTlsContext {
@@ -164,7 +172,7 @@ fn of_rule(
 }
 
 /// Without a name in the rule the server is asked for the host of the request, and has to prove to be that.
-fn follow_names(tls: &ClientTls, dynamic: bool, http: &mut Http) {
+fn follow_names(tls: &ClientTls, dynamic: bool, http: &mut HttpOptions) {
     let asks = tls.sni.is_empty();
     let verifies =
         tls.insecure_skip_verify != Some(true) && (dynamic || (asks && tls.subject_alt_names.is_empty()));
@@ -189,7 +197,7 @@ fn common() -> CommonTlsContext {
 
 fn named_like(names: &[String]) -> CertificateValidationContext {
     CertificateValidationContext {
-        match_typed_subject_alt_names: names.iter().map(|name| secret::exactly(name)).collect(),
+        match_typed_subject_alt_names: names.iter().map(|name| sds_config::exact_san(name)).collect(),
         ..CertificateValidationContext::default()
     }
 }
@@ -209,13 +217,14 @@ fn named<M: Message + Name>(name: &str, config: &M) -> TransportSocket {
     }
 }
 
-// === impl Outbound ===
+// === impl OutboundCluster ===
 
-impl Outbound {
+impl OutboundCluster {
     /// Whether a rule names a secret that is not for everybody. A sidecar is told of it only by a rule that selects
     /// workloads: one for all would have every sidecar ask for a secret that it may not have, and wait for it.
     pub(super) fn keeps_secret(&self, tls: &ClientTls) -> bool {
-        let for_all = self.client == Client::Sidecar && !self.rule.as_ref().is_some_and(|rule| rule.selects);
+        let for_all = self.client == ClusterClient::Sidecar
+            && !self.rule.as_ref().is_some_and(|rule| rule.has_workload_selector);
         for_all && !tls.credential_name.is_empty() && !tls.credential_name.starts_with("configmap://")
     }
 }

@@ -4,22 +4,22 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use pilot_proto::envoy::config::route::v3::{Route, RouteAction, VirtualHost};
 
-use super::retry::{Endpoint, retry_policy};
-use super::rules::{HttpRules, Scheme, Where, http_routes};
-use super::{Hosts, Overruled, Reached, RouteInputs, default_route, forward};
-use crate::generate::domains::{Domain, Origin, Ports, bare, domains};
-use crate::generate::{Reason, Rejected};
+use super::http_routes::{HttpRules, RouteContext, Scheme, http_routes};
+use super::retry::{HostSelection, retry_policy};
+use super::{HostSet, RouteInputs, RoutedService, ShadowedRules, default_route, route_action};
+use crate::generate::route::domains::{Domain, DomainOrigin, DomainPorts, bare, domains};
+use crate::generate::{RejectReason, Rejected};
 use crate::model::{ClusterName, Hostname, Shared};
 use crate::push::Routing;
 use crate::push::context::MESH;
 
 /// Virtual hosts in the making.
-struct Table<'a> {
+struct VirtualHostTable<'a> {
     inputs: &'a RouteInputs,
     /// Names that somebody declared, in lower case: no shortened name takes their place.
     declared: BTreeSet<String>,
     /// Who has a domain.
-    taken: BTreeMap<String, Owner<'a>>,
+    taken: BTreeMap<String, DomainOwner<'a>>,
     /// Rules of many hosts are read once.
     routes: HashMap<(&'a Shared<Routing>, u16), Vec<Route>>,
     hosts: Vec<VirtualHost>,
@@ -28,7 +28,7 @@ struct Table<'a> {
 
 /// Who has a domain.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Owner<'a> {
+enum DomainOwner<'a> {
     /// Every other host.
     Rest,
     /// A service, at any of its ports.
@@ -39,37 +39,37 @@ enum Owner<'a> {
 
 /// The virtual hosts, but for the one of every other host.
 pub(super) fn virtual_hosts(inputs: &RouteInputs) -> (Vec<VirtualHost>, Vec<Rejected>) {
-    let services = inputs.services.iter().map(|seen| &seen.service.hostname);
-    let unserved = inputs.alone.iter().flat_map(|alone| &alone.hosts);
-    let mut table = Table {
+    let services = inputs.services.iter().map(|visible| &visible.service.hostname);
+    let unserved = inputs.host_only.iter().flat_map(|host_only| &host_only.hosts);
+    let mut table = VirtualHostTable {
         inputs,
         declared: services.chain(unserved).map(|host| host.as_str().to_ascii_lowercase()).collect(),
         // The domain of every other host is ours.
-        taken: BTreeMap::from([("*".to_owned(), Owner::Rest)]),
+        taken: BTreeMap::from([("*".to_owned(), DomainOwner::Rest)]),
         routes: HashMap::new(),
         hosts: Vec::new(),
         rejected: Vec::new(),
     };
-    for Overruled { host, object: (namespace, name) } in inputs.overruled.iter() {
+    for ShadowedRules { host, object: (namespace, name) } in inputs.shadowed.iter() {
         table.rejected.push(Rejected {
             subject: format!("{namespace}/{name} in {}", inputs.name),
             service: host.clone(),
-            reason: Reason::DuplicateDomain,
+            reason: RejectReason::DuplicateDomain,
         });
     }
-    for seen in inputs.services.iter() {
-        for port in &seen.ports {
-            table.service(seen, *port);
+    for visible in inputs.services.iter() {
+        for port in &visible.ports {
+            table.service(visible, *port);
         }
     }
     let port = match inputs.hosts {
-        Hosts::OnPort(port) | Hosts::Only(port) | Hosts::Target(port) => port,
+        HostSet::OnPort(port) | HostSet::Only(port) | HostSet::Target(port) => port,
         // A host that nobody has has no port either.
-        Hosts::All => 80,
+        HostSet::All => 80,
     };
-    for alone in inputs.alone.iter() {
-        for host in &alone.hosts {
-            table.unserved(host, &alone.rules, port);
+    for host_only in inputs.host_only.iter() {
+        for host in &host_only.hosts {
+            table.unserved(host, &host_only.rules, port);
         }
     }
     (table.hosts, table.rejected)
@@ -77,17 +77,17 @@ pub(super) fn virtual_hosts(inputs: &RouteInputs) -> (Vec<VirtualHost>, Vec<Reje
 
 // === impl Table ===
 
-impl<'a> Table<'a> {
-    fn service(&mut self, seen: &'a Reached, port: u16) {
-        let host = &seen.service.hostname;
-        let domains = self.claim(host, Owner::Service(host), candidates(self.inputs, seen, port));
+impl<'a> VirtualHostTable<'a> {
+    fn service(&mut self, visible: &'a RoutedService, port: u16) {
+        let host = &visible.service.hostname;
+        let domains = self.claim(host, DomainOwner::Service(host), candidates(self.inputs, visible, port));
         if domains.is_empty() {
             return;
         }
-        let mut routes = seen.rules.as_ref().map(|rules| self.routes(rules, port)).unwrap_or_default();
+        let mut routes = visible.rules.as_ref().map(|rules| self.routes(rules, port)).unwrap_or_default();
         // Rules that are all for others say nothing about us.
         if routes.is_empty() {
-            routes.push(self.default_route(seen, port));
+            routes.push(self.default_route(visible, port));
         }
         self.add(host, port, domains, routes);
     }
@@ -97,20 +97,24 @@ impl<'a> Table<'a> {
         if routes.is_empty() {
             return;
         }
-        let named = if self.inputs.hosts == Hosts::All { Ports::Named(port) } else { Ports::Ignored };
-        let domains =
-            self.claim(host, Owner::Rules(rules.routing()), bare(&host.as_str().to_ascii_lowercase(), named));
+        let named =
+            if self.inputs.hosts == HostSet::All { DomainPorts::Named(port) } else { DomainPorts::Ignored };
+        let domains = self.claim(
+            host,
+            DomainOwner::Rules(rules.routing()),
+            bare(&host.as_str().to_ascii_lowercase(), named),
+        );
         if !domains.is_empty() {
             self.add(host, port, domains, routes);
         }
     }
 
     /// The domains of these that nobody has.
-    fn claim(&mut self, host: &Hostname, owner: Owner<'a>, candidates: Vec<Domain>) -> Vec<String> {
+    fn claim(&mut self, host: &Hostname, owner: DomainOwner<'a>, candidates: Vec<Domain>) -> Vec<String> {
         let mut kept = Vec::new();
         for domain in candidates {
             let key = domain.text.to_ascii_lowercase();
-            let shadows = domain.origin == Origin::Shortened && self.declared.contains(&key);
+            let shadows = domain.origin == DomainOrigin::Shortened && self.declared.contains(&key);
             match self.taken.get(&key) {
                 None if shadows => (),
                 None => {
@@ -121,7 +125,7 @@ impl<'a> Table<'a> {
                 Some(_) => self.rejected.push(Rejected {
                     subject: format!("{} in {}", domain.text, self.inputs.name),
                     service: host.clone(),
-                    reason: Reason::DuplicateDomain,
+                    reason: RejectReason::DuplicateDomain,
                 }),
             }
         }
@@ -132,21 +136,25 @@ impl<'a> Table<'a> {
         if let Some(known) = self.routes.get(&(rules.routing(), port)) {
             return known.clone();
         }
-        let (retries, told) = (self.inputs.retries.as_deref(), self.inputs.told);
-        let made = http_routes(rules, &Where { gateway: MESH, port, scheme: Scheme::Http, retries, told });
+        let (retries, informational_headers) =
+            (self.inputs.retries.as_deref(), self.inputs.informational_headers);
+        let made = http_routes(
+            rules,
+            &RouteContext { gateway: MESH, port, scheme: Scheme::Http, retries, informational_headers },
+        );
         self.rejected.extend(made.rejected);
         self.routes.insert((rules.routing(), port), made.routes.clone());
         made.routes
     }
 
-    fn default_route(&self, seen: &Reached, port: u16) -> Route {
-        let host = &seen.service.hostname;
-        let hash = seen.hashing.policy("", port);
-        let endpoint = if hash.is_some() { Endpoint::ByHash } else { Endpoint::Any };
+    fn default_route(&self, visible: &RoutedService, port: u16) -> Route {
+        let host = &visible.service.hostname;
+        let hash = visible.hashing.policy("", port);
+        let endpoint = if hash.is_some() { HostSelection::Hashed } else { HostSelection::Any };
         let action = RouteAction {
             hash_policy: hash.into_iter().collect(),
             retry_policy: retry_policy(self.inputs.retries.as_deref(), endpoint),
-            ..forward::to(&ClusterName::outbound(port, host).to_string())
+            ..route_action::to(&ClusterName::outbound(port, host).to_string())
         };
         default_route(action, host.as_str(), port)
     }
@@ -156,19 +164,19 @@ impl<'a> Table<'a> {
             name: format!("{host}:{port}"),
             domains,
             routes,
-            include_request_attempt_count: self.inputs.told.attempts,
+            include_request_attempt_count: self.inputs.informational_headers.attempts,
             ..VirtualHost::default()
         });
     }
 }
 
-fn candidates(inputs: &RouteInputs, seen: &Reached, port: u16) -> Vec<Domain> {
+fn candidates(inputs: &RouteInputs, visible: &RoutedService, port: u16) -> Vec<Domain> {
     let named = match inputs.hosts {
-        Hosts::OnPort(_) | Hosts::Only(_) => Ports::Ignored,
-        Hosts::All | Hosts::Target(_) => Ports::Named(port),
+        HostSet::OnPort(_) | HostSet::Only(_) => DomainPorts::Ignored,
+        HostSet::All | HostSet::Target(_) => DomainPorts::Named(port),
     };
-    let mut found = domains(&seen.service, &seen.aliases, named, &inputs.dns_domain, inputs.families);
-    if inputs.hosts == Hosts::All && port != 80 {
+    let mut found = domains(&visible.service, &visible.aliases, named, &inputs.dns_domain, inputs.families);
+    if inputs.hosts == HostSet::All && port != 80 {
         // At a proxy port a host without a port means port 80.
         found.retain(|domain| domain.text.ends_with(&format!(":{port}")));
     }

@@ -4,15 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::Group;
+use super::LocalityGroup;
 use crate::api::destination_rule::{Distribute, Failover};
 use crate::api::values::Map;
-use crate::generate::policy::{Nearby, Policy};
+use crate::generate::traffic_policy::{LocalityPreference, MergedTrafficPolicy};
 use crate::model::{Labels, Locality};
 
 /// From where endpoints are looked at.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Vantage {
+pub struct ClientLocality {
     /// Where the client runs.
     pub locality: Locality,
     /// Its labels.
@@ -25,7 +25,7 @@ pub struct Vantage {
 
 /// Which endpoints come first, seen from one place.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Nearness {
+pub enum LocalityPriority {
     /// Shares of localities, which may end in `*`; who has none gets nothing.
     Shares(BTreeMap<String, u32>),
     /// Who has more in common with the client goes first.
@@ -33,13 +33,13 @@ pub enum Nearness {
         /// What labels should be, the most important first.
         labels: Vec<(String, String)>,
         /// After them, how far away endpoints may be.
-        places: Places,
+        places: LocalityFailover,
     },
 }
 
 /// How far away endpoints are.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Places {
+pub enum LocalityFailover {
     /// It makes no difference.
     Alike,
     /// The same sub-zone, zone, region; then the region that takes over, then others.
@@ -60,7 +60,7 @@ pub enum Places {
 
 // === impl Vantage ===
 
-impl Vantage {
+impl ClientLocality {
     /// The label that tells the network.
     pub const NETWORK: &str = "topology.istio.io/network";
     /// The label that tells the node.
@@ -85,9 +85,9 @@ pub(super) fn label<'a>(
         "topology.kubernetes.io/region" => &*locality.region,
         "topology.kubernetes.io/zone" => &*locality.zone,
         "topology.istio.io/subzone" => &*locality.sub_zone,
-        Vantage::NODE => node,
+        ClientLocality::NODE => node,
         // The one that a workload may say better itself.
-        Vantage::NETWORK => return said().or(Some(network)).filter(|network| !network.is_empty()),
+        ClientLocality::NETWORK => return said().or(Some(network)).filter(|network| !network.is_empty()),
         _ => return said(),
     };
     Some(known).filter(|known| !known.is_empty()).or_else(said)
@@ -95,48 +95,50 @@ pub(super) fn label<'a>(
 
 // === impl Nearness ===
 
-impl Nearness {
+impl LocalityPriority {
     /// What a policy means to a client; `None`: nothing, all are alike to it.
     ///
     /// Priorities need outlier detection: without it Envoy never learns that a nearer endpoint is bad, and would never
     /// leave it.
-    pub fn of(policy: &Policy, client: &Vantage) -> Option<Self> {
-        match policy.nearby() {
-            Nearby::Locality(said) if !said.distribute.is_empty() => shares(&said.distribute, client),
-            Nearby::Locality(said) => {
+    pub fn of(policy: &MergedTrafficPolicy, client: &ClientLocality) -> Option<Self> {
+        match policy.locality_preference() {
+            LocalityPreference::Locality(said) if !said.distribute.is_empty() => {
+                shares(&said.distribute, client)
+            }
+            LocalityPreference::Locality(said) => {
                 policy.outlier_detection.as_ref()?;
                 let labels = wanted(&said.failover_priority, client);
                 // Labels replace places, unless somebody names regions too.
                 let places = if labels.is_empty() || !said.failover.is_empty() {
                     let (own, next) = (client.locality.clone(), next(&said.failover, client));
-                    Places::Localities { own, next }
+                    LocalityFailover::Localities { own, next }
                 } else {
-                    Places::Alike
+                    LocalityFailover::Alike
                 };
                 Some(Self::Order { labels, places })
             }
-            Nearby::Zone(said) if said.enabled != Some(false) => {
+            LocalityPreference::Zone(said) if said.enabled != Some(false) => {
                 let (own, next) = (client.locality.region.clone(), next(&said.failover, client));
                 let labels = wanted(&said.failover_priority, client);
-                Some(Self::Order { labels, places: Places::Regions { own, next } })
+                Some(Self::Order { labels, places: LocalityFailover::Regions { own, next } })
             }
             // The service itself asks: nobody has to say when an endpoint is bad.
-            Nearby::Preferred(preferred) => {
+            LocalityPreference::TrafficDistribution(preferred) => {
                 let labels = wanted(preferred.labels(), client);
-                Some(Self::Order { labels, places: Places::Alike })
+                Some(Self::Order { labels, places: LocalityFailover::Alike })
             }
-            Nearby::Zone(_) | Nearby::Off => None,
+            LocalityPreference::Zone(_) | LocalityPreference::Off => None,
         }
     }
 
     /// The groups with their shares or priorities. A group whose members differ in labels becomes several.
-    pub(super) fn order<'a>(&self, groups: Vec<Group<'a>>) -> Vec<Group<'a>> {
+    pub(super) fn order<'a>(&self, groups: Vec<LocalityGroup<'a>>) -> Vec<LocalityGroup<'a>> {
         match self {
             Self::Shares(shares) => distribute(groups, shares),
             Self::Order { labels, places } => {
                 let mut groups = by_labels(groups, labels);
                 for group in &mut groups {
-                    let steps = group.priority.saturating_mul(Places::STEPS);
+                    let steps = group.priority.saturating_mul(LocalityFailover::STEPS);
                     group.priority = steps.saturating_add(places.distance(group.locality));
                 }
                 compact(&mut groups);
@@ -146,13 +148,13 @@ impl Nearness {
     }
 }
 
-fn shares(rules: &[Distribute], client: &Vantage) -> Option<Nearness> {
+fn shares(rules: &[Distribute], client: &ClientLocality) -> Option<LocalityPriority> {
     let rule = rules.iter().find(|rule| includes(&rule.from, &client.locality))?;
-    Some(Nearness::Shares(rule.to.clone()))
+    Some(LocalityPriority::Shares(rule.to.clone()))
 }
 
 /// `key`, or `key=value` for a value that is not the client's own.
-fn wanted<L: AsRef<str>>(labels: &[L], client: &Vantage) -> Vec<(String, String)> {
+fn wanted<L: AsRef<str>>(labels: &[L], client: &ClientLocality) -> Vec<(String, String)> {
     let one = |label: &L| match label.as_ref().split_once('=') {
         Some((key, value)) => (key.to_owned(), value.to_owned()),
         None => (label.as_ref().to_owned(), client.label(label.as_ref()).unwrap_or_default().to_owned()),
@@ -161,7 +163,7 @@ fn wanted<L: AsRef<str>>(labels: &[L], client: &Vantage) -> Vec<(String, String)
 }
 
 /// The region that takes over from the client's.
-fn next(rules: &[Failover], client: &Vantage) -> Option<String> {
+fn next(rules: &[Failover], client: &ClientLocality) -> Option<String> {
     rules.iter().find(|rule| *rule.from == *client.locality.region).map(|rule| rule.to.clone())
 }
 
@@ -176,9 +178,12 @@ fn includes(rule: &str, locality: &Locality) -> bool {
 }
 
 /// A share of several localities is divided among them as their endpoints weigh.
-fn distribute<'a>(mut groups: Vec<Group<'a>>, shares: &BTreeMap<String, u32>) -> Vec<Group<'a>> {
+fn distribute<'a>(
+    mut groups: Vec<LocalityGroup<'a>>,
+    shares: &BTreeMap<String, u32>,
+) -> Vec<LocalityGroup<'a>> {
     for (place, share) in shares {
-        let mut meant: Vec<&mut Group<'_>> = groups
+        let mut meant: Vec<&mut LocalityGroup<'_>> = groups
             .iter_mut()
             .filter(|group| group.weight.is_none() && includes(place, group.locality))
             .collect();
@@ -195,33 +200,38 @@ fn distribute<'a>(mut groups: Vec<Group<'a>>, shares: &BTreeMap<String, u32>) ->
 
 /// How many labels, counted from the end, come after the first one that differs. The network is special when it is the
 /// first: whoever is in another one comes after everybody in this one, and among themselves the other labels count.
-fn by_labels<'a>(groups: Vec<Group<'a>>, labels: &[(String, String)]) -> Vec<Group<'a>> {
+fn by_labels<'a>(groups: Vec<LocalityGroup<'a>>, labels: &[(String, String)]) -> Vec<LocalityGroup<'a>> {
     if labels.is_empty() {
         return groups;
     }
     let most = u32::try_from(labels.len()).unwrap_or(u32::MAX);
     let mut ordered = Vec::new();
     for group in groups {
-        let mut ranks: BTreeMap<u32, Vec<super::Member<'a>>> = BTreeMap::new();
+        let mut ranks: BTreeMap<u32, Vec<super::LbHost<'a>>> = BTreeMap::new();
         for member in group.members {
             let differs =
-                |(key, value): &(String, String)| member.place.label(key).unwrap_or_default() != value;
-            let abroad = labels.first().is_some_and(|first| first.0 == Vantage::NETWORK && differs(first));
+                |(key, value): &(String, String)| member.target.label(key).unwrap_or_default() != value;
+            let abroad =
+                labels.first().is_some_and(|first| first.0 == ClientLocality::NETWORK && differs(first));
             let (base, rest) = if abroad { (most, labels.get(1..).unwrap_or_default()) } else { (0, labels) };
             let left = rest.iter().position(differs).map_or(0, |at| rest.len() - at);
             let rank = base.saturating_add(u32::try_from(left).unwrap_or(u32::MAX));
             ranks.entry(rank).or_default().push(member);
         }
         let locality = group.locality;
-        let split =
-            ranks.into_iter().map(|(priority, members)| Group { locality, priority, weight: None, members });
+        let split = ranks.into_iter().map(|(priority, members)| LocalityGroup {
+            locality,
+            priority,
+            weight: None,
+            members,
+        });
         ordered.extend(split);
     }
     ordered
 }
 
 /// Priorities without gaps, as Envoy wants them.
-fn compact(groups: &mut [Group<'_>]) {
+fn compact(groups: &mut [LocalityGroup<'_>]) {
     let used: BTreeSet<u32> = groups.iter().map(|group| group.priority).collect();
     for group in groups {
         group.priority = u32::try_from(used.range(..group.priority).count()).unwrap_or(u32::MAX);
@@ -230,7 +240,7 @@ fn compact(groups: &mut [Group<'_>]) {
 
 // === impl Places ===
 
-impl Places {
+impl LocalityFailover {
     /// More than the distances there are.
     const STEPS: u32 = 5;
 

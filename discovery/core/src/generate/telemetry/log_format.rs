@@ -52,13 +52,13 @@ const FIELDS: &[(&str, &str)] = &[
 
 /// What has no value: left out, or a dash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Empty {
+pub(super) enum EmptyValue {
     Omitted,
     Dashed,
 }
 
 /// A line of text; empty: Istio's. It ends as lines do, whatever was written.
-pub(super) fn text(written: &str, empty: Empty) -> SubstitutionFormatString {
+pub(super) fn text(written: &str, empty: EmptyValue) -> SubstitutionFormatString {
     let line = match written {
         "" => TEXT.to_owned(),
         ended if ended.ends_with('\n') => ended.to_owned(),
@@ -70,13 +70,13 @@ pub(super) fn text(written: &str, empty: Empty) -> SubstitutionFormatString {
             specifier: Some(data_source::Specifier::InlineString(line)),
             ..DataSource::default()
         })),
-        omit_empty_values: empty == Empty::Omitted,
+        omit_empty_values: empty == EmptyValue::Omitted,
         ..SubstitutionFormatString::default()
     }
 }
 
 /// An object; without fields: Istio's.
-pub(super) fn object(written: Option<&Map<String, Value>>, empty: Empty) -> SubstitutionFormatString {
+pub(super) fn object(written: Option<&Map<String, Value>>, empty: EmptyValue) -> SubstitutionFormatString {
     let fields = match written.map(fields).filter(|fields| !fields.fields.is_empty()) {
         Some(fields) => fields,
         None => {
@@ -88,7 +88,7 @@ pub(super) fn object(written: Option<&Map<String, Value>>, empty: Empty) -> Subs
         formatters: formatters(written),
         format: Some(Format::JsonFormat(fields)),
         json_format_options: Some(JsonFormatOptions::default()),
-        omit_empty_values: empty == Empty::Omitted,
+        omit_empty_values: empty == EmptyValue::Omitted,
         ..SubstitutionFormatString::default()
     }
 }

@@ -3,47 +3,49 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::{Family, GatewayInputs, ServerAt};
+use super::{GatewayInputs, GatewayServer, PortProtocol};
 use crate::api::gateway::ServerTlsMode;
-use crate::generate::http::{HttpChain, Requests, Routes};
-use crate::generate::l4::L4;
-use crate::generate::listener::{Bind, Chain, ChainMatch, Speaks, Then};
-use crate::generate::tls::{Inside, Termination};
-use crate::generate::{Reason, Rejected};
+use crate::generate::downstream_tls::{TlsPayload, TlsTermination};
+use crate::generate::http_connection_manager::{HttpChain, RequestTarget, RouteSource};
+use crate::generate::listener::{
+    BindAddress, ChainMatch, DetectedProtocol, FilterChainInputs, TerminalFilter,
+};
+use crate::generate::tcp_route::TcpRouting;
+use crate::generate::{RejectReason, Rejected};
 use crate::model::{ClusterName, Location};
 use crate::push::Routing;
 
 /// The chains, in the order of the servers.
-pub(super) fn chains(
+pub(super) fn filter_chains(
     inputs: &GatewayInputs,
     port: u16,
-    bind: &Bind,
-    servers: &[ServerAt],
+    bind: &BindAddress,
+    servers: &[GatewayServer],
     rejected: &mut Vec<Rejected>,
-) -> Vec<Chain> {
-    let listener = bind.listener(port);
-    if let Some(first) = servers.first().filter(|first| first.family() == Family::Plain) {
+) -> Vec<FilterChainInputs> {
+    let listener = bind.listener_name(port);
+    if let Some(first) = servers.first().filter(|first| first.family() == PortProtocol::PlaintextHttp) {
         // One for all hosts of all servers: the routes tell them apart.
         return http(inputs, &listener, first).into_iter().collect();
     }
-    let mut made = Made { inputs, listener, chains: Vec::new(), rejected };
+    let mut made = GatewayChains { inputs, listener, chains: Vec::new(), rejected };
     for server in servers {
         made.add(server);
     }
     made.chains
 }
 
-struct Made<'a> {
+struct GatewayChains<'a> {
     inputs: &'a GatewayInputs,
     listener: String,
-    chains: Vec<Chain>,
+    chains: Vec<FilterChainInputs>,
     rejected: &'a mut Vec<Rejected>,
 }
 
 // === impl Made ===
 
-impl Made<'_> {
-    fn add(&mut self, server: &ServerAt) {
+impl GatewayChains<'_> {
+    fn add(&mut self, server: &GatewayServer) {
         if server.routes.is_some() {
             if let Some(chain) = http(self.inputs, &self.listener, server) {
                 self.push(chain, server);
@@ -51,8 +53,8 @@ impl Made<'_> {
             return;
         }
         match server.server.tls.as_ref().map(|tls| tls.mode) {
-            Some(ServerTlsMode::AutoPassthrough) => self.by_cluster(server),
-            Some(ServerTlsMode::Passthrough) => self.by_name(server),
+            Some(ServerTlsMode::AutoPassthrough) => self.auto_passthrough(server),
+            Some(ServerTlsMode::Passthrough) => self.passthrough(server),
             _ => {
                 if let Some(chain) = tcp(self.inputs, server) {
                     self.push(chain, server);
@@ -62,7 +64,7 @@ impl Made<'_> {
     }
 
     /// TLS that is passed on: each rule takes the names it asks for.
-    fn by_name(&mut self, server: &ServerAt) {
+    fn passthrough(&mut self, server: &GatewayServer) {
         let gateway = server.name();
         let l4 = l4(self.inputs, server);
         let mut found = Vec::new();
@@ -73,15 +75,15 @@ impl Made<'_> {
                 for matches in
                     rule.r#match.iter().filter(|own| is_here(own.port, &own.gateways, server, &gateway))
                 {
-                    let Some(then) = l4.routes(routing, &rule.route) else { continue };
+                    let Some(terminal_filter) = l4.routes(routing, &rule.route) else { continue };
                     let names: BTreeSet<String> =
                         matches.sni_hosts.iter().filter(|name| *name != "*").cloned().collect();
-                    found.push(Chain {
+                    found.push(FilterChainInputs {
                         name: String::new(),
                         matches: named(names.into_iter().collect()),
-                        then: Then::Tcp(then),
+                        terminal_filter: TerminalFilter::Tcp(terminal_filter),
                         tls: None,
-                        decided_by: routing.sources.first().cloned(),
+                        config: routing.sources.first().cloned(),
                     });
                 }
             }
@@ -93,36 +95,36 @@ impl Made<'_> {
 
     /// TLS that is passed on to the cluster that its SNI names. Only the mesh's own: whoever offers its protocols is shown
     /// a certificate on the other side.
-    fn by_cluster(&mut self, server: &ServerAt) {
+    fn auto_passthrough(&mut self, server: &GatewayServer) {
         let scope = &self.inputs.scope;
-        let services = scope.services().iter().filter(|seen| {
-            let host = &seen.service.hostname;
-            seen.service.location == Location::MeshInternal
+        let services = scope.services().iter().filter(|visible| {
+            let host = &visible.service.hostname;
+            visible.service.location == Location::MeshInternal
                 && server.hosts.iter().any(|own| own.host.includes(host))
         });
         let mut found = Vec::new();
-        for seen in services {
-            for port in seen.ports().filter(|port| seen.service.is_proxied_at(port)) {
+        for visible in services {
+            for port in visible.ports().filter(|port| visible.service.is_proxied_at(port)) {
                 let subsets =
-                    seen.rule.iter().flat_map(|rule| &rule.subsets).map(|subset| subset.name.as_str());
+                    visible.rule.iter().flat_map(|rule| &rule.subsets).map(|subset| subset.name.as_str());
                 for subset in std::iter::once("").chain(subsets) {
                     let stat_name = &*self.inputs.settings.filters.stat_name;
-                    let l4 = L4 { scope, port: port.port, protocol: port.protocol, stat_name };
+                    let l4 = TcpRouting { scope, port: port.port, protocol: port.protocol, stat_name };
                     let cluster = ClusterName {
                         subset: subset.to_owned(),
-                        ..ClusterName::outbound(port.port, &seen.service.hostname)
+                        ..ClusterName::outbound(port.port, &visible.service.hostname)
                     };
                     let sni = cluster.sni();
-                    found.push(Chain {
+                    found.push(FilterChainInputs {
                         name: String::new(),
                         matches: ChainMatch {
                             server_names: vec![sni.clone()],
-                            speaks: Speaks::MeshTls,
+                            protocol: DetectedProtocol::MeshTls,
                             ..ChainMatch::default()
                         },
-                        then: Then::Tcp(l4.named(sni, seen, subset)),
+                        terminal_filter: TerminalFilter::Tcp(l4.named(sni, visible, subset)),
                         tls: None,
-                        decided_by: Some(server.gateway.clone()),
+                        config: Some(server.gateway.clone()),
                     });
                 }
             }
@@ -133,14 +135,14 @@ impl Made<'_> {
     }
 
     /// Adds a chain for the connections that no other one takes: Envoy refuses a listener in which two take the same.
-    fn push(&mut self, mut chain: Chain, server: &ServerAt) {
+    fn push(&mut self, mut chain: FilterChainInputs, server: &GatewayServer) {
         for other in &self.chains {
-            let left = chain.matches.without(&other.matches);
+            let left = chain.matches.subtract(&other.matches);
             if left.as_ref() != Some(&chain.matches) {
                 self.rejected.push(Rejected {
                     subject: self.listener.clone(),
                     service: server.name().into(),
-                    reason: Reason::DuplicateDomain,
+                    reason: RejectReason::DuplicateDomain,
                 });
             }
             let Some(left) = left else { return };
@@ -150,67 +152,76 @@ impl Made<'_> {
     }
 }
 
-fn http(inputs: &GatewayInputs, listener: &str, server: &ServerAt) -> Option<Chain> {
+fn http(inputs: &GatewayInputs, listener: &str, server: &GatewayServer) -> Option<FilterChainInputs> {
     let routes = server.routes.clone()?;
-    let terminated = server.family() == Family::Tls;
+    let terminated = server.family() == PortProtocol::Tls;
     let stat_prefix = if terminated && !server.server.name.is_empty() {
         server.server.name.clone()
     } else {
         format!("outbound_{listener};")
     };
-    Some(Chain {
+    Some(FilterChainInputs {
         name: String::new(),
         matches: if terminated { named(server.server_names()) } else { ChainMatch::default() },
-        then: Then::Http(HttpChain {
+        terminal_filter: TerminalFilter::Http(HttpChain {
             stat_prefix,
-            routes: Routes::Discovered(routes.to_string()),
+            routes: RouteSource::Rds(routes.to_string()),
             protocol: server.protocol,
-            requests: Requests::ToOrigin,
-            edge: Some(inputs.edge),
+            request_target: RequestTarget::OriginForm,
+            topology: Some(inputs.topology),
         }),
-        tls: if terminated { termination(inputs, server, Inside::Http) } else { None },
-        decided_by: Some(server.gateway.clone()),
+        tls: if terminated { termination(inputs, server, TlsPayload::Http) } else { None },
+        config: Some(server.gateway.clone()),
     })
 }
 
 /// Bytes, and what is inside TLS that ends here: the first rule for the port takes all.
-fn tcp(inputs: &GatewayInputs, server: &ServerAt) -> Option<Chain> {
+fn tcp(inputs: &GatewayInputs, server: &GatewayServer) -> Option<FilterChainInputs> {
     let gateway = server.name();
     let l4 = l4(inputs, server);
-    let (routing, then) = inputs
+    let (routing, terminal_filter) = inputs
         .routings(&gateway)
         .filter(|routing| !server.common_hosts(routing).is_empty())
         .find_map(|routing| Some((routing, first_rule(routing, server, &gateway, &l4)?)))?;
-    Some(Chain {
+    Some(FilterChainInputs {
         name: String::new(),
-        matches: if server.family() == Family::Tls {
+        matches: if server.family() == PortProtocol::Tls {
             named(server.server_names())
         } else {
             ChainMatch::default()
         },
-        then,
-        tls: termination(inputs, server, Inside::Bytes),
-        decided_by: routing.sources.first().cloned(),
+        terminal_filter,
+        tls: termination(inputs, server, TlsPayload::Tcp),
+        config: routing.sources.first().cloned(),
     })
 }
 
-fn first_rule(routing: &Routing, server: &ServerAt, gateway: &str, l4: &L4<'_>) -> Option<Then> {
+fn first_rule(
+    routing: &Routing,
+    server: &GatewayServer,
+    gateway: &str,
+    l4: &TcpRouting<'_>,
+) -> Option<TerminalFilter> {
     let rule = routing.spec.tcp.iter().filter(|rule| !rule.route.is_empty()).find(|rule| {
         rule.r#match.is_empty()
             || rule.r#match.iter().any(|own| is_here(own.port, &own.gateways, server, gateway))
     })?;
-    l4.routes(routing, &rule.route).map(Then::Tcp)
+    l4.routes(routing, &rule.route).map(TerminalFilter::Tcp)
 }
 
-fn l4<'a>(inputs: &'a GatewayInputs, server: &ServerAt) -> L4<'a> {
+fn l4<'a>(inputs: &'a GatewayInputs, server: &GatewayServer) -> TcpRouting<'a> {
     let stat_name = &*inputs.settings.filters.stat_name;
-    L4 { scope: &inputs.scope, port: server.declared, protocol: server.protocol, stat_name }
+    TcpRouting { scope: &inputs.scope, port: server.declared_port, protocol: server.protocol, stat_name }
 }
 
-fn termination(inputs: &GatewayInputs, server: &ServerAt, inside: Inside) -> Option<Arc<Termination>> {
+fn termination(
+    inputs: &GatewayInputs,
+    server: &GatewayServer,
+    payload: TlsPayload,
+) -> Option<Arc<TlsTermination>> {
     let settings = server.server.tls.clone().filter(|_| !server.passes_tls_on())?;
     let defaults = inputs.tls_defaults.clone();
-    Some(Arc::new(Termination { settings, inside, defaults }))
+    Some(Arc::new(TlsTermination { settings, payload, defaults }))
 }
 
 fn named(server_names: Vec<String>) -> ChainMatch {
@@ -218,7 +229,7 @@ fn named(server_names: Vec<String>) -> ChainMatch {
 }
 
 /// Whether a rule is for this port of this gateway.
-fn is_here(port: u32, gateways: &[String], server: &ServerAt, gateway: &str) -> bool {
-    (port == 0 || port == u32::from(server.declared))
+fn is_here(port: u32, gateways: &[String], server: &GatewayServer, gateway: &str) -> bool {
+    (port == 0 || port == u32::from(server.declared_port))
         && (gateways.is_empty() || gateways.iter().any(|own| own == gateway))
 }

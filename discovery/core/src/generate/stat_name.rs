@@ -5,7 +5,7 @@ use crate::model::{Registry, Service, ServicePort, TargetPort};
 
 /// What a statistic is of.
 #[derive(Clone, Copy)]
-pub(super) struct Counted<'a> {
+pub(super) struct StatNameVariables<'a> {
     pub(super) service: &'a Service,
     pub(super) port: &'a ServicePort,
     /// The subset; empty: the whole service.
@@ -16,7 +16,7 @@ pub(super) struct Counted<'a> {
 
 // === impl Counted ===
 
-impl Counted<'_> {
+impl StatNameVariables<'_> {
     /// Its name by a pattern; `None`: there is no pattern.
     pub(super) fn name(&self, pattern: &str) -> Option<String> {
         if pattern.is_empty() {

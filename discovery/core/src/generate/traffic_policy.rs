@@ -21,7 +21,7 @@ use crate::push::Rule;
 
 /// How connections to one port are made.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Policy {
+pub struct MergedTrafficPolicy {
     /// To which endpoint.
     pub load_balancer: Option<LoadBalancer>,
     /// How many.
@@ -69,7 +69,7 @@ pub struct MeshPolicy {
 
 /// Which endpoints come first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Nearby<'a> {
+pub enum LocalityPreference<'a> {
     /// All are alike.
     Off,
     /// Those of near localities.
@@ -77,12 +77,12 @@ pub enum Nearby<'a> {
     /// Those of the same zone, as far as they suffice.
     Zone(&'a ZoneAwareLb),
     /// Those that the service asks for.
-    Preferred(Distribution),
+    TrafficDistribution(Distribution),
 }
 
 // === impl Policy ===
 
-impl Policy {
+impl MergedTrafficPolicy {
     /// What holds for a port of a service, or of a subset of it.
     pub fn of(rule: Option<&Rule>, subset: Option<&Subset>, port: u16, mesh: &Arc<MeshPolicy>) -> Self {
         let (of_host, _) = layer(rule.and_then(|rule| rule.traffic_policy.as_ref()), port);
@@ -98,11 +98,11 @@ impl Policy {
         }
     }
 
-    fn overlaid(self, own: Self, reach: Reach) -> Self {
+    fn overlaid(self, own: Self, reach: PolicyScope) -> Self {
         let below = match reach {
-            Reach::AllPorts => self,
+            PolicyScope::AllPorts => self,
             // Ports cannot say the first two.
-            Reach::OnePort => Self {
+            PolicyScope::OnePort => Self {
                 proxy_protocol: self.proxy_protocol,
                 retry_budget: self.retry_budget,
                 mesh: self.mesh,
@@ -123,34 +123,36 @@ impl Policy {
 
     /// The same for a service that asks for some of its endpoints.
     #[must_use]
-    pub fn preferring(self, distribution: Distribution) -> Self {
+    pub fn with_distribution(self, distribution: Distribution) -> Self {
         Self { distribution, ..self }
     }
 
     /// What of it is for connections to the workload beside the proxy too: how many there may be.
     #[must_use]
-    pub fn pool_only(self) -> Self {
+    pub fn connection_limits(self) -> Self {
         let Self { connection_pool, retry_budget, mesh, .. } = self;
         Self { connection_pool, retry_budget, mesh, ..Self::default() }
     }
 
     /// Which endpoints come first: what the rule says, else what the service says, else what the mesh says.
-    pub fn nearby(&self) -> Nearby<'_> {
+    pub fn locality_preference(&self) -> LocalityPreference<'_> {
         let rule = self.load_balancer.as_ref();
         let zone = rule.and_then(|lb| lb.zone_aware_lb_setting.as_ref());
         let locality = rule.and_then(|lb| lb.locality_lb_setting.as_ref());
         let unless_off = |said: &LocalityLb| said.enabled != Some(false);
         match (zone, locality, self.distribution, &self.mesh.zone_aware, &self.mesh.locality) {
-            (Some(zone), ..) | (None, None, Distribution::Any, Some(zone), _) => Nearby::Zone(zone),
+            (Some(zone), ..) | (None, None, Distribution::Any, Some(zone), _) => {
+                LocalityPreference::Zone(zone)
+            }
             (None, Some(locality), ..) | (None, None, Distribution::Any, None, Some(locality))
                 if unless_off(locality) =>
             {
-                Nearby::Locality(locality)
+                LocalityPreference::Locality(locality)
             }
             (None, None, wanted @ (Distribution::SameZone | Distribution::SameNode), ..) => {
-                Nearby::Preferred(wanted)
+                LocalityPreference::TrafficDistribution(wanted)
             }
-            _ => Nearby::Off,
+            _ => LocalityPreference::Off,
         }
     }
 
@@ -160,45 +162,45 @@ impl Policy {
     }
 
     /// Whether a share of good endpoints is named below which all are used: then none may be sent that is known to be bad.
-    pub fn may_panic(&self) -> bool {
+    pub fn has_panic_threshold(&self) -> bool {
         self.outlier_detection.as_ref().is_some_and(|outlier| outlier.min_health_percent > 0)
     }
 }
 
 /// For which ports a policy is.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Reach {
+enum PolicyScope {
     AllPorts,
     OnePort,
 }
 
-fn layer(said: Option<&TrafficPolicy>, port: u16) -> (Policy, Reach) {
-    let Some(said) = said else { return (Policy::default(), Reach::AllPorts) };
+fn layer(said: Option<&TrafficPolicy>, port: u16) -> (MergedTrafficPolicy, PolicyScope) {
+    let Some(said) = said else { return (MergedTrafficPolicy::default(), PolicyScope::AllPorts) };
     let for_port = |settings: &&PortTrafficPolicy| {
         settings.port.is_some_and(|selector| selector.number == u32::from(port))
     };
     match said.port_level_settings.iter().find(for_port) {
         Some(own) => (
-            Policy {
+            MergedTrafficPolicy {
                 load_balancer: own.load_balancer.clone(),
                 connection_pool: own.connection_pool.clone(),
                 outlier_detection: own.outlier_detection.clone(),
                 tls: own.tls.clone(),
-                ..Policy::default()
+                ..MergedTrafficPolicy::default()
             },
-            Reach::OnePort,
+            PolicyScope::OnePort,
         ),
         None => (
-            Policy {
+            MergedTrafficPolicy {
                 load_balancer: said.load_balancer.clone(),
                 connection_pool: said.connection_pool.clone(),
                 outlier_detection: said.outlier_detection.clone(),
                 tls: said.tls.clone(),
                 proxy_protocol: said.proxy_protocol,
                 retry_budget: said.retry_budget.clone(),
-                ..Policy::default()
+                ..MergedTrafficPolicy::default()
             },
-            Reach::AllPorts,
+            PolicyScope::AllPorts,
         ),
     }
 }

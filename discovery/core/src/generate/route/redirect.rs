@@ -8,11 +8,11 @@ use pilot_proto::envoy::config::route::v3::redirect_action::{
 use pilot_proto::envoy::config::route::v3::{DirectResponseAction, RedirectAction};
 
 use super::MAX_BODY;
-use super::rules::{Scheme, Unusable, Where};
+use super::http_routes::{RouteContext, RuleError, Scheme};
 use crate::api::virtual_service::{DirectResponse, HttpBody, HttpRedirect, RedirectPort};
 
 /// Where the client is sent.
-pub(super) fn redirect(said: &HttpRedirect, at: &Where<'_>) -> Result<RedirectAction, Unusable> {
+pub(super) fn redirect(said: &HttpRedirect, at: &RouteContext<'_>) -> Result<RedirectAction, RuleError> {
     let path = match (said.prefix_rewrite.as_str(), said.uri.as_str()) {
         ("", "") => None,
         ("", uri) => Some(PathRewriteSpecifier::PathRedirect(uri.to_owned())),
@@ -38,7 +38,7 @@ pub(super) fn redirect(said: &HttpRedirect, at: &Where<'_>) -> Result<RedirectAc
 }
 
 /// The port that is named; 0: none, as it should be where the scheme says it.
-fn redirect_port(said: &HttpRedirect, at: &Where<'_>) -> Result<u32, Unusable> {
+fn redirect_port(said: &HttpRedirect, at: &RouteContext<'_>) -> Result<u32, RuleError> {
     let port = match (said.port, said.derive_port) {
         (Some(port), _) => port,
         // Envoy cannot name the port of the request, but all requests here are for this one.
@@ -57,7 +57,7 @@ fn redirect_port(said: &HttpRedirect, at: &Where<'_>) -> Result<u32, Unusable> {
 }
 
 /// What the client is told.
-pub(super) fn direct_response(said: &DirectResponse) -> Result<DirectResponseAction, Unusable> {
+pub(super) fn direct_response(said: &DirectResponse) -> Result<DirectResponseAction, RuleError> {
     // Envoy refuses the whole table for another status, and for a longer body.
     if !(200..600).contains(&said.status) {
         return Err("directResponse.status is not 200 to 599");
@@ -66,7 +66,7 @@ pub(super) fn direct_response(said: &DirectResponse) -> Result<DirectResponseAct
     Ok(DirectResponseAction { status: said.status, body, ..DirectResponseAction::default() })
 }
 
-fn body(said: &HttpBody) -> Result<Option<DataSource>, Unusable> {
+fn body(said: &HttpBody) -> Result<Option<DataSource>, RuleError> {
     let specifier = match (&said.string, &said.bytes) {
         (Some(text), _) => data_source::Specifier::InlineString(text.clone()),
         (None, Some(text)) => {

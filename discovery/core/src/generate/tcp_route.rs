@@ -2,8 +2,8 @@
 //!
 //! Shared by what leaves a workload and what enters the mesh; which connections they are is decided there.
 
-use super::filter::{ConnectionHash, TcpChain};
-use super::stats::Counted;
+use super::network_filters::{ConnectionHash, TcpChain};
+use super::stat_name::StatNameVariables;
 use crate::api::destination_rule::{ConsistentHash, LoadBalancer, TrafficPolicy};
 use crate::api::virtual_service::{Destination, RouteDestination};
 use crate::model::{ClusterName, Hostname, Protocol, Resolution, Shared};
@@ -12,7 +12,7 @@ use crate::scope::{Scope, Visible};
 
 /// A port whose connections are passed on.
 #[derive(Clone, Copy)]
-pub(super) struct L4<'a> {
+pub(super) struct TcpRouting<'a> {
     pub(super) scope: &'a Scope,
     /// The port that was asked for.
     pub(super) port: u16,
@@ -23,54 +23,54 @@ pub(super) struct L4<'a> {
 }
 
 /// Where a destination is.
-struct Target<'a> {
+struct TcpDestination<'a> {
     cluster: ClusterName,
     /// The service of its host.
-    seen: Option<&'a Visible>,
+    visible: Option<&'a Visible>,
     /// The port, if its host is what a client's TLS names.
-    named_port: Option<u16>,
+    sni_port: Option<u16>,
 }
 
 // === impl L4 ===
 
-impl<'a> L4<'a> {
+impl<'a> TcpRouting<'a> {
     /// To a service itself.
-    pub(super) fn service(&self, seen: &Visible) -> TcpChain {
-        let port = only_port(seen).unwrap_or(self.port);
-        let cluster = ClusterName::outbound(port, &seen.service.hostname).to_string();
-        let chain = self.to(vec![(cluster, 1)], self.counted(seen, port, ""), seen.rule.as_ref(), "");
-        TcpChain { named_port: named_port(seen, port), ..chain }
+    pub(super) fn service(&self, visible: &Visible) -> TcpChain {
+        let port = only_port(visible).unwrap_or(self.port);
+        let cluster = ClusterName::outbound(port, &visible.service.hostname).to_string();
+        let chain = self.to(vec![(cluster, 1)], self.counted(visible, port, ""), visible.rule.as_ref(), "");
+        TcpChain { sni_port: sni_port(visible, port), ..chain }
     }
 
     /// To a cluster of a service that goes by another name.
-    pub(super) fn named(&self, cluster: String, seen: &Visible, subset: &str) -> TcpChain {
-        let stat_prefix = self.counted(seen, self.port, subset);
-        self.to(vec![(cluster, 1)], stat_prefix, seen.rule.as_ref(), subset)
+    pub(super) fn named(&self, cluster: String, visible: &Visible, subset: &str) -> TcpChain {
+        let stat_prefix = self.counted(visible, self.port, subset);
+        self.to(vec![(cluster, 1)], stat_prefix, visible.rule.as_ref(), subset)
     }
 
     /// To where a rule leads, if it leads anywhere. The first destination's `DestinationRule` holds for all of them:
     /// connections are closed by a listener, not by a cluster.
     pub(super) fn routes(&self, routing: &Routing, routes: &[RouteDestination]) -> Option<TcpChain> {
         let first = routes.first()?.destination.as_ref()?;
-        let Target { cluster, seen, named_port } = self.target(first);
-        let rule = seen.and_then(|seen| seen.rule.as_ref());
+        let TcpDestination { cluster, visible, sni_port } = self.target(first);
+        let rule = visible.and_then(|visible| visible.rule.as_ref());
         if routes.len() == 1 {
-            let stat_prefix = seen.and_then(|seen| self.counted(seen, cluster.port, &first.subset));
+            let stat_prefix = visible.and_then(|visible| self.counted(visible, cluster.port, &first.subset));
             let chain = self.to(vec![(cluster.to_string(), 1)], stat_prefix, rule, &first.subset);
-            return Some(TcpChain { named_port, ..chain });
+            return Some(TcpChain { sni_port, ..chain });
         }
         let share = |route: &RouteDestination| {
             let weight = u32::try_from(route.weight).ok().filter(|weight| *weight > 0)?;
             Some((self.target(route.destination.as_ref()?), weight))
         };
-        let shares: Vec<(Target<'_>, u32)> = routes.iter().filter_map(share).collect();
-        let named_port = shares.iter().find_map(|(target, _)| target.named_port);
+        let shares: Vec<(TcpDestination<'_>, u32)> = routes.iter().filter_map(share).collect();
+        let sni_port = shares.iter().find_map(|(target, _)| target.sni_port);
         let clusters: Vec<(String, u32)> =
             shares.into_iter().map(|(target, weight)| (target.cluster.to_string(), weight)).collect();
         let prefix = format!("{}.{}", routing.name, routing.namespace);
         (!clusters.is_empty()).then(|| {
             let chain = self.to(clusters, Some(prefix), rule, "");
-            TcpChain { named_port, ..chain }
+            TcpChain { sni_port, ..chain }
         })
     }
 
@@ -90,40 +90,40 @@ impl<'a> L4<'a> {
             clusters,
             protocol: self.protocol,
             idle_timeout: pool.and_then(|pool| pool.idle_timeout),
-            longest: pool.and_then(|pool| pool.max_connection_duration),
+            max_duration: pool.and_then(|pool| pool.max_connection_duration),
             hash: rule.map_or(ConnectionHash::Nothing, |rule| hash(rule, subset)),
-            named_port: None,
+            sni_port: None,
         }
     }
 
     /// What statistics of a port are named, where the mesh says how.
-    fn counted(&self, seen: &Visible, port: u16, subset: &str) -> Option<String> {
-        let (service, port) = (&seen.service, seen.service.port(port)?);
-        Counted { service, port, subset, target: None }.name(self.stat_name)
+    fn counted(&self, visible: &Visible, port: u16, subset: &str) -> Option<String> {
+        let (service, port) = (&visible.service, visible.service.port(port)?);
+        StatNameVariables { service, port, subset, target: None }.name(self.stat_name)
     }
 
     /// Where a destination is. One without a port means the only port of its service, or the one that was asked for.
-    fn target(&self, destination: &Destination) -> Target<'a> {
+    fn target(&self, destination: &Destination) -> TcpDestination<'a> {
         let host = Hostname::from(&*destination.host);
-        let seen = self.scope.by_host(host.as_str());
+        let visible = self.scope.by_host(host.as_str());
         let named =
             destination.port.and_then(|port| u16::try_from(port.number).ok()).filter(|port| *port != 0);
-        let port = named.or_else(|| only_port(seen?)).unwrap_or(self.port);
+        let port = named.or_else(|| only_port(visible?)).unwrap_or(self.port);
         let cluster =
             ClusterName { subset: destination.subset.clone(), ..ClusterName::outbound(port, &host) };
-        Target { cluster, seen, named_port: seen.and_then(|seen| named_port(seen, port)) }
+        TcpDestination { cluster, visible, sni_port: visible.and_then(|visible| sni_port(visible, port)) }
     }
 }
 
 /// The port, if what is there is found by the name that a client's TLS asks for.
-fn named_port(seen: &Visible, port: u16) -> Option<u16> {
-    let named = seen.service.resolution == Resolution::DynamicDns;
-    named.then(|| seen.port(port).map(|port| port.port)).flatten()
+fn sni_port(visible: &Visible, port: u16) -> Option<u16> {
+    let named = visible.service.resolution == Resolution::DynamicDns;
+    named.then(|| visible.port(port).map(|port| port.port)).flatten()
 }
 
 /// The port of a service that has but one.
-fn only_port(seen: &Visible) -> Option<u16> {
-    let mut ports = seen.ports();
+fn only_port(visible: &Visible) -> Option<u16> {
+    let mut ports = visible.ports();
     let first = ports.next()?;
     ports.next().is_none().then_some(first.port)
 }

@@ -9,14 +9,14 @@ use std::collections::BTreeMap;
 use pilot_proto::envoy::config::core::v3::Metadata;
 use pilot_proto::envoy::config::route::v3::{Decorator, Route, RouteMatch, route, route_match};
 
-use super::destination::{Meaning, hosts_of};
-use super::filters::per_filter_config;
-use super::headers::Operations;
+use super::destination::{ResolvedDestination, hosts_of};
+use super::headers::HeaderMutations;
 use super::matches::{route_match, takes_every_request};
-use super::{Told, answer, forward};
+use super::per_filter_config::per_filter_config;
+use super::{InformationalHeaders, redirect, route_action};
 use crate::api::virtual_service::{HttpMatch, HttpRetry, HttpRoute};
 use crate::generate::proto::{object, string};
-use crate::generate::{Reason, Rejected};
+use crate::generate::{RejectReason, Rejected};
 use crate::model::{ClusterName, Hostname, Shared};
 use crate::push::Routing;
 use crate::scope::Scope;
@@ -28,12 +28,12 @@ pub struct HttpRules {
     routing: Shared<Routing>,
     /// Matches for clients of other labels or another namespace: the rule, and the match of it.
     foreign: Vec<(usize, usize)>,
-    meanings: BTreeMap<Hostname, Meaning>,
+    meanings: BTreeMap<Hostname, ResolvedDestination>,
 }
 
 /// Where requests come in.
 #[derive(Clone, Copy, Debug)]
-pub struct Where<'a> {
+pub struct RouteContext<'a> {
     /// `<namespace>/<name>` of the `Gateway`, or [`MESH`](crate::push::context::MESH).
     pub gateway: &'a str,
     /// The port that clients ask for.
@@ -43,7 +43,7 @@ pub struct Where<'a> {
     /// What is tried again where a rule does not say; `None`: what Istio's default says.
     pub retries: Option<&'a HttpRetry>,
     /// What upstreams are told of requests.
-    pub told: Told,
+    pub informational_headers: InformationalHeaders,
 }
 
 /// What clients speak.
@@ -57,7 +57,7 @@ pub enum Scheme {
 
 /// What became of rules.
 #[derive(Debug, Default)]
-pub struct Translated {
+pub struct TranslatedRoutes {
     /// Routes, the first that matches counts; empty when no rule is for this place.
     pub routes: Vec<Route>,
     /// What could not be used.
@@ -65,7 +65,7 @@ pub struct Translated {
 }
 
 /// Why something in a rule cannot be used, in words.
-pub(super) type Unusable = &'static str;
+pub(super) type RuleError = &'static str;
 
 // === impl HttpRules ===
 
@@ -87,7 +87,7 @@ impl HttpRules {
             }
         }
         let meanings = routing.spec.http.iter().flat_map(hosts_of).filter_map(|host| {
-            let meaning = Meaning::of(host, scope)?;
+            let meaning = ResolvedDestination::of(host, scope)?;
             Some((host.into(), meaning))
         });
         Self { routing: routing.clone(), foreign, meanings: meanings.collect() }
@@ -98,11 +98,11 @@ impl HttpRules {
         &self.routing
     }
 
-    pub(super) fn meaning(&self, host: &str) -> Option<&Meaning> {
+    pub(super) fn meaning(&self, host: &str) -> Option<&ResolvedDestination> {
         self.meanings.get(host)
     }
 
-    fn is_for(&self, (rule, nth): (usize, usize), matches: &HttpMatch, at: &Where<'_>) -> bool {
+    fn is_for(&self, (rule, nth): (usize, usize), matches: &HttpMatch, at: &RouteContext<'_>) -> bool {
         (matches.port == 0 || matches.port == u32::from(at.port))
             && (matches.gateways.is_empty() || matches.gateways.iter().any(|own| own == at.gateway))
             && !self.foreign.contains(&(rule, nth))
@@ -110,14 +110,14 @@ impl HttpRules {
 }
 
 /// The routes of rules at a place.
-pub fn http_routes(rules: &HttpRules, at: &Where<'_>) -> Translated {
-    let mut made = Translated::default();
+pub fn http_routes(rules: &HttpRules, at: &RouteContext<'_>) -> TranslatedRoutes {
+    let mut made = TranslatedRoutes::default();
     for (number, rule) in rules.routing.spec.http.iter().enumerate() {
         let mut reject = |why| {
             made.rejected.push(Rejected {
                 subject: format!("{}/{} http[{number}]", rules.routing.namespace, rules.routing.name),
                 service: rules.routing.hosts.first().cloned().unwrap_or_else(|| "".into()),
-                reason: Reason::Unusable(why),
+                reason: RejectReason::Unusable(why),
             });
         };
         if rule.r#match.is_empty() {
@@ -152,10 +152,10 @@ fn translate(
     rules: &HttpRules,
     rule: &HttpRoute,
     matches: Option<&HttpMatch>,
-    at: &Where<'_>,
-    tell: &mut impl FnMut(Unusable),
-) -> Result<Route, Unusable> {
-    let operations = Operations::of(rule.headers.as_ref());
+    at: &RouteContext<'_>,
+    tell: &mut impl FnMut(RuleError),
+) -> Result<Route, RuleError> {
+    let operations = HeaderMutations::of(rule.headers.as_ref());
     let mut made = Route {
         name: match matches {
             Some(matches) if !matches.name.is_empty() => format!("{}.{}", rule.name, matches.name),
@@ -169,11 +169,11 @@ fn translate(
     };
     let authority = operations.apply(&mut made);
     made.action = Some(if let Some(redirect) = &rule.redirect {
-        route::Action::Redirect(answer::redirect(redirect, at)?)
+        route::Action::Redirect(redirect::redirect(redirect, at)?)
     } else if let Some(response) = &rule.direct_response {
-        route::Action::DirectResponse(answer::direct_response(response)?)
+        route::Action::DirectResponse(redirect::direct_response(response)?)
     } else {
-        route::Action::Route(forward::forward(rules, rule, authority, at, &mut made)?)
+        route::Action::Route(route_action::forward(rules, rule, authority, at, &mut made)?)
     });
     made.decorator = Some(Decorator { operation: operation(&made, rules, at), ..Decorator::default() });
     Ok(made)
@@ -190,7 +190,7 @@ fn origin(routing: &Routing) -> Metadata {
 }
 
 /// What traces call the route: its one destination, else its object, and the path.
-fn operation(made: &Route, rules: &HttpRules, at: &Where<'_>) -> String {
+fn operation(made: &Route, rules: &HttpRules, at: &RouteContext<'_>) -> String {
     use route_match::PathSpecifier as Path;
     let path = match made.r#match.as_ref().and_then(|matches: &RouteMatch| matches.path_specifier.as_ref()) {
         Some(Path::Prefix(prefix)) => format!("{prefix}*"),
@@ -199,7 +199,7 @@ fn operation(made: &Route, rules: &HttpRules, at: &Where<'_>) -> String {
         _ => "/*".to_owned(),
     };
     let cluster = match &made.action {
-        Some(route::Action::Route(action)) => forward::only_cluster(action),
+        Some(route::Action::Route(action)) => route_action::only_cluster(action),
         _ => None,
     };
     match cluster.and_then(|name| name.parse::<ClusterName>().ok()) {

@@ -22,7 +22,7 @@ pub(super) const ROOT: &str = "ROOTCA";
 pub(super) const ROOTS_SUFFIX: &str = "-cacert";
 
 /// From the agent beside the proxy, over the cluster `sds-grpc` of the bootstrap.
-pub(super) fn of_workload(name: &str) -> SdsSecretConfig {
+pub(super) fn workload_secret(name: &str) -> SdsSecretConfig {
     let target = grpc_service::TargetSpecifier::EnvoyGrpc(grpc_service::EnvoyGrpc {
         cluster_name: "sds-grpc".into(),
         ..grpc_service::EnvoyGrpc::default()
@@ -47,7 +47,7 @@ pub(super) fn of_workload(name: &str) -> SdsSecretConfig {
 }
 
 /// From the control plane: a `credentialName`, a Kubernetes secret unless it says what else it is.
-pub(super) fn of_mesh(credential: &str) -> SdsSecretConfig {
+pub(super) fn credential_secret(credential: &str) -> SdsSecretConfig {
     let spelled = ["kubernetes://", "kubernetes-gateway://", "configmap://"];
     let name = if spelled.iter().any(|scheme| credential.starts_with(scheme)) {
         credential.to_owned()
@@ -68,7 +68,7 @@ pub(super) fn of_mesh(credential: &str) -> SdsSecretConfig {
 }
 
 /// Envoy wants to know what kind of name it is; the name itself tells.
-pub(super) fn exactly(name: &str) -> SubjectAltNameMatcher {
+pub(super) fn exact_san(name: &str) -> SubjectAltNameMatcher {
     let kind = if name.contains("://") {
         SanType::Uri
     } else if name.parse::<IpAddr>().is_ok() {

@@ -19,9 +19,9 @@ use pilot_proto::mesh::{AccessLogEncoding, ExtensionProvider, MeshConfig};
 use pilot_proto::opentelemetry::proto::common::v1::{AnyValue, KeyValue, KeyValueList, any_value};
 use serde_json::Value;
 
-use super::format::{self, Empty, TEXT};
-use super::{Collector, Find, Log, LogSink, Unusable};
-use crate::generate::filter::Logged;
+use super::log_format::{self, EmptyValue, TEXT};
+use super::{AccessLogSink, AccessLogger, Collector, FindCollector, ProviderError};
+use crate::generate::network_filters::AccessLogScope;
 use crate::generate::proto::any;
 
 /// Istio's own provider of logs: it says where, and the mesh says what.
@@ -37,12 +37,16 @@ const TCP: &str = "envoy.access_loggers.tcp_grpc";
 const OTEL: &str = "envoy.access_loggers.open_telemetry";
 
 /// Where a provider takes access logs.
-pub fn log(provider: &ExtensionProvider, mesh: &MeshConfig, find: Find<'_>) -> Result<LogSink, Unusable> {
-    let there = |service: &str, port| find(service, port).ok_or(Unusable::NoService);
+pub fn access_log_sink(
+    provider: &ExtensionProvider,
+    mesh: &MeshConfig,
+    find: FindCollector<'_>,
+) -> Result<AccessLogSink, ProviderError> {
+    let there = |service: &str, port| find(service, port).ok_or(ProviderError::ServiceNotFound);
     if let Some(file) = &provider.envoy_file_access_log {
         let plain = file.log_format.is_none() && !file.omit_empty_values;
         return Ok(if provider.name == BUILT_IN && plain {
-            file_of_mesh(&file.path, mesh)
+            mesh_access_log_file(&file.path, mesh)
         } else {
             file_at(&file.path, format_of(file))
         });
@@ -56,39 +60,39 @@ pub fn log(provider: &ExtensionProvider, mesh: &MeshConfig, find: Find<'_>) -> R
     if let Some(otel) = &provider.envoy_otel_als {
         return there(&otel.service, otel.port).map(|collector| otel_als(otel, &collector));
     }
-    Err(Unusable::OtherKind)
+    Err(ProviderError::UnsupportedKind)
 }
 
 /// A file that is written to as the mesh says.
-pub fn file_of_mesh(path: &str, mesh: &MeshConfig) -> LogSink {
+pub fn mesh_access_log_file(path: &str, mesh: &MeshConfig) -> AccessLogSink {
     let format = match mesh.access_log_encoding {
-        AccessLogEncoding::Text => format::text(&mesh.access_log_format, Empty::Dashed),
+        AccessLogEncoding::Text => log_format::text(&mesh.access_log_format, EmptyValue::Dashed),
         AccessLogEncoding::Json => {
             // What is no object means nothing; the mesh's own check says so.
             let written: Option<Value> = serde_json::from_str(&mesh.access_log_format).ok();
-            format::object(written.as_ref().and_then(Value::as_object), Empty::Dashed)
+            log_format::object(written.as_ref().and_then(Value::as_object), EmptyValue::Dashed)
         }
     };
     file_at(path, format)
 }
 
-fn file_at(path: &str, format: SubstitutionFormatString) -> LogSink {
+fn file_at(path: &str, format: SubstitutionFormatString) -> AccessLogSink {
     let path = if path.is_empty() { "/dev/stdout" } else { path };
     let config =
         FileAccessLog { path: path.to_owned(), access_log_format: Some(AccessLogFormat::LogFormat(format)) };
-    LogSink::Logger(FILE, pilot_proto::any(&config))
+    AccessLogSink::Logger(FILE, pilot_proto::any(&config))
 }
 
 fn format_of(file: &EnvoyFileAccessLog) -> SubstitutionFormatString {
-    let empty = if file.omit_empty_values { Empty::Omitted } else { Empty::Dashed };
+    let empty = if file.omit_empty_values { EmptyValue::Omitted } else { EmptyValue::Dashed };
     let format = file.log_format.as_ref();
     match (format.and_then(|format| format.text.as_ref()), format.and_then(|format| format.labels.as_ref())) {
-        (None, Some(labels)) => format::object(labels.as_object(), empty),
-        (text, _) => format::text(text.map_or("", String::as_str), empty),
+        (None, Some(labels)) => log_format::object(labels.as_object(), empty),
+        (text, _) => log_format::text(text.map_or("", String::as_str), empty),
     }
 }
 
-fn http_als(http: &EnvoyHttpAls, collector: &Collector) -> LogSink {
+fn http_als(http: &EnvoyHttpAls, collector: &Collector) -> AccessLogSink {
     let config = HttpGrpcAccessLogConfig {
         common_config: Some(CommonGrpcAccessLogConfig {
             filter_state_objects_to_log: or_peers(&http.filter_state_objects_to_log),
@@ -98,21 +102,21 @@ fn http_als(http: &EnvoyHttpAls, collector: &Collector) -> LogSink {
         additional_response_headers_to_log: http.additional_response_headers_to_log.clone(),
         additional_response_trailers_to_log: http.additional_response_trailers_to_log.clone(),
     };
-    LogSink::Logger(HTTP, pilot_proto::any(&config))
+    AccessLogSink::Logger(HTTP, pilot_proto::any(&config))
 }
 
-fn tcp_als(tcp: &EnvoyTcpAls, collector: &Collector) -> LogSink {
+fn tcp_als(tcp: &EnvoyTcpAls, collector: &Collector) -> AccessLogSink {
     let config = TcpGrpcAccessLogConfig {
         common_config: Some(CommonGrpcAccessLogConfig {
             filter_state_objects_to_log: or_peers(&tcp.filter_state_objects_to_log),
             ..common(or(&tcp.log_name, "tcp_envoy_accesslog"), collector)
         }),
     };
-    LogSink::Logger(TCP, pilot_proto::any(&config))
+    AccessLogSink::Logger(TCP, pilot_proto::any(&config))
 }
 
 #[expect(deprecated, reason = "the successors of commonConfig are unknown to older proxies")]
-fn otel_als(otel: &EnvoyOtelAls, collector: &Collector) -> LogSink {
+fn otel_als(otel: &EnvoyOtelAls, collector: &Collector) -> AccessLogSink {
     let format = otel.log_format.as_ref();
     let body = format.map_or("", |format| &*format.text);
     let labels = format.and_then(|format| format.labels.as_ref()).and_then(Value::as_object);
@@ -131,10 +135,10 @@ fn otel_als(otel: &EnvoyOtelAls, collector: &Collector) -> LogSink {
             values.sort_by(|a, b| a.key.cmp(&b.key));
             KeyValueList { values }
         }),
-        formatters: format::formatters(written.chain([body])),
+        formatters: log_format::formatters(written.chain([body])),
         ..OpenTelemetryAccessLogConfig::default()
     };
-    LogSink::Logger(OTEL, pilot_proto::any(&config))
+    AccessLogSink::Logger(OTEL, pilot_proto::any(&config))
 }
 
 fn text(text: &str) -> AnyValue {
@@ -176,9 +180,9 @@ impl Collector {
 
 // === impl Log ===
 
-impl Log {
-    pub(in crate::generate) fn message(&self, logged: Logged) -> AccessLog {
-        let unmatched = (logged == Logged::Unmatched)
+impl AccessLogger {
+    pub(in crate::generate) fn message(&self, logged: AccessLogScope) -> AccessLog {
+        let unmatched = (logged == AccessLogScope::Listener)
             .then(|| FilterSpecifier::ResponseFlagFilter(ResponseFlagFilter { flags: vec!["NR".into()] }));
         let expression = self.expression.as_deref().map(|expression| {
             let config =
@@ -206,8 +210,8 @@ impl Log {
 
 // === impl LogSink ===
 
-impl LogSink {
-    fn logger(&self, logged: Logged) -> (&'static str, Any) {
+impl AccessLogSink {
+    fn logger(&self, logged: AccessLogScope) -> (&'static str, Any) {
         let of_bootstrap = || Collector { host: String::new(), cluster: OF_BOOTSTRAP.to_owned() };
         let tcp = |log_name: &str| {
             let als = EnvoyTcpAls { log_name: log_name.to_owned(), ..EnvoyTcpAls::default() };
@@ -215,9 +219,9 @@ impl LogSink {
         };
         let made = match (self, logged) {
             (Self::Logger(name, config), _) => return (name, config.clone()),
-            (Self::OfBootstrap, Logged::Requests) => http_als(&EnvoyHttpAls::default(), &of_bootstrap()),
-            (Self::OfBootstrap, Logged::Connections) => tcp("tcp_envoy_accesslog"),
-            (Self::OfBootstrap, Logged::Unmatched) => tcp("listener_envoy_accesslog"),
+            (Self::Bootstrap, AccessLogScope::Http) => http_als(&EnvoyHttpAls::default(), &of_bootstrap()),
+            (Self::Bootstrap, AccessLogScope::Tcp) => tcp("tcp_envoy_accesslog"),
+            (Self::Bootstrap, AccessLogScope::Listener) => tcp("listener_envoy_accesslog"),
         };
         made.logger(logged)
     }

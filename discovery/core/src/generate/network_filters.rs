@@ -18,25 +18,25 @@ use pilot_proto::mesh::Normalization;
 use pilot_proto::mesh::proxy::ProxyHeaders;
 use prost::{Message, Name};
 
-use super::Families;
+use super::IpFamilies;
 use super::cluster::dns_cache;
 use super::proto::{any, duration};
-use super::telemetry::{Log, Traces};
+use super::telemetry::{AccessLogger, TracingSettings};
 use crate::model::Protocol;
 
 /// What all filters of a proxy on one side of its connections say alike.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FilterSettings {
     /// Where access is logged, in order.
-    pub logs: Vec<Log>,
+    pub access_logs: Vec<AccessLogger>,
     /// Whether connections are logged that no filter chain takes.
-    pub unmatched: UnmatchedLog,
+    pub listener_access_log: ListenerAccessLog,
     /// How requests are traced; `None`: not at all.
-    pub traces: Option<Traces>,
+    pub tracing: Option<TracingSettings>,
     /// Headers that are written.
     pub headers: ProxyHeaders,
     /// How paths are put in order.
-    pub paths: Normalization,
+    pub path_normalization: Normalization,
     /// How statistics of connections that are passed on are named, with `%SERVICE%` and the like; empty: as clusters are.
     pub stat_name: Arc<str>,
     /// When an idle connection is closed; Envoy's default when `None`.
@@ -44,7 +44,7 @@ pub struct FilterSettings {
     /// Whether HTTP/1.0 requests are served.
     pub http10: Http10,
     /// Which records are asked for of hosts that are known only when a client names them; `None`: nothing leads to such.
-    pub lookup: Option<Families>,
+    pub dns_lookup: Option<IpFamilies>,
 }
 
 /// Where bytes go.
@@ -59,11 +59,11 @@ pub struct TcpChain {
     /// When an idle connection is closed; `None`: what the proxy says.
     pub idle_timeout: Option<Duration>,
     /// When a connection is closed that is not idle.
-    pub longest: Option<Duration>,
+    pub max_duration: Option<Duration>,
     /// By what the upstream host is chosen where the cluster hashes.
     pub hash: ConnectionHash,
     /// The port of the host that the client's TLS names, which is where they go; `None`: the clusters know where.
-    pub named_port: Option<u16>,
+    pub sni_port: Option<u16>,
 }
 
 /// By what of a connection a host is chosen.
@@ -88,7 +88,7 @@ pub enum Http10 {
 
 /// Whether connections are logged that no filter chain takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum UnmatchedLog {
+pub enum ListenerAccessLog {
     /// Yes.
     #[default]
     On,
@@ -98,24 +98,24 @@ pub enum UnmatchedLog {
 
 /// Which accesses are logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Logged {
+pub(super) enum AccessLogScope {
     /// All requests.
-    Requests,
+    Http,
     /// All connections.
-    Connections,
+    Tcp,
     /// Connections that no filter chain took and that no filter can log therefore.
-    Unmatched,
+    Listener,
 }
 
 // === impl FilterSettings ===
 
 impl FilterSettings {
     /// What is logged at a place.
-    pub(super) fn access_log(&self, logged: Logged) -> Vec<AccessLog> {
-        if logged == Logged::Unmatched && self.unmatched == UnmatchedLog::Off {
+    pub(super) fn access_log(&self, logged: AccessLogScope) -> Vec<AccessLog> {
+        if logged == AccessLogScope::Listener && self.listener_access_log == ListenerAccessLog::Off {
             return Vec::new();
         }
-        self.logs.iter().map(|log| log.message(logged)).collect()
+        self.access_logs.iter().map(|log| log.message(logged)).collect()
     }
 
     /// Passes bytes on.
@@ -131,12 +131,12 @@ impl FilterSettings {
             stat_prefix: stat_prefix.clone(),
             cluster_specifier: Some(chain.clusters()),
             idle_timeout: chain.idle_timeout.or(self.idle_timeout).and_then(duration),
-            max_downstream_connection_duration: chain.longest.and_then(duration),
+            max_downstream_connection_duration: chain.max_duration.and_then(duration),
             hash_policy,
-            access_log: self.access_log(Logged::Connections),
+            access_log: self.access_log(AccessLogScope::Tcp),
             ..TcpProxy::default()
         };
-        let before = match (chain.protocol, chain.named_port.zip(self.lookup)) {
+        let before = match (chain.protocol, chain.sni_port.zip(self.dns_lookup)) {
             (_, Some((port, families))) => Some(sni_lookup(port, families)),
             (Protocol::Mongo, None) => {
                 let mongo = MongoProxy { stat_prefix: stat_prefix.clone(), ..MongoProxy::default() };
@@ -159,9 +159,9 @@ impl TcpChain {
             clusters: vec![(cluster, 1)],
             protocol,
             idle_timeout: None,
-            longest: None,
+            max_duration: None,
             hash: ConnectionHash::Nothing,
-            named_port: None,
+            sni_port: None,
         }
     }
 
@@ -183,7 +183,7 @@ impl TcpChain {
 }
 
 /// Looks up the host that the client's TLS names, for the cluster behind it.
-fn sni_lookup(port: u16, families: Families) -> Filter {
+fn sni_lookup(port: u16, families: IpFamilies) -> Filter {
     let config = SniLookup {
         dns_cache_config: Some(dns_cache(families)),
         port_specifier: Some(PortSpecifier::PortValue(port.into())),

@@ -11,7 +11,7 @@ use crate::model::Hostname;
 
 /// Which hosts stay in their cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LocalHosts {
+pub struct ClusterLocalHosts {
     exact: BTreeMap<Hostname, bool>,
     /// The longest first.
     wildcard: BTreeMap<(Reverse<usize>, Hostname), bool>,
@@ -22,7 +22,7 @@ const DISCOVERY: &str = "istiod.istio-system.svc:15012";
 
 // === impl LocalHosts ===
 
-impl LocalHosts {
+impl ClusterLocalHosts {
     /// What a mesh says, and what goes without saying: what belongs to a cluster as such, and the control plane.
     pub fn of(mesh: &MeshConfig, domain_suffix: &str) -> Self {
         let said = mesh.default_config.get("discoveryAddress").and_then(Value::as_str);
@@ -75,7 +75,7 @@ mod tests {
     fn the_most_specific_of_what_is_said_holds() {
         let said = |settings: Value| {
             let mesh = json!({"serviceSettings": settings, "defaultConfig": {"discoveryAddress": "pilot.own.svc:1"}});
-            LocalHosts::of(&MeshConfig::from_value(mesh).unwrap(), "cluster.local")
+            ClusterLocalHosts::of(&MeshConfig::from_value(mesh).unwrap(), "cluster.local")
         };
         let setting =
             |local: bool, hosts: &[&str]| json!({"settings": {"clusterLocal": local}, "hosts": hosts});

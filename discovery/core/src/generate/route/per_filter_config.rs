@@ -11,8 +11,8 @@ use pilot_proto::envoy::r#type::matcher::v3::{StringMatcher, string_matcher};
 use pilot_proto::envoy::r#type::v3::{FractionalPercent, fractional_percent::DenominatorType};
 use pilot_proto::google::protobuf::{Any, BoolValue};
 
+use super::http_routes::RuleError;
 use super::matches::pattern;
-use super::rules::Unusable;
 use crate::api::values::{Percent, StringMatch};
 use crate::api::virtual_service::{Abort, Delay, FaultInjection, HttpRoute, UnmatchedPreflights};
 use crate::generate::proto::{any, duration};
@@ -39,7 +39,7 @@ const GRPC: [&str; 17] = [
 ];
 
 /// Configuration by name of the filter.
-pub(super) fn per_filter_config(rule: &HttpRoute, tell: &mut impl FnMut(Unusable)) -> BTreeMap<String, Any> {
+pub(super) fn per_filter_config(rule: &HttpRoute, tell: &mut impl FnMut(RuleError)) -> BTreeMap<String, Any> {
     let fault = rule.fault.as_ref().and_then(|said| fault(said, tell)).and_then(|fault| any(&fault));
     let cors = rule.cors_policy.as_ref().and_then(|said| any(&cors(said)));
     let found = [("envoy.filters.http.fault", fault), ("envoy.filters.http.cors", cors)];
@@ -63,14 +63,14 @@ pub(super) fn hundredths(said: u32) -> FractionalPercent {
     FractionalPercent { numerator: said.min(100), denominator: DenominatorType::Hundred.into() }
 }
 
-fn fault(said: &FaultInjection, tell: &mut impl FnMut(Unusable)) -> Option<HttpFault> {
-    let mut told = |made: Result<_, Unusable>| made.map_err(&mut *tell).ok();
-    let delay = said.delay.as_ref().and_then(|said| told(delay(said)));
+fn fault(said: &FaultInjection, tell: &mut impl FnMut(RuleError)) -> Option<HttpFault> {
+    let mut informational_headers = |made: Result<_, RuleError>| made.map_err(&mut *tell).ok();
+    let delay = said.delay.as_ref().and_then(|said| informational_headers(delay(said)));
     let abort = said.abort.as_ref().and_then(|said| abort(said).map_err(&mut *tell).ok());
     (delay.is_some() || abort.is_some()).then(|| HttpFault { delay, abort, ..HttpFault::default() })
 }
 
-fn delay(said: &Delay) -> Result<FaultDelay, Unusable> {
+fn delay(said: &Delay) -> Result<FaultDelay, RuleError> {
     let fixed = said.fixed_delay.filter(|delay| !delay.is_zero()).ok_or("fault.delay has no fixedDelay")?;
     let percent = || hundredths(u32::try_from(said.percent).unwrap_or_default());
     Ok(FaultDelay {
@@ -80,7 +80,7 @@ fn delay(said: &Delay) -> Result<FaultDelay, Unusable> {
 }
 
 /// Without a share no request is aborted, as the API has it.
-fn abort(said: &Abort) -> Result<FaultAbort, Unusable> {
+fn abort(said: &Abort) -> Result<FaultAbort, RuleError> {
     let error = match (said.http_status, &said.grpc_status) {
         (Some(status), _) => {
             let status = u32::try_from(status).ok().filter(|status| (200..600).contains(status));

@@ -5,29 +5,34 @@
 
 use std::collections::BTreeSet;
 
-use super::place::{Place, Whose};
-use super::{PlanInputs, Spot};
+use super::bind::{ServiceBind, Sharing};
+use super::{ListenerPort, PlanInputs};
 use crate::api::values::Map;
 use crate::api::virtual_service::RouteDestination;
-use crate::generate::l4::L4;
-use crate::generate::listener::{Chain, ChainMatch, Then};
+use crate::generate::listener::{ChainMatch, FilterChainInputs, TerminalFilter};
 use crate::generate::proto::masked;
+use crate::generate::tcp_route::TcpRouting;
 use crate::model::{Protocol, Shared, Vip};
 use crate::push::Routing;
 use crate::push::context::MESH;
 use crate::scope::Visible;
 
 /// The chains of a service at a place.
-pub(super) fn chains(inputs: &PlanInputs, seen: &Visible, spot: &Spot<'_>, place: &Place) -> Vec<Chain> {
-    let host = &seen.service.hostname;
-    let rules: Vec<&Shared<Routing>> = spot
+pub(super) fn chains(
+    inputs: &PlanInputs,
+    visible: &Visible,
+    listener_port: &ListenerPort<'_>,
+    service_bind: &ServiceBind,
+) -> Vec<FilterChainInputs> {
+    let host = &visible.service.hostname;
+    let rules: Vec<&Shared<Routing>> = listener_port
         .l4
         .iter()
         .copied()
         .filter(|routing| routing.hosts.iter().any(|own| own.overlaps(host)))
         .collect();
-    let made = Made { inputs, seen, spot, place };
-    if is_tls(spot.protocol) { made.tls(&rules) } else { made.tcp(&rules) }
+    let made = TcpChainBuilder { inputs, visible, listener_port, service_bind };
+    if is_tls(listener_port.protocol) { made.tls(&rules) } else { made.tcp(&rules) }
 }
 
 const fn is_tls(protocol: Protocol) -> bool {
@@ -35,17 +40,17 @@ const fn is_tls(protocol: Protocol) -> bool {
 }
 
 #[derive(Clone, Copy)]
-struct Made<'a> {
+struct TcpChainBuilder<'a> {
     inputs: &'a PlanInputs,
-    seen: &'a Visible,
-    spot: &'a Spot<'a>,
-    place: &'a Place,
+    visible: &'a Visible,
+    listener_port: &'a ListenerPort<'a>,
+    service_bind: &'a ServiceBind,
 }
 
 // === impl Made ===
 
-impl Made<'_> {
-    fn tls(&self, rules: &[&Shared<Routing>]) -> Vec<Chain> {
+impl TcpChainBuilder<'_> {
+    fn tls(&self, rules: &[&Shared<Routing>]) -> Vec<FilterChainInputs> {
         let mut chains = Vec::new();
         let mut met = BTreeSet::new();
         for routing in rules {
@@ -74,7 +79,7 @@ impl Made<'_> {
         if chains.is_empty() { vec![self.default(self.server_names())] } else { chains }
     }
 
-    fn tcp(&self, rules: &[&Shared<Routing>]) -> Vec<Chain> {
+    fn tcp(&self, rules: &[&Shared<Routing>]) -> Vec<FilterChainInputs> {
         let mut chains = Vec::new();
         for routing in rules {
             for rule in routing.spec.tcp.iter().filter(|rule| !rule.route.is_empty()) {
@@ -87,12 +92,12 @@ impl Made<'_> {
                     })
                     .collect();
                 let anywhere = rule.r#match.is_empty()
-                    || here
-                        .iter()
-                        .any(|matches| matches.destination_subnets.is_empty() || self.spot.number == 0);
+                    || here.iter().any(|matches| {
+                        matches.destination_subnets.is_empty() || self.listener_port.number == 0
+                    });
                 if anywhere {
                     let matches =
-                        ChainMatch { networks: self.place.networks.clone(), ..ChainMatch::default() };
+                        ChainMatch { networks: self.service_bind.networks.clone(), ..ChainMatch::default() };
                     chains.extend(self.chain(matches, routing, &rule.route));
                     return chains;
                 }
@@ -111,7 +116,7 @@ impl Made<'_> {
     /// Whether a rule is for this client at this port.
     fn is_here(&self, port: u32, gateways: &[String], labels: &Map, namespace: &str) -> bool {
         let key = self.inputs.scope.key();
-        (port == 0 || port == u32::from(self.spot.number))
+        (port == 0 || port == u32::from(self.listener_port.number))
             && (gateways.is_empty() || gateways.iter().any(|gateway| gateway == MESH))
             && key.is_selected(labels)
             && (namespace.is_empty() || namespace == key.namespace.as_str())
@@ -124,8 +129,8 @@ impl Made<'_> {
             .filter_map(|text| Vip::parse(text))
             .map(|vip| Vip { ip: masked(vip), prefix: vip.prefix })
             .collect();
-        if named.is_empty() || self.spot.number == 0 {
-            self.place.networks.clone()
+        if named.is_empty() || self.listener_port.number == 0 {
+            self.service_bind.networks.clone()
         } else {
             named.into_iter().collect()
         }
@@ -133,35 +138,45 @@ impl Made<'_> {
 
     /// Names that tell whom a TLS client wants on an address that others use too.
     fn server_names(&self) -> Vec<String> {
-        if self.place.whose != Whose::Everyones {
+        if self.service_bind.whose != Sharing::Shared {
             return Vec::new();
         }
-        let names = std::iter::once(&self.seen.service.hostname).chain(self.seen.aliases.iter());
+        let names = std::iter::once(&self.visible.service.hostname).chain(self.visible.aliases.iter());
         let mut names: Vec<String> = names.map(ToString::to_string).filter(|name| name != "*").collect();
         names.sort();
         names
     }
 
     /// To the service itself.
-    fn default(&self, server_names: Vec<String>) -> Chain {
-        let networks = self.place.networks.clone();
-        Chain {
+    fn default(&self, server_names: Vec<String>) -> FilterChainInputs {
+        let networks = self.service_bind.networks.clone();
+        FilterChainInputs {
             name: String::new(),
             matches: ChainMatch { networks, server_names, ..ChainMatch::default() },
-            then: Then::Tcp(self.l4().service(self.seen)),
+            terminal_filter: TerminalFilter::Tcp(self.l4().service(self.visible)),
             tls: None,
-            decided_by: None,
+            config: None,
         }
     }
 
-    fn chain(&self, matches: ChainMatch, routing: &Routing, routes: &[RouteDestination]) -> Option<Chain> {
-        let then = Then::Tcp(self.l4().routes(routing, routes)?);
-        let decided_by = routing.sources.first().cloned();
-        Some(Chain { name: String::new(), matches, then, tls: None, decided_by })
+    fn chain(
+        &self,
+        matches: ChainMatch,
+        routing: &Routing,
+        routes: &[RouteDestination],
+    ) -> Option<FilterChainInputs> {
+        let terminal_filter = TerminalFilter::Tcp(self.l4().routes(routing, routes)?);
+        let config = routing.sources.first().cloned();
+        Some(FilterChainInputs { name: String::new(), matches, terminal_filter, tls: None, config })
     }
 
-    fn l4(&self) -> L4<'_> {
+    fn l4(&self) -> TcpRouting<'_> {
         let stat_name = &self.inputs.settings.filters.stat_name;
-        L4 { scope: &self.inputs.scope, port: self.spot.number, protocol: self.spot.protocol, stat_name }
+        TcpRouting {
+            scope: &self.inputs.scope,
+            port: self.listener_port.number,
+            protocol: self.listener_port.protocol,
+            stat_name,
+        }
     }
 }

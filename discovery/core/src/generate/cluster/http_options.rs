@@ -10,14 +10,14 @@ use pilot_proto::envoy::extensions::upstreams::http::v3::{
 };
 use pilot_proto::google::protobuf::Any;
 
-use super::Client;
+use super::ClusterClient;
 use crate::generate::proto::any;
 use crate::model::Protocol;
 
 /// What is said to the server, and how.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Http {
-    pub(super) speaks: Speaks,
+pub(super) struct HttpOptions {
+    pub(super) protocol: UpstreamHttp,
     pub(super) common: Option<Common>,
     pub(super) names: Option<UpstreamHttpProtocolOptions>,
     pub(super) outliers: Option<http::OutlierDetection>,
@@ -27,35 +27,35 @@ pub(super) struct Http {
 
 /// Which HTTP the server is spoken to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Speaks {
+pub(super) enum UpstreamHttp {
     /// HTTP/1.1, if it is HTTP at all.
     #[default]
     Http1,
     /// HTTP/2.
     Http2,
     /// What the client speaks.
-    AsClient,
+    UseDownstream,
 }
 
 pub(super) type ProtocolOptions = BTreeMap<String, Any>;
 
-// === impl Http ===
+// === impl HttpOptions ===
 
-impl Http {
+impl HttpOptions {
     /// What a protocol asks for. A gateway finds out nothing about its clients' protocols, so it has none to follow.
-    pub(super) fn of(protocol: Protocol, client: Client) -> Self {
-        let speaks = match (protocol, client) {
-            (Protocol::Auto, Client::Sidecar) => Speaks::AsClient,
-            (protocol, _) if protocol.is_http2() => Speaks::Http2,
-            _ => Speaks::Http1,
+    pub(super) fn of(protocol: Protocol, client: ClusterClient) -> Self {
+        let protocol = match (protocol, client) {
+            (Protocol::Auto, ClusterClient::Sidecar) => UpstreamHttp::UseDownstream,
+            (protocol, _) if protocol.is_http2() => UpstreamHttp::Http2,
+            _ => UpstreamHttp::Http1,
         };
-        Self { speaks, ..Self::default() }
+        Self { protocol, ..Self::default() }
     }
 
     /// The options under the name that clusters have them by; nothing where nothing was said.
     pub(super) fn options(self) -> ProtocolOptions {
         let silent = self.common.is_none() && self.names.is_none() && self.outliers.is_none();
-        if silent && self.speaks == Speaks::Http1 {
+        if silent && self.protocol == UpstreamHttp::Http1 {
             return ProtocolOptions::new();
         }
         let explicit = |config| {
@@ -63,14 +63,14 @@ impl Http {
                 protocol_config: Some(config),
             })
         };
-        let upstream = match self.speaks {
-            Speaks::Http1 => explicit(http::explicit_http_config::ProtocolConfig::HttpProtocolOptions(
+        let upstream = match self.protocol {
+            UpstreamHttp::Http1 => explicit(http::explicit_http_config::ProtocolConfig::HttpProtocolOptions(
                 Http1ProtocolOptions::default(),
             )),
-            Speaks::Http2 => {
+            UpstreamHttp::Http2 => {
                 explicit(http::explicit_http_config::ProtocolConfig::Http2ProtocolOptions(self.http2))
             }
-            Speaks::AsClient => {
+            UpstreamHttp::UseDownstream => {
                 http::UpstreamProtocolOptions::UseDownstreamProtocolConfig(http::UseDownstreamHttpConfig {
                     http_protocol_options: Some(Http1ProtocolOptions::default()),
                     http2_protocol_options: Some(Http2ProtocolOptions::default()),

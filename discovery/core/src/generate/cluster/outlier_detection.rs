@@ -11,13 +11,13 @@ use pilot_proto::envoy::r#type::matcher::v3::{StringMatcher, string_matcher::Mat
 use pilot_proto::envoy::r#type::v3::Percent;
 use pilot_proto::google::protobuf::UInt32Value;
 
-use super::http::Http;
+use super::http_options::HttpOptions;
 use crate::api::destination_rule as api;
-use crate::generate::policy::Policy;
 use crate::generate::proto::{duration, number};
+use crate::generate::traffic_policy::MergedTrafficPolicy;
 
 /// Sets what the policy says about bad endpoints.
-pub(super) fn apply(cluster: &mut Cluster, options: &mut Http, policy: &Policy) {
+pub(super) fn apply(cluster: &mut Cluster, options: &mut HttpOptions, policy: &MergedTrafficPolicy) {
     let Some(said) = &policy.outlier_detection else { return };
     cluster.outlier_detection = Some(detection(said));
     // Envoy's 50 % is for hundreds of endpoints; services have a handful, of which half may well be bad.
