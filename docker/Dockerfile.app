@@ -1,6 +1,6 @@
-# Something to put sidecars beside: an application that answers and one that asks. For compose.yaml and for tests.
+# The application of compose.yaml and of the tests: echo server, client and load.
 #
-# docker/build makes the context: what is copied here and nothing else.
+# docker/build makes the context, which contains only the copied files.
 ARG BASE_IMAGE=gcr.io/distroless/cc-debian12
 FROM ${BASE_IMAGE}
 

@@ -1,6 +1,6 @@
-"""Fetches one file of a project from the package index that pip would ask, and checks its hash.
+"""Fetches one file of a project from the package index that pip would use, and checks its hash.
 
-Arguments: project, file name, sha256, destination. Only for the machine that has no pip.
+Arguments: project, file name, sha256, destination. Used on machines without pip.
 """
 import configparser
 import hashlib
@@ -29,6 +29,6 @@ if not link:
     sys.exit(f"{index} has no {name}")
 wheel, _ = get(urllib.parse.urljoin(base, link[1]))
 if hashlib.sha256(wheel).hexdigest() != sha256:
-    sys.exit(f"{name} of {index} is not the file we know")
+    sys.exit(f"{name} of {index}: unexpected sha256")
 with open(destination, "wb") as file:
     file.write(wheel)

@@ -132,7 +132,7 @@ mod tests {
         assert_eq!(fs::read(&to).unwrap(), b"hello");
         fs::remove_file(&to).unwrap();
         let output = fetch(&index(b"hell0"), sha256, &to);
-        assert!(String::from_utf8_lossy(&output.stderr).contains("is not the file we know"));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("unexpected sha256"));
         assert!(!to.exists());
     }
 

@@ -1,7 +1,7 @@
 //! The images under Docker, run as in production: read-only, without capabilities, as user 1337.
 //!
 //! The containers share the network namespace of the first, like those of a pod; it has only a loopback device. `docker/engine
-//! cargo test -p pilot-tests --test docker` runs them. A plain `cargo test` does not, because they need Docker and a release build.
+//! cargo test -p pilot-tests --test docker` runs them. A plain `cargo test` does not, because they need Docker.
 
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;

@@ -48,7 +48,7 @@ pub(super) fn faults(root: &Path) -> Result<Vec<String>> {
     for package in &packages {
         let name = text(package, "name");
         let Some((_, allowed)) = CRATES.iter().find(|(known, _)| *known == name) else {
-            faults.push(format!("{name} is a crate with no place in the house"));
+            faults.push(format!("{name} is not in the list of crates"));
             continue;
         };
         for dependency in package.get("dependencies").and_then(Value::as_array).into_iter().flatten() {

@@ -1,4 +1,4 @@
-//! Layers of the core: each imports only from those before it in [`LAYERS`]. Tests may import from above.
+//! Layers of the core: each imports only from the layers before it in [`LAYERS`]. Tests may import from all layers.
 
 use super::{Entry, source};
 
@@ -12,12 +12,12 @@ pub(super) fn faults(entries: &[Entry]) -> Vec<String> {
         let Some(below) = entry.path.strip_prefix(CORE).filter(|below| *below != "lib.rs") else { continue };
         let module = below.split(['/', '.']).next().unwrap_or_default();
         if !LAYERS.contains(&module) {
-            faults.push(format!("{}: `{module}` has no place among the layers of the core", entry.path));
+            faults.push(format!("{}: `{module}` is not in the list of layers of the core", entry.path));
             continue;
         }
         for path in named(below, &source::code(&entry.text)) {
             if !allows(module, &path) {
-                faults.push(format!("{}: `{module}` may not know `{path}`", entry.path));
+                faults.push(format!("{}: `{module}` may not import `{path}`", entry.path));
             }
         }
     }
@@ -37,15 +37,15 @@ fn allows(module: &str, path: &str) -> bool {
     }
 }
 
-/// The paths from the crate's root that a file names, by `crate::` or by climbing to the root with `super::`.
+/// Returns the paths from the crate root that a file names, by `crate::` or by enough `super::`.
 fn named(below: &str, code: &str) -> Vec<String> {
     let mut found = source::paths(code, "crate");
     let depth = below.trim_end_matches("/mod.rs").matches('/').count() + 1;
     for path in source::paths(code, "super") {
-        let climbed = path.split("::").take_while(|part| *part == "super").count();
-        let rest: Vec<&str> = path.split("::").skip(climbed).collect();
-        let climbs_to_root = climbed + 1 >= depth;
-        if climbs_to_root && rest.first().is_some_and(|first| LAYERS.contains(first)) {
+        let levels = path.split("::").take_while(|part| *part == "super").count();
+        let rest: Vec<&str> = path.split("::").skip(levels).collect();
+        let reaches_root = levels + 1 >= depth;
+        if reaches_root && rest.first().is_some_and(|first| LAYERS.contains(first)) {
             found.push(rest.join("::"));
         }
     }

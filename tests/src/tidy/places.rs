@@ -1,4 +1,4 @@
-//! File layout: top-level folders, headers, length, code that is allowed in one place only, code map.
+//! File layout: top-level folders, headers, length, code that is allowed in one place only.
 
 use std::collections::BTreeSet;
 
@@ -28,14 +28,13 @@ const ONLY_IN: &[(&[&str], &str, &str)] = &[
 pub(super) fn faults(entries: &[Entry]) -> Vec<String> {
     let mut faults = top(entries);
     faults.extend(entries.iter().filter(|entry| entry.has_extension("proto")).map(|entry| {
-        format!("{}: no .proto files are kept, the API comes from a package's descriptors", entry.path)
+        format!("{}: .proto files are not allowed, the API comes from a package's descriptors", entry.path)
     }));
     for entry in entries.iter().filter(|entry| entry.is_rust()) {
         faults.extend(length(entry));
         faults.extend(header(entry));
         faults.extend(only_in(entry));
     }
-    faults.extend(code_map(entries));
     faults.extend(bans(entries));
     faults
 }
@@ -48,28 +47,30 @@ fn top(entries: &[Entry]) -> Vec<String> {
 
 fn length(entry: &Entry) -> Option<String> {
     let lines = entry.text.lines().count();
-    // A table of cases is as long as its cases are many.
+    // Tests are often tables of cases.
     if entry.is_test() {
         return None;
     }
     let excused = LONG.iter().any(|(path, _)| *path == entry.path);
     match (lines > LINES, excused) {
-        (true, false) => Some(format!("{}: {lines} lines, and no reason why it is not split", entry.path)),
-        (false, true) => Some(format!("{}: is short by now, and still excused for its length", entry.path)),
+        (true, false) => Some(format!("{}: {lines} lines, {LINES} at most", entry.path)),
+        (false, true) => {
+            Some(format!("{}: has an exception for its length and does not need it", entry.path))
+        }
         _ => None,
     }
 }
 
-/// Unit tests say in their names what they are about; everything else says it in its first line.
+/// Checks that a file begins with a header. Files of unit tests need none.
 fn header(entry: &Entry) -> Option<String> {
     if entry.text.starts_with("//!") || (entry.is_test() && entry.path.contains("/src/")) {
         return None;
     }
-    Some(format!("{}: does not say in its first line what it decides and what it does not know", entry.path))
+    Some(format!("{}: does not begin with a `//!` header", entry.path))
 }
 
 fn only_in(entry: &Entry) -> Vec<String> {
-    // The harness starts programs; build scripts and tests speak with cargo and its user by environment.
+    // The harness starts programs; build scripts and tests read the environment.
     if entry.path.starts_with("tests/") || entry.is_test() || entry.path.ends_with("/build.rs") {
         return Vec::new();
     }
@@ -79,47 +80,7 @@ fn only_in(entry: &Entry) -> Vec<String> {
         let named = |word: &&str| source::names(&code, word) || imported.iter().any(|path| path == word);
         !entry.path.contains(place) && words.iter().any(named)
     });
-    used.map(|(_, _, why)| format!("{}: {why}", entry.path)).collect()
-}
-
-/// Checks that the README names the folder of every module, by its path or in the row of the folder above it, and that every
-/// path in the code map exists.
-fn code_map(entries: &[Entry]) -> Vec<String> {
-    let readme = entries.iter().find(|entry| entry.path == "README.md").map_or("", |entry| &entry.text);
-    let modules =
-        entries.iter().filter(|entry| entry.is_rust() && !entry.is_test() && entry.path.contains("/src/"));
-    let folders: BTreeSet<&str> = modules.filter_map(|entry| Some(entry.path.rsplit_once('/')?.0)).collect();
-    let in_row_above = |folder: &str| {
-        folder.rsplit_once('/').is_some_and(|(above, name)| {
-            let (above, name) = (format!("| `{above}/`"), format!("`{name}/"));
-            readme.lines().any(|line| line.starts_with(&above) && line.contains(&name))
-        })
-    };
-    let missing =
-        folders.iter().filter(|folder| !readme.contains(&format!("{folder}/")) && !in_row_above(folder));
-    let mut faults: Vec<String> =
-        missing.map(|folder| format!("README.md: the code map does not name {folder}/")).collect();
-    // Other tables are about other things.
-    let map = readme.lines().skip_while(|line| *line != "## Code map").skip(1);
-    let map = map.take_while(|line| !line.starts_with("## "));
-    let rows = map.filter_map(|line| line.strip_prefix("| `")?.split('`').next());
-    let stale = rows.flat_map(alternatives).filter(|path| {
-        !entries.iter().any(|entry| {
-            entry.path == *path || (path.ends_with('/') && entry.path.starts_with(path.as_str()))
-        })
-    });
-    faults.extend(stale.map(|path| format!("README.md: the code map names {path}, which is not there")));
-    faults
-}
-
-/// `a/{b,c}.rs` is `a/b.rs` and `a/c.rs`.
-fn alternatives(path: &str) -> Vec<String> {
-    let Some((head, (middle, tail))) =
-        path.split_once('{').and_then(|(head, rest)| Some((head, rest.split_once('}')?)))
-    else {
-        return vec![path.to_owned()];
-    };
-    middle.split(',').map(|one| format!("{head}{one}{tail}")).collect()
+    used.map(|(_, _, rule)| format!("{}: {rule}", entry.path)).collect()
 }
 
 /// Checks that the `.clippy.toml` of a crate, which replaces that of the root, repeats every ban.
