@@ -16,7 +16,7 @@ use pilot_proto::envoy::extensions::filters::network::http_connection_manager::v
 
 use pilot_proto::mesh::proxy::ProxyHeaders;
 
-use super::http_connection_manager::{fault, router};
+use super::http_filters::{fault, router};
 use super::network_filters::network_filter;
 use super::proto::{address, ads, any};
 use crate::model::{ClusterName, Hostname};

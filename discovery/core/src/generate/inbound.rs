@@ -167,7 +167,7 @@ pub fn bound_listeners<'a>(
         let bind = port.bound.clone()?;
         Some(ListenerInputs {
             name: bind.listener_name(port.number),
-            additional_addresses: settings.families.beside(&bind),
+            additional_addresses: bind.additional_addresses(settings.families),
             port: port.number,
             role: ListenerRole::BoundInbound,
             chains: port_chains(port, &bind),
@@ -201,7 +201,7 @@ pub fn virtual_inbound(
     }
     Some(ListenerInputs {
         name: "virtualInbound".into(),
-        additional_addresses: settings.families.beside(&bind),
+        additional_addresses: bind.additional_addresses(settings.families),
         bind,
         port,
         role: ListenerRole::VirtualInbound(*source),

@@ -1,7 +1,7 @@
-//! Network filters of filter chains, and what they log.
+//! Network filters of filter chains.
 //!
-//! Only filters of every Envoy are used: `istio.*` filters exist in Istio's own build and would make a stock Envoy
-//! refuse the listener.
+//! Only filters of upstream Envoy are used. `istio.*` filters exist in Istio's build only; any other Envoy rejects a
+//! listener that has one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,108 +21,97 @@ use prost::{Message, Name};
 use super::IpFamilies;
 use super::cluster::dns_cache;
 use super::proto::{any, duration};
-use super::telemetry::{AccessLogger, TracingSettings};
+use super::telemetry::{AccessLogScope, AccessLogger, TracingSettings};
 use crate::model::Protocol;
 
-/// What all filters of a proxy on one side of its connections say alike.
+/// Settings that all filters of a proxy share, for one direction of its traffic.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FilterSettings {
-    /// Where access is logged, in order.
+    /// Access loggers, in order.
     pub access_logs: Vec<AccessLogger>,
-    /// Whether connections are logged that no filter chain takes.
+    /// Access log of connections that no filter chain matches.
     pub listener_access_log: ListenerAccessLog,
-    /// How requests are traced; `None`: not at all.
+    /// Tracing; `None`: disabled.
     pub tracing: Option<TracingSettings>,
-    /// Headers that are written.
+    /// `proxyHeaders` of the `ProxyConfig`.
     pub headers: ProxyHeaders,
-    /// How paths are put in order.
+    /// Path normalization of the mesh.
     pub path_normalization: Normalization,
-    /// How statistics of connections that are passed on are named, with `%SERVICE%` and the like; empty: as clusters are.
+    /// Pattern of the statistics prefix of TCP proxies, such as `%SERVICE%`; empty: the name of the cluster.
     pub stat_name: Arc<str>,
-    /// When an idle connection is closed; Envoy's default when `None`.
+    /// Idle timeout of connections; `None`: Envoy's default.
     pub idle_timeout: Option<Duration>,
-    /// Whether HTTP/1.0 requests are served.
+    /// Handling of HTTP/1.0 requests.
     pub http10: Http10,
-    /// Which records are asked for of hosts that are known only when a client names them; `None`: nothing leads to such.
+    /// IP families of DNS lookups for dynamic forward proxy clusters; `None`: no route leads to one.
     pub dns_lookup: Option<IpFamilies>,
 }
 
-/// Where bytes go.
+/// Inputs of the TCP proxy of one filter chain.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TcpChain {
-    /// Begins the names of its statistics.
+    /// Prefix of statistics.
     pub stat_prefix: String,
-    /// To these clusters, with a share each that is not 0; never empty.
+    /// Clusters with their weights; never empty, no weight is 0.
     pub clusters: Vec<(String, u32)>,
-    /// What the bytes are said to be.
+    /// Protocol of the port.
     pub protocol: Protocol,
-    /// When an idle connection is closed; `None`: what the proxy says.
+    /// Idle timeout of connections; `None`: that of the proxy.
     pub idle_timeout: Option<Duration>,
-    /// When a connection is closed that is not idle.
+    /// Maximum duration of a connection.
     pub max_duration: Option<Duration>,
-    /// By what the upstream host is chosen where the cluster hashes.
+    /// Hash policy for clusters with consistent hashing.
     pub hash: ConnectionHash,
-    /// The port of the host that the client's TLS names, which is where they go; `None`: the clusters know where.
+    /// Port of the host that the SNI names, for dynamic forward proxy clusters; `None`: other clusters.
     pub sni_port: Option<u16>,
 }
 
-/// By what of a connection a host is chosen.
+/// Hash policy of connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ConnectionHash {
-    /// Nothing.
+    /// No hash policy.
     #[default]
-    Nothing,
-    /// Address of the client.
+    None,
+    /// Source IP address.
     SourceIp,
 }
 
-/// What happens to HTTP/1.0 requests.
+/// Handling of HTTP/1.0 requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Http10 {
-    /// 426.
+    /// Rejected with status 426.
     #[default]
     Refused,
     /// Served.
     Accepted,
 }
 
-/// Whether connections are logged that no filter chain takes.
+/// Access log of connections that no filter chain matches (`disableEnvoyListenerLog`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ListenerAccessLog {
-    /// Yes.
+    /// Enabled.
     #[default]
     On,
-    /// No.
+    /// Disabled.
     Off,
-}
-
-/// Which accesses are logged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum AccessLogScope {
-    /// All requests.
-    Http,
-    /// All connections.
-    Tcp,
-    /// Connections that no filter chain took and that no filter can log therefore.
-    Listener,
 }
 
 // === impl FilterSettings ===
 
 impl FilterSettings {
-    /// What is logged at a place.
-    pub(super) fn access_log(&self, logged: AccessLogScope) -> Vec<AccessLog> {
-        if logged == AccessLogScope::Listener && self.listener_access_log == ListenerAccessLog::Off {
+    /// Returns the access logs of a filter or listener.
+    pub(super) fn access_log(&self, scope: AccessLogScope) -> Vec<AccessLog> {
+        if scope == AccessLogScope::Listener && self.listener_access_log == ListenerAccessLog::Off {
             return Vec::new();
         }
-        self.access_logs.iter().map(|log| log.message(logged)).collect()
+        self.access_logs.iter().map(|log| log.message(scope)).collect()
     }
 
-    /// Passes bytes on.
+    /// Returns the network filters of a TCP chain.
     pub(super) fn tcp(&self, chain: &TcpChain) -> Vec<Filter> {
         let stat_prefix = &chain.stat_prefix;
         let hash_policy = match chain.hash {
-            ConnectionHash::Nothing => Vec::new(),
+            ConnectionHash::None => Vec::new(),
             ConnectionHash::SourceIp => vec![HashPolicy {
                 policy_specifier: Some(hash_policy::PolicySpecifier::SourceIp(hash_policy::SourceIp {})),
             }],
@@ -136,7 +125,7 @@ impl FilterSettings {
             access_log: self.access_log(AccessLogScope::Tcp),
             ..TcpProxy::default()
         };
-        let before = match (chain.protocol, chain.sni_port.zip(self.dns_lookup)) {
+        let preceding = match (chain.protocol, chain.sni_port.zip(self.dns_lookup)) {
             (_, Some((port, families))) => Some(sni_lookup(port, families)),
             (Protocol::Mongo, None) => {
                 let mongo = MongoProxy { stat_prefix: stat_prefix.clone(), ..MongoProxy::default() };
@@ -144,14 +133,14 @@ impl FilterSettings {
             }
             _ => None,
         };
-        before.into_iter().chain([network_filter("envoy.filters.network.tcp_proxy", &tcp)]).collect()
+        preceding.into_iter().chain([network_filter("envoy.filters.network.tcp_proxy", &tcp)]).collect()
     }
 }
 
 // === impl TcpChain ===
 
 impl TcpChain {
-    /// To one cluster, without conditions.
+    /// Returns a chain to one cluster, without timeouts.
     pub fn to(cluster: impl Into<String>, protocol: Protocol) -> Self {
         let cluster = cluster.into();
         Self {
@@ -160,14 +149,14 @@ impl TcpChain {
             protocol,
             idle_timeout: None,
             max_duration: None,
-            hash: ConnectionHash::Nothing,
+            hash: ConnectionHash::None,
             sni_port: None,
         }
     }
 
     fn clusters(&self) -> tcp_proxy::ClusterSpecifier {
         match self.clusters.as_slice() {
-            [(only, _)] => tcp_proxy::ClusterSpecifier::Cluster(only.clone()),
+            [(cluster, _)] => tcp_proxy::ClusterSpecifier::Cluster(cluster.clone()),
             several => tcp_proxy::ClusterSpecifier::WeightedClusters(tcp_proxy::WeightedCluster {
                 clusters: several
                     .iter()
@@ -182,7 +171,7 @@ impl TcpChain {
     }
 }
 
-/// Looks up the host that the client's TLS names, for the cluster behind it.
+/// Filter that resolves the host of the SNI for a dynamic forward proxy cluster.
 fn sni_lookup(port: u16, families: IpFamilies) -> Filter {
     let config = SniLookup {
         dns_cache_config: Some(dns_cache(families)),

@@ -91,7 +91,7 @@ impl<'a> TcpRouting<'a> {
             protocol: self.protocol,
             idle_timeout: pool.and_then(|pool| pool.idle_timeout),
             max_duration: pool.and_then(|pool| pool.max_connection_duration),
-            hash: rule.map_or(ConnectionHash::Nothing, |rule| hash(rule, subset)),
+            hash: rule.map_or(ConnectionHash::None, |rule| hash(rule, subset)),
             sni_port: None,
         }
     }
@@ -135,7 +135,7 @@ fn hash(rule: &Rule, subset: &str) -> ConnectionHash {
     let chosen = own.or_else(|| balancer(rule.traffic_policy.as_ref()));
     match chosen.and_then(|balancer| balancer.consistent_hash.as_ref()) {
         Some(ConsistentHash { use_source_ip: Some(true), .. }) => ConnectionHash::SourceIp,
-        _ => ConnectionHash::Nothing,
+        _ => ConnectionHash::None,
     }
 }
 

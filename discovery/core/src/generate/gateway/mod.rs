@@ -138,7 +138,7 @@ pub fn listeners(inputs: &GatewayInputs, merged: &MergedServers) -> (Vec<Listene
         // Envoy refuses a listener without any.
         (!chains.is_empty()).then(|| ListenerInputs {
             name: bind.listener_name(*port),
-            additional_addresses: inputs.settings.families.beside(bind),
+            additional_addresses: bind.additional_addresses(inputs.settings.families),
             bind: bind.clone(),
             port: *port,
             role: ListenerRole::Gateway(inputs.topology.proxy_protocol),

@@ -1,6 +1,7 @@
-//! Listener filters: what looks at a connection before a chain is chosen for it.
+//! Listener filters: they inspect a connection before Envoy selects a filter chain.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use pilot_proto::envoy::config::listener::v3::{
     ListenerFilter, ListenerFilterChainMatchPredicate, listener_filter,
@@ -13,35 +14,58 @@ use pilot_proto::envoy::extensions::filters::listener::{
 use pilot_proto::envoy::r#type::v3::Int32Range;
 use prost::{Message, Name};
 
-use super::{DetectedProtocol, FilterChainInputs, RedirectMode};
+use super::model::{DetectedProtocol, FilterChainInputs, RedirectMode};
+use crate::generate::http_connection_manager::ProxyProtocolHeader;
 use crate::generate::proto::{any, number};
 
-/// What tells where a redirected connection was going, and where from.
-pub(super) fn redirected(source: RedirectMode) -> impl Iterator<Item = ListenerFilter> {
-    // The mark by which iptables rules know the proxy's own connections.
-    let keep = OriginalSrc { mark: 1337, ..OriginalSrc::default() };
-    let source = (source == RedirectMode::Tproxy)
-        .then(|| listener_filter("envoy.filters.listener.original_src", &keep));
+/// Returns the listener filters of an outbound listener, and their timeout.
+///
+/// Only the HTTP inspector can wait for a client that sends nothing, so only it has a timeout.
+pub(super) fn outbound(
+    chains: &[FilterChainInputs],
+    detection_timeout: Duration,
+) -> (Vec<ListenerFilter>, Duration) {
+    let tls = chains.iter().any(FilterChainInputs::matches_sni);
+    let http = chains.iter().any(detects_http);
+    let filters = tls.then(tls_inspector).into_iter().chain(http.then(http_inspector)).collect();
+    (filters, if http { detection_timeout } else { Duration::ZERO })
+}
+
+/// Returns the HTTP inspector if the protocol of some port must be detected. It is disabled for all other ports: with a
+/// server-first protocol client and server would wait for each other.
+pub(super) fn inbound(chains: &[FilterChainInputs]) -> Option<ListenerFilter> {
+    let mut detected: BTreeMap<u16, bool> = BTreeMap::new();
+    for chain in chains {
+        *detected.entry(chain.matches.port).or_default() |= detects_http(chain);
+    }
+    detected.values().any(|detected| *detected).then(|| {
+        let declared = detected.iter().filter(|(_, detected)| !**detected).map(|(port, _)| *port).collect();
+        ListenerFilter { filter_disabled: destination_ports(declared), ..http_inspector() }
+    })
+}
+
+/// Returns the listener filters of a gateway. The PROXY protocol header precedes all other bytes, so its filter is the first.
+pub(super) fn gateway(chains: &[FilterChainInputs], header: ProxyProtocolHeader) -> Vec<ListenerFilter> {
+    let tls = chains.iter().any(|chain| chain.tls.is_some() || chain.matches_sni());
+    let proxy_protocol = (header == ProxyProtocolHeader::Expected).then(proxy_protocol);
+    proxy_protocol.into_iter().chain(tls.then(tls_inspector)).collect()
+}
+
+/// Returns the filters that restore the original destination of a redirected connection, and with `TPROXY` its source.
+pub(super) fn original_address(mode: RedirectMode) -> impl Iterator<Item = ListenerFilter> {
+    // iptables rules exclude connections of the proxy by this mark.
+    let config = OriginalSrc { mark: 1337, ..OriginalSrc::default() };
+    let source = (mode == RedirectMode::Tproxy)
+        .then(|| listener_filter("envoy.filters.listener.original_src", &config));
     [listener_filter("envoy.filters.listener.original_dst", &OriginalDst {})].into_iter().chain(source)
 }
 
-pub(super) fn inbound_filters(chains: &[FilterChainInputs]) -> Vec<ListenerFilter> {
-    let mut filters = Vec::new();
-    let mut sniffed: BTreeMap<u16, bool> = BTreeMap::new();
-    for chain in chains {
-        *sniffed.entry(chain.matches.port).or_default() |=
-            chain.matches.protocol == DetectedProtocol::PlaintextHttp;
-    }
-    if sniffed.values().any(|sniffed| *sniffed) {
-        // A server that speaks first would wait for ever for a client that is being sniffed.
-        let declared = sniffed.iter().filter(|(_, sniffed)| !**sniffed).map(|(port, _)| *port).collect();
-        filters.push(ListenerFilter { filter_disabled: going_to(declared), ..http_inspector() });
-    }
-    filters
+fn detects_http(chain: &FilterChainInputs) -> bool {
+    chain.matches.protocol == DetectedProtocol::PlaintextHttp
 }
 
-/// Connections to one of these ports.
-fn going_to(ports: Vec<u16>) -> Option<ListenerFilterChainMatchPredicate> {
+/// Matches connections to one of `ports`.
+fn destination_ports(ports: Vec<u16>) -> Option<ListenerFilterChainMatchPredicate> {
     let mut rules: Vec<ListenerFilterChainMatchPredicate> = ports
         .into_iter()
         .map(|port| {
@@ -51,7 +75,7 @@ fn going_to(ports: Vec<u16>) -> Option<ListenerFilterChainMatchPredicate> {
         })
         .collect();
     match rules.len() {
-        // Envoy refuses a set of one.
+        // Envoy rejects a set of one rule.
         0 | 1 => rules.pop(),
         _ => Some(ListenerFilterChainMatchPredicate {
             rule: Some(predicate::Rule::OrMatch(predicate::MatchSet { rules })),
@@ -59,17 +83,16 @@ fn going_to(ports: Vec<u16>) -> Option<ListenerFilterChainMatchPredicate> {
     }
 }
 
-/// What takes the PROXY header that a connection begins with.
-pub(super) fn proxied() -> ListenerFilter {
+fn proxy_protocol() -> ListenerFilter {
     listener_filter("envoy.filters.listener.proxy_protocol", &ProxyProtocol::default())
 }
 
-pub(super) fn tls_inspector() -> ListenerFilter {
-    let small = TlsInspector { initial_read_buffer_size: number(512), ..TlsInspector::default() };
-    listener_filter("envoy.filters.listener.tls_inspector", &small)
+fn tls_inspector() -> ListenerFilter {
+    let config = TlsInspector { initial_read_buffer_size: number(512), ..TlsInspector::default() };
+    listener_filter("envoy.filters.listener.tls_inspector", &config)
 }
 
-pub(super) fn http_inspector() -> ListenerFilter {
+fn http_inspector() -> ListenerFilter {
     listener_filter("envoy.filters.listener.http_inspector", &HttpInspector::default())
 }
 

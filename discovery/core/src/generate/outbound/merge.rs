@@ -150,7 +150,7 @@ impl<'a> ListenerMerger<'a> {
             }
             let inputs = Arc::new(ListenerInputs {
                 name: bind.listener_name(port),
-                additional_addresses: settings.families.beside(&bind),
+                additional_addresses: bind.additional_addresses(settings.families),
                 bind,
                 port,
                 role,

@@ -190,11 +190,11 @@ pub fn virtual_outbound(mesh: &MeshConfig, settings: &ListenerSettings) -> Optio
         tls: None,
         config: None,
     };
-    let bind = settings.families.wildcard().into();
+    let bind = BindAddress::from(settings.families.wildcard());
     let rest = FilterChainInputs { name: "virtualOutbound-catchall-tcp".into(), ..fallback(settings) };
     Some(ListenerInputs {
         name: "virtualOutbound".into(),
-        additional_addresses: settings.families.beside(&bind),
+        additional_addresses: bind.additional_addresses(settings.families),
         bind,
         port,
         role: ListenerRole::VirtualOutbound(*source),
@@ -217,7 +217,7 @@ pub fn http_proxy(port: u16, settings: &ListenerSettings) -> ListenerInputs {
     };
     ListenerInputs {
         name,
-        additional_addresses: settings.families.beside(&bind),
+        additional_addresses: bind.additional_addresses(settings.families),
         bind,
         port,
         role: ListenerRole::Bound,

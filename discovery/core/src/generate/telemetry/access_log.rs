@@ -20,8 +20,7 @@ use pilot_proto::opentelemetry::proto::common::v1::{AnyValue, KeyValue, KeyValue
 use serde_json::Value;
 
 use super::log_format::{self, EmptyValue, TEXT};
-use super::{AccessLogSink, AccessLogger, Collector, FindCollector, ProviderError};
-use crate::generate::network_filters::AccessLogScope;
+use super::{AccessLogScope, AccessLogSink, AccessLogger, Collector, FindCollector, ProviderError};
 use crate::generate::proto::any;
 
 /// Istio's own provider of logs: it says where, and the mesh says what.

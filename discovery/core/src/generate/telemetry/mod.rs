@@ -90,6 +90,17 @@ pub struct Collector {
     pub cluster: String,
 }
 
+/// Filter or listener that writes an access log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AccessLogScope {
+    /// HTTP connection manager: all requests.
+    Http,
+    /// TCP proxy: all connections.
+    Tcp,
+    /// Listener: connections that no filter chain matches, which no filter can log.
+    Listener,
+}
+
 /// Finds the service of a provider, by `[<namespace>/]<host>` and port, if the proxy knows it.
 pub type FindCollector<'a> = &'a dyn Fn(&str, u32) -> Option<Collector>;
 
