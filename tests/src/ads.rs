@@ -41,7 +41,7 @@ pub struct Ads<Request, Response> {
     requests: mpsc::Sender<Request>,
     responses: Streaming<Response>,
     /// Every response received so far, in order.
-    pub seen: Vec<Response>,
+    pub received: Vec<Response>,
 }
 
 /// State of the world: each response has all resources of its type.
@@ -63,7 +63,7 @@ struct Wire<Request, Response> {
 
 impl<Request: Send + 'static, Response> Ads<Request, Response> {
     fn over(wire: Wire<Request, Response>, node: Node) -> Self {
-        Self { node: Some(node), requests: wire.requests, responses: wire.responses, seen: Vec::new() }
+        Self { node: Some(node), requests: wire.requests, responses: wire.responses, received: Vec::new() }
     }
 
     async fn send(&self, request: Request) -> Result<()> {
@@ -86,7 +86,7 @@ impl<Request, Response: Clone> Ads<Request, Response> {
             return Ok(None);
         };
         let response = message.context("the stream broke")?.context("the server ended the stream")?;
-        self.seen.push(response.clone());
+        self.received.push(response.clone());
         Ok(Some(response))
     }
 }
@@ -229,7 +229,7 @@ impl Delta {
         kind: ResourceType,
         add: &[&str],
         drop: &[&str],
-        known: &[(&str, &str)],
+        versions: &[(&str, &str)],
     ) -> Result<()> {
         let node = self.node.take();
         self.send(DeltaDiscoveryRequest {
@@ -237,7 +237,7 @@ impl Delta {
             type_url: kind.type_url().to_owned(),
             resource_names_subscribe: add.iter().map(ToString::to_string).collect(),
             resource_names_unsubscribe: drop.iter().map(ToString::to_string).collect(),
-            initial_resource_versions: known
+            initial_resource_versions: versions
                 .iter()
                 .map(|(name, version)| ((*name).into(), (*version).into()))
                 .collect(),

@@ -42,11 +42,11 @@ pub struct PodNetwork {
 impl NetworkNamespace {
     /// Creates a namespace with a loopback device.
     fn new() -> Result<Self> {
-        let made = std::thread::spawn(|| {
+        let thread = std::thread::spawn(|| {
             unshare(CloneFlags::CLONE_NEWNET).context("create a network namespace (needs root)")?;
             own()
         });
-        let namespace = Self(made.join().ok().context("the thread panicked")??);
+        let namespace = Self(thread.join().ok().context("the thread panicked")??);
         namespace.configure(&["ip link set lo up"])?;
         Ok(namespace)
     }

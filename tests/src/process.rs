@@ -156,17 +156,17 @@ pub fn children(of: Pid) -> Result<Vec<ProcessInfo>> {
     let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     let mut found: Vec<ProcessInfo> = pids
         .filter_map(|pid| ProcessInfo::read(Pid::from_raw(pid)))
-        .filter(|seen| seen.parent == of)
+        .filter(|process| process.parent == of)
         .collect();
-    found.sort_by_key(|seen| seen.pid);
+    found.sort_by_key(|process| process.pid);
     Ok(found)
 }
 
 /// Draws a process and its descendants as a tree, with ids of their own namespaces.
 pub fn process_tree(root: Pid) -> Result<String> {
-    fn draw(seen: &ProcessInfo, depth: usize, out: &mut Vec<String>) -> Result<()> {
-        out.push(format!("{:>5} {}{}", seen.pid_in_namespace, "  └─ ".repeat(depth), seen.name));
-        for child in children(seen.pid)? {
+    fn draw(process: &ProcessInfo, depth: usize, out: &mut Vec<String>) -> Result<()> {
+        out.push(format!("{:>5} {}{}", process.pid_in_namespace, "  └─ ".repeat(depth), process.name));
+        for child in children(process.pid)? {
             draw(&child, depth + 1, out)?;
         }
         Ok(())
@@ -200,7 +200,7 @@ mod tests {
         let child = shell("sleep 60 & wait", folder.path());
         let pid = child.pid();
         let below = eventually(Duration::from_secs(5), "sleep starts", async || {
-            children(pid)?.into_iter().find(|seen| seen.name == "sleep").context("no sleep yet")
+            children(pid)?.into_iter().find(|process| process.name == "sleep").context("no sleep yet")
         });
         let below = below.await.unwrap();
         assert!(process_tree(pid).unwrap().ends_with("└─ sleep"));

@@ -42,7 +42,7 @@ impl TwoServices {
     /// Returns the manifests of both services, with these endpoints.
     pub fn objects(&self, serving: &[&str]) -> Result<Vec<Value>> {
         let address = |name: &&str| -> Result<IpAddr> {
-            let at = self.names.iter().position(|known| known == name);
+            let at = self.names.iter().position(|other| other == name);
             Ok(loopback(2 + u8::try_from(at.with_context(|| format!("no endpoint {name}"))?)?))
         };
         let addresses: Vec<IpAddr> = serving.iter().map(address).collect::<Result<_>>()?;

@@ -117,12 +117,12 @@ async fn answer(
     let text = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
     let host = text("host").or_else(|| request.uri().authority().map(http::uri::Authority::as_str));
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-    let asked = RecordedRequest {
+    let record = RecordedRequest {
         path: path.to_owned(),
         host: host.unwrap_or_default().to_owned(),
         headers: request.headers().clone(),
     };
-    shared.requests.lock().unwrap_or_else(PoisonError::into_inner).push(asked);
+    shared.requests.lock().unwrap_or_else(PoisonError::into_inner).push(record);
     let plan = *shared.response.lock().unwrap_or_else(PoisonError::into_inner);
     tokio::time::sleep(plan.delay).await;
     let mut response = Response::new(Full::from(shared.name.clone()));

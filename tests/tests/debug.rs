@@ -157,12 +157,12 @@ async fn istioctl_proxy_status_shows_synced_stale_and_error() -> Result<()> {
     plane.add("late")?;
     let second = proxy.next().await?;
     plane.wait_for_status("shown.default", ConfigStatus::Stale).await?;
-    proxy.nack(&second, &first.version_info, &[], "not to my taste").await?;
+    proxy.nack(&second, &first.version_info, &[], "unknown extension").await?;
     let why = plane.wait_for_status("shown.default", ConfigStatus::Error).await?;
-    ensure!(why == "not to my taste", "{why}");
-    let troubles = plane.page("push_status").await?;
-    let trouble = &troubles["pilot_total_xds_rejects"]["cds/shown.default-1"]["message"];
-    ensure!(trouble == "not to my taste", "{troubles}");
+    ensure!(why == "unknown extension", "{why}");
+    let push_status = plane.page("push_status").await?;
+    let message = &push_status["pilot_total_xds_rejects"]["cds/shown.default-1"]["message"];
+    ensure!(message == "unknown extension", "{push_status}");
 
     plane.add("later")?;
     let third = proxy.next().await?;
@@ -184,10 +184,10 @@ async fn istioctl_config_dump_has_the_resources_of_a_proxy() -> Result<()> {
 
     let response = istioctl(plane.discovery.grpc, SYNCZ, &[]).await?;
     let identifier = response.control_plane.context("no control plane")?.identifier;
-    let who: Value = serde_json::from_str(&identifier)?;
-    ensure!(who["Component"] == "istiod" && who["ID"].is_string(), "{who}");
+    let component: Value = serde_json::from_str(&identifier)?;
+    ensure!(component["Component"] == "istiod" && component["ID"].is_string(), "{component}");
     for field in ["version", "revision", "golang_version", "status", "tag"] {
-        ensure!(who["Info"][field].is_string(), "{field} of {who}");
+        ensure!(component["Info"][field].is_string(), "{field} of {component}");
     }
     let dump = istioctl(plane.discovery.grpc, "istio.io/debug/config_dump", &["dumped.default"]).await?;
     let message = |any: &Any| any.type_url.rsplit('.').next().unwrap_or_default().to_owned();
@@ -197,8 +197,8 @@ async fn istioctl_config_dump_has_the_resources_of_a_proxy() -> Result<()> {
     let dump = pilot_proto::envoy::admin::v3::ConfigDump { configs: dump.resources };
     let dump = pilot_proto::json::to_value(&dump)?;
     ensure!(dump.to_string().contains(WEB), "{dump}");
-    let nobody = istioctl(plane.discovery.grpc, "istio.io/debug/config_dump", &["nobody.default"]).await?;
-    ensure!(nobody.resources.is_empty(), "{nobody:?}");
+    let unknown = istioctl(plane.discovery.grpc, "istio.io/debug/config_dump", &["nobody.default"]).await?;
+    ensure!(unknown.resources.is_empty(), "{unknown:?}");
     let page = istioctl(plane.discovery.grpc, "istio.io/debug", &["connections"]).await?;
     let page: Value = serde_json::from_slice(&page.resources[0].value)?;
     ensure!(page["clients"][0]["connectionId"] == "dumped.default-1", "{page}");

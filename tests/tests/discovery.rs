@@ -113,7 +113,7 @@ async fn reconnecting_delta_client_receives_only_clusters_it_lacks() -> Result<(
     let plane = plane().await?;
     let mut client = Delta::open(plane.discovery.grpc, sidecar("again")).await?;
     client.subscribe(Cluster, &["*"], &[]).await?;
-    let known = client.next().await?.resources;
+    let resources = client.next().await?.resources;
     drop(client);
 
     plane.add_late()?;
@@ -124,7 +124,7 @@ async fn reconnecting_delta_client_receives_only_clusters_it_lacks() -> Result<(
     });
     pushed.await?;
     let versions: Vec<(&str, &str)> =
-        known.iter().map(|resource| (resource.name.as_str(), resource.version.as_str())).collect();
+        resources.iter().map(|resource| (resource.name.as_str(), resource.version.as_str())).collect();
     let mut client = Delta::open(plane.discovery.grpc, sidecar("again")).await?;
     client.resume(Cluster, &["*"], &[], &versions).await?;
     let news = client.next().await?;
@@ -138,23 +138,23 @@ async fn nack_is_counted_shown_and_not_answered_with_the_same_response() -> Resu
     let mut client = Sotw::open(plane.discovery.grpc, sidecar("fussy")).await?;
     client.subscribe(Cluster, &[]).await?;
     let first = client.next().await?;
-    client.nack(&first, "", &[], "not to my taste").await?;
+    client.nack(&first, "", &[], "unknown extension").await?;
     // The error names no cluster, so the server tries halves of the clusters until one is left.
     let mut tried = vec![first.resources];
     while let Some(next) = client.next_within(SILENCE).await? {
         ensure!(!tried.contains(&next.resources), "the same response again: {next:?}");
-        client.nack(&next, "", &[], "not to my taste").await?;
+        client.nack(&next, "", &[], "unknown extension").await?;
         tried.push(next.resources);
     }
 
     let metrics = get_ok(plane.discovery.monitoring, "/metrics").await?;
-    let refused = client.seen.len();
-    ensure!(metrics.contains(&format!("pilot_total_xds_rejects{{type=\"cds\"}} {refused}\n")), "{metrics}");
+    let nacks = client.received.len();
+    ensure!(metrics.contains(&format!("pilot_total_xds_rejects{{type=\"cds\"}} {nacks}\n")), "{metrics}");
     ensure!(metrics.lines().any(|line| line.starts_with("pilot_xds_cds_reject{")), "{metrics}");
     ensure!(metrics.lines().any(|line| line.starts_with("pilot_xds_quarantined_resources{")), "{metrics}");
     let syncz: Value = serde_json::from_str(&get_ok(plane.discovery.http, "/debug/syncz").await?)?;
-    let shown = &syncz[0]["resources"][Cluster.type_url()]["lastError"];
-    ensure!(shown.as_str().is_some_and(|why| why.contains("not to my taste")), "{syncz}");
+    let last_error = &syncz[0]["resources"][Cluster.type_url()]["lastError"];
+    ensure!(last_error.as_str().is_some_and(|why| why.contains("unknown extension")), "{syncz}");
     Ok(())
 }
 
@@ -271,11 +271,11 @@ async fn changed_mesh_file_is_pushed_unless_it_is_invalid() -> Result<()> {
     client.ack(&second, &[]).await?;
 
     std::fs::write(&file, "connectTimeout: soon")?;
-    let told = eventually(Duration::from_secs(10), "the log has the error", async || {
+    let logged = eventually(Duration::from_secs(10), "the log has the error", async || {
         ensure!(plane.discovery.log().contains("\"soon\" is not a duration"), "{}", plane.discovery.log());
         Ok(())
     });
-    told.await?;
+    logged.await?;
     ensure!(client.next_within(SILENCE).await?.is_none(), "an invalid mesh file was pushed");
     Ok(())
 }
@@ -321,10 +321,10 @@ async fn startup_errors_are_one_line_and_an_exit_code() -> Result<()> {
         command.arg("discovery").args(flags).current_dir(dir.path());
         let mut process = Process::spawn(&format!("refused-{number}"), &mut command, dir.path())?;
         let status = process.exit(END).await?;
-        let told = process.log();
-        ensure!(status.code() == Some(code), "{flags:?}: {status}: {told}");
-        let lines = told.lines().filter(|line| line.contains(word)).count();
-        ensure!(lines == 1, "{flags:?}: expected exactly one line with {word}: {told}");
+        let log = process.log();
+        ensure!(status.code() == Some(code), "{flags:?}: {status}: {log}");
+        let lines = log.lines().filter(|line| line.contains(word)).count();
+        ensure!(lines == 1, "{flags:?}: expected exactly one line with {word}: {log}");
     }
     Ok(())
 }

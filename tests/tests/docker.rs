@@ -110,7 +110,7 @@ impl Container {
 
     /// Waits until the log contains these words.
     async fn wait_for_log(&self, words: &str) -> Result<()> {
-        let said = eventually(TIMEOUT, words, async || {
+        let found = eventually(TIMEOUT, words, async || {
             let log = self.log();
             if self.field(".State.Running")? != "true" {
                 return Ok(false);
@@ -118,7 +118,7 @@ impl Container {
             ensure!(log.contains(words), "the log is\n{log}");
             Ok(true)
         });
-        ensure!(said.await?, "the container has ended:\n{}", self.log());
+        ensure!(found.await?, "the container has ended:\n{}", self.log());
         Ok(())
     }
 
@@ -227,8 +227,11 @@ impl Pod {
         let at = all.iter().position(|process| process.pid == first).context("PID 1 is not there")?;
         let agent = all.remove(at);
         all.retain(|process| pids.contains(&process.parent));
-        let seen = ProcessInfo::read(Pid::from_raw(agent.pid)).context("PID 1 is gone")?;
-        ensure!((seen.pid_in_namespace, seen.name.as_str()) == (1, "pilot-agent"), "PID 1 is {seen:?}");
+        let process = ProcessInfo::read(Pid::from_raw(agent.pid)).context("PID 1 is gone")?;
+        ensure!(
+            (process.pid_in_namespace, process.name.as_str()) == (1, "pilot-agent"),
+            "PID 1 is {process:?}"
+        );
         for envoy in &all {
             let ours = envoy.parent == agent.pid && envoy.args.starts_with("/usr/local/bin/envoy ");
             ensure!(ours, "not an Envoy of the agent: {envoy:?}");
@@ -241,8 +244,8 @@ impl Pod {
 /// Stops the load and returns its report.
 fn report(load: &Container) -> Result<Value> {
     load.stop()?;
+    let log = load.log();
     let last = log.lines().last().context("the load printed nothing")?;
-    let last = log.lines().last().context("the load says nothing")?;
     println!("{last}");
     serde_json::from_str(last).with_context(|| format!("report of the load: {last:?}"))
 }
@@ -283,12 +286,12 @@ async fn hot_restart_in_a_container_loses_no_requests() -> Result<()> {
         })
         .await
         .with_context(|| pod.sidecar.log())?;
-        let life = pod.sidecar.exec(&[&request[..], &["GET", "/lifecycle"]].concat())?;
-        let life: Value = serde_json::from_str(&life)?;
-        let (serves, left) = (&life["generations"][0], &life["exits"][0]);
+        let lifecycle = pod.sidecar.exec(&[&request[..], &["GET", "/lifecycle"]].concat())?;
+        let lifecycle: Value = serde_json::from_str(&lifecycle)?;
+        let (serves, left) = (&lifecycle["generations"][0], &lifecycle["exits"][0]);
         println!("{serves}\n{left}");
-        ensure!(serves["epoch"] == epoch && serves["engine"] == "mediated", "{life}");
-        ensure!(left["reason"] == "handed_over" && left["code"] == 0, "{life}");
+        ensure!(serves["epoch"] == epoch && serves["engine"] == "mediated", "{lifecycle}");
+        ensure!(left["reason"] == "handed_over" && left["code"] == 0, "{lifecycle}");
     }
     let (same, after) = pod.processes()?;
     ensure!(same == agent && after != before, "{same:?} {after:?}");
@@ -307,15 +310,15 @@ fn images_have_labels_user_and_version() -> Result<()> {
         let (name, version) = image.split_once(':').context("no tag")?;
         let label = |label: &str| config["Labels"][format!("org.opencontainers.image.{label}")].as_str();
         ensure!(label("title") == Some(name) && label("version") == Some(version), "{image}: {config}");
-        for known in ["description", "licenses", "revision", "created", "base.name"] {
-            ensure!(label(known).is_some_and(|text| !text.is_empty()), "{image} has no {known}: {config}");
+        for name in ["description", "licenses", "revision", "created", "base.name"] {
+            ensure!(label(name).is_some_and(|text| !text.is_empty()), "{image} has no {name}: {config}");
         }
         let user = config["User"].as_str().and_then(|user| user.split(':').next()?.parse().ok());
         ensure!(user.is_some_and(|user: u32| user != 0), "{image} runs as {}", config["User"]);
     }
     for image in [sidecar, discovery] {
-        let said = docker(["run", "--rm", "--network", "none", image, "version", "--short"])?;
-        ensure!(image.ends_with(&format!(":{said}")), "{image} is of version {said}");
+        let printed = docker(["run", "--rm", "--network", "none", image, "version", "--short"])?;
+        ensure!(image.ends_with(&format!(":{printed}")), "{image} is of version {printed}");
     }
     Ok(())
 }

@@ -116,8 +116,8 @@ async fn requests_lost_by_a_killed_envoy_are_reported_with_the_reason() -> Resul
     drop(standalone);
     tokio::time::sleep(Duration::from_millis(300)).await;
     for report in load.reports() {
-        let told = report.ensure_no_failures().err().context("a class lost no requests")?.to_string();
-        ensure!(told.contains("connect: Connection refused"), "{told}");
+        let error = report.ensure_no_failures().err().context("a class lost no requests")?.to_string();
+        ensure!(error.contains("connect: Connection refused"), "{error}");
     }
     load.stop().await?;
     Ok(())

@@ -28,7 +28,7 @@ async fn served_by(load: &MixedLoad, endpoints: &[&str]) -> Result<()> {
             let answered: BTreeSet<&str> = report
                 .answers
                 .iter()
-                .filter(|answer| answer.at.checked_sub(answer.took).is_some_and(|asked| asked > since))
+                .filter(|answer| answer.at.checked_sub(answer.took).is_some_and(|started| started > since))
                 .map(|answer| answer.endpoint.as_str())
                 .collect();
             ensure!(answered == expected, "answers come from {answered:?}; {:?}", report.failures.first());

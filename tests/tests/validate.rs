@@ -73,9 +73,9 @@ fn validate_prints_one_line_per_finding_and_exits_with_1_on_errors() -> Result<(
         (&["-f", "-"], "a: [1", 1, "-:1: document 1: ".to_owned()),
         (&["-f", "nowhere.yaml"], "", 1, "nowhere.yaml: No such file or directory (os error 2)\n".to_owned()),
     ] {
-        let (found, said) = validate(folder.path(), arguments, input)?;
-        let fits = if printed.ends_with('\n') { said == printed } else { said.starts_with(&printed) };
-        ensure!((found, fits) == (code, true), "{arguments:?} with {input:?}: {found}, {said}");
+        let (found, stdout) = validate(folder.path(), arguments, input)?;
+        let fits = if printed.ends_with('\n') { stdout == printed } else { stdout.starts_with(&printed) };
+        ensure!((found, fits) == (code, true), "{arguments:?} with {input:?}: {found}, {stdout}");
     }
     Ok(())
 }

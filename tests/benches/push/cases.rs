@@ -33,43 +33,44 @@ const CHURN: u32 = 100;
 
 /// Measures every case of a shape, and its floor.
 pub(crate) async fn measure(plan: &PushPlan, shape: &FleetShape) -> Result<Vec<Row>> {
-    let asked = |cases: &[PushCase]| shape.cases.iter().any(|case| cases.contains(case));
+    let has_any = |cases: &[PushCase]| shape.cases.iter().any(|case| cases.contains(case));
     let mut rows = Vec::new();
     let mut sent: [Sizes; 3] = Default::default();
     // The floor sends as much as pilot-discovery did, so this is measured first.
     let mut first = Sizes::new();
     let dir = tempfile::tempdir()?;
-    if asked(&[PushCase::Storm, PushCase::Full, PushCase::Stopped]) || plan.comparison == Comparison::Floor {
+    if has_any(&[PushCase::Storm, PushCase::Full, PushCase::Stopped]) || plan.comparison == Comparison::Floor
+    {
         let mut server = Server::pilot(dir.path(), plan, shape, LONG).await?;
         let mut fleet = fleet(&server, plan, shape, |_| ())?;
         let measurement = storm(&server, &mut fleet, shape).await?;
         first = sizes(&fleet.totals()?, shape.streams);
-        if asked(&[PushCase::Storm]) {
-            rows.push(Row::print(shape, PushCase::Storm, server.who(), measurement));
+        if has_any(&[PushCase::Storm]) {
+            rows.push(Row::print(shape, PushCase::Storm, server.name(), measurement));
         }
-        if asked(&[PushCase::Full]) {
+        if has_any(&[PushCase::Full]) {
             let goal = everything(&first);
             let measurement = pushes(&mut server, &mut fleet, Change::Everything, &goal, plan.repeat).await?;
-            rows.push(Row::print(shape, PushCase::Full, server.who(), measurement));
+            rows.push(Row::print(shape, PushCase::Full, server.name(), measurement));
             sent[2] = sizes(&fleet.totals()?, shape.streams);
         }
     }
-    if asked(&[PushCase::Endpoint, PushCase::Churn, PushCase::Reconnect, PushCase::Return]) {
+    if has_any(&[PushCase::Endpoint, PushCase::Churn, PushCase::Reconnect, PushCase::Return]) {
         let dir = tempfile::tempdir()?;
         let mut server = Server::pilot(dir.path(), plan, shape, SHORT).await?;
         rows.extend(small(&mut server, plan, shape, &mut sent[0]).await?);
     }
-    if asked(&[PushCase::Route]) {
+    if has_any(&[PushCase::Route]) {
         let dir = tempfile::tempdir()?;
         let mut server = Server::pilot(dir.path(), plan, shape, SHORT).await?;
         let mut fleet = fleet(&server, plan, shape, |setup| setup.kinds = Kind::ALL.to_vec())?;
         storm(&server, &mut fleet, shape).await?;
         let goal = Goal::of(Kind::Rds, 1);
         let measurement = pushes(&mut server, &mut fleet, Change::Route, &goal, plan.repeat).await?;
-        rows.push(Row::print(shape, PushCase::Route, server.who(), measurement));
+        rows.push(Row::print(shape, PushCase::Route, server.name(), measurement));
         sent[1] = sizes(&fleet.totals()?, shape.streams);
     }
-    if asked(&[PushCase::Stopped]) {
+    if has_any(&[PushCase::Stopped]) {
         rows.push(stopped::measure(plan, shape, &everything(&first)).await?);
     }
     if plan.comparison == Comparison::Floor {
@@ -107,14 +108,14 @@ async fn small(
             PushCase::Reconnect => reconnect(server, &mut clients).await?,
             _ => continue,
         };
-        rows.push(Row::print(shape, *case, server.who(), measurement));
+        rows.push(Row::print(shape, *case, server.name(), measurement));
     }
     drop(clients);
     if shape.cases.contains(&PushCase::Return) && shape.codec == Codec::Delta {
         let mut clients = fleet(server, plan, shape, |setup| setup.keep = 1)?;
         storm(server, &mut clients, shape).await?;
         let measurement = come_back(server, &mut clients).await?;
-        rows.push(Row::print(shape, PushCase::Return, server.who(), measurement));
+        rows.push(Row::print(shape, PushCase::Return, server.name(), measurement));
     }
     Ok(rows)
 }
@@ -130,7 +131,7 @@ async fn floor(
     let mut fleet = fleet(&server, plan, shape, |_| ())?;
     let mut rows = Vec::new();
     let measurement = storm(&server, &mut fleet, shape).await?;
-    rows.push(Row::print(shape, PushCase::Storm, server.who(), measurement));
+    rows.push(Row::print(shape, PushCase::Storm, server.name(), measurement));
     for case in &shape.cases {
         let measurement = match case {
             PushCase::Full => {
@@ -143,7 +144,7 @@ async fn floor(
             PushCase::Reconnect => reconnect(&server, &mut fleet).await?,
             PushCase::Storm | PushCase::Churn | PushCase::Return | PushCase::Stopped => continue,
         };
-        rows.push(Row::print(shape, *case, server.who(), measurement));
+        rows.push(Row::print(shape, *case, server.name(), measurement));
     }
     Ok(rows)
 }
@@ -206,7 +207,7 @@ pub(crate) async fn pushes(
             more: vec![
                 ("responses", json!(totals.responses)),
                 ("pushes", json!(server.pushes(written.saturating_sub(20_000)))),
-                ("clients_cpu_s", spent(fleet, clients)?),
+                ("clients_cpu_s", cpu_time_since(fleet, clients)?),
             ],
         };
         let missing = measurement.missing;
@@ -345,15 +346,15 @@ async fn measured(
         more: vec![
             ("lost", json!(totals.lost)),
             ("last_loss", json!(totals.last_loss)),
-            ("clients_cpu_s", spent(fleet, clients)?),
+            ("clients_cpu_s", cpu_time_since(fleet, clients)?),
         ],
     })
 }
 
 /// Returns the CPU time of the clients, to show whether they were the bottleneck.
-fn spent(fleet: &Fleet, since: ResourceUsage) -> Result<Value> {
-    let spent = UsageMeter::new(fleet.pid()).read()?.cpu.saturating_sub(since.cpu);
-    Ok(json!(spent.as_secs_f64()))
+fn cpu_time_since(fleet: &Fleet, since: ResourceUsage) -> Result<Value> {
+    let cpu = UsageMeter::new(fleet.pid()).read()?.cpu.saturating_sub(since.cpu);
+    Ok(json!(cpu.as_secs_f64()))
 }
 
 /// Returns the times at which half of the clients, 99 in 100 and the last one had reached the goal.

@@ -49,7 +49,7 @@ pub(crate) struct Block {
     /// Total size in bytes.
     pub(crate) bytes: u64,
     pub(crate) codec: Codec,
-    pub(crate) told: Recipients,
+    pub(crate) recipients: Recipients,
 }
 
 /// Recipients of a block.
@@ -87,7 +87,7 @@ pub(crate) fn run(listen: Option<&str>) -> Result<()> {
         let block: Block = serde_json::from_str(&line?).context("parse a block")?;
         let at = now();
         let bytes = block.framed();
-        match block.told {
+        match block.recipients {
             // Without connected clients there are no receivers.
             Recipients::Connected => drop(floor.news.send(bytes)),
             Recipients::Subscribing => {
@@ -244,13 +244,13 @@ fn body(kind: Kind, name: &str, padding: usize) -> Vec<u8> {
     let padding = "x".repeat(padding);
     if kind == Kind::Cds {
         let discovery = cluster::ClusterDiscoveryType::Type(cluster::DiscoveryType::Eds.into());
-        let made = Cluster {
+        let cluster = Cluster {
             name: name.into(),
             alt_stat_name: padding,
             cluster_discovery_type: Some(discovery),
             ..Default::default()
         };
-        return made.encode_to_vec();
+        return cluster.encode_to_vec();
     }
     let locality = Some(Locality { region: padding, ..Default::default() });
     let endpoints = vec![LocalityLbEndpoints { locality, ..Default::default() }];
@@ -278,13 +278,14 @@ impl tower::Service<Request<Body>> for Floor {
         let (floor, body) = (self.clone(), request.into_body());
         if delta {
             tokio::spawn(async move {
-                let asked = |request: DeltaDiscoveryRequest| (request.type_url, request.response_nonce);
-                floor.answer(streaming(body), asked, sender).await
+                let type_and_nonce =
+                    |request: DeltaDiscoveryRequest| (request.type_url, request.response_nonce);
+                floor.answer(streaming(body), type_and_nonce, sender).await
             });
         } else {
             tokio::spawn(async move {
-                let asked = |request: DiscoveryRequest| (request.type_url, request.response_nonce);
-                floor.answer(streaming(body), asked, sender).await
+                let type_and_nonce = |request: DiscoveryRequest| (request.type_url, request.response_nonce);
+                floor.answer(streaming(body), type_and_nonce, sender).await
             });
         }
         let mut response = Response::new(Body::new(Answers(inbox)));
@@ -302,7 +303,7 @@ impl Floor {
     async fn answer<M>(
         self,
         mut requests: Streaming<M>,
-        asked: impl Fn(M) -> (String, String),
+        type_and_nonce: impl Fn(M) -> (String, String),
         sender: mpsc::Sender<Bytes>,
     ) -> Result<()> {
         let mut news = self.news.subscribe();
@@ -310,7 +311,7 @@ impl Floor {
             let next = tokio::select! {
                 request = requests.message() => {
                     let Some(request) = request? else { return Ok(()) };
-                    let (type_url, nonce) = asked(request);
+                    let (type_url, nonce) = type_and_nonce(request);
                     let kind = Kind::ALL.into_iter().find(|kind| kind.resource_type().type_url() == type_url);
                     let blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
                     kind.filter(|_| nonce.is_empty()).and_then(|kind| blocks.get(&kind).cloned())

@@ -169,8 +169,8 @@ impl PushPlan {
             }
         }
         ensure!(plan.repeat > 0 && plan.services > 0, "--repeat and --services must be at least 1");
-        let told = [streams.len(), scopes.len(), codecs.len(), securities.len(), cases.len()];
-        if told.iter().all(|told| *told == 0) {
+        let given = [streams.len(), scopes.len(), codecs.len(), securities.len(), cases.len()];
+        if given.iter().all(|given| *given == 0) {
             plan.shapes = usual();
             return Ok(plan);
         }

@@ -12,7 +12,7 @@ use crate::plan::{FleetShape, PushCase};
 pub(crate) struct Row {
     shape: String,
     case: PushCase,
-    who: &'static str,
+    server: &'static str,
     measurement: Measurement,
 }
 
@@ -42,10 +42,10 @@ impl Row {
     pub(crate) fn print(
         shape: &FleetShape,
         case: PushCase,
-        who: &'static str,
+        server: &'static str,
         measurement: Measurement,
     ) -> Self {
-        let row = Self { shape: shape.to_string(), case, who, measurement };
+        let row = Self { shape: shape.to_string(), case, server, measurement };
         println!("{}", row.json(shape));
         row
     }
@@ -56,7 +56,7 @@ impl Row {
             self.measurement.written.map(|until| until.map(millis));
         let mut line = json!({
             "case": self.case.name(),
-            "who": self.who,
+            "who": self.server,
             "streams": shape.streams,
             "scopes": shape.scopes,
             "codec": shape.codec,
@@ -93,7 +93,7 @@ pub(crate) fn table(rows: &[Row]) -> String {
             lines.push(format!("\n{shape}\n{:<28}{head}", ""));
         }
         let measurement = &row.measurement;
-        let mut line = format!("{:<12}{:<16}", row.case.name(), row.who);
+        let mut line = format!("{:<12}{:<16}", row.case.name(), row.server);
         for until in measurement.until {
             line += &until.map_or_else(|| format!("{:>10}", "-"), |until| format!("{:>10.1}", millis(until)));
         }
@@ -101,17 +101,18 @@ pub(crate) fn table(rows: &[Row]) -> String {
             (measurement.cpu.as_secs_f64(), megabytes(measurement.peak), megabytes(measurement.bytes));
         lines.push(format!("{line}{cpu:>10.3}{peak:>10.1}{sent:>10.1}{:>10}", measurement.missing));
         let floor = rows.iter().find(|other| {
-            (other.case, &other.shape, other.who) == (row.case, &row.shape, "floor") && row.who != "floor"
+            (other.case, &other.shape, other.server) == (row.case, &row.shape, "floor")
+                && row.server != "floor"
         });
         if let Some(floor) = floor {
             let ratio = |a: Option<Duration>, b: Option<Duration>| {
                 Some(a?.as_secs_f64() / b.filter(|b| !b.is_zero())?.as_secs_f64())
             };
-            let told = |ratio: Option<f64>| ratio.map_or("-".to_owned(), |ratio| format!("{ratio:.2}"));
+            let text = |ratio: Option<f64>| ratio.map_or("-".to_owned(), |ratio| format!("{ratio:.2}"));
             let [.., mine] = measurement.until;
             let [.., its] = floor.measurement.until;
             let (last, cpu) = (ratio(mine, its), ratio(Some(measurement.cpu), Some(floor.measurement.cpu)));
-            lines.push(format!("{:<28}last {} x, CPU {} x", "  of the floor", told(last), told(cpu)));
+            lines.push(format!("{:<28}last {} x, CPU {} x", "  of the floor", text(last), text(cpu)));
         }
     }
     lines.join("\n") + "\n"

@@ -102,7 +102,7 @@ impl Server {
     pub(crate) async fn floor(
         dir: &Path,
         shape: &FleetShape,
-        asked: &Sizes,
+        subscribed: &Sizes,
         sizes: [Sizes; 3],
     ) -> Result<Self> {
         let at = local(free_port()?);
@@ -126,9 +126,9 @@ impl Server {
         let answers = BufReader::new(answers);
         let mut floor = Floor { child, orders, answers, at, codec: shape.codec, began: 0, ca, sizes };
         // All of its clusters have endpoints, so there are as many clusters as assignments.
-        let resources = asked.get(&Kind::Eds).map_or(0, |(resources, _)| *resources);
+        let resources = subscribed.get(&Kind::Eds).map_or(0, |(resources, _)| *resources);
         for kind in [Kind::Cds, Kind::Eds] {
-            let bytes = asked.get(&kind).map_or(0, |(_, bytes)| *bytes);
+            let bytes = subscribed.get(&kind).map_or(0, |(_, bytes)| *bytes);
             floor.broadcast(kind, (resources, bytes), Recipients::Subscribing)?;
         }
         eventually(START, "the floor listens", async || {
@@ -139,7 +139,7 @@ impl Server {
     }
 
     /// Returns the name in the output.
-    pub(crate) const fn who(&self) -> &'static str {
+    pub(crate) const fn name(&self) -> &'static str {
         match self {
             Self::Discovery { .. } => "pilot-discovery",
             Self::Floor(_) => "floor",
@@ -228,8 +228,13 @@ fn identity(security: Security) -> Result<Option<Identity>> {
 // === impl Floor ===
 
 impl Floor {
-    fn broadcast(&mut self, kind: Kind, (resources, bytes): (u64, u64), told: Recipients) -> Result<u64> {
-        let block = Block { kind, resources, bytes, codec: self.codec, told };
+    fn broadcast(
+        &mut self,
+        kind: Kind,
+        (resources, bytes): (u64, u64),
+        recipients: Recipients,
+    ) -> Result<u64> {
+        let block = Block { kind, resources, bytes, codec: self.codec, recipients };
         let line = serde_json::to_string(&block).context("write a block")?;
         writeln!(self.orders, "{line}")
             .and_then(|()| self.orders.flush())

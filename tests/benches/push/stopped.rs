@@ -49,7 +49,7 @@ pub(crate) async fn measure(plan: &PushPlan, shape: &FleetShape, goal: &Goal) ->
         ("pushes_while_stopped", json!(plan.repeat)),
         ("pushes_after_resuming", share(most, one)),
     ]);
-    Ok(Row::print(shape, PushCase::Stopped, server.who(), measurement))
+    Ok(Row::print(shape, PushCase::Stopped, server.name(), measurement))
 }
 
 /// Returns the bytes that one client receives by one push.

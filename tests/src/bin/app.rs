@@ -163,12 +163,12 @@ fn address(text: &str) -> Result<SocketAddr> {
 /// Resolves on SIGTERM or SIGINT; PID 1 has no default action for them.
 fn stopped() -> Result<oneshot::Receiver<()>> {
     let mut signals = Signals::new([SIGINT, SIGTERM]).context("listen for signals")?;
-    let (tell, told) = oneshot::channel();
+    let (sender, receiver) = oneshot::channel();
     std::thread::spawn(move || {
         if signals.forever().next().is_some() {
             // There is no receiver when the program ends by itself.
-            tell.send(()).ok();
+            sender.send(()).ok();
         }
     });
-    Ok(told)
+    Ok(receiver)
 }

@@ -57,7 +57,7 @@ async fn main() -> ExitCode {
 }
 
 /// Prints the result of a step.
-fn seen(step: &str, what: &str) {
+fn print_step(step: &str, what: &str) {
     let mut lines = what.lines();
     println!("{step:>10}  {}", lines.next().unwrap_or_default());
     for line in lines {
@@ -67,10 +67,10 @@ fn seen(step: &str, what: &str) {
 
 async fn demo(then: Then) -> Result<()> {
     let envoy = envoy::envoy()?;
-    seen("envoy", &format!("{} at {}", envoy::version(envoy)?, envoy.display()));
+    print_step("envoy", &format!("{} at {}", envoy::version(envoy)?, envoy.display()));
     let built = Instant::now();
     let programs = programs()?;
-    seen(
+    print_step(
         "build",
         &format!(
             "{} and {} in {:.1?}",
@@ -90,7 +90,7 @@ async fn demo(then: Then) -> Result<()> {
     };
     if held.is_err() {
         let kept = dir.keep();
-        seen("logs", &format!("{0}/discovery.log and {0}/agent.log", kept.display()));
+        print_step("logs", &format!("{0}/discovery.log and {0}/agent.log", kept.display()));
     }
     held
 }
@@ -99,7 +99,7 @@ async fn steps(then: Then, dir: &std::path::Path) -> Result<()> {
     let services = TwoServices::start(&["a", "b", "c"]).await?;
     let folder = Folder::create(dir.join("config"))?;
     folder.write(Mesh::FILE, &services.objects(&["a", "b"])?)?;
-    seen(
+    print_step(
         "yaml",
         &format!(
             "services web (HTTP) and db (TCP) on endpoints a and b: {}",
@@ -109,13 +109,13 @@ async fn steps(then: Then, dir: &std::path::Path) -> Result<()> {
 
     let started = Instant::now();
     let discovery = Discovery::start(dir, &folder).await?;
-    seen("discovery", &format!("ready after {:.0?}, ADS at {}", started.elapsed(), discovery.grpc));
+    print_step("discovery", &format!("ready after {:.0?}, ADS at {}", started.elapsed(), discovery.grpc));
 
     let started = Instant::now();
     let options = Options { pid_namespace: PidNamespace::Own, ..Options::new()? };
     let mut sidecar = Sidecar::start(dir, discovery.grpc, &options)?;
     sidecar.ready().await?;
-    seen(
+    print_step(
         "agent",
         &format!("ready after {:.0?}, its process tree:\n{}", started.elapsed(), tree_of(&sidecar)?),
     );
@@ -123,7 +123,7 @@ async fn steps(then: Then, dir: &std::path::Path) -> Result<()> {
     let load = services.load();
     tokio::time::sleep(FLOW).await;
     let report = load.report();
-    seen("requests", &format!("{} (HTTP/1.1 kept and new connections, HTTP/2, TCP)", counted(&report)));
+    print_step("requests", &format!("{} (HTTP/1.1 kept and new connections, HTTP/2, TCP)", counted(&report)));
     report.ensure_no_failures()?;
     let both = |report: &Report| ["a", "b"].iter().all(|name| report.by_endpoint().contains_key(name));
     ensure!(load.reports().iter().all(both), "a kind of request did not reach both endpoints");
@@ -141,7 +141,7 @@ async fn steps(then: Then, dir: &std::path::Path) -> Result<()> {
 
 fn lossless(report: &Report) -> Result<()> {
     let (failed, answered) = (report.failures.len(), report.answers.len());
-    seen("failed", &format!("{failed} of {} requests over the whole run", failed + answered));
+    print_step("failed", &format!("{failed} of {} requests over the whole run", failed + answered));
     report.ensure_no_failures()
 }
 
@@ -171,7 +171,7 @@ async fn move_traffic(services: &TwoServices, folder: &Folder, load: &MixedLoad)
     let first = reports.iter().map(|report| after(report.first("c", written))).max().unwrap_or_default();
     let last = reports.iter().map(|report| after(report.last("b"))).max().unwrap_or_default();
     let moved = first.max(last);
-    seen(
+    print_step(
         "yaml edit",
         &format!(
             "b -> c: traffic moved {moved:.0?} after the write (c answers all after {first:.0?}, b the last time after {last:.0?})"
@@ -185,18 +185,18 @@ async fn accepted(discovery: &Discovery, sidecar: &Sidecar) -> Result<()> {
     sidecar.ensure_no_rejection().await?;
     discovery.ensure_no_rejection().await?;
     let updates = sidecar.stats("(cds|lds).update_success$").await?;
-    seen("accepted", &format!("no update_rejected in Envoy's counters; {updates:?}"));
+    print_step("accepted", &format!("no update_rejected in Envoy's counters; {updates:?}"));
     Ok(())
 }
 
 /// Performs a hot restart under load, as after a change of Envoy's bootstrap or binary.
 async fn hand_over(load: &MixedLoad, sidecar: &Sidecar) -> Result<()> {
     let before = load.report().failures.len();
-    let asked = Instant::now();
+    let started = Instant::now();
     sidecar.restart().await?;
-    let alone = asked.elapsed();
+    let alone = started.elapsed();
     let failed = load.report().failures.len() - before;
-    seen(
+    print_step(
         "restart",
         &format!(
             "hot, under load: the new Envoy is alone after {alone:.1?}, {failed} requests failed:\n{}",
@@ -208,25 +208,25 @@ async fn hand_over(load: &MixedLoad, sidecar: &Sidecar) -> Result<()> {
 }
 
 async fn stop(services: &TwoServices, load: &MixedLoad, sidecar: &mut Sidecar) -> Result<()> {
-    let asked = Instant::now();
+    let started = Instant::now();
     sidecar.signal(Signal::SIGTERM)?;
     let waited = eventually(PATIENCE, "readiness is off", async || {
         ensure!(!sidecar.is_ready().await, "the agent says that it is ready");
         Ok(())
     });
     waited.await?;
-    let off = asked.elapsed();
+    let off = started.elapsed();
     // Load balancers learn of it later.
     tokio::time::sleep(NOTICE).await;
     load.bypass_sidecar(services);
-    let moved = asked.elapsed();
+    let moved = started.elapsed();
     let status = sidecar.exit().await?;
-    seen(
+    print_step(
         "stop",
         &format!(
             "SIGTERM under load: not ready after {off:.0?}, clients go elsewhere after {moved:.0?}; {} {:.0?} later",
             exit_description(status),
-            asked.elapsed().saturating_sub(moved)
+            started.elapsed().saturating_sub(moved)
         ),
     );
     ensure!(status.code() == Some(0), "the agent ended with {}", exit_description(status));
@@ -247,22 +247,22 @@ async fn keep(
         format!("curl http://{}/debug/syncz         the control plane", discovery.http),
         format!("curl http://{}/metrics", discovery.monitoring),
     ];
-    seen("kept", &format!("running until Ctrl-C; try\n{}", tries.join("\n")));
+    print_step("kept", &format!("running until Ctrl-C; try\n{}", tries.join("\n")));
     interrupted().await
 }
 
 /// Waits for Ctrl-C or SIGTERM.
 async fn interrupted() -> Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
-    let (tell, told) = tokio::sync::oneshot::channel();
+    let (sender, receiver) = tokio::sync::oneshot::channel();
     // Not a thread of the runtime: a runtime waits for those when it ends.
     std::thread::spawn(move || {
         if signals.forever().next().is_some() {
             // There is no receiver when the demo has ended by itself.
-            tell.send(()).ok();
+            sender.send(()).ok();
         }
     });
-    told.await.context("wait for signals")
+    receiver.await.context("wait for signals")
 }
 
 fn counted(report: &Report) -> String {

@@ -28,7 +28,7 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         [uid, "send", sockets @ ..] => become_user(uid).map(|()| send(sockets)),
         [uid, "ask", method, address, path] => {
-            become_user(uid).map(|()| println!("{}", told(ask(method, address, path))))
+            become_user(uid).map(|()| println!("{}", text_or_error(ask(method, address, path))))
         }
         _ => Err(anyhow::anyhow!(
             "usage: other-user UID send SOCKET... | other-user UID ask METHOD ADDRESS PATH"
@@ -61,7 +61,7 @@ fn send(sockets: &[&str]) {
                 None => own.send_to(&DATAGRAM, socket),
             }
         });
-        println!("{socket} {}", told(sent.map(|_| "sent".to_owned()).map_err(Into::into)));
+        println!("{socket} {}", text_or_error(sent.map(|_| "sent".to_owned()).map_err(Into::into)));
     }
 }
 
@@ -95,6 +95,6 @@ fn ask(method: &str, address: &str, path: &str) -> Result<String> {
     }
 }
 
-fn told(outcome: Result<String>) -> String {
+fn text_or_error(outcome: Result<String>) -> String {
     outcome.unwrap_or_else(|error| format!("{error:#}"))
 }

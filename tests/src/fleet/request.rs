@@ -35,7 +35,7 @@ pub(super) struct Request<'a> {
     /// Removed names; delta.
     pub(super) drop: Vec<String>,
     /// `initial_resource_versions`; delta.
-    pub(super) known: Vec<(String, String)>,
+    pub(super) versions: Vec<(String, String)>,
 }
 
 // === impl Request ===
@@ -52,7 +52,7 @@ impl<'a> Request<'a> {
             names: Vec::new(),
             add: Vec::new(),
             drop: Vec::new(),
-            known: Vec::new(),
+            versions: Vec::new(),
         }
     }
 
@@ -79,7 +79,7 @@ impl<'a> Request<'a> {
                 type_url,
                 resource_names_subscribe: self.add,
                 resource_names_unsubscribe: self.drop,
-                initial_resource_versions: self.known.into_iter().collect(),
+                initial_resource_versions: self.versions.into_iter().collect(),
                 response_nonce: self.nonce.to_owned(),
                 error_detail,
                 ..DeltaDiscoveryRequest::default()

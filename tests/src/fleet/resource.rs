@@ -98,8 +98,8 @@ fn endpoints(fleet: &FleetState, name: u32, cluster: &[u8]) -> Result<Rc<[u32]>>
 /// Returns the names of the route configurations that a listener requests by RDS.
 fn routes(fleet: &FleetState, listener: &[u8]) -> Result<Rc<[u32]>> {
     let key = hash(listener);
-    if let Some(known) = fleet.routes.borrow().get(&key) {
-        return Ok(known.clone());
+    if let Some(routes) = fleet.routes.borrow().get(&key) {
+        return Ok(routes.clone());
     }
     let listener = Listener::decode(listener).context("decode a listener")?;
     let chains = listener.filter_chains.iter().chain(&listener.default_filter_chain);

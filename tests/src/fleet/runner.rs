@@ -166,12 +166,12 @@ impl ClientFleet {
     }
 
     async fn reached(&self, which: ClientRange, within: Duration) -> GoalTimes {
-        let asked = self.clients.get(which.indices(self.clients.len())).unwrap_or_default();
+        let clients = self.clients.get(which.indices(self.clients.len())).unwrap_or_default();
         let deadline = tokio::time::Instant::now() + within;
         loop {
             let mut at: Vec<u64> =
-                asked.iter().filter_map(|client| client.borrow().subscriber.reached).collect();
-            let missing = asked.len() - at.len();
+                clients.iter().filter_map(|client| client.borrow().subscriber.reached).collect();
+            let missing = clients.len() - at.len();
             if missing == 0 || tokio::time::Instant::now() >= deadline {
                 at.sort_unstable();
                 return GoalTimes { at, missing: u32::try_from(missing).unwrap_or(u32::MAX) };

@@ -58,7 +58,7 @@ pub(super) enum Retention {
 #[derive(Debug, Default)]
 struct TypeState {
     /// Names requested on this stream.
-    asked: Option<BTreeSet<u32>>,
+    requested: Option<BTreeSet<u32>>,
     /// Version of the last accepted response.
     version: String,
     /// Number of resources accepted on this stream, which [`Goal::Configured`] counts.
@@ -104,7 +104,7 @@ impl Subscriber {
         self.incoming.clear();
         self.requests.clear();
         for state in self.kinds.values_mut() {
-            state.asked = None;
+            state.requested = None;
             state.answered = false;
             state.accepted = 0;
             state.version.clear();
@@ -114,10 +114,10 @@ impl Subscriber {
             }
         }
         match memory {
-            ResumeState::Blank => self.ask_next(),
+            ResumeState::Blank => self.request_next(),
             ResumeState::Versions => {
                 for kind in self.fleet.kinds.clone() {
-                    self.ask(kind);
+                    self.request(kind);
                 }
             }
         }
@@ -129,10 +129,10 @@ impl Subscriber {
             let state = self.kinds.get(kind);
             kind.is_wildcard() && state.is_some_and(|state| !state.answered)
         };
-        let wanted = self.retention == Retention::Everything
+        let names_to_request = self.retention == Retention::Everything
             || self.fleet.refused.borrow().is_some()
             || self.kinds.keys().any(unknown);
-        if wanted { Interest::Content } else { Interest::Count }
+        if names_to_request { Interest::Content } else { Interest::Count }
     }
 
     /// Processes an event.
@@ -162,7 +162,7 @@ impl Subscriber {
         } else {
             self.accept(kind, head, incoming, now);
             self.answer(kind, &head.nonce, Acknowledgement::Ack);
-            self.ask_next();
+            self.request_next();
         }
         if self.reached.is_none() && self.has_reached_goal() {
             self.reached = Some(now);
@@ -183,8 +183,8 @@ impl Subscriber {
         state.answered = true;
         state.accepted += u64::from(head.resources);
         // If the content was not parsed, the previous state stays.
-        let seen = incoming.len() == head.resources as usize;
-        let replaces = self.fleet.codec == Codec::Sotw && kind.is_wildcard() && seen;
+        let is_parsed = incoming.len() == head.resources as usize;
+        let replaces = self.fleet.codec == Codec::Sotw && kind.is_wildcard() && is_parsed;
         if replaces {
             let named: BTreeSet<u32> = incoming.iter().map(|resource| resource.name).collect();
             state.held.retain(|name, _| named.contains(name));
@@ -192,8 +192,8 @@ impl Subscriber {
         }
         for Resource { name, version, refers } in incoming {
             if self.retention == Retention::Everything {
-                let known = state.held.get(&name).is_some_and(|known| known.version == version);
-                if !known {
+                let versions = state.held.get(&name).is_some_and(|versions| versions.version == version);
+                if !versions {
                     state.held.insert(name, HeldVersion { version, at: now });
                 }
             }
@@ -212,24 +212,26 @@ impl Subscriber {
     }
 
     /// Requests the first type that is due and has not been requested, and sends changed names.
-    fn ask_next(&mut self) {
+    fn request_next(&mut self) {
         for kind in self.fleet.kinds.clone() {
             let Some(state) = self.kinds.get(&kind) else { return };
-            match (&state.asked, self.wanted(kind)) {
-                (Some(asked), wanted) if *asked != wanted => self.ask(kind),
-                (None, wanted) if kind.is_wildcard() || !wanted.is_empty() => self.ask(kind),
+            match (&state.requested, self.names_to_request(kind)) {
+                (Some(requested), names_to_request) if *requested != names_to_request => self.request(kind),
+                (None, names_to_request) if kind.is_wildcard() || !names_to_request.is_empty() => {
+                    self.request(kind);
+                }
                 _ => {}
             }
             let Some(state) = self.kinds.get(&kind) else { return };
             // A type without names is not waited for.
-            if state.asked.is_some() && !state.answered {
+            if state.requested.is_some() && !state.answered {
                 return;
             }
         }
     }
 
     /// Returns the names to request; empty for all resources.
-    fn wanted(&self, kind: Kind) -> BTreeSet<u32> {
+    fn names_to_request(&self, kind: Kind) -> BTreeSet<u32> {
         let by = match kind {
             Kind::Eds => Kind::Cds,
             Kind::Rds => Kind::Lds,
@@ -243,24 +245,25 @@ impl Subscriber {
             .collect()
     }
 
-    fn ask(&mut self, kind: Kind) {
-        let wanted = self.wanted(kind);
+    fn request(&mut self, kind: Kind) {
+        let names_to_request = self.names_to_request(kind);
         let Some(state) = self.kinds.get_mut(&kind) else { return };
-        let before = state.asked.replace(wanted);
+        let before = state.requested.replace(names_to_request);
         let first = before.is_none();
         let before = before.unwrap_or_default();
-        let now = state.asked.iter().flatten();
+        let now = state.requested.iter().flatten();
         let names = self.fleet.names.borrow();
         let text = |name: &u32| names.text(*name).to_owned();
         let mut add: Vec<String> = now.clone().filter(|name| !before.contains(name)).map(text).collect();
-        let gone = before.iter().filter(|name| !state.asked.iter().any(|asked| asked.contains(name)));
+        let gone =
+            before.iter().filter(|name| !state.requested.iter().any(|requested| requested.contains(name)));
         if first && kind.is_wildcard() && self.fleet.codec == Codec::Delta {
             add.push("*".to_owned());
         }
-        let mut known = Vec::new();
+        let mut versions = Vec::new();
         if first && self.fleet.codec == Codec::Delta {
             let version = |held: &HeldVersion| u32::try_from(held.version).map(|version| text(&version));
-            known.extend(
+            versions.extend(
                 state.held.iter().map(|(name, held)| (text(name), version(held).unwrap_or_default())),
             );
         }
@@ -273,7 +276,7 @@ impl Subscriber {
             names: now.map(text).collect(),
             drop: gone.map(text).collect(),
             add,
-            known,
+            versions,
         };
         self.requests.push(request.framed(self.fleet.codec));
         self.node_sent = NodeSent::Yes;
@@ -282,21 +285,24 @@ impl Subscriber {
     fn answer(&mut self, kind: Kind, nonce: &str, answer: Acknowledgement) {
         let Some(state) = self.kinds.get(&kind) else { return };
         let names = self.fleet.names.borrow();
-        let asked = match self.fleet.codec {
-            Codec::Sotw => state.asked.iter().flatten().map(|name| names.text(*name).to_owned()).collect(),
+        let requested = match self.fleet.codec {
+            Codec::Sotw => {
+                state.requested.iter().flatten().map(|name| names.text(*name).to_owned()).collect()
+            }
             Codec::Delta => Vec::new(),
         };
-        let request = Request { answer, version: &state.version, names: asked, ..Request::new(kind, nonce) };
+        let request =
+            Request { answer, version: &state.version, names: requested, ..Request::new(kind, nonce) };
         self.requests.push(request.framed(self.fleet.codec));
     }
 
     fn has_reached_goal(&self) -> bool {
         match &*self.fleet.goal.borrow() {
             Goal::Configured => self.kinds.values().all(|state| {
-                let asked = state.asked.as_ref().map_or(0, BTreeSet::len) as u64;
-                state.answered && state.accepted >= asked
+                let requested = state.requested.as_ref().map_or(0, BTreeSet::len) as u64;
+                state.answered && state.accepted >= requested
             }),
-            Goal::Resources(wanted) => wanted.iter().all(|(kind, resources)| {
+            Goal::Resources(names_to_request) => names_to_request.iter().all(|(kind, resources)| {
                 self.kinds.get(kind).is_some_and(|state| state.resources >= *resources)
             }),
         }
@@ -325,10 +331,10 @@ impl Subscriber {
             Codec::Sotw => format!("{:016x}", held.version),
             Codec::Delta => names.text(u32::try_from(held.version).unwrap_or(u32::MAX)).to_owned(),
         };
-        let told = |state: &TypeState| {
+        let versions_of = |state: &TypeState| {
             let held = state.held.iter();
             held.map(|(name, held)| (names.text(*name).to_owned(), (version(held), held.at))).collect()
         };
-        self.kinds.iter().map(|(kind, state)| (*kind, told(state))).collect()
+        self.kinds.iter().map(|(kind, state)| (*kind, versions_of(state))).collect()
     }
 }

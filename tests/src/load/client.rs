@@ -33,25 +33,25 @@ pub(super) async fn request_repeatedly(
                 kept = None;
             }
         }
-        let asked = Instant::now();
+        let started = Instant::now();
         let answer = send_request(&load, to, &mut kept);
         let answer = timeout(TIMEOUT, answer).await.with_context(|| format!("no answer within {TIMEOUT:?}"));
         let answer = answer.flatten();
         if answer.is_err() {
             kept = None;
         }
-        record(&report, asked, answer);
+        record(&report, started, answer);
         tokio::time::sleep(load.think).await;
     }
 }
 
 /// Adds the outcome of one request to the report.
-pub(super) fn record(report: &Mutex<Report>, asked: Instant, answer: Result<AnswerOrigin>) {
+pub(super) fn record(report: &Mutex<Report>, started: Instant, answer: Result<AnswerOrigin>) {
     let at = Instant::now();
     let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
     match answer {
         Ok(AnswerOrigin { endpoint, revision }) => {
-            report.answers.push(Answer { at, endpoint, revision, took: at - asked });
+            report.answers.push(Answer { at, endpoint, revision, took: at - started });
         }
         Err(error) => report.failures.push(Failure::now(&error)),
     }
@@ -76,11 +76,11 @@ async fn send_request(load: &Load, to: SocketAddr, kept: &mut Option<Connection>
             }
         };
         let last = load.class == Class::New || connection::says_close(&response);
-        let told = connection::read(response).await?;
+        let origin = connection::read(response).await?;
         if !last {
             *kept = Some(connection);
         }
-        return Ok(told);
+        return Ok(origin);
     }
 }
 

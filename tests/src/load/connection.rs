@@ -51,8 +51,8 @@ pub(super) async fn connect(load: &Load, to: SocketAddr) -> Result<Box<dyn Wire>
 
 /// Returns true if this answer is the last on its connection.
 pub(super) fn says_close(response: &Response<Incoming>) -> bool {
-    let said = response.headers().get(header::CONNECTION);
-    said.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"))
+    let value = response.headers().get(header::CONNECTION);
+    value.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"))
 }
 
 /// Reads a response to its end.

@@ -24,7 +24,7 @@ pub(super) async fn tunnel(load: Load, mut target: watch::Receiver<Target>, repo
         if stop {
             return;
         }
-        let asked = Instant::now();
+        let started = Instant::now();
         let opened = timeout(TIMEOUT, connection::connect(&load, to)).await.context("connect");
         match opened.flatten() {
             Ok(wire) => {
@@ -32,7 +32,7 @@ pub(super) async fn tunnel(load: Load, mut target: watch::Receiver<Target>, repo
                     report.lock().unwrap_or_else(PoisonError::into_inner).ends.push(end);
                 }
             }
-            Err(error) => record(&report, asked, Err(error)),
+            Err(error) => record(&report, started, Err(error)),
         }
         sleep(RECONNECT_PAUSE).await;
     }
@@ -52,15 +52,15 @@ async fn send_lines(
         if target.borrow().stop {
             return None;
         }
-        let asked = Instant::now();
+        let started = Instant::now();
         let echoed = timeout(TIMEOUT, echo(&mut wire)).await;
         match echoed {
-            Ok(Ok(line)) if line.ends_with('\n') => record(report, asked, endpoint_of(&line)),
+            Ok(Ok(line)) if line.ends_with('\n') => record(report, started, endpoint_of(&line)),
             // The connection ended before or in the echo.
             Ok(Ok(_)) => return end(FailureKind::Closed, ClientState::Waiting),
             Ok(Err(error)) => return end(FailureKind::of(&error.into()), ClientState::Waiting),
             Err(late) => {
-                record(report, asked, Err(late).context("no echo"));
+                record(report, started, Err(late).context("no echo"));
                 return None;
             }
         }
@@ -94,17 +94,17 @@ pub(super) async fn idle(load: Load, mut target: watch::Receiver<Target>, report
         if stop {
             return;
         }
-        let asked = Instant::now();
-        let held = timeout(TIMEOUT, request_once(&load, to)).await.context("no answer").flatten();
+        let started = Instant::now();
+        let connection = timeout(TIMEOUT, request_once(&load, to)).await.context("no answer").flatten();
         let opened = Instant::now();
-        let (answer, held) = match held {
-            Ok((told, held)) => (Ok(told), held),
+        let (answer, connection) = match connection {
+            Ok((origin, connection)) => (Ok(origin), connection),
             Err(error) => (Err(error), None),
         };
-        record(&report, asked, answer);
-        if let Some(held) = held {
+        record(&report, started, answer);
+        if let Some(connection) = connection {
             let how = tokio::select! {
-                how = held.ended() => how,
+                how = connection.ended() => how,
                 _ = target.wait_for(|target| target.stop) => return,
             };
             let end = ConnectionEnd {
@@ -123,6 +123,6 @@ async fn request_once(load: &Load, to: SocketAddr) -> Result<(AnswerOrigin, Opti
     let mut connection = Connection::open(load, to).await?;
     let response = connection.send(load).await?.context("new connection")?;
     let last = connection::says_close(&response);
-    let told = connection::read(response).await?;
-    Ok((told, (!last).then_some(connection)))
+    let origin = connection::read(response).await?;
+    Ok((origin, (!last).then_some(connection)))
 }

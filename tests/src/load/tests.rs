@@ -65,8 +65,8 @@ async fn failed_requests_are_reported_with_their_reason() {
     let running = Load::new(Class::New, to, "a.example").start();
     tokio::time::sleep(Duration::from_millis(30)).await;
     let report = running.stop().await.unwrap();
-    let told = report.ensure_no_failures().unwrap_err().to_string();
-    assert!(told.contains("Connection refused"), "{told}");
+    let error = report.ensure_no_failures().unwrap_err().to_string();
+    assert!(error.contains("Connection refused"), "{error}");
     assert!(Report::default().ensure_no_failures().is_err(), "a report without requests passes");
 }
 

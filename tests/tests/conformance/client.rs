@@ -94,7 +94,7 @@ impl Client {
         let XdsStream::Sotw(stream) = self.stream(mesh, kind).await? else {
             bail!("only SotW replaces subscriptions")
         };
-        let last = stream.seen.iter().rfind(|seen| seen.type_url == kind.type_url());
+        let last = stream.received.iter().rfind(|response| response.type_url == kind.type_url());
         let last = last.context("no response so far")?.clone();
         stream.ack(&last, &names).await
     }

@@ -110,7 +110,7 @@ impl Mesh {
     }
 
     /// Returns the version that a resource will have; route configurations by host have only one.
-    pub(crate) fn shown(&self, kind: ResourceType, version: u8) -> u8 {
+    pub(crate) fn visible_version(&self, kind: ResourceType, version: u8) -> u8 {
         if kind == Route && self.routes == Routes::ByHost { 1 } else { version }
     }
 

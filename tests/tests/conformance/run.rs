@@ -147,7 +147,7 @@ impl Run {
         expected: &str,
     ) -> Result<()> {
         self.mesh.trigger_unrelated_push().await?;
-        if self.mesh.shown(kind, 3) == 3 {
+        if self.mesh.visible_version(kind, 3) == 3 {
             self.set_version(kind, resource, 3)?;
             self.receives(kind, expected).await.context("after the last ACK")?;
         } else if self.is_delta() {
@@ -179,7 +179,7 @@ impl Run {
         for word in expected.split_whitespace() {
             match (word.split_once('='), kind) {
                 (Some((letter, version)), _) => {
-                    has.insert(single(letter)?, self.mesh.shown(kind, version.parse()?));
+                    has.insert(single(letter)?, self.mesh.visible_version(kind, version.parse()?));
                 }
                 // The response for a cluster without a service is an empty assignment.
                 (None, ResourceType::Endpoint) => {

@@ -54,7 +54,7 @@ pub(crate) struct Client {
 impl Client {
     /// Starts a client that stays connected to this address until it is dropped.
     pub(crate) fn start(variant: Variant, to: SocketAddr, pod: String) -> Self {
-        let (state, told) = watch::channel(ClientState::default());
+        let (state, states) = watch::channel(ClientState::default());
         let task = tokio::spawn(async move {
             loop {
                 // The reason for the end of a stream does not matter here, only the reconnect.
@@ -65,7 +65,7 @@ impl Client {
                 sleep(RECONNECT_DELAY).await;
             }
         });
-        Self { state: told, task }
+        Self { state: states, task }
     }
 
     /// Returns the current state.
@@ -124,7 +124,7 @@ async fn delta(to: SocketAddr, pod: &str, state: &watch::Sender<ClientState>) ->
     let mut first = true;
     loop {
         let Some(response) = stream.next_within(RESPONSE_TIMEOUT).await? else { continue };
-        stream.seen.clear();
+        stream.received.clear();
         if std::mem::take(&mut first) {
             state.send_modify(ClientState::begin);
         }
@@ -177,7 +177,7 @@ async fn sotw(to: SocketAddr, pod: &str, state: &watch::Sender<ClientState>) -> 
     let (mut first, mut endpoints) = (true, None::<DiscoveryResponse>);
     loop {
         let Some(response) = stream.next_within(RESPONSE_TIMEOUT).await? else { continue };
-        stream.seen.clear();
+        stream.received.clear();
         if std::mem::take(&mut first) {
             state.send_modify(ClientState::begin);
         }
@@ -190,17 +190,17 @@ async fn sotw(to: SocketAddr, pod: &str, state: &watch::Sender<ClientState>) -> 
             .filter(|name| has_endpoints(name))
             .map(str::to_owned)
             .collect();
-        let wanted: Vec<&str> = clusters.iter().map(String::as_str).collect();
+        let names: Vec<&str> = clusters.iter().map(String::as_str).collect();
         if response.type_url == Cluster.type_url() {
             stream.ack(&response, &[]).await?;
             match &endpoints {
-                None if wanted.is_empty() => {}
-                None => stream.subscribe(Endpoint, &wanted).await?,
-                Some(last) if before != clusters => stream.ack(last, &wanted).await?,
+                None if names.is_empty() => {}
+                None => stream.subscribe(Endpoint, &names).await?,
+                Some(last) if before != clusters => stream.ack(last, &names).await?,
                 Some(_) => {}
             }
         } else {
-            stream.ack(&response, &wanted).await?;
+            stream.ack(&response, &names).await?;
             endpoints = Some(response);
         }
     }

@@ -50,26 +50,26 @@ impl EnvoyState {
     }
 
     /// Returns the differences between this expected state and an actual one.
-    pub(crate) fn difference(&self, seen: &Self) -> Option<String> {
+    pub(crate) fn difference(&self, actual: &Self) -> Option<String> {
         let mut differences = Vec::new();
         for (name, endpoints) in &self.clusters {
-            match seen.clusters.get(name) {
+            match actual.clusters.get(name) {
                 None => differences.push(format!("no cluster {name}")),
-                Some(seen) if seen != endpoints => {
-                    differences.push(format!("{name} has endpoints {seen:?} instead of {endpoints:?}"));
+                Some(actual) if actual != endpoints => {
+                    differences.push(format!("{name} has endpoints {actual:?} instead of {endpoints:?}"));
                 }
                 Some(_) => {}
             }
         }
-        let gone = seen.clusters.keys().filter(|name| !self.clusters.contains_key(*name));
+        let gone = actual.clusters.keys().filter(|name| !self.clusters.contains_key(*name));
         differences.extend(gone.map(|name| format!("{name} is still there")));
-        if self.listeners != seen.listeners {
-            differences.push(format!("listeners {:?} instead of {:?}", seen.listeners, self.listeners));
+        if self.listeners != actual.listeners {
+            differences.push(format!("listeners {:?} instead of {:?}", actual.listeners, self.listeners));
         }
         for (route, hosts) in &self.hosts {
-            if seen.hosts.get(route) != Some(hosts) {
+            if actual.hosts.get(route) != Some(hosts) {
                 differences
-                    .push(format!("route {route} has {:?} instead of {hosts:?}", seen.hosts.get(route)));
+                    .push(format!("route {route} has {:?} instead of {hosts:?}", actual.hosts.get(route)));
             }
         }
         (!differences.is_empty()).then(|| differences.join("; "))

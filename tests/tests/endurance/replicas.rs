@@ -196,12 +196,12 @@ async fn endpoints_are_sent_again_to_a_client_that_resumes_endpoints_alone() -> 
     let discovery = Discovery::start(dir.path(), &folder(&dir)?).await?;
     let mut stream = Delta::open(discovery.grpc, sidecar("warming")).await?;
     stream.subscribe(Endpoint, &[&cluster(0)], &[]).await?;
-    let told = stream.next().await?.resources;
+    let first = stream.next().await?.resources;
     drop(stream);
-    let version = told.first().context("endpoints")?.version.clone();
+    let version = first.first().context("endpoints")?.version.clone();
     let mut stream = Delta::open(discovery.grpc, sidecar("warming")).await?;
     stream.resume(Endpoint, &[&cluster(0)], &[], &[(&cluster(0), &version)]).await?;
     let again = stream.next().await?.resources;
-    ensure!(again == told, "{again:?}");
+    ensure!(again == first, "{again:?}");
     Ok(())
 }

@@ -217,8 +217,8 @@ impl Endurance {
     async fn wait_for_convergence(&self, expected: &EnvoyState) -> Result<Duration> {
         let since = Instant::now();
         eventually(CONVERGENCE_TIMEOUT, "Envoy has the expected state", async || {
-            let seen = EnvoyState::of(&self.sidecar).await?;
-            expected.difference(&seen).map_or(Ok(()), |difference| Err(anyhow::anyhow!("{difference}")))?;
+            let actual = EnvoyState::of(&self.sidecar).await?;
+            expected.difference(&actual).map_or(Ok(()), |difference| Err(anyhow::anyhow!("{difference}")))?;
             self.sidecar.ensure_warmed().await?;
             let plane = self.sidecar.stats("control_plane.connected_state").await?;
             ensure!(plane.values().all(|connected| *connected == 1), "Envoy is not connected");

@@ -102,14 +102,14 @@ async fn undeclared_hosts_are_reached_only_if_the_outbound_policy_allows_any() -
     let served = async || client.send(&declared).await?.ensure_ok_from("api");
     eventually(CHANGE, "the declared host is reached", served).await?;
 
-    let (before, asked) = (ClusterCounts::of(&client).await?, outside.request_counts());
+    let (before, counts) = (ClusterCounts::of(&client).await?, outside.request_counts());
     client.send(&declared).await?.ensure_ok_from("api")?;
     client.send(&unknown).await?.ensure_ok_from("neighbour")?;
     client.send(&undeclared).await?.ensure_ok_from("undeclared")?;
-    let [api, neighbour, others] = asked;
+    let [api, neighbour, others] = counts;
     ensure!(
         outside.request_counts() == [api + 1, neighbour + 1, others + 1],
-        "{asked:?}, then {:?}",
+        "{counts:?}, then {:?}",
         outside.request_counts()
     );
     let after = ClusterCounts::of(&client).await?;
@@ -128,13 +128,13 @@ async fn undeclared_hosts_are_reached_only_if_the_outbound_policy_allows_any() -
         Ok(())
     };
     eventually(CHANGE, "undeclared hosts are rejected", refused).await?;
-    let (before, asked) = (ClusterCounts::of(&client).await?, outside.request_counts());
+    let (before, counts) = (ClusterCounts::of(&client).await?, outside.request_counts());
     client.send(&declared).await?.ensure_ok_from("api")?;
     refused().await?;
-    let [api, neighbour, others] = asked;
+    let [api, neighbour, others] = counts;
     ensure!(
         outside.request_counts() == [api + 1, neighbour, others],
-        "{asked:?}, then {:?}",
+        "{counts:?}, then {:?}",
         outside.request_counts()
     );
     let after = ClusterCounts::of(&client).await?;

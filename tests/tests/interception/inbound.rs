@@ -49,8 +49,8 @@ async fn service_requests_pass_both_sidecars() -> Result<()> {
     client.send(&through_both).await?.ensure_ok_from("cart")?;
     let [sent, received] = [client.count(outbound, REQUESTS).await?, server.count(inbound, REQUESTS).await?];
     ensure!([sent, received] == before.map(|count| count + 1), "{before:?}, then {:?}", [sent, received]);
-    let asked = cart.last_request()?;
-    ensure!(asked.path == "/both" && asked.host == "cart", "{asked:?}");
+    let recorded = cart.last_request()?;
+    ensure!(recorded.path == "/both" && recorded.host == "cart", "{recorded:?}");
 
     // A client without a sidecar connects to the pod directly; its requests pass the pod's sidecar.
     HttpRequest::get(SocketAddr::new(address(3), target), "cart", "/one")

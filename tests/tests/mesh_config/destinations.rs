@@ -57,8 +57,8 @@ async fn outlier_detection_ejects_a_failing_endpoint() -> Result<()> {
         for _ in 0..30 {
             shop.get("/").send().await?;
         }
-        let asked = shop.v2.requests().len() - before;
-        ensure!(asked == 0, "v2 received {asked} requests");
+        let received = shop.v2.requests().len() - before;
+        ensure!(received == 0, "v2 received {received} requests");
         Ok(())
     });
     quiet.await?;

@@ -126,9 +126,9 @@ async fn gateway_selects_certificate_and_routes_by_sni() -> Result<()> {
     let [first, _] = &edge.identities;
     let wrong = HttpRequest::get(local(edge.https), HOSTS[1], "/").over_tls(first, HOSTS[1])?.send().await;
     ensure!(wrong.is_err(), "the second host has the certificate of the first: {wrong:?}");
-    let nobody =
+    let unknown =
         HttpRequest::get(local(edge.https), "c.example.com", "/").over_tls(first, "c.example.com")?;
-    ensure!(nobody.send().await.is_err(), "an unknown SNI is served");
+    ensure!(unknown.send().await.is_err(), "an unknown SNI is served");
     let mixed = HttpRequest::get(local(edge.https), HOSTS[1], "/").over_tls(first, HOSTS[0])?.send().await?;
     ensure!(mixed.status == 404, "a host is served under the certificate of another: {mixed:?}");
     edge.close().await

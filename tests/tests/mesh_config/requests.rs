@@ -169,7 +169,8 @@ async fn mirror_receives_copies_and_its_responses_are_discarded() -> Result<()> 
         Duration::from_secs(10),
         "the mirror receives the copies",
         async || {
-            let copies = shop.v3.requests().iter().filter(|asked| asked.path.starts_with("/copied/")).count();
+            let copies =
+                shop.v3.requests().iter().filter(|recorded| recorded.path.starts_with("/copied/")).count();
             ensure!(copies == 10, "{copies}");
             Ok(())
         },

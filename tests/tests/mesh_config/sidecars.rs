@@ -46,8 +46,8 @@ spec:
     let beside = shop.mesh.join(&options).await?;
     let request = HttpRequest::get(local(port), "cart", "/x");
     eventually(CHANGE, "the cart answers", async || request.send().await?.ensure_ok_from("cart")).await?;
-    let asked = workload.last_request()?;
-    ensure!(asked.path == "/x" && asked.host == "cart", "{asked:?}");
+    let recorded = workload.last_request()?;
+    ensure!(recorded.path == "/x" && recorded.host == "cart", "{recorded:?}");
     let stats = beside.stats("downstream_rq_2xx").await?;
     ensure!(
         stats.iter().any(|(name, count)| name.contains("inbound") && *count > 0),
@@ -86,18 +86,18 @@ spec:
     .await?;
     let answer =
         shop.wait_for(&shop.get("/"), "Lua answers", |answer| answer.header("x-lua") == "answered").await?;
-    let asked = match answer.server() {
+    let recorded = match answer.server() {
         "v1" => shop.v1.last_request()?,
         "v2" => shop.v2.last_request()?,
         _ => shop.v3.last_request()?,
     };
-    ensure!(asked.headers.get("x-lua").is_some_and(|value| value == "asked"), "{asked:?}");
+    ensure!(recorded.headers.get("x-lua").is_some_and(|value| value == "asked"), "{recorded:?}");
     shop.close().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn envoy_filter_inserts_a_filter_with_config_discovery() -> Result<()> {
-    let configured = |said: &str| {
+    let configured = |value: &str| {
         format!(
             r#"
 apiVersion: networking.istio.io/v1alpha3
@@ -125,7 +125,7 @@ spec:
           '@type': type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua
           default_source_code:
             inline_string: |
-              function envoy_on_response(handle) handle:headers():add("x-lua", "{said}") end
+              function envoy_on_response(handle) handle:headers():add("x-lua", "{value}") end
 "#
         )
     };

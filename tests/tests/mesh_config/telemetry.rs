@@ -87,7 +87,9 @@ async fn access_log_filter_selects_requests_and_every_request_is_traced() -> Res
     eventually(CHANGE, "spans arrive", async || {
         let posted = spans.requests();
         ensure!(
-            posted.iter().any(|asked| asked.path == "/api/v2/spans" && asked.host == "spans.example.com"),
+            posted
+                .iter()
+                .any(|recorded| recorded.path == "/api/v2/spans" && recorded.host == "spans.example.com"),
             "{posted:?}"
         );
         Ok(())

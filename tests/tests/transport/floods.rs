@@ -52,9 +52,9 @@ async fn rapid_reset_closes_the_connection() -> Result<()> {
         };
         let bytes: Vec<u8> = (0..20_000).flat_map(pair).collect();
         let cut = flood(client, &bytes).await;
-        let seen = client.rest().await?;
-        let calm = seen.iter().any(|frame| frame.reason() == Some(CALM));
-        ensure!(cut || calm, "the flood was accepted: {:?}", seen.last());
+        let frames = client.rest().await?;
+        let calm = frames.iter().any(|frame| frame.reason() == Some(CALM));
+        ensure!(cut || calm, "the flood was accepted: {:?}", frames.last());
         Ok(())
     })
     .await?;
@@ -67,8 +67,8 @@ async fn continuation_flood_closes_the_connection() -> Result<()> {
         let first = frame(HEADERS, 0, 1, &call());
         let more = frame(CONTINUATION, 0, 1, &header("x-flood", &"y".repeat(100)).repeat(100));
         let cut = flood(client, &[first, more.repeat(5000)].concat()).await;
-        let seen = client.rest().await?;
-        ensure!(cut || seen.iter().any(|frame| frame.kind == GOAWAY), "the flood was accepted: {seen:?}");
+        let frames = client.rest().await?;
+        ensure!(cut || frames.iter().any(|frame| frame.kind == GOAWAY), "the flood was accepted: {frames:?}");
         Ok(())
     })
     .await

@@ -62,7 +62,7 @@ async fn request_over_a_limit_ends_its_stream_and_names_the_field() -> Result<()
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     let long = "n".repeat(5000);
     let huge = "n".repeat(5 << 20);
-    for (names, code, told, reason) in [
+    for (names, code, expected, reason) in [
         (&many[..], Code::InvalidArgument, "resource_names: 10001 names, 10000 at most", "names"),
         (&[&long], Code::InvalidArgument, "resource_names: a name of 5000 bytes", "name_length"),
         (&[&huge], Code::ResourceExhausted, "limit", "message_size"),
@@ -71,7 +71,7 @@ async fn request_over_a_limit_ends_its_stream_and_names_the_field() -> Result<()
         client.subscribe(Endpoint, names).await?;
         let error = client.next().await.err().context("a response was sent")?;
         let (got, message) = status(&error)?;
-        ensure!(got == code && message.contains(told), "{told}: {got:?} {message}");
+        ensure!(got == code && message.contains(expected), "{expected}: {got:?} {message}");
         plane.wait_for_metric(&format!("pilot_xds_refusals{{reason=\"{reason}\"}} 1")).await?;
     }
     Ok(())

@@ -124,7 +124,7 @@ async fn grpc_health_follows_readiness() -> Result<()> {
         let answer = client.check(HealthCheckRequest { service: service.to_owned() }).await?.into_inner();
         ensure!(answer.status == SERVING[0], "{service:?}: {answer:?}");
     }
-    let unknown = client.check(HealthCheckRequest { service: "nobody".to_owned() }).await;
+    let unknown = client.check(HealthCheckRequest { service: "unknown".to_owned() }).await;
     ensure!(
         unknown.err().is_some_and(|status| status.code() == Code::NotFound),
         "an unknown service has a health status"

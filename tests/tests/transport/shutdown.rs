@@ -37,18 +37,18 @@ async fn goaway_at_maximum_connection_age_has_jitter() -> Result<()> {
         let begin = Instant::now();
         let mut client = connected_client(&plane).await?;
         let before = client.until(GOAWAY).await?;
-        let told = begin.elapsed();
+        let time = begin.elapsed();
         ensure!(!before.iter().any(Frame::is_end), "the stream ended before GOAWAY: {before:?}");
         let after = client.rest().await?;
         ensure!(after.iter().any(Frame::is_end), "the stream has no end: {after:?}");
-        Ok(told)
+        Ok(time)
     });
-    let mut told = try_join_all(clients).await?;
-    told.sort_unstable();
-    let (first, last) = (told[0], told[19]);
+    let mut times = try_join_all(clients).await?;
+    times.sort_unstable();
+    let (first, last) = (times[0], times[19]);
     // There is no upper bound, because the machine may be busy.
     ensure!(first >= Duration::from_millis(1800), "{first:?} is less than the maximum age");
-    ensure!(last > first + Duration::from_millis(50), "GOAWAY without jitter: {told:?}");
+    ensure!(last > first + Duration::from_millis(50), "GOAWAY without jitter: {times:?}");
     plane.wait_for_metric("pilot_grpc_connections_closed{reason=\"age\"} 20").await
 }
 

@@ -124,9 +124,9 @@ async fn client_certificate_is_optional_and_verified() -> Result<()> {
     let secure = TlsControlPlane::start(&server(&ours)?, &ours).await?;
     let _nobody = tls_handshake(secure.to, &ours, None).await?;
     let _shop = tls_handshake(secure.to, &ours, Some(&client(&ours)?)).await?;
-    let known = get_ok(secure.plane.monitoring, "/debug/grpc_connections").await?;
-    let known: Vec<serde_json::Value> = serde_json::from_str(&known)?;
-    let identities: Vec<&serde_json::Value> = known.iter().map(|peer| &peer["identities"]).collect();
+    let peers = get_ok(secure.plane.monitoring, "/debug/grpc_connections").await?;
+    let peers: Vec<serde_json::Value> = serde_json::from_str(&peers)?;
+    let identities: Vec<&serde_json::Value> = peers.iter().map(|peer| &peer["identities"]).collect();
     ensure!(identities == [&serde_json::json!([]), &serde_json::json!([IDENTITY])], "{identities:?}");
 
     ensure!(
@@ -144,18 +144,18 @@ async fn key_pair_is_reloaded_only_when_both_files_match() -> Result<()> {
     let mut first = tls_handshake(secure.to, &old, None).await?;
     let next = server(&new)?;
     fs::write(secure.files.path().join("cert.pem"), &next.certificate_pem)?;
-    let told = eventually(TIMEOUT, "the log reports the mismatch", async || {
+    let logged = eventually(TIMEOUT, "the log reports the mismatch", async || {
         let log = secure.plane.process.log();
         ensure!(log.contains("the last one holds"), "{log}");
         Ok(())
     });
-    told.await?;
+    logged.await?;
     tls_handshake(secure.to, &old, None).await?;
     fs::write(secure.files.path().join("key.pem"), pem("PRIVATE KEY", next.key.serialized_der()))?;
-    let shown = eventually(TIMEOUT, "the new certificate is served", async || {
+    let served = eventually(TIMEOUT, "the new certificate is served", async || {
         tls_handshake(secure.to, &new, None).await
     });
-    shown.await?;
+    served.await?;
     // Open connections stay open.
     first.write_all(&super::raw::frame(super::raw::PING, 0, 0, &[1; 8])).await?;
     tokio::time::timeout(TIMEOUT, first.read_exact(&mut [0; 17])).await.context("no answer")??;

@@ -152,17 +152,17 @@ fn validate(case: &BootstrapCase, bootstrap: &str) -> Result<Verdict> {
     if output.status.success() {
         return Ok(Verdict::Taken);
     }
-    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    if said.is_empty() {
+    let errors = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    if errors.is_empty() {
         bail!("{}: envoy --mode validate: {} without output", case.name, output.status);
     }
     let missing = |(name, extension): &&(&str, &str)| {
         *name == case.name
-            && said.contains(&format!("Didn't find a registered implementation for '{extension}'"))
+            && errors.contains(&format!("Didn't find a registered implementation for '{extension}'"))
     };
     Ok(match UNKNOWN_TO_ENVOY.iter().find(missing) {
         Some((_, extension)) => Verdict::Unknown(extension),
-        None => Verdict::Refused(said),
+        None => Verdict::Refused(errors),
     })
 }
 
@@ -175,7 +175,7 @@ impl std::fmt::Display for Verdict {
             Self::Unknown(extension) => {
                 write!(out, "accepted except for {extension}, which only Istio's Envoy has")
             }
-            Self::Refused(said) => write!(out, "REJECTED BY ENVOY: {said}"),
+            Self::Refused(errors) => write!(out, "REJECTED BY ENVOY: {errors}"),
         }
     }
 }

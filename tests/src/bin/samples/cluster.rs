@@ -80,8 +80,8 @@ impl Cluster {
         self.objects.insert(key, object);
     }
 
-    fn of_kind<'a>(&'a self, wanted: &'a str) -> impl Iterator<Item = &'a Value> {
-        self.objects.values().filter(move |object| kind(object) == wanted)
+    fn of_kind<'a>(&'a self, kind_name: &'a str) -> impl Iterator<Item = &'a Value> {
+        self.objects.values().filter(move |object| kind(object) == kind_name)
     }
 
     /// Creates a pod from this template.
@@ -257,10 +257,10 @@ fn families(service: &Value) -> Vec<Family> {
 }
 
 fn selects(service: &Value, pod: &Value) -> bool {
-    let wanted = service.pointer("/spec/selector").and_then(Value::as_object);
-    wanted.is_some_and(|wanted| {
+    let selector = service.pointer("/spec/selector").and_then(Value::as_object);
+    selector.is_some_and(|selector| {
         let labels = pod.pointer("/metadata/labels");
-        wanted.iter().all(|(key, value)| labels.and_then(|labels| labels.get(key)) == Some(value))
+        selector.iter().all(|(key, value)| labels.and_then(|labels| labels.get(key)) == Some(value))
     })
 }
 

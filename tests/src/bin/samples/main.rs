@@ -71,8 +71,8 @@ async fn run(folder: &Path) -> Result<usize> {
             let Outcome { proxies, resources, rejected, problems } = mesh.of(&cluster).await?;
             let counts =
                 [cluster.read(), findings.len(), proxies, resources, rejected].map(|n| n.to_string());
-            let [objects, said, proxies, resources, refused] = counts.each_ref().map(String::as_str);
-            line([name, &set.to_string(), objects, said, proxies, resources, refused]);
+            let [objects, finding_count, proxies, resources, refused] = counts.each_ref().map(String::as_str);
+            line([name, &set.to_string(), objects, finding_count, proxies, resources, refused]);
             for finding in &findings {
                 println!("            {}", finding.text);
             }

@@ -77,11 +77,11 @@ impl SampleMesh {
         manifests.push(service(&mark, &format!("10.96.1.{}", self.set), &[Port::new("tcp", 9, 9)]));
         self.folder.write("set.yaml", &manifests)?;
         let mut problems = self.reconcile_proxies(&cluster.workloads).await?;
-        let told = async || self.state(&mark).await;
+        let state = async || self.state(&mark).await;
         let held = async {
-            eventually(IN_USE, "every Envoy has the set", told).await?;
+            eventually(IN_USE, "every Envoy has the set", state).await?;
             tokio::time::sleep(STILL).await;
-            eventually(IN_USE, "every Envoy has all of the set", told).await
+            eventually(IN_USE, "every Envoy has all of the set", state).await
         };
         let (resources, problem) = match held.await {
             Ok(State::Held(resources)) => (resources, None),
@@ -140,10 +140,10 @@ impl SampleMesh {
         ensure!(proxies.len() == self.proxies.len(), "{} proxies are connected", proxies.len());
         for proxy in proxies {
             let types = proxy.get("resources").and_then(Value::as_object).context("types of resources")?;
-            if let Some(why) = types.values().find_map(|known| known.get("lastError")) {
+            if let Some(why) = types.values().find_map(|status| status.get("lastError")) {
                 return Ok(State::Refused(format!("{}: {why}", proxy.get("proxy").unwrap_or(proxy))));
             }
-            let open = types.values().find(|known| known.get("sent") != known.get("acked"));
+            let open = types.values().find(|status| status.get("sent") != status.get("acked"));
             ensure!(open.is_none(), "not acknowledged: {open:?} of {proxy}");
         }
         let mut resources = 0;
@@ -162,8 +162,8 @@ impl SampleMesh {
     /// Returns the errors that the control plane reports for the configuration.
     async fn unusable(&self) -> Result<Vec<String>> {
         let page = get_ok(self.discovery.http, "/debug/rejectedz").await?;
-        let said: Vec<String> = serde_json::from_str(&page).context("parse /debug/rejectedz")?;
-        Ok(said.into_iter().filter(|problem| !problem.contains(": warning: ")).collect())
+        let errors: Vec<String> = serde_json::from_str(&page).context("parse /debug/rejectedz")?;
+        Ok(errors.into_iter().filter(|problem| !problem.contains(": warning: ")).collect())
     }
 
     /// Returns the number of rejected responses so far.
