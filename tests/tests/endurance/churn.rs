@@ -18,11 +18,11 @@ use tokio::task::JoinSet;
 
 use super::client::{Client, Variant};
 
-/// Number of rounds.
-const ROUNDS: usize = 50;
+/// Number of rounds. Resident memory is level after about 60: caches fill, and the allocator's arenas find their size.
+const ROUNDS: usize = 100;
 
 /// Number of services and of connections in a round.
-const PER_ROUND: usize = 200;
+const PER_ROUND: usize = 100;
 
 /// Number of services in a file.
 const SERVICES_PER_FILE: usize = 50;
