@@ -139,8 +139,8 @@ pub(super) fn topology(topology: &Topology) -> GatewayTopology {
 pub(super) fn informational_headers(steering: &Steering) -> InformationalHeaders {
     let headers = &steering.headers;
     InformationalHeaders {
-        attempts: headers.attempt_count.disabled != Some(true),
-        host: headers.x_forwarded_host.enabled == Some(true),
+        attempt_count: headers.attempt_count.disabled != Some(true),
+        forwarded_host: headers.x_forwarded_host.enabled == Some(true),
     }
 }
 

@@ -37,7 +37,7 @@ pub enum TlsPayload {
     Tcp,
 }
 
-// === impl Termination ===
+// === impl TlsTermination ===
 
 impl TlsTermination {
     pub(super) fn socket(&self) -> TransportSocket {

@@ -91,7 +91,7 @@ impl Report {
     }
 }
 
-// === impl Reason ===
+// === impl RejectReason ===
 
 impl RejectReason {
     /// The metric of Istio's that counts this.

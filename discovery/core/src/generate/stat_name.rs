@@ -14,7 +14,7 @@ pub(super) struct StatNameVariables<'a> {
     pub(super) target: Option<u16>,
 }
 
-// === impl Counted ===
+// === impl StatNameVariables ===
 
 impl StatNameVariables<'_> {
     /// Its name by a pattern; `None`: there is no pattern.

@@ -31,7 +31,7 @@ struct TcpDestination<'a> {
     sni_port: Option<u16>,
 }
 
-// === impl L4 ===
+// === impl TcpRouting ===
 
 impl<'a> TcpRouting<'a> {
     /// To a service itself.

@@ -80,7 +80,7 @@ pub enum LocalityPreference<'a> {
     TrafficDistribution(Distribution),
 }
 
-// === impl Policy ===
+// === impl MergedTrafficPolicy ===
 
 impl MergedTrafficPolicy {
     /// What holds for a port of a service, or of a subset of it.

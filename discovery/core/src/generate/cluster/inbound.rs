@@ -84,7 +84,7 @@ impl InboundCluster {
     }
 }
 
-// === impl Backend ===
+// === impl WorkloadAddress ===
 
 impl WorkloadAddress {
     fn cluster(&self, name: &str) -> Cluster {

@@ -264,7 +264,7 @@ impl OutboundCluster {
     }
 }
 
-// === impl RuleName ===
+// === impl DestinationRuleName ===
 
 impl DestinationRuleName {
     /// As Istio names objects in metadata.

@@ -20,7 +20,7 @@ pub struct ClusterLocalHosts {
 /// Where a proxy finds its control plane if nobody says.
 const DISCOVERY: &str = "istiod.istio-system.svc:15012";
 
-// === impl LocalHosts ===
+// === impl ClusterLocalHosts ===
 
 impl ClusterLocalHosts {
     /// What a mesh says, and what goes without saying: what belongs to a cluster as such, and the control plane.

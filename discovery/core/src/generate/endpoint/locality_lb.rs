@@ -58,7 +58,7 @@ pub enum LocalityFailover {
     },
 }
 
-// === impl Vantage ===
+// === impl ClientLocality ===
 
 impl ClientLocality {
     /// The label that tells the network.
@@ -93,7 +93,7 @@ pub(super) fn label<'a>(
     Some(known).filter(|known| !known.is_empty()).or_else(said)
 }
 
-// === impl Nearness ===
+// === impl LocalityPriority ===
 
 impl LocalityPriority {
     /// What a policy means to a client; `None`: nothing, all are alike to it.
@@ -238,7 +238,7 @@ fn compact(groups: &mut [LocalityGroup<'_>]) {
     }
 }
 
-// === impl Places ===
+// === impl LocalityFailover ===
 
 impl LocalityFailover {
     /// More than the distances there are.

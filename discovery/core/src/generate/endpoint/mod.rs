@@ -159,7 +159,7 @@ pub(super) fn localities(
     (groups.iter().map(|group| lb_endpoints::group(group, selection.tls_mode_metadata)).collect(), rejected)
 }
 
-// === impl Served ===
+// === impl EndpointSelection ===
 
 impl EndpointSelection {
     fn counts(&self, endpoint: &Endpoint) -> bool {
@@ -198,7 +198,7 @@ fn reachable(address: &EndpointAddress, addressing: AddressResolution) -> bool {
     }
 }
 
-// === impl Group ===
+// === impl LocalityGroup ===
 
 impl<'a> LocalityGroup<'a> {
     fn of(locality: &'a Locality, mut endpoints: Vec<&'a Endpoint>) -> Self {
@@ -219,7 +219,7 @@ impl<'a> LocalityGroup<'a> {
     }
 }
 
-// === impl Place ===
+// === impl LbTarget ===
 
 impl<'a> LbTarget<'a> {
     /// What it has under a label; what says where it is counts as labels too.

@@ -47,7 +47,7 @@ pub struct NetworkGateway {
     pub port: u16,
 }
 
-// === impl Gateways ===
+// === impl NetworkGateways ===
 
 impl FromIterator<NetworkGateway> for NetworkGateways {
     fn from_iter<I: IntoIterator<Item = NetworkGateway>>(gateways: I) -> Self {
@@ -120,7 +120,7 @@ const fn divisor(mut a: u32, mut b: u32) -> u32 {
     if a == 0 { 1 } else { a }
 }
 
-// === impl Networks ===
+// === impl NetworkView ===
 
 impl NetworkView {
     /// Whether the client wants an endpoint, by its network.

@@ -42,7 +42,7 @@ struct GatewayChains<'a> {
     rejected: &'a mut Vec<Rejected>,
 }
 
-// === impl Made ===
+// === impl GatewayChains ===
 
 impl GatewayChains<'_> {
     fn add(&mut self, server: &GatewayServer) {

@@ -199,7 +199,7 @@ impl GatewayInputs {
     }
 }
 
-// === impl Merged ===
+// === impl MergedServers ===
 
 impl MergedServers {
     /// Why a server cannot be at a place.
@@ -221,7 +221,7 @@ impl MergedServers {
     }
 }
 
-// === impl ServerAt ===
+// === impl GatewayServer ===
 
 impl GatewayServer {
     fn of(object: &Shared<ConfigObject>, server: &Server) -> Option<Self> {

@@ -15,7 +15,7 @@ use crate::api::virtual_service::HttpRetry;
 use crate::generate::Rejected;
 use crate::generate::proto::{no, number};
 use crate::generate::route::{
-    HttpRules, InformationalHeaders, MAX_BODY, RouteContext, Scheme, http_routes, takes_every_request,
+    HttpRules, InformationalHeaders, MAX_BODY, RouteContext, Scheme, http_routes, matches_every_request,
 };
 use crate::model::Hostname;
 
@@ -131,7 +131,7 @@ fn virtual_hosts(
             let routes = made.rules.iter().filter_map(|at| translated.get(*at)).flatten();
             // What takes every request comes last, whosever rule it is; the order of the rest is that of the rules.
             let (all, some): (Vec<Route>, Vec<Route>) =
-                routes.cloned().partition(|route| route.r#match.as_ref().is_some_and(takes_every_request));
+                routes.cloned().partition(|route| route.r#match.as_ref().is_some_and(matches_every_request));
             let require_tls =
                 if made.redirected { TlsRequirementType::All } else { TlsRequirementType::None };
             Some(VirtualHost {
@@ -139,7 +139,7 @@ fn virtual_hosts(
                 domains: hosts.iter().map(ToString::to_string).collect(),
                 routes: some.into_iter().chain(all).collect(),
                 require_tls: require_tls.into(),
-                include_request_attempt_count: informational_headers.attempts,
+                include_request_attempt_count: informational_headers.attempt_count,
                 ..VirtualHost::default()
             })
         })

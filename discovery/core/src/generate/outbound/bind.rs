@@ -127,7 +127,7 @@ fn serves(endpoint: &Endpoint, service: &Service, listener_port: &ListenerPort<'
     ports.any(|port| port.name == endpoint.port_name)
 }
 
-// === impl Place ===
+// === impl ServiceBind ===
 
 impl ServiceBind {
     const fn everyones(ip: IpAddr) -> Self {

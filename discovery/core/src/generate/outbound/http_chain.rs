@@ -65,7 +65,7 @@ pub(super) fn http_chain(
     }
 }
 
-// === impl Reading ===
+// === impl ProtocolMode ===
 
 impl ProtocolMode {
     pub(super) fn of(protocol: Protocol) -> Option<Self> {

@@ -40,7 +40,7 @@ enum MergedProtocol {
     Sniffed,
 }
 
-// === impl Merge ===
+// === impl ListenerMerger ===
 
 impl<'a> ListenerMerger<'a> {
     pub(super) const fn new(inputs: &'a PlanInputs) -> Self {
@@ -164,7 +164,7 @@ impl<'a> ListenerMerger<'a> {
     }
 }
 
-// === impl Entry ===
+// === impl MergedListener ===
 
 impl MergedListener {
     /// A server that speaks first would wait for a client that is being sniffed, or be given to another protocol.

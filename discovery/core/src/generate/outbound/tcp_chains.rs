@@ -47,7 +47,7 @@ struct TcpChainBuilder<'a> {
     service_bind: &'a ServiceBind,
 }
 
-// === impl Made ===
+// === impl TcpChainBuilder ===
 
 impl TcpChainBuilder<'_> {
     fn tls(&self, rules: &[&Shared<Routing>]) -> Vec<FilterChainInputs> {

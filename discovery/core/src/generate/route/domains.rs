@@ -1,82 +1,82 @@
-//! By which names clients ask for a service.
+//! Domains of the virtual host of a service.
 //!
-//! A client says `reviews`, `reviews.default`, `reviews.default.svc` or the whole name, as its `resolv.conf`
-//! allows; all of them must lead to the same virtual host.
+//! A client may send the host `reviews`, `reviews.default`, `reviews.default.svc` or the full name, depending on the search
+//! domains in its `resolv.conf`. All of them belong to the same virtual host.
 
 use std::net::IpAddr;
 
 use crate::generate::IpFamilies;
 use crate::model::{Hostname, Registry, Service};
 
-/// One name, and whether somebody declared it.
+/// Domain of a virtual host.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Domain {
-    /// As it stands in `:authority`.
+pub(super) struct VirtualHostDomain {
+    /// Value of `:authority`.
     pub(super) text: String,
-    /// Where it comes from.
+    /// Origin of the domain.
     pub(super) origin: DomainOrigin,
 }
 
-/// Where a domain comes from.
+/// Origin of a domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DomainOrigin {
-    /// It is the service's own name or address.
+    /// Hostname or address of the service.
     Declared,
-    /// We shortened it: it must not hide a service that really is called so.
+    /// Short form of the hostname. A service with this hostname takes precedence.
     Shortened,
 }
 
-/// Whether names also appear with their port.
+/// Ports in domains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DomainPorts {
-    /// No: Envoy is told to ignore ports.
+    /// Without port; `ignore_port_in_host_matching` is set.
     Ignored,
-    /// Yes: gRPC libraries compare the whole target, and a proxy port serves all ports at once.
+    /// With and without this port. gRPC libraries compare the whole target, and a proxy port serves all ports.
     Named(u16),
 }
 
-/// All domains of a service on one port, for a client whose DNS domain this is.
-pub(super) fn domains(
+/// Returns the domains of a service on one port for a client in `dns_domain`.
+pub(super) fn service_domains(
     service: &Service,
     aliases: &[Hostname],
     ports: DomainPorts,
     dns_domain: &str,
     families: IpFamilies,
-) -> Vec<Domain> {
-    let mut found = Vec::new();
+) -> Vec<VirtualHostDomain> {
+    let mut domains = Vec::new();
     for host in std::iter::once(&service.hostname).chain(aliases) {
         let host = host.as_str();
-        push(&mut found, host, ports, DomainOrigin::Declared);
+        push(&mut domains, host, ports, DomainOrigin::Declared);
         if host.parse::<IpAddr>().is_err() && !host.starts_with('*') {
-            push(&mut found, &format!("{host}."), ports, DomainOrigin::Shortened);
+            push(&mut domains, &format!("{host}."), ports, DomainOrigin::Shortened);
         }
         for short in shortened(host, dns_domain) {
-            push(&mut found, &short, ports, DomainOrigin::Shortened);
+            push(&mut domains, &short, ports, DomainOrigin::Shortened);
         }
     }
     if service.is_headless() {
-        // Members of a stateful set are called `<pod>.<service>`.
-        let members: Vec<Domain> = found
+        // Pods of a StatefulSet have the host `<pod>.<service>`.
+        let pods: Vec<VirtualHostDomain> = domains
             .iter()
-            .map(|domain| Domain { text: format!("*.{}", domain.text), origin: domain.origin })
+            .map(|domain| VirtualHostDomain { text: format!("*.{}", domain.text), origin: domain.origin })
             .collect();
-        found.extend(members);
+        domains.extend(pods);
     }
     for vip in reachable(service, families) {
-        push(&mut found, &vip.to_string(), ports, DomainOrigin::Declared);
+        push(&mut domains, &vip.to_string(), ports, DomainOrigin::Declared);
     }
-    found
+    domains
 }
 
-/// The domains of a host that is nothing but its name.
-pub(super) fn bare(host: &str, ports: DomainPorts) -> Vec<Domain> {
-    let mut found = Vec::new();
-    push(&mut found, host, ports, DomainOrigin::Declared);
-    found
+/// Returns the domains of a host without a service.
+pub(super) fn host_domains(host: &str, ports: DomainPorts) -> Vec<VirtualHostDomain> {
+    let mut domains = Vec::new();
+    push(&mut domains, host, ports, DomainOrigin::Declared);
+    domains
 }
 
-/// Addresses of the service that a proxy with these families may see. A declared `ServiceEntry` address is
-/// matched whatever its family: it need not be routable.
+/// Returns the addresses of the service in the IP families of the proxy. Addresses of a `ServiceEntry` need not be routable
+/// and are included regardless of their family.
 fn reachable(service: &Service, families: IpFamilies) -> impl Iterator<Item = IpAddr> + '_ {
     let declared = service.registry == Registry::External;
     service
@@ -87,15 +87,15 @@ fn reachable(service: &Service, families: IpFamilies) -> impl Iterator<Item = Ip
         .filter(move |ip| declared || families.contains(*ip))
 }
 
-fn push(found: &mut Vec<Domain>, host: &str, ports: DomainPorts, origin: DomainOrigin) {
+fn push(domains: &mut Vec<VirtualHostDomain>, host: &str, ports: DomainPorts, origin: DomainOrigin) {
     let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
     if let DomainPorts::Named(port) = ports {
-        found.push(Domain { text: format!("{host}:{port}"), origin });
+        domains.push(VirtualHostDomain { text: format!("{host}:{port}"), origin });
     }
-    found.push(Domain { text: host, origin });
+    domains.push(VirtualHostDomain { text: host, origin });
 }
 
-/// What a resolver in `dns_domain` (`<namespace>.svc.<suffix>`) completes to `host`.
+/// Returns the short names that a resolver in `dns_domain` (`<namespace>.svc.<suffix>`) completes to `host`.
 fn shortened(host: &str, dns_domain: &str) -> Vec<String> {
     let Some((own, suffix)) = dns_domain.split_once(".svc.") else {
         return shared_suffix(host, dns_domain);
@@ -112,16 +112,16 @@ fn shortened(host: &str, dns_domain: &str) -> Vec<String> {
     names
 }
 
-/// Outside Kubernetes: the host without what it shares with the client's domain.
+/// Returns short names outside Kubernetes: the host without the suffix it shares with the domain of the client.
 fn shared_suffix(host: &str, dns_domain: &str) -> Vec<String> {
-    let theirs: Vec<&str> = host.split('.').collect();
-    let shared = theirs.iter().rev().zip(dns_domain.split('.').rev()).take_while(|(a, b)| *a == b).count();
-    let unique = theirs.get(..theirs.len() - shared).unwrap_or_default();
+    let labels: Vec<&str> = host.split('.').collect();
+    let shared = labels.iter().rev().zip(dns_domain.split('.').rev()).take_while(|(a, b)| *a == b).count();
+    let unique = labels.get(..labels.len() - shared).unwrap_or_default();
     if shared == 0 || unique.is_empty() {
         return Vec::new();
     }
     let short = unique.join(".");
-    match (unique.len(), theirs.get(unique.len())) {
+    match (unique.len(), labels.get(unique.len())) {
         (2, Some(next)) => vec![short.clone(), format!("{short}.{next}")],
         _ => vec![short],
     }
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_host_is_shortened_as_resolvers_complete_it() {
+    fn short_domains_are_those_that_resolvers_complete_to_the_host() {
         let check = |host, domain, expected: &[&str]| {
             assert_eq!(shortened(host, domain), expected, "{host} {domain}");
         };

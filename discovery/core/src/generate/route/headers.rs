@@ -1,4 +1,4 @@
-//! Headers that are changed on the way.
+//! Header operations of a rule.
 //! <https://istio.io/latest/docs/reference/config/networking/virtual-service/#Headers>
 
 use pilot_proto::envoy::config::core::v3::header_value_option::HeaderAppendAction;
@@ -9,7 +9,7 @@ use pilot_proto::envoy::config::route::v3::weighted_cluster::ClusterWeight;
 use crate::api::values::Map;
 use crate::api::virtual_service::{HeaderOperations, Headers};
 
-/// What is done to the headers of requests and responses.
+/// Changes to the headers of requests and responses.
 #[derive(Default)]
 pub(super) struct HeaderMutations {
     request_add: Vec<HeaderValueOption>,
@@ -19,7 +19,7 @@ pub(super) struct HeaderMutations {
     authority: Option<String>,
 }
 
-// === impl Operations ===
+// === impl HeaderMutations ===
 
 impl HeaderMutations {
     pub(super) fn of(headers: Option<&Headers>) -> Self {
@@ -27,18 +27,19 @@ impl HeaderMutations {
         let (request_add, request_remove) = changes(headers.request.as_ref());
         let (response_add, response_remove) = changes(headers.response.as_ref());
         let authority =
-            |said: &Map| said.iter().rfind(|(name, _)| is_authority(name)).map(|(_, to)| to.clone());
-        let said = headers.request.as_ref();
+            |map: &Map| map.iter().rfind(|(name, _)| is_authority(name)).map(|(_, to)| to.clone());
+        let request = headers.request.as_ref();
         Self {
             request_add,
             request_remove,
             response_add,
             response_remove,
-            authority: said.and_then(|said| authority(&said.set).or_else(|| authority(&said.add))),
+            authority: request
+                .and_then(|request| authority(&request.set).or_else(|| authority(&request.add))),
         }
     }
 
-    /// Adds them to those of a route; returns what the host becomes.
+    /// Adds the changes to those of a route and returns the rewritten host.
     pub(super) fn apply(self, to: &mut Route) -> Option<String> {
         to.request_headers_to_add.extend(self.request_add);
         to.request_headers_to_remove.extend(self.request_remove);
@@ -47,7 +48,7 @@ impl HeaderMutations {
         self.authority
     }
 
-    /// Makes them those of a part of the requests; returns what the host becomes.
+    /// Sets the changes of a weighted cluster and returns the rewritten host.
     pub(super) fn apply_to_weight(self, to: &mut ClusterWeight) -> Option<String> {
         to.request_headers_to_add = self.request_add;
         to.request_headers_to_remove = self.request_remove;
@@ -57,11 +58,11 @@ impl HeaderMutations {
     }
 }
 
-/// Headers to add, and to remove.
-fn changes(said: Option<&HeaderOperations>) -> (Vec<HeaderValueOption>, Vec<String>) {
-    let Some(said) = said else { return (Vec::new(), Vec::new()) };
-    let set = said.set.iter().map(|header| (header, HeaderAppendAction::OverwriteIfExistsOrAdd));
-    let add = said.add.iter().map(|header| (header, HeaderAppendAction::AppendIfExistsOrAdd));
+/// Returns the headers to add and to remove.
+fn changes(operations: Option<&HeaderOperations>) -> (Vec<HeaderValueOption>, Vec<String>) {
+    let Some(operations) = operations else { return (Vec::new(), Vec::new()) };
+    let set = operations.set.iter().map(|header| (header, HeaderAppendAction::OverwriteIfExistsOrAdd));
+    let add = operations.add.iter().map(|header| (header, HeaderAppendAction::AppendIfExistsOrAdd));
     let added = set.chain(add).filter(|((name, _), _)| is_changeable(name)).map(|((name, value), action)| {
         HeaderValueOption {
             header: Some(HeaderValue { key: name.clone(), value: value.clone(), ..HeaderValue::default() }),
@@ -69,10 +70,10 @@ fn changes(said: Option<&HeaderOperations>) -> (Vec<HeaderValueOption>, Vec<Stri
             ..HeaderValueOption::default()
         }
     });
-    (added.collect(), said.remove.iter().filter(|name| is_changeable(name)).cloned().collect())
+    (added.collect(), operations.remove.iter().filter(|name| is_changeable(name)).cloned().collect())
 }
 
-/// Envoy refuses a route that touches the others.
+/// Returns false for headers that Envoy does not allow a route to change: pseudo-headers and `host`.
 fn is_changeable(name: &str) -> bool {
     !name.is_empty() && !name.starts_with(':') && !name.eq_ignore_ascii_case("host")
 }

@@ -1,4 +1,4 @@
-//! The routes of an inbound filter chain: everything goes to the workload.
+//! Route configuration of an inbound filter chain: all requests go to the workload.
 
 use pilot_proto::envoy::config::route::v3::{RetryPolicy, RouteConfiguration, VirtualHost};
 
@@ -6,25 +6,25 @@ use super::{default_route, route_action};
 use crate::generate::proto::{no, number};
 use crate::model::Protocol;
 
-/// The one route of an inbound filter chain.
+/// Route of an inbound filter chain.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct InboundRoute {
-    /// Cluster of the workload's port.
+    /// Cluster of the workload port.
     pub cluster: String,
-    /// Name of the service, for traces; empty when no service declares the port.
+    /// Hostname of the service, for traces; empty if no service declares the port.
     pub host: String,
-    /// Port of the service; 0 when no service declares it.
+    /// Port of the service; 0 if no service declares it.
     pub port: u16,
-    /// What is spoken there.
+    /// Protocol of the port.
     pub protocol: Protocol,
 }
 
-/// Everything that comes in goes to the workload, and takes as long as it takes.
+/// Generates the route configuration. Requests have no timeout.
 pub(in crate::generate) fn inbound_route(inbound: &InboundRoute) -> RouteConfiguration {
-    let mut action = route_action::to(&inbound.cluster);
+    let mut action = route_action::to_cluster(&inbound.cluster);
     if inbound.protocol != Protocol::Grpc {
         action.retry_policy = Some(RetryPolicy {
-            // The workload never saw such a request; gRPC streams would be held back for it.
+            // The workload did not receive such a request. Envoy buffers requests for a retry, which delays gRPC streams.
             retry_on: "reset-before-request".into(),
             num_retries: number(2),
             ..RetryPolicy::default()

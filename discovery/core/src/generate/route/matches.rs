@@ -1,4 +1,4 @@
-//! Which requests a route is for.
+//! Match criteria of a route.
 //! <https://istio.io/latest/docs/reference/config/networking/virtual-service/#HTTPMatchRequest>
 
 use pilot_proto::envoy::config::route::v3::header_matcher::HeaderMatchSpecifier;
@@ -14,50 +14,51 @@ use crate::api::values::StringMatch;
 use crate::api::virtual_service::HttpMatch;
 use crate::generate::proto::no;
 
-/// Begins the names of headers that are none, but claims of the token that a client showed.
+/// Prefix of header names that stand for claims of the JWT.
 const CLAIMS: &str = "@request.auth.claims";
 
-/// Which requests; without a match all.
+/// Translates a match; `None` matches every request.
 pub(super) fn route_match(matches: Option<&HttpMatch>) -> RouteMatch {
     let Some(matches) = matches else { return every_request() };
-    let mut made = RouteMatch {
+    let mut route_match = RouteMatch {
         path_specifier: Some(matches.uri.as_ref().map_or_else(every_path, path)),
         case_sensitive: matches.ignore_uri_case.then(no).flatten(),
         ..RouteMatch::default()
     };
     for (name, value) in &matches.headers {
         match claim(name, value) {
-            Some(claim) => made.dynamic_metadata.push(claim),
-            None => made.headers.push(header(name, value)),
+            Some(claim) => route_match.dynamic_metadata.push(claim),
+            None => route_match.headers.push(header(name, value)),
         }
     }
     for (name, value) in &matches.without_headers {
         match claim(name, value) {
-            Some(claim) => made.dynamic_metadata.push(MetadataMatcher { invert: true, ..claim }),
-            None => made.headers.push(HeaderMatcher {
+            Some(claim) => route_match.dynamic_metadata.push(MetadataMatcher { invert: true, ..claim }),
+            None => route_match.headers.push(HeaderMatcher {
                 invert_match: true,
-                // A header that is not there is not like this either. Envoy refuses it beside a match of presence.
-                treat_missing_header_as_empty: pattern(value).is_some(),
+                // A missing header does not have the value either. Envoy rejects this with a presence match.
+                treat_missing_header_as_empty: string_matcher(value).is_some(),
                 ..header(name, value)
             }),
         }
     }
-    made.headers.sort_by(|a, b| a.name.cmp(&b.name));
+    route_match.headers.sort_by(|a, b| a.name.cmp(&b.name));
     let pseudo =
         [(":method", &matches.method), (":authority", &matches.authority), (":scheme", &matches.scheme)];
-    let said = pseudo.into_iter().filter_map(|(name, value)| Some(header(name, value.as_ref()?)));
-    made.headers.extend(said);
-    made.query_parameters = matches.query_params.iter().map(|(name, value)| parameter(name, value)).collect();
-    made
+    let pseudo_headers = pseudo.into_iter().filter_map(|(name, value)| Some(header(name, value.as_ref()?)));
+    route_match.headers.extend(pseudo_headers);
+    route_match.query_parameters =
+        matches.query_params.iter().map(|(name, value)| parameter(name, value)).collect();
+    route_match
 }
 
-/// Every request.
+/// Returns a match for every request.
 pub(super) fn every_request() -> RouteMatch {
     RouteMatch { path_specifier: Some(every_path()), ..RouteMatch::default() }
 }
 
-/// Whether no request is left for the routes that follow.
-pub(in crate::generate) fn takes_every_request(matches: &RouteMatch) -> bool {
+/// Returns true if no request reaches the routes that follow.
+pub(in crate::generate) fn matches_every_request(matches: &RouteMatch) -> bool {
     let every_path = match &matches.path_specifier {
         Some(PathSpecifier::Prefix(prefix)) => prefix.is_empty() || prefix == "/",
         Some(PathSpecifier::SafeRegex(regex)) => regex.regex == ".*",
@@ -69,12 +70,12 @@ pub(in crate::generate) fn takes_every_request(matches: &RouteMatch) -> bool {
         && matches.dynamic_metadata.is_empty()
 }
 
-/// What a text has to be; `None`: only there.
-pub(super) fn pattern(value: &StringMatch) -> Option<StringMatcher> {
+/// Translates a string match; `None`: any value.
+pub(super) fn string_matcher(value: &StringMatch) -> Option<StringMatcher> {
     use string_matcher::MatchPattern as Pattern;
     let pattern = match value {
         StringMatch::Unset => return None,
-        // Neither is an expression of RE2 that Envoy would take, and everybody means this by them.
+        // `*` is not valid RE2, and Envoy rejects an empty prefix; both are used for "any value".
         StringMatch::Regex(text) if text == "*" => return None,
         StringMatch::Prefix(text) if text.is_empty() => return None,
         StringMatch::Exact(text) => Pattern::Exact(text.clone()),
@@ -84,9 +85,9 @@ pub(super) fn pattern(value: &StringMatch) -> Option<StringMatcher> {
     Some(StringMatcher { match_pattern: Some(pattern), ..StringMatcher::default() })
 }
 
-/// An expression of RE2.
+/// Returns an RE2 expression.
 pub(super) fn regex(text: &str) -> RegexMatcher {
-    // Envoy takes no empty one.
+    // Envoy rejects an empty expression.
     let regex = if text.is_empty() { "^$" } else { text };
     RegexMatcher { regex: regex.to_owned(), ..RegexMatcher::default() }
 }
@@ -105,8 +106,8 @@ fn path(uri: &StringMatch) -> PathSpecifier {
 }
 
 fn header(name: &str, value: &StringMatch) -> HeaderMatcher {
-    let specifier =
-        pattern(value).map_or(HeaderMatchSpecifier::PresentMatch(true), HeaderMatchSpecifier::StringMatch);
+    let specifier = string_matcher(value)
+        .map_or(HeaderMatchSpecifier::PresentMatch(true), HeaderMatchSpecifier::StringMatch);
     HeaderMatcher {
         name: name.to_owned(),
         header_match_specifier: Some(specifier),
@@ -115,13 +116,13 @@ fn header(name: &str, value: &StringMatch) -> HeaderMatcher {
 }
 
 fn parameter(name: &str, value: &StringMatch) -> QueryParameterMatcher {
-    let specifier = pattern(value)
+    let specifier = string_matcher(value)
         .map_or(QueryParameterMatchSpecifier::PresentMatch(true), QueryParameterMatchSpecifier::StringMatch);
     QueryParameterMatcher { name: name.to_owned(), query_parameter_match_specifier: Some(specifier) }
 }
 
-/// A claim of the client's token: `@request.auth.claims.a.b` or `@request.auth.claims[a][b]`. It is a text, or a list that
-/// has it. <https://istio.io/latest/docs/tasks/security/authentication/jwt-route/>
+/// Translates a match of a JWT claim, `@request.auth.claims.a.b` or `@request.auth.claims[a][b]`. The claim is a string, or a
+/// list that contains it. <https://istio.io/latest/docs/tasks/security/authentication/jwt-route/>
 fn claim(name: &str, value: &StringMatch) -> Option<MetadataMatcher> {
     let prefix = name.get(..CLAIMS.len())?;
     if !prefix.eq_ignore_ascii_case(CLAIMS) {
@@ -135,12 +136,12 @@ fn claim(name: &str, value: &StringMatch) -> Option<MetadataMatcher> {
         _ => return None,
     };
     let of = |pattern| ValueMatcher { match_pattern: Some(pattern) };
-    let wanted = of(pattern(value)
+    let claim_value = of(string_matcher(value)
         .map_or(value_matcher::MatchPattern::PresentMatch(true), value_matcher::MatchPattern::StringMatch));
     let one_of =
-        ListMatcher { match_pattern: Some(list_matcher::MatchPattern::OneOf(Box::new(wanted.clone()))) };
+        ListMatcher { match_pattern: Some(list_matcher::MatchPattern::OneOf(Box::new(claim_value.clone()))) };
     let listed = of(value_matcher::MatchPattern::ListMatch(Box::new(one_of)));
-    let either = OrMatcher { value_matchers: vec![listed, wanted] };
+    let either = OrMatcher { value_matchers: vec![listed, claim_value] };
     let keys = ["payload"].into_iter().chain(claims).map(|key| metadata_matcher::PathSegment {
         segment: Some(metadata_matcher::path_segment::Segment::Key(key.to_owned())),
     });

@@ -1,14 +1,18 @@
-//! RDS: which cluster a request goes to, by its host and by the rules for it.
+//! RDS: virtual hosts and routes.
 //!
-//! Without rules every path of a host leads to the one cluster of its port.
+//! A host without rules has one route, to the cluster of its port.
 //!
 //! ```text
-//! RouteInputs ─▶ hosts (domains, who has them) ─▶ rules (order) ─▶ matches, headers, filters
-//!                                                      └─▶ forward (destination, retry) or answer
+//! RouteInputs ─▶ virtual_hosts (domains and their owners) ─▶ http_routes ─▶ matches, headers, per_filter_config
+//!                                                                └─▶ route_action (destination, retry), redirect
+//!                                                                    or direct_response
 //! ```
 
+mod context;
 mod destination;
+mod direct_response;
 mod domains;
+mod hash_policy;
 mod headers;
 mod http_routes;
 mod inbound;
@@ -27,11 +31,12 @@ use pilot_proto::envoy::config::route::v3::{
     Decorator, DirectResponseAction, Route, RouteAction, RouteConfiguration, VirtualHost, route,
 };
 
-pub use destination::HashPolicies;
-pub use http_routes::{HttpRules, RouteContext, Scheme, TranslatedRoutes, http_routes};
+pub use context::{HttpRules, InformationalHeaders, RouteContext, Scheme};
+pub use hash_policy::HashPolicies;
+pub use http_routes::{TranslatedRoutes, http_routes};
 pub use inbound::InboundRoute;
 pub(super) use inbound::inbound_route;
-pub(super) use matches::takes_every_request;
+pub(super) use matches::matches_every_request;
 
 use super::cluster::BLACK_HOLE;
 use super::proto::{no, number};
@@ -42,75 +47,66 @@ use crate::push::Routing;
 use crate::push::context::ObjectName;
 use crate::scope::{Scope, Visible};
 
-/// Name of the routes of the proxy port.
+/// Name of the route configuration of the HTTP proxy port.
 pub const HTTP_PROXY: &str = "http_proxy";
 
-/// The longest body of a direct response; Istio's.
+/// Maximum length of the body of a direct response, in bytes; Istio's value.
 pub(super) const MAX_BODY: u32 = 1024 * 1024;
 
-/// Everything a route configuration depends on.
+/// Inputs of a route configuration, and its cache key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RouteInputs {
-    /// Its name.
+    /// Name of the route configuration.
     pub name: Arc<str>,
-    /// Which hosts it knows.
+    /// Selection of the virtual hosts.
     pub hosts: HostSet,
-    /// The services it leads to, oldest first.
+    /// Services, oldest first.
     pub services: Arc<[RoutedService]>,
-    /// Hosts that no service has, the one that counts first.
+    /// Rules for hosts without a service, in order of precedence.
     pub host_only: Arc<[HostOnlyRules]>,
-    /// Rules that count for none of these hosts.
+    /// Rules that have no effect on these hosts; they are reported.
     pub shadowed: Arc<[ShadowedRules]>,
     /// DNS domain of the client.
     pub dns_domain: Arc<str>,
-    /// Address families of the client.
+    /// IP families of the client.
     pub families: IpFamilies,
-    /// The cluster of every other host; of [`BLACK_HOLE`] they are answered 502.
+    /// Cluster of all other hosts; with [`BLACK_HOLE`] requests to them are answered with 502.
     pub fallback_cluster: Arc<str>,
-    /// What the mesh tries again where no rule says it; `None`: Istio's default.
+    /// Retry policy of rules without one (`defaultHttpRetryPolicy`); `None`: Istio's default.
     pub retries: Option<Arc<HttpRetry>>,
-    /// What upstreams are told of requests.
+    /// Headers that describe the request to the upstream.
     pub informational_headers: InformationalHeaders,
 }
 
-/// What upstreams are told of requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct InformationalHeaders {
-    /// How often one was tried (`x-envoy-attempt-count`).
-    pub attempts: bool,
-    /// Which host it asked for, where a rule makes it another (`x-forwarded-host`).
-    pub host: bool,
-}
-
-/// Which hosts a route configuration knows.
+/// Selection of the virtual hosts of a route configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum HostSet {
-    /// All that have this port.
+    /// Hosts with this port.
     OnPort(u16),
-    /// One service's, whatever a request calls it: the listener is that service's address.
+    /// One service with this port. The listener has the address of the service, so every domain leads to it.
     Only(u16),
-    /// All, each with its ports.
+    /// All hosts with all their ports.
     All,
-    /// One service's with this port, for a gRPC library.
+    /// One service with this port, for a gRPC library.
     Target(u16),
 }
 
-/// A service that requests go to.
+/// Service of a virtual host.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RoutedService {
     /// The service.
     pub service: Shared<Service>,
-    /// Its other names.
+    /// Aliases of the hostname.
     pub aliases: Arc<[Hostname]>,
-    /// The ports of it that take requests here.
+    /// Ports of the service that belong to the route configuration.
     pub ports: Vec<u16>,
-    /// What requests are hashed by that no rule is for.
-    pub hashing: HashPolicies,
-    /// The rules for it.
+    /// Hash policies of requests without a rule.
+    pub hash_policies: HashPolicies,
+    /// HTTP rules of the `VirtualService` for the host.
     pub rules: Option<HttpRules>,
 }
 
-/// Hosts that there are rules for, and no service.
+/// HTTP rules for hosts without a service.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HostOnlyRules {
     /// The hosts.
@@ -119,47 +115,47 @@ pub struct HostOnlyRules {
     pub rules: HttpRules,
 }
 
-/// Rules for a host that others count for.
+/// `VirtualService` that has no effect on a host because another one takes precedence.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ShadowedRules {
     /// The host.
     pub host: Hostname,
-    /// The object.
+    /// Name of the `VirtualService`.
     pub object: ObjectName,
 }
 
-// === impl Reached ===
+// === impl RoutedService ===
 
 impl RoutedService {
-    /// A service as these routes know it, with the rules that are for it.
+    /// Selects the ports of a service and resolves its rules.
     pub fn of(visible: &Visible, hosts: HostSet, routing: Option<&Shared<Routing>>, scope: &Scope) -> Self {
         let http = routing.filter(|routing| !routing.spec.http.is_empty());
         Self {
             service: visible.service.clone(),
             aliases: visible.aliases.clone(),
             ports: hosts.ports(visible),
-            hashing: visible.rule.as_ref().map(|rule| HashPolicies::of(rule)).unwrap_or_default(),
+            hash_policies: visible.rule.as_ref().map(|rule| HashPolicies::of(rule)).unwrap_or_default(),
             rules: http.map(|routing| HttpRules::of(routing, scope)),
         }
     }
 }
 
-// === impl Hosts ===
+// === impl HostSet ===
 
 impl HostSet {
-    /// Ports of a service that take requests here, each once.
+    /// Returns the distinct ports of a service that belong to the route configuration.
     fn ports(self, visible: &Visible) -> Vec<u16> {
         let mut numbers: Vec<u16> = Vec::new();
         for port in visible.ports() {
-            let wanted = match self {
+            let selected = match self {
                 Self::OnPort(number) | Self::Only(number) | Self::Target(number) => port.port == number,
                 Self::All => true,
             };
-            // A gRPC library asks for the routes of whatever it is pointed at.
-            let takes =
+            // A gRPC library requests the routes of its target whatever the protocol of the port.
+            let is_http =
                 port.protocol.is_http() || port.protocol == Protocol::Auto || matches!(self, Self::Target(_));
-            let takes = takes && visible.service.is_proxied_at(port);
-            if wanted && takes && !numbers.contains(&port.port) {
+            let is_http = is_http && visible.service.is_proxied_at(port);
+            if selected && is_http && !numbers.contains(&port.port) {
                 numbers.push(port.port);
             }
         }
@@ -167,45 +163,36 @@ impl HostSet {
     }
 }
 
-// === impl Told ===
-
-impl Default for InformationalHeaders {
-    /// Istio's.
-    fn default() -> Self {
-        Self { attempts: true, host: false }
-    }
-}
-
-/// A route configuration.
+/// Generates a route configuration.
 pub fn route(inputs: &RouteInputs) -> (RouteConfiguration, Vec<Rejected>) {
     let (mut hosts, rejected) = virtual_hosts::virtual_hosts(inputs);
     hosts.sort_by(|a, b| a.name.cmp(&b.name));
     match inputs.hosts {
-        HostSet::OnPort(_) | HostSet::All => hosts.push(everything_else(inputs)),
+        HostSet::OnPort(_) | HostSet::All => hosts.push(fallback(inputs)),
         HostSet::Only(_) => hosts.iter_mut().for_each(|host| host.domains = vec!["*".to_owned()]),
         HostSet::Target(_) => {
-            let made = RouteConfiguration {
+            let config = RouteConfiguration {
                 name: inputs.name.to_string(),
                 virtual_hosts: hosts,
                 ..RouteConfiguration::default()
             };
-            return (made, rejected);
+            return (config, rejected);
         }
     }
-    let made = RouteConfiguration {
+    let config = RouteConfiguration {
         name: inputs.name.to_string(),
         virtual_hosts: hosts,
-        // A route may arrive before its cluster; Envoy answers 503 meanwhile instead of refusing the whole table.
+        // A route may arrive before its cluster. Envoy then answers 503 instead of rejecting the route configuration.
         validate_clusters: no(),
         max_direct_response_body_size_bytes: number(MAX_BODY),
-        // At a proxy port only the port tells services of one host apart.
+        // On an HTTP proxy port the port in the host distinguishes services with the same hostname.
         ignore_port_in_host_matching: inputs.hosts != HostSet::All,
         ..RouteConfiguration::default()
     };
-    (made, rejected)
+    (config, rejected)
 }
 
-/// The route of a host without rules.
+/// Returns the route of a host without rules.
 fn default_route(action: RouteAction, host: &str, port: u16) -> Route {
     Route {
         name: "default".into(),
@@ -216,13 +203,14 @@ fn default_route(action: RouteAction, host: &str, port: u16) -> Route {
     }
 }
 
-fn everything_else(inputs: &RouteInputs) -> VirtualHost {
+/// Returns the virtual host of all hosts that no other virtual host matches.
+fn fallback(inputs: &RouteInputs) -> VirtualHost {
     let fallback_cluster = &*inputs.fallback_cluster;
     let (name, action) = if fallback_cluster == BLACK_HOLE {
-        let refused = DirectResponseAction { status: 502, ..DirectResponseAction::default() };
-        ("block_all", route::Action::DirectResponse(refused))
+        let response = DirectResponseAction { status: 502, ..DirectResponseAction::default() };
+        ("block_all", route::Action::DirectResponse(response))
     } else {
-        ("allow_any", route::Action::Route(route_action::to(fallback_cluster)))
+        ("allow_any", route::Action::Route(route_action::to_cluster(fallback_cluster)))
     };
     VirtualHost {
         name: name.into(),
@@ -233,7 +221,7 @@ fn everything_else(inputs: &RouteInputs) -> VirtualHost {
             action: Some(action),
             ..Route::default()
         }],
-        include_request_attempt_count: inputs.informational_headers.attempts,
+        include_request_attempt_count: inputs.informational_headers.attempt_count,
         ..VirtualHost::default()
     }
 }

@@ -1,4 +1,4 @@
-//! What filters do to the requests of one route: faults, and cross-origin requests.
+//! Per-route configuration of HTTP filters: fault injection and CORS.
 //! <https://istio.io/latest/docs/reference/config/networking/virtual-service/#HTTPFaultInjection>
 
 use std::collections::BTreeMap;
@@ -7,17 +7,17 @@ use pilot_proto::envoy::config::core::v3::RuntimeFractionalPercent;
 use pilot_proto::envoy::extensions::filters::common::fault::v3::{FaultDelay, fault_delay};
 use pilot_proto::envoy::extensions::filters::http::cors::v3::CorsPolicy;
 use pilot_proto::envoy::extensions::filters::http::fault::v3::{FaultAbort, HttpFault, fault_abort};
-use pilot_proto::envoy::r#type::matcher::v3::{StringMatcher, string_matcher};
+use pilot_proto::envoy::r#type::matcher::v3::{StringMatcher, string_matcher::MatchPattern};
 use pilot_proto::envoy::r#type::v3::{FractionalPercent, fractional_percent::DenominatorType};
 use pilot_proto::google::protobuf::{Any, BoolValue};
 
-use super::http_routes::RuleError;
-use super::matches::pattern;
+use super::context::RuleError;
+use super::matches::string_matcher;
 use crate::api::values::{Percent, StringMatch};
 use crate::api::virtual_service::{Abort, Delay, FaultInjection, HttpRoute, UnmatchedPreflights};
 use crate::generate::proto::{any, duration};
 
-/// Codes of gRPC by number. <https://github.com/grpc/grpc/blob/master/doc/statuscodes.md>
+/// Names of gRPC status codes by number. <https://github.com/grpc/grpc/blob/master/doc/statuscodes.md>
 const GRPC: [&str; 17] = [
     "OK",
     "CANCELLED",
@@ -38,96 +38,94 @@ const GRPC: [&str; 17] = [
     "UNAUTHENTICATED",
 ];
 
-/// Configuration by name of the filter.
-pub(super) fn per_filter_config(rule: &HttpRoute, tell: &mut impl FnMut(RuleError)) -> BTreeMap<String, Any> {
-    let fault = rule.fault.as_ref().and_then(|said| fault(said, tell)).and_then(|fault| any(&fault));
-    let cors = rule.cors_policy.as_ref().and_then(|said| any(&cors(said)));
-    let found = [("envoy.filters.http.fault", fault), ("envoy.filters.http.cors", cors)];
-    found.into_iter().filter_map(|(name, config)| Some((name.to_owned(), config?))).collect()
+/// Returns the configuration of each filter by its name.
+pub(super) fn per_filter_config(
+    rule: &HttpRoute,
+    reject: &mut impl FnMut(RuleError),
+) -> BTreeMap<String, Any> {
+    let fault = rule.fault.as_ref().and_then(|spec| fault(spec, reject)).and_then(|fault| any(&fault));
+    let cors = rule.cors_policy.as_ref().and_then(|spec| any(&cors(spec)));
+    let configs = [("envoy.filters.http.fault", fault), ("envoy.filters.http.cors", cors)];
+    configs.into_iter().filter_map(|(name, config)| Some((name.to_owned(), config?))).collect()
 }
 
-/// A share; more than all is all.
-pub(super) fn share(said: Percent) -> FractionalPercent {
-    // Rounded: as a binary number 57.3 is a little less.
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "0 to a million; what is not a number is 0"
-    )]
-    let numerator = (said.value.0.clamp(0.0, 100.0) * 10_000.0).round() as u32;
+/// Converts a percentage, clamped to 0 to 100.
+pub(super) fn fractional_percent(percent: Percent) -> FractionalPercent {
+    // Rounded, because 57.3 has no exact binary representation.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to a million; NaN is 0")]
+    let numerator = (percent.value.0.clamp(0.0, 100.0) * 10_000.0).round() as u32;
     FractionalPercent { numerator, denominator: DenominatorType::Million.into() }
 }
 
-/// A share in whole hundredths.
-pub(super) fn hundredths(said: u32) -> FractionalPercent {
-    FractionalPercent { numerator: said.min(100), denominator: DenominatorType::Hundred.into() }
+/// Converts a whole percentage, at most 100.
+pub(super) fn whole_percent(percent: u32) -> FractionalPercent {
+    FractionalPercent { numerator: percent.min(100), denominator: DenominatorType::Hundred.into() }
 }
 
-fn fault(said: &FaultInjection, tell: &mut impl FnMut(RuleError)) -> Option<HttpFault> {
-    let mut informational_headers = |made: Result<_, RuleError>| made.map_err(&mut *tell).ok();
-    let delay = said.delay.as_ref().and_then(|said| informational_headers(delay(said)));
-    let abort = said.abort.as_ref().and_then(|said| abort(said).map_err(&mut *tell).ok());
+fn fault(spec: &FaultInjection, reject: &mut impl FnMut(RuleError)) -> Option<HttpFault> {
+    let delay = spec.delay.as_ref().and_then(|spec| delay(spec).map_err(&mut *reject).ok());
+    let abort = spec.abort.as_ref().and_then(|spec| abort(spec).map_err(&mut *reject).ok());
     (delay.is_some() || abort.is_some()).then(|| HttpFault { delay, abort, ..HttpFault::default() })
 }
 
-fn delay(said: &Delay) -> Result<FaultDelay, RuleError> {
-    let fixed = said.fixed_delay.filter(|delay| !delay.is_zero()).ok_or("fault.delay has no fixedDelay")?;
-    let percent = || hundredths(u32::try_from(said.percent).unwrap_or_default());
+fn delay(spec: &Delay) -> Result<FaultDelay, RuleError> {
+    let fixed = spec.fixed_delay.filter(|delay| !delay.is_zero()).ok_or("fault.delay has no fixedDelay")?;
+    let percent = || whole_percent(u32::try_from(spec.percent).unwrap_or_default());
     Ok(FaultDelay {
-        percentage: Some(said.percentage.map_or_else(percent, share)),
+        percentage: Some(spec.percentage.map_or_else(percent, fractional_percent)),
         fault_delay_secifier: duration(fixed).map(fault_delay::FaultDelaySecifier::FixedDelay),
     })
 }
 
-/// Without a share no request is aborted, as the API has it.
-fn abort(said: &Abort) -> Result<FaultAbort, RuleError> {
-    let error = match (said.http_status, &said.grpc_status) {
+/// Translates `abort`. Without a percentage no request is aborted, as the API defines it.
+fn abort(spec: &Abort) -> Result<FaultAbort, RuleError> {
+    let error = match (spec.http_status, &spec.grpc_status) {
         (Some(status), _) => {
             let status = u32::try_from(status).ok().filter(|status| (200..600).contains(status));
             fault_abort::ErrorType::HttpStatus(status.ok_or("fault.abort.httpStatus is not 200 to 599")?)
         }
         (None, Some(name)) => {
             let code = GRPC.iter().position(|known| known == name).and_then(|code| u32::try_from(code).ok());
-            fault_abort::ErrorType::GrpcStatus(code.ok_or("fault.abort.grpcStatus is no status of gRPC")?)
+            fault_abort::ErrorType::GrpcStatus(code.ok_or("fault.abort.grpcStatus is not a gRPC status")?)
         }
         (None, None) => return Err("fault.abort has neither httpStatus nor grpcStatus"),
     };
     Ok(FaultAbort {
-        percentage: said.percentage.map(share),
+        percentage: spec.percentage.map(fractional_percent),
         error_type: Some(error),
         ..FaultAbort::default()
     })
 }
 
-fn cors(said: &crate::api::virtual_service::CorsPolicy) -> CorsPolicy {
-    let exact = |origin: &String| pattern(&StringMatch::Exact(origin.clone()));
-    let origins: Vec<StringMatcher> = if said.allow_origins.is_empty() {
-        said.allow_origin.iter().filter_map(exact).collect()
+fn cors(spec: &crate::api::virtual_service::CorsPolicy) -> CorsPolicy {
+    let exact = |origin: &String| string_matcher(&StringMatch::Exact(origin.clone()));
+    let origins: Vec<StringMatcher> = if spec.allow_origins.is_empty() {
+        spec.allow_origin.iter().filter_map(exact).collect()
     } else {
-        said.allow_origins.iter().map(origin).collect()
+        spec.allow_origins.iter().map(origin).collect()
     };
     CorsPolicy {
         allow_origin_string_match: origins,
-        allow_methods: said.allow_methods.join(","),
-        allow_headers: said.allow_headers.join(","),
-        expose_headers: said.expose_headers.join(","),
-        max_age: said.max_age.map(|age| age.as_secs().to_string()).unwrap_or_default(),
-        allow_credentials: said.allow_credentials.map(|value| BoolValue { value }),
+        allow_methods: spec.allow_methods.join(","),
+        allow_headers: spec.allow_headers.join(","),
+        expose_headers: spec.expose_headers.join(","),
+        max_age: spec.max_age.map(|age| age.as_secs().to_string()).unwrap_or_default(),
+        allow_credentials: spec.allow_credentials.map(|value| BoolValue { value }),
         filter_enabled: Some(RuntimeFractionalPercent {
-            default_value: Some(hundredths(100)),
+            default_value: Some(whole_percent(100)),
             ..RuntimeFractionalPercent::default()
         }),
         forward_not_matching_preflights: Some(BoolValue {
-            value: said.unmatched_preflights != UnmatchedPreflights::Ignore,
+            value: spec.unmatched_preflights != UnmatchedPreflights::Ignore,
         }),
         ..CorsPolicy::default()
     }
 }
 
-/// One origin that is allowed; one of which nothing is said is any.
-fn origin(said: &StringMatch) -> StringMatcher {
-    pattern(said).unwrap_or_else(|| StringMatcher {
-        match_pattern: Some(string_matcher::MatchPattern::SafeRegex(super::matches::regex(".*"))),
+/// Matches an allowed origin; an empty match allows any origin.
+fn origin(origin: &StringMatch) -> StringMatcher {
+    string_matcher(origin).unwrap_or_else(|| StringMatcher {
+        match_pattern: Some(MatchPattern::SafeRegex(super::matches::regex(".*"))),
         ..StringMatcher::default()
     })
 }

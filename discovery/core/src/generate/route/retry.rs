@@ -1,4 +1,4 @@
-//! What is tried again.
+//! Retry policies.
 //! <https://istio.io/latest/docs/reference/config/networking/virtual-service/#HTTPRetry>
 
 use pilot_proto::envoy::config::route::v3::{RetryPolicy, retry_policy};
@@ -8,51 +8,50 @@ use pilot_proto::envoy::extensions::retry::priority::previous_priorities::v3::Pr
 use crate::api::virtual_service::HttpRetry;
 use crate::generate::proto::{any, duration, number};
 
-/// Safe for every request: the server did not see it, or asks for it.
+/// Istio's default conditions, safe for every request: the server did not process it or asks for a retry.
 const RETRY_ON: &str = "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes";
 
-/// Envoy's name for "one of the status codes that are listed".
+/// Envoy's condition for the status codes of `retriable_status_codes`.
 const BY_STATUS: &str = "retriable-status-codes";
 
-/// Whether the endpoint follows from the request.
+/// Selection of the endpoint of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HostSelection {
-    /// Any will do, and the next try is better made elsewhere.
+    /// Load balancing; a retry avoids endpoints that failed.
     Any,
-    /// It is chosen by a hash: elsewhere nobody knows the client.
+    /// Consistent hashing; a retry stays with the endpoint that has the state of the client.
     Hashed,
 }
 
-/// The policy; `None`: nothing is tried again. What nobody says is Istio's default.
-pub(super) fn retry_policy(said: Option<&HttpRetry>, endpoint: HostSelection) -> Option<RetryPolicy> {
+/// Returns the retry policy; `None`: no retries. A missing `configured` is Istio's default, two attempts.
+pub(super) fn retry_policy(configured: Option<&HttpRetry>, selection: HostSelection) -> Option<RetryPolicy> {
     let default = HttpRetry { attempts: 2, ..HttpRetry::default() };
-    let said = said.unwrap_or(&default);
-    let attempts = u32::try_from(said.attempts).ok().filter(|attempts| *attempts > 0)?;
-    let (retry_on, retriable_status_codes) = conditions(&said.retry_on);
-    let elsewhere = said.retry_ignore_previous_hosts.unwrap_or(endpoint == HostSelection::Any);
+    let retry = configured.unwrap_or(&default);
+    let attempts = u32::try_from(retry.attempts).ok().filter(|attempts| *attempts > 0)?;
+    let (retry_on, retriable_status_codes) = conditions(&retry.retry_on);
+    let avoids_previous_hosts = retry.retry_ignore_previous_hosts.unwrap_or(selection == HostSelection::Any);
     Some(RetryPolicy {
         retry_on,
         retriable_status_codes,
         num_retries: number(attempts),
-        per_try_timeout: said.per_try_timeout.and_then(duration),
-        retry_host_predicate: elsewhere.then(previous_hosts).into_iter().collect(),
-        retry_priority: (said.retry_remote_localities == Some(true)).then(previous_priorities),
+        per_try_timeout: retry.per_try_timeout.and_then(duration),
+        retry_host_predicate: avoids_previous_hosts.then(previous_hosts).into_iter().collect(),
+        retry_priority: (retry.retry_remote_localities == Some(true)).then(previous_priorities),
         host_selection_retry_max_attempts: 5,
-        retry_back_off: said
-            .backoff
-            .filter(|pause| !pause.is_zero())
-            .map(|pause| retry_policy::RetryBackOff { base_interval: duration(pause), max_interval: None }),
+        retry_back_off: retry.backoff.filter(|interval| !interval.is_zero()).map(|interval| {
+            retry_policy::RetryBackOff { base_interval: duration(interval), max_interval: None }
+        }),
         ..RetryPolicy::default()
     })
 }
 
-/// Envoy's conditions, and status codes: Istio writes both in one list.
-fn conditions(said: &str) -> (String, Vec<u32>) {
-    if said.is_empty() {
+/// Splits Istio's `retryOn` into Envoy's conditions and status codes.
+fn conditions(retry_on: &str) -> (String, Vec<u32>) {
+    if retry_on.is_empty() {
         return (RETRY_ON.to_owned(), Vec::new());
     }
     let (mut names, mut codes) = (Vec::new(), Vec::new());
-    for part in said.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+    for part in retry_on.split(',').map(str::trim).filter(|part| !part.is_empty()) {
         match part.parse::<u32>() {
             Ok(code) if (100..600).contains(&code) => codes.push(code),
             _ => names.push(part),
@@ -75,7 +74,7 @@ fn previous_hosts() -> retry_policy::RetryHostPredicate {
 fn previous_priorities() -> retry_policy::RetryPriority {
     retry_policy::RetryPriority {
         name: "envoy.retry_priorities.previous_priorities".into(),
-        // Every second try looks at the localities anew.
+        // Priorities are recomputed after every second attempt.
         config_type: any(&PreviousPrioritiesConfig { update_frequency: 2 })
             .map(retry_policy::retry_priority::ConfigType::TypedConfig),
     }

@@ -1,4 +1,4 @@
-//! What a rule says, and what Envoy is told: one field of a route at a time, as Envoy's JSON spells it.
+//! HTTP rules and the resulting fields of routes, in Envoy's JSON.
 
 #![expect(clippy::needless_pass_by_value, reason = "a table of JSON reads better without a `&` before each")]
 
@@ -14,7 +14,7 @@ use crate::push::context::MESH;
 use crate::scope::ScopeKey;
 use pilot_proto::node::NodeType;
 
-/// The routes of rules in a mesh without services.
+/// Translates rules in a mesh without services.
 fn translated(http: Value) -> TranslatedRoutes {
     let read = read::message::<VirtualService>("spec", &json!({"http": http})).unwrap();
     assert_eq!(read.unknown, Vec::<String>::new());
@@ -47,7 +47,7 @@ fn translated(http: Value) -> TranslatedRoutes {
     )
 }
 
-/// A rule that sends to `b.com`, with more in it.
+/// Returns a rule with the destination `b.com` and further fields.
 fn rule(more: Value) -> Value {
     let mut rule = json!({"route": [{"destination": {"host": "b.com"}}]});
     for (field, value) in more.as_object().unwrap() {
@@ -56,33 +56,33 @@ fn rule(more: Value) -> Value {
     json!([rule])
 }
 
-/// What stands at a place of the only route.
-fn check(http: Value, place: &str, expected: Value) {
-    let made = translated(http.clone());
-    assert!(made.rejected.is_empty(), "{http}: {:?}", made.rejected);
-    let [route] = made.routes.as_slice() else { panic!("{http}: {:?}", made.routes) };
+/// Checks the field at a JSON pointer of the only route.
+fn check(http: Value, pointer: &str, expected: Value) {
+    let translated = translated(http.clone());
+    assert!(translated.rejected.is_empty(), "{http}: {:?}", translated.rejected);
+    let [route] = translated.routes.as_slice() else { panic!("{http}: {:?}", translated.routes) };
     let route = to_value(route).unwrap();
-    assert_eq!(route.pointer(place).unwrap_or(&Value::Null), &expected, "{http}: {route:#}");
+    assert_eq!(route.pointer(pointer).unwrap_or(&Value::Null), &expected, "{http}: {route:#}");
 }
 
-fn check_match(matches: Value, place: &str, expected: Value) {
-    check(rule(json!({"match": [matches]})), &format!("/match{place}"), expected);
+fn check_match(matches: Value, pointer: &str, expected: Value) {
+    check(rule(json!({"match": [matches]})), &format!("/match{pointer}"), expected);
 }
 
-/// What is wrong with a rule; it is left out or not.
+/// Checks the number of routes and the reason of the rejection.
 fn check_rejected(http: Value, routes: usize, why: &str) {
-    let made = translated(http.clone());
-    let said: Vec<String> = made.rejected.iter().map(|rejected| rejected.reason.to_string()).collect();
-    assert_eq!((made.routes.len(), said), (routes, vec![why.to_owned()]), "{http}");
+    let translated = translated(http.clone());
+    let said: Vec<String> = translated.rejected.iter().map(|rejected| rejected.reason.to_string()).collect();
+    assert_eq!((translated.routes.len(), said), (routes, vec![why.to_owned()]), "{http}");
 }
 
 #[test]
-fn a_match_of_headers_says_how() {
+fn header_match_has_the_kind_of_the_string_match() {
     for (value, expected) in [
         (json!({"exact": "1"}), json!({"name": "x", "string_match": {"exact": "1"}})),
         (json!({"prefix": "1"}), json!({"name": "x", "string_match": {"prefix": "1"}})),
         (json!({"regex": "1|2"}), json!({"name": "x", "string_match": {"safe_regex": {"regex": "1|2"}}})),
-        // What Envoy would refuse the whole table for, and what is meant by it.
+        // Envoy rejects these expressions; they mean any value.
         (json!({"regex": ""}), json!({"name": "x", "string_match": {"safe_regex": {"regex": "^$"}}})),
         (json!({"regex": "*"}), json!({"name": "x", "present_match": true})),
         (json!({"prefix": ""}), json!({"name": "x", "present_match": true})),
@@ -93,13 +93,13 @@ fn a_match_of_headers_says_how() {
 }
 
 #[test]
-fn headers_that_must_not_be_there_may_be_missing() {
+fn without_headers_match_treats_missing_header_as_empty() {
     check_match(
         json!({"withoutHeaders": {"x": {"exact": "1"}}}),
         "/headers/0",
         json!({"name": "x", "string_match": {"exact": "1"}, "invert_match": true, "treat_missing_header_as_empty": true}),
     );
-    // Envoy refuses the two together.
+    // Envoy rejects the combination with a presence match.
     check_match(
         json!({"withoutHeaders": {"x": {}}}),
         "/headers/0",
@@ -108,19 +108,19 @@ fn headers_that_must_not_be_there_may_be_missing() {
 }
 
 #[test]
-fn headers_are_in_order_and_those_of_the_request_line_behind_them() {
+fn header_matches_are_sorted_with_pseudo_headers_last() {
     let matches = json!({
         "scheme": {"exact": "http"}, "authority": {"exact": "a.com"}, "method": {"exact": "GET"},
         "headers": {"b": {}, "d": {}}, "withoutHeaders": {"a": {}, "c": {}},
     });
-    let made = translated(rule(json!({"match": [matches]})));
-    let headers = &made.routes[0].r#match.as_ref().unwrap().headers;
+    let translated = translated(rule(json!({"match": [matches]})));
+    let headers = &translated.routes[0].r#match.as_ref().unwrap().headers;
     let names: Vec<&str> = headers.iter().map(|header| header.name.as_str()).collect();
     assert_eq!(names, ["a", "b", "c", "d", ":method", ":authority", ":scheme"]);
 }
 
 #[test]
-fn claims_of_a_token_are_metadata() {
+fn jwt_claim_match_becomes_dynamic_metadata_match() {
     for (name, keys) in [
         ("@request.auth.claims.group", vec!["payload", "group"]),
         ("@request.auth.claims.group.id", vec!["payload", "group", "id"]),
@@ -145,16 +145,16 @@ fn claims_of_a_token_are_metadata() {
 }
 
 #[test]
-fn a_rule_for_certain_claims_is_not_for_everybody() {
-    let made = translated(json!([
+fn rule_with_jwt_claims_does_not_match_every_request() {
+    let translated = translated(json!([
         {"match": [{"headers": {"@request.auth.claims.a": {"exact": "1"}}}], "route": [{"destination": {"host": "b.com"}}]},
         {"route": [{"destination": {"host": "c.com"}}]},
     ]));
-    assert_eq!(made.routes.len(), 2);
+    assert_eq!(translated.routes.len(), 2);
 }
 
 #[test]
-fn nothing_follows_what_takes_every_request() {
+fn no_route_follows_one_that_matches_every_request() {
     for (matches, last) in [
         (json!([]), true),
         (json!([{}]), true),
@@ -168,14 +168,14 @@ fn nothing_follows_what_takes_every_request() {
         (json!([{"uri": {"prefix": "/"}}, {"uri": {"prefix": "/x"}}]), true),
     ] {
         let to = |host: &str| json!([{"destination": {"host": host}}]);
-        let made =
+        let translated =
             translated(json!([{"match": matches, "route": to("b.com")}, {"route": to("c.com")}])).routes;
-        assert_eq!(made.len(), if last { 1 } else { 2 }, "{matches}");
+        assert_eq!(translated.len(), if last { 1 } else { 2 }, "{matches}");
     }
 }
 
 #[test]
-fn names_are_of_the_rule_and_of_the_match() {
+fn route_name_combines_rule_and_match_names() {
     for (rule_name, match_name, expected) in
         [("r", "m", json!("r.m")), ("r", "", json!("r")), ("", "m", json!(".m")), ("", "", Value::Null)]
     {
@@ -185,7 +185,7 @@ fn names_are_of_the_rule_and_of_the_match() {
 }
 
 #[test]
-fn a_route_says_where_it_comes_from_and_what_traces_call_it() {
+fn route_has_config_metadata_and_decorator_operation() {
     let origin = json!("/apis/networking.istio.io/v1/namespaces/shop/virtual-service/rules");
     check(rule(json!({})), "/metadata/filter_metadata/istio/config", origin);
     let two = json!([{"destination": {"host": "b.com"}, "weight": 1}, {"destination": {"host": "c.com"}, "weight": 1}]);
@@ -202,7 +202,7 @@ fn a_route_says_where_it_comes_from_and_what_traces_call_it() {
 }
 
 #[test]
-fn changes_of_headers_leave_alone_what_envoy_does_not_let_change() {
+fn header_operations_skip_pseudo_headers_and_host() {
     let operations = json!({
         "set": {"x": "1", ":path": "/", "Host": "b.com"}, "add": {"y": "2"}, "remove": ["z", "host", ":method"],
     });
@@ -224,14 +224,14 @@ fn changes_of_headers_leave_alone_what_envoy_does_not_let_change() {
 }
 
 #[test]
-fn a_rewritten_host_counts_before_a_header() {
+fn host_rewrite_takes_precedence_over_host_header() {
     let more = json!({"rewrite": {"authority": "c.com"}, "headers": {"request": {"set": {"host": "b.com"}}}});
     check(rule(more), "/route/host_rewrite_literal", json!("c.com"));
 }
 
-/// Beside the limit of a stream Envoy 1.40 does not look at the one of a request.
+/// With `max_stream_duration` Envoy 1.40 ignores `timeout`.
 #[test]
-fn a_request_has_a_limit_or_its_stream_none() {
+fn route_has_timeout_or_unlimited_stream_duration() {
     let none = json!({"max_stream_duration": "0s", "grpc_timeout_header_max": "0s"});
     for (more, limit, stream) in [
         (json!({"timeout": "1.5s"}), json!("1.500s"), Value::Null),
@@ -244,7 +244,7 @@ fn a_request_has_a_limit_or_its_stream_none() {
 }
 
 #[test]
-fn a_copy_asks_for_the_same_host_and_is_not_traced() {
+fn mirror_keeps_host_and_is_not_traced() {
     let mirror = json!({"mirror": {"host": "c.com", "subset": "v1"}, "mirrorPercentage": {"value": 33.3}});
     check(
         rule(mirror),
@@ -259,7 +259,7 @@ fn a_copy_asks_for_the_same_host_and_is_not_traced() {
 }
 
 #[test]
-fn remote_localities_are_tried_too_where_a_rule_says_so() {
+fn retry_remote_localities_sets_previous_priorities() {
     let name = "envoy.retry_priorities.previous_priorities";
     for (said, expected) in [(json!(true), json!(name)), (json!(false), Value::Null)] {
         let more = json!({"retries": {"attempts": 1, "retryRemoteLocalities": said}});
@@ -268,13 +268,13 @@ fn remote_localities_are_tried_too_where_a_rule_says_so() {
 }
 
 #[test]
-fn conditions_of_retries_are_names_and_codes() {
+fn retry_on_splits_into_conditions_and_status_codes() {
     for (said, names, codes) in [
         ("503", "retriable-status-codes", json!([503])),
         (" 5xx , 429,", "5xx,retriable-status-codes", json!([429])),
         ("retriable-status-codes,503", "retriable-status-codes", json!([503])),
         ("reset", "reset", Value::Null),
-        // No status code of HTTP.
+        // Not an HTTP status code.
         ("700", "700", Value::Null),
     ] {
         let more = || rule(json!({"retries": {"attempts": 1, "retryOn": said}}));
@@ -284,21 +284,21 @@ fn conditions_of_retries_are_names_and_codes() {
 }
 
 #[test]
-fn bodies_are_texts_or_bytes() {
+fn direct_response_body_is_string_or_bytes() {
     let respond = |body: Value| json!([{"directResponse": {"status": 200, "body": body}}]);
-    let place = "/direct_response/body";
-    check(respond(json!({"string": "hello"})), place, json!({"inline_string": "hello"}));
-    check(respond(json!({"string": ""})), place, Value::Null);
+    let pointer = "/direct_response/body";
+    check(respond(json!({"string": "hello"})), pointer, json!({"inline_string": "hello"}));
+    check(respond(json!({"string": ""})), pointer, Value::Null);
     for text in ["aGVsbG8_Pz8+", "aGVsbG8/Pz8-"] {
-        check(respond(json!({"bytes": text})), place, json!({"inline_bytes": "aGVsbG8/Pz8+"}));
+        check(respond(json!({"bytes": text})), pointer, json!({"inline_bytes": "aGVsbG8/Pz8+"}));
     }
     for (text, padded) in [("aA", "aA=="), ("aGk=", "aGk=")] {
-        check(respond(json!({"bytes": text})), place, json!({"inline_bytes": padded}));
+        check(respond(json!({"bytes": text})), pointer, json!({"inline_bytes": padded}));
     }
 }
 
 #[test]
-fn faults_and_cross_origin_requests_are_told_to_their_filters() {
+fn fault_and_cors_are_per_filter_config() {
     let config = |name: &str| format!("/typed_per_filter_config/envoy.filters.http.{name}");
     let fault = json!({"fault": {
         "delay": {"fixedDelay": "5s", "percentage": {"value": 0.01}}, "abort": {"grpcStatus": "NOT_FOUND", "percentage": {"value": 200.0}},
@@ -334,22 +334,22 @@ fn faults_and_cross_origin_requests_are_told_to_their_filters() {
     );
 }
 
-/// Envoy refuses a whole table for one of these; validation lets none of them through, and yet.
+/// Envoy rejects a whole route configuration for one of these. Validation rejects them as well.
 #[test]
-fn what_envoy_would_refuse_everything_for_is_left_out() {
+fn rules_that_envoy_rejects_are_omitted() {
     for (http, why) in [
-        (json!([{}]), "it has neither route nor redirect nor directResponse"),
+        (json!([{}]), "the rule has neither route nor redirect nor directResponse"),
         (
             json!([{"route": [{"destination": {"host": "b"}, "weight": 0}, {"destination": {"host": "c"}, "weight": -1}]}]),
             "no destination has a weight",
         ),
         (json!([{"route": [{}]}]), "no destination has a weight"),
         (json!([{"redirect": {"redirectCode": 304}}]), "redirectCode is not 301, 302, 303, 307 or 308"),
-        (json!([{"redirect": {"port": 70_000}}]), "redirect.port is beyond 65535"),
+        (json!([{"redirect": {"port": 70_000}}]), "redirect.port is greater than 65535"),
         (json!([{"directResponse": {"status": 100}}]), "directResponse.status is not 200 to 599"),
         (
             json!([{"directResponse": {"status": 200, "body": {"bytes": "?"}}}]),
-            "directResponse.body.bytes is no base64",
+            "directResponse.body.bytes is not base64",
         ),
         (
             json!([{"directResponse": {"status": 200, "body": {"string": "x".repeat(1024 * 1024 + 1)}}}]),
@@ -361,7 +361,7 @@ fn what_envoy_would_refuse_everything_for_is_left_out() {
     for (fault, why) in [
         (json!({"delay": {"percent": 10}}), "fault.delay has no fixedDelay"),
         (json!({"abort": {"httpStatus": 42}}), "fault.abort.httpStatus is not 200 to 599"),
-        (json!({"abort": {"grpcStatus": "GONE"}}), "fault.abort.grpcStatus is no status of gRPC"),
+        (json!({"abort": {"grpcStatus": "GONE"}}), "fault.abort.grpcStatus is not a gRPC status"),
         (json!({"abort": {"http2Error": "x"}}), "fault.abort has neither httpStatus nor grpcStatus"),
     ] {
         check_rejected(rule(json!({"fault": fault})), 1, why);
@@ -369,10 +369,10 @@ fn what_envoy_would_refuse_everything_for_is_left_out() {
 }
 
 #[test]
-fn a_rule_that_cannot_be_used_gives_its_requests_to_nobody_else() {
-    let made = translated(json!([
+fn unusable_rule_without_match_ends_the_routes() {
+    let translated = translated(json!([
         {"redirect": {"redirectCode": 304}},
         {"route": [{"destination": {"host": "b.com"}}]},
     ]));
-    assert_eq!((made.routes.len(), made.rejected.len()), (0, 1));
+    assert_eq!((translated.routes.len(), translated.rejected.len()), (0, 1));
 }

@@ -177,7 +177,7 @@ impl Collector {
     }
 }
 
-// === impl Log ===
+// === impl AccessLogger ===
 
 impl AccessLogger {
     pub(in crate::generate) fn message(&self, logged: AccessLogScope) -> AccessLog {
@@ -207,7 +207,7 @@ impl AccessLogger {
     }
 }
 
-// === impl LogSink ===
+// === impl AccessLogSink ===
 
 impl AccessLogSink {
     fn logger(&self, logged: AccessLogScope) -> (&'static str, Any) {

@@ -120,7 +120,7 @@ fn names(providers: &[ProviderRef]) -> impl Iterator<Item = &str> {
     providers.iter().map(|provider| provider.name.as_str())
 }
 
-// === impl LogRule ===
+// === impl AccessLogRule ===
 
 impl AccessLogRule {
     fn of(rule: &AccessLogging) -> Self {
@@ -129,7 +129,7 @@ impl AccessLogRule {
     }
 }
 
-// === impl Side ===
+// === impl TrafficSide ===
 
 impl TrafficSide {
     fn is_meant(self, mode: Option<WorkloadMode>) -> bool {

@@ -176,7 +176,7 @@ impl Collector {
     }
 }
 
-// === impl Traces ===
+// === impl TracingSettings ===
 
 impl TracingSettings {
     pub(in crate::generate) fn message(&self) -> Tracing {
