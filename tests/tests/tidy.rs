@@ -170,6 +170,16 @@ const BREAKS: &[Break] = &[
         finding: "agent/src/extra.rs: does not begin with a `//!` header",
     },
     // Documents.
+    Break {
+        path: "README.md",
+        edit: Append("See `agent/src/gone.rs`."),
+        finding: "README.md: agent/src/gone.rs does not exist",
+    },
+    Break {
+        path: "README.md",
+        edit: Append("For whoever reads this."),
+        finding: "`whoever` is a word for persons",
+    },
     Break { path: "docker/extra/file", edit: Add("x"), finding: "docker/README.md: does not name extra/" },
     Break {
         path: "tests/src/extra/mod.rs",
@@ -268,4 +278,11 @@ fn a_file_of_more_than_400_lines_is_found() {
         Entry { path: "agent/src/long.rs".to_owned(), text: format!("//! Long.\n{}", "\n".repeat(400)) };
     let finding = "agent/src/long.rs: 401 lines, 400 at most";
     assert!(file_faults(&[long]).iter().any(|fault| fault == finding));
+}
+
+#[test]
+fn a_top_readme_of_more_than_150_lines_is_found() {
+    let readme = Entry { path: "README.md".to_owned(), text: "\n".repeat(151) };
+    let finding = "README.md: 151 lines, 150 at most";
+    assert!(file_faults(&[readme]).iter().any(|fault| fault == finding));
 }

@@ -5,17 +5,21 @@ use std::collections::BTreeSet;
 use super::Entry;
 
 /// Maximum number of lines of the README at the top.
-const TOP_LINES: usize = 360;
+const TOP_LINES: usize = 150;
 
 /// Folders with a README that names their top folders: those in `src/` for a crate, else their own.
-const FOLDERS: &[&str] = &["docker", "proto/watch", "tests"];
+const FOLDERS: &[&str] =
+    &["agent", "discovery", "discovery/core", "docker", "proto", "proto/watch", "proto/xds", "tests"];
 
 pub(super) fn faults(entries: &[Entry]) -> Vec<String> {
     let mut faults = Vec::new();
-    let top =
-        entries.iter().find(|entry| entry.path == "README.md").map_or(0, |entry| entry.text.lines().count());
-    if top > TOP_LINES {
-        faults.push(format!("README.md: {top} lines, {TOP_LINES} at most"));
+    if let Some(readme) = entries.iter().find(|entry| entry.path == "README.md") {
+        let lines = readme.text.lines().count();
+        if lines > TOP_LINES {
+            faults.push(format!("README.md: {lines} lines, {TOP_LINES} at most"));
+        }
+        faults
+            .extend(stale(entries, "", &readme.text).map(|name| format!("README.md: {name} does not exist")));
     }
     for folder in FOLDERS {
         let path = format!("{folder}/README.md");
@@ -37,7 +41,7 @@ pub(super) fn faults(entries: &[Entry]) -> Vec<String> {
 
 /// Returns true for a README that the rules for prose apply to.
 pub(super) fn is_checked(path: &str) -> bool {
-    path.strip_suffix("/README.md").is_some_and(|folder| FOLDERS.contains(&folder))
+    path == "README.md" || path.strip_suffix("/README.md").is_some_and(|folder| FOLDERS.contains(&folder))
 }
 
 /// Returns the top folders that a README does not name.
@@ -50,14 +54,19 @@ fn unnamed<'a>(entries: &'a [Entry], folder: &str, readme: &str) -> impl Iterato
     names.into_iter().filter(|name| !readme.contains(&format!("{name}/`")))
 }
 
-/// Returns the paths below `src/` that a README names and that do not exist.
+/// Returns the paths that a README names and that do not exist: those below `src/` of its crate, or in the README at the top
+/// those below a top-level folder.
 fn stale<'a>(entries: &[Entry], folder: &str, readme: &'a str) -> impl Iterator<Item = &'a str> {
+    let prefixes: &[&str] =
+        if folder.is_empty() { &["agent/", "discovery/", "docker/", "proto/", "tests/"] } else { &["src/"] };
     let quoted = readme.split('`').skip(1).step_by(2);
     quoted.filter(move |path| {
         let full = format!("{folder}/{path}");
+        let full = full.trim_start_matches('/');
         let exists =
-            |entry: &Entry| entry.path == full || (full.ends_with('/') && entry.path.starts_with(&full));
-        let is_path = path.starts_with("src/") && !path.contains(['{', '*', ' ']);
+            |entry: &Entry| entry.path == full || (full.ends_with('/') && entry.path.starts_with(full));
+        let is_path =
+            prefixes.iter().any(|prefix| path.starts_with(prefix)) && !path.contains(['{', '*', ' ']);
         is_path && !entries.iter().any(exists)
     })
 }
