@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::source::file::documents::single;
-use crate::source::file::watch::{FileContent, watch_file};
+use crate::source::file::single_file::{FileContent, watch_file};
 
 /// File with settings of the whole mesh.
 trait MeshFile: Clone + Default + PartialEq + Send + Sync + 'static {

@@ -11,7 +11,6 @@ use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use pilot_core::model::SourceId;
 use pilot_core::push::PushContext;
 use pilot_core::world::World;
 use tokio::sync::{mpsc, watch};
@@ -24,7 +23,8 @@ use crate::config::debug::DebugConfig;
 use crate::config::{Config, Limits};
 use crate::metrics::Metrics;
 use crate::pusher::{Pusher, Settings};
-use crate::source::file::{self, FileSourceConfig, FileStatus};
+use crate::source::file::{self, FileSourceConfig};
+use crate::source::{RegistryKind, SourceSender, SourceStatus};
 use crate::transport::{self, Admission, Balance, Connections, Load, Readiness, Transport};
 use crate::{debug, http, mesh};
 
@@ -41,8 +41,8 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     /// What makes resources.
     pub(crate) generation: Generation,
-    /// What the file registry read, and what it could not use.
-    pub(crate) files: Arc<FileStatus>,
+    /// Status of every source.
+    pub(crate) sources: Vec<Arc<SourceStatus>>,
     /// The mesh as it is now.
     pub(crate) snapshots: watch::Receiver<Arc<PushContext>>,
     /// Name of this instance.
@@ -79,7 +79,7 @@ impl Shared {
             quarantine: Quarantine::default(),
             metrics: Metrics::new(),
             generation: Generation::default(),
-            files: Arc::default(),
+            sources: vec![Arc::new(SourceStatus::new(RegistryKind::File.source_id()))],
             snapshots,
             instance: "istiod-1".to_owned(),
             cluster_id: "Kubernetes".to_owned(),
@@ -157,15 +157,16 @@ async fn serve(config: Config) -> anyhow::Result<()> {
 
     let mesh = mesh::watch(&config.mesh_file)?;
     let networks = mesh::watch_networks(&config.networks_file)?;
-    let world = World::new(&config.domain, [SourceId("File".into())]);
+    let world = World::new(&config.domain, config.registries.iter().map(|registry| registry.source_id()));
     let (snapshot_tx, snapshots) = watch::channel(Arc::new(PushContext::default()));
-    let files = Arc::new(FileStatus::default());
+    let status = |registry: &RegistryKind| Arc::new(SourceStatus::new(registry.source_id()));
+    let sources: Vec<_> = config.registries.iter().map(status).collect();
     let shared = Arc::new(Shared {
         hub: Hub::new(config.push_throttle),
         quarantine: Quarantine::default(),
         metrics: Metrics::new(),
         generation: Generation::default(),
-        files: files.clone(),
+        sources: sources.clone(),
         snapshots,
         instance: config.instance.clone(),
         connections: Arc::default(),
@@ -181,14 +182,22 @@ async fn serve(config: Config) -> anyhow::Result<()> {
 
     let mut tasks = Tasks::new();
     let (event_tx, event_rx) = mpsc::channel(EVENTS);
-    let settings = FileSourceConfig {
-        directory: config.registry.clone(),
-        domain_suffix: config.domain.clone(),
-        trust_domain: mesh.borrow().trust_domain.clone(),
-        cluster_id: config.cluster_id.clone(),
-        system_namespace: config.namespace.clone(),
-    };
-    spawn(&mut tasks, "file source", file::run(settings, event_tx, files));
+    for (registry, status) in config.registries.iter().zip(sources) {
+        let sender = SourceSender::new(status, event_tx.clone());
+        match registry {
+            RegistryKind::File => {
+                let settings = FileSourceConfig {
+                    directory: config.manifests.clone(),
+                    domain_suffix: config.domain.clone(),
+                    mesh: mesh.clone(),
+                    cluster_id: config.cluster_id.clone(),
+                    system_namespace: config.namespace.clone(),
+                };
+                spawn(&mut tasks, "file source", file::run(settings, sender));
+            }
+        }
+    }
+    drop(event_tx);
     let pusher = Pusher::new(
         world,
         config.debounce,

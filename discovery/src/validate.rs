@@ -8,7 +8,8 @@ use pilot_core::validate::Severity;
 use serde_json::{Value, json};
 
 use crate::config::args::ValidateArgs;
-use crate::source::file::{Problem, check};
+use crate::source::Problem;
+use crate::source::file::check;
 
 /// Stands for standard input.
 const STDIN: &str = "-";

@@ -15,7 +15,7 @@ use pilot_tests::process::Process;
 use pilot_tests::programs::programs;
 use pilot_tests::wait::eventually;
 use prost::Message as _;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Period without a response that counts as silence: ten times the debounce.
 const SILENCE: Duration = Duration::from_secs(1);
@@ -228,6 +228,7 @@ async fn every_debug_page_is_json_with_the_expected_content() -> Result<()> {
         ("registryz", "web.default.svc.cluster.local"),
         ("endpointz", "127.0.0.9"),
         ("configz", "outside.example.com"),
+        ("sourcez", "\"ServiceEntry\":1"),
         ("config_dump?proxyID=looker.default", "type.googleapis.com/envoy.admin.v3.ClustersConfigDump"),
     ] {
         let text = get_ok(plane.discovery.http, &format!("/debug/{page}")).await?;
@@ -281,6 +282,32 @@ async fn changed_mesh_file_is_pushed_unless_it_is_invalid() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn changed_trust_domain_changes_the_identities_of_pods() -> Result<()> {
+    let plane = plane().await?;
+    let pod = json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "web-a"},
+        "spec": {"serviceAccountName": "web"},
+        "status": {"podIP": loopback(2).to_string(), "phase": "Running"},
+    });
+    plane.folder.write("pod.yaml", &[pod])?;
+    for trust_domain in ["cluster.local", "example.com"] {
+        if trust_domain != "cluster.local" {
+            std::fs::write(plane.dir.path().join("mesh.yaml"), format!("trustDomain: {trust_domain}"))?;
+        }
+        let identity = format!("\"spiffe://{trust_domain}/ns/default/sa/web\"");
+        let changed = eventually(Duration::from_secs(10), "the endpoint has the identity", async || {
+            let shards = get_ok(plane.discovery.http, "/debug/endpointShardz").await?;
+            ensure!(shards.contains(&identity), "{identity} is missing: {shards}");
+            Ok(())
+        });
+        changed.await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn connection_is_closed_at_its_maximum_age() -> Result<()> {
     let plane = plane_with(&["--keepaliveMaxServerConnectionAge", "1s"]).await?;
     for _ in 0..2 {
@@ -304,9 +331,14 @@ async fn startup_errors_are_one_line_and_an_exit_code() -> Result<()> {
     let taken = holder.local_addr()?.to_string();
     let (config, free) = (config.display().to_string(), local(free_port()?).to_string());
     let base = ["--configDir", &config, "--httpAddr", "", "--monitoringAddr", "", "--grpcAddr"];
-    let cases: [(&[&str], i32, &str); 6] = [
+    let cases: [(&[&str], i32, &str); 7] = [
         (&["--nope"], 64, "--nope"),
         (&[&base[..], &[&free, "--keepaliveInterval", "soon"]].concat(), 78, "--keepaliveInterval"),
+        (
+            &["--registries", "File,Consul", "--configDir", &config],
+            78,
+            "--registries: registry Consul is not",
+        ),
         (&["--registries", "Zookeeper", "--configDir", &config], 78, "--registries"),
         (
             &["--configDir", "/nowhere", "--httpAddr", "", "--monitoringAddr", "", "--grpcAddr", &free],

@@ -163,8 +163,8 @@ pub(crate) struct VersionArgs {
 #[derive(Clone, Debug, Args)]
 #[command(rename_all = "camelCase")]
 pub(crate) struct DiscoveryArgs {
-    /// Service registries to read, comma-separated: File.
-    #[arg(long, value_delimiter = ',', default_value = "File")]
+    /// Comma-separated registries to read, in any case. Implemented: File.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "File")]
     pub(crate) registries: Vec<String>,
     /// Folder of Kubernetes and Istio objects in YAML or JSON (registry File).
     #[arg(long, value_name = "DIR")]

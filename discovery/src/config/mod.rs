@@ -4,6 +4,7 @@ pub(crate) mod args;
 pub(crate) mod debug;
 mod transport;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,12 +16,15 @@ use pilot_proto::duration;
 pub(crate) use transport::{Keepalive, Limits, Secure};
 
 use crate::logging::Logging;
+use crate::source::RegistryKind;
 
 /// Everything the server needs to know, checked.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
-    /// Folder of the file registry.
-    pub(crate) registry: PathBuf,
+    /// Registries to read (`--registries`).
+    pub(crate) registries: BTreeSet<RegistryKind>,
+    /// Directory of manifests, for the registry `File`.
+    pub(crate) manifests: PathBuf,
     /// Mesh configuration file; watched.
     pub(crate) mesh_file: PathBuf,
     /// File of networks; watched.
@@ -75,15 +79,11 @@ impl Config {
     /// Checks the flags; every fault is one line that names its flag.
     pub(crate) fn check(args: &DiscoveryArgs) -> Result<Self, Vec<String>> {
         let mut faults = Vec::new();
-        for registry in args.registries.iter().filter(|registry| !registry.is_empty()) {
-            if registry != "File" {
-                faults.push(format!("--registries: {registry:?} is not a registry this build reads (File)"));
-            }
+        let registries = registries(args, &mut faults);
+        if registries.contains(&RegistryKind::File) && args.config_dir.is_none() {
+            faults.push("--configDir: required for the registry File".to_owned());
         }
-        let config_dir = args.config_dir.clone().unwrap_or_else(|| {
-            faults.push("--configDir: the registry File needs a folder to read".to_owned());
-            PathBuf::new()
-        });
+        let config_dir = args.config_dir.clone().unwrap_or_default();
         let mut listen = |flag, text: &str| match parse_listen(text) {
             Ok(addresses) if addresses.is_empty() => None,
             Ok(addresses) => Some(Listen { flag, addresses }),
@@ -139,7 +139,8 @@ impl Config {
             return Err(faults);
         }
         Ok(Self {
-            registry: config_dir,
+            registries,
+            manifests: config_dir,
             mesh_file: args.mesh_config.clone(),
             networks_file: args.networks_config.clone(),
             domain: args.domain.clone(),
@@ -162,6 +163,18 @@ impl Config {
             debug,
         })
     }
+}
+
+/// Returns the registries of `--registries`.
+fn registries(args: &DiscoveryArgs, faults: &mut Vec<String>) -> BTreeSet<RegistryKind> {
+    let names = args.registries.iter().map(|name| name.trim()).filter(|name| !name.is_empty());
+    let parsed: Vec<_> = names.map(RegistryKind::parse).collect();
+    if parsed.is_empty() {
+        faults.push("--registries: at least one registry is required".to_owned());
+    }
+    faults
+        .extend(parsed.iter().filter_map(|result| Some(format!("--registries: {}", result.as_ref().err()?))));
+    parsed.into_iter().flatten().collect()
 }
 
 /// The first of these variables that says something.
@@ -232,6 +245,29 @@ mod tests {
     }
 
     #[test]
+    fn registries_are_a_list_of_case_insensitive_names() {
+        let registries =
+            |list: &str| check(&["--configDir", "/x", "--registries", list]).map(|config| config.registries);
+        let file = BTreeSet::from([RegistryKind::File]);
+        assert_eq!(registries("File"), Ok(file.clone()));
+        assert_eq!(registries("file, FILE,"), Ok(file));
+        for (list, faults) in [
+            ("", &["at least one registry is required"][..]),
+            ("File,Kubernetes", &["registry Kubernetes is not implemented yet; implemented: File"]),
+            (
+                "consul,Zookeeper",
+                &[
+                    "registry Consul is not implemented yet; implemented: File",
+                    "unknown registry \"Zookeeper\"; implemented: File",
+                ],
+            ),
+        ] {
+            let faults: Vec<_> = faults.iter().map(|fault| format!("--registries: {fault}")).collect();
+            assert_eq!(registries(list), Err(faults), "{list}");
+        }
+    }
+
+    #[test]
     fn an_empty_address_is_off() {
         assert_eq!(check(&["--configDir", "/x", "--httpAddr", ""]).unwrap().http, None);
     }
@@ -239,7 +275,7 @@ mod tests {
     #[test]
     fn all_faults_are_reported_and_each_names_its_flag() {
         let faults = check(&[
-            "--registries=Consul",
+            "--registries=File,Consul",
             "--grpcAddr=nowhere",
             "--keepaliveInterval=soon",
             "--keepaliveMaxServerConnectionAge=old",

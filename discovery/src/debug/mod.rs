@@ -46,7 +46,7 @@ use crate::server::Shared;
 const FORCE_DISCONNECT: &str = "force_disconnect";
 
 /// The pages by name below `/debug/`, and what each is for.
-const PAGES: [(&str, &str); 20] = [
+const PAGES: [(&str, &str); 21] = [
     ("adsz", "Connected proxies: who they are, what they watch"),
     ("adsz?push=true", "Push everything to everybody"),
     ("cachez", "Resources in the cache"),
@@ -65,6 +65,7 @@ const PAGES: [(&str, &str); 20] = [
     ("rejectedz", "Objects that cannot be used"),
     ("resourcesz", "Kinds of configuration objects"),
     ("sidecarz", "What ?proxyID= may see, and why not the rest"),
+    ("sourcez", "Status of every source"),
     ("syncz", "Which proxy has what it was sent"),
     (FORCE_DISCONNECT, "POST: ends the stream of ?proxyID="),
 ];
@@ -90,6 +91,7 @@ fn pages(admin: Switch) -> Router<Arc<Shared>> {
         .route("/debug/connections", get(proxies::connections))
         .route("/debug/push_status", get(troubles::push_status))
         .route("/debug/rejectedz", get(troubles::rejectedz))
+        .route("/debug/sourcez", get(troubles::sourcez))
         .route("/debug/pushes", get(pushes::pushes))
         .route("/debug/config_dump", get(dump::config_dump))
         .route("/debug/edsz", get(dump::edsz))

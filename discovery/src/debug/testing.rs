@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use pilot_core::model::{
     Change, ExportTo, Location, Protocol, Proxy, Registry, Resolution, Resource, ResourceSet, Service,
-    ServicePort, SourceEvent, SourceId, TargetPort,
+    ServicePort, SourceEvent, TargetPort,
 };
 use pilot_core::push::PushContext;
 use pilot_core::world::World;
@@ -19,6 +19,7 @@ use pilot_xds::{Codec, SendMode, Stream};
 use crate::ads::{Client, TypeStatus};
 use crate::config::debug::DebugConfig;
 use crate::server::Shared;
+use crate::source::RegistryKind;
 
 /// What happens on a stream that watches clusters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +74,7 @@ pub(crate) fn service(
 
 /// A snapshot of a mesh that has these services.
 pub(crate) fn mesh(services: &[Arc<Service>]) -> PushContext {
-    let source = SourceId("File".into());
+    let source = RegistryKind::File.source_id();
     let mut world = World::new("cluster.local", [source.clone()]);
     for service in services {
         world.apply(&source, SourceEvent::Change(Change::Service(service.clone())));

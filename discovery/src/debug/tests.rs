@@ -9,7 +9,7 @@ use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::{Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
-use pilot_core::model::{Change, ChangeKind, ConfigKey, ExportTo, Resolution, SourceEvent, SourceId};
+use pilot_core::model::{Change, ChangeKind, ConfigKey, ExportTo, Resolution, SourceEvent};
 use pilot_core::push::{PushContext, PushRequest, Reason};
 use pilot_core::world::World;
 use pilot_proto::ResourceType;
@@ -21,6 +21,7 @@ use super::testing::{join, mesh, service, tell};
 use super::*;
 use crate::ads::history;
 use crate::config::debug::DebugConfig;
+use crate::source::RegistryKind;
 use crate::source::kubernetes::{Decoded, Item, Object, decode};
 
 const HERE: &str = "127.0.0.1:1000";
@@ -283,7 +284,7 @@ async fn objects_are_shown_as_they_were_written_in_the_group_and_version_of_thei
         json!({"apiVersion": "networking.istio.io/v1beta1", "kind": "Gateway", "metadata": {"name": "a", "namespace": "b", "labels": {"x": ""}},
             "spec": {"servers": [{"port": {"number": 80, "name": "http", "protocol": "HTTP"}, "hosts": ["*"]}]}}),
     ];
-    let source = SourceId("File".into());
+    let source = RegistryKind::File.source_id();
     let mut world = World::new("cluster.local", [source.clone()]);
     for manifest in written.clone() {
         let Some(Item { decoded: Decoded::Object(object), .. }) = decode(manifest).pop() else {

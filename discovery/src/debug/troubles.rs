@@ -6,10 +6,12 @@ use axum::extract::State;
 use axum::response::Response;
 use pilot_core::generate::Report;
 use serde::Serialize;
+use serde_json::{Value, json};
 
-use super::page::{Params, page, pretty};
+use super::page::{Params, page, pretty, time};
 use super::{Arc, Shared};
 use crate::ads::{Client, Refused};
+use crate::source::SourceStatus;
 
 /// What is wrong with one thing, as Istio's `ProxyPushStatus` has it.
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -72,6 +74,26 @@ pub(crate) fn troubles(clients: &[Arc<Client>]) -> Troubles {
 
 /// `/debug/rejectedz`: objects that could not be used, and why; warnings about those that are. (Ours: Istio tells by webhook and status only.)
 pub(super) async fn rejectedz(State(shared): State<Arc<Shared>>, params: Params) -> Response {
-    let problems: Vec<String> = shared.files.problems().iter().map(ToString::to_string).collect();
+    let problems = shared.sources.iter().flat_map(|source| source.problems());
+    let problems: Vec<String> = problems.map(|problem| problem.to_string()).collect();
     page(&params, &problems)
+}
+
+/// `/debug/sourcez`: status of every source.
+pub(super) async fn sourcez(State(shared): State<Arc<Shared>>, params: Params) -> Response {
+    let sources: Vec<Value> = shared.sources.iter().map(|source| source_json(source)).collect();
+    page(&params, &sources)
+}
+
+fn source_json(source: &SourceStatus) -> Value {
+    let objects = source.objects().into_iter().map(|(kind, count)| (kind.as_str(), count));
+    let error = source.last_error().map(|error| json!({"time": time(error.time), "message": error.message}));
+    json!({
+        "id": source.id().to_string(),
+        "synced": source.is_synced(),
+        "objects": objects.collect::<BTreeMap<_, _>>(),
+        "rejected": source.rejected(),
+        "lastEvent": source.last_event().map(time),
+        "lastError": error,
+    })
 }

@@ -4,13 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use pilot_core::model::{SourceEvent, SourceId};
+use pilot_core::model::SourceEvent;
 use pilot_core::push::PushContext;
 use pilot_core::world::World;
 use tokio::sync::mpsc;
 
 use crate::mesh;
-use crate::source::file::{self, FileSourceConfig, FileStatus, Problem};
+use crate::source::file::{self, FileSourceConfig};
+use crate::source::{Problem, RegistryKind, SourceSender, SourceStatus};
 
 /// A mesh as files declare it.
 #[derive(Debug)]
@@ -25,7 +26,6 @@ pub(super) struct Folder {
 const SYSTEM_NAMESPACE: &str = "istio-system";
 /// The server's default.
 const CLUSTER: &str = "Kubernetes";
-const SOURCE: &str = "File";
 
 // === impl Folder ===
 
@@ -38,19 +38,20 @@ impl Folder {
     }
 
     async fn take(directory: &Path, mesh_file: &Path, domain: &str) -> anyhow::Result<Self> {
-        let mesh = mesh::watch(mesh_file)?.borrow().clone();
-        let mut world = World::new(domain, [SourceId(SOURCE.into())]);
-        drop(world.set_mesh(mesh.clone()));
+        let mesh = mesh::watch(mesh_file)?;
+        let id = RegistryKind::File.source_id();
+        let mut world = World::new(domain, [id.clone()]);
+        drop(world.set_mesh(mesh.borrow().clone()));
         let settings = FileSourceConfig {
             directory: directory.to_owned(),
             domain_suffix: domain.to_owned(),
-            trust_domain: mesh.trust_domain.clone(),
+            mesh,
             cluster_id: CLUSTER.to_owned(),
             system_namespace: SYSTEM_NAMESPACE.to_owned(),
         };
         let (sender, mut events) = mpsc::channel(256);
-        let status = Arc::new(FileStatus::default());
-        let source = file::run(settings, sender, status.clone());
+        let status = Arc::new(SourceStatus::new(id));
+        let source = file::run(settings, SourceSender::new(status.clone(), sender));
         let told = async {
             while let Some((source, event)) = events.recv().await {
                 let is_all = event == SourceEvent::Synced;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use pilot_core::model::{Endpoint, EndpointAddress, Health, Protocol, Registry, Resolution, ServicePort};
+use pilot_core::model::{Endpoint, EndpointAddress, Health, Protocol, Resolution, ServicePort};
 use pilot_core::push::PushContext;
 use pilot_core::validate::Severity;
 use prometheus_client::metrics::counter::Counter;
@@ -56,14 +56,18 @@ fn proxies(metrics: &Metrics, shared: &Shared) {
 
 fn sources(metrics: &Metrics, shared: &Shared) {
     metrics.rejected_configs.clear();
-    let problems = shared.files.problems().into_iter();
+    let problems = shared.sources.iter().flat_map(|source| source.problems());
     for problem in problems.filter(|problem| problem.severity == Severity::Error) {
         let object = problem.object.clone().unwrap_or_default();
         let (kind, name) = object.split_once(' ').unwrap_or(("", ""));
         let labels = RejectedConfig { r#type: kind.to_owned(), name: name.to_owned() };
         metrics.rejected_configs.get_or_create(&labels).inc();
     }
-    for (kind, fate, count) in shared.files.events() {
+    let mut events: BTreeMap<_, u64> = BTreeMap::new();
+    for (kind, action, count) in shared.sources.iter().flat_map(|source| source.events()) {
+        *events.entry((kind, action)).or_default() += count;
+    }
+    for ((kind, action), count) in events {
         let (family, kind) = match kind {
             ObjectKind::Config(kind) => (&metrics.config_events, kind.as_str()),
             // As Istio's registry spells them.
@@ -73,7 +77,7 @@ fn sources(metrics: &Metrics, shared: &Shared) {
             ObjectKind::Service => (&metrics.registry_events, "Services"),
             ObjectKind::EndpointSlice | ObjectKind::Endpoints => (&metrics.registry_events, kind.as_str()),
         };
-        let labels = SourceEvent { r#type: kind.to_owned(), event: fate.as_str().to_owned() };
+        let labels = SourceEvent { r#type: kind.to_owned(), event: action.as_str().to_owned() };
         catch_up(&family.get_or_create(&labels), count);
     }
 }
@@ -103,7 +107,7 @@ fn endpoints(metrics: &Metrics, snapshot: &PushContext) {
             without += service.ports.iter().filter(unserved).count();
         }
         unready += endpoints.iter().filter(|endpoint| endpoint.health == Health::Unhealthy).count();
-        if service.registry == Registry::Kubernetes {
+        if service.registry.has_pods() {
             let podless = |endpoint: &&Endpoint| match &endpoint.address {
                 EndpointAddress::Ip(ip) => !snapshot.workloads.contains_key(ip),
                 EndpointAddress::Unix(_) | EndpointAddress::Dns(_) => false,

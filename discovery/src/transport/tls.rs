@@ -15,7 +15,7 @@ use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 use tracing::{info, warn};
 
 use crate::config::Secure;
-use crate::source::file::watch::{FileContent, watch_file};
+use crate::source::file::single_file::{FileContent, watch_file};
 
 /// What the files say, watched.
 struct Files {

@@ -70,7 +70,7 @@ impl<S: Send + 'static> Watcher<S> {
     /// Returns `None` if a job has panicked; then there are no more scans. If the future is dropped while the job runs,
     /// the watcher ends likewise; dropped earlier, no event is lost.
     pub async fn next<T: Send + 'static>(&mut self, job: fn(&mut S, &mut Scanner) -> T) -> Option<T> {
-        self.wait().await?;
+        self.due().await?;
         self.ensure_inotify();
         let mut parts = self.parts.take()?;
         let (sender, result) = oneshot::channel();
@@ -85,8 +85,8 @@ impl<S: Send + 'static> Watcher<S> {
         Some(output)
     }
 
-    /// Waits until a scan is due.
-    async fn wait(&mut self) -> Option<()> {
+    /// Waits until a scan is due. Returns `None` if a job has panicked. No event is lost if the future is dropped.
+    pub async fn due(&mut self) -> Option<()> {
         let (_, scanner) = self.parts.as_deref_mut()?;
         loop {
             let due = scanner.due();

@@ -1,7 +1,7 @@
 //! Names of statistics, by the patterns of the mesh.
 //! <https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#MeshConfig>
 
-use crate::model::{Registry, Service, ServicePort, TargetPort};
+use crate::model::{Service, ServicePort, TargetPort};
 
 /// What a statistic is of.
 #[derive(Clone, Copy)]
@@ -24,11 +24,10 @@ impl StatNameVariables<'_> {
         }
         let Self { service, port, .. } = self;
         let host = service.hostname.as_str();
-        let (short, name) = match service.registry {
-            Registry::Kubernetes => {
-                (format!("{}.{}", service.name, service.namespace), service.name.as_ref())
-            }
-            _ => (host.to_owned(), host),
+        let (short, name) = if service.registry.has_short_names() {
+            (format!("{}.{}", service.name, service.namespace), service.name.as_ref())
+        } else {
+            (host.to_owned(), host)
         };
         let named = match port.target {
             TargetPort::Number(number) => number,

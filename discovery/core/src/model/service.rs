@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{Hostname, Namespace, Protocol};
 
-/// Where a service was declared. Kubernetes wins over the others for the same host.
+/// Registry that a service was declared in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Registry {
     /// A Kubernetes `Service`.
@@ -20,6 +20,30 @@ pub enum Registry {
 }
 
 impl Registry {
+    /// Precedence among the declarations of one host: the lowest rank wins.
+    pub const fn rank(self) -> u8 {
+        match self {
+            Self::Kubernetes => 0,
+            Self::External | Self::Consul | Self::Nacos => 1,
+        }
+    }
+
+    /// Returns true if the workloads of its services are pods: a service without a virtual address is headless, and its
+    /// selector also selects `WorkloadEntry`s.
+    pub const fn has_pods(self) -> bool {
+        matches!(self, Self::Kubernetes)
+    }
+
+    /// Returns true if clients may use the short name of a service with its namespace, as in `reviews.default`.
+    pub const fn has_short_names(self) -> bool {
+        matches!(self, Self::Kubernetes)
+    }
+
+    /// Returns true if equal declarations of one host are merged to one service.
+    pub const fn merges_declarations(self) -> bool {
+        !matches!(self, Self::Kubernetes)
+    }
+
     /// As Istio's debug pages spell it.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -260,6 +284,6 @@ impl Service {
 
     /// Whether the service is headless: Kubernetes-style, endpoints without a virtual address.
     pub fn is_headless(&self) -> bool {
-        self.registry == Registry::Kubernetes && self.resolution == Resolution::Passthrough
+        self.registry.has_pods() && self.resolution == Resolution::Passthrough
     }
 }

@@ -36,8 +36,8 @@ use crate::api::sidecar::OutboundTrafficMode as SidecarMode;
 use crate::api::values::Map;
 use crate::api::virtual_service::Destination;
 use crate::model::{
-    ConfigObject, ConfigSpec, ExportTo, Hostname, Labels, Namespace, Proxy, Registry, Resolution, Service,
-    ServicePort, Shared,
+    ConfigObject, ConfigSpec, ExportTo, Hostname, Labels, Namespace, Proxy, Resolution, Service, ServicePort,
+    Shared,
 };
 use crate::push::{PushContext, Routing, Rule};
 
@@ -383,8 +383,8 @@ fn exported_to<'a>(service: &'a Service, mesh: &MeshConfig) -> Cow<'a, [ExportTo
     }
 }
 
-/// Of several declarations of one host the least counts: own namespace, then Kubernetes, then the oldest.
-fn preference<'a>(service: &'a Service, own: &Namespace) -> (bool, bool, i64, &'a Namespace) {
+/// Of several declarations of one host the least counts: own namespace, then the rank of the registry, then the oldest.
+fn preference<'a>(service: &'a Service, own: &Namespace) -> (bool, u8, i64, &'a Namespace) {
     let elsewhere = service.namespace != *own;
-    (elsewhere, service.registry != Registry::Kubernetes, service.created, &service.namespace)
+    (elsewhere, service.registry.rank(), service.created, &service.namespace)
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::model::{
-    Change, ConfigKey, ConfigKind, ConfigMeta, Locality, Location, Protocol, SourceEvent, SourceId,
+    Change, ConfigKey, ConfigKind, ConfigMeta, Locality, Location, Protocol, Registry, SourceEvent, SourceId,
     TargetPort,
 };
 use crate::push::{PushRequest, Reason};

@@ -4,7 +4,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::model::{EndpointAddress, Hostname, Proxy, Registry, Resolution, Service};
+use crate::model::{EndpointAddress, Hostname, Proxy, Resolution, Service};
 use crate::push::PushContext;
 
 /// What stands for every address outside, as documentation writes it (RFC 5737, RFC 3849).
@@ -63,7 +63,7 @@ fn completed(dns_domain: &str, name: &str) -> Vec<String> {
 fn declared(push: &PushContext, proxy: &Proxy, host: &str, aliases: u8) -> Option<IpAddr> {
     let of_host = push.services.values().filter(|service| service.hostname.as_str() == host);
     // Kubernetes' own services are what its DNS knows.
-    let best = of_host.min_by_key(|service| (service.registry != Registry::Kubernetes, service.created));
+    let best = of_host.min_by_key(|service| (service.registry.rank(), service.created));
     if let Some(service) = best {
         return address(push, proxy, service, aliases);
     }

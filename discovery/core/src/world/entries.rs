@@ -123,7 +123,7 @@ impl World {
     /// A Kubernetes service with a selector also serves from the `WorkloadEntry`s it picks.
     pub(super) fn select_workload_entries(&mut self, key: &ServiceKey, changes: &mut Changes) {
         let service = self.services.get(key).filter(|service| {
-            service.registry == Registry::Kubernetes
+            service.registry.has_pods()
                 && service.resolution == Resolution::ClientSideLb
                 && !service.selector.is_empty()
         });

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::model::{Endpoint, Registry, Resolution, Service, ServicePort};
+use crate::model::{Endpoint, Resolution, Service, ServicePort};
 
 /// The first declaration, with the ports and the identities of those that are alike.
 pub(super) fn services(declared: &[&Arc<Service>]) -> Option<Arc<Service>> {
@@ -51,7 +51,7 @@ pub(super) fn endpoints<'a>(
 /// Whether another declaration of a host says more of the same service, and not of another one. Those of Kubernetes are
 /// whole.
 fn is_more_of(first: &Service, other: &Service) -> bool {
-    first.registry != Registry::Kubernetes
+    first.registry.merges_declarations()
         && first.registry == other.registry
         && first.resolution == other.resolution
         && first.labels == other.labels
@@ -67,7 +67,7 @@ fn free_name(whole: &Service, port: &ServicePort) -> Arc<str> {
 
 /// What the whole service calls the port of an endpoint of one of its declarations.
 fn name_within<'a>(whole: &'a Service, own: &Service, endpoint: &Endpoint) -> Option<&'a Arc<str>> {
-    if whole.registry == Registry::Kubernetes {
+    if !whole.registry.merges_declarations() {
         return None;
     }
     let number = own.ports.iter().find(|port| port.name == endpoint.port_name)?.port;

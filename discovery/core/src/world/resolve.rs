@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::{Changes, Origin, ServiceKey, World, forget, merge};
-use crate::model::{Endpoint, EndpointAddress, Registry, Resolution, Service};
+use crate::model::{Endpoint, EndpointAddress, Resolution, Service};
 
 // === impl World ===
 
@@ -57,13 +57,11 @@ impl World {
         self.name_affected_proxies(key, changes);
     }
 
-    /// The declarations of a service, the one that counts first: Kubernetes wins for a host it knows, then the oldest, then
+    /// The declarations of a service, the one that counts first: the lowest rank of the registry, then the oldest, then
     /// the first by name.
     fn precedence(&self, key: &ServiceKey) -> Vec<(&Origin, &Arc<Service>)> {
         let mut declared: Vec<_> = self.declared_services.get(key).into_iter().flatten().collect();
-        declared.sort_by_key(|(origin, service)| {
-            (service.registry != Registry::Kubernetes, service.created, *origin)
-        });
+        declared.sort_by_key(|(origin, service)| (service.registry.rank(), service.created, *origin));
         declared
     }
 

@@ -9,8 +9,8 @@ use pilot_core::validate::Finding;
 
 use super::documents;
 use super::reader::manifest_tree;
-use super::status::{ManifestLocation, Problem};
 use crate::source::kubernetes::{Decoded, decode};
+use crate::source::{ManifestLocation, Problem};
 
 /// Returns the problems of a file, or of all manifests in a directory and below it.
 pub(crate) fn path(path: &Path) -> Vec<Problem> {

@@ -6,31 +6,31 @@
 //!                                                  good version)
 //! ```
 //!
-//! The manifests are those that `kubectl apply` takes. A manifest that cannot be used is a [`Problem`] in the [`FileStatus`]
+//! The manifests are those that `kubectl apply` takes. A manifest that cannot be used is a [`Problem`] in the [`SourceStatus`]
 //! and affects nothing else: its last good version stays active. A manifest that is used but not in all its parts is a
 //! warning. An object is removed when its file is deleted or, complete and readable, no longer contains it.
 
 pub(crate) mod check;
 pub(crate) mod documents;
 mod reader;
-mod status;
+pub(crate) mod single_file;
 mod store;
-pub(crate) mod watch;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
-use pilot_core::model::{Change, SourceEvent, SourceId};
+use pilot_core::model::Change;
 use pilot_core::validate::Severity;
+use pilot_proto::mesh::MeshConfig;
 use pilot_watch::{Scanner, TreeError, Watcher};
-use tokio::sync::mpsc;
+use tokio::sync::watch;
 use tracing::{info, warn};
 
 use self::reader::{FileReader, FileUpdate};
-pub(crate) use self::status::{FileStatus, Problem};
 use self::store::{IgnoredKind, Store};
 use super::kubernetes::{ObjectEvent, PendingPods, Registry, RegistryOptions};
+use super::{Problem, SourceSender, SourceStatus};
 
 /// Settings of the file source.
 #[derive(Clone, Debug)]
@@ -39,8 +39,8 @@ pub(crate) struct FileSourceConfig {
     pub(crate) directory: PathBuf,
     /// `cluster.local` in `reviews.default.svc.cluster.local`.
     pub(crate) domain_suffix: String,
-    /// First part of every identity.
-    pub(crate) trust_domain: String,
+    /// Mesh configuration; its trust domain is the first part of every identity.
+    pub(crate) mesh: watch::Receiver<Arc<MeshConfig>>,
     /// Id of the cluster that the manifests belong to; empty if there is only one.
     pub(crate) cluster_id: String,
     /// Namespace with the `topology.istio.io/network` label that applies to all.
@@ -53,47 +53,46 @@ struct FileSource {
     reader: FileReader,
     store: Store,
     registry: Registry,
-    status: Arc<FileStatus>,
+    status: Arc<SourceStatus>,
 }
 
-/// Reads the directory and sends its content, first as a whole, then as it changes. Returns when `events` is closed, or with
-/// an error if the directory does not exist at start.
-pub(crate) async fn run(
-    config: FileSourceConfig,
-    events: mpsc::Sender<(SourceId, SourceEvent)>,
-    status: Arc<FileStatus>,
-) -> anyhow::Result<()> {
+/// Reads the directory and sends its content, first as a whole, then as it changes. Returns when the receiver of the events
+/// is dropped, or with an error if the directory does not exist at start.
+pub(crate) async fn run(config: FileSourceConfig, sender: SourceSender) -> anyhow::Result<()> {
     tokio::select! {
-        result = watch_directory(config, &events, status) => result,
-        () = events.closed() => Ok(()),
+        result = watch_directory(config, &sender) => result,
+        () = sender.closed() => Ok(()),
     }
 }
 
-async fn watch_directory(
-    config: FileSourceConfig,
-    events: &mpsc::Sender<(SourceId, SourceEvent)>,
-    status: Arc<FileStatus>,
-) -> anyhow::Result<()> {
-    let id = SourceId("File".into());
-    let send = async |event| {
-        if events.send((id.clone(), event)).await.is_err() {
-            // `run` ends when the channel is closed.
-            std::future::pending::<()>().await;
-        }
-    };
+async fn watch_directory(config: FileSourceConfig, sender: &SourceSender) -> anyhow::Result<()> {
     let tree = reader::manifest_tree(&config.directory);
-    let mut watcher = Watcher::of_tree(FileSource::new(config, status), reader::WATCH_SETTINGS, tree);
+    let mut mesh = config.mesh.clone();
+    let source = FileSource::new(config, &mesh.borrow_and_update().trust_domain, sender.status().clone());
+    let mut watcher = Watcher::of_tree(source, reader::WATCH_SETTINGS, tree);
     let initial = watcher.next(FileSource::read_initial).await.context(SCAN_FAILED)?;
-    send(SourceEvent::Resync).await;
-    for change in initial.context("read the configuration files")? {
-        send(SourceEvent::Change(change)).await;
-    }
-    send(SourceEvent::Synced).await;
+    sender.resync(initial.context("read the configuration files")?).await;
     loop {
-        for change in watcher.next(FileSource::read).await.context(SCAN_FAILED)? {
-            send(SourceEvent::Change(change)).await;
-        }
+        let changes = tokio::select! {
+            due = watcher.due() => {
+                due.context(SCAN_FAILED)?;
+                watcher.next(FileSource::read).await.context(SCAN_FAILED)?
+            }
+            trust_domain = trust_domain_change(&mut mesh) => {
+                let (source, _) = watcher.parts().context(SCAN_FAILED)?;
+                source.registry.set_trust_domain(&trust_domain)
+            }
+        };
+        sender.changes(changes).await;
     }
+}
+
+/// Waits until the mesh configuration changes, and returns its trust domain. Never returns if the sender is dropped.
+async fn trust_domain_change(mesh: &mut watch::Receiver<Arc<MeshConfig>>) -> String {
+    if mesh.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+    mesh.borrow_and_update().trust_domain.clone()
 }
 
 /// Reason for the end of the source after a panic.
@@ -102,14 +101,14 @@ const SCAN_FAILED: &str = "the thread that reads the configuration files has fai
 // === impl FileSource ===
 
 impl FileSource {
-    fn new(config: FileSourceConfig, status: Arc<FileStatus>) -> Self {
+    fn new(config: FileSourceConfig, trust_domain: &str, status: Arc<SourceStatus>) -> Self {
         Self {
             directory: config.directory,
             reader: FileReader::default(),
             store: Store::default(),
             registry: Registry::new(RegistryOptions {
                 domain_suffix: config.domain_suffix,
-                trust_domain: config.trust_domain,
+                trust_domain: trust_domain.to_owned(),
                 cluster_id: config.cluster_id,
                 system_namespace: config.system_namespace,
                 pending_pods: PendingPods::Pass,
@@ -154,6 +153,9 @@ impl FileSource {
 
     /// Logs each problem once when it appears and once when it is resolved.
     fn report(&self, unreadable: Vec<(PathBuf, String)>) {
+        if let Some((path, error)) = unreadable.first() {
+            self.status.record_error(format!("{}: {error}", path.display()));
+        }
         let unreadable = unreadable.into_iter().map(|(path, error)| Problem::of_file(&path, error));
         let problems = self.store.problems().cloned().chain(unreadable).collect();
         let (new, resolved) = self.status.set_problems(problems);

@@ -18,8 +18,8 @@ use pilot_core::validate::Finding;
 
 use super::documents::{self, Document};
 use super::reader::FileContentChange;
-use super::status::{ManifestLocation, ObjectAction, Problem};
 use crate::source::kubernetes::{Decoded, Item, Object, ObjectEvent, ObjectKey, decode};
+use crate::source::{ManifestLocation, ObjectAction, Problem};
 
 /// Objects of all files.
 #[derive(Debug, Default)]

@@ -8,12 +8,14 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::Duration;
 
-use pilot_core::model::{Change, Hostname};
+use pilot_core::model::{Change, Endpoint, Hostname, SourceEvent, SourceId};
 use tempfile::TempDir;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::*;
+use crate::source::RegistryKind;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -21,7 +23,8 @@ const DEADLINE: Duration = Duration::from_secs(20);
 struct RunningSource {
     directory: TempDir,
     events: mpsc::Receiver<(SourceId, SourceEvent)>,
-    status: Arc<FileStatus>,
+    status: Arc<SourceStatus>,
+    mesh: watch::Sender<Arc<MeshConfig>>,
     task: JoinHandle<anyhow::Result<()>>,
     services: BTreeMap<Hostname, Arc<pilot_core::model::Service>>,
     endpoints: BTreeMap<Hostname, Vec<String>>,
@@ -42,12 +45,15 @@ impl RunningSource {
 
     async fn on(directory: TempDir) -> Self {
         let (sender, events) = mpsc::channel(16);
-        let status = Arc::new(FileStatus::default());
-        let task = tokio::spawn(run(config(&directory.path().join("conf")), sender, status.clone()));
+        let status = status();
+        let mesh = watch::Sender::default();
+        let sender = SourceSender::new(status.clone(), sender);
+        let task = tokio::spawn(run(config(&directory.path().join("conf"), &mesh), sender));
         let mut running = Self {
             directory,
             events,
             status,
+            mesh,
             task,
             services: BTreeMap::new(),
             endpoints: BTreeMap::new(),
@@ -112,11 +118,15 @@ impl RunningSource {
     }
 }
 
-fn config(directory: &Path) -> FileSourceConfig {
+fn status() -> Arc<SourceStatus> {
+    Arc::new(SourceStatus::new(RegistryKind::File.source_id()))
+}
+
+fn config(directory: &Path, mesh: &watch::Sender<Arc<MeshConfig>>) -> FileSourceConfig {
     FileSourceConfig {
         directory: directory.to_owned(),
         domain_suffix: "cluster.local".into(),
-        trust_domain: "cluster.local".into(),
+        mesh: mesh.subscribe(),
         cluster_id: "Kubernetes".into(),
         system_namespace: "istio-system".into(),
     }
@@ -174,7 +184,9 @@ async fn existing_files_are_sent_before_synced() {
 async fn missing_directory_is_an_error_at_start() {
     let directory = tempfile::tempdir().unwrap();
     let (sender, _events) = mpsc::channel(1);
-    let error = run(config(&directory.path().join("nowhere")), sender, Arc::default()).await.unwrap_err();
+    let sender = SourceSender::new(status(), sender);
+    let config = config(&directory.path().join("nowhere"), &watch::Sender::default());
+    let error = run(config, sender).await.unwrap_err();
     let text = format!("{error:#}");
     assert!(text.contains("nowhere") && text.contains("No such file"), "{text}");
 }
@@ -184,6 +196,54 @@ async fn source_ends_when_the_event_channel_is_closed() {
     let running = RunningSource::start(&[]).await;
     drop(running.events);
     timeout(DEADLINE, running.task).await.expect("the end in time").unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn status_has_synchronization_objects_rejections_and_errors() {
+    let running = RunningSource::start(&[("f.yaml", &service("a", "10.0.0.1")), ("g.yaml", "a: [")]).await;
+    let status = running.status.clone();
+    let synced = async {
+        while !status.is_synced() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(DEADLINE, synced).await.expect("synchronization in time");
+    let objects: Vec<_> = status.objects().into_iter().map(|(kind, count)| (kind.as_str(), count)).collect();
+    assert_eq!(objects, [("Service", 1), ("EndpointSlice", 1)]);
+    assert_eq!((status.rejected(), status.last_error()), (1, None));
+    assert!(status.last_event().is_some());
+
+    fs::remove_dir_all(running.path("")).unwrap();
+    let failed = async {
+        while status.last_error().is_none() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(DEADLINE, failed).await.expect("an error in time");
+    assert!(status.last_error().unwrap().message.contains("conf"), "{:?}", status.last_error());
+    assert!(!status.objects().is_empty(), "a directory that cannot be listed removes no object");
+}
+
+#[tokio::test]
+async fn changed_trust_domain_changes_the_identities_of_pods() {
+    let pod = "{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {serviceAccountName: sa},
+      status: {podIP: 10.0.0.1, phase: Running}}";
+    let manifests = format!("{}\n---\n{pod}", service("a", "10.0.0.1"));
+    let mut running = RunningSource::start(&[("f.yaml", &manifests)]).await;
+    let mesh = MeshConfig { trust_domain: "example.com".to_owned(), ..MeshConfig::default() };
+    running.mesh.send_replace(Arc::new(mesh));
+    let (mut endpoint, mut workload) = (None, None);
+    while endpoint.is_none() || workload.is_none() {
+        match running.receive().await {
+            SourceEvent::Change(Change::Endpoints(_, _, list)) => {
+                endpoint = list.first().map(|Endpoint { service_account, .. }| service_account.clone());
+            }
+            SourceEvent::Change(Change::Workload(pod)) => workload = Some(pod.service_account.clone()),
+            _ => {}
+        }
+    }
+    let identity = Some("spiffe://example.com/ns/default/sa/sa".into());
+    assert_eq!((endpoint, workload), (identity.clone(), identity));
 }
 
 #[tokio::test]
@@ -336,9 +396,9 @@ async fn replaced_directory_is_watched() {
 async fn watch_file_provides_the_last_content() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("mesh");
-    let mut content = watch::watch_file(&path);
-    let text = |text: &str| watch::FileContent::Text(text.into());
-    assert_eq!(*content.borrow(), watch::FileContent::Missing);
+    let mut content = single_file::watch_file(&path);
+    let text = |text: &str| single_file::FileContent::Text(text.into());
+    assert_eq!(*content.borrow(), single_file::FileContent::Missing);
     let mut becomes = async |expected: &str| {
         let becomes = content.wait_for(|content| *content == text(expected));
         timeout(DEADLINE, becomes).await.expect("content in time").unwrap();

@@ -133,13 +133,30 @@ impl Registry {
                 }
             }
         }
-        for subject in concerned {
+        changes.extend(self.rebuild(concerned));
+        changes
+    }
+
+    fn rebuild(&mut self, affected: BTreeSet<Subject>) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for subject in affected {
             match &subject {
                 Subject::Workload(name) => self.rebuild_workload(&subject, name, &mut changes),
                 Subject::Service(name) => self.rebuild_service(&subject, name, &mut changes),
             }
         }
         changes
+    }
+
+    /// Replaces the trust domain. Returns the services, endpoints and workloads whose identities change.
+    pub(crate) fn set_trust_domain(&mut self, trust_domain: &str) -> Vec<Change> {
+        if self.options.trust_domain == trust_domain {
+            return Vec::new();
+        }
+        trust_domain.clone_into(&mut self.options.trust_domain);
+        let services = self.services.keys().cloned().map(Subject::Service);
+        let affected = services.chain(self.pods.keys().cloned().map(Subject::Workload)).collect();
+        self.rebuild(affected)
     }
 
     /// Everything that is or should be built from the object as it is known now.

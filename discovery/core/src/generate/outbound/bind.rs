@@ -49,7 +49,7 @@ pub(super) fn service_binds(
     let mut declared = service.addresses.iter().filter(|vip| !vip.ip.is_unspecified()).peekable();
     if declared.peek().is_none() {
         // A plain ServiceEntry without addresses: the application has resolved the name, to anything.
-        let anywhere = service.registry != Registry::Kubernetes
+        let anywhere = !service.registry.has_pods()
             && service.selector.is_empty()
             && !endpoints.iter().any(|endpoint| serves(endpoint, service, listener_port));
         if !service.is_met_at_members() || anywhere {
