@@ -21,7 +21,7 @@ use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint};
 
 /// Time limit for one response.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// gRPC status `INVALID_ARGUMENT`, which Envoy sends in a NACK.
 const INVALID_ARGUMENT: i32 = 3;
@@ -74,9 +74,9 @@ impl<Request: Send + 'static, Response> Ads<Request, Response> {
 impl<Request, Response: Clone> Ads<Request, Response> {
     /// Returns the next response. It is an error if none arrives in time.
     pub async fn next(&mut self) -> Result<Response> {
-        match self.next_within(PATIENCE).await? {
+        match self.next_within(TIMEOUT).await? {
             Some(response) => Ok(response),
-            None => bail!("no response within {PATIENCE:?}"),
+            None => bail!("no response within {TIMEOUT:?}"),
         }
     }
 
@@ -98,7 +98,7 @@ fn outgoing<T: Send + 'static>() -> (mpsc::Sender<T>, impl Stream<Item = T> + Se
 }
 
 async fn connect(to: SocketAddr) -> Result<Channel> {
-    let endpoint = Endpoint::from_shared(format!("http://{to}"))?.connect_timeout(PATIENCE);
+    let endpoint = Endpoint::from_shared(format!("http://{to}"))?.connect_timeout(TIMEOUT);
     endpoint.connect().await.with_context(|| format!("connect to {to}"))
 }
 

@@ -19,7 +19,7 @@ use crate::load::{Identity, tls_handshake};
 use crate::workload::SERVER;
 
 /// Time limit for one response on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// An HTTP request.
 #[derive(Clone)]
@@ -76,7 +76,7 @@ impl HttpRequest {
     pub async fn send(&self) -> Result<HttpResponse> {
         let began = Instant::now();
         let answer =
-            timeout(PATIENCE, self.exchange()).await.with_context(|| format!("no answer to {self:?}"))?;
+            timeout(TIMEOUT, self.exchange()).await.with_context(|| format!("no answer to {self:?}"))?;
         let (head, body) = answer.with_context(|| format!("{self:?}"))?;
         Ok(HttpResponse {
             status: head.status.as_u16(),

@@ -38,7 +38,7 @@ const TCP: [(Class, &str); 1] = [(Class::Tcp, "")];
 const LOOK: Duration = Duration::from_millis(10);
 
 /// Time limit for the first answers.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -85,7 +85,7 @@ async fn ask(to: &str, host: &str) -> Result<()> {
         stream.write_all(request.as_bytes()).await.context("write")?;
         read_answer(BufReader::new(stream)).await.context("read")
     };
-    let answer = tokio::time::timeout(PATIENCE, exchange).await.with_context(|| format!("ask {to}"))??;
+    let answer = tokio::time::timeout(TIMEOUT, exchange).await.with_context(|| format!("ask {to}"))??;
     println!("{answer}");
     ensure!(answer.starts_with("HTTP/1.1 200 "), "{to} did not answer 200");
     Ok(())
@@ -120,7 +120,7 @@ async fn load(ready: &str, host: &str, routes: &[&str]) -> Result<()> {
             under_way.push((load.start(), behind));
         }
     }
-    let flows = eventually(PATIENCE, "answers", async || {
+    let flows = eventually(TIMEOUT, "answers", async || {
         for (load, _) in &under_way {
             load.report().ensure_no_failures()?;
         }

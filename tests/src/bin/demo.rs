@@ -28,26 +28,26 @@ const FLOW: Duration = Duration::from_secs(1);
 const NOTICE: Duration = Duration::from_millis(300);
 
 /// Time limit for steps that usually take a moment.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Then {
+enum Finish {
     Stop,
-    Keep,
+    KeepRunning,
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let then = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        [] => Then::Stop,
-        ["--keep"] => Then::Keep,
+    let finish = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        [] => Finish::Stop,
+        ["--keep"] => Finish::KeepRunning,
         _ => {
             eprintln!("usage: cargo demo [-- --keep]");
             return ExitCode::from(64);
         }
     };
-    match demo(then).await {
+    match demo(finish).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("  FAILED  {error:#}");
@@ -65,7 +65,7 @@ fn print_step(step: &str, what: &str) {
     }
 }
 
-async fn demo(then: Then) -> Result<()> {
+async fn demo(finish: Finish) -> Result<()> {
     let envoy = envoy::envoy()?;
     print_step("envoy", &format!("{} at {}", envoy::version(envoy)?, envoy.display()));
     let built = Instant::now();
@@ -81,10 +81,10 @@ async fn demo(then: Then) -> Result<()> {
     );
 
     let dir = tempfile::tempdir()?;
-    let held = match then {
-        Then::Keep => steps(then, dir.path()).await,
-        Then::Stop => tokio::select! {
-            held = steps(then, dir.path()) => held,
+    let held = match finish {
+        Finish::KeepRunning => steps(finish, dir.path()).await,
+        Finish::Stop => tokio::select! {
+            held = steps(finish, dir.path()) => held,
             ended = interrupted() => ended.and_then(|()| bail!("interrupted")),
         },
     };
@@ -95,7 +95,7 @@ async fn demo(then: Then) -> Result<()> {
     held
 }
 
-async fn steps(then: Then, dir: &std::path::Path) -> Result<()> {
+async fn steps(finish: Finish, dir: &std::path::Path) -> Result<()> {
     let services = TwoServices::start(&["a", "b", "c"]).await?;
     let folder = Folder::create(dir.join("config"))?;
     folder.write(Mesh::FILE, &services.objects(&["a", "b"])?)?;
@@ -131,7 +131,7 @@ async fn steps(then: Then, dir: &std::path::Path) -> Result<()> {
     move_traffic(&services, &folder, &load).await?;
     accepted(&discovery, &sidecar).await?;
     hand_over(&load, &sidecar).await?;
-    if then == Then::Keep {
+    if finish == Finish::KeepRunning {
         lossless(&load.stop().await?)?;
         return keep(&services, &folder, &discovery, &sidecar).await;
     }
@@ -160,7 +160,7 @@ fn tree_of(sidecar: &Sidecar) -> Result<String> {
 async fn move_traffic(services: &TwoServices, folder: &Folder, load: &MixedLoad) -> Result<()> {
     folder.write(Mesh::FILE, &services.objects(&["a", "c"])?)?;
     let written = Instant::now();
-    let waited = eventually(PATIENCE, "every kind of request moves from b to c", async || {
+    let waited = eventually(TIMEOUT, "every kind of request moves from b to c", async || {
         ensure!(load.reports().iter().all(|report| report.first("c", written).is_some()), "c did not answer");
         Ok(())
     });
@@ -210,7 +210,7 @@ async fn hand_over(load: &MixedLoad, sidecar: &Sidecar) -> Result<()> {
 async fn stop(services: &TwoServices, load: &MixedLoad, sidecar: &mut Sidecar) -> Result<()> {
     let started = Instant::now();
     sidecar.signal(Signal::SIGTERM)?;
-    let waited = eventually(PATIENCE, "readiness is off", async || {
+    let waited = eventually(TIMEOUT, "readiness is off", async || {
         ensure!(!sidecar.is_ready().await, "the agent says that it is ready");
         Ok(())
     });

@@ -17,7 +17,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Content of a datagram: the smallest that is known to crash an Envoy, of a length that Envoy's own messages do not have.
 const DATAGRAM: [u8; 64] = [b'A'; 64];
@@ -55,7 +55,7 @@ fn become_user(uid: &str) -> Result<()> {
 fn send(sockets: &[&str]) {
     for socket in sockets {
         let sent = UnixDatagram::unbound().and_then(|own| {
-            own.set_write_timeout(Some(PATIENCE))?;
+            own.set_write_timeout(Some(TIMEOUT))?;
             match socket.strip_prefix('@') {
                 Some(name) => own.send_to_addr(&DATAGRAM, &SocketAddr::from_abstract_name(padded(name))?),
                 None => own.send_to(&DATAGRAM, socket),
@@ -79,12 +79,12 @@ fn ask(method: &str, address: &str, path: &str) -> Result<String> {
     let mut answer = Vec::new();
     if address.starts_with('/') {
         let mut stream = UnixStream::connect(address)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
         stream.write_all(request.as_bytes())?;
         stream.read_to_end(&mut answer)?;
     } else {
         let mut stream = TcpStream::connect(address)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
         stream.write_all(request.as_bytes())?;
         stream.read_to_end(&mut answer)?;
     }
