@@ -99,14 +99,14 @@ pub fn ports(
     let ports = targets.iter().filter_map(|(number, services)| {
         let first = services.first()?;
         let (service, port) = (&*first.service, &first.port);
-        let counted = StatNameVariables { service, port, subset: "", target: Some(*number) };
+        let stat_name_variables = StatNameVariables { service, port, subset: "", target: Some(*number) };
         Some(InboundPort {
             number: *number,
             bound: None,
             protocol: first.port.protocol,
             host: first.service.hostname.to_string(),
             service_port: first.port.port,
-            stat_name: counted.name(&settings.filters.stat_name),
+            stat_name: stat_name_variables.expand(&settings.filters.stat_name),
             config: None,
         })
     });

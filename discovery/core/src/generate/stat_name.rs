@@ -1,24 +1,24 @@
-//! Names of statistics, by the patterns of the mesh.
+//! Statistics names from the patterns of the mesh.
 //! <https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#MeshConfig>
 
 use crate::model::{Service, ServicePort, TargetPort};
 
-/// What a statistic is of.
+/// Values of the variables in a pattern.
 #[derive(Clone, Copy)]
 pub(super) struct StatNameVariables<'a> {
     pub(super) service: &'a Service,
     pub(super) port: &'a ServicePort,
-    /// The subset; empty: the whole service.
+    /// Name of the subset; empty: the whole service.
     pub(super) subset: &'a str,
-    /// Port of the workload; `None`: what the service says.
+    /// Port of the workload; `None`: `targetPort` of the service.
     pub(super) target: Option<u16>,
 }
 
 // === impl StatNameVariables ===
 
 impl StatNameVariables<'_> {
-    /// Its name by a pattern; `None`: there is no pattern.
-    pub(super) fn name(&self, pattern: &str) -> Option<String> {
+    /// Expands a pattern; `None`: the pattern is empty.
+    pub(super) fn expand(&self, pattern: &str) -> Option<String> {
         if pattern.is_empty() {
             return None;
         }
@@ -31,7 +31,7 @@ impl StatNameVariables<'_> {
         };
         let named = match port.target {
             TargetPort::Number(number) => number,
-            // What it is called in each workload is not known.
+            // Each workload may map the name to another number.
             TargetPort::Name(_) => 0,
         };
         let texts = [

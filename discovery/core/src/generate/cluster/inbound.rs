@@ -70,9 +70,9 @@ impl InboundCluster {
             istio.fields.insert("config".to_owned(), string(&rule.path()));
         }
         if let Some(service) = self.services.first() {
-            let counted =
+            let stat_name_variables =
                 StatNameVariables { service, port: &self.port, subset: "", target: Some(self.target_port) };
-            if let Some(named) = counted.name(&policy.mesh.inbound_stat_name) {
+            if let Some(named) = stat_name_variables.expand(&policy.mesh.inbound_stat_name) {
                 made.alt_stat_name = format!("{named};");
             }
         }

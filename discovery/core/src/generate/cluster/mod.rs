@@ -250,13 +250,13 @@ impl OutboundCluster {
         if let Some(rule) = &self.rule {
             istio.fields.insert("config".to_owned(), string(&rule.path()));
         }
-        let counted = StatNameVariables {
+        let stat_name_variables = StatNameVariables {
             service: &self.service,
             port: &self.port,
             subset: &self.subset,
             target: None,
         };
-        let alt_stat_name = match counted.name(&policy.mesh.outbound_stat_name) {
+        let alt_stat_name = match stat_name_variables.expand(&policy.mesh.outbound_stat_name) {
             Some(named) => format!("{named};"),
             None => found.alt_stat_name,
         };

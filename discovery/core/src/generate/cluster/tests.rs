@@ -355,12 +355,12 @@ fn outlier_detection() {
         check("outlierDetection", policy, &[(&format!("/outlier_detection{path}"), expected)]);
     };
     check(json!({}), "", json!({"enforcing_success_rate": 0}));
-    let counted = json!({
+    let stat_name_variables = json!({
         "enforcing_success_rate": 0,
         "consecutive_5xx": 3, "enforcing_consecutive_5xx": 100,
         "consecutive_gateway_failure": 0, "enforcing_consecutive_gateway_failure": 0,
     });
-    check(json!({"consecutive5xxErrors": 3, "consecutiveGatewayErrors": 0}), "", counted);
+    check(json!({"consecutive5xxErrors": 3, "consecutiveGatewayErrors": 0}), "", stat_name_variables);
     let timed = json!({
         "enforcing_success_rate": 0, "interval": "1s", "base_ejection_time": "2s", "max_ejection_percent": 50,
     });

@@ -1,4 +1,4 @@
-//! What a listener does with what it can read, and with what nobody wants.
+//! HTTP filter chain of an outbound listener, and the passthrough chain.
 
 use super::bind::{ServiceBind, Sharing};
 use super::{ListenerPort, ListenerSettings};
@@ -10,16 +10,8 @@ use crate::generate::network_filters::TcpChain;
 use crate::model::Protocol;
 use crate::scope::Visible;
 
-/// How a port is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ProtocolMode {
-    Http,
-    Tcp,
-    Auto,
-}
-
-/// Where what no service wants goes.
-pub(super) fn fallback(settings: &ListenerSettings) -> FilterChainInputs {
+/// Returns the chain of connections that no service matches.
+pub(super) fn passthrough_chain(settings: &ListenerSettings) -> FilterChainInputs {
     FilterChainInputs {
         name: "PassthroughFilterChain".into(),
         matches: ChainMatch::default(),
@@ -29,12 +21,13 @@ pub(super) fn fallback(settings: &ListenerSettings) -> FilterChainInputs {
     }
 }
 
+/// Returns the HTTP chain of a service.
 pub(super) fn http_chain(
     visible: &Visible,
     listener_port: &ListenerPort<'_>,
     service_bind: &ServiceBind,
 ) -> FilterChainInputs {
-    let routes = match (&service_bind.bind, service_bind.whose) {
+    let routes = match (&service_bind.bind, service_bind.sharing) {
         (bind @ BindAddress::Unix(_), _) => bind.listener_name(listener_port.number),
         (_, Sharing::Shared) => listener_port.number.to_string(),
         (_, Sharing::Service | Sharing::Endpoint) => {
@@ -47,7 +40,7 @@ pub(super) fn http_chain(
         terminal_filter: TerminalFilter::Http(HttpChain {
             stat_prefix: format!("outbound_{};", service_bind.bind.listener_name(listener_port.number)),
             routes: RouteSource::Rds(routes),
-            // Only gRPC-Web changes how requests are read, and all services of the listener are read alike.
+            // Only gRPC-Web needs another filter, and all services of the listener share one connection manager.
             protocol: if listener_port.protocol == Protocol::GrpcWeb {
                 Protocol::GrpcWeb
             } else {
@@ -62,19 +55,5 @@ pub(super) fn http_chain(
         }),
         tls: None,
         config: None,
-    }
-}
-
-// === impl ProtocolMode ===
-
-impl ProtocolMode {
-    pub(super) fn of(protocol: Protocol) -> Option<Self> {
-        match protocol {
-            Protocol::Udp => None,
-            Protocol::Auto => Some(Self::Auto),
-            Protocol::Hbone => Some(Self::Http),
-            protocol if protocol.is_http() => Some(Self::Http),
-            _ => Some(Self::Tcp),
-        }
     }
 }

@@ -1,12 +1,12 @@
-//! Services that meet at one place: one listener, as far as something in a connection tells them apart.
+//! Merging of services with the same bind address and port into one listener.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::bind::{ServiceBind, Sharing};
-use super::http_chain::{ProtocolMode, fallback, http_chain};
-use super::tcp_chains::chains;
+use super::bind::{ProtocolMode, ServiceBind, Sharing};
+use super::http_chain::{http_chain, passthrough_chain};
+use super::tcp_chains::tcp_chains;
 use super::{ListenerPort, ListenerSettings, PlanInputs, PlannedListener};
 use crate::generate::listener::{
     BindAddress, ChainMatch, FilterChainInputs, ListenerInputs, ListenerRole, TerminalFilter,
@@ -15,28 +15,29 @@ use crate::generate::{RejectReason, Rejected};
 use crate::model::{Hostname, Protocol};
 use crate::scope::Visible;
 
-/// Listeners in the making.
+/// Listeners under construction, by port and bind address.
 pub(super) struct ListenerMerger<'a> {
     inputs: &'a PlanInputs,
     entries: BTreeMap<(u16, BindAddress), MergedListener>,
     rejected: Vec<Rejected>,
 }
 
+/// Listener under construction.
 struct MergedListener {
-    spoken: MergedProtocol,
+    protocol: MergedProtocol,
     chains: Vec<(FilterChainInputs, Hostname)>,
     endpoint_address: Option<IpAddr>,
     bound: bool,
-    /// Whether it is finished: a `Sidecar` names its port.
+    /// The listener is complete: an egress listener with a port defines it.
     locked: bool,
 }
 
-/// What a listener can tell apart.
+/// Protocols of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum MergedProtocol {
-    /// Nothing: bytes, of what is said to be this protocol.
+    /// One protocol without detection.
     Tcp(Protocol),
-    /// HTTP from the rest.
+    /// HTTP is detected.
     Sniffed,
 }
 
@@ -51,7 +52,7 @@ impl<'a> ListenerMerger<'a> {
         &self.inputs.settings
     }
 
-    /// What is there is finished.
+    /// Completes all listeners: services added later do not change them.
     pub(super) fn lock(&mut self) {
         for entry in self.entries.values_mut() {
             entry.locked = true;
@@ -62,7 +63,7 @@ impl<'a> ListenerMerger<'a> {
         &mut self,
         visible: &Visible,
         listener_port: &ListenerPort<'_>,
-        reading: ProtocolMode,
+        protocol_mode: ProtocolMode,
         service_bind: &ServiceBind,
     ) {
         let host = &visible.service.hostname;
@@ -70,49 +71,50 @@ impl<'a> ListenerMerger<'a> {
         if self.entries.get(&key).is_some_and(|entry| entry.locked) {
             return;
         }
-        let mut made = Vec::new();
-        if reading != ProtocolMode::Http {
-            made.extend(chains(self.inputs, visible, listener_port, service_bind));
+        let mut chains = Vec::new();
+        if protocol_mode != ProtocolMode::Http {
+            chains.extend(tcp_chains(self.inputs, visible, listener_port, service_bind));
         }
-        if reading != ProtocolMode::Tcp {
-            made.push(http_chain(visible, listener_port, service_bind));
+        if protocol_mode != ProtocolMode::Tcp {
+            chains.push(http_chain(visible, listener_port, service_bind));
         }
         let Some(entry) = self.entries.get_mut(&key) else {
-            let endpoint_address = match (service_bind.whose, &service_bind.bind) {
+            let endpoint_address = match (service_bind.sharing, &service_bind.bind) {
                 (Sharing::Endpoint, BindAddress::Ip(ip)) => Some(*ip),
                 _ => None,
             };
-            let spoken = if reading == ProtocolMode::Tcp {
+            let protocol = if protocol_mode == ProtocolMode::Tcp {
                 MergedProtocol::Tcp(listener_port.protocol)
             } else {
                 MergedProtocol::Sniffed
             };
             let mut entry = MergedListener {
-                spoken,
+                protocol,
                 chains: Vec::new(),
                 endpoint_address,
                 bound: listener_port.bound,
                 locked: false,
             };
-            // Of chains of one service the first one counts; that is no conflict.
-            for chain in made {
+            // Among the chains of one service the first takes precedence; this is not a conflict.
+            for chain in chains {
                 drop(entry.push(chain, host));
             }
             self.entries.insert(key, entry);
             return;
         };
         let existing = entry.chains.first().map_or_else(|| host.clone(), |(_, owner)| owner.clone());
-        if entry.clashes(listener_port.protocol) {
+        if entry.conflicts(listener_port.protocol) {
             self.reject(service_bind, visible, listener_port, RejectReason::ServerFirst { existing });
             return;
         }
-        if entry.spoken == MergedProtocol::Sniffed && reading != ProtocolMode::Tcp {
-            made.retain(|chain| !entry.has_http_like(chain));
-        } else if reading != ProtocolMode::Tcp {
-            entry.spoken = MergedProtocol::Sniffed;
+        if entry.protocol == MergedProtocol::Sniffed && protocol_mode != ProtocolMode::Tcp {
+            chains.retain(|chain| !entry.merge_http(chain));
+        } else if protocol_mode != ProtocolMode::Tcp {
+            entry.protocol = MergedProtocol::Sniffed;
         }
-        let lost: Vec<RejectReason> = made.into_iter().filter_map(|chain| entry.push(chain, host)).collect();
-        for reason in lost {
+        let conflicts: Vec<RejectReason> =
+            chains.into_iter().filter_map(|chain| entry.push(chain, host)).collect();
+        for reason in conflicts {
             self.reject(service_bind, visible, listener_port, reason);
         }
     }
@@ -142,11 +144,11 @@ impl<'a> ListenerMerger<'a> {
                 [FilterChainInputs { matches, terminal_filter: TerminalFilter::Http(_), .. }],
             ) = (role, chains.as_mut_slice())
             {
-                // Nothing but HTTP is meant for it, and what else arrives could go nowhere: no sniffing.
+                // An HTTP-only listener needs no detection: another protocol has no destination.
                 *matches = ChainMatch::default();
             }
             if !chains.iter().any(|chain| chain.matches == ChainMatch::default()) {
-                chains.push(fallback(settings));
+                chains.push(passthrough_chain(settings));
             }
             let inputs = Arc::new(ListenerInputs {
                 name: bind.listener_name(port),
@@ -167,33 +169,33 @@ impl<'a> ListenerMerger<'a> {
 // === impl MergedListener ===
 
 impl MergedListener {
-    /// A server that speaks first would wait for a client that is being sniffed, or be given to another protocol.
-    fn clashes(&self, incoming: Protocol) -> bool {
+    /// Returns true if a server-first protocol would share the port with another protocol: client and server would wait for
+    /// each other during detection, or the connection would be handled as the other protocol.
+    fn conflicts(&self, incoming: Protocol) -> bool {
         let first = |protocol| matches!(protocol, Protocol::Mongo | Protocol::MySql);
-        match self.spoken {
+        match self.protocol {
             MergedProtocol::Tcp(existing) => (first(existing) || first(incoming)) && existing != incoming,
             MergedProtocol::Sniffed => first(incoming),
         }
     }
 
-    /// Adds a chain for the connections that no other one takes. Envoy refuses a listener in which two chains take
-    /// the same.
+    /// Adds a chain for the connections that no other chain matches. Envoy rejects a listener with equal chain matches.
     fn push(&mut self, mut chain: FilterChainInputs, owner: &Hostname) -> Option<RejectReason> {
-        let mut lost = None;
+        let mut conflict = None;
         for (other, existing) in &self.chains {
-            let left = chain.matches.subtract(&other.matches);
-            if left.as_ref() != Some(&chain.matches) && existing != owner {
-                lost = Some(RejectReason::SameMatch { existing: existing.clone() });
+            let rest = chain.matches.subtract(&other.matches);
+            if rest.as_ref() != Some(&chain.matches) && existing != owner {
+                conflict = Some(RejectReason::SameMatch { existing: existing.clone() });
             }
-            let Some(left) = left else { return lost };
-            chain.matches = left;
+            let Some(rest) = rest else { return conflict };
+            chain.matches = rest;
         }
         self.chains.push((chain, owner.clone()));
-        lost
+        conflict
     }
 
-    /// Whether there is an HTTP chain already; if `chain` reads gRPC-Web, it does from now on.
-    fn has_http_like(&mut self, chain: &FilterChainInputs) -> bool {
+    /// Returns true if `chain` and an existing chain are HTTP. The existing chain takes over gRPC-Web.
+    fn merge_http(&mut self, chain: &FilterChainInputs) -> bool {
         let TerminalFilter::Http(new) = &chain.terminal_filter else { return false };
         for (existing, _) in &mut self.chains {
             if let TerminalFilter::Http(old) = &mut existing.terminal_filter {

@@ -1,18 +1,18 @@
-//! Which outbound listeners a class of proxies has, and which services share one.
+//! Outbound listeners of a class of proxies, and the services that share each of them.
 //!
 //! ```text
-//!            no entry yet     Tcp                    Sniffed
-//! HTTP       Sniffed          merge ─▶ Sniffed       has it already
+//!            no entry         Tcp                    Sniffed
+//! HTTP       Sniffed          merge ─▶ Sniffed       unchanged
 //! TCP        Tcp              merge                  merge
 //! undeclared Sniffed          merge ─▶ Sniffed       merge its TCP
 //! ```
 //!
-//! "Merge" succeeds when something in a connection tells the services apart; otherwise the older service keeps
-//! what it has and the other one is reported. A sniffed listener finds out which connections are HTTP.
+//! "Merge" succeeds if the chain matches of the services differ. Otherwise the older service keeps the match and the other
+//! one is reported. A listener in state `Sniffed` detects HTTP connections.
 //!
-//! With interception, HTTP of all services meets on the wildcard address and is told apart by host; everything
-//! else listens on the service's own address. Without interception (`NONE`) everything meets on loopback. A `Sidecar` may
-//! name ports and addresses of its own; what listens there is touched by nothing that it does not name.
+//! With interception, HTTP services share a listener on the wildcard address, and their routes distinguish them by host. A
+//! service with another protocol has a listener on its own address. Without interception (`NONE`) all listeners bind to
+//! loopback. A `Sidecar` can define a port and bind address; only services of that egress listener use them.
 
 mod bind;
 mod http_chain;
@@ -38,92 +38,91 @@ use crate::api::sidecar::{CaptureMode, SidecarPort};
 use crate::model::{Endpoint, Hostname, Protocol, Shared};
 use crate::push::Routing;
 use crate::scope::{Egress, Scope, Visible};
-use bind::{service_binds, unusable};
-use http_chain::{ProtocolMode, fallback};
+use bind::{ProtocolMode, bind_error, service_binds};
+use http_chain::passthrough_chain;
 use merge::ListenerMerger;
 
-/// Everything a plan depends on.
+/// Inputs of the outbound listener plan, and its cache key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PlanInputs {
-    /// The services.
+    /// Services visible to the proxy.
     pub scope: Shared<Scope>,
-    /// Endpoints of those services whose addresses are their endpoints', in the scope's order: see
-    /// [`Scope::met_at_members`].
+    /// Endpoints of headless services, in the order of [`Scope::met_at_members`]; their addresses are bind addresses.
     pub headless_endpoints: Vec<Shared<[Endpoint]>>,
-    /// The rest.
+    /// Settings of the proxy.
     pub settings: ListenerSettings,
 }
 
-/// What the listeners of a proxy depend on besides services.
+/// Settings of a proxy that its listeners depend on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ListenerSettings {
-    /// Address families of the proxy.
+    /// IP families of the proxy.
     pub families: IpFamilies,
-    /// How connections reach it.
+    /// Traffic interception.
     pub interception: Interception,
-    /// Ports that the proxy and its agent listen on themselves.
+    /// Ports of the proxy and its agent.
     pub reserved_ports: BTreeSet<u16>,
-    /// Where connections to nobody's address go.
+    /// Cluster of connections to unknown destinations (`outboundTrafficPolicy`).
     pub fallback_cluster: Arc<str>,
-    /// How long a listener sniffs; zero: as long as it takes.
+    /// Timeout of protocol detection; zero disables it.
     pub detection_timeout: Duration,
-    /// What filters say alike.
+    /// Settings that all filters share.
     pub filters: Arc<FilterSettings>,
 }
 
-/// How connections reach a proxy.
+/// Traffic interception of a proxy.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Interception {
-    /// iptables redirects them to the virtual listeners; no other listener binds.
+    /// iptables redirects connections to the virtual listeners; no other listener binds to its port.
     Iptables(RedirectMode),
-    /// Clients connect to loopback themselves, where every listener binds.
+    /// Disabled (`NONE`): applications connect to listeners on loopback.
     Off {
-        /// Whether ports below 1024 can be bound.
+        /// Permission to bind ports below 1024.
         privileged_ports: PrivilegedPorts,
-        /// Ports of the workload: whoever binds second, the proxy or the workload, would fail.
+        /// Ports of the workload. The proxy must not bind them, or the workload fails to.
         workload_ports: BTreeSet<u16>,
     },
 }
 
-/// Whether ports below 1024 can be bound.
+/// Permission to bind ports below 1024.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PrivilegedPorts {
-    /// Yes.
+    /// Granted.
     Allowed,
-    /// No: the pod is unprivileged.
+    /// Denied, because the pod is unprivileged.
     Forbidden,
 }
 
-/// A listener of the plan.
+/// Listener of the plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlannedListener {
     /// The listener.
     pub inputs: Arc<ListenerInputs>,
-    /// The endpoint whose address it listens on. That endpoint's own proxy must not have it: what a workload
-    /// sends to itself does not leave.
+    /// Endpoint of a headless service whose address the listener binds to. The proxy of this endpoint does not receive the
+    /// listener: connections of a workload to itself are not outbound.
     pub endpoint_address: Option<IpAddr>,
 }
 
-/// A port of a listener in the making.
+/// Port of a listener, and the egress listener that requests it.
 struct ListenerPort<'a> {
     egress: &'a Egress,
-    /// The rules for bytes among those of the egress listener.
-    l4: &'a [&'a Shared<Routing>],
+    /// Rules of the egress listener with TLS or TCP routes.
+    tcp_rules: &'a [&'a Shared<Routing>],
     /// 0 for Unix sockets.
     number: u16,
     protocol: Protocol,
-    /// Whether clients connect to it themselves.
+    /// The listener binds to the port; applications connect to it.
     bound: bool,
 }
 
-/// The outbound listeners of all services.
+/// Plans the outbound listeners of all services.
 pub fn plan(inputs: &PlanInputs) -> (Vec<PlannedListener>, Vec<Rejected>) {
-    let mut merge = ListenerMerger::new(inputs);
-    let with_members = inputs.scope.met_at_members().iter().map(|visible| &visible.service.hostname);
-    let members: HashMap<&Hostname, &[Endpoint]> =
-        with_members.zip(inputs.headless_endpoints.iter().map(|members| &**members)).collect();
+    let mut merger = ListenerMerger::new(inputs);
+    let headless = inputs.scope.met_at_members().iter().map(|visible| &visible.service.hostname);
+    let endpoints: HashMap<&Hostname, &[Endpoint]> =
+        headless.zip(inputs.headless_endpoints.iter().map(|endpoints| &**endpoints)).collect();
     for egress in inputs.scope.egress().iter() {
-        let l4: Vec<&Shared<Routing>> = egress
+        let tcp_rules: Vec<&Shared<Routing>> = egress
             .routings
             .iter()
             .filter(|routing| !routing.spec.tls.is_empty() || !routing.spec.tcp.is_empty())
@@ -131,45 +130,48 @@ pub fn plan(inputs: &PlanInputs) -> (Vec<PlannedListener>, Vec<Rejected>) {
         let bound = matches!(inputs.settings.interception, Interception::Off { .. })
             || egress.capture == CaptureMode::None
             || egress.bind.starts_with("unix://");
-        let listener_port = |number, protocol| ListenerPort { egress, l4: &l4, number, protocol, bound };
+        let listener_port =
+            |number, protocol| ListenerPort { egress, tcp_rules: &tcp_rules, number, protocol, bound };
         match &egress.port {
             Some(port) => {
                 let listener_port =
                     listener_port(u16::try_from(port.number).unwrap_or_default(), protocol(port));
                 for visible in egress.services.iter() {
-                    add(&mut merge, &listener_port, visible, &[]);
+                    add(&mut merger, &listener_port, visible, &[]);
                 }
             }
             None => {
-                merge.lock();
+                merger.lock();
                 for visible in egress.services.iter() {
-                    let members = members.get(&visible.service.hostname).copied().unwrap_or_default();
+                    let endpoints = endpoints.get(&visible.service.hostname).copied().unwrap_or_default();
                     for port in visible.ports().filter(|port| visible.service.is_proxied_at(port)) {
-                        add(&mut merge, &listener_port(port.port, port.protocol), visible, members);
+                        add(&mut merger, &listener_port(port.port, port.protocol), visible, endpoints);
                     }
                 }
             }
         }
     }
-    merge.finish()
+    merger.finish()
 }
 
 fn add(
-    merge: &mut ListenerMerger<'_>,
+    merger: &mut ListenerMerger<'_>,
     listener_port: &ListenerPort<'_>,
     visible: &Visible,
-    members: &[Endpoint],
+    endpoints: &[Endpoint],
 ) {
-    let Some(reading) = ProtocolMode::of(listener_port.protocol) else { return };
-    for service_bind in service_binds(merge.settings(), &visible.service, listener_port, reading, members) {
-        match unusable(merge.settings(), &service_bind, listener_port) {
-            Some(reason) => merge.reject(&service_bind, visible, listener_port, reason),
-            None => merge.add(visible, listener_port, reading, &service_bind),
+    let Some(protocol_mode) = ProtocolMode::of(listener_port.protocol) else { return };
+    for service_bind in
+        service_binds(merger.settings(), &visible.service, listener_port, protocol_mode, endpoints)
+    {
+        match bind_error(merger.settings(), &service_bind, listener_port) {
+            Some(reason) => merger.reject(&service_bind, visible, listener_port, reason),
+            None => merger.add(visible, listener_port, protocol_mode, &service_bind),
         }
     }
 }
 
-/// What is spoken at a port of a `Sidecar`. At a proxy port it is HTTP, whatever the services speak.
+/// Returns the protocol of a `Sidecar` port; a proxy port accepts HTTP.
 fn protocol(port: &SidecarPort) -> Protocol {
     if port.protocol.eq_ignore_ascii_case("HTTP_PROXY") {
         Protocol::Http
@@ -178,12 +180,12 @@ fn protocol(port: &SidecarPort) -> Protocol {
     }
 }
 
-/// The listener that takes what iptables redirects and passes on what no other listener wants.
+/// Returns the listener that iptables redirects outbound connections to. Its catch-all chain handles unknown destinations.
 pub fn virtual_outbound(mesh: &MeshConfig, settings: &ListenerSettings) -> Option<ListenerInputs> {
-    let Interception::Iptables(source) = &settings.interception else { return None };
+    let Interception::Iptables(mode) = &settings.interception else { return None };
     let port = mesh.proxy_listen_port;
-    // A connection to the listener's own port would be passed on to itself.
-    let loops = FilterChainInputs {
+    // A connection to the port of this listener would loop.
+    let blackhole = FilterChainInputs {
         name: "virtualOutbound-blackhole".into(),
         matches: ChainMatch { port, ..ChainMatch::default() },
         terminal_filter: TerminalFilter::Tcp(TcpChain::to(BLACK_HOLE, Protocol::Tcp)),
@@ -191,20 +193,21 @@ pub fn virtual_outbound(mesh: &MeshConfig, settings: &ListenerSettings) -> Optio
         config: None,
     };
     let bind = BindAddress::from(settings.families.wildcard());
-    let rest = FilterChainInputs { name: "virtualOutbound-catchall-tcp".into(), ..fallback(settings) };
+    let catch_all =
+        FilterChainInputs { name: "virtualOutbound-catchall-tcp".into(), ..passthrough_chain(settings) };
     Some(ListenerInputs {
         name: "virtualOutbound".into(),
         additional_addresses: bind.additional_addresses(settings.families),
         bind,
         port,
-        role: ListenerRole::VirtualOutbound(*source),
-        chains: vec![loops, rest],
+        role: ListenerRole::VirtualOutbound(*mode),
+        chains: vec![blackhole, catch_all],
         detection_timeout: settings.detection_timeout,
         filters: settings.filters.clone(),
     })
 }
 
-/// The listener for applications that are told to use a proxy (`HTTP_PROXY`).
+/// Returns the listener for applications with an HTTP proxy setting (`HTTP_PROXY`).
 pub fn http_proxy(port: u16, settings: &ListenerSettings) -> ListenerInputs {
     let bind = BindAddress::from(settings.families.loopback());
     let name = bind.listener_name(port);

@@ -1,7 +1,7 @@
-//! Connections that are not read: which chains a service has, by what `VirtualService`s say of TLS and of bytes.
+//! TCP and TLS filter chains of a service, from the `tcp` and `tls` routes of `VirtualService`s.
 //!
-//! Conditions that are known here (client, port, gateway) are decided here; names and networks become conditions of
-//! chains. The first rule that a connection meets counts, so what could only be met after it is left out.
+//! Criteria on client, port and gateway are evaluated here; SNI and destination networks become chain matches. The first
+//! matching rule takes precedence, so rules that no connection can reach are omitted.
 
 use std::collections::BTreeSet;
 
@@ -17,8 +17,8 @@ use crate::push::Routing;
 use crate::push::context::MESH;
 use crate::scope::Visible;
 
-/// The chains of a service at a place.
-pub(super) fn chains(
+/// Returns the chains of a service at a bind address.
+pub(super) fn tcp_chains(
     inputs: &PlanInputs,
     visible: &Visible,
     listener_port: &ListenerPort<'_>,
@@ -26,19 +26,20 @@ pub(super) fn chains(
 ) -> Vec<FilterChainInputs> {
     let host = &visible.service.hostname;
     let rules: Vec<&Shared<Routing>> = listener_port
-        .l4
+        .tcp_rules
         .iter()
         .copied()
-        .filter(|routing| routing.hosts.iter().any(|own| own.overlaps(host)))
+        .filter(|routing| routing.hosts.iter().any(|pattern| pattern.overlaps(host)))
         .collect();
-    let made = TcpChainBuilder { inputs, visible, listener_port, service_bind };
-    if is_tls(listener_port.protocol) { made.tls(&rules) } else { made.tcp(&rules) }
+    let builder = TcpChainBuilder { inputs, visible, listener_port, service_bind };
+    if is_tls(listener_port.protocol) { builder.tls(&rules) } else { builder.tcp(&rules) }
 }
 
 const fn is_tls(protocol: Protocol) -> bool {
     matches!(protocol, Protocol::Https | Protocol::Tls)
 }
 
+/// Inputs of the chains of one service.
 #[derive(Clone, Copy)]
 struct TcpChainBuilder<'a> {
     inputs: &'a PlanInputs,
@@ -52,19 +53,19 @@ struct TcpChainBuilder<'a> {
 impl TcpChainBuilder<'_> {
     fn tls(&self, rules: &[&Shared<Routing>]) -> Vec<FilterChainInputs> {
         let mut chains = Vec::new();
-        let mut met = BTreeSet::new();
+        let mut distinct = BTreeSet::new();
         for routing in rules {
             for rule in routing.spec.tls.iter().filter(|rule| !rule.route.is_empty()) {
-                let here = rule.r#match.iter().filter(|matches| {
-                    self.is_here(
+                let applicable = rule.r#match.iter().filter(|matches| {
+                    self.applies(
                         matches.port,
                         &matches.gateways,
                         &matches.source_labels,
                         &matches.source_namespace,
                     )
                 });
-                for matches in here {
-                    if met.insert((&matches.sni_hosts, &matches.destination_subnets)) {
+                for matches in applicable {
+                    if distinct.insert((&matches.sni_hosts, &matches.destination_subnets)) {
                         let networks = self.networks(&matches.destination_subnets);
                         let mut server_names: Vec<String> =
                             matches.sni_hosts.iter().filter(|name| *name != "*").cloned().collect();
@@ -83,26 +84,28 @@ impl TcpChainBuilder<'_> {
         let mut chains = Vec::new();
         for routing in rules {
             for rule in routing.spec.tcp.iter().filter(|rule| !rule.route.is_empty()) {
-                let here: Vec<_> = rule
+                let applicable: Vec<_> = rule
                     .r#match
                     .iter()
                     .filter(|matches| {
                         let (labels, namespace) = (&matches.source_labels, &matches.source_namespace);
-                        self.is_here(matches.port, &matches.gateways, labels, namespace)
+                        self.applies(matches.port, &matches.gateways, labels, namespace)
                     })
                     .collect();
-                let anywhere = rule.r#match.is_empty()
-                    || here.iter().any(|matches| {
+                let unconditional = rule.r#match.is_empty()
+                    || applicable.iter().any(|matches| {
                         matches.destination_subnets.is_empty() || self.listener_port.number == 0
                     });
-                if anywhere {
+                if unconditional {
                     let matches =
                         ChainMatch { networks: self.service_bind.networks.clone(), ..ChainMatch::default() };
                     chains.extend(self.chain(matches, routing, &rule.route));
                     return chains;
                 }
-                let subnets: Vec<String> =
-                    here.iter().flat_map(|matches| matches.destination_subnets.iter().cloned()).collect();
+                let subnets: Vec<String> = applicable
+                    .iter()
+                    .flat_map(|matches| matches.destination_subnets.iter().cloned())
+                    .collect();
                 if !subnets.is_empty() {
                     let matches = ChainMatch { networks: self.networks(&subnets), ..ChainMatch::default() };
                     chains.extend(self.chain(matches, routing, &rule.route));
@@ -113,8 +116,8 @@ impl TcpChainBuilder<'_> {
         chains
     }
 
-    /// Whether a rule is for this client at this port.
-    fn is_here(&self, port: u32, gateways: &[String], labels: &Map, namespace: &str) -> bool {
+    /// Returns true if a rule applies to the client, the port and the mesh gateway.
+    fn applies(&self, port: u32, gateways: &[String], labels: &Map, namespace: &str) -> bool {
         let key = self.inputs.scope.key();
         (port == 0 || port == u32::from(self.listener_port.number))
             && (gateways.is_empty() || gateways.iter().any(|gateway| gateway == MESH))
@@ -122,7 +125,7 @@ impl TcpChainBuilder<'_> {
             && (namespace.is_empty() || namespace == key.namespace.as_str())
     }
 
-    /// The networks that a rule names; else those of the service. A Unix socket has none.
+    /// Returns the networks of a rule, else those of the service. A Unix socket has no destination address.
     fn networks(&self, subnets: &[String]) -> Vec<Vip> {
         let named: BTreeSet<Vip> = subnets
             .iter()
@@ -136,9 +139,9 @@ impl TcpChainBuilder<'_> {
         }
     }
 
-    /// Names that tell whom a TLS client wants on an address that others use too.
+    /// Returns the SNI matches of the service on an address that other services share.
     fn server_names(&self) -> Vec<String> {
-        if self.service_bind.whose != Sharing::Shared {
+        if self.service_bind.sharing != Sharing::Shared {
             return Vec::new();
         }
         let names = std::iter::once(&self.visible.service.hostname).chain(self.visible.aliases.iter());
@@ -147,7 +150,7 @@ impl TcpChainBuilder<'_> {
         names
     }
 
-    /// To the service itself.
+    /// Returns the chain to the service.
     fn default(&self, server_names: Vec<String>) -> FilterChainInputs {
         let networks = self.service_bind.networks.clone();
         FilterChainInputs {
