@@ -1,5 +1,5 @@
-//! kill -9 of Envoy under load: who is refused, and how long until a new connection is answered, beside an Envoy that is
-//! started again by nothing but a loop.
+//! kill -9 of Envoy under load: refused connections, and the time until a new connection is answered. The comparison is an
+//! Envoy that is restarted by a loop.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -15,53 +15,53 @@ use pilot_tests::statistics::Durations;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use super::figures;
-use super::plan::{Plan, Told};
+use super::plan::{HotRestartFlag, LifecyclePlan};
+use super::report_json;
 
-/// What load flows before the next kill: longer than the longest answer, so that each kill meets every class.
+/// Duration of the load before the next kill: longer than the longest answer, so that each kill meets every class.
 const FLOW: Duration = Duration::from_secs(2);
 
 const LOOK: Duration = Duration::from_millis(1);
 
-pub(crate) async fn measure(plan: &Plan) -> Vec<(String, Result<Value>)> {
+pub(crate) async fn measure(plan: &LifecyclePlan) -> Vec<(String, Result<Value>)> {
     let mut measured = Vec::new();
     let bare = bare(plan).await;
     let floor = bare.as_ref().map(|(_, spread)| spread.clone()).unwrap_or_default();
     measured.push(("bare respawn".to_owned(), bare.map(|(figures, _)| figures)));
-    for told in &plan.engines {
-        measured.push((told.who(), agent(plan, *told, &floor).await));
+    for flag in &plan.engines {
+        measured.push((flag.name_of_agent(), agent(plan, *flag, &floor).await));
     }
     measured
 }
 
-/// A fresh agent for each kill: what comes after several crashes in a minute is a matter of its patience, not of its speed.
-async fn agent(plan: &Plan, told: Told, floor: &Durations) -> Result<Value> {
+/// Measures a fresh agent for each kill, because the restart back-off after several crashes would count otherwise.
+async fn agent(plan: &LifecyclePlan, flag: HotRestartFlag, floor: &Durations) -> Result<Value> {
     let (mut reports, mut serving) = (BTreeMap::new(), Durations::default());
     for _ in 0..plan.kills {
         let dir = tempfile::tempdir()?;
         let stage = Stage::start(Ipv4Addr::LOCALHOST.into()).await?;
-        let mut solo = Solo::start(dir.path(), &stage.front()?, &plan.setup(told)?)?;
+        let mut solo = Solo::start(dir.path(), &stage.front()?, &plan.setup(flag)?)?;
         solo.ready().await?;
         let traffic = Traffic::start(solo.front.mix()?);
         sleep(FLOW).await;
-        serving.push(kill_one(&solo).await.map_err(|error| figures::with_log(&error, &solo))?);
+        serving.push(kill_one(&solo).await.map_err(|error| report_json::with_log(&error, &solo))?);
         solo.ready().await?;
         sleep(FLOW).await;
-        figures::add(&mut reports, traffic.stop().await?);
+        report_json::add(&mut reports, traffic.stop().await?);
     }
     let times = json!({
         "kills": plan.kills,
         "kill_to_serving_ms": serving.summary(),
         "ratio_to_bare": serving.ratio(floor),
     });
-    Ok(figures::with(figures::told(&reports), times))
+    Ok(report_json::with(report_json::summary(&reports), times))
 }
 
 async fn kill_one(solo: &Solo) -> Result<Duration> {
     let envoy = solo.newest()?;
     let killed = Instant::now();
     kill(envoy.pid, Signal::SIGKILL).context("kill Envoy")?;
-    // Its last answers may still be on their way.
+    // Its last answers may still be in flight.
     while solo.generations()?.iter().any(|generation| generation.pid == envoy.pid) {
         ensure!(killed.elapsed() < START, "Envoy outlived kill -9");
         sleep(LOOK).await;
@@ -69,7 +69,7 @@ async fn kill_one(solo: &Solo) -> Result<Duration> {
     answered(&solo.front, killed).await
 }
 
-async fn bare(plan: &Plan) -> Result<(Value, Durations)> {
+async fn bare(plan: &LifecyclePlan) -> Result<(Value, Durations)> {
     let dir = tempfile::tempdir()?;
     let stage = Stage::start(Ipv4Addr::LOCALHOST.into()).await?;
     let front = stage.front()?;
@@ -88,19 +88,19 @@ async fn bare(plan: &Plan) -> Result<(Value, Durations)> {
         serving.push(answered(&front, killed).await?);
         envoy.live().await?;
     }
-    let figures = figures::told(&traffic.stop().await?);
+    let figures = report_json::summary(&traffic.stop().await?);
     let times = json!({"kills": plan.kills, "kill_to_serving_ms": serving.summary()});
-    Ok((figures::with(figures, times), serving))
+    Ok((report_json::with(figures, times), serving))
 }
 
 fn start(dir: &Path, front: &Front) -> Result<Bare> {
     Bare::start(dir, front, 1)
 }
 
-/// How long after `since` a new connection was answered; one that waits in a backlog counts when its answer comes.
+/// Returns the time after `since` at which a new connection was answered, including its time in a backlog.
 async fn answered(front: &Front, since: Instant) -> Result<Duration> {
     while let Err(error) = front.revision().await {
-        ensure!(since.elapsed() < START, "nobody serves: {error:#}");
+        ensure!(since.elapsed() < START, "no answer on a new connection: {error:#}");
         sleep(LOOK).await;
     }
     Ok(since.elapsed())

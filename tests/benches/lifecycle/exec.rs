@@ -1,4 +1,4 @@
-//! The agent's exec to Envoy's: what the agent costs a pod's start. Nothing else runs meanwhile.
+//! Time from the agent's exec to Envoy's exec: the cost of the agent at the start of a pod. Nothing else runs meanwhile.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -8,33 +8,33 @@ use pilot_tests::solo::{Setup, Shm, Solo, Stage};
 use pilot_tests::statistics::Durations;
 use serde_json::{Value, json};
 
-use super::plan::{Plan, Told};
+use super::plan::{HotRestartFlag, LifecyclePlan};
 
-/// A start that takes longer is none.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Time limit for a start.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The kernel shows an exec at once, and looking costs the agent nothing that it would notice.
+/// Polling interval. The kernel shows an exec at once, and polling does not disturb the agent.
 const LOOK: Duration = Duration::from_micros(200);
 
-pub(crate) async fn measure(plan: &Plan) -> Vec<(String, Result<Value>)> {
+pub(crate) async fn measure(plan: &LifecyclePlan) -> Vec<(String, Result<Value>)> {
     let mut measured = Vec::new();
-    for told in &plan.engines {
-        measured.push((told.who(), of(plan, *told).await));
+    for flag in &plan.engines {
+        measured.push((flag.name_of_agent(), of(plan, *flag).await));
     }
     measured
 }
 
-async fn of(plan: &Plan, told: Told) -> Result<Value> {
+async fn of(plan: &LifecyclePlan, flag: HotRestartFlag) -> Result<Value> {
     let stage = Stage::start(Ipv4Addr::LOCALHOST.into()).await?;
-    let setup = Setup { shm: Shm::Shared, ..plan.setup(told)? };
+    let setup = Setup { shm: Shm::Shared, ..plan.setup(flag)? };
     let mut spread = Durations::default();
     for _ in 0..plan.starts {
         let dir = tempfile::tempdir()?;
         let mut solo = Solo::start(dir.path(), &stage.front()?, &setup)?;
-        // Time slices of the runtime would blur it: we look ourselves.
+        // A blocking loop, because time slices of the runtime would blur the result.
         while solo.generations()?.is_empty() {
             solo.check()?;
-            ensure!(solo.spawned().elapsed() < PATIENCE, "no Envoy within {PATIENCE:?}:\n{}", solo.log());
+            ensure!(solo.spawned().elapsed() < TIMEOUT, "no Envoy within {TIMEOUT:?}:\n{}", solo.log());
             std::thread::sleep(LOOK);
         }
         spread.push(solo.spawned().elapsed());

@@ -1,8 +1,8 @@
-//! One revision after the other under load, each by a hot restart: who loses a request, and how long from the new Envoy's spawn
-//! until it is LIVE and until it answers. Beside it an Envoy that starts on ports of its own under the same load, and Envoy's
-//! own restarter.
+//! Hot restarts under load, one revision after the other: failed requests, and the time from the spawn of the new Envoy until it
+//! is LIVE and until it answers. Comparisons are an Envoy that starts on ports of its own under the same load, and Envoy's own
+//! restarter.
 //!
-//! Tunnels and idle connections have to end at a hand-over's bound; they are counted apart.
+//! Tunnels and idle connections must end at the bound of a handover; they are counted apart.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -17,20 +17,20 @@ use pilot_tests::statistics::{Durations, millis};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use super::figures;
-use super::peer::Restarter;
-use super::plan::{Plan, Told};
+use super::plan::{HotRestartFlag, LifecyclePlan};
+use super::report_json;
+use super::restarter::Restarter;
 
-/// Envoy's drain time in every hand-over.
+/// Envoy's drain time in every handover.
 pub(crate) const DRAIN: Duration = Duration::from_secs(2);
 
-/// When the old generation ends at the latest: longer than two of the longest answers of the load. One is under way at the
-/// hand-over, and only the next one on its connection is told to close it.
+/// Limit for the end of the old Envoy: longer than two of the longest answers of the load. One is in flight at the handover, and
+/// only the next answer on its connection has `connection: close`.
 pub(crate) const BOUND: Duration = Duration::from_secs(5);
 
 const LOOK: Duration = Duration::from_millis(1);
 
-/// Times of several hand-overs.
+/// Times of several handovers.
 #[derive(Default)]
 struct Times {
     trigger_to_spawn: Durations,
@@ -39,42 +39,42 @@ struct Times {
     to_alone: Durations,
 }
 
-/// Hand-overs as brief as the load allows.
+/// Sets handovers as short as the load allows.
 pub(crate) fn brief_hand_over(setup: &mut Setup) {
     setup.proxy.insert("drainDuration".to_owned(), format!("{}s", DRAIN.as_secs()).into());
     setup.proxy.insert("parentShutdownDuration".to_owned(), format!("{}s", BOUND.as_secs()).into());
 }
 
-pub(crate) async fn measure(plan: &Plan) -> Vec<(String, Result<Value>)> {
+pub(crate) async fn measure(plan: &LifecyclePlan) -> Vec<(String, Result<Value>)> {
     let mut measured = vec![("bare start".to_owned(), bare(plan).await)];
     let theirs = match &plan.restarter {
         Some(script) => restarter(plan, script).await,
         None => Ok(json!({"figures": null, "reason": "ENVOY_HOT_RESTARTER does not name the script"})),
     };
     measured.push(("hot-restarter.py".to_owned(), theirs));
-    for told in &plan.engines {
-        measured.push((told.who(), agent(plan, *told).await));
+    for flag in &plan.engines {
+        measured.push((flag.name_of_agent(), agent(plan, *flag).await));
     }
     measured
 }
 
-async fn agent(plan: &Plan, told: Told) -> Result<Value> {
+async fn agent(plan: &LifecyclePlan, flag: HotRestartFlag) -> Result<Value> {
     let dir = tempfile::tempdir()?;
     let stage = Stage::start(Ipv4Addr::LOCALHOST.into()).await?;
-    let mut setup = plan.setup(told)?;
+    let mut setup = plan.setup(flag)?;
     brief_hand_over(&mut setup);
     let mut solo = Solo::start(dir.path(), &stage.front()?, &setup)?;
     solo.ready().await?;
     let (traffic, mut times) = (start(&solo.front).await?, Times::default());
     for revision in 2..plan.restarts + 2 {
         let handed = hand_over(&solo, revision, &mut times).await;
-        handed.map_err(|error| figures::with_log(&error, &solo))?;
+        handed.map_err(|error| report_json::with_log(&error, &solo))?;
         solo.check()?;
     }
-    Ok(figures::with(figures::told(&traffic.stop().await?), times.told(plan.restarts)))
+    Ok(report_json::with(report_json::summary(&traffic.stop().await?), times.summary(plan.restarts)))
 }
 
-/// From a changed bootstrap to the end of the Envoy that had the old one.
+/// Measures from a changed bootstrap to the end of the Envoy with the old one.
 async fn hand_over(solo: &Solo, revision: u32, times: &mut Times) -> Result<()> {
     let old = solo.newest()?.pid;
     let trigger = Instant::now();
@@ -90,7 +90,7 @@ async fn hand_over(solo: &Solo, revision: u32, times: &mut Times) -> Result<()> 
     Ok(())
 }
 
-async fn restarter(plan: &Plan, script: &Path) -> Result<Value> {
+async fn restarter(plan: &LifecyclePlan, script: &Path) -> Result<Value> {
     let dir = tempfile::tempdir()?;
     let stage = Stage::start(Ipv4Addr::LOCALHOST.into()).await?;
     let front = stage.front()?;
@@ -108,13 +108,13 @@ async fn restarter(plan: &Plan, script: &Path) -> Result<Value> {
         times.spawn_to_live.push(spawned.elapsed());
         alone(&mut times, trigger, || peer.generations()).await?;
     }
-    let figures = figures::told(&traffic.stop().await?);
+    let figures = report_json::summary(&traffic.stop().await?);
     peer.stop().await?;
-    Ok(figures::with(figures, times.told(plan.restarts)))
+    Ok(report_json::with(figures, times.summary(plan.restarts)))
 }
 
-/// Starts beside one that carries the load.
-async fn bare(plan: &Plan) -> Result<Value> {
+/// Measures a start beside an Envoy that carries the load.
+async fn bare(plan: &LifecyclePlan) -> Result<Value> {
     let dir = tempfile::tempdir()?;
     let stage = Stage::start(Ipv4Addr::LOCALHOST.into()).await?;
     let (busy, idle) = (stage.front()?, stage.front()?);
@@ -133,20 +133,20 @@ async fn bare(plan: &Plan) -> Result<Value> {
     )
 }
 
-/// The mix, and connections that are held; all of it flows.
+/// Starts the mixed load and long-lived connections, and waits for the first answers.
 async fn start(front: &Front) -> Result<Traffic> {
     let mut loads = front.mix()?;
     loads.extend([("tunnel", front.load(Class::Tunnel)), ("idle", front.load(Class::Idle))]);
     let traffic = Traffic::start(loads);
     let since = Instant::now();
     while !traffic.reports().values().all(|report| report.answers.len() > 1) {
-        ensure!(since.elapsed() < START, "the load does not flow");
+        ensure!(since.elapsed() < START, "the load has no answers");
         sleep(LOOK).await;
     }
     Ok(traffic)
 }
 
-/// The Envoy after `old`, and when it was seen first.
+/// Returns the Envoy after `old` and the time at which it was first visible.
 async fn spawned(
     old: Pid,
     generations: impl Fn() -> Result<Vec<Generation>>,
@@ -182,7 +182,7 @@ async fn alone(
     Ok(())
 }
 
-/// What the agent says of this Envoy; it alone sees every admin.
+/// Returns the agent's record of this Envoy; only the agent can reach every admin.
 fn live_after(lifecycle: &Value, pid: Pid) -> Option<Duration> {
     let mut generations = lifecycle.get("generations")?.as_array()?.iter();
     let mine = generations.find(|one| one.get("pid").and_then(Value::as_i64) == Some(pid.as_raw().into()))?;
@@ -192,7 +192,7 @@ fn live_after(lifecycle: &Value, pid: Pid) -> Option<Duration> {
 // === impl Times ===
 
 impl Times {
-    fn told(&self, restarts: u32) -> Value {
+    fn summary(&self, restarts: u32) -> Value {
         json!({
             "restarts": restarts,
             "bound_ms": millis(BOUND),

@@ -1,22 +1,22 @@
-//! Envoy's life under load, in figures: `cargo bench -p pilot-tests --bench lifecycle -- [PART...] [OPTION...]`.
+//! Envoy's lifecycle under load, in figures: `cargo bench -p pilot-tests --bench lifecycle -- [PART...] [OPTION...]`.
 //!
 //! ```text
-//! hot-restart   revisions one after the other: failed requests, resets, spawn to LIVE    beside: a bare start, hot-restarter.py
-//! crash         kill -9 of Envoy: refused connections, time to serving                   beside: a bare respawn
-//! shutdown      SIGTERM: failed requests, exit after the last request                    beside: Istio's fixed sequence
+//! hot-restart   one revision after the other: failed requests, resets, spawn to LIVE    comparison: a bare start, hot-restarter.py
+//! crash         kill -9 of Envoy: refused connections, time to serving                  comparison: a bare restart
+//! shutdown      SIGTERM: failed requests, exit after the last request                   comparison: Istio's fixed sequence
 //! resting       memory over minutes and restarts, CPU without load
-//! exec          the agent's exec to Envoy's exec
+//! exec          time from the agent's exec to Envoy's exec
 //! ```
 //!
-//! One JSON object per line and measurement goes to stdout; notes for people go to stderr. Times are milliseconds. Figures are
-//! worth comparing within one run only. Nothing is judged here: the exit code is 0 when everything could be measured.
+//! One JSON object for each measurement goes to stdout, notes to stderr. Times are milliseconds. Figures are comparable within one
+//! run only. There are no limits: the exit code is 0 when everything could be measured.
 
 mod crash;
 mod exec;
-mod figures;
 mod hot_restart;
-mod peer;
 mod plan;
+mod report_json;
+mod restarter;
 mod resting;
 mod shutdown;
 
@@ -24,11 +24,11 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use self::plan::{Part, Plan};
+use self::plan::{LifecyclePlan, Part};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let plan = match Plan::read(std::env::args().skip(1)) {
+    let plan = match LifecyclePlan::read(std::env::args().skip(1)) {
         Ok(plan) => plan,
         Err(error) => {
             eprintln!("{error:#}\n\n{}", plan::USAGE);
@@ -53,7 +53,7 @@ async fn main() -> ExitCode {
     if broken == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// One line: what was measured, of whom, and the figures or the reason why there are none.
+/// Prints one line: part, subject, and the figures or the error.
 fn print(part: &str, who: &str, figures: anyhow::Result<Value>) {
     let figures = figures.unwrap_or_else(|error| {
         eprintln!("{who}: {error:#}");

@@ -1,4 +1,4 @@
-//! What is measured, of whom, and how often: the command line.
+//! Command line: parts, subjects and repetitions.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -8,11 +8,11 @@ use anyhow::{Context, Result, bail, ensure};
 use pilot_tests::solo::{Engine, Setup};
 use serde_json::Value;
 
-/// What `--help` would say.
+/// Usage text.
 pub(crate) const USAGE: &str = "\
 cargo bench -p pilot-tests --bench lifecycle -- [PART...] [OPTION...]
   PART                hot-restart crash shutdown resting exec; all of them when none is named
-  --engine ENGINE     mediated native off auto, or default: the agent is not told; may be repeated (mediated and native)
+  --engine ENGINE     mediated native off auto, or default: no flag; may be repeated (mediated and native)
   --quick             little of everything
   --restarts N        hot restarts of each engine (50)
   --kills N           kill -9 of each engine and of the bare Envoy (20)
@@ -21,9 +21,9 @@ cargo bench -p pilot-tests --bench lifecycle -- [PART...] [OPTION...]
   --minutes N         how long memory is watched (10)
   --idle SECONDS      how long CPU is watched without load (60)
 $PILOT_AGENT names the agent to measure; without it, a release build is made.
-$ENVOY_HOT_RESTARTER names Envoy's restarter/hot-restarter.py, to be measured beside it.";
+$ENVOY_HOT_RESTARTER names Envoy's restarter/hot-restarter.py for comparison.";
 
-/// What can be asked for.
+/// Parts to measure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
     HotRestart,
@@ -33,20 +33,20 @@ pub(crate) enum Part {
     Exec,
 }
 
-/// How the agent is told to replace Envoys.
+/// The hot-restart mode given to the agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Told {
-    /// By this engine.
+pub(crate) enum HotRestartFlag {
+    /// `--hotRestartMode` with this engine.
     Engine(Engine),
-    /// Nothing.
-    Nothing,
+    /// No flag: the agent's default.
+    Default,
 }
 
-/// What is asked for.
+/// The measurements to make.
 #[derive(Clone, Debug)]
-pub(crate) struct Plan {
+pub(crate) struct LifecyclePlan {
     pub(crate) parts: Vec<Part>,
-    pub(crate) engines: Vec<Told>,
+    pub(crate) engines: Vec<HotRestartFlag>,
     pub(crate) restarts: u32,
     pub(crate) kills: u32,
     pub(crate) stops: u32,
@@ -54,7 +54,7 @@ pub(crate) struct Plan {
     pub(crate) rest: Duration,
     pub(crate) idle: Duration,
     pub(crate) agent: PathBuf,
-    /// Envoy's own restarter; `None`: it is not measured.
+    /// Path of Envoy's own restarter; `None`: not measured.
     pub(crate) restarter: Option<PathBuf>,
 }
 
@@ -63,7 +63,7 @@ pub(crate) struct Plan {
 impl Part {
     const ALL: [Self; 5] = [Self::HotRestart, Self::Crash, Self::Shutdown, Self::Resting, Self::Exec];
 
-    /// As the command line and the output spell it.
+    /// Returns the name in the command line and the output.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::HotRestart => "hot-restart",
@@ -75,34 +75,34 @@ impl Part {
     }
 }
 
-// === impl Told ===
+// === impl HotRestartFlag ===
 
-impl Told {
+impl HotRestartFlag {
     const ALL: [Self; 5] = [
         Self::Engine(Engine::Mediated),
         Self::Engine(Engine::Native),
         Self::Engine(Engine::Off),
         Self::Engine(Engine::Auto),
-        Self::Nothing,
+        Self::Default,
     ];
 
     const fn name(self) -> &'static str {
         match self {
             Self::Engine(engine) => engine.name(),
-            Self::Nothing => "default",
+            Self::Default => "default",
         }
     }
 
-    /// As the output names an agent that is told this.
-    pub(crate) fn who(self) -> String {
+    /// Returns the name of the agent with this mode in the output.
+    pub(crate) fn name_of_agent(self) -> String {
         format!("pilot-agent {}", self.name())
     }
 }
 
-// === impl Plan ===
+// === impl LifecyclePlan ===
 
-impl Plan {
-    /// Reads the command line, and makes the agent if none is named.
+impl LifecyclePlan {
+    /// Parses the command line, and builds the agent unless `$PILOT_AGENT` names one.
     pub(crate) fn read(arguments: impl Iterator<Item = String>) -> Result<Self> {
         let mut plan = Self::parse(arguments)?;
         plan.restarter = std::env::var_os("ENVOY_HOT_RESTARTER").map(PathBuf::from);
@@ -129,7 +129,7 @@ impl Plan {
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().with_context(|| format!("{argument} needs a value"));
             match argument.as_str() {
-                // Cargo says so to every bench.
+                // Cargo passes it to every bench.
                 "--bench" => {}
                 "--quick" => {
                     (plan.restarts, plan.kills, plan.stops, plan.starts) = (5, 3, 2, 5);
@@ -137,8 +137,8 @@ impl Plan {
                 }
                 "--engine" => {
                     let name = value()?;
-                    let told = Told::ALL.into_iter().find(|told| told.name() == name);
-                    plan.engines.push(told.with_context(|| format!("{name} is no engine"))?);
+                    let flag = HotRestartFlag::ALL.into_iter().find(|flag| flag.name() == name);
+                    plan.engines.push(flag.with_context(|| format!("{name} is not a hot restart engine"))?);
                 }
                 "--restarts" => plan.restarts = value()?.parse().context("--restarts")?,
                 "--kills" => plan.kills = value()?.parse().context("--kills")?,
@@ -156,22 +156,23 @@ impl Plan {
             plan.parts = Part::ALL.to_vec();
         }
         if plan.engines.is_empty() {
-            plan.engines = vec![Told::Engine(Engine::Mediated), Told::Engine(Engine::Native)];
+            plan.engines =
+                vec![HotRestartFlag::Engine(Engine::Mediated), HotRestartFlag::Engine(Engine::Native)];
         }
         Ok(plan)
     }
 
-    /// The agent to measure, told this.
-    pub(crate) fn setup(&self, told: Told) -> Result<Setup> {
-        let engine = match told {
-            Told::Engine(engine) => Some(engine),
-            Told::Nothing => None,
+    /// Returns the settings of an agent with this mode.
+    pub(crate) fn setup(&self, flag: HotRestartFlag) -> Result<Setup> {
+        let engine = match flag {
+            HotRestartFlag::Engine(engine) => Some(engine),
+            HotRestartFlag::Default => None,
         };
         Ok(Setup { engine, agent: Some(self.agent.clone()), ..Setup::new()? })
     }
 }
 
-/// The agent alone, as it is shipped.
+/// Builds a release binary of the agent.
 fn build() -> Result<PathBuf> {
     eprintln!("building the agent");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into());

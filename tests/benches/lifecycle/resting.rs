@@ -1,4 +1,4 @@
-//! What the agent costs while it does next to nothing: memory over minutes and restarts, and CPU without load.
+//! Cost of an idle agent: memory over minutes and restarts, and CPU without load.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -13,20 +13,20 @@ use serde_json::{Value, json};
 use tokio::time::{sleep, sleep_until};
 
 use super::hot_restart::{BOUND, brief_hand_over};
-use super::plan::{Plan, Told};
+use super::plan::{HotRestartFlag, LifecyclePlan};
 
-pub(crate) async fn measure(plan: &Plan) -> Vec<(String, Result<Value>)> {
+pub(crate) async fn measure(plan: &LifecyclePlan) -> Vec<(String, Result<Value>)> {
     let mut measured = Vec::new();
-    for told in &plan.engines {
-        measured.push((told.who(), of(plan, *told).await));
+    for flag in &plan.engines {
+        measured.push((flag.name_of_agent(), of(plan, *flag).await));
     }
     measured
 }
 
-async fn of(plan: &Plan, told: Told) -> Result<Value> {
+async fn of(plan: &LifecyclePlan, flag: HotRestartFlag) -> Result<Value> {
     let dir = tempfile::tempdir()?;
     let stage = Stage::start(Ipv4Addr::LOCALHOST.into()).await?;
-    let mut setup = plan.setup(told)?;
+    let mut setup = plan.setup(flag)?;
     brief_hand_over(&mut setup);
     let mut solo = Solo::start(dir.path(), &stage.front()?, &setup)?;
     solo.ready().await?;
@@ -46,7 +46,7 @@ async fn of(plan: &Plan, told: Told) -> Result<Value> {
     }
     solo.check()?;
     let reports = traffic.stop().await?;
-    // The last generation but one may still drain.
+    // The second to last Envoy may still drain.
     sleep(BOUND).await;
     let (before, watched) = (cpu(agent)?, Instant::now());
     sleep(plan.idle).await;
@@ -70,13 +70,13 @@ async fn of(plan: &Plan, told: Told) -> Result<Value> {
     }))
 }
 
-/// KiB over minutes, without the first fifth, in which every allocator grows.
+/// Returns the growth in KiB over minutes, without the first fifth, in which every allocator grows.
 fn settled(samples: &[(Duration, u32)]) -> Vec<(f64, f64)> {
     let settled = samples.get(samples.len() / 5..).unwrap_or_default();
     settled.iter().map(|(at, kib)| (at.as_secs_f64() / 60.0, f64::from(*kib))).collect()
 }
 
-/// What the process keeps in memory, shared pages shared out, in KiB.
+/// Returns the proportional set size (PSS) in KiB.
 fn pss(pid: Pid) -> Result<u32> {
     field(&format!("/proc/{pid}/smaps_rollup"), "Pss:")
 }
@@ -92,7 +92,7 @@ fn field(path: &str, name: &str) -> Result<u32> {
     value.with_context(|| format!("{path} has no {name}"))
 }
 
-/// Time on a CPU so far, its own and the kernel's for it: fields 14 and 15 of `/proc/<pid>/stat`.
+/// Returns the CPU time so far, user and system: fields 14 and 15 of `/proc/<pid>/stat`.
 fn cpu(pid: Pid) -> Result<Duration> {
     let path = format!("/proc/{pid}/stat");
     let stat = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;

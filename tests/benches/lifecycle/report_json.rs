@@ -1,4 +1,4 @@
-//! Reports as JSON.
+//! Reports of load as JSON.
 
 use std::collections::BTreeMap;
 
@@ -7,8 +7,8 @@ use pilot_tests::solo::Solo;
 use pilot_tests::statistics::millis;
 use serde_json::{Value, json};
 
-/// What came of all classes, and of each that lost something.
-pub(crate) fn told(reports: &BTreeMap<String, Report>) -> Value {
+/// Returns the totals of all classes, and the failures of each class that has any.
+pub(crate) fn summary(reports: &BTreeMap<String, Report>) -> Value {
     let all = Report::merge(reports.values().cloned());
     let count = |fault| all.failures.iter().filter(|failure| failure.kind == fault).count();
     let losers: BTreeMap<_, _> = reports
@@ -24,7 +24,7 @@ pub(crate) fn told(reports: &BTreeMap<String, Report>) -> Value {
     let worst: BTreeMap<_, _> =
         reports.iter().map(|(name, report)| (name, report.longest().map(millis))).collect();
     let ends = all.ends.len();
-    let (reset, asked) = (
+    let (reset, waiting) = (
         all.ends.iter().filter(|end| end.how == FailureKind::Reset).count(),
         all.ends.iter().filter(|end| end.client == ClientState::Waiting).count(),
     );
@@ -35,11 +35,11 @@ pub(crate) fn told(reports: &BTreeMap<String, Report>) -> Value {
         "refused": count(FailureKind::Refused),
         "losers": losers,
         "worst_ms": worst,
-        "held_connections_ended": {"all": ends, "reset": reset, "while_asked": asked},
+        "held_connections_ended": {"all": ends, "reset": reset, "while_asked": waiting},
     })
 }
 
-/// Adds one run's reports to those of others.
+/// Adds the reports of one run to those of others.
 pub(crate) fn add(all: &mut BTreeMap<String, Report>, reports: BTreeMap<String, Report>) {
     for (name, report) in reports {
         let before = all.remove(&name).unwrap_or_default();
@@ -47,12 +47,12 @@ pub(crate) fn add(all: &mut BTreeMap<String, Report>, reports: BTreeMap<String, 
     }
 }
 
-/// What went wrong in one line, and below it what the agent said.
+/// Prints the first failure in one line, and the agent's log below it.
 pub(crate) fn with_log(error: &anyhow::Error, solo: &Solo) -> anyhow::Error {
     anyhow::anyhow!("{error:#}\n{}", solo.log())
 }
 
-/// Both objects as one.
+/// Merges two JSON objects.
 pub(crate) fn with(mut figures: Value, more: Value) -> Value {
     if let (Some(figures), Value::Object(more)) = (figures.as_object_mut(), more) {
         figures.extend(more);

@@ -1,4 +1,4 @@
-//! What the agent is set beside: bare starts, and Envoy's own `hot-restarter.py`, which is somebody else's and never kept here.
+//! Comparisons: bare starts of Envoy, and Envoy's own `hot-restarter.py`, which is not part of this repository.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -19,7 +19,7 @@ use tokio::time::sleep;
 
 const LOOK: Duration = Duration::from_millis(2);
 
-/// Envoys under `hot-restarter.py`. Dropping it ends them.
+/// Envoys under `hot-restarter.py`. Dropping it stops them.
 pub(crate) struct Restarter {
     process: Process,
     dir: PathBuf,
@@ -30,7 +30,7 @@ pub(crate) struct Restarter {
 // === impl Restarter ===
 
 impl Restarter {
-    /// Starts it on a front, at revision 1, with hand-overs as brief as those of the agent.
+    /// Starts it on a front at revision 1, with handovers as short as those of the agent.
     pub(crate) async fn start(dir: &Path, front: &Front, script: &Path) -> Result<Self> {
         let admin = local(free_port()?);
         let start = dir.join("start-envoy");
@@ -45,7 +45,7 @@ impl Restarter {
         let text = format!("#!/bin/sh\nexec {envoy} -c {at}/envoy-rev$RESTART_EPOCH.json {arguments}\n");
         fs::write(&start, text).context("write the restarter's target")?;
         fs::set_permissions(&start, fs::Permissions::from_mode(0o755))?;
-        // Its epochs count from 0, our revisions from 1.
+        // Its epochs begin at 0, the revisions at 1.
         fs::write(dir.join("envoy-rev0.json"), front.bootstrap(1, admin).to_string())?;
         let mut command = Command::new("python3");
         let process = Process::spawn("hot-restarter", command.arg(script).arg(&start).current_dir(dir), dir)?;
@@ -54,19 +54,19 @@ impl Restarter {
         Ok(this)
     }
 
-    /// Its Envoys.
+    /// Returns its Envoys.
     pub(crate) fn generations(&self) -> Result<Vec<Generation>> {
         generations(self.process.pid())
     }
 
-    /// Asks it for the next revision.
+    /// Requests the next revision.
     pub(crate) fn revise(&self, revision: u32) -> Result<()> {
         let path = self.dir.join(format!("envoy-rev{}.json", revision - 1));
         fs::write(path, self.front.bootstrap(revision, self.admin).to_string())?;
         self.process.signal(Signal::SIGHUP)
     }
 
-    /// Waits until Envoy's admin says that this epoch is LIVE.
+    /// Waits until Envoy's admin reports this epoch as LIVE.
     pub(crate) async fn live(&mut self, epoch: u32) -> Result<()> {
         let since = Instant::now();
         while !self.is_live(epoch).await {
@@ -79,12 +79,12 @@ impl Restarter {
 
     async fn is_live(&self, epoch: u32) -> bool {
         let Ok(text) = get_ok(self.admin, "/server_info").await else { return false };
-        let Ok(told) = serde_json::from_str::<Value>(&text) else { return false };
-        let at = told.pointer("/command_line_options/restart_epoch").and_then(Value::as_u64);
-        told.get("state").is_some_and(|state| state == "LIVE") && at == Some(epoch.into())
+        let Ok(info) = serde_json::from_str::<Value>(&text) else { return false };
+        let at = info.pointer("/command_line_options/restart_epoch").and_then(Value::as_u64);
+        info.get("state").is_some_and(|state| state == "LIVE") && at == Some(epoch.into())
     }
 
-    /// Ends it and its Envoys.
+    /// Stops it and its Envoys.
     pub(crate) async fn stop(mut self) -> Result<()> {
         self.process.signal(Signal::SIGTERM)?;
         self.process.exit(START).await.map(drop)
@@ -93,7 +93,7 @@ impl Restarter {
 
 impl Drop for Restarter {
     fn drop(&mut self) {
-        // Envoys leave it behind. Without one that started there is none.
+        // Left behind by its Envoys; missing if none has started.
         drop(fs::remove_file(format!("/dev/shm/envoy_shared_memory_{}0", self.admin.port())));
     }
 }
