@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::page::{Params, page, time};
 use super::{Arc, Shared};
-use crate::source::kubernetes::schema::{SCHEMAS, Schema};
+use crate::source::objects::{SCHEMAS, Schema};
 
 /// `/debug/registryz`: every service.
 pub(super) async fn registryz(State(shared): State<Arc<Shared>>, params: Params) -> Response {

@@ -22,7 +22,7 @@ use super::*;
 use crate::ads::history;
 use crate::config::debug::DebugConfig;
 use crate::source::RegistryKind;
-use crate::source::kubernetes::{Decoded, Item, Object, decode};
+use crate::source::objects::{Decoded, Item, Object, decode};
 
 const HERE: &str = "127.0.0.1:1000";
 const ELSEWHERE: &str = "10.0.0.1:1000";
@@ -290,8 +290,8 @@ async fn objects_are_shown_as_they_were_written_in_the_group_and_version_of_thei
         let Some(Item { decoded: Decoded::Object(object), .. }) = decode(manifest).pop() else {
             panic!("{written:?}")
         };
-        let Object::Config(object) = *object else { panic!("{object:?}") };
-        world.apply(&source, SourceEvent::Change(Change::Config(Arc::new(object))));
+        let Object::Config(object) = object else { panic!("{object:?}") };
+        world.apply(&source, SourceEvent::Change(Change::Config(object)));
     }
     let shared = Shared::with(PushContext::default().next(&world), DebugConfig::default());
     let shown = get(&shared, "configz").await;

@@ -12,7 +12,7 @@ use super::labels::{Quarantined, Reject, RejectedConfig, SourceEvent, by_type};
 use super::{Metrics, gauge};
 use crate::debug::troubles;
 use crate::server::Shared;
-use crate::source::kubernetes::objects::ObjectKind;
+use crate::source::objects::ObjectKind;
 
 /// Reads everything.
 pub(super) fn scrape(metrics: &Metrics, shared: &Shared) {

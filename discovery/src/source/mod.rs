@@ -3,6 +3,7 @@
 
 pub(crate) mod file;
 pub(crate) mod kubernetes;
+pub(crate) mod objects;
 mod problem;
 mod registries;
 mod sender;
@@ -11,4 +12,4 @@ mod status;
 pub(crate) use problem::{ManifestLocation, Problem};
 pub(crate) use registries::RegistryKind;
 pub(crate) use sender::SourceSender;
-pub(crate) use status::{ObjectAction, SourceStatus};
+pub(crate) use status::SourceStatus;

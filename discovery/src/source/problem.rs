@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use pilot_core::validate::{Finding, Severity};
 
-use super::kubernetes::ObjectKey;
+use super::objects::ObjectKey;
 
 /// Problem of an object, or of the file that declares objects.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

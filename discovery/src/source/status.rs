@@ -9,8 +9,7 @@ use pilot_core::model::SourceId;
 use pilot_core::validate::Severity;
 
 use super::Problem;
-use super::kubernetes::ObjectKind;
-use super::kubernetes::schema::SCHEMAS;
+use super::objects::{ObjectAction, ObjectChange, ObjectKind};
 
 /// Status of a source. Written by the source, read by metrics and debug pages.
 #[derive(Debug)]
@@ -37,25 +36,12 @@ pub(crate) struct SourceError {
     pub(crate) message: String,
 }
 
-/// Change of an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum ObjectAction {
-    /// The object is new.
-    Added,
-    /// The object differs from its previous version.
-    Updated,
-    /// The object was deleted.
-    Deleted,
-}
-
 // === impl SourceStatus ===
 
 impl SourceStatus {
     /// Returns the status of a source that has not read anything.
     pub(crate) fn new(id: SourceId) -> Self {
-        let configs = SCHEMAS.iter().map(|schema| ObjectKind::Config(schema.kind));
-        let kinds = ObjectKind::OWN.into_iter().chain(configs);
-        let events = kinds.map(|kind| (kind, Default::default())).collect();
+        let events = ObjectKind::all().map(|kind| (kind, Default::default())).collect();
         Self { id, state: Mutex::default(), events }
     }
 
@@ -111,7 +97,13 @@ impl SourceStatus {
         objects
     }
 
-    pub(super) fn count(&self, kind: ObjectKind, action: ObjectAction) {
+    pub(super) fn count_changes(&self, changes: &[ObjectChange]) {
+        for change in changes {
+            self.count(change.kind(), change.action());
+        }
+    }
+
+    fn count(&self, kind: ObjectKind, action: ObjectAction) {
         let counters = self.events.get(&kind).into_iter().flatten();
         let counter = ObjectAction::ALL.into_iter().zip(counters).find(|(counted, _)| *counted == action);
         if let Some((_, counter)) = counter {
@@ -142,21 +134,6 @@ impl SourceStatus {
 
     fn state(&self) -> MutexGuard<'_, SourceState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-// === impl ObjectAction ===
-
-impl ObjectAction {
-    const ALL: [Self; 3] = [Self::Added, Self::Updated, Self::Deleted];
-
-    /// Returns the label value of Istio's metrics.
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Added => "add",
-            Self::Updated => "update",
-            Self::Deleted => "delete",
-        }
     }
 }
 

@@ -9,7 +9,7 @@ use pilot_core::validate::Finding;
 
 use super::documents;
 use super::reader::manifest_tree;
-use crate::source::kubernetes::{Decoded, decode};
+use crate::source::objects::{Decoded, decode};
 use crate::source::{ManifestLocation, Problem};
 
 /// Returns the problems of a file, or of all manifests in a directory and below it.

@@ -1,9 +1,9 @@
 //! File source: watches a directory of Kubernetes and Istio manifests.
 //!
 //! ```text
-//!  pilot-watch ─stable files─▶ reader ─contents─▶ store ─objects─▶ registry ─changes─▶ world
-//!  (inotify, stability rule)                      (pure: last      (pure)
-//!                                                  good version)
+//!  pilot-watch ─stable files─▶ reader ─contents─▶ declarations ─▶ object store ─objects─▶ registry ─changes─▶ world
+//!  (inotify, stability rule)                      (pure: last good               (pure)
+//!                                                  version)
 //! ```
 //!
 //! The manifests are those that `kubectl apply` takes. A manifest that cannot be used is a [`Problem`] in the [`SourceStatus`]
@@ -11,10 +11,10 @@
 //! warning. An object is removed when its file is deleted or, complete and readable, no longer contains it.
 
 pub(crate) mod check;
+mod declarations;
 pub(crate) mod documents;
 mod reader;
 pub(crate) mod single_file;
-mod store;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,9 +27,10 @@ use pilot_watch::{Scanner, TreeError, Watcher};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use self::declarations::{Declarations, IgnoredKind};
 use self::reader::{FileReader, FileUpdate};
-use self::store::{IgnoredKind, Store};
-use super::kubernetes::{ObjectEvent, PendingPods, Registry, RegistryOptions};
+use super::kubernetes::{PendingPods, Registry, RegistryOptions};
+use super::objects::{ObjectChange, ObjectKind, ObjectStore};
 use super::{Problem, SourceSender, SourceStatus};
 
 /// Settings of the file source.
@@ -51,7 +52,8 @@ pub(crate) struct FileSourceConfig {
 struct FileSource {
     directory: PathBuf,
     reader: FileReader,
-    store: Store,
+    declarations: Declarations,
+    store: ObjectStore,
     registry: Registry,
     status: Arc<SourceStatus>,
 }
@@ -105,7 +107,8 @@ impl FileSource {
         Self {
             directory: config.directory,
             reader: FileReader::default(),
-            store: Store::default(),
+            declarations: Declarations::default(),
+            store: ObjectStore::default(),
             registry: Registry::new(RegistryOptions {
                 domain_suffix: config.domain_suffix,
                 trust_domain: trust_domain.to_owned(),
@@ -119,7 +122,12 @@ impl FileSource {
 
     fn read_initial(&mut self, scanner: &mut Scanner) -> Result<Vec<Change>, TreeError> {
         let initial = self.reader.read_initial(scanner)?;
-        let changes = self.apply(initial);
+        ObjectKind::all().for_each(|kind| self.store.begin(kind));
+        let mut changes = self.apply(initial);
+        for kind in ObjectKind::all() {
+            let deleted = self.store.end(kind);
+            changes.extend(self.apply_objects(deleted));
+        }
         info!(directory = %self.directory.display(), objects = self.store.len(), "configuration files read");
         Ok(changes)
     }
@@ -131,7 +139,7 @@ impl FileSource {
 
     /// Translates changed files to objects and objects to changes.
     fn apply(&mut self, update: FileUpdate) -> Vec<Change> {
-        let (objects, ignored) = self.store.apply(update.changes);
+        let (objects, ignored) = self.declarations.apply(update.changes, &mut self.store);
         for kind in ignored {
             match kind {
                 IgnoredKind::Unsupported(api, kind) => {
@@ -141,14 +149,12 @@ impl FileSource {
             }
         }
         self.report(update.unreadable);
-        for (action, event) in &objects {
-            let kind = match event {
-                ObjectEvent::Upsert(object) => object.key().kind,
-                ObjectEvent::Delete(key) => key.kind,
-            };
-            self.status.count(kind, *action);
-        }
-        self.registry.apply(objects.into_iter().map(|(_, event)| event))
+        self.apply_objects(objects)
+    }
+
+    fn apply_objects(&mut self, objects: Vec<ObjectChange>) -> Vec<Change> {
+        self.status.count_changes(&objects);
+        self.registry.apply(objects)
     }
 
     /// Logs each problem once when it appears and once when it is resolved.
@@ -157,7 +163,7 @@ impl FileSource {
             self.status.record_error(format!("{}: {error}", path.display()));
         }
         let unreadable = unreadable.into_iter().map(|(path, error)| Problem::of_file(&path, error));
-        let problems = self.store.problems().cloned().chain(unreadable).collect();
+        let problems = self.declarations.problems().cloned().chain(unreadable).collect();
         let (new, resolved) = self.status.set_problems(problems);
         for problem in new {
             match problem.severity {

@@ -11,8 +11,8 @@ pub(super) use self::endpoints::endpoints;
 pub(super) use self::service::{hostname, service};
 pub(super) use self::workload::workload;
 use super::dependencies::Fact;
-use super::objects::{NamespacedName, Node, Pod, TargetRef};
-use super::registry::{PendingPods, RegistryOptions};
+use super::options::{ClusterLookup, PendingPods, RegistryOptions};
+use crate::source::objects::{NamespacedName, Pod, TargetRef};
 
 mod endpoints;
 mod service;
@@ -28,23 +28,9 @@ const HOSTNAME: &str = "kubernetes.io/hostname";
 /// Names the network of a pod, or of everything when the system namespace has it.
 pub(super) const NETWORK: &str = "topology.istio.io/network";
 
-/// What endpoints and workloads are looked up in.
-pub(super) trait Surroundings {
-    /// The registry's options.
-    fn options(&self) -> &RegistryOptions;
-    /// The pod of this name.
-    fn pod(&self, name: &NamespacedName) -> Option<&Pod>;
-    /// The one pod of this namespace that has this address.
-    fn pod_at(&self, namespace: &str, ip: IpAddr) -> Option<&Pod>;
-    /// The node of this name.
-    fn node(&self, name: &str) -> Option<&Node>;
-    /// The network that the system namespace declares.
-    fn system_network(&self) -> &Arc<str>;
-}
-
-/// Surroundings that remember what was asked of them.
+/// Lookup that records the dependencies of what is being built.
 struct Lookup<'a, S> {
-    surroundings: &'a S,
+    cluster: &'a S,
     facts: &'a mut BTreeSet<Fact>,
     /// Those of the last endpoint: the next one has the same, often.
     labels: Labels,
@@ -52,7 +38,7 @@ struct Lookup<'a, S> {
 
 // === impl Lookup ===
 
-impl<S: Surroundings> Lookup<'_, S> {
+impl<S: ClusterLookup> Lookup<'_, S> {
     /// What is the same for every port of an address; `None` while it waits for its pod.
     fn endpoint(
         &mut self,
@@ -61,13 +47,13 @@ impl<S: Surroundings> Lookup<'_, S> {
         target: Option<&TargetRef>,
         node: Option<&Arc<str>>,
     ) -> Option<Endpoint> {
-        let surroundings = self.surroundings;
-        let options = surroundings.options();
+        let cluster = self.cluster;
+        let options = cluster.options();
         let target = target.filter(|target| target.kind == "Pod" && !target.name.is_empty());
         let pod = if let Some(target) = target {
             let namespace = if target.namespace.is_empty() { namespace } else { &target.namespace };
             let name = NamespacedName { namespace: namespace.clone(), name: target.name.clone() };
-            let pod = surroundings.pod(&name);
+            let pod = cluster.pod(&name);
             self.facts.insert(Fact::Pod(name));
             if pod.is_none() && options.pending_pods == PendingPods::Hold {
                 return None;
@@ -75,7 +61,7 @@ impl<S: Surroundings> Lookup<'_, S> {
             pod
         } else {
             self.facts.insert(Fact::PodAt(ip));
-            surroundings.pod_at(namespace, ip)
+            cluster.pod_at(namespace, ip)
         };
         let node = match pod {
             Some(pod) => pod.spec.node_name.clone(),
@@ -113,7 +99,7 @@ impl<S: Surroundings> Lookup<'_, S> {
             return network.into();
         }
         self.facts.insert(Fact::SystemNetwork);
-        self.surroundings.system_network().clone()
+        self.cluster.system_network().clone()
     }
 
     /// What the pod says, else what its node says.
@@ -126,7 +112,7 @@ impl<S: Surroundings> Lookup<'_, S> {
             return Locality::default();
         }
         self.facts.insert(Fact::Node(node.clone()));
-        let Some(node) = self.surroundings.node(node) else { return Locality::default() };
+        let Some(node) = self.cluster.node(node) else { return Locality::default() };
         let label = |names: &[&str]| -> Arc<str> {
             names.iter().find_map(|name| node.metadata.label(name)).unwrap_or_default().into()
         };

@@ -1,14 +1,9 @@
-//! Kubernetes' and Istio's objects: how they are read, what makes one unusable, and what services, endpoints
-//! and workloads they amount to. Where the objects come from (files, an API server) is not known here.
+//! Translation of Kubernetes and Istio objects to services, endpoints, workloads and configuration.
 
 mod convert;
-pub(crate) mod decode;
 mod dependencies;
-pub(crate) mod objects;
-pub(crate) mod registry;
-pub(crate) mod schema;
-mod validate;
+mod options;
+mod registry;
 
-pub(crate) use decode::{Decoded, Item, decode};
-pub(crate) use objects::{Object, ObjectKey, ObjectKind};
-pub(crate) use registry::{ObjectEvent, PendingPods, Registry, RegistryOptions};
+pub(crate) use options::{PendingPods, RegistryOptions};
+pub(crate) use registry::Registry;

@@ -14,57 +14,25 @@ use pilot_core::model::{
     WorkloadKind,
 };
 
-use super::convert::{self, Surroundings};
+use super::convert;
 use super::dependencies::{Dependencies, Fact, Subject};
-use super::objects::{
-    EndpointSlice, Endpoints, NamespacedName, Node, Object, ObjectKey, ObjectKind, Pod, Service,
+use super::options::{ClusterLookup, RegistryOptions};
+use crate::source::objects::{
+    EndpointSlice, Endpoints, NamespacedName, Node, Object, ObjectChange, ObjectKey, ObjectKind, Pod, Service,
 };
-
-/// What the registry is told about its surroundings.
-#[derive(Clone, Debug)]
-pub(crate) struct RegistryOptions {
-    /// `cluster.local` in `reviews.default.svc.cluster.local`.
-    pub(crate) domain_suffix: String,
-    /// First part of every identity.
-    pub(crate) trust_domain: String,
-    /// Which cluster the objects are of; empty when there is but one.
-    pub(crate) cluster_id: String,
-    /// The namespace whose `topology.istio.io/network` label counts for all.
-    pub(crate) system_namespace: String,
-    /// What to do with an endpoint whose pod has not been seen.
-    pub(crate) pending_pods: PendingPods,
-}
-
-/// What becomes of an endpoint that names a pod that is not known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum PendingPods {
-    /// It waits: the pod is on its way, and identity and labels come with it.
-    Hold,
-    /// It serves: files need not declare pods.
-    Pass,
-}
-
-/// One object as it now is, or its end.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum ObjectEvent {
-    /// It is now this.
-    Upsert(Box<Object>),
-    /// It is gone.
-    Delete(ObjectKey),
-}
 
 /// All objects, and what was said about them.
 #[derive(Debug)]
 pub(crate) struct Registry {
     options: RegistryOptions,
-    services: HashMap<NamespacedName, Service>,
-    endpoints: HashMap<NamespacedName, Endpoints>,
+    services: HashMap<NamespacedName, Arc<Service>>,
+    endpoints: HashMap<NamespacedName, Arc<Endpoints>>,
     /// By the service they belong to, then by their own name.
-    slices: HashMap<NamespacedName, BTreeMap<Arc<str>, EndpointSlice>>,
+    slices: HashMap<NamespacedName, BTreeMap<Arc<str>, Arc<EndpointSlice>>>,
     service_of_slice: HashMap<NamespacedName, NamespacedName>,
-    pods: HashMap<NamespacedName, Pod>,
+    pods: HashMap<NamespacedName, Arc<Pod>>,
     pods_by_ip: HashMap<IpAddr, BTreeSet<NamespacedName>>,
-    nodes: HashMap<Arc<str>, Node>,
+    nodes: HashMap<Arc<str>, Arc<Node>>,
     /// Which endpoints come first for services of a namespace that do not say, as it writes it.
     distributions: HashMap<Arc<str>, String>,
     system_network: Arc<str>,
@@ -106,17 +74,17 @@ impl Registry {
 
     /// Takes events in and tells what is different now. However many of the events concern a service, it is
     /// built once.
-    pub(crate) fn apply(&mut self, events: impl IntoIterator<Item = ObjectEvent>) -> Vec<Change> {
+    pub(crate) fn apply(&mut self, events: impl IntoIterator<Item = ObjectChange>) -> Vec<Change> {
         let mut concerned = BTreeSet::new();
         let mut changes = Vec::new();
         for event in events {
             match event {
-                ObjectEvent::Delete(ObjectKey { kind: ObjectKind::Config(kind), name }) => {
+                ObjectChange::Deleted(ObjectKey { kind: ObjectKind::Config(kind), name }) => {
                     self.config_gone((kind, name), &mut changes);
                 }
-                ObjectEvent::Upsert(object) => {
+                ObjectChange::Added(object) | ObjectChange::Updated(object) => {
                     let key = object.key();
-                    match *object {
+                    match object {
                         Object::Config(object) => {
                             self.config((object.spec.kind(), key.name), object, &mut changes);
                         }
@@ -127,7 +95,7 @@ impl Registry {
                         }
                     }
                 }
-                ObjectEvent::Delete(key) => {
+                ObjectChange::Deleted(key) => {
                     self.collect_concerned(&key, &mut concerned);
                     self.remove(&key);
                 }
@@ -173,7 +141,7 @@ impl Registry {
             ObjectKind::Pod => {
                 concerned.insert(Subject::Workload(name.clone()));
                 facts.push(Fact::Pod(name.clone()));
-                facts.extend(self.pods.get(name).into_iter().flat_map(Pod::ips).map(Fact::PodAt));
+                facts.extend(self.pods.get(name).into_iter().flat_map(|pod| pod.ips()).map(Fact::PodAt));
             }
             ObjectKind::Node => facts.push(Fact::Node(name.name.clone())),
             ObjectKind::Namespace => {
@@ -237,7 +205,7 @@ impl Registry {
                 }
             }
             ObjectKind::Pod => {
-                for ip in self.pods.remove(name).iter().flat_map(Pod::ips) {
+                for ip in self.pods.remove(name).iter().flat_map(|pod| pod.ips()) {
                     if let Some(pods) = self.pods_by_ip.get_mut(&ip) {
                         pods.remove(name);
                         if pods.is_empty() {
@@ -268,8 +236,8 @@ impl Registry {
             }
             return;
         };
-        let slices = self.slices.get(name).into_iter().flat_map(BTreeMap::values);
-        let legacy = self.endpoints.get(name);
+        let slices = self.slices.get(name).into_iter().flat_map(BTreeMap::values).map(Arc::as_ref);
+        let legacy = self.endpoints.get(name).map(Arc::as_ref);
         let (endpoints, mut facts) = convert::endpoints(service, slices, legacy, self);
         facts.insert(Fact::Namespace(name.namespace.clone()));
         let distribution = self.distributions.get(&name.namespace).map(String::as_str);
@@ -324,9 +292,13 @@ impl Registry {
         }
     }
 
-    fn config(&mut self, key: (ConfigKind, NamespacedName), object: ConfigObject, changes: &mut Vec<Change>) {
-        if self.said.configs.get(&key).is_none_or(|said| **said != object) {
-            let object = Arc::new(object);
+    fn config(
+        &mut self,
+        key: (ConfigKind, NamespacedName),
+        object: Arc<ConfigObject>,
+        changes: &mut Vec<Change>,
+    ) {
+        if self.said.configs.get(&key).is_none_or(|said| *said != object) {
             self.said.configs.insert(key, object.clone());
             changes.push(Change::Config(object));
         }
@@ -340,24 +312,24 @@ impl Registry {
     }
 }
 
-impl Surroundings for Registry {
+impl ClusterLookup for Registry {
     fn options(&self) -> &RegistryOptions {
         &self.options
     }
 
     fn pod(&self, name: &NamespacedName) -> Option<&Pod> {
-        self.pods.get(name)
+        self.pods.get(name).map(Arc::as_ref)
     }
 
     /// Pods on the host's network share its address: when several have it, none is meant.
     fn pod_at(&self, namespace: &str, ip: IpAddr) -> Option<&Pod> {
         let mut names = self.pods_by_ip.get(&ip)?.iter().filter(|name| *name.namespace == *namespace);
         let name = names.next()?;
-        if names.next().is_some() { None } else { self.pods.get(name) }
+        if names.next().is_some() { None } else { self.pod(name) }
     }
 
     fn node(&self, name: &str) -> Option<&Node> {
-        self.nodes.get(name)
+        self.nodes.get(name).map(Arc::as_ref)
     }
 
     fn system_network(&self) -> &Arc<str> {

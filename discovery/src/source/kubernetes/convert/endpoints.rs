@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use pilot_core::model::{Endpoint, EndpointAddress, Health, Labels};
 
-use super::{Lookup, Surroundings};
+use super::Lookup;
 use crate::source::kubernetes::dependencies::Fact;
-use crate::source::kubernetes::objects::{
+use crate::source::kubernetes::options::ClusterLookup;
+use crate::source::objects::{
     AddressType, EndpointConditions, EndpointSlice, Endpoints, Service, ServiceType,
 };
 
@@ -20,10 +21,10 @@ pub(in crate::source::kubernetes) fn endpoints<'a>(
     service: &Service,
     slices: impl Iterator<Item = &'a EndpointSlice>,
     legacy: Option<&Endpoints>,
-    surroundings: &impl Surroundings,
+    cluster: &impl ClusterLookup,
 ) -> (Vec<Endpoint>, BTreeSet<Fact>) {
     let mut facts = BTreeSet::new();
-    let mut lookup = Lookup { surroundings, facts: &mut facts, labels: Labels::default() };
+    let mut lookup = Lookup { cluster, facts: &mut facts, labels: Labels::default() };
     let mut found = Vec::new();
     let mut slices = slices.peekable();
     if service.spec.kind == ServiceType::ExternalName {
@@ -46,7 +47,7 @@ fn place(endpoint: &Endpoint) -> (&EndpointAddress, u16, &str) {
 fn of_slice(
     service: &Service,
     slice: &EndpointSlice,
-    lookup: &mut Lookup<'_, impl Surroundings>,
+    lookup: &mut Lookup<'_, impl ClusterLookup>,
     found: &mut Vec<Endpoint>,
 ) {
     if slice.address_type == AddressType::Fqdn {
@@ -73,7 +74,7 @@ fn of_slice(
 fn of_endpoints(
     service: &Service,
     endpoints: &Endpoints,
-    lookup: &mut Lookup<'_, impl Surroundings>,
+    lookup: &mut Lookup<'_, impl ClusterLookup>,
     found: &mut Vec<Endpoint>,
 ) {
     for subset in &endpoints.subsets {

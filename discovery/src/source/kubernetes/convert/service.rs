@@ -6,10 +6,10 @@ use pilot_core::model::{
 };
 
 use super::identity;
-use crate::source::kubernetes::objects::{
+use crate::source::kubernetes::options::RegistryOptions;
+use crate::source::objects::{
     self, IntOrString, InternalTrafficPolicy, Metadata, NamespacedName, ServiceType, Transport,
 };
-use crate::source::kubernetes::registry::RegistryOptions;
 
 const EXPORT_TO: &str = "networking.istio.io/exportTo";
 const CANONICAL_ACCOUNTS: &str = "alpha.istio.io/canonical-serviceaccounts";

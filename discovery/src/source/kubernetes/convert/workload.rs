@@ -4,21 +4,22 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pilot_core::model::{EndpointAddress, Health, Labels, TlsMode, Workload, WorkloadKind};
 
-use super::{Lookup, Surroundings, TLS_MODE, account};
+use super::{Lookup, TLS_MODE, account};
 use crate::source::kubernetes::dependencies::Fact;
-use crate::source::kubernetes::objects::{Pod, PodPhase, Transport};
+use crate::source::kubernetes::options::ClusterLookup;
+use crate::source::objects::{Pod, PodPhase, Transport};
 
 /// A pod in the model, unless it has no address (yet) or has ended.
 pub(in crate::source::kubernetes) fn workload(
     pod: &Pod,
-    surroundings: &impl Surroundings,
+    cluster: &impl ClusterLookup,
 ) -> Option<(Workload, BTreeSet<Fact>)> {
     let addresses: Vec<EndpointAddress> = pod.ips().map(EndpointAddress::Ip).collect();
     if addresses.is_empty() || matches!(pod.status.phase, PodPhase::Succeeded | PodPhase::Failed) {
         return None;
     }
     let mut facts = BTreeSet::new();
-    let mut lookup = Lookup { surroundings, facts: &mut facts, labels: Labels::default() };
+    let mut lookup = Lookup { cluster, facts: &mut facts, labels: Labels::default() };
     let workload = Workload {
         kind: WorkloadKind::Pod,
         namespace: (*pod.metadata.namespace).into(),
@@ -26,7 +27,7 @@ pub(in crate::source::kubernetes) fn workload(
         addresses,
         labels: pod.metadata.labels.clone(),
         ports: container_ports(pod),
-        service_account: account(pod, surroundings.options()),
+        service_account: account(pod, cluster.options()),
         network: lookup.network(Some(pod)),
         locality: lookup.locality(Some(pod), &pod.spec.node_name),
         weight: 1,

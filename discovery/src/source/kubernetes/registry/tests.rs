@@ -4,7 +4,8 @@ use pilot_core::model::{Health, Locality, Resolution, TargetPort, TlsMode};
 use proptest::prelude::*;
 
 use super::*;
-use crate::source::kubernetes::{Decoded, decode};
+use crate::source::kubernetes::PendingPods;
+use crate::source::objects::{Decoded, decode};
 
 fn options(pending_pods: PendingPods) -> RegistryOptions {
     RegistryOptions {
@@ -25,14 +26,14 @@ fn objects(yaml: &str) -> Vec<Object> {
     let items = documents.into_iter().flat_map(decode);
     items
         .map(|item| match item.decoded {
-            Decoded::Object(object) => *object,
+            Decoded::Object(object) => object,
             other => panic!("{other:?}"),
         })
         .collect()
 }
 
-fn upsert(object: Object) -> ObjectEvent {
-    ObjectEvent::Upsert(Box::new(object))
+fn upsert(object: Object) -> ObjectChange {
+    ObjectChange::Updated(object)
 }
 
 impl Registry {
@@ -41,7 +42,7 @@ impl Registry {
     }
 
     fn delete(&mut self, yaml: &str) -> Vec<Change> {
-        self.apply(objects(yaml).iter().map(|object| ObjectEvent::Delete(object.key())))
+        self.apply(objects(yaml).iter().map(|object| ObjectChange::Deleted(object.key())))
     }
 }
 
@@ -410,9 +411,9 @@ fn any_object() -> impl Strategy<Value = Object> {
         .prop_map(|yaml| objects(&yaml).remove(0))
 }
 
-fn any_event() -> impl Strategy<Value = ObjectEvent> {
+fn any_event() -> impl Strategy<Value = ObjectChange> {
     (any_object(), prop::bool::weighted(0.7))
-        .prop_map(|(object, stays)| if stays { upsert(object) } else { ObjectEvent::Delete(object.key()) })
+        .prop_map(|(object, stays)| if stays { upsert(object) } else { ObjectChange::Deleted(object.key()) })
 }
 
 /// What a listener holds that believes every change.
@@ -460,8 +461,10 @@ proptest! {
         let mut objects = BTreeMap::new();
         for event in &events {
             match event {
-                ObjectEvent::Upsert(object) => drop(objects.insert(object.key(), (**object).clone())),
-                ObjectEvent::Delete(key) => drop(objects.remove(key)),
+                ObjectChange::Added(object) | ObjectChange::Updated(object) => {
+                    objects.insert(object.key(), object.clone());
+                }
+                ObjectChange::Deleted(key) => drop(objects.remove(key)),
             }
         }
 

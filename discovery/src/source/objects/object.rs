@@ -4,24 +4,17 @@
 //! wrong type is an error. What a value means is decided in `convert`, whether it is allowed in `validate`.
 //! <https://kubernetes.io/docs/reference/kubernetes-api/>
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use pilot_core::model::{ConfigKind, ConfigMeta, ConfigObject, Labels};
+use pilot_core::model::{ConfigKind, ConfigMeta, ConfigObject};
 use serde::Deserialize;
 
-pub(crate) use self::endpoints::{AddressType, EndpointConditions, EndpointSlice, Endpoints, TargetRef};
-pub(crate) use self::pod::{Pod, PodPhase};
-pub(crate) use self::service::{
-    InternalTrafficPolicy, Service, ServicePort, ServiceSpec, ServiceType, Transport,
-};
-pub(crate) use self::values::{IntOrString, Timestamp};
-
-mod endpoints;
-mod pod;
-mod service;
-mod values;
+use super::endpoints::{EndpointSlice, Endpoints};
+use super::metadata::{Metadata, NamespacedName};
+use super::pod::Pod;
+use super::schema::SCHEMAS;
+use super::service::Service;
 
 /// The kinds that are read, those that others refer to first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,15 +35,6 @@ pub(crate) enum ObjectKind {
     Config(ConfigKind),
 }
 
-/// Namespace (empty for what has none) and name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct NamespacedName {
-    /// The namespace.
-    pub(crate) namespace: Arc<str>,
-    /// The name.
-    pub(crate) name: Arc<str>,
-}
-
 /// Names one object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct ObjectKey {
@@ -62,40 +46,21 @@ pub(crate) struct ObjectKey {
 
 /// One object of the kinds that are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "objects are boxed wherever they are passed on")]
 pub(crate) enum Object {
     /// A namespace.
-    Namespace(Namespace),
+    Namespace(Arc<Namespace>),
     /// A machine.
-    Node(Node),
+    Node(Arc<Node>),
     /// A pod.
-    Pod(Pod),
+    Pod(Arc<Pod>),
     /// A service.
-    Service(Service),
+    Service(Arc<Service>),
     /// Some endpoints of a service.
-    EndpointSlice(EndpointSlice),
+    EndpointSlice(Arc<EndpointSlice>),
     /// All endpoints of a service, the older way.
-    Endpoints(Endpoints),
+    Endpoints(Arc<Endpoints>),
     /// An Istio object; `pilot-core` gives it its meaning.
-    Config(ConfigObject),
-}
-
-/// `metadata`
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(crate) struct Metadata {
-    /// Unique in the namespace.
-    pub(crate) name: Arc<str>,
-    /// Empty for what has none.
-    pub(crate) namespace: Arc<str>,
-    /// Labels.
-    pub(crate) labels: Labels,
-    /// Annotations.
-    pub(crate) annotations: BTreeMap<String, String>,
-    /// When it was made.
-    pub(crate) creation_timestamp: Timestamp,
-    /// Set as soon as its end has begun.
-    pub(crate) deletion_timestamp: Option<Timestamp>,
+    Config(Arc<ConfigObject>),
 }
 
 /// A namespace.
@@ -118,8 +83,13 @@ pub(crate) struct Node {
 
 impl ObjectKind {
     /// Kubernetes' own.
-    pub(crate) const OWN: [Self; 6] =
+    pub(super) const OWN: [Self; 6] =
         [Self::Namespace, Self::Node, Self::Pod, Self::Service, Self::EndpointSlice, Self::Endpoints];
+
+    /// Returns every kind.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        Self::OWN.into_iter().chain(SCHEMAS.iter().map(|schema| Self::Config(schema.kind)))
+    }
 
     /// As manifests spell it.
     pub(crate) const fn as_str(self) -> &'static str {
@@ -140,17 +110,7 @@ impl ObjectKind {
     }
 }
 
-// === impl NamespacedName, ObjectKey ===
-
-impl fmt::Display for NamespacedName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.namespace.is_empty() {
-            f.write_str(&self.name)
-        } else {
-            write!(f, "{}/{}", self.namespace, self.name)
-        }
-    }
-}
+// === impl ObjectKey ===
 
 impl fmt::Display for ObjectKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -177,19 +137,5 @@ impl Object {
             }
         };
         ObjectKey { kind, name: metadata.id() }
-    }
-}
-
-// === impl Metadata ===
-
-impl Metadata {
-    /// Namespace and name.
-    pub(crate) fn id(&self) -> NamespacedName {
-        NamespacedName { namespace: self.namespace.clone(), name: self.name.clone() }
-    }
-
-    /// A label, unless it is absent or empty.
-    pub(crate) fn label(&self, name: &str) -> Option<&str> {
-        self.labels.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 }

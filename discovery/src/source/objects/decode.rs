@@ -4,13 +4,16 @@
 //! have but nobody here reads yet are told apart from those that do not exist: a kind that its group cannot
 //! have is a misspelling or the beginning of a file that is still being written, and counts as a fault.
 
+use std::sync::Arc;
+
 use pilot_core::model::{ConfigMeta, ConfigObject, ConfigSpec};
 use pilot_core::validate::{Finding, Severity};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::objects::{Metadata, NamespacedName, Object, ObjectKey, ObjectKind};
+use super::metadata::{Metadata, NamespacedName};
+use super::object::{Object, ObjectKey, ObjectKind};
 use super::schema::Schema;
 use super::validate;
 
@@ -18,7 +21,7 @@ use super::validate;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Decoded {
     /// An object that is read.
-    Object(Box<Object>),
+    Object(Object),
     /// One that cannot be used; whose it is, when that much can be read.
     Faulty(Option<ObjectKey>),
     /// A kind of Istio or Kubernetes that is not read: `apiVersion` and kind.
@@ -144,7 +147,7 @@ fn one(fields: Map<String, Value>) -> Result<Item, Fault> {
         Class::Read(kind) => {
             let object = typed(kind, fields)?;
             validate::object(&object).map_err(|finding| Fault::of(&object.key(), finding))?;
-            Ok(Item::of(Decoded::Object(Box::new(object))))
+            Ok(Item::of(Decoded::Object(object)))
         }
         Class::Config(schema) => config(schema, fields),
         Class::NotRead => Ok(Item::of(Decoded::NotRead(api_version, kind))),
@@ -231,7 +234,7 @@ fn config(schema: &Schema, mut fields: Map<String, Value>) -> Result<Item, Fault
     let meta = ConfigMeta {
         namespace: (*namespace).into(),
         name,
-        labels: std::sync::Arc::unwrap_or_clone(labels),
+        labels: Arc::unwrap_or_clone(labels),
         annotations,
         created: creation_timestamp.0,
     };
@@ -243,7 +246,7 @@ fn config(schema: &Schema, mut fields: Map<String, Value>) -> Result<Item, Fault
     let decoded = if is_faulty {
         Decoded::Faulty(Some(key))
     } else {
-        Decoded::Object(Box::new(Object::Config(object)))
+        Decoded::Object(Object::Config(Arc::new(object)))
     };
     Ok(Item { index: None, decoded, findings, unknown })
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::Metadata;
+use super::metadata::Metadata;
 use super::values::{maybe_port_number, port_number};
 
 /// Some endpoints of the service that the label `kubernetes.io/service-name` names.

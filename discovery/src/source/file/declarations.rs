@@ -1,6 +1,6 @@
-//! Last good version of every object. Pure: contents of files in, changed objects out.
+//! Objects that files declare. Pure: contents of files in, changes of the object store out.
 //!
-//! A file *declares* objects, and every object has the version of one declaration, that of its active file.
+//! Every object has the version of one declaration, that of its active file.
 //!
 //! - An invalid document keeps the declaration that its object had. If the object of an invalid document cannot be
 //!   identified, every object of the file that no other document of it declares keeps its version.
@@ -18,12 +18,12 @@ use pilot_core::validate::Finding;
 
 use super::documents::{self, Document};
 use super::reader::FileContentChange;
-use crate::source::kubernetes::{Decoded, Item, Object, ObjectEvent, ObjectKey, decode};
-use crate::source::{ManifestLocation, ObjectAction, Problem};
+use crate::source::objects::{Decoded, Item, Object, ObjectChange, ObjectKey, ObjectStore, decode};
+use crate::source::{ManifestLocation, Problem};
 
-/// Objects of all files.
+/// Declarations of all files.
 #[derive(Debug, Default)]
-pub(super) struct Store {
+pub(super) struct Declarations {
     files: BTreeMap<PathBuf, FileRecord>,
     objects: BTreeMap<ObjectKey, ObjectRecord>,
     /// Problems of objects that several files declare.
@@ -62,15 +62,16 @@ enum FilePresence {
 /// Declaration of an object in a file.
 #[derive(Clone, Debug)]
 struct Declaration {
-    object: Arc<Object>,
+    object: Object,
     location: ManifestLocation,
 }
 
-/// State of an object: the files that declare it, and the active file with its version.
+/// Files that declare an object.
 #[derive(Debug, Default)]
 struct ObjectRecord {
     declaring_files: BTreeSet<PathBuf>,
-    active: Option<(PathBuf, Arc<Object>)>,
+    /// File whose version is in the object store.
+    active: Option<PathBuf>,
 }
 
 /// Result of parsing one manifest of a document.
@@ -85,20 +86,21 @@ struct ParsedManifest {
 
 #[derive(Clone, Debug)]
 enum ManifestContent {
-    Object(Arc<Object>),
+    Object(Object),
     Ignored(IgnoredKind),
     /// The manifest cannot be used. Key of its object, if it could be identified.
     Invalid(Option<ObjectKey>),
 }
 
-// === impl Store ===
+// === impl Declarations ===
 
-impl Store {
-    /// Applies changes of one scan. Returns the changed objects, and the kinds ignored for the first time.
+impl Declarations {
+    /// Applies changes of one scan to the store. Returns the changed objects, and the kinds ignored for the first time.
     pub(super) fn apply(
         &mut self,
         changes: Vec<FileContentChange>,
-    ) -> (Vec<(ObjectAction, ObjectEvent)>, Vec<IgnoredKind>) {
+        store: &mut ObjectStore,
+    ) -> (Vec<ObjectChange>, Vec<IgnoredKind>) {
         let mut affected = BTreeSet::new();
         let mut ignored = Vec::new();
         for change in changes {
@@ -128,12 +130,7 @@ impl Store {
                 }
             }
         }
-        (affected.iter().filter_map(|key| self.resolve(key)).collect(), ignored)
-    }
-
-    /// Returns the number of objects.
-    pub(super) fn len(&self) -> usize {
-        self.objects.len()
+        (affected.iter().filter_map(|key| self.resolve(key, store)).collect(), ignored)
     }
 
     /// Returns the problems of all files.
@@ -242,15 +239,15 @@ impl Store {
         before.keys().chain(after.keys()).cloned().collect()
     }
 
-    /// Chooses the active file of an object. Returns the change of the object, if it differs.
-    fn resolve(&mut self, key: &ObjectKey) -> Option<(ObjectAction, ObjectEvent)> {
+    /// Chooses the active file of an object, and stores its version. Returns the change of the object, if it differs.
+    fn resolve(&mut self, key: &ObjectKey, store: &mut ObjectStore) -> Option<ObjectChange> {
         let object_record = self.objects.get_mut(key)?;
         let is_present = |path: &&PathBuf| {
             self.files.get(*path).is_some_and(|record| record.presence == FilePresence::Present)
         };
         let present: Vec<&PathBuf> = object_record.declaring_files.iter().filter(is_present).collect();
         let active = object_record.active.as_ref();
-        let active = active.and_then(|(file, _)| object_record.declaring_files.get(file));
+        let active = active.and_then(|file| object_record.declaring_files.get(file));
         let file = match present.first() {
             None => active.or(object_record.declaring_files.first()),
             Some(first) => active.filter(|path| present.contains(path)).or(Some(*first)),
@@ -259,7 +256,7 @@ impl Store {
         let Some((file, declaration)) = declaration else {
             self.duplicates.remove(key);
             self.objects.remove(key);
-            return Some((ObjectAction::Deleted, ObjectEvent::Delete(key.clone())));
+            return store.delete(key);
         };
         let others = present.iter().filter(|path| **path != file).filter_map(|path| {
             let location = self.files.get(*path)?.declarations.get(key)?.location;
@@ -272,12 +269,8 @@ impl Store {
         } else {
             self.duplicates.insert(key.clone(), others);
         }
-        let action = match &object_record.active {
-            None => Some(ObjectAction::Added),
-            Some((_, object)) => (*object != declaration.object).then_some(ObjectAction::Updated),
-        };
-        object_record.active = Some((file.clone(), declaration.object.clone()));
-        Some((action?, ObjectEvent::Upsert(Box::new((*declaration.object).clone()))))
+        object_record.active = Some(file.clone());
+        store.upsert(declaration.object.clone())
     }
 }
 
@@ -315,7 +308,7 @@ impl From<Item> for ParsedManifest {
             line: 0,
             findings: item.findings.into_iter().chain(unknown_fields).collect(),
             content: match item.decoded {
-                Decoded::Object(object) => ManifestContent::Object(object.into()),
+                Decoded::Object(object) => ManifestContent::Object(object),
                 Decoded::Faulty(key) => ManifestContent::Invalid(key),
                 Decoded::NotRead(api, kind) => ManifestContent::Ignored(IgnoredKind::Unsupported(api, kind)),
                 Decoded::Unknown(api, kind) => ManifestContent::Ignored(IgnoredKind::Unknown(api, kind)),

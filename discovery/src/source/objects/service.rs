@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::Metadata;
+use super::metadata::Metadata;
 use super::values::{IntOrString, port_number};
 
 /// A service.

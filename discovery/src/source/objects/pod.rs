@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
+use super::metadata::Metadata;
+use super::service::Transport;
 use super::values::{address, port_number};
-use super::{Metadata, Transport};
 
 /// A pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]

@@ -23,7 +23,7 @@ fn objects(yaml: &str) -> Vec<Object> {
     let items = decode(manifest(yaml)).into_iter();
     items
         .map(|item| match item.decoded {
-            Decoded::Object(object) => *object,
+            Decoded::Object(object) => object,
             other => panic!("{yaml}: {other:?}"),
         })
         .collect()
@@ -260,7 +260,10 @@ fn nulls_in_a_patch_are_part_of_it() {
     let yaml = "{apiVersion: networking.istio.io/v1alpha3, kind: EnvoyFilter, metadata: {name: a, labels: {b: null}},
         spec: {workloadSelector: null, configPatches: [{applyTo: CLUSTER, patch: {operation: MERGE, value: {a_b: null}}}]}}";
     let read = objects(yaml);
-    let [Object::Config(ConfigObject { spec: ConfigSpec::EnvoyFilter(filter), .. })] = read.as_slice() else {
+    let [Object::Config(object)] = read.as_slice() else {
+        panic!("{read:?}");
+    };
+    let ConfigSpec::EnvoyFilter(filter) = &object.spec else {
         panic!("{read:?}");
     };
     assert_eq!(filter.workload_selector, None);

@@ -10,48 +10,53 @@ fn documents(documents: &[String]) -> String {
     documents.join("---\n")
 }
 
-impl Store {
+#[derive(Default)]
+struct DeclaredObjects {
+    declarations: Declarations,
+    store: ObjectStore,
+}
+
+impl DeclaredObjects {
     fn write(&mut self, path: &str, text: &str) -> String {
         self.apply_changes(vec![FileContentChange::Content(path.into(), text.into())])
     }
 
     fn apply_changes(&mut self, changes: Vec<FileContentChange>) -> String {
-        let (events, _) = self.apply(changes);
-        let events = events.iter().map(|(action, event)| {
-            let object = match event {
-                ObjectEvent::Upsert(object) => match &**object {
-                    Object::Service(service) => {
-                        format!("{}:{}", service.metadata.name, service.spec.ports[0].port)
-                    }
-                    object => object.key().to_string(),
-                },
-                ObjectEvent::Delete(key) => key.name.name.to_string(),
+        let (changes, _) = self.declarations.apply(changes, &mut self.store);
+        let changes = changes.iter().map(|change| {
+            let object = match change {
+                ObjectChange::Added(Object::Service(service))
+                | ObjectChange::Updated(Object::Service(service)) => {
+                    format!("{}:{}", service.metadata.name, service.spec.ports[0].port)
+                }
+                ObjectChange::Added(object) | ObjectChange::Updated(object) => object.key().to_string(),
+                ObjectChange::Deleted(key) => key.name.name.to_string(),
             };
-            format!("{} {object}", action.as_str())
+            format!("{} {object}", change.action().as_str())
         });
-        events.collect::<Vec<_>>().join(", ")
+        changes.collect::<Vec<_>>().join(", ")
     }
 
     fn problem_texts(&self) -> Vec<String> {
-        self.problems().map(ToString::to_string).collect()
+        self.declarations.problems().map(ToString::to_string).collect()
     }
 }
 
 #[test]
 fn objects_are_added_updated_and_deleted_with_their_documents() {
-    let mut store = Store::default();
+    let mut store = DeclaredObjects::default();
     assert_eq!(store.write("f", &documents(&[service("a", 1), service("b", 1)])), "add a:1, add b:1");
     assert_eq!(store.write("f", &documents(&[service("b", 1), service("a", 2)])), "update a:2");
     assert_eq!(store.write("f", &service("b", 1)), "delete a");
     assert_eq!(store.write("f", "# nothing left on purpose\n"), "delete b");
     assert_eq!(store.write("f", &service("c", 1)), "add c:1");
     assert_eq!(store.apply_changes(vec![FileContentChange::Removed("f".into())]), "delete c");
-    assert_eq!((store.len(), store.problem_texts().len()), (0, 0));
+    assert_eq!((store.store.len(), store.problem_texts().len()), (0, 0));
 }
 
 #[test]
 fn invalid_document_keeps_the_previous_version_of_its_object() {
-    let mut store = Store::default();
+    let mut store = DeclaredObjects::default();
     store.write("f", &documents(&[service("a", 1), service("b", 1), service("c", 1)]));
     // `b` is invalid, `c` was removed on purpose.
     assert_eq!(store.write("f", &documents(&[service("a", 2), service("b", 70000)])), "update a:2, delete c");
@@ -70,7 +75,7 @@ fn invalid_document_keeps_the_previous_version_of_its_object() {
 #[test]
 fn unidentified_invalid_document_keeps_every_undeclared_object() {
     for broken in ["a: [1", "kind: Serv", "apiVersion: v1\nkind: Serv", "just text", "a: 1\na: 2"] {
-        let mut store = Store::default();
+        let mut store = DeclaredObjects::default();
         store.write("f", &documents(&[service("a", 1), service("b", 1)]));
         assert_eq!(store.write("f", &documents(&[service("a", 2), broken.into()])), "update a:2", "{broken}");
         assert_eq!(store.problem_texts().len(), 1, "{broken}");
@@ -87,7 +92,7 @@ fn truncated_file_deletes_no_object() {
         if text.trim_end().ends_with("}}") || text.trim_end().ends_with("---") {
             continue;
         }
-        let mut store = Store::default();
+        let mut store = DeclaredObjects::default();
         store.write("f", &whole);
         assert_eq!(store.write("f", text), "", "{text:?}");
     }
@@ -95,7 +100,7 @@ fn truncated_file_deletes_no_object() {
 
 #[test]
 fn empty_or_unreadable_file_deletes_no_object() {
-    let mut store = Store::default();
+    let mut store = DeclaredObjects::default();
     store.write("f", &service("a", 1));
     for change in [
         FileContentChange::Content("f".into(), b" \n".to_vec()),
@@ -114,7 +119,7 @@ fn empty_or_unreadable_file_deletes_no_object() {
 
 #[test]
 fn first_file_stays_active_for_an_object_declared_twice() {
-    let mut store = Store::default();
+    let mut store = DeclaredObjects::default();
     store.write("b", &service("x", 1));
     assert_eq!(store.write("a", &service("x", 2)), "");
     assert_eq!(store.problem_texts(), ["a:1: document 1: Service default/x: already declared in b"]);
@@ -129,7 +134,7 @@ fn first_file_stays_active_for_an_object_declared_twice() {
 
 #[test]
 fn object_that_moves_to_another_file_is_never_deleted() {
-    let mut store = Store::default();
+    let mut store = DeclaredObjects::default();
     store.write("a", &service("x", 1));
     let changes = vec![
         FileContentChange::Content("b".into(), service("x", 1).into()),
@@ -149,10 +154,11 @@ fn object_that_moves_to_another_file_is_never_deleted() {
 
 #[test]
 fn ignored_kinds_are_reported_once() {
-    let mut store = Store::default();
+    let mut store = DeclaredObjects::default();
     let text = "{apiVersion: v1, kind: Secret}\n---\n{apiVersion: x/v1, kind: Z}\n---\n{apiVersion: v1, kind: Secret}";
-    let (events, ignored) = store.apply(vec![FileContentChange::Content("f".into(), text.into())]);
-    assert!(events.is_empty());
+    let content = |file: &str| vec![FileContentChange::Content(file.into(), text.into())];
+    let (changes, ignored) = store.declarations.apply(content("f"), &mut store.store);
+    assert!(changes.is_empty());
     assert_eq!(
         ignored,
         [
@@ -160,13 +166,13 @@ fn ignored_kinds_are_reported_once() {
             IgnoredKind::Unknown("x/v1".into(), "Z".into())
         ]
     );
-    let (_, ignored) = store.apply(vec![FileContentChange::Content("g".into(), text.into())]);
+    let (_, ignored) = store.declarations.apply(content("g"), &mut store.store);
     assert_eq!((ignored.len(), store.problem_texts().len()), (0, 0));
 }
 
 #[test]
 fn items_of_a_list_are_separate_objects() {
-    let mut store = Store::default();
+    let mut store = DeclaredObjects::default();
     let list = |port: u32| {
         format!("{{apiVersion: v1, kind: List, items: [{}, {}]}}", service("a", port), service("b", 1))
     };
@@ -186,7 +192,7 @@ fn unsupported_and_unknown_fields_are_warnings() {
         )
     };
     let server = "{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*'], defaultEndpoint: x}";
-    let mut store = Store::default();
+    let mut store = DeclaredObjects::default();
     assert_eq!(
         store.write("f", &gateway(&format!("{{servers: [{server}], server: 1}}"))),
         "add Gateway default/g"

@@ -9,7 +9,9 @@ use std::net::IpAddr;
 
 use pilot_core::validate::Finding;
 
-use super::objects::{AddressType, EndpointSlice, Object, ObjectKey, Service, ServiceType};
+use super::endpoints::{AddressType, EndpointSlice};
+use super::object::{Object, ObjectKey};
+use super::service::{Service, ServiceType};
 
 /// Whether an object may be called so.
 pub(super) fn name(key: &ObjectKey) -> Result<(), Finding> {
