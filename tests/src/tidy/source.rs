@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn comments_and_literals_are_no_code() {
+    fn comments_and_literals_are_not_code() {
         for (source, expected) in [
             ("a // crate::x\nb", "a\nb"),
             ("a /* crate::x\n */ b", "a\n b"),
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_are_opened() {
+    fn use_groups_are_expanded() {
         for (source, expected) in [
             ("use crate::a::{b, c::{self, d as e}};", vec!["a::b", "a::c::self", "a::c::d"]),
             ("use crate::{\n    a as b,\n    c,\n};", vec!["a", "c"]),
