@@ -1,7 +1,7 @@
-//! TLS that ends at a listener.
+//! TLS termination of a listener.
 //!
-//! Certificates are files, or secrets that the proxy asks for by name: from the control plane (`kubernetes://<name>`), or,
-//! the mesh's own, from the agent beside it (`default`, `ROOTCA`).
+//! Certificates are files or SDS secrets. Credentials come from the control plane (`kubernetes://<name>`), certificates of
+//! the mesh from the agent (`default`, `ROOTCA`).
 
 use pilot_proto::envoy::config::core::v3::{TransportSocket, transport_socket};
 use pilot_proto::envoy::extensions::transport_sockets::tls::v3::{
@@ -17,23 +17,23 @@ use super::sds_config;
 use crate::api::gateway::{ServerTls, ServerTlsMode, TlsProtocol};
 use crate::validate::values::{is_cipher_suite, is_ecdh_curve};
 
-/// How TLS ends.
+/// TLS termination of a filter chain.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TlsTermination {
-    /// What the server says.
+    /// Settings of the server.
     pub settings: ServerTls,
-    /// What is inside.
+    /// Protocol inside TLS.
     pub payload: TlsPayload,
-    /// What the mesh says where the server says nothing.
+    /// Defaults of the mesh (`tlsDefaults`).
     pub defaults: MeshTls,
 }
 
-/// What is inside TLS.
+/// Protocol inside TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TlsPayload {
     /// HTTP.
     Http,
-    /// Anything.
+    /// Any protocol.
     Tcp,
 }
 
@@ -47,8 +47,8 @@ impl TlsTermination {
 
     fn context(&self) -> DownstreamTlsContext {
         let mode = self.settings.mode;
-        let demands = matches!(mode, ServerTlsMode::Mutual | ServerTlsMode::IstioMutual);
-        let verifies = demands || mode == ServerTlsMode::OptionalMutual;
+        let requires_certificate = matches!(mode, ServerTlsMode::Mutual | ServerTlsMode::IstioMutual);
+        let validates = requires_certificate || mode == ServerTlsMode::OptionalMutual;
         let alpn: &[&str] = match self.payload {
             TlsPayload::Tcp if mode == ServerTlsMode::IstioMutual => {
                 &["istio-peer-exchange", "h2", "http/1.1"]
@@ -61,40 +61,40 @@ impl TlsTermination {
                 tls_params: self.params(),
                 tls_certificates: self.certificates(),
                 tls_certificate_sds_secret_configs: self.secrets(),
-                validation_context_type: verifies.then(|| self.validation()),
+                validation_context_type: validates.then(|| self.validation()),
                 ..CommonTlsContext::default()
             }),
-            require_client_certificate: Some(BoolValue { value: demands }),
+            require_client_certificate: Some(BoolValue { value: requires_certificate }),
             ..DownstreamTlsContext::default()
         }
     }
 
     fn params(&self) -> Option<TlsParameters> {
         let settings = &self.settings;
-        // With the mesh's own certificates the mesh's own rules hold.
+        // `ISTIO_MUTUAL` does not use the defaults for external TLS.
         let inherits = settings.mode != ServerTlsMode::IstioMutual;
-        let nothing = MeshTls::default();
-        let defaults = if inherits { &self.defaults } else { &nothing };
-        let oldest = match settings.min_protocol_version {
-            TlsProtocol::Auto => oldest(defaults.min_protocol_version),
-            said => version(said),
+        let no_defaults = MeshTls::default();
+        let defaults = if inherits { &self.defaults } else { &no_defaults };
+        let minimum_version = match settings.min_protocol_version {
+            TlsProtocol::Auto => minimum_version(defaults.min_protocol_version),
+            configured => version(configured),
         };
         let suites =
             if settings.cipher_suites.is_empty() { &defaults.cipher_suites } else { &settings.cipher_suites };
         let curves =
             if settings.ecdh_curves.is_empty() { &defaults.ecdh_curves } else { &settings.ecdh_curves };
         let params = TlsParameters {
-            tls_minimum_protocol_version: oldest.into(),
+            tls_minimum_protocol_version: minimum_version.into(),
             tls_maximum_protocol_version: version(settings.max_protocol_version).into(),
-            cipher_suites: only(suites, is_cipher_suite),
-            ecdh_curves: only(curves, is_ecdh_curve),
+            cipher_suites: supported(suites, is_cipher_suite),
+            ecdh_curves: supported(curves, is_ecdh_curve),
             ..TlsParameters::default()
         };
         Some(params).filter(|params| *params != TlsParameters::default())
     }
 
-    /// Whether secrets are asked for by name.
-    fn is_by_name(&self) -> bool {
+    /// Returns true if certificates are SDS secrets.
+    fn uses_sds(&self) -> bool {
         let settings = &self.settings;
         settings.mode == ServerTlsMode::IstioMutual
             || !settings.credential_name.is_empty()
@@ -102,17 +102,17 @@ impl TlsTermination {
     }
 
     fn certificates(&self) -> Vec<TlsCertificate> {
-        if self.is_by_name() {
+        if self.uses_sds() {
             return Vec::new();
         }
         let settings = &self.settings;
-        let one = (!settings.server_certificate.is_empty())
+        let single = (!settings.server_certificate.is_empty())
             .then_some((&settings.server_certificate, &settings.private_key));
-        let several = settings
+        let list = settings
             .tls_certificates
             .iter()
             .map(|certificate| (&certificate.server_certificate, &certificate.private_key));
-        let paths = one.into_iter().chain(several);
+        let paths = single.into_iter().chain(list);
         paths
             .map(|(certificate, key)| TlsCertificate {
                 certificate_chain: Some(sds_config::file(certificate)),
@@ -127,17 +127,17 @@ impl TlsTermination {
         if settings.mode == ServerTlsMode::IstioMutual {
             return vec![sds_config::workload_secret(sds_config::DEFAULT)];
         }
-        let several = settings.credential_names.iter();
-        let one = Some(&settings.credential_name).filter(|name| several.len() == 0 && !name.is_empty());
-        one.into_iter().chain(several).map(|name| sds_config::credential_secret(name)).collect()
+        let list = settings.credential_names.iter();
+        let single = Some(&settings.credential_name).filter(|name| list.len() == 0 && !name.is_empty());
+        single.into_iter().chain(list).map(|name| sds_config::credential_secret(name)).collect()
     }
 
     fn validation(&self) -> common_tls_context::ValidationContextType {
         use common_tls_context::ValidationContextType as Kind;
         let settings = &self.settings;
         let roots = |path: &str| (!path.is_empty()).then(|| sds_config::file(path));
-        let untrusted = settings.insecure_skip_verify == Some(true);
-        let trust = if untrusted { Trust::AcceptUntrusted } else { Trust::VerifyTrustChain };
+        let skips_verification = settings.insecure_skip_verify == Some(true);
+        let trust = if skips_verification { Trust::AcceptUntrusted } else { Trust::VerifyTrustChain };
         let context = CertificateValidationContext {
             trust_chain_verification: trust.into(),
             match_typed_subject_alt_names: settings
@@ -150,16 +150,16 @@ impl TlsTermination {
             crl: roots(&settings.ca_crl),
             ..CertificateValidationContext::default()
         };
-        let named = if settings.mode == ServerTlsMode::IstioMutual {
+        let secret_config = if settings.mode == ServerTlsMode::IstioMutual {
             Some(sds_config::workload_secret(sds_config::ROOT))
         } else if !settings.ca_cert_credential_name.is_empty() {
             Some(sds_config::credential_secret(&settings.ca_cert_credential_name))
         } else {
-            let several = settings.credential_names.first();
-            let name = several.or(Some(&settings.credential_name)).filter(|name| !name.is_empty());
+            let list = settings.credential_names.first();
+            let name = list.or(Some(&settings.credential_name)).filter(|name| !name.is_empty());
             name.map(|name| sds_config::credential_secret(&format!("{name}{}", sds_config::ROOTS_SUFFIX)))
         };
-        match named {
+        match secret_config {
             Some(secret) => {
                 Kind::CombinedValidationContext(common_tls_context::CombinedCertificateValidationContext {
                     default_validation_context: Some(context),
@@ -175,11 +175,11 @@ impl TlsTermination {
     }
 }
 
-fn only(list: &[String], is_known: fn(&str) -> bool) -> Vec<String> {
+fn supported(list: &[String], is_known: fn(&str) -> bool) -> Vec<String> {
     list.iter().filter(|name| is_known(name)).cloned().collect()
 }
 
-const fn oldest(version: MeshTlsProtocol) -> Version {
+const fn minimum_version(version: MeshTlsProtocol) -> Version {
     match version {
         MeshTlsProtocol::Auto => Version::TlsAuto,
         MeshTlsProtocol::V1_2 => Version::TlSv12,
@@ -187,7 +187,7 @@ const fn oldest(version: MeshTlsProtocol) -> Version {
     }
 }
 
-/// Envoy's own minimum is 1.2.
+/// Converts a version; Envoy's default minimum is 1.2.
 const fn version(version: TlsProtocol) -> Version {
     match version {
         TlsProtocol::Auto => Version::TlsAuto,
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_envoy_has_is_asked_of_it() {
+    fn cipher_suites_and_curves_unknown_to_envoy_are_omitted() {
         let list = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
         let settings = ServerTls {
             cipher_suites: list(&["AES128-SHA", "RC4"]),
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn certificates_of_clients_are_verified_unless_somebody_says_otherwise() {
+    fn client_certificates_are_verified_unless_verification_is_skipped() {
         for (insecure_skip_verify, expected) in [
             (None, Trust::VerifyTrustChain),
             (Some(false), Trust::VerifyTrustChain),

@@ -1,7 +1,7 @@
-//! Proxyless gRPC: what a gRPC library is told when it speaks xDS itself.
+//! Proxyless gRPC: resources for gRPC libraries that are xDS clients.
 //!
-//! The library dials `xds:///host:port` and asks for the listener `host:port`; that names routes, those name a
-//! cluster, that asks for endpoints. It refuses what it does not know, so everything is as small as it can be.
+//! A client with the target `xds:///host:port` subscribes to the listener `host:port`, then to its routes, their cluster and
+//! its endpoints. The library rejects fields it does not support, so the resources have only the necessary fields.
 //! <https://github.com/grpc/proposal/blob/master/A27-xds-global-load-balancing.md>
 
 use std::net::IpAddr;
@@ -21,26 +21,26 @@ use super::network_filters::network_filter;
 use super::proto::{address, ads, any};
 use crate::model::{ClusterName, Hostname};
 
-/// Begins the names of listeners that gRPC servers ask for; the rest is `<address>:<port>`.
+/// Prefix of the listener names of gRPC servers; `<address>:<port>` follows.
 pub const SERVER_LISTENER_PREFIX: &str = "xds.istio.io/grpc/lds/inbound/";
 
-/// Everything a listener of a gRPC library depends on.
+/// Inputs of a listener for a gRPC library, and its cache key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum GrpcListener {
-    /// For a client of a service.
+    /// Listener of a client.
     Client {
-        /// The target, as the client spells it: `host:port`.
+        /// Target as the client writes it: `host:port`.
         name: String,
         /// Address of the service.
         address: IpAddr,
-        /// The service and its port; also the name of the routes.
+        /// Cluster of the service port; also the name of the route configuration.
         cluster: ClusterName,
     },
-    /// For a server on a port of the workload.
+    /// Listener of a server.
     Server {
-        /// Where it listens.
+        /// Bind address.
         host: String,
-        /// Where it listens.
+        /// Bind port.
         port: u16,
     },
 }
@@ -48,7 +48,7 @@ pub enum GrpcListener {
 // === impl GrpcListener ===
 
 impl GrpcListener {
-    /// Name of the listener.
+    /// Returns the name of the listener.
     pub fn name(&self) -> String {
         match self {
             Self::Client { name, .. } => name.clone(),
@@ -57,7 +57,7 @@ impl GrpcListener {
     }
 }
 
-/// A listener of a gRPC library.
+/// Generates a listener for a gRPC library.
 pub fn listener(inputs: &GrpcListener) -> Listener {
     let name = inputs.name();
     match inputs {
@@ -67,7 +67,7 @@ pub fn listener(inputs: &GrpcListener) -> Listener {
                     config_source: ads(),
                     route_config_name: cluster.to_string(),
                 })),
-                // At least one filter must be there, and the router must be the last.
+                // At least one filter is required, and the router must be the last.
                 http_filters: vec![fault(), router(&ProxyHeaders::default())],
                 ..HttpConnectionManager::default()
             };
@@ -80,7 +80,7 @@ pub fn listener(inputs: &GrpcListener) -> Listener {
         }
         GrpcListener::Server { host, port } => {
             let manager = HttpConnectionManager {
-                route_specifier: Some(RouteSpecifier::RouteConfig(to_the_server())),
+                route_specifier: Some(RouteSpecifier::RouteConfig(server_routes())),
                 http_filters: vec![router(&ProxyHeaders::default())],
                 ..HttpConnectionManager::default()
             };
@@ -98,35 +98,35 @@ pub fn listener(inputs: &GrpcListener) -> Listener {
     }
 }
 
-/// `host:port`, with brackets where an address needs them.
+/// Returns `host:port`, with brackets around an IPv6 address.
 pub fn authority(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
-/// The host and port of `host:port`.
+/// Splits `host:port`.
 pub fn split_authority(text: &str) -> Option<(&str, u16)> {
     let (host, port) = text.rsplit_once(':')?;
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     Some((host, port.parse().ok()?))
 }
 
-/// What a client may mean by a name: itself, or what a resolver in its DNS domain completes it to.
+/// Returns the hostnames that a target may refer to: the name itself and its completions in the DNS domain of the client.
 pub fn resolver_candidates(name: &str, dns_domain: &str) -> Vec<Hostname> {
-    let mut meant = vec![Hostname::from(name)];
+    let mut candidates = vec![Hostname::from(name)];
     let domain = dns_domain.split_once('.').map(|(_, rest)| rest);
     if !name.contains('.') {
-        meant.push(format!("{name}.{dns_domain}").into());
+        candidates.push(format!("{name}.{dns_domain}").into());
     } else if let Some(suffix) = domain {
-        // `svc.ns` and `svc.ns.svc`, of any namespace.
-        meant.push(format!("{name}.{suffix}").into());
+        // `svc.ns` and `svc.ns.svc`, in any namespace.
+        candidates.push(format!("{name}.{suffix}").into());
         if let Some((_, rest)) = suffix.split_once('.') {
-            meant.push(format!("{name}.{rest}").into());
+            candidates.push(format!("{name}.{rest}").into());
         }
     }
-    meant
+    candidates
 }
 
-fn to_the_server() -> RouteConfiguration {
+fn server_routes() -> RouteConfiguration {
     let route = Route {
         r#match: Some(RouteMatch {
             path_specifier: Some(route_match::PathSpecifier::Prefix("/".into())),

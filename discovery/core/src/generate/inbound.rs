@@ -1,11 +1,10 @@
-//! What arrives at the workload: one listener, a set of chains for each port of the workload.
+//! Inbound listeners: the virtual inbound listener with filter chains for each port of the workload.
 //!
-//! Everything is plaintext here: what Istio calls PERMISSIVE has a TLS half that needs certificates, and without
-//! an SDS server beside the proxy that half would keep the listener from warming. So the chains are those of
-//! DISABLE, and TLS from clients reaches the workload unopened.
+//! The chains are those of Istio's mTLS mode DISABLE: TLS is passed to the workload without termination. The TLS chains of
+//! PERMISSIVE need certificates, and without an SDS server the listener would not finish warming.
 //!
-//! Without interception there are none: the workload itself listens on its ports, and a second listener there
-//! would keep it from starting. A `Sidecar` with ingress listeners says itself what is served, instead of the services.
+//! Without interception there are no inbound listeners: the workload binds its ports itself. The ingress listeners of a
+//! `Sidecar` replace the ports of the services.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,10 +26,10 @@ use crate::api::sidecar::{CaptureMode, IngressListener};
 use crate::model::{ClusterName, ConfigObject, ConfigSpec, Protocol, Shared};
 use crate::push::ServiceTarget;
 
-/// The services on one port of the workload; the first one decides.
+/// Services by port of the workload; the first service of a port takes precedence.
 pub type Targets<'a> = BTreeMap<u16, Vec<&'a ServiceTarget>>;
 
-/// Ports of the workload that the proxy serves, and what it could not.
+/// Groups services by port of the workload, without reserved ports.
 pub fn targets<'a>(
     all: &'a [ServiceTarget],
     interception: &Interception,
@@ -65,26 +64,26 @@ pub fn targets<'a>(
     (by_port, rejected)
 }
 
-/// A port of the workload that the proxy serves.
+/// Port of the workload that the proxy serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InboundPort {
-    /// The port.
+    /// Port number.
     pub number: u16,
-    /// Where clients connect to the proxy themselves; `None`: iptables redirects them.
+    /// Bind address of a listener of its own; `None`: iptables redirects connections.
     pub bound: Option<BindAddress>,
-    /// What is spoken there.
+    /// Protocol of the port.
     pub protocol: Protocol,
-    /// Whose it is, for traces.
+    /// Hostname of the service, for traces.
     pub host: String,
     /// Port of the service, for traces.
     pub service_port: u16,
-    /// How statistics of its connections are named; `None`: as the cluster is.
+    /// Statistics prefix of TCP connections; `None`: the name of the cluster.
     pub stat_name: Option<String>,
-    /// The `Sidecar` that says so.
+    /// `Sidecar` that defines the port.
     pub config: Option<Shared<ConfigObject>>,
 }
 
-/// The ports that the proxy serves: those of the services, or those that the `Sidecar` names.
+/// Returns the ports that the proxy serves: those of the `Sidecar`, else those of the services.
 pub fn ports(
     targets: &Targets<'_>,
     sidecar: Option<&Shared<ConfigObject>>,
@@ -94,7 +93,7 @@ pub fn ports(
         && let ConfigSpec::Sidecar(Sidecar { ingress, .. }) = &object.spec
         && !ingress.is_empty()
     {
-        return named(object, ingress, settings);
+        return ingress_ports(object, ingress, settings);
     }
     let ports = targets.iter().filter_map(|(number, services)| {
         let first = services.first()?;
@@ -113,7 +112,8 @@ pub fn ports(
     (ports.collect(), Vec::new())
 }
 
-fn named(
+/// Returns the ports of the ingress listeners of a `Sidecar`.
+fn ingress_ports(
     object: &Shared<ConfigObject>,
     ingress: &[IngressListener],
     settings: &ListenerSettings,
@@ -130,13 +130,13 @@ fn named(
             ),
             _ => None,
         };
-        let low = matches!(
+        let privileged_forbidden = matches!(
             &settings.interception,
             Interception::Off { privileged_ports: PrivilegedPorts::Forbidden, .. }
         );
         let reason = if settings.reserved_ports.contains(&number) {
             Some(RejectReason::ReservedPort)
-        } else if bound.is_some() && low && number < 1024 {
+        } else if bound.is_some() && privileged_forbidden && number < 1024 {
             Some(RejectReason::PrivilegedPort)
         } else {
             ports
@@ -150,7 +150,7 @@ fn named(
         }
         let protocol = Protocol::parse(&port.protocol);
         let (host, config) = (host.clone(), Some(object.clone()));
-        // A port that only a `Sidecar` declares is of no service.
+        // A port of a `Sidecar` does not belong to a service.
         let stat_name = None;
         let port = InboundPort { number, bound, protocol, host, service_port: number, stat_name, config };
         ports.insert(number, port);
@@ -158,7 +158,7 @@ fn named(
     (ports.into_values().collect(), rejected)
 }
 
-/// The listeners of the ports that clients connect to themselves.
+/// Returns the listeners of ports with a bind address of their own.
 pub fn bound_listeners<'a>(
     ports: &'a [InboundPort],
     settings: &'a ListenerSettings,
@@ -178,7 +178,7 @@ pub fn bound_listeners<'a>(
     })
 }
 
-/// The listener that iptables redirects everything inbound to.
+/// Returns the listener that iptables redirects inbound connections to.
 pub fn virtual_inbound(
     ports: &[InboundPort],
     mesh: &MeshConfig,
@@ -187,7 +187,7 @@ pub fn virtual_inbound(
     let Interception::Iptables(source) = &settings.interception else { return None };
     let port = mesh.proxy_inbound_listen_port;
     let bind = BindAddress::from(settings.families.wildcard());
-    // A connection to the listener's own port would be passed on to itself.
+    // A connection to the port of this listener would loop.
     let mut chains = vec![FilterChainInputs {
         name: "virtualInbound-blackhole".into(),
         matches: ChainMatch { port, ..ChainMatch::default() },
@@ -211,7 +211,7 @@ pub fn virtual_inbound(
     })
 }
 
-/// Ports that no service declares are served too: health checks, metrics, whatever the workload has.
+/// Returns the chains of ports without a service, such as health checks and metrics.
 fn catch_all_chains() -> [FilterChainInputs; 2] {
     let route = InboundRoute {
         cluster: INBOUND_PASSTHROUGH.into(),
@@ -242,8 +242,8 @@ fn port_chains(port: &InboundPort, bind: &BindAddress) -> Vec<FilterChainInputs>
         }
         _ => vec![tcp(port.number, &route, port.stat_name.as_deref())],
     };
-    let decided = |chain| FilterChainInputs { name: name.clone(), config: port.config.clone(), ..chain };
-    chains.into_iter().map(decided).collect()
+    let with_config = |chain| FilterChainInputs { name: name.clone(), config: port.config.clone(), ..chain };
+    chains.into_iter().map(with_config).collect()
 }
 
 fn sniffed_chains(

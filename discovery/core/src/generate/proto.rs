@@ -1,4 +1,4 @@
-//! The few messages that every generator needs, under short names.
+//! Constructors of messages that several generators need.
 
 #![expect(
     clippy::unnecessary_wraps,
@@ -64,8 +64,8 @@ pub(super) fn cidr(vip: Vip) -> CidrRange {
     CidrRange { address_prefix: masked(vip).to_string(), prefix_len: number(vip.prefix.into()) }
 }
 
-/// The network's own address: `10.1.2.3/8` and `10.0.0.0/8` are the same network, and Envoy refuses a listener
-/// that matches it twice.
+/// Clears the host bits of a network: `10.1.2.3/8` and `10.0.0.0/8` are equal, and Envoy rejects a listener that matches a
+/// network twice.
 pub(super) fn masked(vip: Vip) -> IpAddr {
     let bits = u32::from(vip.prefix);
     match vip.ip {
@@ -80,8 +80,8 @@ pub(super) fn masked(vip: Vip) -> IpAddr {
     }
 }
 
-/// "Ask me, on the stream you already have, and wait as long as it takes": a listener that goes on without its
-/// routes answers 404 to requests that were fine.
+/// Config source that subscribes on the ADS stream without a fetch timeout. A listener that proceeded without its routes
+/// would answer valid requests with 404.
 pub(super) fn ads() -> Option<ConfigSource> {
     Some(ConfigSource {
         initial_fetch_timeout: duration(Duration::ZERO),
@@ -91,7 +91,7 @@ pub(super) fn ads() -> Option<ConfigSource> {
     })
 }
 
-/// Names the object that decided, as Istio's metadata does.
+/// Returns the metadata that names a configuration object, in Istio's format.
 pub(super) fn config_metadata(config: &ConfigObject) -> Metadata {
     let (kind, meta) = (config.spec.kind(), &config.meta);
     let group = if kind == ConfigKind::Telemetry { "telemetry.istio.io" } else { "networking.istio.io" };
@@ -104,7 +104,7 @@ pub(super) fn string(text: &str) -> Value {
     Value { kind: Some(Kind::StringValue(text.to_owned())) }
 }
 
-pub(super) fn truth() -> Value {
+pub(super) fn bool_true() -> Value {
     Value { kind: Some(Kind::BoolValue(true)) }
 }
 

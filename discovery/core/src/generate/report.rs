@@ -1,4 +1,4 @@
-//! What could not be generated, and why. One thing that cannot be used never silences the rest.
+//! Report of a generation: resources that were omitted or are incomplete, with the reason.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,82 +6,82 @@ use std::sync::Arc;
 
 use crate::model::Hostname;
 
-/// What a generation has to tell besides what it made.
+/// Report of a generation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// Everything that was left out.
+    /// Rejected configuration.
     pub rejected: Vec<Rejected>,
 }
 
-/// One thing that was left out.
+/// Configuration that could not be used.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Rejected {
     /// Name of the listener, cluster, route or endpoint that is missing or incomplete.
     pub subject: String,
-    /// The service it was for.
+    /// Hostname of the service.
     pub service: Hostname,
-    /// Why.
+    /// Reason of the rejection.
     pub reason: RejectReason,
 }
 
-/// Why something was left out.
+/// Reason why configuration could not be used.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum RejectReason {
-    /// Another, older service already answers there and nothing in a connection tells the two apart.
+    /// An older service has a filter chain with the same match.
     SameMatch {
-        /// Who has it.
+        /// Service or `Gateway` that takes precedence.
         existing: Hostname,
     },
-    /// A protocol whose server speaks first shares the port with another protocol: one of them would hang.
+    /// A server-first protocol shares the port with another protocol; detection would block one of them.
     ServerFirst {
-        /// Who has it.
+        /// Service or `Gateway` that takes precedence.
         existing: Hostname,
     },
-    /// Two services on one port of the workload say different protocols; the older one is believed.
+    /// Two services declare different protocols for one port of the workload; the older one takes precedence.
     InboundProtocol {
-        /// Who is believed.
+        /// Service that takes precedence.
         existing: Hostname,
     },
-    /// The proxy itself listens there.
+    /// The proxy itself uses the port.
     ReservedPort,
     /// The proxy may not bind ports below 1024.
     PrivilegedPort,
-    /// Without interception the workload itself listens there.
+    /// Without interception the workload itself uses the port.
     WorkloadPort,
-    /// A DNS cluster without an address to resolve.
+    /// A DNS cluster has no hostname to resolve.
     NoEndpoints,
-    /// An endpoint's address is a host name, which only DNS clusters can resolve.
+    /// The address of an endpoint is a hostname, which only DNS clusters can resolve.
     HostnameEndpoint,
-    /// A rule says the name of a subset twice; the first one counts.
+    /// A `DestinationRule` has two subsets with the same name; the first one is used.
     DuplicateSubset,
-    /// A rule for all clients names a secret: sidecars may not have it, and connect without TLS.
+    /// A `DestinationRule` without `workloadSelector` has a `credentialName`. Sidecars connect without TLS.
     SecretForAll,
-    /// Another, older service already has this domain on this port.
+    /// An older service has the same domain on the same port.
     DuplicateDomain,
-    /// An older `Gateway` serves something else at this port.
+    /// An older `Gateway` uses the port with an incompatible protocol.
     PortTaken {
-        /// Who has it.
+        /// Service or `Gateway` that takes precedence.
         existing: Hostname,
     },
-    /// A server of TLS that says nothing of it.
+    /// A TLS server of a `Gateway` has no `tls` settings.
     NoCertificate,
-    /// A part of a configuration object that means nothing, or that Envoy would refuse everything for.
+    /// A part of a configuration object is invalid, or Envoy would reject the resource because of it.
     Unusable(&'static str),
-    /// A patch of an `EnvoyFilter` does not fit.
+    /// A patch of an `EnvoyFilter` cannot be applied.
     Patch(Arc<str>),
-    /// The generator failed; a defect of ours.
+    /// The generator panicked, which is a bug.
     Panicked,
 }
 
 // === impl Report ===
 
 impl Report {
-    /// Takes over what another report tells.
+    /// Adds rejected configuration.
     pub fn absorb(&mut self, rejected: &[Rejected]) {
         self.rejected.extend_from_slice(rejected);
     }
 
-    /// How often each of Istio's metrics counts.
+    /// Returns the value of each of Istio's metrics.
     pub fn counters(&self) -> BTreeMap<&'static str, u64> {
         let mut counters = BTreeMap::new();
         for metric in self.rejected.iter().filter_map(|rejected| rejected.reason.metric()) {
@@ -94,7 +94,7 @@ impl Report {
 // === impl RejectReason ===
 
 impl RejectReason {
-    /// The metric of Istio's that counts this.
+    /// Returns Istio's metric for the reason.
     pub const fn metric(&self) -> Option<&'static str> {
         match self {
             Self::SameMatch { .. } => Some("pilot_conflict_outbound_listener_tcp_over_current_tcp"),
@@ -125,26 +125,34 @@ impl fmt::Display for Rejected {
 impl fmt::Display for RejectReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::SameMatch { existing } => write!(f, "{existing} is older and answers the same connections"),
-            Self::ServerFirst { existing } => {
-                write!(f, "shares the port with {existing}, and a server-first protocol cannot be sniffed")
+            Self::SameMatch { existing } => {
+                write!(f, "{existing} is older and has the same filter chain match")
             }
-            Self::InboundProtocol { existing } => write!(f, "{existing} is older and says another protocol"),
-            Self::ReservedPort => f.write_str("the proxy itself listens there"),
+            Self::ServerFirst { existing } => {
+                write!(f, "shares the port with {existing}; a server-first protocol cannot be detected")
+            }
+            Self::InboundProtocol { existing } => {
+                write!(f, "{existing} is older and declares another protocol")
+            }
+            Self::ReservedPort => f.write_str("the proxy uses this port"),
             Self::PrivilegedPort => f.write_str("the proxy may not bind ports below 1024"),
-            Self::WorkloadPort => f.write_str("the workload itself listens there"),
-            Self::NoEndpoints => f.write_str("there is no address to resolve"),
-            Self::HostnameEndpoint => f.write_str("a host name is no address outside a DNS service"),
-            Self::DuplicateSubset => f.write_str("another subset of the rule has this name"),
+            Self::WorkloadPort => f.write_str("the workload uses this port"),
+            Self::NoEndpoints => f.write_str("the DNS cluster has no hostname to resolve"),
+            Self::HostnameEndpoint => {
+                f.write_str("the address is a hostname, which only DNS clusters resolve")
+            }
+            Self::DuplicateSubset => f.write_str("duplicate subset name"),
             Self::SecretForAll => f.write_str(
-                "credentialName is for gateways and for rules with a workloadSelector; there is no TLS",
+                "credentialName requires a gateway or a rule with workloadSelector; TLS is disabled",
             ),
-            Self::DuplicateDomain => f.write_str("an older service has this domain"),
-            Self::PortTaken { existing } => write!(f, "{existing} is older and serves something else there"),
-            Self::NoCertificate => f.write_str("the server says nothing of its TLS"),
-            Self::Unusable(why) => f.write_str(why),
-            Self::Patch(why) => f.write_str(why),
-            Self::Panicked => f.write_str("the generator failed"),
+            Self::DuplicateDomain => f.write_str("an older service has the same domain"),
+            Self::PortTaken { existing } => {
+                write!(f, "{existing} is older and uses the port with an incompatible protocol")
+            }
+            Self::NoCertificate => f.write_str("the TLS server has no tls settings"),
+            Self::Unusable(message) => f.write_str(message),
+            Self::Patch(message) => f.write_str(message),
+            Self::Panicked => f.write_str("the generator panicked"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Where a proxy gets certificates from, and whose they may be.
+//! SDS configs and subject alternative names of TLS contexts.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -14,14 +14,14 @@ use pilot_proto::envoy::r#type::matcher::v3::{StringMatcher, string_matcher::Mat
 
 use super::proto::duration;
 
-/// Istio's name for the workload's own certificate.
+/// Istio's secret name of the workload certificate.
 pub(super) const DEFAULT: &str = "default";
-/// Istio's name for the roots of the mesh.
+/// Istio's secret name of the mesh root certificates.
 pub(super) const ROOT: &str = "ROOTCA";
-/// Follows the name of a secret whose roots are meant.
+/// Suffix of secret names for the CA certificates of a credential.
 pub(super) const ROOTS_SUFFIX: &str = "-cacert";
 
-/// From the agent beside the proxy, over the cluster `sds-grpc` of the bootstrap.
+/// Secret from the agent, through the bootstrap cluster `sds-grpc`.
 pub(super) fn workload_secret(name: &str) -> SdsSecretConfig {
     let target = grpc_service::TargetSpecifier::EnvoyGrpc(grpc_service::EnvoyGrpc {
         cluster_name: "sds-grpc".into(),
@@ -37,7 +37,7 @@ pub(super) fn workload_secret(name: &str) -> SdsSecretConfig {
     SdsSecretConfig {
         name: name.to_owned(),
         sds_config: Some(ConfigSource {
-            // Without a certificate no connection of the mesh succeeds: waiting is the better failure.
+            // No fetch timeout: without a certificate every mesh connection would fail.
             initial_fetch_timeout: duration(Duration::ZERO),
             resource_api_version: ApiVersion::V3.into(),
             config_source_specifier: Some(config_source::ConfigSourceSpecifier::ApiConfigSource(agent)),
@@ -46,10 +46,10 @@ pub(super) fn workload_secret(name: &str) -> SdsSecretConfig {
     }
 }
 
-/// From the control plane: a `credentialName`, a Kubernetes secret unless it says what else it is.
+/// Secret from the control plane, by `credentialName`; a Kubernetes secret unless a scheme says otherwise.
 pub(super) fn credential_secret(credential: &str) -> SdsSecretConfig {
-    let spelled = ["kubernetes://", "kubernetes-gateway://", "configmap://"];
-    let name = if spelled.iter().any(|scheme| credential.starts_with(scheme)) {
+    let schemes = ["kubernetes://", "kubernetes-gateway://", "configmap://"];
+    let name = if schemes.iter().any(|scheme| credential.starts_with(scheme)) {
         credential.to_owned()
     } else {
         format!("kubernetes://{credential}")
@@ -57,7 +57,7 @@ pub(super) fn credential_secret(credential: &str) -> SdsSecretConfig {
     SdsSecretConfig {
         name,
         sds_config: Some(ConfigSource {
-            // There may be no such secret: what needs it fails, after Envoy's 15 s, and nothing waits for it.
+            // The secret may not exist. After Envoy's fetch timeout of 15 s connections that need it fail and warming ends.
             resource_api_version: ApiVersion::V3.into(),
             config_source_specifier: Some(config_source::ConfigSourceSpecifier::Ads(
                 AggregatedConfigSource {},
@@ -67,7 +67,7 @@ pub(super) fn credential_secret(credential: &str) -> SdsSecretConfig {
     }
 }
 
-/// Envoy wants to know what kind of name it is; the name itself tells.
+/// Exact match of a subject alternative name; its type follows from the syntax.
 pub(super) fn exact_san(name: &str) -> SubjectAltNameMatcher {
     let kind = if name.contains("://") {
         SanType::Uri
@@ -88,7 +88,7 @@ pub(super) fn exact_san(name: &str) -> SubjectAltNameMatcher {
     }
 }
 
-/// A file that Envoy reads.
+/// Data source that reads a file.
 pub(super) fn file(path: &str) -> DataSource {
     DataSource { specifier: Some(data_source::Specifier::Filename(path.to_owned())), ..DataSource::default() }
 }

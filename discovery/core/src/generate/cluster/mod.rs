@@ -25,7 +25,7 @@ pub use base::dns_cache;
 pub use inbound::{InboundCluster, WorkloadAddress};
 
 use super::endpoint::{AddressResolution, EndpointSelection, localities};
-use super::proto::{duration, string, truth};
+use super::proto::{bool_true, duration, string};
 use super::stat_name::StatNameVariables;
 use super::traffic_policy::MergedTrafficPolicy;
 use super::{IpFamilies, RejectReason, Rejected};
@@ -242,7 +242,7 @@ impl OutboundCluster {
         };
         let mut istio = services(&[&self.service]);
         if self.service.location == Location::MeshExternal {
-            istio.fields.insert("external".to_owned(), truth());
+            istio.fields.insert("external".to_owned(), bool_true());
         }
         if !self.subset.is_empty() {
             istio.fields.insert("subset".to_owned(), string(&self.subset));

@@ -1,4 +1,4 @@
-//! The filter chains of servers that meet at a place.
+//! Filter chains of the servers on one port and bind address.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::generate::{RejectReason, Rejected};
 use crate::model::{ClusterName, Location};
 use crate::push::Routing;
 
-/// The chains, in the order of the servers.
+/// Returns the filter chains in the order of the servers.
 pub(super) fn filter_chains(
     inputs: &GatewayInputs,
     port: u16,
@@ -24,17 +24,19 @@ pub(super) fn filter_chains(
     rejected: &mut Vec<Rejected>,
 ) -> Vec<FilterChainInputs> {
     let listener = bind.listener_name(port);
-    if let Some(first) = servers.first().filter(|first| first.family() == PortProtocol::PlaintextHttp) {
-        // One for all hosts of all servers: the routes tell them apart.
+    if let Some(first) = servers.first().filter(|first| first.port_protocol() == PortProtocol::PlaintextHttp)
+    {
+        // Plaintext servers share one chain; the routes distinguish their hosts.
         return http(inputs, &listener, first).into_iter().collect();
     }
-    let mut made = GatewayChains { inputs, listener, chains: Vec::new(), rejected };
+    let mut gateway_chains = GatewayChains { inputs, listener, chains: Vec::new(), rejected };
     for server in servers {
-        made.add(server);
+        gateway_chains.add(server);
     }
-    made.chains
+    gateway_chains.chains
 }
 
+/// Chains under construction.
 struct GatewayChains<'a> {
     inputs: &'a GatewayInputs,
     listener: String,
@@ -63,22 +65,24 @@ impl GatewayChains<'_> {
         }
     }
 
-    /// TLS that is passed on: each rule takes the names it asks for.
+    /// Adds the chains of a server with `PASSTHROUGH`: one per `tls` route, by SNI.
     fn passthrough(&mut self, server: &GatewayServer) {
         let gateway = server.name();
-        let l4 = l4(self.inputs, server);
-        let mut found = Vec::new();
+        let tcp_routing = tcp_routing(self.inputs, server);
+        let mut chains = Vec::new();
         for routing in
             self.inputs.routings(&gateway).filter(|routing| !server.common_hosts(routing).is_empty())
         {
             for rule in &routing.spec.tls {
-                for matches in
-                    rule.r#match.iter().filter(|own| is_here(own.port, &own.gateways, server, &gateway))
+                for matches in rule
+                    .r#match
+                    .iter()
+                    .filter(|candidate| applies(candidate.port, &candidate.gateways, server, &gateway))
                 {
-                    let Some(terminal_filter) = l4.routes(routing, &rule.route) else { continue };
+                    let Some(terminal_filter) = tcp_routing.routes(routing, &rule.route) else { continue };
                     let names: BTreeSet<String> =
                         matches.sni_hosts.iter().filter(|name| *name != "*").cloned().collect();
-                    found.push(FilterChainInputs {
+                    chains.push(FilterChainInputs {
                         name: String::new(),
                         matches: named(names.into_iter().collect()),
                         terminal_filter: TerminalFilter::Tcp(terminal_filter),
@@ -88,65 +92,66 @@ impl GatewayChains<'_> {
                 }
             }
         }
-        for chain in found {
+        for chain in chains {
             self.push(chain, server);
         }
     }
 
-    /// TLS that is passed on to the cluster that its SNI names. Only the mesh's own: whoever offers its protocols is shown
-    /// a certificate on the other side.
+    /// Adds the chains of a server with `AUTO_PASSTHROUGH`: one per cluster, by the SNI that names the cluster. Only mutual
+    /// TLS of the mesh is accepted, because the workload authenticates it.
     fn auto_passthrough(&mut self, server: &GatewayServer) {
         let scope = &self.inputs.scope;
         let services = scope.services().iter().filter(|visible| {
             let host = &visible.service.hostname;
             visible.service.location == Location::MeshInternal
-                && server.hosts.iter().any(|own| own.host.includes(host))
+                && server.hosts.iter().any(|candidate| candidate.host.includes(host))
         });
-        let mut found = Vec::new();
+        let mut chains = Vec::new();
         for visible in services {
             for port in visible.ports().filter(|port| visible.service.is_proxied_at(port)) {
                 let subsets =
                     visible.rule.iter().flat_map(|rule| &rule.subsets).map(|subset| subset.name.as_str());
                 for subset in std::iter::once("").chain(subsets) {
                     let stat_name = &*self.inputs.settings.filters.stat_name;
-                    let l4 = TcpRouting { scope, port: port.port, protocol: port.protocol, stat_name };
+                    let tcp_routing =
+                        TcpRouting { scope, port: port.port, protocol: port.protocol, stat_name };
                     let cluster = ClusterName {
                         subset: subset.to_owned(),
                         ..ClusterName::outbound(port.port, &visible.service.hostname)
                     };
                     let sni = cluster.sni();
-                    found.push(FilterChainInputs {
+                    chains.push(FilterChainInputs {
                         name: String::new(),
                         matches: ChainMatch {
                             server_names: vec![sni.clone()],
                             protocol: DetectedProtocol::MeshTls,
                             ..ChainMatch::default()
                         },
-                        terminal_filter: TerminalFilter::Tcp(l4.named(sni, visible, subset)),
+                        terminal_filter: TerminalFilter::Tcp(tcp_routing.named(sni, visible, subset)),
                         tls: None,
                         config: Some(server.gateway.clone()),
                     });
                 }
             }
         }
-        for chain in found {
+        for chain in chains {
             self.push(chain, server);
         }
     }
 
-    /// Adds a chain for the connections that no other one takes: Envoy refuses a listener in which two take the same.
+    /// Adds a chain for the connections that no other chain matches. Envoy rejects a listener with equal chain matches.
     fn push(&mut self, mut chain: FilterChainInputs, server: &GatewayServer) {
         for other in &self.chains {
-            let left = chain.matches.subtract(&other.matches);
-            if left.as_ref() != Some(&chain.matches) {
+            let rest = chain.matches.subtract(&other.matches);
+            if rest.as_ref() != Some(&chain.matches) {
                 self.rejected.push(Rejected {
                     subject: self.listener.clone(),
                     service: server.name().into(),
                     reason: RejectReason::DuplicateDomain,
                 });
             }
-            let Some(left) = left else { return };
-            chain.matches = left;
+            let Some(rest) = rest else { return };
+            chain.matches = rest;
         }
         self.chains.push(chain);
     }
@@ -154,7 +159,7 @@ impl GatewayChains<'_> {
 
 fn http(inputs: &GatewayInputs, listener: &str, server: &GatewayServer) -> Option<FilterChainInputs> {
     let routes = server.routes.clone()?;
-    let terminated = server.family() == PortProtocol::Tls;
+    let terminated = server.port_protocol() == PortProtocol::Tls;
     let stat_prefix = if terminated && !server.server.name.is_empty() {
         server.server.name.clone()
     } else {
@@ -175,17 +180,17 @@ fn http(inputs: &GatewayInputs, listener: &str, server: &GatewayServer) -> Optio
     })
 }
 
-/// Bytes, and what is inside TLS that ends here: the first rule for the port takes all.
+/// Returns the chain of a TCP server or of TCP in terminated TLS. The first rule for the port takes precedence.
 fn tcp(inputs: &GatewayInputs, server: &GatewayServer) -> Option<FilterChainInputs> {
     let gateway = server.name();
-    let l4 = l4(inputs, server);
+    let tcp_routing = tcp_routing(inputs, server);
     let (routing, terminal_filter) = inputs
         .routings(&gateway)
         .filter(|routing| !server.common_hosts(routing).is_empty())
-        .find_map(|routing| Some((routing, first_rule(routing, server, &gateway, &l4)?)))?;
+        .find_map(|routing| Some((routing, first_rule(routing, server, &gateway, &tcp_routing)?)))?;
     Some(FilterChainInputs {
         name: String::new(),
-        matches: if server.family() == PortProtocol::Tls {
+        matches: if server.port_protocol() == PortProtocol::Tls {
             named(server.server_names())
         } else {
             ChainMatch::default()
@@ -200,16 +205,19 @@ fn first_rule(
     routing: &Routing,
     server: &GatewayServer,
     gateway: &str,
-    l4: &TcpRouting<'_>,
+    tcp_routing: &TcpRouting<'_>,
 ) -> Option<TerminalFilter> {
     let rule = routing.spec.tcp.iter().filter(|rule| !rule.route.is_empty()).find(|rule| {
         rule.r#match.is_empty()
-            || rule.r#match.iter().any(|own| is_here(own.port, &own.gateways, server, gateway))
+            || rule
+                .r#match
+                .iter()
+                .any(|candidate| applies(candidate.port, &candidate.gateways, server, gateway))
     })?;
-    l4.routes(routing, &rule.route).map(TerminalFilter::Tcp)
+    tcp_routing.routes(routing, &rule.route).map(TerminalFilter::Tcp)
 }
 
-fn l4<'a>(inputs: &'a GatewayInputs, server: &GatewayServer) -> TcpRouting<'a> {
+fn tcp_routing<'a>(inputs: &'a GatewayInputs, server: &GatewayServer) -> TcpRouting<'a> {
     let stat_name = &*inputs.settings.filters.stat_name;
     TcpRouting { scope: &inputs.scope, port: server.declared_port, protocol: server.protocol, stat_name }
 }
@@ -219,7 +227,7 @@ fn termination(
     server: &GatewayServer,
     payload: TlsPayload,
 ) -> Option<Arc<TlsTermination>> {
-    let settings = server.server.tls.clone().filter(|_| !server.passes_tls_on())?;
+    let settings = server.server.tls.clone().filter(|_| !server.is_tls_passthrough())?;
     let defaults = inputs.tls_defaults.clone();
     Some(Arc::new(TlsTermination { settings, payload, defaults }))
 }
@@ -228,8 +236,8 @@ fn named(server_names: Vec<String>) -> ChainMatch {
     ChainMatch { server_names, ..ChainMatch::default() }
 }
 
-/// Whether a rule is for this port of this gateway.
-fn is_here(port: u32, gateways: &[String], server: &GatewayServer, gateway: &str) -> bool {
+/// Returns true if a rule applies to the port and the gateway.
+fn applies(port: u32, gateways: &[String], server: &GatewayServer, gateway: &str) -> bool {
     (port == 0 || port == u32::from(server.declared_port))
-        && (gateways.is_empty() || gateways.iter().any(|own| own == gateway))
+        && (gateways.is_empty() || gateways.iter().any(|candidate| candidate == gateway))
 }

@@ -1,13 +1,13 @@
-//! What a gateway serves: the servers of all `Gateway`s that select it, by the port and address they meet at.
+//! Gateways: the servers of all `Gateway`s that select a proxy, merged by port and bind address.
 //!
 //! ```text
-//!            Plain            Tls                         Opaque
-//! Plain      one more host    refused                     refused
-//! Tls        refused          told apart by SNI           refused
-//! Opaque     refused          refused                     refused
+//!                 PlaintextHttp    Tls                         Tcp
+//! PlaintextHttp   one more host    rejected                    rejected
+//! Tls             rejected         distinguished by SNI        rejected
+//! Tcp             rejected         rejected                    rejected
 //! ```
 //!
-//! Who came first has the port; what is refused is reported, and everything else is served.
+//! The oldest `Gateway` takes precedence. A rejected server is reported and does not affect the others.
 //! <https://istio.io/latest/docs/reference/config/networking/gateway/>
 
 mod filter_chains;
@@ -29,66 +29,66 @@ use crate::model::{ConfigObject, ConfigSpec, Hostname, Namespace, Protocol, Shar
 use crate::push::{Routing, ServiceTarget};
 use crate::scope::Scope;
 
-/// Everything that the servers of a gateway depend on.
+/// Inputs of the listeners of a gateway, and their cache key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct GatewayInputs {
-    /// The `Gateway`s, the services, and the rules.
+    /// `Gateway`s, services and `VirtualService`s.
     pub scope: Shared<Scope>,
-    /// Ports of the gateway's own services, and where they lead in its workload.
+    /// Target ports of the services of the gateway, by service port.
     pub ports: BTreeMap<u16, u16>,
-    /// The rest.
+    /// Settings of the proxy.
     pub settings: ListenerSettings,
-    /// What stands in front of it.
+    /// Proxies in front of the gateway.
     pub topology: GatewayTopology,
-    /// What the mesh asks of TLS with clients outside.
+    /// TLS defaults of the mesh (`tlsDefaults`).
     pub tls_defaults: MeshTls,
 }
 
-/// The servers, where they meet.
+/// Servers after merging.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct MergedServers {
-    /// By port and address.
+    /// Servers by port and bind address.
     pub by_bind: BTreeMap<(u16, BindAddress), Vec<GatewayServer>>,
-    /// By name of the routes they share.
+    /// Servers by name of their common route configuration.
     pub by_route: BTreeMap<Arc<str>, Vec<GatewayServer>>,
-    /// What could not be served.
+    /// Servers that were rejected.
     pub rejected: Vec<Rejected>,
 }
 
-/// A server at a port of this gateway.
+/// Server of a `Gateway`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GatewayServer {
     /// The `Gateway`.
     pub gateway: Shared<ConfigObject>,
-    /// What it says.
+    /// Specification of the server.
     pub server: Server,
-    /// What it declares to be spoken there.
+    /// Declared protocol.
     pub protocol: Protocol,
-    /// The port that it declares; the one it is served at may be another.
+    /// Declared port; the bind port may differ.
     pub declared_port: u16,
-    /// The hosts it serves.
+    /// Hosts of the server.
     pub hosts: Vec<ServerHost>,
-    /// Name of its routes, if it serves HTTP.
+    /// Name of the route configuration; `None`: not HTTP.
     pub routes: Option<Arc<str>>,
 }
 
-/// A host that a server serves.
+/// Host of a server.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ServerHost {
-    /// Of rules of this namespace; `None`: of any.
+    /// Namespace of the `VirtualService`s that may bind; `None`: any.
     pub namespace: Option<Namespace>,
-    /// The host; may begin with `*`.
+    /// Hostname, may start with `*`.
     pub host: Hostname,
 }
 
-/// What meets at a place.
+/// Protocol of the servers on a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum PortProtocol {
     /// HTTP in plaintext.
     PlaintextHttp,
-    /// TLS, which ends here or is passed on.
+    /// TLS, terminated or passed through.
     Tls,
-    /// Bytes.
+    /// TCP.
     Tcp,
 }
 
@@ -99,43 +99,56 @@ pub fn merge(inputs: &GatewayInputs) -> MergedServers {
     for object in inputs.scope.gateways().iter() {
         let ConfigSpec::Gateway(spec) = &object.spec else { continue };
         for server in &spec.servers {
-            let Some(at) = GatewayServer::of(object, server) else { continue };
-            let port = inputs.ports.get(&at.declared_port).copied().unwrap_or(at.declared_port);
+            let Some(gateway_server) = GatewayServer::of(object, server) else { continue };
+            let port = inputs
+                .ports
+                .get(&gateway_server.declared_port)
+                .copied()
+                .unwrap_or(gateway_server.declared_port);
             let bind = BindAddress::parse(&server.bind)
                 .unwrap_or_else(|| inputs.settings.families.wildcard().into());
-            let place = (port, bind.clone());
-            let reason = merged.refusal(&at, &place).or_else(|| inputs.unusable(port)).or_else(|| {
-                let taken = |host: &&ServerHost| tls_hosts.contains(&(port, bind.clone(), (*host).clone()));
-                let doubled = server.tls.is_some() && at.family() == PortProtocol::Tls;
-                at.hosts.iter().filter(|_| doubled).find(taken).map(|_| RejectReason::DuplicateDomain)
-            });
+            let bind_key = (port, bind.clone());
+            let reason = merged
+                .conflict(&gateway_server, &bind_key)
+                .or_else(|| inputs.port_error(port))
+                .or_else(|| {
+                    let is_duplicate =
+                        |host: &&ServerHost| tls_hosts.contains(&(port, bind.clone(), (*host).clone()));
+                    let has_tls = server.tls.is_some() && gateway_server.port_protocol() == PortProtocol::Tls;
+                    gateway_server
+                        .hosts
+                        .iter()
+                        .filter(|_| has_tls)
+                        .find(is_duplicate)
+                        .map(|_| RejectReason::DuplicateDomain)
+                });
             if let Some(reason) = reason {
                 merged.rejected.push(Rejected {
                     subject: bind.listener_name(port),
-                    service: at.name().into(),
+                    service: gateway_server.name().into(),
                     reason,
                 });
                 continue;
             }
-            if at.family() == PortProtocol::Tls {
-                tls_hosts.extend(at.hosts.iter().map(|host| (port, bind.clone(), host.clone())));
+            if gateway_server.port_protocol() == PortProtocol::Tls {
+                tls_hosts.extend(gateway_server.hosts.iter().map(|host| (port, bind.clone(), host.clone())));
             }
-            let at = GatewayServer { routes: at.routes_at(port), ..at };
-            if let Some(routes) = &at.routes {
-                merged.by_route.entry(routes.clone()).or_default().push(at.clone());
+            let gateway_server = GatewayServer { routes: gateway_server.route_name(port), ..gateway_server };
+            if let Some(routes) = &gateway_server.routes {
+                merged.by_route.entry(routes.clone()).or_default().push(gateway_server.clone());
             }
-            merged.by_bind.entry(place).or_default().push(at);
+            merged.by_bind.entry(bind_key).or_default().push(gateway_server);
         }
     }
     merged
 }
 
-/// The listeners of a gateway.
+/// Returns the listeners of a gateway.
 pub fn listeners(inputs: &GatewayInputs, merged: &MergedServers) -> (Vec<ListenerInputs>, Vec<Rejected>) {
     let mut rejected = merged.rejected.clone();
     let listeners = merged.by_bind.iter().filter_map(|((port, bind), servers)| {
         let chains = filter_chains::filter_chains(inputs, *port, bind, servers, &mut rejected);
-        // Envoy refuses a listener without any.
+        // Envoy rejects a listener without filter chains.
         (!chains.is_empty()).then(|| ListenerInputs {
             name: bind.listener_name(*port),
             additional_addresses: bind.additional_addresses(inputs.settings.families),
@@ -151,21 +164,21 @@ pub fn listeners(inputs: &GatewayInputs, merged: &MergedServers) -> (Vec<Listene
     (listeners, rejected)
 }
 
-/// The hosts whose TLS the servers of a gateway pass on by the cluster that its SNI names.
+/// Returns the hosts of servers with `AUTO_PASSTHROUGH`; the SNI of their connections names the cluster.
 pub fn auto_passthrough_hosts(gateways: &[Shared<ConfigObject>]) -> BTreeSet<Hostname> {
     let specs = gateways.iter().filter_map(|object| match &object.spec {
         ConfigSpec::Gateway(spec) => Some(spec),
         _ => None,
     });
-    let passing = specs
+    let auto_passthrough = specs
         .flat_map(|spec| &spec.servers)
         .filter(|server| server.tls.as_ref().is_some_and(|tls| tls.mode == ServerTlsMode::AutoPassthrough));
-    let hosts = passing.flat_map(|server| &server.hosts);
+    let hosts = auto_passthrough.flat_map(|server| &server.hosts);
     hosts.map(|host| host.rsplit('/').next().unwrap_or(host).into()).collect()
 }
 
-/// Where the ports of a gateway's own services lead: `Gateway`s name the port of the service, the proxy listens on the one
-/// of the workload.
+/// Returns the target ports of the services of a gateway. A `Gateway` declares the port of the service; the proxy listens
+/// on the target port.
 pub fn target_ports(targets: &[ServiceTarget]) -> BTreeMap<u16, u16> {
     let mut ports = BTreeMap::new();
     for target in targets {
@@ -181,19 +194,19 @@ pub fn target_ports(targets: &[ServiceTarget]) -> BTreeMap<u16, u16> {
 // === impl GatewayInputs ===
 
 impl GatewayInputs {
-    fn unusable(&self, port: u16) -> Option<RejectReason> {
-        let low = matches!(
+    fn port_error(&self, port: u16) -> Option<RejectReason> {
+        let forbidden = matches!(
             &self.settings.interception,
             Interception::Off { privileged_ports: PrivilegedPorts::Forbidden, .. }
         );
         if self.settings.reserved_ports.contains(&port) {
             Some(RejectReason::ReservedPort)
         } else {
-            (low && port < 1024).then_some(RejectReason::PrivilegedPort)
+            (forbidden && port < 1024).then_some(RejectReason::PrivilegedPort)
         }
     }
 
-    /// The rules for one `Gateway`, those that count first at the front.
+    /// Returns the `VirtualService`s bound to a `Gateway`, in order of precedence.
     pub(super) fn routings(&self, gateway: &str) -> impl Iterator<Item = &Shared<Routing>> {
         self.scope.gateway_routings().iter().filter(move |routing| routing.is_for(gateway))
     }
@@ -202,22 +215,26 @@ impl GatewayInputs {
 // === impl MergedServers ===
 
 impl MergedServers {
-    /// Why a server cannot be at a place.
-    fn refusal(&self, at: &GatewayServer, place: &(u16, BindAddress)) -> Option<RejectReason> {
-        let family = at.family();
-        if family == PortProtocol::Tls && at.server.tls.is_none() {
+    /// Returns the reason why a server conflicts with the servers on the same port and bind address.
+    fn conflict(
+        &self,
+        gateway_server: &GatewayServer,
+        bind_key: &(u16, BindAddress),
+    ) -> Option<RejectReason> {
+        let port_protocol = gateway_server.port_protocol();
+        if port_protocol == PortProtocol::Tls && gateway_server.server.tls.is_none() {
             return Some(RejectReason::NoCertificate);
         }
-        let first = self.by_bind.get(place)?.first()?;
-        let fits = match (first.family(), family) {
+        let first = self.by_bind.get(bind_key)?.first()?;
+        let compatible = match (first.port_protocol(), port_protocol) {
             (PortProtocol::PlaintextHttp, PortProtocol::PlaintextHttp) => true,
             (PortProtocol::Tls, PortProtocol::Tls) => {
-                let routes = at.routes_at(place.0);
+                let routes = gateway_server.route_name(bind_key.0);
                 routes.is_none_or(|routes| !self.by_route.contains_key(&routes))
             }
             _ => false,
         };
-        (!fits).then(|| RejectReason::PortTaken { existing: first.name().into() })
+        (!compatible).then(|| RejectReason::PortTaken { existing: first.name().into() })
     }
 }
 
@@ -226,14 +243,14 @@ impl MergedServers {
 impl GatewayServer {
     fn of(object: &Shared<ConfigObject>, server: &Server) -> Option<Self> {
         let port = server.port.as_ref()?;
-        let own = &object.meta.namespace;
+        let own_namespace = &object.meta.namespace;
         let hosts = server.hosts.iter().map(|text| match text.split_once('/') {
             None | Some(("*", _)) => {
                 let host = text.strip_prefix("*/").unwrap_or(text);
                 ServerHost { namespace: None, host: host.to_ascii_lowercase().into() }
             }
             Some((".", host)) => {
-                ServerHost { namespace: Some(own.clone()), host: host.to_ascii_lowercase().into() }
+                ServerHost { namespace: Some(own_namespace.clone()), host: host.to_ascii_lowercase().into() }
             }
             Some((namespace, host)) => {
                 ServerHost { namespace: Some(namespace.into()), host: host.to_ascii_lowercase().into() }
@@ -254,7 +271,7 @@ impl GatewayServer {
         format!("{}/{}", self.gateway.meta.namespace, self.gateway.meta.name)
     }
 
-    fn family(&self) -> PortProtocol {
+    fn port_protocol(&self) -> PortProtocol {
         if self.protocol.is_http() {
             PortProtocol::PlaintextHttp
         } else if self.server.tls.is_some() || matches!(self.protocol, Protocol::Https | Protocol::Tls) {
@@ -264,27 +281,27 @@ impl GatewayServer {
         }
     }
 
-    /// Whether TLS is passed on unopened.
-    fn passes_tls_on(&self) -> bool {
+    /// Returns true if TLS is not terminated.
+    fn is_tls_passthrough(&self) -> bool {
         let mode = self.server.tls.as_ref().map(|tls| tls.mode);
         matches!(mode, Some(ServerTlsMode::Passthrough | ServerTlsMode::AutoPassthrough))
     }
 
-    /// Name of its routes when it is served at a port, as Istio spells it.
-    fn routes_at(&self, port: u16) -> Option<Arc<str>> {
+    /// Returns the name of the route configuration for a bind port, in Istio's format.
+    fn route_name(&self, port: u16) -> Option<Arc<str>> {
         let server = &self.server;
         let bind = if server.bind.is_empty() { String::new() } else { format!(".{}", server.bind) };
         if self.protocol.is_http() {
             return Some(format!("http.{port}{bind}").into());
         }
-        let terminated = self.protocol == Protocol::Https && !self.passes_tls_on();
+        let terminated = self.protocol == Protocol::Https && !self.is_tls_passthrough();
         terminated.then(|| {
             let (meta, name) = (&self.gateway.meta, server.port.as_ref().map_or("", |port| &port.name));
             format!("https.{}.{name}.{}.{}{bind}", self.declared_port, meta.name, meta.namespace).into()
         })
     }
 
-    /// Names that clients ask for by SNI; none: any.
+    /// Returns the SNI matches; empty: any.
     fn server_names(&self) -> Vec<String> {
         let names: BTreeSet<&Hostname> = self.hosts.iter().map(|host| &host.host).collect();
         if names.iter().any(|name| name.as_str() == "*") {
@@ -293,7 +310,7 @@ impl GatewayServer {
         names.into_iter().map(ToString::to_string).collect()
     }
 
-    /// The hosts of some rules that the server serves: the narrower one of each pair.
+    /// Returns the hosts that a `VirtualService` and the server have in common: the more specific host of each pair.
     pub fn common_hosts(&self, routing: &Routing) -> BTreeSet<Hostname> {
         let served = self.hosts.iter().filter(|served| {
             served.namespace.as_ref().is_none_or(|namespace| *namespace == routing.namespace)

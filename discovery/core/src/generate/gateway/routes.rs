@@ -1,7 +1,7 @@
-//! The routes of servers of a gateway: which virtual hosts they have, by the rules that are bound to their `Gateway`s.
+//! Route configurations of gateways, from the `VirtualService`s bound to their `Gateway`s.
 //!
-//! A host is served when a server names it and a rule does; it has the rules of all objects that do, in their order. Hosts
-//! that have the same rules are one virtual host: it would be sent once for each of them.
+//! A host has a virtual host if both a server and a `VirtualService` name it. It has the rules of all such objects in their
+//! order. Hosts with equal rules share a virtual host, so that their routes are sent once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,60 +19,60 @@ use crate::generate::route::{
 };
 use crate::model::Hostname;
 
-/// Everything the routes of some servers depend on.
+/// Inputs of a route configuration of a gateway, and its cache key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct GatewayRouteInputs {
-    /// Their name.
+    /// Name of the route configuration.
     pub name: Arc<str>,
-    /// The servers; none when there are none any more, and the listener is not gone yet.
+    /// Servers; empty if they were removed and the listener still refers to the routes.
     pub servers: Vec<RoutedServer>,
-    /// What the mesh tries again where no rule says it; `None`: Istio's default.
+    /// Retry policy of rules without one (`defaultHttpRetryPolicy`); `None`: Istio's default.
     pub retries: Option<Arc<HttpRetry>>,
-    /// What upstreams are told of requests.
+    /// Headers that describe the request to the upstream.
     pub informational_headers: InformationalHeaders,
 }
 
-/// A server, as far as routes depend on it.
+/// Properties of a server that its routes depend on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RoutedServer {
     /// `<namespace>/<name>` of the `Gateway`.
     pub gateway: String,
-    /// The port that it declares.
+    /// Declared port.
     pub port: u16,
-    /// What its clients speak.
+    /// Scheme of the requests.
     pub scheme: Scheme,
-    /// The hosts it serves.
+    /// Hosts of the server.
     pub hosts: Vec<Hostname>,
-    /// What happens to requests in plaintext.
-    pub plaintext: HttpsRedirect,
-    /// The rules for it, and the hosts that they have in common with it.
+    /// Redirect of plaintext requests.
+    pub https_redirect: HttpsRedirect,
+    /// HTTP rules, with the hosts they have in common with the server.
     pub rules: Vec<(HttpRules, BTreeSet<Hostname>)>,
 }
 
-/// What happens to requests in plaintext.
+/// Redirect of plaintext requests (`httpsRedirect`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum HttpsRedirect {
-    /// They are served.
+    /// Requests are served.
     Disabled,
-    /// Clients are sent to HTTPS.
+    /// Clients are redirected to HTTPS.
     Enabled,
 }
 
-/// A virtual host in the making: the rules it has, by their place.
+/// Virtual host under construction: indexes of its translated rules.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct HostRoutes {
     rules: Vec<usize>,
     redirected: bool,
 }
 
-/// The routes.
+/// Generates a route configuration.
 pub fn gateway_routes(inputs: &GatewayRouteInputs) -> (RouteConfiguration, Vec<Rejected>) {
     let mut rejected = Vec::new();
     let mut translated: Vec<Vec<Route>> = Vec::new();
     let mut hosts: BTreeMap<Hostname, HostRoutes> = BTreeMap::new();
     for server in &inputs.servers {
-        let redirected = server.plaintext == HttpsRedirect::Enabled;
-        let at = RouteContext {
+        let redirected = server.https_redirect == HttpsRedirect::Enabled;
+        let context = RouteContext {
             gateway: &server.gateway,
             port: server.port,
             scheme: server.scheme,
@@ -80,9 +80,9 @@ pub fn gateway_routes(inputs: &GatewayRouteInputs) -> (RouteConfiguration, Vec<R
             informational_headers: inputs.informational_headers,
         };
         for (rules, common) in &server.rules {
-            let mut made = http_routes(rules, &at);
-            rejected.append(&mut made.rejected);
-            translated.push(made.routes);
+            let mut host_routes = http_routes(rules, &context);
+            rejected.append(&mut host_routes.rejected);
+            translated.push(host_routes.routes);
             for host in common {
                 let host = hosts.entry(host.clone()).or_default();
                 host.rules.push(translated.len() - 1);
@@ -104,7 +104,7 @@ pub fn gateway_routes(inputs: &GatewayRouteInputs) -> (RouteConfiguration, Vec<R
             ..VirtualHost::default()
         });
     }
-    let made = RouteConfiguration {
+    let host_routes = RouteConfiguration {
         name: inputs.name.to_string(),
         virtual_hosts,
         validate_clusters: no(),
@@ -112,28 +112,28 @@ pub fn gateway_routes(inputs: &GatewayRouteInputs) -> (RouteConfiguration, Vec<R
         max_direct_response_body_size_bytes: number(MAX_BODY),
         ..RouteConfiguration::default()
     };
-    (made, rejected)
+    (host_routes, rejected)
 }
 
-/// Hosts with the same rules are one, under the name of the first.
+/// Combines hosts with equal rules; the virtual host has the name of the first.
 fn virtual_hosts(
     hosts: BTreeMap<Hostname, HostRoutes>,
     (translated, informational_headers): (&[Vec<Route>], InformationalHeaders),
     port: u16,
 ) -> Vec<VirtualHost> {
-    let mut alike: BTreeMap<HostRoutes, Vec<Hostname>> = BTreeMap::new();
-    for (host, made) in hosts {
-        alike.entry(made).or_default().push(host);
+    let mut by_routes: BTreeMap<HostRoutes, Vec<Hostname>> = BTreeMap::new();
+    for (host, host_routes) in hosts {
+        by_routes.entry(host_routes).or_default().push(host);
     }
-    let mut virtual_hosts: Vec<VirtualHost> = alike
+    let mut virtual_hosts: Vec<VirtualHost> = by_routes
         .into_iter()
-        .filter_map(|(made, hosts)| {
-            let routes = made.rules.iter().filter_map(|at| translated.get(*at)).flatten();
-            // What takes every request comes last, whosever rule it is; the order of the rest is that of the rules.
+        .filter_map(|(host_routes, hosts)| {
+            let routes = host_routes.rules.iter().filter_map(|context| translated.get(*context)).flatten();
+            // Routes that match every request are last, whichever object defines them; the others keep their order.
             let (all, some): (Vec<Route>, Vec<Route>) =
                 routes.cloned().partition(|route| route.r#match.as_ref().is_some_and(matches_every_request));
             let require_tls =
-                if made.redirected { TlsRequirementType::All } else { TlsRequirementType::None };
+                if host_routes.redirected { TlsRequirementType::All } else { TlsRequirementType::None };
             Some(VirtualHost {
                 name: format!("{}:{port}", hosts.first()?),
                 domains: hosts.iter().map(ToString::to_string).collect(),
@@ -151,20 +151,20 @@ fn virtual_hosts(
 // === impl RoutedServer ===
 
 impl RoutedServer {
-    /// A server with the rules for it.
-    pub fn of(at: &GatewayServer, inputs: &GatewayInputs) -> Self {
-        let gateway = at.name();
+    /// Resolves the rules of a server.
+    pub fn of(context: &GatewayServer, inputs: &GatewayInputs) -> Self {
+        let gateway = context.name();
         let rules = inputs.routings(&gateway).filter(|routing| !routing.spec.http.is_empty());
         let rules = rules.filter_map(|routing| {
-            let common = at.common_hosts(routing);
+            let common = context.common_hosts(routing);
             (!common.is_empty()).then(|| (HttpRules::of(routing, &inputs.scope), common))
         });
-        let redirects = at.server.tls.as_ref().is_some_and(|tls| tls.https_redirect);
+        let redirects = context.server.tls.as_ref().is_some_and(|tls| tls.https_redirect);
         Self {
-            port: at.declared_port,
-            scheme: if at.protocol.is_http() { Scheme::Http } else { Scheme::Https },
-            hosts: at.hosts.iter().map(|served| served.host.clone()).collect(),
-            plaintext: if redirects { HttpsRedirect::Enabled } else { HttpsRedirect::Disabled },
+            port: context.declared_port,
+            scheme: if context.protocol.is_http() { Scheme::Http } else { Scheme::Https },
+            hosts: context.hosts.iter().map(|served| served.host.clone()).collect(),
+            https_redirect: if redirects { HttpsRedirect::Enabled } else { HttpsRedirect::Disabled },
             rules: rules.collect(),
             gateway,
         }
