@@ -99,7 +99,7 @@ impl Subscriber {
     }
 
     /// Resets the state for a new stream.
-    pub(super) fn begin(&mut self, memory: ResumeState) {
+    pub(super) fn begin(&mut self, resume: ResumeState) {
         self.node_sent = NodeSent::No;
         self.incoming.clear();
         self.requests.clear();
@@ -108,12 +108,12 @@ impl Subscriber {
             state.answered = false;
             state.accepted = 0;
             state.version.clear();
-            if memory == ResumeState::Blank {
+            if resume == ResumeState::Blank {
                 state.held.clear();
                 state.refers.clear();
             }
         }
-        match memory {
+        match resume {
             ResumeState::Blank => self.request_next(),
             ResumeState::Versions => {
                 for kind in self.fleet.kinds.clone() {
@@ -129,10 +129,10 @@ impl Subscriber {
             let state = self.kinds.get(kind);
             kind.is_wildcard() && state.is_some_and(|state| !state.answered)
         };
-        let names_to_request = self.retention == Retention::Everything
+        let needs_content = self.retention == Retention::Everything
             || self.fleet.refused.borrow().is_some()
             || self.kinds.keys().any(unknown);
-        if names_to_request { Interest::Content } else { Interest::Count }
+        if needs_content { Interest::Content } else { Interest::Count }
     }
 
     /// Processes an event.
@@ -192,8 +192,8 @@ impl Subscriber {
         }
         for Resource { name, version, refers } in incoming {
             if self.retention == Retention::Everything {
-                let versions = state.held.get(&name).is_some_and(|versions| versions.version == version);
-                if !versions {
+                let is_unchanged = state.held.get(&name).is_some_and(|held| held.version == version);
+                if !is_unchanged {
                     state.held.insert(name, HeldVersion { version, at: now });
                 }
             }

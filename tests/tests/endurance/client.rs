@@ -26,7 +26,7 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_mins(1);
 /// Variant of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Variant {
-    /// State of the mesh.
+    /// State of the world.
     Sotw,
     /// Incremental.
     Delta,
