@@ -243,10 +243,10 @@ fn services_that_cannot_be_told_apart_leave_the_port_to_the_oldest() {
         [
             "0.0.0.0_1000 of second.example.com: first.example.com is older and has the same filter chain match",
             "0.0.0.0_1000 of sniffed.example.com: first.example.com is older and has the same filter chain match",
-            "0.0.0.0_2000 of late.example.com: shares the port with mongo.example.com, and a server-first protocol \
-             cannot be sniffed",
+            "0.0.0.0_2000 of late.example.com: shares the port with mongo.example.com; a server-first protocol \
+             cannot be detected",
             "10.0.0.1_3000 of two.default.svc.cluster.local: one.default.svc.cluster.local is older and has the \
-             same connections",
+             same filter chain match",
         ]
     );
     assert_eq!(report.counters()["pilot_conflict_outbound_listener_tcp_over_current_tcp"], 3);
