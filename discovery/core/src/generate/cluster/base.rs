@@ -1,4 +1,4 @@
-//! The parts that clusters are put together from.
+//! Clusters before the traffic policy is applied, by type of discovery.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -24,7 +24,7 @@ use crate::generate::proto::{ads, any, duration, extension, list, number, object
 use crate::generate::traffic_policy::MergedTrafficPolicy;
 use crate::model::Service;
 
-/// A cluster for connections that go on to wherever they were going.
+/// Cluster for connections to their original destination.
 pub(super) fn passthrough(name: &str, policy: &MergedTrafficPolicy) -> Cluster {
     let options = HttpOptions {
         protocol: UpstreamHttp::UseDownstream,
@@ -32,12 +32,12 @@ pub(super) fn passthrough(name: &str, policy: &MergedTrafficPolicy) -> Cluster {
         ..HttpOptions::default()
     };
     let mut made = Cluster { common_lb_config: None, ..original_dst(name) };
-    // Limits only: how long these connections live is not for the mesh to say.
+    // Circuit breakers only: timeouts of the policy do not apply to these connections.
     connection_pool::apply(&mut made, &mut HttpOptions::default(), policy);
     Cluster { typed_extension_protocol_options: options.options(), ..made }
 }
 
-/// A name; `;` ends it in statistics, where names of all kinds of lengths and separators meet.
+/// Cluster with a name. In statistics `;` terminates the name, because it may contain dots.
 pub(super) fn named(name: &str) -> Cluster {
     Cluster { name: name.to_owned(), alt_stat_name: format!("{name};"), ..Cluster::default() }
 }
@@ -68,7 +68,7 @@ pub(super) fn original_dst(name: &str) -> Cluster {
 #[expect(deprecated, reason = "the successor, DnsCluster, is unknown to proxies before Envoy 1.34")]
 pub(super) fn dns(name: &str, mut endpoints: Vec<LocalityLbEndpoints>, dns_type: DnsClusterType) -> Cluster {
     if dns_type == DnsClusterType::Logical {
-        // Envoy refuses a logical DNS cluster with more than one name.
+        // Envoy rejects a logical DNS cluster with more than one hostname.
         endpoints.truncate(1);
         for locality in &mut endpoints {
             locality.lb_endpoints.truncate(1);
@@ -95,7 +95,7 @@ pub(super) fn dns(name: &str, mut endpoints: Vec<LocalityLbEndpoints>, dns_type:
     }
 }
 
-/// Both families of a dual-stack proxy are usable, so one that resolves to IPv6 only must not fail.
+/// Lookup family. A dual-stack proxy also accepts hosts that have IPv6 addresses only.
 pub(super) const fn lookup(families: IpFamilies) -> cluster::DnsLookupFamily {
     match families {
         IpFamilies::V4 => cluster::DnsLookupFamily::V4Only,
@@ -104,13 +104,13 @@ pub(super) const fn lookup(families: IpFamilies) -> cluster::DnsLookupFamily {
     }
 }
 
-/// Unhealthy endpoints are sent too; in panic mode Envoy would use them.
+/// Disables panic mode, in which Envoy would use unhealthy endpoints.
 pub(super) fn no_panic() -> cluster::CommonLbConfig {
     let healthy_panic_threshold = Some(Percent::default());
     cluster::CommonLbConfig { healthy_panic_threshold, ..cluster::CommonLbConfig::default() }
 }
 
-/// Hosts that match a wildcard, each resolved when somebody first asks for it.
+/// Dynamic forward proxy cluster for wildcard hosts; a host is resolved at its first request.
 pub(super) fn dynamic(name: &str, families: IpFamilies, checks: NameVerification) -> Cluster {
     let config = DynamicCluster {
         allow_insecure_cluster_options: checks == NameVerification::Off,
@@ -131,8 +131,8 @@ pub(super) fn dynamic(name: &str, families: IpFamilies, checks: NameVerification
     }
 }
 
-/// What a proxy remembers of the names behind wildcards: one memory for all of them, so that one filter fills it for every
-/// cluster that reads it and no name is looked up twice. Envoy refuses a second one of the same name in other words.
+/// DNS cache of dynamic forward proxy clusters and filters. All of them share it, so that the filter fills it for every
+/// cluster. Envoy rejects two caches of the same name with different settings.
 pub fn dns_cache(families: IpFamilies) -> DnsCacheConfig {
     DnsCacheConfig {
         name: "dynamic_dns".into(),
@@ -141,7 +141,7 @@ pub fn dns_cache(families: IpFamilies) -> DnsCacheConfig {
     }
 }
 
-/// `127.0.0.6`: the source address that iptables rules know as the proxy's own.
+/// Source address `127.0.0.6`, which iptables rules exclude from redirection.
 pub(super) fn local_source(families: IpFamilies) -> BindConfig {
     let v4 = IpAddr::from([127, 0, 0, 6]);
     let v6 = IpAddr::from([0, 0, 0, 0, 0, 0, 0, 6]);
@@ -159,7 +159,7 @@ pub(super) fn local_source(families: IpFamilies) -> BindConfig {
     }
 }
 
-/// Which services the cluster stands for, for telemetry.
+/// Metadata of the services of the cluster, for telemetry.
 pub(super) fn services(services: &[&Service]) -> Struct {
     let one = |service: &&Service| {
         let fields = object([

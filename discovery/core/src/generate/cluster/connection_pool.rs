@@ -1,4 +1,4 @@
-//! `connectionPool` and `retryBudget`: how many connections and requests, and how long they live.
+//! `connectionPool` and `retryBudget`: circuit breakers, keepalive, timeouts and HTTP/2 upgrade.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::generate::proto::{duration, number};
 use crate::generate::traffic_policy::MergedTrafficPolicy;
 use crate::model::Protocol;
 
-/// Sets what the policy says about connections.
+/// Sets the connection pool settings of the policy.
 pub(super) fn apply(cluster: &mut Cluster, http: &mut HttpOptions, policy: &MergedTrafficPolicy) {
     let (tcp, requests) = settings(policy);
     cluster.connect_timeout = duration(tcp.connect_timeout.unwrap_or(policy.mesh.connect_timeout));
@@ -26,23 +26,23 @@ pub(super) fn apply(cluster: &mut Cluster, http: &mut HttpOptions, policy: &Merg
     });
     cluster.upstream_connection_options =
         keepalive([policy.mesh.tcp_keepalive.as_ref(), tcp.tcp_keepalive.as_ref()]);
-    lives(http, &tcp, &requests);
+    lifetimes(http, &tcp, &requests);
     if requests.use_client_protocol {
         http.protocol = UpstreamHttp::UseDownstream;
     }
 }
 
-/// HTTP/1.1 becomes HTTP/2 where somebody wants it. Who says so for a host knows what its port speaks; the mesh does
-/// not, and means only ports that are declared as HTTP.
+/// Upgrades HTTP/1.1 to HTTP/2 (`h2UpgradePolicy`). A policy of a host applies to any protocol, that of the mesh only to ports
+/// declared as HTTP.
 pub(super) fn upgrade(http: &mut HttpOptions, protocol: Protocol, policy: &MergedTrafficPolicy) {
     let (_, requests) = settings(policy);
-    let wanted = match requests.h2_upgrade_policy {
+    let upgrade = match requests.h2_upgrade_policy {
         _ if requests.use_client_protocol => false,
         H2Upgrade::Upgrade => true,
         H2Upgrade::DoNotUpgrade => false,
         H2Upgrade::Default => protocol.is_http() && policy.mesh.h2_upgrade == H2Upgrade::Upgrade,
     };
-    if wanted && http.protocol == UpstreamHttp::Http1 {
+    if upgrade && http.protocol == UpstreamHttp::Http1 {
         http.protocol = UpstreamHttp::Http2;
     }
 }
@@ -52,9 +52,9 @@ fn settings(policy: &MergedTrafficPolicy) -> (TcpSettings, HttpSettings) {
     (pool.tcp.unwrap_or_default(), pool.http.unwrap_or_default())
 }
 
-/// Envoy's own limits (1024 of everything) are a surprise to whoever meets them; who wants limits says so.
+/// Returns the circuit breakers. Without configured limits there are none, instead of Envoy's default of 1024.
 fn limits(tcp: &TcpSettings, http: &HttpSettings, budget: Option<&RetryBudget>) -> Thresholds {
-    let limit = |said: i32| number(positive(said).unwrap_or(u32::MAX));
+    let limit = |setting: i32| number(positive(setting).unwrap_or(u32::MAX));
     Thresholds {
         max_connections: limit(tcp.max_connections),
         max_pending_requests: limit(http.http1_max_pending_requests),
@@ -65,7 +65,7 @@ fn limits(tcp: &TcpSettings, http: &HttpSettings, budget: Option<&RetryBudget>) 
             budget_interval: budget.budget_interval.and_then(duration),
             min_retry_concurrency: number(match budget.min_retry_concurrency {
                 0 => 3,
-                said => said,
+                setting => setting,
             }),
         }),
         track_remaining: true,
@@ -73,20 +73,20 @@ fn limits(tcp: &TcpSettings, http: &HttpSettings, budget: Option<&RetryBudget>) 
     }
 }
 
-/// Each setting of its own from the last one that says it. Nothing said: the kernel probes nothing.
-fn keepalive(said: [Option<&TcpKeepalive>; 2]) -> Option<UpstreamConnectionOptions> {
+/// Merges keepalive settings, the last one with a value takes precedence; `None`: keepalive is off.
+fn keepalive(setting: [Option<&TcpKeepalive>; 2]) -> Option<UpstreamConnectionOptions> {
     let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
     let mut found: Option<Keepalive> = None;
-    for said in said.into_iter().flatten() {
-        let made = found.get_or_insert_default();
-        if said.probes > 0 {
-            made.keepalive_probes = number(said.probes);
+    for setting in setting.into_iter().flatten() {
+        let keepalive_settings = found.get_or_insert_default();
+        if setting.probes > 0 {
+            keepalive_settings.keepalive_probes = number(setting.probes);
         }
-        if let Some(time) = said.time {
-            made.keepalive_time = number(seconds(time));
+        if let Some(time) = setting.time {
+            keepalive_settings.keepalive_time = number(seconds(time));
         }
-        if let Some(interval) = said.interval {
-            made.keepalive_interval = number(seconds(interval));
+        if let Some(interval) = setting.interval {
+            keepalive_settings.keepalive_interval = number(seconds(interval));
         }
     }
     let options = |tcp_keepalive| UpstreamConnectionOptions {
@@ -96,18 +96,19 @@ fn keepalive(said: [Option<&TcpKeepalive>; 2]) -> Option<UpstreamConnectionOptio
     found.map(options)
 }
 
-fn lives(http: &mut HttpOptions, tcp: &TcpSettings, requests: &HttpSettings) {
+/// Sets timeouts, request limits and HTTP/2 options.
+fn lifetimes(http: &mut HttpOptions, tcp: &TcpSettings, requests: &HttpSettings) {
     let idle = requests.idle_timeout.or(tcp.idle_timeout);
-    let most_requests = positive(requests.max_requests_per_connection);
+    let max_requests_per_connection = positive(requests.max_requests_per_connection);
     let streams = positive(requests.max_concurrent_streams);
     if let Some(idle) = idle {
         http.common.get_or_insert_default().idle_timeout = duration(idle);
     }
-    if let Some(longest) = tcp.max_connection_duration {
-        http.common.get_or_insert_default().max_connection_duration = duration(longest);
+    if let Some(max_duration) = tcp.max_connection_duration {
+        http.common.get_or_insert_default().max_connection_duration = duration(max_duration);
     }
-    if let Some(most) = most_requests {
-        http.common.get_or_insert_default().max_requests_per_connection = number(most);
+    if let Some(max_requests) = max_requests_per_connection {
+        http.common.get_or_insert_default().max_requests_per_connection = number(max_requests);
     }
     http.http2.max_concurrent_streams = streams.map(|value| UInt32Value { value });
     http.http2.connection_keepalive = requests.http2_keep_alive.as_ref().map(|pings| KeepaliveSettings {
@@ -117,6 +118,6 @@ fn lives(http: &mut HttpOptions, tcp: &TcpSettings, requests: &HttpSettings) {
     });
 }
 
-fn positive(said: i32) -> Option<u32> {
-    u32::try_from(said).ok().filter(|number| *number > 0)
+fn positive(setting: i32) -> Option<u32> {
+    u32::try_from(setting).ok().filter(|number| *number > 0)
 }

@@ -1,4 +1,4 @@
-//! `HttpProtocolOptions` of a cluster, put together from what several parts of a policy say.
+//! `HttpProtocolOptions` of a cluster, collected from several parts of the policy.
 
 use std::collections::BTreeMap;
 
@@ -14,26 +14,26 @@ use super::ClusterClient;
 use crate::generate::proto::any;
 use crate::model::Protocol;
 
-/// What is said to the server, and how.
+/// HTTP options of a cluster.
 #[derive(Clone, Debug, Default)]
 pub(super) struct HttpOptions {
     pub(super) protocol: UpstreamHttp,
     pub(super) common: Option<Common>,
-    pub(super) names: Option<UpstreamHttpProtocolOptions>,
-    pub(super) outliers: Option<http::OutlierDetection>,
-    /// Only for clusters that speak HTTP/2 and nothing else.
+    pub(super) upstream: Option<UpstreamHttpProtocolOptions>,
+    pub(super) outlier_detection: Option<http::OutlierDetection>,
+    /// For [`UpstreamHttp::Http2`] only.
     pub(super) http2: Http2ProtocolOptions,
 }
 
-/// Which HTTP the server is spoken to.
+/// HTTP version of upstream requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum UpstreamHttp {
-    /// HTTP/1.1, if it is HTTP at all.
+    /// HTTP/1.1; also for clusters that are not HTTP.
     #[default]
     Http1,
     /// HTTP/2.
     Http2,
-    /// What the client speaks.
+    /// Version of the downstream request.
     UseDownstream,
 }
 
@@ -42,7 +42,7 @@ pub(super) type ProtocolOptions = BTreeMap<String, Any>;
 // === impl HttpOptions ===
 
 impl HttpOptions {
-    /// What a protocol asks for. A gateway finds out nothing about its clients' protocols, so it has none to follow.
+    /// Returns the options of a protocol. A gateway does not detect protocols, so it cannot use the downstream version.
     pub(super) fn of(protocol: Protocol, client: ClusterClient) -> Self {
         let protocol = match (protocol, client) {
             (Protocol::Auto, ClusterClient::Sidecar) => UpstreamHttp::UseDownstream,
@@ -52,10 +52,10 @@ impl HttpOptions {
         Self { protocol, ..Self::default() }
     }
 
-    /// The options under the name that clusters have them by; nothing where nothing was said.
+    /// Returns the options under the name that clusters use; empty if all are defaults.
     pub(super) fn options(self) -> ProtocolOptions {
-        let silent = self.common.is_none() && self.names.is_none() && self.outliers.is_none();
-        if silent && self.protocol == UpstreamHttp::Http1 {
+        let is_default = self.common.is_none() && self.upstream.is_none() && self.outlier_detection.is_none();
+        if is_default && self.protocol == UpstreamHttp::Http1 {
             return ProtocolOptions::new();
         }
         let explicit = |config| {
@@ -63,7 +63,7 @@ impl HttpOptions {
                 protocol_config: Some(config),
             })
         };
-        let upstream = match self.protocol {
+        let version = match self.protocol {
             UpstreamHttp::Http1 => explicit(http::explicit_http_config::ProtocolConfig::HttpProtocolOptions(
                 Http1ProtocolOptions::default(),
             )),
@@ -80,9 +80,9 @@ impl HttpOptions {
         };
         let options = HttpProtocolOptions {
             common_http_protocol_options: self.common,
-            upstream_http_protocol_options: self.names,
-            outlier_detection: self.outliers,
-            upstream_protocol_options: Some(upstream),
+            upstream_http_protocol_options: self.upstream,
+            outlier_detection: self.outlier_detection,
+            upstream_protocol_options: Some(version),
             ..HttpProtocolOptions::default()
         };
         let name = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions".to_owned();

@@ -1,7 +1,6 @@
-//! Clusters of the workload beside the proxy.
+//! Clusters of the workload.
 //!
-//! Of what rules say only `connectionPool` counts here: who is limited by his clients' proxies is not to be limited by
-//! Envoy's defaults in his own.
+//! Of a `DestinationRule` only `connectionPool` and `retryBudget` apply: they replace the default limits of Envoy.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -21,51 +20,51 @@ use crate::generate::stat_name::StatNameVariables;
 use crate::generate::traffic_policy::MergedTrafficPolicy;
 use crate::model::{ClusterName, Service, ServicePort, Shared};
 
-/// A port of the workload.
+/// Inputs of the cluster for a port of the workload.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct InboundCluster {
-    /// The port that names the cluster: where the workload listens, or where a `Sidecar` says that the proxy does.
+    /// Port in the name of the cluster: port of the workload, or ingress port of a `Sidecar`.
     pub target_port: u16,
-    /// The services whose port this is, the one that counts first; none for what only a `Sidecar` declares.
+    /// Services with this port in order of precedence; empty if only a `Sidecar` declares it.
     pub services: Vec<Shared<Service>>,
-    /// Port of the first service, or of the proxy where a `Sidecar` declares it.
+    /// Port of the first service, or ingress port of a `Sidecar`.
     pub port: ServicePort,
-    /// Where the workload is met.
+    /// Address of the workload.
     pub workload_address: WorkloadAddress,
-    /// Address families of the proxy.
+    /// IP families of the proxy.
     pub families: IpFamilies,
-    /// The rule that the policy is from.
+    /// `DestinationRule` of the policy.
     pub rule: Option<DestinationRuleName>,
 }
 
-/// Where the workload is met.
+/// Address of the workload.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum WorkloadAddress {
-    /// Where the connection was going.
+    /// Original destination of the connection.
     OriginalDst,
-    /// At an address of its own.
+    /// IP address and port.
     Ip(IpAddr, u16),
-    /// At a Unix socket.
+    /// Path of a Unix socket.
     Unix(Arc<str>),
 }
 
-/// The longest whole number of seconds that Envoy takes: its clock counts nanoseconds in 63 bits.
-const LONGEST: Duration = Duration::from_secs(9_223_372_035);
+/// Maximum duration that Envoy accepts in whole seconds; it counts nanoseconds in 63 bits.
+const MAX_DURATION: Duration = Duration::from_secs(9_223_372_035);
 
 // === impl InboundCluster ===
 
 impl InboundCluster {
     pub(super) fn cluster(&self, policy: &MergedTrafficPolicy) -> Cluster {
         let name = ClusterName::inbound(self.target_port).to_string();
-        let mut made = match &self.workload_address {
-            // Hosts of an original-destination cluster are forgotten when unused; the workload stays where it is.
+        let mut cluster = match &self.workload_address {
+            // Envoy removes unused hosts of an original-destination cluster. The workload does not move, so this is disabled.
             WorkloadAddress::OriginalDst => {
-                Cluster { cleanup_interval: duration(LONGEST), ..original_dst(&name) }
+                Cluster { cleanup_interval: duration(MAX_DURATION), ..original_dst(&name) }
             }
-            fixed => fixed.cluster(&name),
+            address => address.cluster(&name),
         };
-        let listed: Vec<&Service> = self.services.iter().map(|service| &**service).collect();
-        let mut istio = services(&listed);
+        let service_list: Vec<&Service> = self.services.iter().map(|service| &**service).collect();
+        let mut istio = services(&service_list);
         if let Some(rule) = &self.rule {
             istio.fields.insert("config".to_owned(), string(&rule.path()));
         }
@@ -73,14 +72,15 @@ impl InboundCluster {
             let stat_name_variables =
                 StatNameVariables { service, port: &self.port, subset: "", target: Some(self.target_port) };
             if let Some(named) = stat_name_variables.expand(&policy.mesh.inbound_stat_name) {
-                made.alt_stat_name = format!("{named};");
+                cluster.alt_stat_name = format!("{named};");
             }
         }
-        made.metadata = (!self.services.is_empty()).then(|| metadata(istio));
-        made.upstream_bind_config = self.workload_address.is_captured().then(|| local_source(self.families));
+        cluster.metadata = (!self.services.is_empty()).then(|| metadata(istio));
+        cluster.upstream_bind_config =
+            self.workload_address.is_captured().then(|| local_source(self.families));
         let mut http = HttpOptions::of(self.port.protocol, ClusterClient::Sidecar);
-        connection_pool::apply(&mut made, &mut http, policy);
-        Cluster { typed_extension_protocol_options: http.options(), ..made }
+        connection_pool::apply(&mut cluster, &mut http, policy);
+        Cluster { typed_extension_protocol_options: http.options(), ..cluster }
     }
 }
 
@@ -109,8 +109,7 @@ impl WorkloadAddress {
         }
     }
 
-    /// Whether iptables would send a connection there back to the proxy, unless it comes from an address that it lets
-    /// pass.
+    /// Returns true if iptables would redirect the connection to the proxy unless its source address is excluded.
     const fn is_captured(&self) -> bool {
         match self {
             Self::OriginalDst => true,

@@ -1,4 +1,4 @@
-//! `loadBalancer`: which endpoint a request goes to. What near endpoints are is a matter of the assignment.
+//! `loadBalancer`: load balancing policy of a cluster. Locality priorities and weights belong to the assignment.
 
 use std::time::Duration;
 
@@ -18,21 +18,21 @@ use crate::api::destination_rule::{ConsistentHash, LoadBalancer, SimpleLb, Warmu
 use crate::generate::proto::duration;
 use crate::generate::traffic_policy::{LocalityPreference, MergedTrafficPolicy};
 
-/// A name that nobody can give a value to: Envoy wants one with every number that could be changed at run time.
+/// Invalid runtime key: Envoy requires a key with every runtime number, and this one cannot be set.
 const FIXED: &str = "(";
 
-/// Sets what the policy says about load balancing. Clusters that choose endpoints themselves are left alone.
+/// Sets the load balancing of the policy. Clusters with a policy of their own (`CLUSTER_PROVIDED`) are not changed.
 pub(super) fn apply(cluster: &mut Cluster, policy: &MergedTrafficPolicy) {
     if cluster.lb_policy() == LbPolicy::ClusterProvided {
         return;
     }
     cluster.common_lb_config.get_or_insert_default().locality_config_specifier = locality_preference(policy);
     let default = LoadBalancer::default();
-    let said = policy.load_balancer.as_ref().unwrap_or(&default);
-    match said.simple.unwrap_or_default() {
+    let settings = policy.load_balancer.as_ref().unwrap_or(&default);
+    match settings.simple.unwrap_or_default() {
         SimpleLb::Unspecified | SimpleLb::LeastConn | SimpleLb::LeastRequest => {
             cluster.lb_policy = LbPolicy::LeastRequest.into();
-            cluster.lb_config = slow_start(said).map(|slow_start| {
+            cluster.lb_config = slow_start(settings).map(|slow_start| {
                 LbConfig::LeastRequestLbConfig(LeastRequestLbConfig {
                     slow_start_config: Some(slow_start),
                     ..LeastRequestLbConfig::default()
@@ -41,7 +41,7 @@ pub(super) fn apply(cluster: &mut Cluster, policy: &MergedTrafficPolicy) {
         }
         SimpleLb::RoundRobin => {
             cluster.lb_policy = LbPolicy::RoundRobin.into();
-            cluster.lb_config = slow_start(said).map(|slow_start| {
+            cluster.lb_config = slow_start(settings).map(|slow_start| {
                 LbConfig::RoundRobinLbConfig(RoundRobinLbConfig { slow_start_config: Some(slow_start) })
             });
         }
@@ -54,58 +54,60 @@ pub(super) fn apply(cluster: &mut Cluster, policy: &MergedTrafficPolicy) {
             cluster.eds_cluster_config = None;
         }
     }
-    if let Some(hash) = &said.consistent_hash {
+    if let Some(hash) = &settings.consistent_hash {
         let (policy, config) = consistent(hash);
         cluster.lb_policy = policy.into();
         cluster.lb_config = config;
     }
 }
 
-/// Weights of localities are heeded only where somebody gave some: elsewhere they would make `LEAST_REQUEST` one of
-/// localities first and of endpoints then.
+/// Returns the locality config. Locality weights are used only if they are configured: otherwise `LEAST_REQUEST` would select
+/// a locality first and then an endpoint.
 fn locality_preference(policy: &MergedTrafficPolicy) -> Option<LocalityConfigSpecifier> {
     match policy.locality_preference() {
         LocalityPreference::Off => None,
-        LocalityPreference::Locality(said) => {
+        LocalityPreference::Locality(settings) => {
             let fails_over = policy.outlier_detection.is_some()
-                && !(said.failover.is_empty() && said.failover_priority.is_empty());
-            (fails_over || !said.distribute.is_empty())
+                && !(settings.failover.is_empty() && settings.failover_priority.is_empty());
+            (fails_over || !settings.distribute.is_empty())
                 .then_some(LocalityConfigSpecifier::LocalityWeightedLbConfig(LocalityWeightedLbConfig {}))
         }
         LocalityPreference::TrafficDistribution(_) => {
             Some(LocalityConfigSpecifier::LocalityWeightedLbConfig(LocalityWeightedLbConfig {}))
         }
-        LocalityPreference::Zone(said) => {
+        LocalityPreference::Zone(settings) => {
             Some(LocalityConfigSpecifier::ZoneAwareLbConfig(ZoneAwareLbConfig {
-                // Envoy balances by zone unless it is told not to.
-                routing_enabled: (said.enabled == Some(false)).then(Percent::default),
-                min_cluster_size: said.min_cluster_size.map(|value| UInt64Value { value }),
+                // Zone-aware routing is enabled by default.
+                routing_enabled: (settings.enabled == Some(false)).then(Percent::default),
+                min_cluster_size: settings.min_cluster_size.map(|value| UInt64Value { value }),
                 ..ZoneAwareLbConfig::default()
             }))
         }
     }
 }
 
-fn slow_start(said: &LoadBalancer) -> Option<SlowStartConfig> {
+fn slow_start(settings: &LoadBalancer) -> Option<SlowStartConfig> {
     let deprecated = |window: Duration| SlowStartConfig {
         slow_start_window: duration(window),
         ..SlowStartConfig::default()
     };
-    said.warmup.as_ref().map(warmup).or_else(|| said.warmup_duration_secs.map(deprecated))
+    settings.warmup.as_ref().map(warmup).or_else(|| settings.warmup_duration_secs.map(deprecated))
 }
 
-fn warmup(said: &Warmup) -> SlowStartConfig {
+fn warmup(settings: &Warmup) -> SlowStartConfig {
     SlowStartConfig {
-        slow_start_window: said.duration.and_then(duration),
+        slow_start_window: settings.duration.and_then(duration),
         aggression: Some(RuntimeDouble {
-            default_value: said.aggression.map_or(1.0, |aggression| aggression.0),
+            default_value: settings.aggression.map_or(1.0, |aggression| aggression.0),
             runtime_key: FIXED.into(),
         }),
-        min_weight_percent: Some(Percent { value: said.minimum_percent.map_or(10.0, |percent| percent.0) }),
+        min_weight_percent: Some(Percent {
+            value: settings.minimum_percent.map_or(10.0, |percent| percent.0),
+        }),
     }
 }
 
-fn consistent(said: &ConsistentHash) -> (LbPolicy, Option<LbConfig>) {
+fn consistent(settings: &ConsistentHash) -> (LbPolicy, Option<LbConfig>) {
     let at_least = |size: u64| UInt64Value { value: size };
     let ring = |size: u64| {
         LbConfig::RingHashLbConfig(RingHashLbConfig {
@@ -113,15 +115,16 @@ fn consistent(said: &ConsistentHash) -> (LbPolicy, Option<LbConfig>) {
             ..RingHashLbConfig::default()
         })
     };
-    match (&said.maglev, &said.ring_hash) {
+    match (&settings.maglev, &settings.ring_hash) {
         (Some(maglev), _) => {
             let table = |size| LbConfig::MaglevLbConfig(MaglevLbConfig { table_size: Some(at_least(size)) });
             (LbPolicy::Maglev, (maglev.table_size != 0).then(|| table(maglev.table_size)))
         }
-        (None, Some(own)) => {
-            (LbPolicy::RingHash, (own.minimum_ring_size != 0).then(|| ring(own.minimum_ring_size)))
-        }
-        (None, None) => match said.minimum_ring_size {
+        (None, Some(ring_hash)) => (
+            LbPolicy::RingHash,
+            (ring_hash.minimum_ring_size != 0).then(|| ring(ring_hash.minimum_ring_size)),
+        ),
+        (None, None) => match settings.minimum_ring_size {
             0 => (LbPolicy::RingHash, Some(ring(1024))),
             size => (LbPolicy::RingHash, Some(ring(size))),
         },

@@ -1,11 +1,11 @@
 //! CDS: a cluster for each port of a visible service and of each of its subsets, one for each port of the workload, and
-//! the three that always exist.
+//! three fixed clusters.
 //!
 //! ```text
-//! Discovery ─▶ bare cluster ─▶ pool ─▶ outlier ─▶ balance ─▶ tls        each sets what the Policy says of it
+//! EndpointDiscovery ─▶ base ─▶ connection_pool ─▶ outlier_detection ─▶ load_balancer ─▶ upstream_tls
 //! ```
 //!
-//! Mutual TLS is used where a rule asks for it, and nowhere on our own initiative: there are no certificates yet.
+//! Mutual TLS is used only if a `DestinationRule` requests it. Auto mTLS is not implemented.
 
 mod base;
 mod connection_pool;
@@ -33,28 +33,28 @@ use crate::model::{ClusterName, Hostname, Location, Namespace, Service, ServiceP
 use base::{dns, dynamic, eds, local_source, lookup, metadata, named, original_dst, passthrough, services};
 use http_options::HttpOptions;
 
-/// Traffic that must go nowhere.
+/// Cluster without endpoints, for traffic that is rejected.
 pub const BLACK_HOLE: &str = "BlackHoleCluster";
 /// Outbound traffic that goes on to wherever it was going.
 pub const PASSTHROUGH: &str = "PassthroughCluster";
 /// Inbound traffic to ports of the workload that no service declares.
 pub const INBOUND_PASSTHROUGH: &str = "InboundPassthroughCluster";
 
-/// Everything a cluster depends on.
+/// Inputs of a cluster, and its cache key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ClusterInputs {
-    /// What it is for.
+    /// Purpose of the cluster.
     pub role: ClusterRole,
-    /// How connections are made.
+    /// Merged traffic policy.
     pub policy: Arc<MergedTrafficPolicy>,
 }
 
-/// What a cluster is for.
+/// Purpose of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ClusterRole {
-    /// A port of a service, or of a subset of one.
+    /// Port of a service or subset.
     Outbound(Box<OutboundCluster>),
-    /// A port of the workload beside the proxy.
+    /// Port of the workload.
     Inbound(InboundCluster),
     /// `BlackHoleCluster`
     BlackHole,
@@ -62,84 +62,84 @@ pub enum ClusterRole {
     Passthrough,
     /// `InboundPassthroughCluster`
     InboundPassthrough(IpFamilies),
-    /// A port of a service, for a gRPC library.
+    /// Port of a service, for a gRPC library.
     Proxyless(ClusterName),
 }
 
-/// A port of a service, or of a subset of one.
+/// Inputs of the cluster for a port of a service or subset.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct OutboundCluster {
     /// The service.
     pub service: Shared<Service>,
-    /// Its port.
+    /// Port of the service.
     pub port: ServicePort,
-    /// The subset; empty: the whole service.
+    /// Name of the subset; empty: the whole service.
     pub subset: Arc<str>,
-    /// How endpoints are found.
+    /// Discovery of the endpoints.
     pub discovery: EndpointDiscovery,
-    /// Who connects.
+    /// Kind of client.
     pub client: ClusterClient,
-    /// The rule that the policy is from.
+    /// `DestinationRule` of the policy.
     pub rule: Option<DestinationRuleName>,
-    /// Whoever proves to be one of these is the service; empty: whoever is of the mesh. For `ISTIO_MUTUAL` only.
+    /// SPIFFE ids that the server may have, for `ISTIO_MUTUAL` only; empty: any identity of the mesh.
     pub identities: Vec<String>,
 }
 
-/// Who connects.
+/// Kind of client of a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ClusterClient {
-    /// The proxy beside a workload.
+    /// Sidecar.
     Sidecar,
-    /// A gateway.
+    /// Gateway.
     Gateway,
-    /// A gateway that passes on the mesh's own TLS, by the cluster that its SNI names.
+    /// Gateway with `AUTO_PASSTHROUGH`: the SNI of the connection names the cluster.
     SniDnat,
 }
 
-/// The `DestinationRule` that decided something.
+/// Name of a `DestinationRule`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct DestinationRuleName {
-    /// Its namespace.
+    /// Namespace.
     pub namespace: Namespace,
-    /// Its name.
+    /// Name.
     pub name: Arc<str>,
-    /// Whether it is for some clients only.
+    /// The rule applies to selected clients only (`workloadSelector`).
     pub has_workload_selector: bool,
 }
 
-/// How endpoints of a cluster are found.
+/// Discovery of the endpoints of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum EndpointDiscovery {
-    /// The control plane tells.
+    /// EDS.
     Eds,
-    /// The connection goes where it was going.
+    /// Original destination of the connection.
     OriginalDst,
-    /// The proxy asks DNS.
+    /// DNS resolution by the proxy.
     Dns {
-        /// What it asks for.
+        /// Endpoints with the hostnames to resolve.
         selection: Box<EndpointSelection>,
-        /// What it makes of the answers.
+        /// Use of the resolved addresses.
         dns_type: DnsClusterType,
-        /// Which records it asks for.
+        /// IP families of the lookups.
         families: IpFamilies,
     },
-    /// The proxy asks DNS for the host of each request or connection: which records of it.
+    /// Dynamic forward proxy: DNS resolution of the host of each request or connection, in these IP families.
     DynamicForwardProxy(IpFamilies),
 }
 
-/// What a DNS cluster makes of its answers.
+/// Use of the addresses that a DNS cluster resolves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DnsClusterType {
-    /// Balances over all of them.
+    /// `STRICT_DNS`: balances over all addresses.
     Strict,
-    /// Takes the first one at every new connection.
+    /// `LOGICAL_DNS`: uses the first address for each new connection.
     Logical,
 }
 
-/// A cluster, if there can be one, and what is wrong with it.
+/// Generates a cluster; `None`: it has no endpoint to resolve.
 pub fn cluster(inputs: &ClusterInputs) -> (Option<Cluster>, Vec<Rejected>) {
     let policy = &inputs.policy;
-    let made = match &inputs.role {
+    let cluster = match &inputs.role {
         ClusterRole::Outbound(outbound) => return outbound.cluster(policy),
         ClusterRole::Inbound(inbound) => inbound.cluster(policy),
         ClusterRole::BlackHole => {
@@ -152,16 +152,16 @@ pub fn cluster(inputs: &ClusterInputs) -> (Option<Cluster>, Vec<Rejected>) {
             upstream_bind_config: Some(local_source(*families)),
             ..passthrough(INBOUND_PASSTHROUGH, policy)
         },
-        // gRPC libraries refuse what they do not know, and know no balancing but round robin for certain.
+        // gRPC libraries reject unknown fields, and only round robin is supported by all of them.
         ClusterRole::Proxyless(name) => Cluster { common_lb_config: None, ..eds(&name.to_string()) },
     };
-    (Some(made), Vec::new())
+    (Some(cluster), Vec::new())
 }
 
 // === impl ClusterInputs ===
 
 impl ClusterInputs {
-    /// Hosts of the services of an inbound cluster, whose name does not tell them.
+    /// Returns the hostnames of the services of an inbound cluster; its name does not contain them.
     pub fn hosts(&self) -> Vec<Hostname> {
         match &self.role {
             ClusterRole::Inbound(inbound) => {
@@ -171,7 +171,7 @@ impl ClusterInputs {
         }
     }
 
-    /// Name of the cluster.
+    /// Returns the name of the cluster.
     pub fn name(&self) -> String {
         match &self.role {
             ClusterRole::Outbound(outbound) => outbound.name(),
@@ -191,7 +191,7 @@ impl OutboundCluster {
         ClusterName::subset(self.port.port, &self.subset, &self.service.hostname)
     }
 
-    /// As it is asked for.
+    /// Returns the name; for SNI-DNAT it is the SNI.
     fn name(&self) -> String {
         match self.client {
             ClusterClient::Sidecar | ClusterClient::Gateway => self.cluster_name().to_string(),
@@ -205,24 +205,24 @@ impl OutboundCluster {
             let (subject, service) = (name.clone(), self.service.hostname.clone());
             vec![Rejected { subject, service, reason }]
         };
-        let Some(mut made) = self.bare(&name, policy) else {
+        let Some(mut cluster) = self.base(&name, policy) else {
             return (None, reject(RejectReason::NoEndpoints));
         };
         let mut http = HttpOptions::of(self.port.protocol, self.client);
         connection_pool::upgrade(&mut http, self.port.protocol, policy);
-        connection_pool::apply(&mut made, &mut http, policy);
-        outlier_detection::apply(&mut made, &mut http, policy);
-        load_balancer::apply(&mut made, policy);
-        made.transport_socket = upstream_tls::socket(self, policy, &mut http);
-        made.typed_extension_protocol_options = http.options();
-        let hides = policy.tls.as_ref().is_some_and(|tls| self.keeps_secret(tls));
-        (Some(made), if hides { reject(RejectReason::SecretForAll) } else { Vec::new() })
+        connection_pool::apply(&mut cluster, &mut http, policy);
+        outlier_detection::apply(&mut cluster, &mut http, policy);
+        load_balancer::apply(&mut cluster, policy);
+        cluster.transport_socket = upstream_tls::socket(self, policy, &mut http);
+        cluster.typed_extension_protocol_options = http.options();
+        let withholds = policy.tls.as_ref().is_some_and(|tls| self.withholds_credential(tls));
+        (Some(cluster), if withholds { reject(RejectReason::SecretForAll) } else { Vec::new() })
     }
 
-    /// The cluster before anything is said about it; `None`: there is nothing to resolve.
+    /// Returns the cluster before the policy is applied; `None`: there is nothing to resolve.
     #[expect(deprecated, reason = "the successor, DnsCluster, is unknown to proxies before Envoy 1.34")]
-    fn bare(&self, name: &str, policy: &MergedTrafficPolicy) -> Option<Cluster> {
-        let found = match &self.discovery {
+    fn base(&self, name: &str, policy: &MergedTrafficPolicy) -> Option<Cluster> {
+        let discovered = match &self.discovery {
             EndpointDiscovery::Eds => eds(name),
             EndpointDiscovery::OriginalDst => original_dst(name),
             EndpointDiscovery::DynamicForwardProxy(families) => {
@@ -258,16 +258,16 @@ impl OutboundCluster {
         };
         let alt_stat_name = match stat_name_variables.expand(&policy.mesh.outbound_stat_name) {
             Some(named) => format!("{named};"),
-            None => found.alt_stat_name,
+            None => discovered.alt_stat_name,
         };
-        Some(Cluster { metadata: Some(metadata(istio)), alt_stat_name, ..found })
+        Some(Cluster { metadata: Some(metadata(istio)), alt_stat_name, ..discovered })
     }
 }
 
 // === impl DestinationRuleName ===
 
 impl DestinationRuleName {
-    /// As Istio names objects in metadata.
+    /// Returns the path of the object in Istio's metadata.
     fn path(&self) -> String {
         let Self { namespace, name, .. } = self;
         format!("/apis/networking.istio.io/v1/namespaces/{namespace}/destination-rule/{name}")

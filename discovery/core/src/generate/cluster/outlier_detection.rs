@@ -1,4 +1,4 @@
-//! `outlierDetection`: which endpoints are left alone for a while.
+//! `outlierDetection`: ejection of failing endpoints.
 
 use pilot_proto::envoy::config::cluster::v3::{Cluster, OutlierDetection};
 use pilot_proto::envoy::config::common::matcher::v3::{
@@ -16,51 +16,51 @@ use crate::api::destination_rule as api;
 use crate::generate::proto::{duration, number};
 use crate::generate::traffic_policy::MergedTrafficPolicy;
 
-/// Sets what the policy says about bad endpoints.
+/// Sets the outlier detection of the policy.
 pub(super) fn apply(cluster: &mut Cluster, options: &mut HttpOptions, policy: &MergedTrafficPolicy) {
-    let Some(said) = &policy.outlier_detection else { return };
-    cluster.outlier_detection = Some(detection(said));
-    // Envoy's 50 % is for hundreds of endpoints; services have a handful, of which half may well be bad.
-    if let Ok(percent) = u32::try_from(said.min_health_percent) {
+    let Some(settings) = &policy.outlier_detection else { return };
+    cluster.outlier_detection = Some(detection(settings));
+    // Envoy's default of 50 % is too high for services with few endpoints, half of which may fail.
+    if let Ok(percent) = u32::try_from(settings.min_health_percent) {
         cluster.common_lb_config.get_or_insert_default().healthy_panic_threshold =
             Some(Percent { value: percent.into() });
     }
-    options.outliers = errors(&said.outlier_detection_http_error_codes);
+    options.outlier_detection = errors(&settings.outlier_detection_http_error_codes);
 }
 
-fn detection(said: &api::OutlierDetection) -> OutlierDetection {
-    // Success rates want more requests than most services have; Istio's API has no word for them.
-    let mut made = OutlierDetection {
+fn detection(settings: &api::OutlierDetection) -> OutlierDetection {
+    // Success rates need more requests than most services receive, and Istio's API does not have them.
+    let mut detection = OutlierDetection {
         enforcing_success_rate: number(0),
-        interval: said.interval.and_then(duration),
-        base_ejection_time: said.base_ejection_time.and_then(duration),
-        max_ejection_percent: u32::try_from(said.max_ejection_percent)
+        interval: settings.interval.and_then(duration),
+        base_ejection_time: settings.base_ejection_time.and_then(duration),
+        max_ejection_percent: u32::try_from(settings.max_ejection_percent)
             .ok()
             .filter(|percent| *percent > 0)
             .and_then(number),
-        consecutive_5xx: said.consecutive_5xx_errors.and_then(number),
-        enforcing_consecutive_5xx: said.consecutive_5xx_errors.map(enforced),
-        consecutive_gateway_failure: said.consecutive_gateway_errors.and_then(number),
-        enforcing_consecutive_gateway_failure: said.consecutive_gateway_errors.map(enforced),
+        consecutive_5xx: settings.consecutive_5xx_errors.and_then(number),
+        enforcing_consecutive_5xx: settings.consecutive_5xx_errors.map(enforced),
+        consecutive_gateway_failure: settings.consecutive_gateway_errors.and_then(number),
+        enforcing_consecutive_gateway_failure: settings.consecutive_gateway_errors.map(enforced),
         ..OutlierDetection::default()
     };
-    if said.split_external_local_origin_errors {
-        made.split_external_local_origin_errors = true;
-        made.enforcing_local_origin_success_rate = number(0);
-        if let Some(failures) = said.consecutive_local_origin_failures.filter(|failures| *failures > 0) {
-            made.consecutive_local_origin_failure = number(failures);
-            made.enforcing_consecutive_local_origin_failure = number(100);
+    if settings.split_external_local_origin_errors {
+        detection.split_external_local_origin_errors = true;
+        detection.enforcing_local_origin_success_rate = number(0);
+        if let Some(failures) = settings.consecutive_local_origin_failures.filter(|failures| *failures > 0) {
+            detection.consecutive_local_origin_failure = number(failures);
+            detection.enforcing_consecutive_local_origin_failure = number(100);
         }
     }
-    made
+    detection
 }
 
-/// A number of 0 turns the count off.
+/// Returns the enforcement percentage; a threshold of 0 disables it.
 fn enforced(errors: u32) -> UInt32Value {
     UInt32Value { value: if errors > 0 { 100 } else { 0 } }
 }
 
-/// Only these statuses are errors, if any are named.
+/// Restricts errors to the listed status codes; empty: Envoy's default.
 fn errors(statuses: &[u32]) -> Option<http::OutlierDetection> {
     let one = |status: &u32| {
         let exact = StringMatcher {

@@ -1,7 +1,7 @@
-//! `tls` and `proxyProtocol`: what lies between a connection's bytes and the wire.
+//! `tls` and `proxyProtocol`: transport socket of a cluster.
 //!
-//! Certificates in files are named to Envoy itself. Istio has its agent serve them, so that Envoy notices when they
-//! change; no such server is beside the proxy here, and Envoy reads the files when it is given the cluster.
+//! Certificate files are read by Envoy when it receives the cluster. In Istio the agent serves them by SDS, so that Envoy
+//! notices changes; this agent does not.
 
 use pilot_proto::envoy::config::core::v3::{
     ProxyProtocolConfig, TransportSocket, proxy_protocol_config, transport_socket,
@@ -26,18 +26,18 @@ use crate::generate::sds_config;
 use crate::generate::traffic_policy::MergedTrafficPolicy;
 use crate::model::{Registry, Resolution};
 
-/// Where Debian and those like it keep the roots that their packages trust; proxies run in such an image. Where the
-/// file is missing Envoy refuses the cluster, which is better than to trust everybody.
+/// CA certificates of the system in Debian-based images, which proxies use. If the file is missing, Envoy rejects the cluster;
+/// the alternative would be no verification.
 const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 
-/// Whether a dynamic forward proxy checks that servers are who they were asked for. Envoy wants to be told when not.
+/// Verification of server names by a dynamic forward proxy. Envoy requires an explicit option to disable it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NameVerification {
     On,
     Off,
 }
 
-/// What the policy asks for; `None`: the bytes as they are.
+/// Returns the transport socket; `None`: plaintext.
 pub(super) fn socket(
     outbound: &OutboundCluster,
     policy: &MergedTrafficPolicy,
@@ -45,30 +45,30 @@ pub(super) fn socket(
 ) -> Option<TransportSocket> {
     let tls = policy.tls.as_ref().and_then(|tls| match tls.mode {
         ClientTlsMode::Disable => None,
-        ClientTlsMode::IstioMutual => Some(of_mesh(outbound, tls, http)),
+        ClientTlsMode::IstioMutual => Some(istio_mutual(outbound, tls, http)),
         ClientTlsMode::Simple | ClientTlsMode::Mutual => {
-            of_rule(outbound, tls, &policy.mesh.tls_defaults, http)
+            configured_tls(outbound, tls, &policy.mesh.tls_defaults, http)
         }
     });
-    let tls = tls.map(|context| named("envoy.transport_sockets.tls", &context));
-    let Some(proxied) = policy.proxy_protocol else { return tls };
-    let version = match proxied.version {
+    let tls = tls.map(|context| transport_socket("envoy.transport_sockets.tls", &context));
+    let Some(proxy_protocol) = policy.proxy_protocol else { return tls };
+    let version = match proxy_protocol.version {
         ProxyProtocolVersion::V1 => proxy_protocol_config::Version::V1,
         ProxyProtocolVersion::V2 => proxy_protocol_config::Version::V2,
     };
-    let inner = tls.unwrap_or_else(|| named("envoy.transport_sockets.raw_buffer", &RawBuffer {}));
+    let inner = tls.unwrap_or_else(|| transport_socket("envoy.transport_sockets.raw_buffer", &RawBuffer {}));
     let wrapped = ProxyProtocolUpstreamTransport {
         config: Some(ProxyProtocolConfig { version: version.into(), ..ProxyProtocolConfig::default() }),
         transport_socket: Some(inner),
         ..ProxyProtocolUpstreamTransport::default()
     };
-    Some(named("envoy.transport_sockets.upstream_proxy_protocol", &wrapped))
+    Some(transport_socket("envoy.transport_sockets.upstream_proxy_protocol", &wrapped))
 }
 
 // === impl NameVerification ===
 
 impl NameVerification {
-    /// Off where the rule says which name is meant, or that none is checked.
+    /// Returns `Off` if the rule sets an SNI or skips verification.
     pub(super) fn of(policy: &MergedTrafficPolicy) -> Self {
         match &policy.tls {
             Some(tls)
@@ -83,26 +83,26 @@ impl NameVerification {
 }
 
 /// `ISTIO_MUTUAL`: certificates of the mesh on both sides.
-fn of_mesh(outbound: &OutboundCluster, tls: &ClientTls, http: &mut HttpOptions) -> UpstreamTlsContext {
+fn istio_mutual(outbound: &OutboundCluster, tls: &ClientTls, http: &mut HttpOptions) -> UpstreamTlsContext {
     let dynamic = outbound.service.resolution == Resolution::DynamicDns;
     if dynamic {
-        follow_names(tls, dynamic, http);
+        use_request_host(tls, dynamic, http);
     }
     let sni = match (tls.sni.as_str(), dynamic) {
         ("", false) => outbound.cluster_name().sni(),
-        (said, _) => said.to_owned(),
+        (sni, _) => sni.to_owned(),
     };
     let names = if tls.subject_alt_names.is_empty() { &outbound.identities } else { &tls.subject_alt_names };
-    let own = sds_config::workload_secret(sds_config::DEFAULT);
+    let workload_certificate = sds_config::workload_secret(sds_config::DEFAULT);
     let alpn: &[&str] = match http.protocol {
         UpstreamHttp::Http2 => &["istio", "h2"],
         UpstreamHttp::Http1 | UpstreamHttp::UseDownstream => &["istio"],
     };
     UpstreamTlsContext {
         common_tls_context: Some(CommonTlsContext {
-            tls_certificate_sds_secret_configs: vec![own],
-            validation_context_type: Some(fetched(
-                named_like(names),
+            tls_certificate_sds_secret_configs: vec![workload_certificate],
+            validation_context_type: Some(sds_validation_context(
+                san_validation_context(names),
                 sds_config::workload_secret(sds_config::ROOT),
             )),
             alpn_protocols: alpn.iter().map(|&protocol| protocol.to_owned()).collect(),
@@ -113,72 +113,74 @@ fn of_mesh(outbound: &OutboundCluster, tls: &ClientTls, http: &mut HttpOptions) 
     }
 }
 
-/// `SIMPLE` and `MUTUAL`: certificates of the rule's.
-fn of_rule(
+/// `SIMPLE` and `MUTUAL`: certificates of the rule.
+fn configured_tls(
     outbound: &OutboundCluster,
     tls: &ClientTls,
     defaults: &MeshTls,
     http: &mut HttpOptions,
 ) -> Option<UpstreamTlsContext> {
-    if outbound.keeps_secret(tls) {
+    if outbound.withholds_credential(tls) {
         return None;
     }
-    follow_names(tls, outbound.service.resolution == Resolution::DynamicDns, http);
-    let unverified = tls.insecure_skip_verify == Some(true);
-    let declared = outbound.service.registry == Registry::External;
+    use_request_host(tls, outbound.service.resolution == Resolution::DynamicDns, http);
+    let skips_verification = tls.insecure_skip_verify == Some(true);
+    let is_external = outbound.service.registry == Registry::External;
     let names = match tls.subject_alt_names.as_slice() {
-        [] if declared => &outbound.service.service_accounts,
+        [] if is_external => &outbound.service.service_accounts,
         _ => &tls.subject_alt_names,
     };
-    let mut made = common();
-    if let Some(params) = &mut made.tls_params {
-        // As in Istio, how old a version may be is no matter of what the proxy connects to.
+    let mut context = common();
+    if let Some(params) = &mut context.tls_params {
+        // As in Istio, the minimum version of `tlsDefaults` does not apply to upstream connections.
         params.cipher_suites.clone_from(&defaults.cipher_suites);
         params.ecdh_curves.clone_from(&defaults.ecdh_curves);
     }
     if tls.credential_name.is_empty() {
         if tls.mode == ClientTlsMode::Mutual {
-            made.tls_certificates = vec![TlsCertificate {
+            context.tls_certificates = vec![TlsCertificate {
                 certificate_chain: Some(sds_config::file(&tls.client_certificate)),
                 private_key: Some(sds_config::file(&tls.private_key)),
                 ..TlsCertificate::default()
             }];
         }
         let roots = if tls.ca_certificates.is_empty() { SYSTEM_ROOTS } else { &tls.ca_certificates };
-        let verified = || CertificateValidationContext {
+        let validation = || CertificateValidationContext {
             trusted_ca: Some(sds_config::file(roots)),
             crl: (!tls.ca_crl.is_empty()).then(|| sds_config::file(&tls.ca_crl)),
-            ..named_like(names)
+            ..san_validation_context(names)
         };
-        let context = if unverified { CertificateValidationContext::default() } else { verified() };
-        made.validation_context_type = Some(ValidationContextType::ValidationContext(context));
+        let validation_context =
+            if skips_verification { CertificateValidationContext::default() } else { validation() };
+        context.validation_context_type = Some(ValidationContextType::ValidationContext(validation_context));
     } else {
         if tls.mode == ClientTlsMode::Mutual {
-            made.tls_certificate_sds_secret_configs =
+            context.tls_certificate_sds_secret_configs =
                 vec![sds_config::credential_secret(&tls.credential_name)];
         }
         let roots = format!("{}{}", tls.credential_name, sds_config::ROOTS_SUFFIX);
-        made.validation_context_type =
-            (!unverified).then(|| fetched(named_like(names), sds_config::credential_secret(&roots)));
+        context.validation_context_type = (!skips_verification).then(|| {
+            sds_validation_context(san_validation_context(names), sds_config::credential_secret(&roots))
+        });
     }
     if http.protocol == UpstreamHttp::Http2 {
-        made.alpn_protocols = vec!["h2".into()];
+        context.alpn_protocols = vec!["h2".into()];
     }
     Some(UpstreamTlsContext {
-        common_tls_context: Some(made),
+        common_tls_context: Some(context),
         sni: tls.sni.clone(),
         ..UpstreamTlsContext::default()
     })
 }
 
-/// Without a name in the rule the server is asked for the host of the request, and has to prove to be that.
-fn follow_names(tls: &ClientTls, dynamic: bool, http: &mut HttpOptions) {
-    let asks = tls.sni.is_empty();
+/// Without an SNI in the rule the host of the request is the SNI, and without SANs it is verified.
+fn use_request_host(tls: &ClientTls, dynamic: bool, http: &mut HttpOptions) {
+    let sets_sni = tls.sni.is_empty();
     let verifies =
-        tls.insecure_skip_verify != Some(true) && (dynamic || (asks && tls.subject_alt_names.is_empty()));
-    if asks || verifies {
-        let names = http.names.get_or_insert_default();
-        names.auto_sni |= asks;
+        tls.insecure_skip_verify != Some(true) && (dynamic || (sets_sni && tls.subject_alt_names.is_empty()));
+    if sets_sni || verifies {
+        let names = http.upstream.get_or_insert_default();
+        names.auto_sni |= sets_sni;
         names.auto_san_validation |= verifies;
     }
 }
@@ -187,7 +189,7 @@ fn common() -> CommonTlsContext {
     CommonTlsContext {
         tls_params: Some(TlsParameters {
             tls_minimum_protocol_version: TlsProtocol::TlSv12.into(),
-            // A client of Envoy's offers no more than 1.2 by itself.
+            // Envoy's default maximum for upstream connections is 1.2.
             tls_maximum_protocol_version: TlsProtocol::TlSv13.into(),
             ..TlsParameters::default()
         }),
@@ -195,14 +197,17 @@ fn common() -> CommonTlsContext {
     }
 }
 
-fn named_like(names: &[String]) -> CertificateValidationContext {
+fn san_validation_context(names: &[String]) -> CertificateValidationContext {
     CertificateValidationContext {
         match_typed_subject_alt_names: names.iter().map(|name| sds_config::exact_san(name)).collect(),
         ..CertificateValidationContext::default()
     }
 }
 
-fn fetched(default: CertificateValidationContext, roots: SdsSecretConfig) -> ValidationContextType {
+fn sds_validation_context(
+    default: CertificateValidationContext,
+    roots: SdsSecretConfig,
+) -> ValidationContextType {
     ValidationContextType::CombinedValidationContext(CombinedCertificateValidationContext {
         default_validation_context: Some(default),
         validation_context_sds_secret_config: Some(roots),
@@ -210,7 +215,7 @@ fn fetched(default: CertificateValidationContext, roots: SdsSecretConfig) -> Val
     })
 }
 
-fn named<M: Message + Name>(name: &str, config: &M) -> TransportSocket {
+fn transport_socket<M: Message + Name>(name: &str, config: &M) -> TransportSocket {
     TransportSocket {
         name: name.to_owned(),
         config_type: any(config).map(transport_socket::ConfigType::TypedConfig),
@@ -220,9 +225,9 @@ fn named<M: Message + Name>(name: &str, config: &M) -> TransportSocket {
 // === impl OutboundCluster ===
 
 impl OutboundCluster {
-    /// Whether a rule names a secret that is not for everybody. A sidecar is told of it only by a rule that selects
-    /// workloads: one for all would have every sidecar ask for a secret that it may not have, and wait for it.
-    pub(super) fn keeps_secret(&self, tls: &ClientTls) -> bool {
+    /// Returns true if the cluster must not use the `credentialName`. A sidecar uses it only from a rule with a
+    /// `workloadSelector`. Otherwise every sidecar would request a secret it may not read, and wait for it.
+    pub(super) fn withholds_credential(&self, tls: &ClientTls) -> bool {
         let for_all = self.client == ClusterClient::Sidecar
             && !self.rule.as_ref().is_some_and(|rule| rule.has_workload_selector);
         for_all && !tls.credential_name.is_empty() && !tls.credential_name.starts_with("configmap://")
