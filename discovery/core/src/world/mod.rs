@@ -13,9 +13,9 @@
 
 mod changes;
 mod entries;
-mod lineage;
 mod merge;
 mod resolve;
+mod resync;
 #[cfg(test)]
 mod tests;
 
@@ -28,7 +28,7 @@ use pilot_proto::mesh::MeshConfig;
 use pilot_proto::mesh::networks::MeshNetworks;
 
 pub use changes::Changes;
-use lineage::Lineage;
+use resync::{DeclarationKey, ResyncTracker};
 
 use crate::model::{
     Change, ConfigKind, ConfigObject, ConfigSpec, Endpoint, EndpointAddress, Health, Hostname, Namespace,
@@ -58,7 +58,7 @@ pub struct World {
     mesh: Arc<MeshConfig>,
     networks: Arc<MeshNetworks>,
     domain_suffix: Arc<str>,
-    lineages: BTreeMap<SourceId, Lineage>,
+    sources: BTreeMap<SourceId, ResyncTracker>,
 
     // As declared.
     declared_services: BTreeMap<ServiceKey, BTreeMap<Origin, Arc<Service>>>,
@@ -90,28 +90,31 @@ impl World {
     pub fn new(domain_suffix: &str, sources: impl IntoIterator<Item = SourceId>) -> Self {
         Self {
             domain_suffix: domain_suffix.into(),
-            lineages: sources.into_iter().map(|source| (source, Lineage::default())).collect(),
+            sources: sources.into_iter().map(|source| (source, ResyncTracker::default())).collect(),
             ..Self::default()
         }
     }
 
     /// Whether every source has told all it sees at least once.
     pub fn is_synced(&self) -> bool {
-        self.lineages.values().all(Lineage::is_synced)
+        self.sources.values().all(ResyncTracker::is_synced)
     }
 
     /// Takes one statement of a source.
     pub fn apply(&mut self, source: &SourceId, event: SourceEvent) -> Changes {
         let mut changes = Changes::default();
         match event {
-            SourceEvent::Resync => self.lineages.entry(source.clone()).or_default().resync(),
+            SourceEvent::Resync => {
+                let declared = self.declarations_of(source);
+                self.sources.entry(source.clone()).or_default().begin(declared);
+            }
             SourceEvent::Synced => {
-                for item in self.lineages.entry(source.clone()).or_default().synced() {
-                    self.change(source, item.gone(), &mut changes);
+                for declaration in self.sources.entry(source.clone()).or_default().end() {
+                    self.change(source, declaration.removal(), &mut changes);
                 }
             }
             SourceEvent::Change(change) => {
-                self.lineages.entry(source.clone()).or_default().note(&change);
+                self.sources.entry(source.clone()).or_default().mention(&change);
                 self.change(source, change, &mut changes);
             }
         }
@@ -190,6 +193,27 @@ impl World {
         &self.configs
     }
 
+    /// Returns the keys of everything that a source declares.
+    fn declarations_of(&self, source: &SourceId) -> BTreeSet<DeclarationKey> {
+        let origin = Origin::Registry(source.clone());
+        let services = self.declared_services.iter().filter(|(_, declared)| declared.contains_key(&origin));
+        let services =
+            services.map(|((host, namespace), _)| DeclarationKey::Service(namespace.clone(), host.clone()));
+        let endpoints = self.declared_endpoints.iter().filter(|(_, declared)| declared.contains_key(&origin));
+        let endpoints = endpoints
+            .map(|((host, namespace), _)| DeclarationKey::Endpoints(namespace.clone(), host.clone()));
+        let workloads = self.declared_workloads.iter().filter(|(_, declared)| declared.contains_key(source));
+        let workloads = workloads.map(|((kind, namespace, name), _)| {
+            DeclarationKey::Workload(*kind, namespace.clone(), name.clone())
+        });
+        let configs = self.declared_configs.iter().filter(|(_, declared)| declared.contains_key(source));
+        let configs = configs.map(|((kind, namespace, name), _)| {
+            DeclarationKey::Config(*kind, namespace.clone(), name.clone())
+        });
+        services.chain(endpoints).chain(workloads).chain(configs).collect()
+    }
+
+    /// Applies a change, unless it restates what the source has declared.
     fn change(&mut self, source: &SourceId, change: Change, changes: &mut Changes) {
         let registry = Origin::Registry(source.clone());
         match change {

@@ -17,7 +17,11 @@ impl World {
         service: Option<Arc<Service>>,
         changes: &mut Changes,
     ) {
-        let before = self.declared_services.get(key).map_or(0, BTreeMap::len);
+        let declared = self.declared_services.get(key);
+        if declared.and_then(|declared| declared.get(&origin)) == service.as_ref() {
+            return;
+        }
+        let before = declared.map_or(0, BTreeMap::len);
         match service {
             Some(service) => {
                 self.declared_services.entry(key.clone()).or_default().insert(origin, service);
@@ -72,6 +76,12 @@ impl World {
         endpoints: Vec<Endpoint>,
         changes: &mut Changes,
     ) {
+        let declared = self.declared_endpoints.get(key).and_then(|declared| declared.get(&origin));
+        if declared.is_some_and(|declared| **declared == *endpoints)
+            || (declared.is_none() && endpoints.is_empty())
+        {
+            return;
+        }
         if endpoints.is_empty() {
             forget(&mut self.declared_endpoints, key, &origin);
         } else {
@@ -91,7 +101,10 @@ impl World {
         if merged.is_empty() {
             self.endpoints.remove(key);
         } else {
-            self.endpoints.insert(key.clone(), merged.into());
+            // One declaration in order is what it resolves to: both share the memory.
+            let mut declared = self.declared_endpoints.get(key).into_iter().flat_map(BTreeMap::values);
+            let shared = declared.find(|declared| ***declared == *merged).cloned();
+            self.endpoints.insert(key.clone(), shared.unwrap_or_else(|| merged.into()));
         }
     }
 

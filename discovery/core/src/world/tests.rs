@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::lineage::Item;
+use super::resync::DeclarationKey;
 use super::*;
 use crate::api::selector::WorkloadSelector;
 use crate::api::service_entry::{ServiceEntryPort, ServiceEntryResolution};
@@ -181,6 +181,30 @@ fn what_a_resync_does_not_mention_is_gone_and_only_at_its_end() {
     let changes = story.world.apply(&file, SourceEvent::Synced);
     assert_eq!(changes.keys.iter().map(ToString::to_string).collect::<Vec<_>>(), ["ServiceEntry/default/a"]);
     assert!(story.world.is_synced());
+}
+
+#[test]
+fn resync_that_restates_everything_changes_nothing() {
+    let mut story = Story::new();
+    let host = Hostname::from("a");
+    let entry = entry("b", ServiceEntryResolution::Dns);
+    let statements = [
+        Change::Service(service("a", 0)),
+        Change::Endpoints("default".into(), host, vec![endpoint(1)]),
+        pod("p", 1, "a"),
+        config("b", ConfigSpec::ServiceEntry(entry)),
+    ];
+    for statement in statements.clone() {
+        assert!(!story.says(statement).is_empty());
+    }
+    // The first resynchronization is interrupted.
+    for restated in [&statements[..1], &statements[..]] {
+        assert!(story.world.apply(&story.file, SourceEvent::Resync).is_empty());
+        for statement in restated {
+            assert!(story.says(statement.clone()).is_empty(), "{statement:?}");
+        }
+    }
+    assert!(story.world.apply(&story.file, SourceEvent::Synced).is_empty());
 }
 
 #[test]
@@ -445,9 +469,9 @@ proptest! {
     #[test]
     fn any_history_ends_like_a_fresh_start(history in prop::collection::vec(statement(), 0..40)) {
         let mut story = Story::new();
-        let mut last: BTreeMap<Item, Change> = BTreeMap::new();
+        let mut last: BTreeMap<DeclarationKey, Change> = BTreeMap::new();
         for change in history {
-            last.insert(Item::of(&change).0, change.clone());
+            last.insert(DeclarationKey::of(&change), change.clone());
             story.says(change);
         }
         let mut fresh = Story::new();

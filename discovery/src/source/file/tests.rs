@@ -75,14 +75,16 @@ impl RunningSource {
                 self.services.insert(service.hostname.clone(), service);
             }
             SourceEvent::Change(Change::ServiceGone(_, host)) => {
-                self.services.remove(&host);
-                self.losses.push(host);
+                if self.services.remove(&host).is_some() {
+                    self.losses.push(host);
+                }
             }
             SourceEvent::Change(Change::Endpoints(_, host, list)) => {
-                if list.is_empty() {
-                    self.losses.push(host.clone());
+                let addresses: Vec<_> = list.iter().map(|at| at.address.to_string()).collect();
+                let previous = self.endpoints.insert(host.clone(), addresses);
+                if list.is_empty() && previous.is_some_and(|previous| !previous.is_empty()) {
+                    self.losses.push(host);
                 }
-                self.endpoints.insert(host, list.iter().map(|at| at.address.to_string()).collect());
             }
             _ => {}
         }

@@ -9,10 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use pilot_core::model::{
-    Change, ConfigKind, ConfigObject, Distribution, Endpoint, Hostname, Service as ModelService, Workload,
-    WorkloadKind,
-};
+use pilot_core::model::{Change, Distribution, Namespace, WorkloadKind};
 
 use super::convert;
 use super::dependencies::{Dependencies, Fact, Subject};
@@ -37,16 +34,6 @@ pub(crate) struct Registry {
     distributions: HashMap<Arc<str>, String>,
     system_network: Arc<str>,
     dependencies: Dependencies,
-    said: Said,
-}
-
-/// What listeners believe.
-#[derive(Debug, Default)]
-struct Said {
-    services: BTreeMap<NamespacedName, Arc<ModelService>>,
-    endpoints: BTreeMap<NamespacedName, Vec<Endpoint>>,
-    workloads: BTreeMap<NamespacedName, Arc<Workload>>,
-    configs: BTreeMap<(ConfigKind, NamespacedName), Arc<ConfigObject>>,
 }
 
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -68,7 +55,6 @@ impl Registry {
             distributions: HashMap::new(),
             system_network: "".into(),
             dependencies: Dependencies::default(),
-            said: Said::default(),
         }
     }
 
@@ -80,13 +66,13 @@ impl Registry {
         for event in events {
             match event {
                 ObjectChange::Deleted(ObjectKey { kind: ObjectKind::Config(kind), name }) => {
-                    self.config_gone((kind, name), &mut changes);
+                    changes.push(Change::ConfigGone(kind, (*name.namespace).into(), name.name));
                 }
                 ObjectChange::Added(object) | ObjectChange::Updated(object) => {
                     let key = object.key();
                     match object {
                         Object::Config(object) => {
-                            self.config((object.spec.kind(), key.name), object, &mut changes);
+                            changes.push(Change::Config(object));
                         }
                         object => {
                             self.collect_concerned(&key, &mut concerned);
@@ -224,16 +210,14 @@ impl Registry {
         }
     }
 
-    // --- what is said
-
+    /// Builds a service and its endpoints.
     fn rebuild_service(&mut self, subject: &Subject, name: &NamespacedName, changes: &mut Vec<Change>) {
+        let namespace: Namespace = (*name.namespace).into();
         let hostname = convert::hostname(name, &self.options);
         let Some(service) = self.services.get(name) else {
             self.dependencies.set(subject, BTreeSet::new());
-            self.say_endpoints(name, &hostname, Vec::new(), changes);
-            if let Some(service) = self.said.services.remove(name) {
-                changes.push(Change::ServiceGone(service.namespace.clone(), hostname));
-            }
+            changes.push(Change::Endpoints(namespace.clone(), hostname.clone(), Vec::new()));
+            changes.push(Change::ServiceGone(namespace, hostname));
             return;
         };
         let slices = self.slices.get(name).into_iter().flat_map(BTreeMap::values).map(Arc::as_ref);
@@ -243,72 +227,22 @@ impl Registry {
         let distribution = self.distributions.get(&name.namespace).map(String::as_str);
         let service = convert::service(service, distribution, &self.options);
         self.dependencies.set(subject, facts);
-        if self.said.services.get(name).is_none_or(|said| **said != service) {
-            let service = Arc::new(service);
-            self.said.services.insert(name.clone(), service.clone());
-            changes.push(Change::Service(service));
-        }
-        self.say_endpoints(name, &hostname, endpoints, changes);
+        changes.push(Change::Service(Arc::new(service)));
+        changes.push(Change::Endpoints(namespace, hostname, endpoints));
     }
 
-    fn say_endpoints(
-        &mut self,
-        name: &NamespacedName,
-        hostname: &Hostname,
-        endpoints: Vec<Endpoint>,
-        changes: &mut Vec<Change>,
-    ) {
-        let said = self.said.endpoints.get(name).map(Vec::as_slice).unwrap_or_default();
-        if said == endpoints {
-            return;
-        }
-        if endpoints.is_empty() {
-            self.said.endpoints.remove(name);
-        } else {
-            self.said.endpoints.insert(name.clone(), endpoints.clone());
-        }
-        changes.push(Change::Endpoints((*name.namespace).into(), hostname.clone(), endpoints));
-    }
-
+    /// Builds the workload of a pod.
     fn rebuild_workload(&mut self, subject: &Subject, name: &NamespacedName, changes: &mut Vec<Change>) {
         let built = self.pods.get(name).and_then(|pod| convert::workload(pod, self));
-        let Some((workload, facts)) = built else {
-            self.dependencies.set(subject, BTreeSet::new());
-            if let Some(workload) = self.said.workloads.remove(name) {
-                let gone = Change::WorkloadGone(
-                    WorkloadKind::Pod,
-                    workload.namespace.clone(),
-                    workload.name.clone(),
-                );
-                changes.push(gone);
+        let (change, facts) = match built {
+            Some((workload, facts)) => (Change::Workload(Arc::new(workload)), facts),
+            None => {
+                let (namespace, name) = ((*name.namespace).into(), name.name.clone());
+                (Change::WorkloadGone(WorkloadKind::Pod, namespace, name), BTreeSet::new())
             }
-            return;
         };
         self.dependencies.set(subject, facts);
-        if self.said.workloads.get(name).is_none_or(|said| **said != workload) {
-            let workload = Arc::new(workload);
-            self.said.workloads.insert(name.clone(), workload.clone());
-            changes.push(Change::Workload(workload));
-        }
-    }
-
-    fn config(
-        &mut self,
-        key: (ConfigKind, NamespacedName),
-        object: Arc<ConfigObject>,
-        changes: &mut Vec<Change>,
-    ) {
-        if self.said.configs.get(&key).is_none_or(|said| *said != object) {
-            self.said.configs.insert(key, object.clone());
-            changes.push(Change::Config(object));
-        }
-    }
-
-    fn config_gone(&mut self, key: (ConfigKind, NamespacedName), changes: &mut Vec<Change>) {
-        if self.said.configs.remove(&key).is_some() {
-            let (kind, NamespacedName { namespace, name }) = key;
-            changes.push(Change::ConfigGone(kind, (*namespace).into(), name));
-        }
+        changes.push(change);
     }
 }
 
