@@ -1,5 +1,5 @@
-//! Log lines as Istio's users know them: `<time>\t<level>\t<scope>\t<message>\t<key=value ...>`, or JSON with
-//! `time`, `level`, `scope`, `msg`. A scope is the module that speaks (`ads`, `pusher`, `source`, ...).
+//! Log lines in Istio's format: `<time>\t<level>\t<scope>\t<message>\t<key=value ...>`, or JSON with
+//! `time`, `level`, `scope`, `msg`. The scope is the module (`ads`, `pusher`, `source`, ...).
 
 use std::fmt;
 
@@ -17,9 +17,9 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 /// Levels and format.
 #[derive(Clone, Debug)]
 pub(crate) struct Logging {
-    /// Of everything that has no level of its own.
+    /// Level of other scopes.
     default: LevelFilter,
-    /// By scope.
+    /// Level by scope.
     scopes: Vec<(String, LevelFilter)>,
     format: Format,
 }
@@ -39,7 +39,7 @@ impl Default for Logging {
 // === impl Logging ===
 
 impl Logging {
-    /// Reads Istio's `--log_output_level`: `info`, `default:info`, `ads:debug,default:warn`.
+    /// Parses Istio's `--log_output_level`: `info`, `default:info`, `ads:debug,default:warn`.
     pub(crate) fn parse(levels: &str, json: bool) -> Result<Self, String> {
         let format = if json { Format::Json } else { Format::Text };
         let mut logging = Self { format, ..Self::default() };
@@ -52,7 +52,9 @@ impl Logging {
                 "info" => LevelFilter::INFO,
                 "debug" => LevelFilter::DEBUG,
                 "trace" => LevelFilter::TRACE,
-                other => return Err(format!("{other:?} is none of none, error, warn, info, debug, trace")),
+                other => {
+                    return Err(format!("{other:?} is not a level: none, error, warn, info, debug, trace"));
+                }
             };
             match scope {
                 "default" | "all" => logging.default = level,
@@ -63,7 +65,7 @@ impl Logging {
     }
 
     fn targets(&self) -> Targets {
-        // Libraries speak of their own matters: they are heard from warn on.
+        // Libraries log from `warn` on.
         let quiet = self.default.min(LevelFilter::WARN);
         let targets = Targets::new().with_default(quiet).with_target("pilot_discovery", self.default);
         let targets = targets.with_target("pilot_watch", self.default);
@@ -134,7 +136,7 @@ fn level(level: Level) -> &'static str {
     }
 }
 
-/// `pilot_discovery::ads::connection` speaks as `ads`.
+/// Returns the scope of a module: `ads` for `pilot_discovery::ads::connection`.
 fn scope(target: &str) -> &str {
     match target.strip_prefix("pilot_discovery") {
         Some("") => "default",
@@ -174,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn levels_are_read_by_scope() {
+    fn levels_are_parsed_by_scope() {
         let logging = Logging::parse("default:warn,ads:debug", false).unwrap();
         assert_eq!(
             (logging.default, logging.scopes.as_slice()),
@@ -185,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scope_is_the_module_that_speaks() {
+    fn scope_is_the_module() {
         for (target, expected) in [
             ("pilot_discovery", "default"),
             ("pilot_discovery::ads::connection", "ads"),

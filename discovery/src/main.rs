@@ -1,6 +1,6 @@
-//! `pilot-discovery`: the control plane Envoy is pointed at.
+//! `pilot-discovery`: control plane for Envoy proxies.
 //!
-//! Parse, build, run, exit. What is where: see the code map in README.md.
+//! Parses the command line and runs the command.
 
 mod ads;
 mod config;
@@ -23,19 +23,19 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser as _};
 use config::args::{Cli, Command};
 
-/// `sysexits.h`: the command line cannot be used.
+/// `sysexits.h`: invalid command line.
 const EX_USAGE: u8 = 64;
-/// `sysexits.h`: the configuration cannot be used.
+/// `sysexits.h`: invalid configuration.
 const EX_CONFIG: u8 = 78;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => {
-            // One line, like every other mistake; what would be right is for --help to say.
+            // One line, like every other error; the usage is in --help.
             let text = error.to_string();
-            let mistake = text.lines().next().unwrap_or_default();
-            eprintln!("pilot-discovery: {}", mistake.trim_start_matches("error: "));
+            let message = text.lines().next().unwrap_or_default();
+            eprintln!("pilot-discovery: {}", message.trim_start_matches("error: "));
             return ExitCode::from(EX_USAGE);
         }
         // --help and --version.

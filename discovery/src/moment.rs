@@ -1,8 +1,8 @@
-//! Waiting for a moment that may never come.
+//! Optional deadlines.
 
 use std::time::Instant;
 
-/// Waits until `due`, or for ever.
+/// Waits until `due`. Never returns for `None`.
 pub(crate) async fn at(due: Option<Instant>) {
     match due {
         Some(due) => tokio::time::sleep_until(due.into()).await,

@@ -1,4 +1,4 @@
-//! `pilot-discovery validate`: whether manifests can be used, before anybody applies them.
+//! `pilot-discovery validate`: validates manifests before they are applied.
 
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -11,10 +11,10 @@ use crate::config::args::ValidateArgs;
 use crate::source::Problem;
 use crate::source::file::check;
 
-/// Stands for standard input.
+/// Path that means standard input.
 const STDIN: &str = "-";
 
-/// Prints what is to be said about the files; fails if there is an error among it.
+/// Prints the problems of the files. Fails if there is an error.
 pub(crate) fn run(args: &ValidateArgs) -> ExitCode {
     let problems: Vec<Problem> = args.filename.iter().flat_map(look).collect();
     let has_error = problems.iter().any(|problem| problem.severity == Severity::Error);
@@ -23,7 +23,7 @@ pub(crate) fn run(args: &ValidateArgs) -> ExitCode {
     } else {
         problems.iter().fold(String::new(), |text, problem| text + &problem.to_string() + "\n")
     };
-    // Whoever reads may have left (`| head`); the exit code tells him all the same.
+    // The reader may have closed the pipe (`| head`); the exit code is the same.
     let written = io::stdout().write_all(printed.as_bytes());
     if has_error || written.is_err() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
@@ -39,7 +39,7 @@ fn look(path: &PathBuf) -> Vec<Problem> {
     }
 }
 
-/// One list, for programs.
+/// Returns a JSON list.
 fn json_lines(problems: &[Problem]) -> String {
     let listed: Vec<Value> = problems
         .iter()

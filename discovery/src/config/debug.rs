@@ -1,38 +1,38 @@
-//! Who may use the debug pages: Istio's variables, checked.
+//! Settings of the debug interface, from Istio's environment variables.
 
 use super::environment;
 
-/// What of the debug interface is there, and for whom.
+/// Parts of the debug interface that are enabled, and the authentication they require.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DebugConfig {
-    /// `ENABLE_DEBUG_ON_HTTP`: whether there are pages on the HTTP ports at all. The types on xDS stay.
+    /// `ENABLE_DEBUG_ON_HTTP`: pages on the HTTP ports. The debug types on xDS are independent of it.
     pub(crate) http: Switch,
-    /// `ENABLE_DEBUG_ENDPOINT_AUTH`: whether callers must have proved who they are.
+    /// `ENABLE_DEBUG_ENDPOINT_AUTH`: callers must be authenticated.
     pub(crate) auth: Switch,
-    /// `UNSAFE_ENABLE_ADMIN_ENDPOINTS`: whether `/debug/force_disconnect` is there.
+    /// `UNSAFE_ENABLE_ADMIN_ENDPOINTS`: `/debug/force_disconnect`.
     pub(crate) admin: Switch,
 }
 
-/// On or off.
+/// State of an optional feature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Switch {
-    /// There.
+    /// Enabled.
     On,
-    /// Not there.
+    /// Disabled.
     Off,
 }
 
 // === impl DebugConfig ===
 
 impl Default for DebugConfig {
-    /// Istio's defaults.
+    /// Returns Istio's defaults.
     fn default() -> Self {
         Self { http: Switch::On, auth: Switch::On, admin: Switch::Off }
     }
 }
 
 impl DebugConfig {
-    /// Reads the environment; what cannot be read is a fault that names its variable.
+    /// Reads the environment. Adds a fault for each invalid variable.
     pub(super) fn read(faults: &mut Vec<String>) -> Self {
         let defaults = Self::default();
         let mut switch = |name: &str, default: Switch| match environment(&[name]) {
@@ -53,7 +53,7 @@ impl DebugConfig {
 // === impl Switch ===
 
 impl Switch {
-    /// What Go's `strconv.ParseBool` takes.
+    /// Parses a boolean as Go's `strconv.ParseBool`.
     fn parse(text: &str) -> Option<Self> {
         match text {
             "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(Self::On),
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn switches_are_spelt_as_go_spells_them() {
+    fn switches_are_parsed_as_by_go() {
         for (text, expected) in [
             ("true", Some(Switch::On)),
             ("T", Some(Switch::On)),

@@ -1,4 +1,4 @@
-//! From the raw command line and environment to a checked configuration; all faults are reported at once.
+//! Validated configuration, from command line and environment. All faults are reported at once.
 
 pub(crate) mod args;
 pub(crate) mod debug;
@@ -18,7 +18,7 @@ pub(crate) use transport::{Keepalive, Limits, Secure};
 use crate::logging::Logging;
 use crate::source::RegistryKind;
 
-/// Everything the server needs to know, checked.
+/// Validated configuration of the server.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     /// Registries to read (`--registries`).
@@ -35,48 +35,47 @@ pub(crate) struct Config {
     pub(crate) cluster_id: String,
     /// Namespace of the control plane.
     pub(crate) namespace: String,
-    /// Where to listen; `None`: not at all.
+    /// Address of plaintext xDS; `None`: disabled.
     pub(crate) grpc: Option<Listen>,
-    /// Where to listen; `None`: not at all.
+    /// Address of readiness and debug pages; `None`: disabled.
     pub(crate) http: Option<Listen>,
-    /// Where to listen; `None`: not at all.
+    /// Address of metrics; `None`: disabled.
     pub(crate) monitoring: Option<Listen>,
-    /// xDS over TLS; `None`: not at all.
+    /// xDS over TLS; `None`: disabled.
     pub(crate) secure: Option<Secure>,
     /// gRPC keepalive.
     pub(crate) keepalive: Keepalive,
-    /// What clients may ask for.
+    /// Limits on clients.
     pub(crate) limits: Limits,
-    /// Monitoring ports of all instances, to compare loads with; none: nobody is told to leave for that.
+    /// Monitoring addresses of all instances, for rebalancing; empty: no rebalancing.
     pub(crate) peers: Vec<String>,
-    /// How long changes are gathered before a push.
+    /// Debounce of pushes.
     pub(crate) debounce: Params,
-    /// How many proxies are pushed to at a time. `PILOT_PUSH_THROTTLE`; 0 or nothing: 15 and 5 for each core, at most
-    /// 100.
+    /// `PILOT_PUSH_THROTTLE`: number of concurrent pushes. 0 or unset: 15, and 5 for each core, at most 100.
     pub(crate) push_throttle: usize,
-    /// From SIGTERM to the end, at most.
+    /// Longest time from SIGTERM to exit.
     pub(crate) shutdown: Duration,
-    /// Levels and format.
+    /// Log levels and format.
     pub(crate) logging: Logging,
-    /// Name of this instance: the pod's, when there is one.
+    /// Name of this instance: that of the pod, if there is one.
     pub(crate) instance: String,
-    /// Who may use the debug pages.
+    /// Debug interface.
     pub(crate) debug: DebugConfig,
 }
 
-/// An address to listen on, with the flag it came from for error messages.
+/// Address to listen on, and its flag for error messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Listen {
     /// For example `--grpcAddr`.
     pub(crate) flag: &'static str,
-    /// To be tried in turn: `:15010` means all addresses, of IPv6 too where the kernel has it.
+    /// Alternatives in order: `:15010` means all addresses, including IPv6 where the kernel supports it.
     pub(crate) addresses: Vec<SocketAddr>,
 }
 
 // === impl Config ===
 
 impl Config {
-    /// Checks the flags; every fault is one line that names its flag.
+    /// Validates the flags. Every fault is one line that begins with its flag.
     pub(crate) fn check(args: &DiscoveryArgs) -> Result<Self, Vec<String>> {
         let mut faults = Vec::new();
         let registries = registries(args, &mut faults);
@@ -119,7 +118,7 @@ impl Config {
         let shutdown = span("--shutdownDuration", &args.shutdown_duration);
         let throttle = environment(&["PILOT_PUSH_THROTTLE"]).unwrap_or_default();
         let push_throttle = match throttle.parse() {
-            // As in Istio: more of them than cores, because most of a push is waiting for the proxy.
+            // As in Istio: more than cores, because a push mostly waits for the proxy.
             Ok(0) => None,
             Err(_) if throttle.is_empty() => None,
             Ok(count) => Some(count),
@@ -177,13 +176,13 @@ fn registries(args: &DiscoveryArgs, faults: &mut Vec<String>) -> BTreeSet<Regist
     parsed.into_iter().flatten().collect()
 }
 
-/// The first of these variables that says something.
+/// Returns the first of these variables that is not empty.
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
 fn environment(names: &[&str]) -> Option<String> {
     names.iter().filter_map(|name| std::env::var(name).ok()).find(|value| !value.is_empty())
 }
 
-/// `:15010`, `127.0.0.1:15010`, `[::1]:15010`, `localhost:15010`; nothing for an empty text.
+/// Parses `:15010`, `127.0.0.1:15010`, `[::1]:15010`, `localhost:15010`. An empty text has no address.
 fn parse_listen(text: &str) -> Result<Vec<SocketAddr>, String> {
     if text.is_empty() {
         return Ok(Vec::new());
@@ -219,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_are_istios() {
+    fn default_flags_are_those_of_istio() {
         let config = check(&["--configDir", "/x"]).unwrap();
         assert_eq!(config.grpc.unwrap().addresses.len(), 2);
         assert_eq!(config.keepalive.interval, Duration::from_secs(30));
@@ -228,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn tls_takes_a_certificate_and_a_key() {
+    fn tls_requires_a_certificate_and_a_key() {
         let secure = |flags: &[&str]| {
             check(&[&["--configDir", "/x"][..], flags].concat()).map(|config| config.secure.is_some())
         };
@@ -268,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_address_is_off() {
+    fn empty_address_disables_the_listener() {
         assert_eq!(check(&["--configDir", "/x", "--httpAddr", ""]).unwrap().http, None);
     }
 
@@ -297,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn keepalive_without_a_pause_is_refused() {
+    fn keepalive_of_zero_is_rejected() {
         for flag in ["--keepaliveInterval", "--keepaliveTimeout", "--keepaliveMaxServerConnectionAge"] {
             let faults = check(&["--configDir", "/x", flag, "0s"]).unwrap_err();
             assert!(faults.len() == 1 && faults[0].starts_with(flag), "{faults:?}");
@@ -305,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_flag_is_an_error() {
+    fn unknown_flag_is_an_error() {
         assert!(Cli::try_parse_from(["pilot-discovery", "discovery", "--nope"]).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! What clients of the gRPC ports may do, how long their connections live, and the key pair they see.
+//! Keepalive, TLS and limits of the gRPC ports.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -15,37 +15,37 @@ const INFINITY: &str = "2562047h47m16.854775807s";
 /// Port of an instance in `PILOT_PEERS` that names none.
 const MONITORING: u16 = 15014;
 
-/// How connections are kept alive and ended.
+/// Keepalive and maximum age of connections.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Keepalive {
-    /// Between pings of an idle connection.
+    /// Interval between pings of an idle connection.
     pub(crate) interval: Duration,
-    /// Until an unanswered ping ends it.
+    /// Time until an unanswered ping ends the connection.
     pub(crate) timeout: Duration,
-    /// Until it is asked to reconnect, within a tenth; `None`: never.
+    /// Age at which the client is asked to reconnect, 10 % more or less; `None`: never.
     pub(crate) max_age: Option<Duration>,
-    /// From then until it is cut.
+    /// Time from the request to reconnect until the connection is closed.
     pub(crate) grace: Duration,
 }
 
-/// TLS.
+/// xDS over TLS.
 #[derive(Clone, Debug)]
 pub(crate) struct Secure {
-    /// Where to listen.
+    /// Address.
     pub(crate) listen: Listen,
-    /// The certificate and those between it and its root, in PEM.
+    /// Certificate and its intermediates, in PEM.
     pub(crate) certificate: PathBuf,
-    /// Its key, in PEM.
+    /// Private key, in PEM.
     pub(crate) key: PathBuf,
-    /// Roots of client certificates, in PEM; without them none is asked for.
+    /// Roots of client certificates, in PEM; `None`: no client certificate is requested.
     pub(crate) client_ca: Option<PathBuf>,
 }
 
-/// How much a client may ask for.
+/// Limits on clients.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Limits {
-    /// `ISTIO_GPRC_MAXSTREAMS`: HTTP/2 streams open on one connection. A proxy has one or two; who has more, such as a
-    /// proxy in front of many, opens the next connection by itself. 100 is the least that RFC 9113 recommends. Istio's
+    /// `ISTIO_GPRC_MAXSTREAMS`: HTTP/2 streams open on one connection. A proxy has one or two; a client with
+    /// more opens another connection. 100 is the least that RFC 9113 recommends. Istio's
     /// 100,000 would let one connection reset streams, or hold headers, without an end.
     pub(crate) streams_per_connection: u32,
     /// `PILOT_MAX_STREAMS_PER_ADDRESS`: xDS streams open from one IP address. A pod has one or two; a gateway or a
@@ -77,9 +77,9 @@ impl Default for Limits {
     }
 }
 
-/// Faults, one line each, as they are found.
+/// Reader of flags and variables that collects faults, one line each.
 pub(super) struct Reader<'a> {
-    /// What a variable of the environment says, if it says something.
+    /// Returns a variable of the environment, if it is not empty.
     pub(super) lookup: &'a dyn Fn(&str) -> Option<String>,
     pub(super) faults: &'a mut Vec<String>,
 }
@@ -102,7 +102,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Nothing without a certificate: `--secureGRPCAddr` has a default, and a key pair has not.
+    /// Returns `None` without a certificate: `--secureGRPCAddr` has a default, the key pair has none.
     pub(super) fn secure(&mut self, args: &DiscoveryArgs, listen: Option<Listen>) -> Option<Secure> {
         match (&args.tls_cert_file, &args.tls_key_file) {
             (Some(certificate), Some(key)) => Some(Secure {

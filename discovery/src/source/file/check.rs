@@ -45,8 +45,8 @@ pub(crate) fn text(file: &Path, text: &str) -> Vec<Problem> {
             let location = ManifestLocation { item: item.index, ..location };
             let key = match &item.decoded {
                 Decoded::Object(object) => Some(object.key()),
-                Decoded::Faulty(key) => key.clone(),
-                Decoded::NotRead(..) | Decoded::Unknown(..) => None,
+                Decoded::Invalid(key) => key.clone(),
+                Decoded::Unsupported(..) | Decoded::Unknown(..) => None,
             };
             let unknown_fields = item.unknown.into_iter();
             let unknown_fields = unknown_fields.map(|field| Finding::error(field, "unknown field"));

@@ -309,8 +309,10 @@ impl From<Item> for ParsedManifest {
             findings: item.findings.into_iter().chain(unknown_fields).collect(),
             content: match item.decoded {
                 Decoded::Object(object) => ManifestContent::Object(object),
-                Decoded::Faulty(key) => ManifestContent::Invalid(key),
-                Decoded::NotRead(api, kind) => ManifestContent::Ignored(IgnoredKind::Unsupported(api, kind)),
+                Decoded::Invalid(key) => ManifestContent::Invalid(key),
+                Decoded::Unsupported(api, kind) => {
+                    ManifestContent::Ignored(IgnoredKind::Unsupported(api, kind))
+                }
                 Decoded::Unknown(api, kind) => ManifestContent::Ignored(IgnoredKind::Unknown(api, kind)),
             },
         }

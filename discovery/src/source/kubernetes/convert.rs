@@ -1,4 +1,4 @@
-//! What Kubernetes objects mean in the model: the rules, without memory. `registry` decides when they apply.
+//! Rules that translate Kubernetes objects to the model. Stateless; `registry` decides when they are applied.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -10,7 +10,7 @@ use pilot_proto::identity::SpiffeId;
 pub(super) use self::endpoints::endpoints;
 pub(super) use self::service::{hostname, service};
 pub(super) use self::workload::workload;
-use super::dependencies::Fact;
+use super::dependencies::DependencyKey;
 use super::options::{ClusterLookup, PendingPods, RegistryOptions};
 use crate::source::objects::{NamespacedName, Pod, TargetRef};
 
@@ -25,21 +25,21 @@ const REGION: [&str; 2] = ["topology.kubernetes.io/region", "failure-domain.beta
 const ZONE: [&str; 2] = ["topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone"];
 const LOCALITY: [&str; 2] = ["topology.istio.io/locality", "istio-locality"];
 const HOSTNAME: &str = "kubernetes.io/hostname";
-/// Names the network of a pod, or of everything when the system namespace has it.
+/// Label with the network of a pod, or on the system namespace with that of the cluster.
 pub(super) const NETWORK: &str = "topology.istio.io/network";
 
 /// Lookup that records the dependencies of what is being built.
 struct Lookup<'a, S> {
     cluster: &'a S,
-    facts: &'a mut BTreeSet<Fact>,
-    /// Those of the last endpoint: the next one has the same, often.
+    keys: &'a mut BTreeSet<DependencyKey>,
+    /// Labels of the previous endpoint, which the next one often shares.
     labels: Labels,
 }
 
 // === impl Lookup ===
 
 impl<S: ClusterLookup> Lookup<'_, S> {
-    /// What is the same for every port of an address; `None` while it waits for its pod.
+    /// Returns the endpoint of an address, without port. `None` while its pod is pending.
     fn endpoint(
         &mut self,
         namespace: &Arc<str>,
@@ -54,13 +54,13 @@ impl<S: ClusterLookup> Lookup<'_, S> {
             let namespace = if target.namespace.is_empty() { namespace } else { &target.namespace };
             let name = NamespacedName { namespace: namespace.clone(), name: target.name.clone() };
             let pod = cluster.pod(&name);
-            self.facts.insert(Fact::Pod(name));
+            self.keys.insert(DependencyKey::Pod(name));
             if pod.is_none() && options.pending_pods == PendingPods::Hold {
                 return None;
             }
             pod
         } else {
-            self.facts.insert(Fact::PodAt(ip));
+            self.keys.insert(DependencyKey::PodAt(ip));
             cluster.pod_at(namespace, ip)
         };
         let node = match pod {
@@ -98,20 +98,20 @@ impl<S: ClusterLookup> Lookup<'_, S> {
         if let Some(network) = pod.and_then(|pod| pod.metadata.label(NETWORK)) {
             return network.into();
         }
-        self.facts.insert(Fact::SystemNetwork);
+        self.keys.insert(DependencyKey::SystemNetwork);
         self.cluster.system_network().clone()
     }
 
-    /// What the pod says, else what its node says.
+    /// Returns the locality of the pod, or else of its node.
     fn locality(&mut self, pod: Option<&Pod>, node: &Arc<str>) -> Locality {
-        let own = pod.and_then(|pod| LOCALITY.iter().find_map(|label| pod.metadata.label(label)));
-        if let Some(own) = own {
-            return Locality::parse(own);
+        let label = pod.and_then(|pod| LOCALITY.iter().find_map(|label| pod.metadata.label(label)));
+        if let Some(label) = label {
+            return Locality::parse(label);
         }
         if node.is_empty() {
             return Locality::default();
         }
-        self.facts.insert(Fact::Node(node.clone()));
+        self.keys.insert(DependencyKey::Node(node.clone()));
         let Some(node) = self.cluster.node(node) else { return Locality::default() };
         let label = |names: &[&str]| -> Arc<str> {
             names.iter().find_map(|name| node.metadata.label(name)).unwrap_or_default().into()
@@ -120,7 +120,7 @@ impl<S: ClusterLookup> Lookup<'_, S> {
     }
 }
 
-/// The pod's labels and where it runs: subsets may select by either.
+/// Returns the labels of the pod, with locality, cluster, node and network: subsets may select by either.
 fn augmented(
     pod: Option<&Pod>,
     locality: &Locality,

@@ -1,5 +1,5 @@
-//! Who has to be rebuilt when something changes: what was looked up while building it is what it depends on,
-//! including what was looked up and not found.
+//! Dependencies of services and workloads on the objects that were looked up while building them, including objects that were
+//! not found.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -7,98 +7,98 @@ use std::sync::Arc;
 
 use crate::source::objects::NamespacedName;
 
-/// Something that is built from others.
+/// Result that is built from several objects.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Subject {
-    /// A pod's workload.
+pub(super) enum Dependent {
+    /// Workload of a pod.
     Workload(NamespacedName),
-    /// A service and its endpoints.
+    /// Service and its endpoints.
     Service(NamespacedName),
 }
 
-/// Something that was looked up.
+/// Key of a lookup.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Fact {
-    /// The pod of this name.
+pub(super) enum DependencyKey {
+    /// Pod by name.
     Pod(NamespacedName),
-    /// The pod that has this address.
+    /// Pod by address.
     PodAt(IpAddr),
-    /// The node of this name.
+    /// Node by name.
     Node(Arc<str>),
-    /// What a namespace asks for on behalf of its services.
+    /// Settings of a namespace for its services.
     Namespace(Arc<str>),
-    /// The network that the system namespace declares.
+    /// Network that the system namespace declares.
     SystemNetwork,
 }
 
-/// Both directions of "depends on".
+/// Dependencies in both directions.
 #[derive(Debug, Default)]
 pub(super) struct Dependencies {
-    facts: HashMap<Subject, BTreeSet<Fact>>,
-    subjects: HashMap<Fact, Subjects>,
+    keys: HashMap<Dependent, BTreeSet<DependencyKey>>,
+    dependents: HashMap<DependencyKey, Dependents>,
 }
 
-/// Who depends on one fact. An address has one endpoint nearly always, and there are many addresses.
+/// Dependents of one key. Nearly always one, and there are many keys.
 #[derive(Debug)]
-enum Subjects {
-    One(Subject),
-    Many(BTreeSet<Subject>),
+enum Dependents {
+    One(Dependent),
+    Many(BTreeSet<Dependent>),
 }
 
 // === impl Dependencies ===
 
 impl Dependencies {
-    /// The subject now depends on these facts and no others.
-    pub(super) fn set(&mut self, subject: &Subject, facts: BTreeSet<Fact>) {
-        let before = self.facts.remove(subject).unwrap_or_default();
-        for fact in before.difference(&facts) {
-            let rest = self.subjects.remove(fact).and_then(|subjects| subjects.without(subject));
+    /// Replaces the dependencies of a dependent.
+    pub(super) fn set(&mut self, dependent: &Dependent, keys: BTreeSet<DependencyKey>) {
+        let before = self.keys.remove(dependent).unwrap_or_default();
+        for key in before.difference(&keys) {
+            let rest = self.dependents.remove(key).and_then(|dependents| dependents.without(dependent));
             if let Some(rest) = rest {
-                self.subjects.insert(fact.clone(), rest);
+                self.dependents.insert(key.clone(), rest);
             }
         }
-        for fact in facts.difference(&before) {
-            let with = match self.subjects.remove(fact) {
-                Some(subjects) => subjects.with(subject),
-                None => Subjects::One(subject.clone()),
+        for key in keys.difference(&before) {
+            let with = match self.dependents.remove(key) {
+                Some(dependents) => dependents.with(dependent),
+                None => Dependents::One(dependent.clone()),
             };
-            self.subjects.insert(fact.clone(), with);
+            self.dependents.insert(key.clone(), with);
         }
-        if !facts.is_empty() {
-            self.facts.insert(subject.clone(), facts);
+        if !keys.is_empty() {
+            self.keys.insert(dependent.clone(), keys);
         }
     }
 
-    /// Who depends on the fact.
-    pub(super) fn on(&self, fact: &Fact) -> impl Iterator<Item = &Subject> {
-        let (one, many) = match self.subjects.get(fact) {
-            Some(Subjects::One(subject)) => (Some(subject), None),
-            Some(Subjects::Many(subjects)) => (None, Some(subjects)),
+    /// Returns the dependents of a key.
+    pub(super) fn on(&self, key: &DependencyKey) -> impl Iterator<Item = &Dependent> {
+        let (one, many) = match self.dependents.get(key) {
+            Some(Dependents::One(dependent)) => (Some(dependent), None),
+            Some(Dependents::Many(dependents)) => (None, Some(dependents)),
             None => (None, None),
         };
         one.into_iter().chain(many.into_iter().flatten())
     }
 }
 
-// === impl Subjects ===
+// === impl Dependents ===
 
-impl Subjects {
-    fn with(self, subject: &Subject) -> Self {
+impl Dependents {
+    fn with(self, dependent: &Dependent) -> Self {
         match self {
-            Self::One(one) if one == *subject => Self::One(one),
-            Self::One(one) => Self::Many(BTreeSet::from([one, subject.clone()])),
+            Self::One(one) if one == *dependent => Self::One(one),
+            Self::One(one) => Self::Many(BTreeSet::from([one, dependent.clone()])),
             Self::Many(mut many) => {
-                many.insert(subject.clone());
+                many.insert(dependent.clone());
                 Self::Many(many)
             }
         }
     }
 
-    fn without(self, subject: &Subject) -> Option<Self> {
+    fn without(self, dependent: &Dependent) -> Option<Self> {
         match self {
-            Self::One(one) => (one != *subject).then_some(Self::One(one)),
+            Self::One(one) => (one != *dependent).then_some(Self::One(one)),
             Self::Many(mut many) => {
-                many.remove(subject);
+                many.remove(dependent);
                 if many.len() > 1 { Some(Self::Many(many)) } else { many.pop_first().map(Self::One) }
             }
         }
@@ -110,21 +110,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_looked_up_any_more_is_forgotten() {
-        let service =
-            |name: &str| Subject::Service(NamespacedName { namespace: "default".into(), name: name.into() });
-        let (a, b, node) = (service("a"), service("b"), Fact::Node("n1".into()));
+    fn set_removes_previous_dependencies() {
+        let service = |name: &str| {
+            Dependent::Service(NamespacedName { namespace: "default".into(), name: name.into() })
+        };
+        let (a, b, node) = (service("a"), service("b"), DependencyKey::Node("n1".into()));
         let mut dependencies = Dependencies::default();
-        dependencies.set(&a, BTreeSet::from([node.clone(), Fact::SystemNetwork]));
+        dependencies.set(&a, BTreeSet::from([node.clone(), DependencyKey::SystemNetwork]));
         dependencies.set(&b, BTreeSet::from([node.clone()]));
         assert_eq!(dependencies.on(&node).collect::<Vec<_>>(), [&a, &b]);
 
-        dependencies.set(&a, BTreeSet::from([Fact::SystemNetwork]));
+        dependencies.set(&a, BTreeSet::from([DependencyKey::SystemNetwork]));
         assert_eq!(dependencies.on(&node).collect::<Vec<_>>(), [&b]);
-        assert_eq!(dependencies.on(&Fact::SystemNetwork).collect::<Vec<_>>(), [&a]);
+        assert_eq!(dependencies.on(&DependencyKey::SystemNetwork).collect::<Vec<_>>(), [&a]);
 
         dependencies.set(&a, BTreeSet::new());
         dependencies.set(&b, BTreeSet::new());
-        assert!(dependencies.facts.is_empty() && dependencies.subjects.is_empty());
+        assert!(dependencies.keys.is_empty() && dependencies.dependents.is_empty());
     }
 }

@@ -1,9 +1,8 @@
-//! Kubernetes objects in, statements about services, endpoints and workloads out, as few as possible.
+//! Incremental translation: changed objects in, changed services, endpoints and workloads out.
 //!
-//! The view is a function of the objects and not of the order in which they came: an event marks who is concerned
-//! (`dependencies`), those are built again (`convert`), and what comes out different is said. The registry does
-//! not know where objects come from, and resolves nothing that needs another source: `ServiceEntry`, aliases
-//! and named target ports are the world's.
+//! The result depends on the objects and not on their order. A change marks the dependents of the object (`dependencies`),
+//! and these are built again (`convert`). Results may equal the previous ones: the world drops changes that change nothing.
+//! The world also resolves what needs another source: `ServiceEntry`, aliases, named target ports.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -12,25 +11,25 @@ use std::sync::Arc;
 use pilot_core::model::{Change, Distribution, Namespace, WorkloadKind};
 
 use super::convert;
-use super::dependencies::{Dependencies, Fact, Subject};
+use super::dependencies::{Dependencies, DependencyKey, Dependent};
 use super::options::{ClusterLookup, RegistryOptions};
 use crate::source::objects::{
     EndpointSlice, Endpoints, NamespacedName, Node, Object, ObjectChange, ObjectKey, ObjectKind, Pod, Service,
 };
 
-/// All objects, and what was said about them.
+/// Objects by name, and the indexes to build services and workloads.
 #[derive(Debug)]
 pub(crate) struct Registry {
     options: RegistryOptions,
     services: HashMap<NamespacedName, Arc<Service>>,
     endpoints: HashMap<NamespacedName, Arc<Endpoints>>,
-    /// By the service they belong to, then by their own name.
+    /// By service, then by name.
     slices: HashMap<NamespacedName, BTreeMap<Arc<str>, Arc<EndpointSlice>>>,
     service_of_slice: HashMap<NamespacedName, NamespacedName>,
     pods: HashMap<NamespacedName, Arc<Pod>>,
     pods_by_ip: HashMap<IpAddr, BTreeSet<NamespacedName>>,
     nodes: HashMap<Arc<str>, Arc<Node>>,
-    /// Which endpoints come first for services of a namespace that do not say, as it writes it.
+    /// Traffic distribution annotation by namespace, for services without one.
     distributions: HashMap<Arc<str>, String>,
     system_network: Arc<str>,
     dependencies: Dependencies,
@@ -41,7 +40,7 @@ const SERVICE_NAME: &str = "kubernetes.io/service-name";
 // === impl Registry ===
 
 impl Registry {
-    /// A registry that has seen nothing.
+    /// Returns a registry without objects.
     pub(crate) fn new(options: RegistryOptions) -> Self {
         Self {
             options,
@@ -58,10 +57,9 @@ impl Registry {
         }
     }
 
-    /// Takes events in and tells what is different now. However many of the events concern a service, it is
-    /// built once.
+    /// Applies changes of objects. Each affected service and workload is built once.
     pub(crate) fn apply(&mut self, events: impl IntoIterator<Item = ObjectChange>) -> Vec<Change> {
-        let mut concerned = BTreeSet::new();
+        let mut affected = BTreeSet::new();
         let mut changes = Vec::new();
         for event in events {
             match event {
@@ -75,28 +73,28 @@ impl Registry {
                             changes.push(Change::Config(object));
                         }
                         object => {
-                            self.collect_concerned(&key, &mut concerned);
+                            self.collect_dependents(&key, &mut affected);
                             self.insert(key.clone(), object);
-                            self.collect_concerned(&key, &mut concerned);
+                            self.collect_dependents(&key, &mut affected);
                         }
                     }
                 }
                 ObjectChange::Deleted(key) => {
-                    self.collect_concerned(&key, &mut concerned);
+                    self.collect_dependents(&key, &mut affected);
                     self.remove(&key);
                 }
             }
         }
-        changes.extend(self.rebuild(concerned));
+        changes.extend(self.rebuild(affected));
         changes
     }
 
-    fn rebuild(&mut self, affected: BTreeSet<Subject>) -> Vec<Change> {
+    fn rebuild(&mut self, affected: BTreeSet<Dependent>) -> Vec<Change> {
         let mut changes = Vec::new();
-        for subject in affected {
-            match &subject {
-                Subject::Workload(name) => self.rebuild_workload(&subject, name, &mut changes),
-                Subject::Service(name) => self.rebuild_service(&subject, name, &mut changes),
+        for dependent in affected {
+            match &dependent {
+                Dependent::Workload(name) => self.rebuild_workload(&dependent, name, &mut changes),
+                Dependent::Service(name) => self.rebuild_service(&dependent, name, &mut changes),
             }
         }
         changes
@@ -108,37 +106,39 @@ impl Registry {
             return Vec::new();
         }
         trust_domain.clone_into(&mut self.options.trust_domain);
-        let services = self.services.keys().cloned().map(Subject::Service);
-        let affected = services.chain(self.pods.keys().cloned().map(Subject::Workload)).collect();
+        let services = self.services.keys().cloned().map(Dependent::Service);
+        let affected = services.chain(self.pods.keys().cloned().map(Dependent::Workload)).collect();
         self.rebuild(affected)
     }
 
-    /// Everything that is or should be built from the object as it is known now.
-    fn collect_concerned(&self, key: &ObjectKey, concerned: &mut BTreeSet<Subject>) {
+    /// Adds the dependents of an object in its current version.
+    fn collect_dependents(&self, key: &ObjectKey, affected: &mut BTreeSet<Dependent>) {
         let name = &key.name;
-        let mut facts = Vec::new();
+        let mut keys = Vec::new();
         match key.kind {
             ObjectKind::Service | ObjectKind::Endpoints => {
-                concerned.insert(Subject::Service(name.clone()));
+                affected.insert(Dependent::Service(name.clone()));
             }
             ObjectKind::EndpointSlice => {
-                concerned.extend(self.service_of_slice.get(name).cloned().map(Subject::Service));
+                affected.extend(self.service_of_slice.get(name).cloned().map(Dependent::Service));
             }
             ObjectKind::Pod => {
-                concerned.insert(Subject::Workload(name.clone()));
-                facts.push(Fact::Pod(name.clone()));
-                facts.extend(self.pods.get(name).into_iter().flat_map(|pod| pod.ips()).map(Fact::PodAt));
+                affected.insert(Dependent::Workload(name.clone()));
+                keys.push(DependencyKey::Pod(name.clone()));
+                keys.extend(
+                    self.pods.get(name).into_iter().flat_map(|pod| pod.ips()).map(DependencyKey::PodAt),
+                );
             }
-            ObjectKind::Node => facts.push(Fact::Node(name.name.clone())),
+            ObjectKind::Node => keys.push(DependencyKey::Node(name.name.clone())),
             ObjectKind::Namespace => {
-                facts.push(Fact::Namespace(name.name.clone()));
+                keys.push(DependencyKey::Namespace(name.name.clone()));
                 if *name.name == *self.options.system_namespace {
-                    facts.push(Fact::SystemNetwork);
+                    keys.push(DependencyKey::SystemNetwork);
                 }
             }
             ObjectKind::Config(_) => {}
         }
-        concerned.extend(facts.iter().flat_map(|fact| self.dependencies.on(fact)).cloned());
+        affected.extend(keys.iter().flat_map(|key| self.dependencies.on(key)).cloned());
     }
 
     fn insert(&mut self, key: ObjectKey, object: Object) {
@@ -147,7 +147,7 @@ impl Registry {
             Object::Endpoints(endpoints) => drop(self.endpoints.insert(key.name, endpoints)),
             Object::Node(node) => drop(self.nodes.insert(key.name.name, node)),
             Object::EndpointSlice(slice) => {
-                // It may belong to another service than before.
+                // The slice may have belonged to another service.
                 self.remove(&key);
                 let Some(service) = slice.metadata.label(SERVICE_NAME) else { return };
                 let service = NamespacedName { namespace: key.name.namespace.clone(), name: service.into() };
@@ -167,7 +167,7 @@ impl Registry {
                     self.system_network = metadata.label(convert::NETWORK).unwrap_or_default().into();
                 }
                 match metadata.annotations.get(Distribution::ANNOTATION) {
-                    Some(said) => drop(self.distributions.insert(key.name.name, said.clone())),
+                    Some(value) => drop(self.distributions.insert(key.name.name, value.clone())),
                     None => drop(self.distributions.remove(&key.name.name)),
                 }
             }
@@ -211,37 +211,37 @@ impl Registry {
     }
 
     /// Builds a service and its endpoints.
-    fn rebuild_service(&mut self, subject: &Subject, name: &NamespacedName, changes: &mut Vec<Change>) {
+    fn rebuild_service(&mut self, dependent: &Dependent, name: &NamespacedName, changes: &mut Vec<Change>) {
         let namespace: Namespace = (*name.namespace).into();
         let hostname = convert::hostname(name, &self.options);
         let Some(service) = self.services.get(name) else {
-            self.dependencies.set(subject, BTreeSet::new());
+            self.dependencies.set(dependent, BTreeSet::new());
             changes.push(Change::Endpoints(namespace.clone(), hostname.clone(), Vec::new()));
             changes.push(Change::ServiceGone(namespace, hostname));
             return;
         };
         let slices = self.slices.get(name).into_iter().flat_map(BTreeMap::values).map(Arc::as_ref);
         let legacy = self.endpoints.get(name).map(Arc::as_ref);
-        let (endpoints, mut facts) = convert::endpoints(service, slices, legacy, self);
-        facts.insert(Fact::Namespace(name.namespace.clone()));
+        let (endpoints, mut keys) = convert::endpoints(service, slices, legacy, self);
+        keys.insert(DependencyKey::Namespace(name.namespace.clone()));
         let distribution = self.distributions.get(&name.namespace).map(String::as_str);
         let service = convert::service(service, distribution, &self.options);
-        self.dependencies.set(subject, facts);
+        self.dependencies.set(dependent, keys);
         changes.push(Change::Service(Arc::new(service)));
         changes.push(Change::Endpoints(namespace, hostname, endpoints));
     }
 
     /// Builds the workload of a pod.
-    fn rebuild_workload(&mut self, subject: &Subject, name: &NamespacedName, changes: &mut Vec<Change>) {
+    fn rebuild_workload(&mut self, dependent: &Dependent, name: &NamespacedName, changes: &mut Vec<Change>) {
         let built = self.pods.get(name).and_then(|pod| convert::workload(pod, self));
-        let (change, facts) = match built {
-            Some((workload, facts)) => (Change::Workload(Arc::new(workload)), facts),
+        let (change, keys) = match built {
+            Some((workload, keys)) => (Change::Workload(Arc::new(workload)), keys),
             None => {
                 let (namespace, name) = ((*name.namespace).into(), name.name.clone());
                 (Change::WorkloadGone(WorkloadKind::Pod, namespace, name), BTreeSet::new())
             }
         };
-        self.dependencies.set(subject, facts);
+        self.dependencies.set(dependent, keys);
         changes.push(change);
     }
 }
@@ -255,7 +255,7 @@ impl ClusterLookup for Registry {
         self.pods.get(name).map(Arc::as_ref)
     }
 
-    /// Pods on the host's network share its address: when several have it, none is meant.
+    /// Returns `None` if several pods have the address: pods on the host network share that of the node.
     fn pod_at(&self, namespace: &str, ip: IpAddr) -> Option<&Pod> {
         let mut names = self.pods_by_ip.get(&ip)?.iter().filter(|name| *name.namespace == *namespace);
         let name = names.next()?;

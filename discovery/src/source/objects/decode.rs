@@ -1,8 +1,7 @@
-//! From a manifest (already parsed into a JSON value) to an object, or to what is wrong with it.
+//! Decodes a manifest (parsed into a JSON value) to an object or to findings.
 //!
-//! Every fault names the object, as far as it can be read, and the field. The kinds that Istio and Kubernetes
-//! have but nobody here reads yet are told apart from those that do not exist: a kind that its group cannot
-//! have is a misspelling or the beginning of a file that is still being written, and counts as a fault.
+//! A finding names the object, if it can be identified, and the field. Kinds of Istio and Kubernetes that are not supported
+//! are ignored; a kind that does not exist in its group is an error: it is misspelt, or the file is truncated.
 
 use std::sync::Arc;
 
@@ -17,42 +16,42 @@ use super::object::{Object, ObjectKey, ObjectKind};
 use super::schema::Schema;
 use super::validate;
 
-/// What a manifest is.
+/// Result of decoding a manifest.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Decoded {
-    /// An object that is read.
+    /// Valid object.
     Object(Object),
-    /// One that cannot be used; whose it is, when that much can be read.
-    Faulty(Option<ObjectKey>),
-    /// A kind of Istio or Kubernetes that is not read: `apiVersion` and kind.
-    NotRead(String, String),
-    /// A kind of somebody else: `apiVersion` and kind.
+    /// Invalid object, with its key if it could be identified.
+    Invalid(Option<ObjectKey>),
+    /// Kind of Istio or Kubernetes that is not supported: `apiVersion` and kind.
+    Unsupported(String, String),
+    /// Kind of another API: `apiVersion` and kind.
     Unknown(String, String),
 }
 
-/// One manifest of a list, or the only one.
+/// Decoded manifest, or one item of a `List`.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Item {
-    /// Its place in a `List`, from 0.
+    /// Index in a `List`, from 0.
     pub(crate) index: Option<usize>,
-    /// What it is.
+    /// Object, or the reason why there is none.
     pub(crate) decoded: Decoded,
-    /// What is to be said about it: of a faulty one, why it is.
+    /// Findings. An invalid object has at least one error.
     pub(crate) findings: Vec<Finding>,
-    /// Fields that its kind does not have: skipped where an object is served, a mistake where it is validated.
+    /// Fields that the kind does not have: a warning when served, an error when validated.
     pub(crate) unknown: Vec<String>,
 }
 
-/// Why a manifest is of no use.
+/// Reason why a manifest cannot be decoded.
 struct Fault {
     key: Option<ObjectKey>,
     finding: Finding,
 }
 
-/// The namespace of what does not say, as `kubectl` has it.
+/// Namespace of manifests without one, as in `kubectl`.
 const DEFAULT_NAMESPACE: &str = "default";
 
-/// Everything that `v1` has. <https://kubernetes.io/docs/reference/kubernetes-api/>
+/// Kinds of the group `v1`. <https://kubernetes.io/docs/reference/kubernetes-api/>
 const CORE_KINDS: [&str; 13] = [
     "Binding",
     "ComponentStatus",
@@ -69,10 +68,10 @@ const CORE_KINDS: [&str; 13] = [
     "Status",
 ];
 
-/// What an Istio object has besides its `spec`.
+/// Top-level fields of an Istio object.
 const OUTER_FIELDS: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
 
-/// Reads a manifest, or every manifest of a `List`.
+/// Decodes a manifest, or every item of a `List`.
 pub(crate) fn decode(manifest: Value) -> Vec<Item> {
     let mut manifest = match manifest {
         Value::Object(fields) => fields,
@@ -87,7 +86,7 @@ pub(crate) fn decode(manifest: Value) -> Vec<Item> {
     }
 }
 
-/// `List`, or `ServiceList` and its like, whose items may leave out what the list has said.
+/// Returns version and kind of the items of a `ServiceList` and similar, which the items may omit; both `None` for `List`.
 fn list_of(manifest: &Map<String, Value>) -> Option<(Option<String>, Option<String>)> {
     let kind = manifest.get("kind").and_then(Value::as_str)?.strip_suffix("List")?;
     let own_version = (!kind.is_empty())
@@ -101,7 +100,7 @@ fn list(items: Value, api_version: Option<&str>, kind: Option<&str>) -> Vec<Item
         Value::Array(items) => items,
         Value::Null => Vec::new(),
         _ => {
-            return vec![Item::new(None, Err(Fault::of_nobody("items", "is not a list of manifests")))];
+            return vec![Item::new(None, Err(Fault::unidentified("items", "is not a list of manifests")))];
         }
     };
     let numbered = items.into_iter().enumerate();
@@ -132,39 +131,39 @@ fn not_an_object(value: &Value) -> Fault {
         Value::Array(_) => "a list",
         Value::Object(_) => "a mapping",
     };
-    Fault::of_nobody("", format!("is {found}, not a manifest"))
+    Fault::unidentified("", format!("is {found}, not a manifest"))
 }
 
 fn one(fields: Map<String, Value>) -> Result<Item, Fault> {
     let text = |name: &str| match fields.get(name) {
         Some(Value::String(text)) if !text.is_empty() => Ok(text.clone()),
-        Some(Value::Null) | None => Err(Fault::of_nobody(name, "is missing")),
-        Some(_) => Err(Fault::of_nobody(name, "is not a name")),
+        Some(Value::Null) | None => Err(Fault::unidentified(name, "is missing")),
+        Some(_) => Err(Fault::unidentified(name, "is not a name")),
     };
     let api_version = text("apiVersion")?;
     let kind = text("kind")?;
     match classify(&api_version, &kind) {
-        Class::Read(kind) => {
+        Class::Supported(kind) => {
             let object = typed(kind, fields)?;
             validate::object(&object).map_err(|finding| Fault::of(&object.key(), finding))?;
             Ok(Item::of(Decoded::Object(object)))
         }
         Class::Config(schema) => config(schema, fields),
-        Class::NotRead => Ok(Item::of(Decoded::NotRead(api_version, kind))),
+        Class::Unsupported => Ok(Item::of(Decoded::Unsupported(api_version, kind))),
         Class::Unknown => Ok(Item::of(Decoded::Unknown(api_version, kind))),
         Class::OtherVersion(expected) => {
             let message = format!("{kind} is read in {expected}, not in {api_version}");
-            Err(Fault::of_nobody("apiVersion", message))
+            Err(Fault::unidentified("apiVersion", message))
         }
-        Class::NoSuchKind => Err(Fault::of_nobody("kind", format!("{api_version} has no {kind:?}"))),
+        Class::NoSuchKind => Err(Fault::unidentified("kind", format!("{api_version} has no {kind:?}"))),
     }
 }
 
 enum Class {
-    Read(ObjectKind),
+    Supported(ObjectKind),
     Config(&'static Schema),
     OtherVersion(String),
-    NotRead,
+    Unsupported,
     NoSuchKind,
     Unknown,
 }
@@ -182,16 +181,16 @@ fn classify(api_version: &str, kind: &str) -> Class {
     let expected = match (group, own) {
         ("", Some(kind)) if kind != ObjectKind::EndpointSlice => "v1",
         ("discovery.k8s.io", Some(ObjectKind::EndpointSlice)) => "discovery.k8s.io/v1",
-        ("", _) if CORE_KINDS.contains(&kind) => return Class::NotRead,
+        ("", _) if CORE_KINDS.contains(&kind) => return Class::Unsupported,
         ("" | "discovery.k8s.io" | "networking.istio.io" | "telemetry.istio.io", _) => {
             return Class::NoSuchKind;
         }
-        ("apps" | "batch" | "autoscaling" | "policy", _) => return Class::NotRead,
-        _ if group.ends_with(".istio.io") || group.ends_with(".k8s.io") => return Class::NotRead,
+        ("apps" | "batch" | "autoscaling" | "policy", _) => return Class::Unsupported,
+        _ if group.ends_with(".istio.io") || group.ends_with(".k8s.io") => return Class::Unsupported,
         _ => return Class::Unknown,
     };
     match own {
-        Some(kind) if api_version == expected => Class::Read(kind),
+        Some(kind) if api_version == expected => Class::Supported(kind),
         _ => Class::OtherVersion(expected.to_owned()),
     }
 }
@@ -207,18 +206,20 @@ fn typed(kind: ObjectKind, mut fields: Map<String, Value>) -> Result<Object, Fau
         ObjectKind::Service => read(&key, fields).map(Object::Service),
         ObjectKind::EndpointSlice => read(&key, fields).map(Object::EndpointSlice),
         ObjectKind::Endpoints => read(&key, fields).map(Object::Endpoints),
-        ObjectKind::Config(kind) => Err(Fault::of_nobody("kind", format!("{} has a schema", kind.as_str()))),
+        ObjectKind::Config(kind) => {
+            Err(Fault::unidentified("kind", format!("{} has a schema", kind.as_str())))
+        }
     }
 }
 
-/// Who an Istio object is.
+/// Metadata of an Istio object.
 #[derive(Deserialize)]
 struct Header {
     metadata: Metadata,
 }
 
 fn config(schema: &Schema, mut fields: Map<String, Value>) -> Result<Item, Fault> {
-    // Nulls have a meaning in what patches hold.
+    // Nulls have a meaning in patches.
     let spec = fields.remove("spec").unwrap_or_default();
     let mut unknown: Vec<String> =
         fields.keys().filter(|name| !OUTER_FIELDS.contains(&name.as_str())).cloned().collect();
@@ -240,11 +241,11 @@ fn config(schema: &Schema, mut fields: Map<String, Value>) -> Result<Item, Fault
     };
     let object = ConfigObject { meta, spec: read.value };
     let named = validate::name(&key).err();
-    let said = pilot_core::validate::config(&object).into_iter().chain(pilot_core::patch::findings(&object));
-    let findings: Vec<Finding> = named.into_iter().chain(said).collect();
+    let found = pilot_core::validate::config(&object).into_iter().chain(pilot_core::patch::findings(&object));
+    let findings: Vec<Finding> = named.into_iter().chain(found).collect();
     let is_faulty = findings.iter().any(|finding| finding.severity == Severity::Error);
     let decoded = if is_faulty {
-        Decoded::Faulty(Some(key))
+        Decoded::Invalid(Some(key))
     } else {
         Decoded::Object(Object::Config(Arc::new(object)))
     };
@@ -259,7 +260,7 @@ fn read<T: DeserializeOwned>(key: &ObjectKey, fields: Value) -> Result<T, Fault>
     })
 }
 
-/// In manifests, null and absent are the same.
+/// Removes nulls: in manifests, null and absent are the same.
 fn drop_nulls(fields: &mut Map<String, Value>) {
     fields.retain(|_, value| !value.is_null());
     for value in fields.values_mut() {
@@ -275,17 +276,17 @@ fn drop_nulls_inside(value: &mut Value) {
     }
 }
 
-/// Tells who the object is and fills in the namespace that it left out.
+/// Returns the key of an object, and inserts the default namespace.
 fn complete(kind: ObjectKind, fields: &mut Map<String, Value>) -> Result<ObjectKey, Fault> {
     let Some(Value::Object(metadata)) = fields.get_mut("metadata") else {
-        return Err(Fault::of_nobody("metadata", format!("a {} needs a name", kind.as_str())));
+        return Err(Fault::unidentified("metadata", format!("a {} needs a name", kind.as_str())));
     };
     let name = match metadata.get("name") {
         Some(Value::String(name)) if !name.is_empty() => name.as_str().into(),
         Some(Value::String(_)) | None => {
-            return Err(Fault::of_nobody("metadata.name", format!("a {} needs a name", kind.as_str())));
+            return Err(Fault::unidentified("metadata.name", format!("a {} needs a name", kind.as_str())));
         }
-        Some(other) => return Err(Fault::of_nobody("metadata.name", format!("{other} is not a string"))),
+        Some(other) => return Err(Fault::unidentified("metadata.name", format!("{other} is not a string"))),
     };
     if kind.is_cluster_scoped() {
         metadata.remove("namespace");
@@ -299,14 +300,14 @@ fn complete(kind: ObjectKind, fields: &mut Map<String, Value>) -> Result<ObjectK
         Value::String(namespace) => {
             Ok(ObjectKey { kind, name: NamespacedName { namespace: namespace.as_str().into(), name } })
         }
-        other => Err(Fault::of_nobody("metadata.namespace", format!("{other} is not a string"))),
+        other => Err(Fault::unidentified("metadata.namespace", format!("{other} is not a string"))),
     }
 }
 
 // === impl Item, Fault ===
 
 impl Item {
-    /// Nothing is to be said about it.
+    /// Returns an item without findings.
     const fn of(decoded: Decoded) -> Self {
         Self { index: None, decoded, findings: Vec::new(), unknown: Vec::new() }
     }
@@ -314,7 +315,7 @@ impl Item {
     fn new(index: Option<usize>, outcome: Result<Self, Fault>) -> Self {
         let item = outcome.unwrap_or_else(|fault| Self {
             findings: vec![fault.finding],
-            ..Self::of(Decoded::Faulty(fault.key))
+            ..Self::of(Decoded::Invalid(fault.key))
         });
         Self { index, ..item }
     }
@@ -325,8 +326,8 @@ impl Fault {
         Self { key: Some(key.clone()), finding }
     }
 
-    /// It cannot be told whose it is.
-    fn of_nobody(field: &str, message: impl Into<String>) -> Self {
+    /// Returns the fault of an object that cannot be identified.
+    fn unidentified(field: &str, message: impl Into<String>) -> Self {
         Self { key: None, finding: Finding::error(field, message) }
     }
 }

@@ -12,15 +12,15 @@ use super::values::{maybe_port_number, port_number};
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct EndpointSlice {
-    /// Who.
+    /// Metadata.
     #[serde(default)]
     pub(crate) metadata: Metadata,
-    /// What `endpoints[].addresses` are.
+    /// Type of `endpoints[].addresses`.
     pub(crate) address_type: AddressType,
-    /// Where.
+    /// Endpoints.
     #[serde(default)]
     pub(crate) endpoints: Vec<SliceEndpoint>,
-    /// On which ports, every endpoint alike.
+    /// Ports of every endpoint.
     #[serde(default)]
     pub(crate) ports: Vec<SlicePort>,
 }
@@ -32,7 +32,7 @@ pub(crate) enum AddressType {
     IPv4,
     /// IPv6 addresses.
     IPv6,
-    /// Host names; Istio does not read these, nor do we.
+    /// Host names. Ignored, as by Istio.
     #[serde(rename = "FQDN")]
     Fqdn,
 }
@@ -41,13 +41,13 @@ pub(crate) enum AddressType {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct SliceEndpoint {
-    /// One or more ways to the same place.
+    /// Addresses of the same endpoint.
     pub(crate) addresses: Vec<String>,
-    /// Whether it takes traffic.
+    /// Readiness.
     pub(crate) conditions: EndpointConditions,
-    /// What is there.
+    /// Object at the address, usually a pod.
     pub(crate) target_ref: Option<TargetRef>,
-    /// On which machine.
+    /// Name of the node.
     pub(crate) node_name: Option<Arc<str>>,
 }
 
@@ -55,11 +55,11 @@ pub(crate) struct SliceEndpoint {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub(crate) struct EndpointConditions {
-    /// Absent: yes.
+    /// Absent: true.
     pub(crate) ready: Option<bool>,
     /// Absent: as `ready`.
     pub(crate) serving: Option<bool>,
-    /// Absent: no.
+    /// Absent: false.
     pub(crate) terminating: Option<bool>,
 }
 
@@ -67,18 +67,18 @@ pub(crate) struct EndpointConditions {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub(crate) struct SlicePort {
-    /// The service port's name.
+    /// Name of the service port.
     pub(crate) name: Arc<str>,
-    /// Absent: all ports, which says nothing to a proxy.
+    /// Port number. Absent: all ports, which a proxy cannot use.
     #[serde(deserialize_with = "maybe_port_number")]
     pub(crate) port: Option<u16>,
 }
 
-/// All endpoints of the service of the same name.
+/// All endpoints of the service with the same name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub(crate) struct Endpoints {
-    /// Who.
+    /// Metadata.
     pub(crate) metadata: Metadata,
     /// Every address of a subset serves every port of it.
     pub(crate) subsets: Vec<EndpointSubset>,
@@ -88,11 +88,11 @@ pub(crate) struct Endpoints {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct EndpointSubset {
-    /// Ready ones.
+    /// Ready addresses.
     pub(crate) addresses: Vec<EndpointsAddress>,
-    /// Those that are not.
+    /// Addresses that are not ready.
     pub(crate) not_ready_addresses: Vec<EndpointsAddress>,
-    /// On which ports.
+    /// Ports.
     pub(crate) ports: Vec<EndpointsPort>,
 }
 
@@ -100,12 +100,12 @@ pub(crate) struct EndpointSubset {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct EndpointsAddress {
-    /// The address.
+    /// Address.
     pub(crate) ip: IpAddr,
-    /// What is there.
+    /// Object at the address, usually a pod.
     #[serde(default)]
     pub(crate) target_ref: Option<TargetRef>,
-    /// On which machine.
+    /// Name of the node.
     #[serde(default)]
     pub(crate) node_name: Option<Arc<str>>,
 }
@@ -113,22 +113,22 @@ pub(crate) struct EndpointsAddress {
 /// `Endpoints.subsets[].ports[]`
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(crate) struct EndpointsPort {
-    /// The service port's name.
+    /// Name of the service port.
     #[serde(default)]
     pub(crate) name: Arc<str>,
-    /// The number there.
+    /// Port number.
     #[serde(deserialize_with = "port_number")]
     pub(crate) port: u16,
 }
 
-/// What an endpoint is.
+/// Reference to the object at an address.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub(crate) struct TargetRef {
-    /// Usually `Pod`.
+    /// Kind, usually `Pod`.
     pub(crate) kind: String,
-    /// Empty: the namespace of the endpoints.
+    /// Namespace; empty: that of the endpoints.
     pub(crate) namespace: Arc<str>,
-    /// The name.
+    /// Name.
     pub(crate) name: Arc<str>,
 }

@@ -1,7 +1,7 @@
-//! Kubernetes objects, trimmed to the fields that decide something here.
+//! Objects and their keys. Only the fields that are used are decoded.
 //!
-//! Unknown fields are ignored, as the API server's newer versions add them all the time; a known field of the
-//! wrong type is an error. What a value means is decided in `convert`, whether it is allowed in `validate`.
+//! Unknown fields are ignored: newer API servers add fields. A known field of the wrong type is an error. `validate` checks
+//! values, `kubernetes::convert` translates them.
 //! <https://kubernetes.io/docs/reference/kubernetes-api/>
 
 use std::fmt;
@@ -16,7 +16,7 @@ use super::pod::Pod;
 use super::schema::SCHEMAS;
 use super::service::Service;
 
-/// The kinds that are read, those that others refer to first.
+/// Supported kinds; a kind precedes those that refer to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum ObjectKind {
     /// `v1 Namespace`
@@ -31,35 +31,35 @@ pub(crate) enum ObjectKind {
     EndpointSlice,
     /// `v1 Endpoints`
     Endpoints,
-    /// Configuration; its schema tells the API group.
+    /// Istio configuration; its schema has the API group.
     Config(ConfigKind),
 }
 
-/// Names one object.
+/// Kind, namespace and name of an object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct ObjectKey {
-    /// What it is.
+    /// Kind.
     pub(crate) kind: ObjectKind,
-    /// Which one.
+    /// Namespace and name.
     pub(crate) name: NamespacedName,
 }
 
-/// One object of the kinds that are read.
+/// Object of a supported kind. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Object {
-    /// A namespace.
+    /// Namespace.
     Namespace(Arc<Namespace>),
-    /// A machine.
+    /// Node.
     Node(Arc<Node>),
-    /// A pod.
+    /// Pod.
     Pod(Arc<Pod>),
-    /// A service.
+    /// Service.
     Service(Arc<Service>),
-    /// Some endpoints of a service.
+    /// Part of the endpoints of a service.
     EndpointSlice(Arc<EndpointSlice>),
-    /// All endpoints of a service, the older way.
+    /// All endpoints of a service (the older API).
     Endpoints(Arc<Endpoints>),
-    /// An Istio object; `pilot-core` gives it its meaning.
+    /// Istio configuration; `pilot-core` interprets it.
     Config(Arc<ConfigObject>),
 }
 
@@ -67,22 +67,22 @@ pub(crate) enum Object {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub(crate) struct Namespace {
-    /// Who.
+    /// Metadata.
     pub(crate) metadata: Metadata,
 }
 
-/// A machine.
+/// A node of the cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub(crate) struct Node {
-    /// Who.
+    /// Metadata.
     pub(crate) metadata: Metadata,
 }
 
 // === impl ObjectKind ===
 
 impl ObjectKind {
-    /// Kubernetes' own.
+    /// Kinds of Kubernetes.
     pub(super) const OWN: [Self; 6] =
         [Self::Namespace, Self::Node, Self::Pod, Self::Service, Self::EndpointSlice, Self::Endpoints];
 
@@ -91,7 +91,7 @@ impl ObjectKind {
         Self::OWN.into_iter().chain(SCHEMAS.iter().map(|schema| Self::Config(schema.kind)))
     }
 
-    /// As manifests spell it.
+    /// Returns the name, as in manifests.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Namespace => "Namespace",
@@ -104,7 +104,7 @@ impl ObjectKind {
         }
     }
 
-    /// Whether objects of this kind live outside namespaces.
+    /// Returns true if objects of this kind have no namespace.
     pub(crate) const fn is_cluster_scoped(self) -> bool {
         matches!(self, Self::Namespace | Self::Node)
     }
@@ -121,7 +121,7 @@ impl fmt::Display for ObjectKey {
 // === impl Object ===
 
 impl Object {
-    /// Who it is.
+    /// Returns the key.
     pub(crate) fn key(&self) -> ObjectKey {
         let (kind, metadata) = match self {
             Self::Namespace(object) => (ObjectKind::Namespace, &object.metadata),

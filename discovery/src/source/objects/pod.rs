@@ -13,11 +13,11 @@ use super::values::{address, port_number};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub(crate) struct Pod {
-    /// Who.
+    /// Metadata.
     pub(crate) metadata: Metadata,
-    /// What is wanted.
+    /// Specification.
     pub(crate) spec: PodSpec,
-    /// What is.
+    /// Status.
     pub(crate) status: PodStatus,
 }
 
@@ -25,13 +25,13 @@ pub(crate) struct Pod {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct PodSpec {
-    /// Whose identity it has.
+    /// Name of the service account; empty: `default`.
     pub(crate) service_account_name: String,
-    /// Where it runs.
+    /// Name of the node.
     pub(crate) node_name: Arc<str>,
-    /// What runs.
+    /// Containers.
     pub(crate) containers: Vec<Container>,
-    /// What runs before; with `restartPolicy: Always` also beside.
+    /// Init containers. One with `restartPolicy: Always` runs as long as the pod.
     pub(crate) init_containers: Vec<Container>,
 }
 
@@ -39,7 +39,7 @@ pub(crate) struct PodSpec {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Container {
-    /// Where it listens, as far as declared.
+    /// Declared ports.
     pub(crate) ports: Vec<ContainerPort>,
     /// `Always` on an init container makes it a sidecar.
     pub(crate) restart_policy: String,
@@ -49,13 +49,13 @@ pub(crate) struct Container {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ContainerPort {
-    /// What `targetPort` may refer to.
+    /// Name that `targetPort` may refer to.
     #[serde(default)]
     pub(crate) name: String,
-    /// Where it listens.
+    /// Port number.
     #[serde(rename = "containerPort", deserialize_with = "port_number")]
     pub(crate) number: u16,
-    /// What is spoken above it.
+    /// Transport protocol.
     #[serde(default)]
     pub(crate) protocol: Transport,
 }
@@ -64,22 +64,22 @@ pub(crate) struct ContainerPort {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct PodStatus {
-    /// How far it is.
+    /// Phase of the life cycle.
     pub(crate) phase: PodPhase,
-    /// Its first address.
+    /// First address.
     #[serde(rename = "podIP", deserialize_with = "address")]
     pub(crate) pod_ip: Option<IpAddr>,
-    /// All its addresses.
+    /// All addresses.
     #[serde(rename = "podIPs")]
     pub(crate) pod_ips: Vec<PodIp>,
-    /// `Ready` and others.
+    /// Conditions, such as `Ready`.
     pub(crate) conditions: Vec<Condition>,
 }
 
 /// `Pod.status.podIPs[]`
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(crate) struct PodIp {
-    /// The address.
+    /// Address.
     pub(crate) ip: IpAddr,
 }
 
@@ -91,11 +91,11 @@ pub(crate) enum PodPhase {
     /// Started.
     #[default]
     Running,
-    /// Ended well.
+    /// All containers have exited with 0.
     Succeeded,
-    /// Ended badly.
+    /// A container has failed.
     Failed,
-    /// Not known.
+    /// The node does not report.
     Unknown,
 }
 
@@ -103,7 +103,7 @@ pub(crate) enum PodPhase {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub(crate) struct Condition {
-    /// For example `Ready`.
+    /// Type, for example `Ready`.
     #[serde(rename = "type")]
     pub(crate) kind: String,
     /// `True`, `False` or `Unknown`.
@@ -113,7 +113,7 @@ pub(crate) struct Condition {
 // === impl Pod ===
 
 impl Pod {
-    /// Its addresses, the first one first.
+    /// Returns the addresses, beginning with `podIP`.
     pub(crate) fn ips(&self) -> impl Iterator<Item = IpAddr> {
         let others = self.status.pod_ips.iter().map(|entry| entry.ip);
         self.status.pod_ip.into_iter().chain(others.filter(move |ip| Some(*ip) != self.status.pod_ip))

@@ -1,24 +1,24 @@
-//! The kinds of Istio's configuration: where in the API each lives.
+//! API group and versions of each kind of Istio configuration.
 
 use pilot_core::model::ConfigKind;
 
-/// One kind.
+/// Group and versions of a kind.
 #[derive(Debug)]
 pub(crate) struct Schema {
-    /// Which.
+    /// Kind.
     pub(crate) kind: ConfigKind,
     /// API group.
     pub(crate) group: &'static str,
-    /// The version that it is shown in; those that it may also be written in.
+    /// Version of printed objects. Objects in `aliases` are accepted too.
     pub(crate) version: &'static str,
     aliases: &'static [&'static str],
 }
 
 const NETWORKING: &str = "networking.istio.io";
-/// Versions of what has become `v1`.
+/// Versions before `v1`.
 const OLDER: &[&str] = &["v1beta1", "v1alpha3"];
 
-/// Every kind, as the CRDs have them.
+/// Every kind, as in Istio's CRDs.
 pub(crate) static SCHEMAS: [Schema; 10] = [
     networking(ConfigKind::ServiceEntry),
     networking(ConfigKind::WorkloadEntry),
@@ -39,22 +39,22 @@ const fn networking(kind: ConfigKind) -> Schema {
 // === impl Schema ===
 
 impl Schema {
-    /// The kind of this name in this group.
+    /// Returns the schema of a kind, by group and name.
     pub(super) fn named(group: &str, kind: &str) -> Option<&'static Self> {
         SCHEMAS.iter().find(|schema| schema.group == group && schema.kind.as_str() == kind)
     }
 
-    /// This kind, if it is one of configuration.
+    /// Returns the schema of a kind.
     pub(crate) fn of(kind: ConfigKind) -> Option<&'static Self> {
         SCHEMAS.iter().find(|schema| schema.kind == kind)
     }
 
-    /// Whether objects may be written in this version.
+    /// Returns true if objects are accepted in this version.
     pub(super) fn has(&self, version: &str) -> bool {
         self.versions().any(|known| known == version)
     }
 
-    /// All versions, the one that it is shown in first.
+    /// Returns all versions, the printed one first.
     pub(super) fn versions(&self) -> impl Iterator<Item = &'static str> {
         std::iter::once(self.version).chain(self.aliases.iter().copied())
     }

@@ -12,9 +12,9 @@ use super::values::{IntOrString, port_number};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub(crate) struct Service {
-    /// Who.
+    /// Metadata.
     pub(crate) metadata: Metadata,
-    /// What is wanted.
+    /// Specification.
     pub(crate) spec: ServiceSpec,
 }
 
@@ -22,51 +22,51 @@ pub(crate) struct Service {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct ServiceSpec {
-    /// How it is reached.
+    /// Type.
     #[serde(rename = "type")]
     pub(crate) kind: ServiceType,
-    /// An address, `None` (headless) or nothing yet.
+    /// Virtual address, `None` for a headless service, or empty if not assigned.
     #[serde(rename = "clusterIP")]
     pub(crate) cluster_ip: String,
-    /// The same for dual stack.
+    /// Virtual addresses of a dual-stack service.
     #[serde(rename = "clusterIPs")]
     pub(crate) cluster_ips: Vec<String>,
-    /// The host that this name stands for.
+    /// Target of a service of type `ExternalName`.
     pub(crate) external_name: String,
-    /// What clients connect to.
+    /// Ports.
     pub(crate) ports: Vec<ServicePort>,
-    /// Labels of its pods.
+    /// Labels of the pods.
     pub(crate) selector: BTreeMap<String, String>,
-    /// Whether clients stay on their node.
+    /// Policy for traffic from inside the cluster.
     pub(crate) internal_traffic_policy: InternalTrafficPolicy,
-    /// Which endpoints come first.
+    /// Preference among endpoints.
     pub(crate) traffic_distribution: Option<String>,
-    /// Endpoints take traffic before they are ready.
+    /// Endpoints receive traffic before they are ready.
     pub(crate) publish_not_ready_addresses: bool,
 }
 
 /// `Service.spec.type`
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 pub(crate) enum ServiceType {
-    /// Inside the cluster.
+    /// Virtual address inside the cluster.
     #[default]
     #[serde(rename = "ClusterIP")]
     ClusterIp,
-    /// On a port of every node, too.
+    /// Also a port of every node.
     NodePort,
-    /// Behind a load balancer, too.
+    /// Also an external load balancer.
     LoadBalancer,
-    /// Only another name.
+    /// DNS alias of another host.
     ExternalName,
 }
 
 /// `Service.spec.internalTrafficPolicy`
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 pub(crate) enum InternalTrafficPolicy {
-    /// Every endpoint.
+    /// All endpoints are used.
     #[default]
     Cluster,
-    /// Those on the client's node.
+    /// Only endpoints on the client's node are used.
     Local,
 }
 
@@ -74,19 +74,19 @@ pub(crate) enum InternalTrafficPolicy {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ServicePort {
-    /// Empty when there is one port.
+    /// Name; may be empty if there is one port.
     #[serde(default)]
     pub(crate) name: Arc<str>,
-    /// What clients connect to.
+    /// Service port number.
     #[serde(deserialize_with = "port_number")]
     pub(crate) port: u16,
-    /// What is spoken above it.
+    /// Transport protocol.
     #[serde(default)]
     pub(crate) protocol: Transport,
-    /// What is spoken there.
+    /// Application protocol.
     #[serde(default)]
     pub(crate) app_protocol: Option<String>,
-    /// Where it leads; the same number when absent.
+    /// Port of the pods; absent: the service port.
     #[serde(default)]
     pub(crate) target_port: Option<IntOrString>,
 }

@@ -1,7 +1,7 @@
-//! What makes an object of Kubernetes unusable though every field has the right type.
+//! Validation of Kubernetes objects whose fields have the right types.
 //!
-//! Only what the generators could not live with or what would silently mean something else: the API server's own
-//! admission is stricter in places, and an object that it let through is not refused here without need.
+//! Rejects only values that generators cannot use or that would silently mean something else. The API server's admission is
+//! stricter in places.
 //! <https://istio.io/latest/docs/reference/config/analysis/>
 
 use std::collections::HashSet;
@@ -13,7 +13,7 @@ use super::endpoints::{AddressType, EndpointSlice};
 use super::object::{Object, ObjectKey};
 use super::service::{Service, ServiceType};
 
-/// Whether an object may be called so.
+/// Validates namespace and name.
 pub(super) fn name(key: &ObjectKey) -> Result<(), Finding> {
     if !key.name.namespace.is_empty() {
         label("metadata.namespace", &key.name.namespace)?;
@@ -21,14 +21,13 @@ pub(super) fn name(key: &ObjectKey) -> Result<(), Finding> {
     subdomain("metadata.name", &key.name.name)
 }
 
-/// The first thing wrong with the object.
+/// Returns the first problem of an object.
 pub(super) fn object(object: &Object) -> Result<(), Finding> {
     name(&object.key())?;
     match object {
         Object::Service(object) => service(object),
         Object::EndpointSlice(slice) => endpoint_slice(slice),
-        // `pilot-core` knows what is right there.
-        // Nothing but types to check, or checked where Istio's rules are.
+        // The types suffice; `pilot-core` validates configuration.
         Object::Config(_)
         | Object::Namespace(_)
         | Object::Node(_)

@@ -1,46 +1,46 @@
-//! Who serves a service: slices, or `Endpoints`, in the model.
+//! Endpoints of a service, from slices or from `Endpoints`.
 
 use std::collections::BTreeSet;
 
 use pilot_core::model::{Endpoint, EndpointAddress, Health, Labels};
 
 use super::Lookup;
-use crate::source::kubernetes::dependencies::Fact;
+use crate::source::kubernetes::dependencies::DependencyKey;
 use crate::source::kubernetes::options::ClusterLookup;
 use crate::source::objects::{
     AddressType, EndpointConditions, EndpointSlice, Endpoints, Service, ServiceType,
 };
 
-/// Either of them on a service: endpoints that shut down keep the sessions they have.
+/// Labels of a service whose terminating endpoints keep their sessions.
 const PERSISTENT_SESSION: [&str; 2] = ["istio.io/persistent-session", "istio.io/persistent-session-header"];
 
-/// Everything that serves a service, in order and without repetition, and what that depends on.
+/// Returns the endpoints of a service, sorted and unique, and their dependencies.
 ///
-/// Slices win over `Endpoints` of the same service, which the control plane of Kubernetes mirrors into slices.
+/// Slices take precedence over `Endpoints` of the same service, which Kubernetes mirrors into slices.
 pub(in crate::source::kubernetes) fn endpoints<'a>(
     service: &Service,
     slices: impl Iterator<Item = &'a EndpointSlice>,
     legacy: Option<&Endpoints>,
     cluster: &impl ClusterLookup,
-) -> (Vec<Endpoint>, BTreeSet<Fact>) {
-    let mut facts = BTreeSet::new();
-    let mut lookup = Lookup { cluster, facts: &mut facts, labels: Labels::default() };
+) -> (Vec<Endpoint>, BTreeSet<DependencyKey>) {
+    let mut keys = BTreeSet::new();
+    let mut lookup = Lookup { cluster, keys: &mut keys, labels: Labels::default() };
     let mut found = Vec::new();
     let mut slices = slices.peekable();
     if service.spec.kind == ServiceType::ExternalName {
-        // Another name for a host that has its own endpoints.
+        // An alias: the target has the endpoints.
     } else if slices.peek().is_some() {
         slices.for_each(|slice| of_slice(service, slice, &mut lookup, &mut found));
     } else if let Some(legacy) = legacy {
         of_endpoints(service, legacy, &mut lookup, &mut found);
     }
-    // While an endpoint moves from one slice to another it may be in both; the healthier statement stands.
-    found.sort_by(|a, b| (place(a), a.health).cmp(&(place(b), b.health)).then_with(|| a.cmp(b)));
-    found.dedup_by(|later, earlier| place(later) == place(earlier));
-    (found, facts)
+    // While an endpoint moves from one slice to another it may be in both; the healthier one is kept.
+    found.sort_by(|a, b| (identity_of(a), a.health).cmp(&(identity_of(b), b.health)).then_with(|| a.cmp(b)));
+    found.dedup_by(|later, earlier| identity_of(later) == identity_of(earlier));
+    (found, keys)
 }
 
-fn place(endpoint: &Endpoint) -> (&EndpointAddress, u16, &str) {
+fn identity_of(endpoint: &Endpoint) -> (&EndpointAddress, u16, &str) {
     (&endpoint.address, endpoint.port, &endpoint.port_name)
 }
 
@@ -100,7 +100,7 @@ fn of_endpoints(
     }
 }
 
-/// Absent conditions mean what the API says they mean: ready, serving as `ready`, not terminating.
+/// Returns the health. Absent conditions have the defaults of the API: ready, `serving` as `ready`, not terminating.
 fn health(service: &Service, conditions: EndpointConditions) -> Health {
     let ready = conditions.ready.unwrap_or(true);
     let serving = conditions.serving.unwrap_or(ready);

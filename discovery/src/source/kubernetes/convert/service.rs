@@ -1,4 +1,4 @@
-//! Kubernetes services in the model.
+//! Translates Kubernetes services.
 
 use pilot_core::model::{
     Distribution, ExportTo, Hostname, Location, Protocol, Registry, Resolution, Service, ServicePort,
@@ -15,12 +15,12 @@ const EXPORT_TO: &str = "networking.istio.io/exportTo";
 const CANONICAL_ACCOUNTS: &str = "alpha.istio.io/canonical-serviceaccounts";
 const KUBERNETES_ACCOUNTS: &str = "alpha.istio.io/kubernetes-serviceaccounts";
 
-/// The host name clients use for a service.
+/// Returns the fully qualified host name of a service.
 pub(in crate::source::kubernetes) fn hostname(name: &NamespacedName, options: &RegistryOptions) -> Hostname {
     format!("{}.{}.svc.{}", name.name, name.namespace, options.domain_suffix).into()
 }
 
-/// A Kubernetes service in the model. What its namespace says of which endpoints come first holds where it says nothing.
+/// Translates a service. `distribution` is the annotation of its namespace, for a service without one.
 pub(in crate::source::kubernetes) fn service(
     service: &objects::Service,
     distribution: Option<&str>,
@@ -80,7 +80,7 @@ fn service_port(port: &objects::ServicePort) -> ServicePort {
     }
 }
 
-/// `clusterIPs` repeats `clusterIP` and adds the second family.
+/// Returns the virtual addresses. `clusterIPs` repeats `clusterIP` and adds the second family.
 fn addresses(spec: &objects::ServiceSpec) -> Vec<Vip> {
     let first = std::iter::once(&spec.cluster_ip);
     let mut found = Vec::new();
@@ -92,7 +92,7 @@ fn addresses(spec: &objects::ServiceSpec) -> Vec<Vip> {
     found
 }
 
-/// Elements of an annotation that holds a list with commas.
+/// Returns the elements of an annotation that is a comma-separated list.
 fn annotated<'a>(metadata: &'a Metadata, annotation: &str) -> impl Iterator<Item = &'a str> {
     let list = metadata.annotations.get(annotation).map(String::as_str).unwrap_or_default();
     list.split(',').map(str::trim).filter(|element| !element.is_empty())

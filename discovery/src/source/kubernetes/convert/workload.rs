@@ -1,25 +1,25 @@
-//! Pods in the model.
+//! Translates pods to workloads.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use pilot_core::model::{EndpointAddress, Health, Labels, TlsMode, Workload, WorkloadKind};
 
 use super::{Lookup, TLS_MODE, account};
-use crate::source::kubernetes::dependencies::Fact;
+use crate::source::kubernetes::dependencies::DependencyKey;
 use crate::source::kubernetes::options::ClusterLookup;
 use crate::source::objects::{Pod, PodPhase, Transport};
 
-/// A pod in the model, unless it has no address (yet) or has ended.
+/// Translates a pod. Returns `None` if it has no address yet or has ended.
 pub(in crate::source::kubernetes) fn workload(
     pod: &Pod,
     cluster: &impl ClusterLookup,
-) -> Option<(Workload, BTreeSet<Fact>)> {
+) -> Option<(Workload, BTreeSet<DependencyKey>)> {
     let addresses: Vec<EndpointAddress> = pod.ips().map(EndpointAddress::Ip).collect();
     if addresses.is_empty() || matches!(pod.status.phase, PodPhase::Succeeded | PodPhase::Failed) {
         return None;
     }
-    let mut facts = BTreeSet::new();
-    let mut lookup = Lookup { cluster, facts: &mut facts, labels: Labels::default() };
+    let mut keys = BTreeSet::new();
+    let mut lookup = Lookup { cluster, keys: &mut keys, labels: Labels::default() };
     let workload = Workload {
         kind: WorkloadKind::Pod,
         namespace: (*pod.metadata.namespace).into(),
@@ -35,10 +35,10 @@ pub(in crate::source::kubernetes) fn workload(
         tls_mode: TlsMode::from_label(pod.metadata.label(TLS_MODE)),
         node: pod.spec.node_name.clone(),
     };
-    Some((workload, facts))
+    Some((workload, keys))
 }
 
-/// The kubelet always states `Ready`; a manifest written by hand that leaves it out means a pod that works.
+/// Returns the health. The kubelet always sets `Ready`; a manifest without it means a ready pod.
 fn pod_health(pod: &Pod) -> Health {
     let ready = pod.status.conditions.iter().find(|condition| condition.kind == "Ready");
     match ready {
@@ -48,7 +48,7 @@ fn pod_health(pod: &Pod) -> Health {
     }
 }
 
-/// Named TCP ports of everything that runs for as long as the pod. The first of a name wins, as in Kubernetes.
+/// Returns the named TCP ports of containers and of sidecars. The first port of a name wins, as in Kubernetes.
 fn container_ports(pod: &Pod) -> BTreeMap<String, u16> {
     let sidecars = pod.spec.init_containers.iter().filter(|container| container.restart_policy == "Always");
     let mut ports = BTreeMap::new();

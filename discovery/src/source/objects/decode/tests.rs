@@ -10,8 +10,8 @@ fn faults(yaml: &str) -> Vec<String> {
     let items = decode(manifest(yaml)).into_iter();
     let told = items.flat_map(|item| {
         let whose = match item.decoded {
-            Decoded::Faulty(Some(key)) => format!("{key}: "),
-            Decoded::Faulty(None) => String::new(),
+            Decoded::Invalid(Some(key)) => format!("{key}: "),
+            Decoded::Invalid(None) => String::new(),
             other => panic!("{yaml}: {other:?}"),
         };
         item.findings.into_iter().map(move |finding| format!("{whose}{finding}"))
@@ -67,7 +67,7 @@ fn a_list_is_its_items() {
     assert_eq!(objects("{apiVersion: v1, kind: List, items: null}"), []);
     let items = decode(manifest("{apiVersion: v1, kind: List, items: [3, {apiVersion: v1, kind: Pod}]}"));
     let indexes: Vec<_> =
-        items.iter().map(|item| (item.index, matches!(item.decoded, Decoded::Faulty(None)))).collect();
+        items.iter().map(|item| (item.index, matches!(item.decoded, Decoded::Invalid(None)))).collect();
     assert_eq!(indexes, [(Some(0), true), (Some(1), true)]);
 }
 
@@ -100,9 +100,9 @@ fn kinds_that_are_not_read_are_told_from_kinds_that_do_not_exist() {
         let yaml = format!("{{apiVersion: {api_version}, kind: {kind}, metadata: {{name: a}}}}");
         let decoded = decode(manifest(&yaml)).remove(0).decoded;
         let as_expected = match is {
-            Is::NotRead => decoded == Decoded::NotRead(api_version.into(), kind.into()),
+            Is::NotRead => decoded == Decoded::Unsupported(api_version.into(), kind.into()),
             Is::Unknown => decoded == Decoded::Unknown(api_version.into(), kind.into()),
-            Is::Fault => matches!(decoded, Decoded::Faulty(None)),
+            Is::Fault => matches!(decoded, Decoded::Invalid(None)),
         };
         assert!(as_expected, "{yaml}: {decoded:?}");
     }
