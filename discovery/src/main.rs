@@ -5,12 +5,12 @@
 mod ads;
 mod config;
 mod debug;
-mod explain;
 mod http;
 mod logging;
 mod mesh;
 mod metrics;
 mod moment;
+mod offline;
 mod pusher;
 mod server;
 mod source;
@@ -43,8 +43,8 @@ fn main() -> ExitCode {
     };
     match cli.command {
         Command::Discovery(args) => discovery(&args),
-        Command::Simulate(args) => explain::simulate(&args),
-        Command::Diff(args) => explain::diff(&args),
+        Command::Simulate(args) => offline::simulate(&args),
+        Command::Diff(args) => offline::diff(&args),
         Command::Validate(args) => validate::run(&args),
         Command::Version(args) => version::print(&args),
         Command::Completion { shell } => {

@@ -123,7 +123,7 @@ fn simulate_accepts_a_workload_given_by_flags() -> Result<()> {
     let stranger = mesh.simulate(&["--from", "nobody.shop", "http://reviews.default:9080/"])?;
     expect_exit_code(&stranger, 2)?;
     let why = String::from_utf8_lossy(&stranger.stderr);
-    ensure!(why.contains("there are web-1.default, web-2.default"), "{why}");
+    ensure!(why.contains("declared: web-1.default, web-2.default"), "{why}");
     let made = ["--from", "nobody.shop", "--labels", "app=x", "http://reviews.default:9080/"];
     let stdout = expect_exit_code(&mesh.simulate(&made)?, 0)?;
     ensure!(stdout.contains(REVIEWS), "{stdout}");

@@ -135,7 +135,7 @@ impl Reader<'_> {
         let rate = self.number("PILOT_MAX_REQUESTS_PER_SECOND", 0.0);
         if !(0.0..=1e9).contains(&rate) {
             self.faults
-                .push(format!("PILOT_MAX_REQUESTS_PER_SECOND: {rate} is no rate from 0 to 1000000000"));
+                .push(format!("PILOT_MAX_REQUESTS_PER_SECOND: {rate} is not a rate from 0 to 1000000000"));
         }
         let default = Limits::default();
         Limits {
@@ -148,7 +148,7 @@ impl Reader<'_> {
         }
     }
 
-    /// `PILOT_PEERS`: the monitoring ports of all instances, comma-separated, as `host:port` or a name, such as that of
+    /// Parses `PILOT_PEERS`: the monitoring ports of all instances, comma-separated, as `host:port` or a name, such as that of
     /// a headless service.
     pub(super) fn peers(&mut self) -> Vec<String> {
         let text = (self.lookup)("PILOT_PEERS").unwrap_or_default();
@@ -172,11 +172,11 @@ impl Reader<'_> {
         })
     }
 
-    /// A time that is not zero: pings without a pause, or connections that end at once, are no setting.
+    /// Parses a duration that must not be zero.
     fn lasting(&mut self, name: &str, text: &str) -> Duration {
         let (before, span) = (self.faults.len(), self.span(name, text));
         if span.is_zero() && self.faults.len() == before {
-            self.faults.push(format!("{name}: {text} is no time at all"));
+            self.faults.push(format!("{name}: {text} must not be zero"));
         }
         span
     }
@@ -184,7 +184,7 @@ impl Reader<'_> {
     fn number<T: FromStr>(&mut self, name: &str, default: T) -> T {
         let Some(text) = (self.lookup)(name) else { return default };
         text.parse().unwrap_or_else(|_| {
-            self.faults.push(format!("{name}: {text:?} is not a number it can be"));
+            self.faults.push(format!("{name}: {text:?} is not a valid number"));
             default
         })
     }
@@ -192,7 +192,7 @@ impl Reader<'_> {
     fn positive<T: FromStr + PartialEq + Default + Copy>(&mut self, name: &str, default: T) -> T {
         let number = self.number(name, default);
         if number == T::default() {
-            self.faults.push(format!("{name}: 0 would let nobody in"));
+            self.faults.push(format!("{name}: must not be 0"));
         }
         number
     }
@@ -202,7 +202,7 @@ impl Reader<'_> {
 mod tests {
     use super::*;
 
-    /// Limits and peers of this environment.
+    /// Returns limits and peers in this environment.
     fn read(environment: &[(&str, &str)]) -> Result<(Limits, Vec<String>), Vec<String>> {
         let mut faults = Vec::new();
         let lookup = |name: &str| {
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_are_read_and_none_of_them_lets_nobody_in() {
+    fn limits_are_parsed_and_zero_is_rejected() {
         let (defaults, _) = read(&[]).unwrap();
         assert_eq!((defaults.streams_per_connection, defaults.opens_per_second), (100, None));
         assert_eq!(defaults.send, Duration::from_mins(1));

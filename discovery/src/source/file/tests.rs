@@ -75,9 +75,7 @@ impl RunningSource {
                 self.services.insert(service.hostname.clone(), service);
             }
             SourceEvent::Change(Change::ServiceGone(_, host)) => {
-                if self.services.remove(&host).is_some() {
-                    self.losses.push(host);
-                }
+                self.losses.extend(self.services.remove(&host).map(|_| host));
             }
             SourceEvent::Change(Change::Endpoints(_, host, list)) => {
                 let addresses: Vec<_> = list.iter().map(|at| at.address.to_string()).collect();

@@ -1,4 +1,4 @@
-//! The call on the command line of `pilot-discovery simulate`.
+//! Parses the call on the command line of `pilot-discovery simulate`.
 
 use anyhow::{Context as _, bail};
 use clap::Parser as _;
@@ -6,17 +6,17 @@ use pilot_core::simulate::{Certificate, Line, Tls};
 
 use crate::config::args::CallArgs;
 
-/// What was asked for.
+/// Parsed call.
 #[derive(Debug)]
-pub(super) struct Asked {
-    /// The call.
+pub(super) struct ParsedCall {
+    /// Call.
     pub(super) line: Line,
-    /// How to print what becomes of it.
+    /// Output format.
     pub(super) output: Option<String>,
 }
 
-/// Reads `[METHOD] URL` and the options behind it.
-pub(super) fn asked(words: &[String]) -> anyhow::Result<Asked> {
+/// Parses `[METHOD] URL` and the options after it.
+pub(super) fn parse(words: &[String]) -> anyhow::Result<ParsedCall> {
     let args = CallArgs::try_parse_from(words).map_err(|error| {
         let text = error.to_string();
         let first = text.lines().next().unwrap_or_default();
@@ -27,7 +27,7 @@ pub(super) fn asked(words: &[String]) -> anyhow::Result<Asked> {
         let (name, value) =
             header.split_once(':').with_context(|| format!("-H {header:?}: is not 'name: value'"))?;
         let (name, value) = (name.trim(), value.trim());
-        let Some(request) = &mut line.request else { bail!("-H {header:?}: bytes have no headers") };
+        let Some(request) = &mut line.request else { bail!("-H {header:?}: a call of bytes has no headers") };
         if name.eq_ignore_ascii_case("host") {
             value.clone_into(&mut request.authority);
         } else {
@@ -51,37 +51,37 @@ pub(super) fn asked(words: &[String]) -> anyhow::Result<Asked> {
             }
         }
         None if about_tls => {
-            bail!("--sni, --alpn and --cert make sense with https://, tls:// and --tls only")
+            bail!("--sni, --alpn and --cert require https://, tls:// or --tls")
         }
         None => {}
     }
     line.to = args.to.map(|to| to.parse()).transpose().context("--to")?;
     line.from = args.client;
-    Ok(Asked { line, output: args.output })
+    Ok(ParsedCall { line, output: args.output })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read(words: &str) -> anyhow::Result<Asked> {
+    fn read(words: &str) -> anyhow::Result<ParsedCall> {
         let words: Vec<String> = words.split(' ').map(|word| word.replace('_', " ")).collect();
-        asked(&words)
+        parse(&words)
     }
 
     #[test]
-    fn a_call_is_read_as_curl_would() {
-        let asked =
+    fn call_is_parsed_as_by_curl() {
+        let call =
             read("POST http://reviews:9080/x -H End-User:_jason -H host:_other --to 10.0.0.1:1 -o json")
                 .unwrap();
-        let request = asked.line.request.unwrap();
+        let request = call.line.request.unwrap();
         assert_eq!(
             (request.method.as_str(), request.authority.as_str(), request.path.as_str()),
             ("POST", "other", "/x")
         );
         assert_eq!(request.headers, [("end-user".to_owned(), "jason".to_owned())]);
-        assert_eq!(asked.line.to.unwrap().to_string(), "10.0.0.1:1");
-        assert_eq!(asked.output.as_deref(), Some("json"));
+        assert_eq!(call.line.to.unwrap().to_string(), "10.0.0.1:1");
+        assert_eq!(call.output.as_deref(), Some("json"));
 
         let tls = read("http://a.com:8080 --tls --alpn h2,istio --cert").unwrap().line.tls.unwrap();
         assert_eq!((tls.sni.as_str(), tls.certificate), ("a.com", Certificate::Shown));
@@ -91,12 +91,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_call_says_why() {
+    fn invalid_call_has_a_reason() {
         for (words, why) in [
             ("reviews", "is not a URL"),
             ("GET", "is not a URL"),
             ("http://a -H nothing", "name: value"),
-            ("tcp://a:1 -H a:b", "bytes have no headers"),
+            ("tcp://a:1 -H a:b", "has no headers"),
             ("http://a --sni b", "--sni, --alpn and --cert"),
             ("http://a --to b", "--to"),
             ("http://a --nonsense", "--nonsense"),

@@ -1,4 +1,4 @@
-//! What two meshes tell proxies differently: proxies whose differences are the same are told together.
+//! Differences of the resources of proxies between two meshes. Proxies with equal differences are grouped.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use pilot_core::cache::Cache;
-use pilot_core::model::{Difference as SetDifference, Proxy, ResourceSet};
+use pilot_core::model::{Difference, Proxy, ResourceSet};
 use pilot_core::push::PushContext;
 use pilot_core::scope::{Scope, ScopeKey};
 use pilot_core::simulate::Told;
@@ -15,60 +15,60 @@ use pilot_proto::google::protobuf::Any;
 use prost::Message as _;
 use serde_json::{Value, json};
 
-use super::changes::{Change, changes};
+use super::json_diff::{FieldChange, changes};
 
-/// What differs.
+/// Differences between two meshes.
 #[derive(Debug)]
-pub(super) struct Difference {
-    /// Proxies, and what differs for each of them.
-    groups: Vec<(Vec<String>, Arc<[Resource]>)>,
-    /// For how many nothing does.
-    same: usize,
+pub(super) struct MeshDifference {
+    /// Proxies with equal differences, and these differences.
+    groups: Vec<(Vec<String>, Arc<[ChangedResource]>)>,
+    /// Number of proxies without differences.
+    unchanged: usize,
 }
 
-/// One resource that differs.
+/// Resource that differs.
 #[derive(Clone, Debug, PartialEq)]
-struct Resource {
+struct ChangedResource {
     kind: ResourceType,
     name: Arc<str>,
-    fate: Fate,
+    change: ResourceChange,
 }
 
-/// What becomes of a resource.
+/// Change of a resource.
 #[derive(Clone, Debug, PartialEq)]
-enum Fate {
+enum ResourceChange {
     Added,
     Removed,
-    Changed(Arc<[Change]>),
+    Changed(Arc<[FieldChange]>),
 }
 
-/// One mesh, and what was made for it.
-struct Side<'a> {
+/// Mesh, and the resources generated for it.
+struct MeshSide<'a> {
     push: &'a PushContext,
     cache: Cache,
     scopes: BTreeMap<ScopeKey, Arc<Scope>>,
 }
 
 /// Changes of a resource, by its versions before and after: many proxies have the same ones.
-type Compared = BTreeMap<(ResourceType, Arc<str>, Arc<str>, Arc<str>), Arc<[Change]>>;
+type Compared = BTreeMap<(ResourceType, Arc<str>, Arc<str>, Arc<str>), Arc<[FieldChange]>>;
 
-/// Longer values are cut.
+/// Largest number of characters of a printed value.
 const SHOWN: usize = 120;
 
-// === impl Difference ===
+// === impl MeshDifference ===
 
-impl Difference {
-    /// Compares what every proxy is told; one that is only in one of them is told nothing in the other.
+impl MeshDifference {
+    /// Compares the resources of every proxy. A proxy that is absent from a mesh has no resources in it.
     pub(super) fn between(
         before: &PushContext,
         after: &PushContext,
         proxies: &BTreeMap<String, [Option<Proxy>; 2]>,
     ) -> anyhow::Result<Self> {
-        let (mut old, mut new) = (Side::of(before), Side::of(after));
+        let (mut old, mut new) = (MeshSide::of(before), MeshSide::of(after));
         let mut compared = Compared::new();
-        let mut difference = Self { groups: Vec::new(), same: 0 };
+        let mut difference = Self { groups: Vec::new(), unchanged: 0 };
         for (name, [was, is]) in proxies {
-            let (was, is) = (old.told(was.as_ref())?, new.told(is.as_ref())?);
+            let (was, is) = (old.resources(was.as_ref())?, new.resources(is.as_ref())?);
             let mut resources = Vec::new();
             for kind in ResourceType::ALL {
                 let none = ResourceSet::default();
@@ -80,9 +80,9 @@ impl Difference {
         Ok(difference)
     }
 
-    fn add(&mut self, proxy: &str, resources: Vec<Resource>) {
+    fn add(&mut self, proxy: &str, resources: Vec<ChangedResource>) {
         if resources.is_empty() {
-            self.same += 1;
+            self.unchanged += 1;
             return;
         }
         match self.groups.iter_mut().find(|(_, known)| **known == *resources) {
@@ -91,26 +91,26 @@ impl Difference {
         }
     }
 
-    /// Whether there is none.
+    /// Returns true if nothing differs.
     pub(super) const fn is_none(&self) -> bool {
         self.groups.is_empty()
     }
 
-    /// For programs.
+    /// Returns the differences as JSON.
     pub(super) fn json(&self) -> Value {
         let groups: Vec<Value> = self
             .groups
             .iter()
             .map(|(proxies, resources)| {
-                let resources: Vec<Value> = resources.iter().map(Resource::json).collect();
+                let resources: Vec<Value> = resources.iter().map(ChangedResource::json).collect();
                 json!({"proxies": proxies, "resources": resources})
             })
             .collect();
-        json!({"groups": groups, "unchanged": self.same})
+        json!({"groups": groups, "unchanged": self.unchanged})
     }
 }
 
-impl Display for Difference {
+impl Display for MeshDifference {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         for (proxies, resources) in &self.groups {
             writeln!(f, "{}: {}", count(proxies.len(), ""), proxies.join(" "))?;
@@ -118,8 +118,12 @@ impl Display for Difference {
                 resource.fmt(f)?;
             }
         }
-        if self.same > 0 {
-            writeln!(f, "{}: nothing changes", count(self.same, if self.is_none() { "" } else { "other " }))?;
+        if self.unchanged > 0 {
+            writeln!(
+                f,
+                "{}: nothing changes",
+                count(self.unchanged, if self.is_none() { "" } else { "other " })
+            )?;
         }
         Ok(())
     }
@@ -130,20 +134,20 @@ fn count(proxies: usize, which: &str) -> String {
     format!("{proxies} {which}{}", if proxies == 1 { "proxy" } else { "proxies" })
 }
 
-// === impl Side ===
+// === impl MeshSide ===
 
-impl<'a> Side<'a> {
+impl<'a> MeshSide<'a> {
     fn of(push: &'a PushContext) -> Self {
         Self { push, cache: Cache::default(), scopes: BTreeMap::new() }
     }
 
-    fn told(&mut self, proxy: Option<&Proxy>) -> anyhow::Result<BTreeMap<ResourceType, ResourceSet>> {
+    fn resources(&mut self, proxy: Option<&Proxy>) -> anyhow::Result<BTreeMap<ResourceType, ResourceSet>> {
         let Some(proxy) = proxy else { return Ok(BTreeMap::new()) };
         let key = ScopeKey::of(self.push, proxy);
         let scope =
             self.scopes.entry(key).or_insert_with_key(|key| Scope::of(self.push, key.clone(), None)).clone();
         let asked = Told::asked(&self.cache, self.push, &scope, proxy);
-        let (_, sets) = asked.with_context(|| format!("imagine what {} is told", proxy.id.id))?;
+        let (_, sets) = asked.with_context(|| format!("generate the resources of {}", proxy.id.id))?;
         Ok(sets)
     }
 }
@@ -153,57 +157,57 @@ fn differing(
     was: &ResourceSet,
     is: &ResourceSet,
     compared: &mut Compared,
-) -> anyhow::Result<Vec<Resource>> {
+) -> anyhow::Result<Vec<ChangedResource>> {
     let mut found = Vec::new();
     for difference in was.differences(is) {
         let name = difference.name().clone();
-        let fate = match difference {
-            SetDifference::Added(_) => Fate::Added,
-            SetDifference::Removed(_) => Fate::Removed,
-            SetDifference::Changed(later) => {
+        let change = match difference {
+            Difference::Added(_) => ResourceChange::Added,
+            Difference::Removed(_) => ResourceChange::Removed,
+            Difference::Changed(later) => {
                 let Some(earlier) = was.get(&name) else { continue };
                 let key = (kind, name.clone(), earlier.version.clone(), later.version.clone());
                 let known = match compared.get(&key) {
                     Some(known) => known.clone(),
                     None => changes(&printed(&earlier.body)?, &printed(&later.body)?).into(),
                 };
-                Fate::Changed(compared.entry(key).or_insert(known).clone())
+                ResourceChange::Changed(compared.entry(key).or_insert(known).clone())
             }
         };
-        found.push(Resource { kind, name, fate });
+        found.push(ChangedResource { kind, name, change });
     }
     Ok(found)
 }
 
-/// A resource as Envoy's `/config_dump` prints it.
+/// Returns a resource as Envoy's `/config_dump` prints it.
 fn printed(body: &[u8]) -> anyhow::Result<Value> {
     let any = Any::decode(body).context("decode a resource")?;
     let name = any.type_url.rsplit_once('/').map_or("", |(_, name)| name);
     pilot_proto::json::encoded_to_value(name, &any.value).context("print a resource")
 }
 
-// === impl Resource ===
+// === impl ChangedResource ===
 
-impl Resource {
+impl ChangedResource {
     fn json(&self) -> Value {
-        let (fate, changes) = match &self.fate {
-            Fate::Added => ("added", Vec::new()),
-            Fate::Removed => ("removed", Vec::new()),
-            Fate::Changed(changes) => {
-                let change = |change: &Change| json!({"path": change.path, "before": change.before, "after": change.after});
+        let (action, changes) = match &self.change {
+            ResourceChange::Added => ("added", Vec::new()),
+            ResourceChange::Removed => ("removed", Vec::new()),
+            ResourceChange::Changed(changes) => {
+                let change = |change: &FieldChange| json!({"path": change.path, "before": change.before, "after": change.after});
                 ("changed", changes.iter().map(change).collect())
             }
         };
-        json!({"type": self.kind.short(), "name": &*self.name, "what": fate, "changes": changes})
+        json!({"type": self.kind.short(), "name": &*self.name, "what": action, "changes": changes})
     }
 }
 
-impl Display for Resource {
+impl Display for ChangedResource {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let (mark, changes): (_, &[Change]) = match &self.fate {
-            Fate::Added => ('+', &[]),
-            Fate::Removed => ('-', &[]),
-            Fate::Changed(changes) => ('~', changes),
+        let (mark, changes): (_, &[FieldChange]) = match &self.change {
+            ResourceChange::Added => ('+', &[]),
+            ResourceChange::Removed => ('-', &[]),
+            ResourceChange::Changed(changes) => ('~', changes),
         };
         writeln!(f, "  {mark} {} {}", self.kind.short(), self.name)?;
         for change in changes {

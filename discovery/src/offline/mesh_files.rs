@@ -1,4 +1,4 @@
-//! A mesh as files declare it, read once, by the server's own file source.
+//! Reads a mesh from files once, with the file source of the server.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,31 +13,31 @@ use crate::mesh;
 use crate::source::file::{self, FileSourceConfig};
 use crate::source::{Problem, RegistryKind, SourceSender, SourceStatus};
 
-/// A mesh as files declare it.
+/// Mesh in files.
 #[derive(Debug)]
-pub(super) struct Folder {
-    /// The mesh.
+pub(super) struct MeshFiles {
+    /// Snapshot of the mesh.
     pub(super) push: PushContext,
-    /// What of the files could not be used.
+    /// Problems of the files.
     pub(super) problems: Vec<Problem>,
 }
 
-/// The server's default.
+/// Default of the server.
 const SYSTEM_NAMESPACE: &str = "istio-system";
-/// The server's default.
+/// Default of the server.
 const CLUSTER: &str = "Kubernetes";
 
-// === impl Folder ===
+// === impl MeshFiles ===
 
-impl Folder {
-    /// Reads a folder and a mesh configuration, which need not exist.
+impl MeshFiles {
+    /// Reads a directory and a mesh configuration file, which need not exist.
     pub(super) fn read(directory: &Path, mesh_file: &Path, domain: &str) -> anyhow::Result<Self> {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().context("start a runtime")?;
-        runtime.block_on(Self::take(directory, mesh_file, domain))
+        runtime.block_on(Self::read_once(directory, mesh_file, domain))
     }
 
-    async fn take(directory: &Path, mesh_file: &Path, domain: &str) -> anyhow::Result<Self> {
+    async fn read_once(directory: &Path, mesh_file: &Path, domain: &str) -> anyhow::Result<Self> {
         let mesh = mesh::watch(mesh_file)?;
         let id = RegistryKind::File.source_id();
         let mut world = World::new(domain, [id.clone()]);
@@ -52,11 +52,11 @@ impl Folder {
         let (sender, mut events) = mpsc::channel(256);
         let status = Arc::new(SourceStatus::new(id));
         let source = file::run(settings, SourceSender::new(status.clone(), sender));
-        let told = async {
+        let synced = async {
             while let Some((source, event)) = events.recv().await {
-                let is_all = event == SourceEvent::Synced;
+                let is_synced = event == SourceEvent::Synced;
                 drop(world.apply(&source, event));
-                if is_all {
+                if is_synced {
                     break;
                 }
             }
@@ -65,9 +65,9 @@ impl Folder {
         let world = tokio::select! {
             ended = source => {
                 ended.with_context(|| format!("read {}", directory.display()))?;
-                anyhow::bail!("the files of {} were not read to the end", directory.display());
+                anyhow::bail!("reading {} ended early", directory.display());
             }
-            world = told => world,
+            world = synced => world,
         };
         Ok(Self { push: PushContext::default().next(&world), problems: status.problems() })
     }

@@ -1,15 +1,15 @@
-//! What became of a call, for people and for programs.
+//! Prints the trace of a call as text and as JSON.
 
 use pilot_core::simulate::{Call, Caller, Destination, Request, Says, Share, Trace, Verdict};
 use serde_json::{Value, json};
 
-/// The steps in order, each with the objects that it was decided by, and the end.
+/// Returns the steps in order, each with the objects that decide it, and the result.
 pub(super) fn text(caller: &Caller, call: &Call, trace: &Trace) -> String {
-    let said = match &call.says {
-        Says::Http(request) => asked(request),
+    let payload = match &call.says {
+        Says::Http(request) => request_text(request),
         Says::Bytes => "bytes".to_owned(),
     };
-    let mut lines = vec![format!("{} sends {said} to {}", caller.proxy.id.id, to(caller, &call.to))];
+    let mut lines = vec![format!("{} sends {payload} to {}", caller.proxy.id.id, to(caller, &call.to))];
     for step in &trace.steps {
         let name = if step.name.is_empty() { "-" } else { &step.name };
         lines.push(format!("{:<13} {name} {}", step.stage.as_str(), step.what));
@@ -19,7 +19,7 @@ pub(super) fn text(caller: &Caller, call: &Call, trace: &Trace) -> String {
         if let (Says::Http(sent), Some(request)) = (&call.says, &share.request)
             && sent != request
         {
-            lines.push(format!("{:<13} {} is asked {}", "request", share.cluster, asked(request)));
+            lines.push(format!("{:<13} {} receives {}", "request", share.cluster, request_text(request)));
         }
     }
     let reached = if trace.reaches() { "reached" } else { "not reached" };
@@ -32,13 +32,13 @@ fn to(caller: &Caller, destination: &Destination) -> String {
     declared.map_or_else(|| destination.to_string(), |host| format!("{destination} ({host})"))
 }
 
-/// `GET reviews:9080/x, end-user: jason`
-fn asked(request: &Request) -> String {
+/// Returns `GET reviews:9080/x, end-user: jason`.
+fn request_text(request: &Request) -> String {
     let headers = request.headers.iter().map(|(name, value)| format!(", {name}: {value}"));
     format!("{} {}{}{}", request.method, request.authority, request.path, headers.collect::<String>())
 }
 
-/// The same, with everything that is known of the end.
+/// Returns the same as JSON, with the clusters and endpoints.
 pub(super) fn json(caller: &Caller, call: &Call, trace: &Trace) -> Value {
     let steps: Vec<Value> = trace
         .steps

@@ -1,4 +1,4 @@
-//! Whose eyes to look with: the proxies beside the workloads of a mesh.
+//! Selection of the proxies to evaluate: those of the workloads of a mesh.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
@@ -15,20 +15,20 @@ use pilot_proto::node::NodeType;
 
 use crate::config::args::SimulateArgs;
 
-/// The address of a workload that no file declares: of a range that is for benchmarks, and so nobody's (RFC 2544).
-const NOBODYS: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 18, 0, 1));
-/// More names than this help nobody.
-const NAMED: usize = 10;
+/// Default address of a workload that is not declared, from the range for benchmarks (RFC 2544).
+const UNUSED_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 18, 0, 1));
+/// Largest number of workload names in an error.
+const MAX_NAMES: usize = 10;
 
-/// The proxy that `--from` means.
+/// Returns the proxy of `--from`.
 pub(super) fn caller(push: &PushContext, args: &SimulateArgs) -> anyhow::Result<Proxy> {
     let workload = match find(push, &args.from) {
         Some(workload) => workload,
-        None if args.labels.is_some() || args.ip.is_some() => Arc::new(made_up(args)?),
+        None if args.labels.is_some() || args.ip.is_some() => Arc::new(undeclared(args)?),
         None => bail!(
-            "--from {}: no file declares such a Pod or WorkloadEntry{}; --labels and --ip make one up",
+            "--from {}: no file declares such a Pod or WorkloadEntry{}; use --labels or --ip for one that is not declared",
             args.from,
-            known(push)
+            declared_names(push)
         ),
     };
     let node_type = if args.router {
@@ -42,9 +42,8 @@ pub(super) fn caller(push: &PushContext, args: &SimulateArgs) -> anyhow::Result<
         .with_context(|| format!("--from {}: the workload has no IP address", args.from))
 }
 
-/// The proxies of every workload that either mesh has, or of those that are named, by `<name>.<namespace>`; each as it is
-/// before and after.
-pub(super) fn everybody(
+/// Returns the proxies of all workloads of both meshes, or of the named ones, by `<name>.<namespace>`; each before and after.
+pub(super) fn all(
     before: &PushContext,
     after: &PushContext,
     only: &[String],
@@ -59,14 +58,14 @@ pub(super) fn everybody(
         }
     }
     let wanted: BTreeSet<&String> = only.iter().collect();
-    if let Some(stranger) = wanted.iter().find(|name| !found.contains_key(**name)) {
-        bail!("--proxy {stranger}: neither folder declares such a Pod or WorkloadEntry");
+    if let Some(name) = wanted.iter().find(|name| !found.contains_key(**name)) {
+        bail!("--proxy {name}: neither directory declares such a Pod or WorkloadEntry");
     }
     if !wanted.is_empty() {
         found.retain(|name, _| wanted.contains(name));
     }
     if found.is_empty() {
-        bail!("neither folder declares a Pod or WorkloadEntry: there is nobody to tell anything");
+        bail!("neither directory declares a Pod or WorkloadEntry");
     }
     Ok(found)
 }
@@ -79,7 +78,7 @@ fn name_of(workload: &Workload) -> String {
     format!("{}.{}", workload.name, workload.namespace)
 }
 
-/// A gateway is what a `Gateway` selects; its own labels do not say so.
+/// Returns `Router` for a workload that a `Gateway` selects.
 fn node_type(push: &PushContext, labels: &Labels) -> NodeType {
     let selected = push.configs_of(ConfigKind::Gateway).any(|object| match &object.spec {
         ConfigSpec::Gateway(gateway) => !gateway.selector.is_empty() && selects(&gateway.selector, labels),
@@ -88,7 +87,7 @@ fn node_type(push: &PushContext, labels: &Labels) -> NodeType {
     if selected { NodeType::Router } else { NodeType::Sidecar }
 }
 
-fn made_up(args: &SimulateArgs) -> anyhow::Result<Workload> {
+fn undeclared(args: &SimulateArgs) -> anyhow::Result<Workload> {
     let (name, namespace) = args
         .from
         .rsplit_once('.')
@@ -103,7 +102,7 @@ fn made_up(args: &SimulateArgs) -> anyhow::Result<Workload> {
         kind: WorkloadKind::Pod,
         namespace: namespace.into(),
         name: name.into(),
-        addresses: vec![EndpointAddress::Ip(args.ip.unwrap_or(NOBODYS))],
+        addresses: vec![EndpointAddress::Ip(args.ip.unwrap_or(UNUSED_ADDRESS))],
         labels: Arc::new(labels),
         ports: BTreeMap::new(),
         service_account: "".into(),
@@ -116,13 +115,13 @@ fn made_up(args: &SimulateArgs) -> anyhow::Result<Workload> {
     })
 }
 
-/// `; there are a.default, b.default`
-fn known(push: &PushContext) -> String {
+/// Returns the beginning of the list of workloads: `; declared: a.default, b.default`.
+fn declared_names(push: &PushContext) -> String {
     let names: BTreeSet<String> = push.workloads.values().map(|workload| name_of(workload)).collect();
-    let first: Vec<&str> = names.iter().take(NAMED).map(String::as_str).collect();
+    let first: Vec<&str> = names.iter().take(MAX_NAMES).map(String::as_str).collect();
     match names.len() {
-        0 => "; there is none at all".to_owned(),
-        all if all > NAMED => format!("; there are {} and {} more", first.join(", "), all - NAMED),
-        _ => format!("; there are {}", first.join(", ")),
+        0 => "; none is declared".to_owned(),
+        all if all > MAX_NAMES => format!("; declared: {} and {} more", first.join(", "), all - MAX_NAMES),
+        _ => format!("; declared: {}", first.join(", ")),
     }
 }

@@ -1,29 +1,28 @@
-//! Where two JSON values differ: paths, and what stands there.
+//! Differences of two JSON values: paths and values.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-/// One place where they differ.
+/// Difference at one path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Change {
+pub(super) struct FieldChange {
     /// `virtual_hosts[reviews:9080].routes[0].route.timeout`
     pub(super) path: String,
-    /// What stood there; `None`: nothing.
+    /// Value before; `None`: absent.
     pub(super) before: Option<Value>,
-    /// What stands there; `None`: nothing.
+    /// Value after; `None`: absent.
     pub(super) after: Option<Value>,
 }
 
-/// Every place where they differ, in order. Elements of lists are told apart by their `name` where all have one of their own,
-/// else by their place.
-pub(super) fn changes(before: &Value, after: &Value) -> Vec<Change> {
+/// Returns the differences in order. List elements are matched by their `name` if all have a unique one, otherwise by index.
+pub(super) fn changes(before: &Value, after: &Value) -> Vec<FieldChange> {
     let mut found = Vec::new();
     compare("", Some(before), Some(after), &mut found);
     found
 }
 
-fn compare(path: &str, before: Option<&Value>, after: Option<&Value>, found: &mut Vec<Change>) {
+fn compare(path: &str, before: Option<&Value>, after: Option<&Value>, found: &mut Vec<FieldChange>) {
     match (before, after) {
         (Some(before), Some(after)) if before == after => {}
         (Some(Value::Object(old)), Some(Value::Object(new))) => {
@@ -47,7 +46,7 @@ fn compare(path: &str, before: Option<&Value>, after: Option<&Value>, found: &mu
                 let (was, is) = (kept(&old_names, &new_names), kept(&new_names, &old_names));
                 if was != is {
                     let path = format!("{path} (order)");
-                    found.push(Change { path, before: Some(was.into()), after: Some(is.into()) });
+                    found.push(FieldChange { path, before: Some(was.into()), after: Some(is.into()) });
                 }
             }
             _ => {
@@ -57,12 +56,12 @@ fn compare(path: &str, before: Option<&Value>, after: Option<&Value>, found: &mu
             }
         },
         (before, after) => {
-            found.push(Change { path: path.to_owned(), before: before.cloned(), after: after.cloned() });
+            found.push(FieldChange { path: path.to_owned(), before: before.cloned(), after: after.cloned() });
         }
     }
 }
 
-/// The names of all elements, if each has one and no two have the same.
+/// Returns the names of all elements, if all have a unique one.
 fn names(list: &[Value]) -> Option<Vec<&str>> {
     let names: Option<Vec<&str>> =
         list.iter().map(|item| item.get("name")?.as_str().filter(|name| !name.is_empty())).collect();
@@ -76,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_change_is_named_by_its_path() {
+    fn differences_have_paths() {
         let check = |before: Value, after: Value, expected: &[&str]| {
             let text = |value: Option<Value>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
             let found: Vec<String> = changes(&before, &after)
@@ -98,7 +97,7 @@ mod tests {
             json!([{"name": "b"}, {"name": "a"}]),
             &[r#" (order) ["a","b"] ["b","a"]"#],
         );
-        // Names that are not unique are none.
+        // Names that are not unique are ignored.
         check(json!([{"name": "a"}, {"name": "a"}]), json!([{"name": "a"}]), &[r#"[1] {"name":"a"} -"#]);
         check(json!({"a": 1}), json!([1]), &[r#" {"a":1} [1]"#]);
     }
