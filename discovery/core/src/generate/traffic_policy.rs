@@ -1,10 +1,10 @@
-//! How connections to one port of a service, or of one subset of it, are made: every layer put together.
+//! Merged traffic policy of one port of a service or subset.
 //!
 //! ```text
 //! MeshConfig < trafficPolicy, or its portLevelSettings instead < the subset's trafficPolicy, or its portLevelSettings
 //! ```
 //!
-//! What is said for a port says everything for it: what it leaves out is Istio's default and not inherited.
+//! `portLevelSettings` replace the policy of the host: missing fields have Istio's default and are not inherited.
 //! <https://istio.io/latest/docs/reference/config/networking/destination-rule/#TrafficPolicy-PortTrafficPolicy>
 
 use std::sync::Arc;
@@ -19,89 +19,89 @@ use crate::api::destination_rule::{
 use crate::model::Distribution;
 use crate::push::Rule;
 
-/// How connections to one port are made.
+/// Merged traffic policy of one port.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct MergedTrafficPolicy {
-    /// To which endpoint.
+    /// Load balancing.
     pub load_balancer: Option<LoadBalancer>,
-    /// How many.
+    /// Connection pool limits and timeouts.
     pub connection_pool: Option<ConnectionPool>,
-    /// Which endpoints are left alone for a while.
+    /// Outlier detection.
     pub outlier_detection: Option<OutlierDetection>,
-    /// How they are secured; `None`: nobody said.
+    /// TLS settings; `None`: not configured.
     pub tls: Option<ClientTls>,
-    /// The server is told who the client is.
+    /// PROXY protocol of upstream connections.
     pub proxy_protocol: Option<ProxyProtocol>,
-    /// How many retries at a time.
+    /// Limit of concurrent retries.
     pub retry_budget: Option<RetryBudget>,
-    /// Which endpoints the service asks for.
+    /// `trafficDistribution` of the service.
     pub distribution: Distribution,
-    /// What holds where nothing else is said.
+    /// Defaults of the mesh.
     pub mesh: Arc<MeshPolicy>,
 }
 
-/// What the mesh says about connections.
+/// Connection settings of the mesh configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct MeshPolicy {
-    /// How long one may take to be made.
+    /// Connect timeout.
     pub connect_timeout: Duration,
-    /// How often names are resolved whose answers have no time to live.
+    /// Refresh rate of DNS records without TTL.
     pub dns_refresh_rate: Duration,
-    /// Keepalive of every connection.
+    /// TCP keepalive of all connections.
     pub tcp_keepalive: Option<TcpKeepalive>,
-    /// Whether HTTP/1.1 becomes HTTP/2.
+    /// HTTP/2 upgrade policy.
     pub h2_upgrade: H2Upgrade,
     /// `defaultTrafficPolicy.connectionPool`
     pub connection_pool: Option<ConnectionPool>,
     /// `defaultTrafficPolicy.outlierDetection`
     pub outlier_detection: Option<OutlierDetection>,
-    /// Near endpoints first.
+    /// Locality load balancing.
     pub locality: Option<LocalityLb>,
-    /// Near endpoints first, as far as they suffice.
+    /// Zone-aware load balancing.
     pub zone_aware: Option<ZoneAwareLb>,
-    /// How statistics of clusters of services are named, with `%SERVICE%` and the like; empty: as the clusters are.
+    /// Statistics name pattern of outbound clusters, such as `%SERVICE%`; empty: the name of the cluster.
     pub outbound_stat_name: String,
-    /// How those of clusters of the workload are.
+    /// Statistics name pattern of inbound clusters.
     pub inbound_stat_name: String,
-    /// What is asked of TLS with servers outside.
+    /// TLS defaults for external servers.
     pub tls_defaults: MeshTls,
 }
 
-/// Which endpoints come first.
+/// Locality preference of a policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LocalityPreference<'a> {
-    /// All are alike.
+    /// None.
     Off,
-    /// Those of near localities.
+    /// Locality load balancing.
     Locality(&'a LocalityLb),
-    /// Those of the same zone, as far as they suffice.
+    /// Zone-aware load balancing.
     Zone(&'a ZoneAwareLb),
-    /// Those that the service asks for.
+    /// `trafficDistribution` of the service.
     TrafficDistribution(Distribution),
 }
 
 // === impl MergedTrafficPolicy ===
 
 impl MergedTrafficPolicy {
-    /// What holds for a port of a service, or of a subset of it.
+    /// Merges the layers for a port of a service or subset.
     pub fn of(rule: Option<&Rule>, subset: Option<&Subset>, port: u16, mesh: &Arc<MeshPolicy>) -> Self {
-        let (of_host, _) = layer(rule.and_then(|rule| rule.traffic_policy.as_ref()), port);
-        let mut policy = Self { mesh: mesh.clone(), ..of_host };
+        let (host_layer, _) = layer(rule.and_then(|rule| rule.traffic_policy.as_ref()), port);
+        let mut policy = Self { mesh: mesh.clone(), ..host_layer };
         policy.connection_pool = policy.connection_pool.or_else(|| mesh.connection_pool.clone());
         policy.outlier_detection = policy.outlier_detection.or_else(|| mesh.outlier_detection.clone());
         match subset.and_then(|subset| subset.traffic_policy.as_ref()) {
             None => policy,
-            said => {
-                let (own, reach) = layer(said, port);
-                policy.overlaid(own, reach)
+            policy_spec => {
+                let (subset_layer, scope) = layer(policy_spec, port);
+                policy.overlaid(subset_layer, scope)
             }
         }
     }
 
-    fn overlaid(self, own: Self, reach: PolicyScope) -> Self {
-        let below = match reach {
+    fn overlaid(self, subset_layer: Self, scope: PolicyScope) -> Self {
+        let base = match scope {
             PolicyScope::AllPorts => self,
-            // Ports cannot say the first two.
+            // Port-level settings do not have the first two fields.
             PolicyScope::OnePort => Self {
                 proxy_protocol: self.proxy_protocol,
                 retry_budget: self.retry_budget,
@@ -110,94 +110,96 @@ impl MergedTrafficPolicy {
             },
         };
         Self {
-            load_balancer: own.load_balancer.or(below.load_balancer),
-            connection_pool: own.connection_pool.or(below.connection_pool),
-            outlier_detection: own.outlier_detection.or(below.outlier_detection),
-            tls: own.tls.or(below.tls),
-            proxy_protocol: own.proxy_protocol.or(below.proxy_protocol),
-            retry_budget: own.retry_budget.or(below.retry_budget),
-            distribution: below.distribution,
-            mesh: below.mesh,
+            load_balancer: subset_layer.load_balancer.or(base.load_balancer),
+            connection_pool: subset_layer.connection_pool.or(base.connection_pool),
+            outlier_detection: subset_layer.outlier_detection.or(base.outlier_detection),
+            tls: subset_layer.tls.or(base.tls),
+            proxy_protocol: subset_layer.proxy_protocol.or(base.proxy_protocol),
+            retry_budget: subset_layer.retry_budget.or(base.retry_budget),
+            distribution: base.distribution,
+            mesh: base.mesh,
         }
     }
 
-    /// The same for a service that asks for some of its endpoints.
+    /// Sets the `trafficDistribution` of the service.
     #[must_use]
     pub fn with_distribution(self, distribution: Distribution) -> Self {
         Self { distribution, ..self }
     }
 
-    /// What of it is for connections to the workload beside the proxy too: how many there may be.
+    /// Returns the part that applies to inbound clusters: limits of connections and retries.
     #[must_use]
     pub fn connection_limits(self) -> Self {
         let Self { connection_pool, retry_budget, mesh, .. } = self;
         Self { connection_pool, retry_budget, mesh, ..Self::default() }
     }
 
-    /// Which endpoints come first: what the rule says, else what the service says, else what the mesh says.
+    /// Returns the locality preference of the rule, else of the service, else of the mesh.
     pub fn locality_preference(&self) -> LocalityPreference<'_> {
         let rule = self.load_balancer.as_ref();
         let zone = rule.and_then(|lb| lb.zone_aware_lb_setting.as_ref());
         let locality = rule.and_then(|lb| lb.locality_lb_setting.as_ref());
-        let unless_off = |said: &LocalityLb| said.enabled != Some(false);
+        let is_enabled = |policy_spec: &LocalityLb| policy_spec.enabled != Some(false);
         match (zone, locality, self.distribution, &self.mesh.zone_aware, &self.mesh.locality) {
             (Some(zone), ..) | (None, None, Distribution::Any, Some(zone), _) => {
                 LocalityPreference::Zone(zone)
             }
             (None, Some(locality), ..) | (None, None, Distribution::Any, None, Some(locality))
-                if unless_off(locality) =>
+                if is_enabled(locality) =>
             {
                 LocalityPreference::Locality(locality)
             }
-            (None, None, wanted @ (Distribution::SameZone | Distribution::SameNode), ..) => {
-                LocalityPreference::TrafficDistribution(wanted)
+            (None, None, distribution @ (Distribution::SameZone | Distribution::SameNode), ..) => {
+                LocalityPreference::TrafficDistribution(distribution)
             }
             _ => LocalityPreference::Off,
         }
     }
 
-    /// What is asked of TLS, if anybody asked for something.
+    /// Returns the TLS mode, if one is configured.
     pub fn tls_mode(&self) -> Option<ClientTlsMode> {
         self.tls.as_ref().map(|tls| tls.mode)
     }
 
-    /// Whether a share of good endpoints is named below which all are used: then none may be sent that is known to be bad.
+    /// Returns true if Envoy may enter panic mode (`minHealthPercent`); unhealthy endpoints must then not be sent.
     pub fn has_panic_threshold(&self) -> bool {
         self.outlier_detection.as_ref().is_some_and(|outlier| outlier.min_health_percent > 0)
     }
 }
 
-/// For which ports a policy is.
+/// Ports that a policy applies to.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum PolicyScope {
     AllPorts,
     OnePort,
 }
 
-fn layer(said: Option<&TrafficPolicy>, port: u16) -> (MergedTrafficPolicy, PolicyScope) {
-    let Some(said) = said else { return (MergedTrafficPolicy::default(), PolicyScope::AllPorts) };
+fn layer(policy_spec: Option<&TrafficPolicy>, port: u16) -> (MergedTrafficPolicy, PolicyScope) {
+    let Some(policy_spec) = policy_spec else {
+        return (MergedTrafficPolicy::default(), PolicyScope::AllPorts);
+    };
     let for_port = |settings: &&PortTrafficPolicy| {
         settings.port.is_some_and(|selector| selector.number == u32::from(port))
     };
-    match said.port_level_settings.iter().find(for_port) {
-        Some(own) => (
+    match policy_spec.port_level_settings.iter().find(for_port) {
+        Some(subset_layer) => (
             MergedTrafficPolicy {
-                load_balancer: own.load_balancer.clone(),
-                connection_pool: own.connection_pool.clone(),
-                outlier_detection: own.outlier_detection.clone(),
-                tls: own.tls.clone(),
+                load_balancer: subset_layer.load_balancer.clone(),
+                connection_pool: subset_layer.connection_pool.clone(),
+                outlier_detection: subset_layer.outlier_detection.clone(),
+                tls: subset_layer.tls.clone(),
                 ..MergedTrafficPolicy::default()
             },
             PolicyScope::OnePort,
         ),
         None => (
             MergedTrafficPolicy {
-                load_balancer: said.load_balancer.clone(),
-                connection_pool: said.connection_pool.clone(),
-                outlier_detection: said.outlier_detection.clone(),
-                tls: said.tls.clone(),
-                proxy_protocol: said.proxy_protocol,
-                retry_budget: said.retry_budget.clone(),
+                load_balancer: policy_spec.load_balancer.clone(),
+                connection_pool: policy_spec.connection_pool.clone(),
+                outlier_detection: policy_spec.outlier_detection.clone(),
+                tls: policy_spec.tls.clone(),
+                proxy_protocol: policy_spec.proxy_protocol,
+                retry_budget: policy_spec.retry_budget.clone(),
                 ..MergedTrafficPolicy::default()
             },
             PolicyScope::AllPorts,
@@ -208,7 +210,7 @@ fn layer(said: Option<&TrafficPolicy>, port: u16) -> (MergedTrafficPolicy, Polic
 // === impl MeshPolicy ===
 
 impl MeshPolicy {
-    /// What a mesh says.
+    /// Reads the mesh configuration.
     pub fn of(mesh: &MeshConfig) -> Self {
         let policy = mesh.default_traffic_policy.clone().unwrap_or_default();
         Self {
@@ -221,7 +223,7 @@ impl MeshPolicy {
             },
             connection_pool: policy.connection_pool,
             outlier_detection: policy.outlier_detection,
-            // On unless somebody turns it off; it does nothing before outliers are detected.
+            // Enabled by default; without outlier detection it has no effect.
             locality: Some(mesh.locality_lb_setting.clone().unwrap_or_default()),
             zone_aware: mesh.zone_aware_lb_setting.clone(),
             outbound_stat_name: mesh.outbound_cluster_stat_name.clone(),

@@ -1,4 +1,4 @@
-//! A policy in, the fields of the cluster that it decides out.
+//! Traffic policies and the resulting fields of clusters, in Envoy's JSON.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::push::Rule;
 
 const HTTP: &str = "/typed_extension_protocol_options/envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
-/// A port of a service, and the mesh it is in.
+/// Port of a service, and the mesh it is in.
 struct Case {
     service: Service,
     protocol: Protocol,
@@ -97,8 +97,8 @@ impl Case {
     }
 
     fn made(self, policy: &Value) -> Value {
-        let said: TrafficPolicy = serde_json::from_value(policy.clone()).unwrap();
-        let inputs = self.with(|it| it.rule.traffic_policy = Some(said)).outbound(None);
+        let settings: TrafficPolicy = serde_json::from_value(policy.clone()).unwrap();
+        let inputs = self.with(|it| it.rule.traffic_policy = Some(settings)).outbound(None);
         printed(&inputs)
     }
 }
@@ -107,12 +107,12 @@ fn printed(inputs: &ClusterInputs) -> Value {
     pilot_proto::json::to_value(&cluster(inputs).0.unwrap()).unwrap()
 }
 
-/// What stands at a path; keys may hold dots, and `/` parts them.
+/// Returns the value at a path; `/` separates keys, because they may contain dots.
 fn at<'a>(value: &'a Value, path: &str) -> &'a Value {
     value.pointer(path).unwrap_or(&Value::Null)
 }
 
-/// What the policy makes of an HTTP port of a sidecar.
+/// Checks the cluster of an HTTP port of a sidecar.
 #[expect(clippy::needless_pass_by_value, reason = "tables are written in place")]
 fn check(rule: &str, policy: Value, expected: &[(&str, Value)]) {
     check_in(case(), rule, &policy, expected);
@@ -127,8 +127,8 @@ fn check_in(case: Case, rule: &str, policy: &Value, expected: &[(&str, Value)]) 
 
 #[test]
 fn simple_load_balancing() {
-    let check = |said: Value, lb: Value, kind: &str| {
-        check("simple", said, &[("/lb_policy", lb), ("/type", json!(kind))]);
+    let check = |settings: Value, lb: Value, kind: &str| {
+        check("simple", settings, &[("/lb_policy", lb), ("/type", json!(kind))]);
     };
     check(json!({}), json!("LEAST_REQUEST"), "EDS");
     for (simple, lb) in [
@@ -136,7 +136,7 @@ fn simple_load_balancing() {
         ("LEAST_CONN", json!("LEAST_REQUEST")),
         ("LEAST_REQUEST", json!("LEAST_REQUEST")),
         ("RANDOM", json!("RANDOM")),
-        // Envoy's default, which is not printed.
+        // Envoy's default is not printed.
         ("ROUND_ROBIN", Value::Null),
     ] {
         check(json!({"loadBalancer": {"simple": simple}}), lb, "EDS");
@@ -149,13 +149,13 @@ fn simple_load_balancing() {
 #[test]
 fn consistent_hashing() {
     let check = |hash: Value, lb: &str, ring: Value, table: Value| {
-        let said = json!({"loadBalancer": {"consistentHash": hash}});
+        let settings = json!({"loadBalancer": {"consistentHash": hash}});
         let expected = [
             ("/lb_policy", json!(lb)),
             ("/ring_hash_lb_config/minimum_ring_size", ring),
             ("/maglev_lb_config/table_size", table),
         ];
-        check("consistentHash", said, &expected);
+        check("consistentHash", settings, &expected);
     };
     check(json!({"useSourceIp": true}), "RING_HASH", json!("1024"), Value::Null);
     check(json!({"useSourceIp": true, "minimumRingSize": 7}), "RING_HASH", json!("7"), Value::Null);
@@ -166,7 +166,7 @@ fn consistent_hashing() {
 }
 
 #[test]
-fn new_endpoints_get_less_at_first() {
+fn slow_start_config_follows_warmup() {
     let warmup = json!({"duration": "30s"});
     let full = json!({"duration": "30s", "minimumPercent": 5.0, "aggression": 2.0});
     let slow = |percent: f64, aggression: f64| {
@@ -189,7 +189,7 @@ fn new_endpoints_get_less_at_first() {
 }
 
 #[test]
-fn weights_of_localities_count_where_somebody_gave_some() {
+fn locality_weights_apply_only_if_configured() {
     let outliers = json!({});
     let share = json!([{"from": "a/*", "to": {"a/*": 100}}]);
     for (setting, detects, expected) in [
@@ -217,7 +217,7 @@ fn weights_of_localities_count_where_somebody_gave_some() {
 }
 
 #[test]
-fn the_mesh_says_what_rules_do_not() {
+fn mesh_defaults_apply_without_rules() {
     let share = json!({"distribute": [{"from": "a", "to": {"a": 100}}]});
     let mesh = json!({
         "connectTimeout": "3s",
@@ -274,7 +274,7 @@ fn the_mesh_says_what_rules_do_not() {
 }
 
 #[test]
-fn limits_of_connections_and_requests() {
+fn circuit_breakers_follow_connection_pool() {
     let limit = "/circuit_breakers/thresholds/0";
     let none = json!({
         "max_connections": u32::MAX, "max_pending_requests": u32::MAX, "max_requests": u32::MAX,
@@ -301,7 +301,7 @@ fn limits_of_connections_and_requests() {
 }
 
 #[test]
-fn how_long_connections_live() {
+fn connection_timeouts_follow_connection_pool() {
     let common = format!("{HTTP}/common_http_protocol_options");
     let check = |pool: Value, expected: Value| {
         check("connectionPool", json!({"connectionPool": pool}), &[(&common, expected)]);
@@ -318,7 +318,7 @@ fn how_long_connections_live() {
 }
 
 #[test]
-fn what_the_server_is_spoken_to() {
+fn upstream_http_version_follows_protocol_and_policy() {
     let h2 = |settings: Value| json!({"http2_protocol_options": settings});
     let streams = json!({"connectionPool": {"http": {
         "maxConcurrentStreams": 5, "http2KeepAlive": {"interval": "3s", "timeout": "2s"},
@@ -326,17 +326,17 @@ fn what_the_server_is_spoken_to() {
     let limited =
         h2(json!({"max_concurrent_streams": 5, "connection_keepalive": {"interval": "3s", "timeout": "2s"}}));
     let upgrade = |policy: &str| json!({"connectionPool": {"http": {"h2UpgradePolicy": policy}}});
-    let follow =
+    let use_downstream =
         json!({"connectionPool": {"http": {"useClientProtocol": true, "h2UpgradePolicy": "UPGRADE"}}});
     for (protocol, client, policy, explicit, follows) in [
         (Protocol::Http, ClusterClient::Sidecar, json!({}), Value::Null, false),
         (Protocol::Http, ClusterClient::Sidecar, upgrade("UPGRADE"), h2(json!({})), false),
         (Protocol::Tcp, ClusterClient::Sidecar, upgrade("UPGRADE"), h2(json!({})), false),
         (Protocol::Http, ClusterClient::Sidecar, upgrade("DO_NOT_UPGRADE"), Value::Null, false),
-        (Protocol::Http, ClusterClient::Sidecar, follow.clone(), Value::Null, true),
+        (Protocol::Http, ClusterClient::Sidecar, use_downstream.clone(), Value::Null, true),
         (Protocol::Grpc, ClusterClient::Sidecar, json!({}), h2(json!({})), false),
         (Protocol::Grpc, ClusterClient::Gateway, streams.clone(), limited, false),
-        (Protocol::Grpc, ClusterClient::Sidecar, follow, Value::Null, true),
+        (Protocol::Grpc, ClusterClient::Sidecar, use_downstream, Value::Null, true),
         (Protocol::Auto, ClusterClient::Sidecar, json!({}), Value::Null, true),
         (Protocol::Auto, ClusterClient::Sidecar, upgrade("UPGRADE"), Value::Null, true),
         (Protocol::Auto, ClusterClient::Gateway, json!({}), Value::Null, false),
@@ -350,8 +350,8 @@ fn what_the_server_is_spoken_to() {
 
 #[test]
 fn outlier_detection() {
-    let check = |said: Value, path: &str, expected: Value| {
-        let policy = json!({"outlierDetection": said});
+    let check = |settings: Value, path: &str, expected: Value| {
+        let policy = json!({"outlierDetection": settings});
         check("outlierDetection", policy, &[(&format!("/outlier_detection{path}"), expected)]);
     };
     check(json!({}), "", json!({"enforcing_success_rate": 0}));
@@ -376,7 +376,7 @@ fn outlier_detection() {
 }
 
 #[test]
-fn below_a_share_of_good_endpoints_all_are_used_only_where_somebody_says_so() {
+fn panic_threshold_is_set_only_by_min_health_percent() {
     for (policy, threshold) in [
         (json!({}), json!({})),
         (json!({"outlierDetection": {}}), json!({})),
@@ -387,7 +387,7 @@ fn below_a_share_of_good_endpoints_all_are_used_only_where_somebody_says_so() {
 }
 
 #[test]
-fn statuses_that_are_errors() {
+fn outlier_detection_http_error_codes() {
     let status = |code: &str| json!({"http_response_headers_match": {"headers": [{"name": ":status", "string_match": {"exact": code}}]}});
     for (codes, expected) in [
         (json!([]), Value::Null),
@@ -441,7 +441,7 @@ fn simple_tls() {
 }
 
 #[test]
-fn tls_with_a_certificate_of_the_clients() {
+fn mutual_tls_with_client_certificate() {
     let files = json!({"tls": {"mode": "MUTUAL", "clientCertificate": "/c", "privateKey": "/k"}});
     let pair = json!([{"certificate_chain": {"filename": "/c"}, "private_key": {"filename": "/k"}}]);
     check("files", files, &[(&format!("{TLS}/tls_certificates"), pair)]);
@@ -456,7 +456,7 @@ fn tls_with_a_certificate_of_the_clients() {
 }
 
 #[test]
-fn secrets_are_for_whom_a_rule_selects() {
+fn credential_name_requires_workload_selector() {
     let tls = |name: &str| json!({"tls": {"mode": "MUTUAL", "credentialName": name}});
     let own = format!("{TLS}/tls_certificate_sds_secret_configs/0");
     let roots = format!("{TLS}/combined_validation_context/validation_context_sds_secret_config");
@@ -470,17 +470,17 @@ fn secrets_are_for_whom_a_rule_selects() {
         check_in(case, who, &tls("pair"), &expected);
     }
     check_in(case(), "any sidecar", &tls("pair"), &[("/transport_socket", Value::Null)]);
-    let spelled = [(&*own, over_ads("configmap://pair"))];
-    check_in(case(), "a config map is for everybody", &tls("configmap://pair"), &spelled);
+    let with_scheme = [(&*own, over_ads("configmap://pair"))];
+    check_in(case(), "a config map needs no selector", &tls("configmap://pair"), &with_scheme);
 
-    let said = serde_json::from_value(tls("pair")).unwrap();
-    let inputs = case().with(|it| it.rule.traffic_policy = Some(said)).outbound(None);
+    let settings = serde_json::from_value(tls("pair")).unwrap();
+    let inputs = case().with(|it| it.rule.traffic_policy = Some(settings)).outbound(None);
     let reasons: Vec<RejectReason> = cluster(&inputs).1.into_iter().map(|rejected| rejected.reason).collect();
     assert_eq!(reasons, [RejectReason::SecretForAll], "and somebody is told");
 }
 
 #[test]
-fn certificates_of_the_mesh() {
+fn istio_mutual_uses_mesh_certificates() {
     let tls = json!({"tls": {"mode": "ISTIO_MUTUAL"}});
     let sni = "/transport_socket/typed_config/sni";
     let own = format!("{TLS}/tls_certificate_sds_secret_configs/0");
@@ -516,7 +516,7 @@ fn certificates_of_the_mesh() {
 }
 
 #[test]
-fn what_a_service_entry_says_of_its_servers_is_verified() {
+fn subject_alt_names_of_service_entry_are_verified() {
     let declared = || {
         case().with(|it| {
             it.service.registry = Registry::External;
@@ -524,15 +524,15 @@ fn what_a_service_entry_says_of_its_servers_is_verified() {
         })
     };
     let names = format!("{TLS}/validation_context/match_typed_subject_alt_names");
-    let said = [(&*names, json!([{"san_type": "DNS", "matcher": {"exact": "a.com"}}]))];
-    check_in(declared(), "the entry's", &json!({"tls": {"mode": "SIMPLE"}}), &said);
+    let settings = [(&*names, json!([{"san_type": "DNS", "matcher": {"exact": "a.com"}}]))];
+    check_in(declared(), "the entry's", &json!({"tls": {"mode": "SIMPLE"}}), &settings);
     let own = [(&*names, json!([{"san_type": "DNS", "matcher": {"exact": "b.com"}}]))];
     let tls = json!({"tls": {"mode": "SIMPLE", "subjectAltNames": ["b.com"]}});
     check_in(declared(), "the rule's", &tls, &own);
 }
 
 #[test]
-fn the_server_is_told_who_the_client_is() {
+fn proxy_protocol_wraps_transport_socket() {
     let config = "/transport_socket/typed_config";
     for (policy, version, inner) in [
         (json!({"proxyProtocol": {}}), json!({}), "envoy.transport_sockets.raw_buffer"),
@@ -552,7 +552,7 @@ fn the_server_is_told_who_the_client_is() {
 }
 
 #[test]
-fn later_layers_win() {
+fn later_policy_layers_take_precedence() {
     let policy = json!({
         "connectionPool": {"tcp": {"maxConnections": 1}},
         "outlierDetection": {"consecutive5xxErrors": 1},
@@ -567,7 +567,7 @@ fn later_layers_win() {
         json!({"portLevelSettings": [{"port": {"number": 80}, "loadBalancer": {"simple": "RANDOM"}}]});
     let mut with_port = policy.clone();
     with_port["portLevelSettings"] = on_port;
-    // Connections, errors, balancing; then what ports cannot say: PROXY protocol, retry budget.
+    // Fields of port-level settings, then those without: PROXY protocol, retry budget.
     for (rule, top, of_subset, expected) in [
         ("a port that is not this one says nothing", &policy, None, "1 1 RANDOM true true"),
         ("a port's settings are all there is", &with_port, None, "2 - LEAST_REQUEST false false"),
@@ -606,7 +606,7 @@ fn later_layers_win() {
 }
 
 #[test]
-fn a_subset_has_a_cluster_of_its_own_that_says_so() {
+fn subset_cluster_has_subset_metadata() {
     let made = case().with(|it| it.rule.subsets = vec![Subset { name: "v1".into(), ..Subset::default() }]);
     let made = printed(&made.outbound(Some("v1")));
     for (path, expected) in [
@@ -653,7 +653,7 @@ fn served(address: &str) -> EndpointSelection {
 }
 
 #[test]
-fn ways_to_find_endpoints() {
+fn cluster_type_follows_endpoint_discovery() {
     let dns = |dns_type| EndpointDiscovery::Dns {
         selection: served("a.com").into(),
         dns_type,
@@ -690,7 +690,7 @@ fn ways_to_find_endpoints() {
 }
 
 #[test]
-fn a_dynamic_forward_proxy_checks_names_unless_it_is_told_not_to() {
+fn dynamic_forward_proxy_verifies_names_unless_disabled() {
     let unchecked = "/cluster_type/typed_config/allow_insecure_cluster_options";
     let names = format!("{HTTP}/upstream_http_protocol_options");
     let both = json!({"auto_sni": true, "auto_san_validation": true});
@@ -712,7 +712,7 @@ fn a_dynamic_forward_proxy_checks_names_unless_it_is_told_not_to() {
 }
 
 #[test]
-fn clusters_of_the_workload() {
+fn inbound_clusters() {
     let service = Arc::new(case().service);
     let made = |workload_address: WorkloadAddress, policy: MergedTrafficPolicy| {
         let port = ServicePort {
@@ -747,12 +747,12 @@ fn clusters_of_the_workload() {
     ] {
         let made = made(workload_address.clone(), MergedTrafficPolicy::default());
         let found = (at(&made, "/type"), at(&made, to), at(&made, own));
-        // STATIC is the default of the field.
+        // STATIC is the default value.
         let kind = if kind == "STATIC" && found.0.is_null() { Value::Null } else { kind };
         assert_eq!(found, (&kind, &address, &source), "{workload_address:?}");
     }
-    let said = json!({"tcp": {"maxConnections": 3}, "http": {"idleTimeout": "4s"}});
-    let pool = serde_json::from_value(said).unwrap();
+    let settings = json!({"tcp": {"maxConnections": 3}, "http": {"idleTimeout": "4s"}});
+    let pool = serde_json::from_value(settings).unwrap();
     let limited = made(
         WorkloadAddress::OriginalDst,
         MergedTrafficPolicy { connection_pool: Some(pool), ..MergedTrafficPolicy::default() },
@@ -762,7 +762,7 @@ fn clusters_of_the_workload() {
 }
 
 #[test]
-fn what_passes_through_has_the_limits_of_the_mesh() {
+fn passthrough_cluster_has_mesh_circuit_breakers() {
     let pool = serde_json::from_value(json!({"tcp": {"maxConnections": 3}})).unwrap();
     let mesh = Arc::new(MeshPolicy { connection_pool: Some(pool), ..case().mesh });
     let policy = Arc::new(MergedTrafficPolicy::of(None, None, 0, &mesh));

@@ -9,24 +9,24 @@ use serde_json::Value;
 
 use crate::model::Hostname;
 
-/// Which hosts stay in their cluster.
+/// Hosts whose endpoints in other clusters are not used.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClusterLocalHosts {
     exact: BTreeMap<Hostname, bool>,
-    /// The longest first.
+    /// Longest suffix first.
     wildcard: BTreeMap<(Reverse<usize>, Hostname), bool>,
 }
 
-/// Where a proxy finds its control plane if nobody says.
+/// Default of `discoveryAddress`.
 const DISCOVERY: &str = "istiod.istio-system.svc:15012";
 
 // === impl ClusterLocalHosts ===
 
 impl ClusterLocalHosts {
-    /// What a mesh says, and what goes without saying: what belongs to a cluster as such, and the control plane.
+    /// Reads the mesh settings and adds the defaults: services of the cluster itself, and the control plane.
     pub fn of(mesh: &MeshConfig, domain_suffix: &str) -> Self {
-        let said = mesh.default_config.get("discoveryAddress").and_then(Value::as_str);
-        let discovery = said.filter(|address| !address.is_empty()).unwrap_or(DISCOVERY);
+        let address = mesh.default_config.get("discoveryAddress").and_then(Value::as_str);
+        let discovery = address.filter(|address| !address.is_empty()).unwrap_or(DISCOVERY);
         let discovery = discovery.rsplit_once(':').map_or(discovery, |(host, _)| host);
         let within = |host: &str| {
             let complete = host.ends_with(domain_suffix);
@@ -38,7 +38,7 @@ impl ClusterLocalHosts {
         for settings in &mesh.service_settings {
             for host in settings.hosts.iter().map(|host| Hostname::from(host.as_str())) {
                 if !settings.settings.cluster_local {
-                    // Whoever says otherwise of some of a default's hosts says it of the default.
+                    // A setting for any host of a default disables the default.
                     defaults.retain(|default| !default.includes(&host));
                 }
                 hosts.add(host, settings.settings.cluster_local);
@@ -50,10 +50,12 @@ impl ClusterLocalHosts {
         hosts
     }
 
-    /// Whether endpoints of a host in other clusters are not used: by the most specific of what is said.
+    /// Returns true if endpoints in other clusters are not used. The most specific setting takes precedence.
     pub fn include(&self, host: &Hostname) -> bool {
-        let wide = || self.wildcard.iter().find(|((_, wide), _)| wide.includes(host)).map(|(_, local)| local);
-        self.exact.get(host).or_else(wide).copied().unwrap_or_default()
+        let wildcard = || {
+            self.wildcard.iter().find(|((_, wildcard), _)| wildcard.includes(host)).map(|(_, local)| local)
+        };
+        self.exact.get(host).or_else(wildcard).copied().unwrap_or_default()
     }
 
     fn add(&mut self, host: Hostname, local: bool) {
@@ -72,8 +74,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_most_specific_of_what_is_said_holds() {
-        let said = |settings: Value| {
+    fn most_specific_cluster_local_setting_takes_precedence() {
+        let address = |settings: Value| {
             let mesh = json!({"serviceSettings": settings, "defaultConfig": {"discoveryAddress": "pilot.own.svc:1"}});
             ClusterLocalHosts::of(&MeshConfig::from_value(mesh).unwrap(), "cluster.local")
         };
@@ -105,7 +107,7 @@ mod tests {
             ),
             (json!([setting(false, &["*"])]), "dns.kube-system.svc.cluster.local", true),
         ] {
-            assert_eq!(said(settings.clone()).include(&host.into()), local, "{settings} {host}");
+            assert_eq!(address(settings.clone()).include(&host.into()), local, "{settings} {host}");
         }
     }
 }

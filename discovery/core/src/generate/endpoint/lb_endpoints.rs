@@ -1,4 +1,4 @@
-//! Endpoints as Envoy reads them.
+//! `LocalityLbEndpoints` messages.
 
 use std::collections::BTreeMap;
 
@@ -8,44 +8,44 @@ use pilot_proto::envoy::config::endpoint::v3::{
 };
 use pilot_proto::google::protobuf::Struct;
 
-use super::{LbHost, LbTarget, LocalityGroup, TlsModeMetadata, takes_tls};
+use super::{LbHost, LbTarget, LocalityGroup, TlsModeMetadata, accepts_mutual_tls};
 use crate::generate::proto::{address, number, object, pipe, string};
 use crate::model::{Endpoint, EndpointAddress, Health, TlsMode};
 
 pub(super) fn group(group: &LocalityGroup<'_>, tls_mode_metadata: TlsModeMetadata) -> LocalityLbEndpoints {
     LocalityLbEndpoints {
-        // Always there: gRPC libraries refuse a group without a locality, though an empty one says nothing.
+        // Always set: gRPC libraries reject a group without a locality.
         locality: Some(core::Locality {
             region: group.locality.region.to_string(),
             zone: group.locality.zone.to_string(),
             sub_zone: group.locality.sub_zone.to_string(),
         }),
-        lb_endpoints: group.members.iter().map(|member| endpoint(member, tls_mode_metadata)).collect(),
+        lb_endpoints: group.hosts.iter().map(|host| endpoint(host, tls_mode_metadata)).collect(),
         load_balancing_weight: number(group.weight()),
         priority: group.priority,
         ..LocalityLbEndpoints::default()
     }
 }
 
-fn endpoint(member: &LbHost<'_>, tls_mode_metadata: TlsModeMetadata) -> LbEndpoint {
+fn endpoint(host: &LbHost<'_>, tls_mode_metadata: TlsModeMetadata) -> LbEndpoint {
     let mut filters = BTreeMap::new();
-    let (at, port, health, marked) = match member.target {
+    let (endpoint_address, port, health, mutual_tls) = match host.target {
         LbTarget::Endpoint(endpoint) => {
-            filters.extend(workload(endpoint).map(|found| ("istio".to_owned(), found)));
+            filters.extend(workload(endpoint).map(|workload| ("istio".to_owned(), workload)));
             (
                 &endpoint.address,
                 endpoint.port,
                 status(endpoint.health),
-                takes_tls(endpoint, tls_mode_metadata),
+                accepts_mutual_tls(endpoint, tls_mode_metadata),
             )
         }
         LbTarget::Gateway(gateway) => (&gateway.address, gateway.port, core::HealthStatus::Unknown, true),
     };
-    if marked {
+    if mutual_tls {
         let mode = object([("tlsMode", string(TlsMode::Istio.as_str()))]);
         filters.insert("envoy.transport_socket_match".to_owned(), mode);
     }
-    let address = match at {
+    let address = match endpoint_address {
         EndpointAddress::Ip(ip) => address(&ip.to_string(), port),
         EndpointAddress::Dns(host) => address(host, port),
         EndpointAddress::Unix(path) => pipe(path),
@@ -53,7 +53,7 @@ fn endpoint(member: &LbHost<'_>, tls_mode_metadata: TlsModeMetadata) -> LbEndpoi
     LbEndpoint {
         health_status: health.into(),
         metadata: (!filters.is_empty()).then(|| Metadata { filter_metadata: filters, ..Metadata::default() }),
-        load_balancing_weight: number(member.weight),
+        load_balancing_weight: number(host.weight),
         host_identifier: Some(HostIdentifier::Endpoint(envoy::Endpoint {
             address,
             ..envoy::Endpoint::default()
@@ -69,7 +69,7 @@ const fn status(health: Health) -> core::HealthStatus {
     }
 }
 
-/// Who the endpoint is, for access logs and telemetry: `name;namespace;canonical name;canonical revision;cluster`.
+/// Workload metadata for access logs and telemetry: `name;namespace;canonical name;canonical revision;cluster`.
 fn workload(endpoint: &Endpoint) -> Option<Struct> {
     if endpoint.workload.is_empty() && endpoint.namespace.as_str().is_empty() {
         return None;

@@ -1,4 +1,4 @@
-//! `localityLbSetting`, `zoneAwareLbSetting` and `trafficDistribution`: which endpoints come first for a client.
+//! Locality load balancing: `localityLbSetting`, `zoneAwareLbSetting` and `trafficDistribution` as weights or priorities.
 //! <https://istio.io/latest/docs/reference/config/networking/destination-rule/#LocalityLoadBalancerSetting>
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,50 +10,50 @@ use crate::api::values::Map;
 use crate::generate::traffic_policy::{LocalityPreference, MergedTrafficPolicy};
 use crate::model::{Labels, Locality};
 
-/// From where endpoints are looked at.
+/// Locality, labels, network and node of a client.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ClientLocality {
-    /// Where the client runs.
+    /// Locality of the client.
     pub locality: Locality,
-    /// Its labels.
+    /// Labels of the client.
     pub labels: Labels,
-    /// Its network, empty when unknown.
+    /// Network of the client, empty if unknown.
     pub network: Arc<str>,
-    /// Its node, empty when unknown.
+    /// Node of the client, empty if unknown.
     pub node: Arc<str>,
 }
 
-/// Which endpoints come first, seen from one place.
+/// Locality load balancing for clients with equal relevant properties.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum LocalityPriority {
-    /// Shares of localities, which may end in `*`; who has none gets nothing.
+    /// Weights of localities (`distribute`); a locality may end in `*`, one without a weight receives no traffic.
     Shares(BTreeMap<String, u32>),
-    /// Who has more in common with the client goes first.
+    /// Priorities (`failover`): endpoints with more in common with the client come first.
     Order {
-        /// What labels should be, the most important first.
+        /// Expected labels in order of precedence (`failoverPriority`).
         labels: Vec<(String, String)>,
-        /// After them, how far away endpoints may be.
-        places: LocalityFailover,
+        /// Priorities by locality among endpoints with equal labels.
+        failover: LocalityFailover,
     },
 }
 
-/// How far away endpoints are.
+/// Priorities by locality.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum LocalityFailover {
-    /// It makes no difference.
+    /// Localities have equal priority.
     Alike,
-    /// The same sub-zone, zone, region; then the region that takes over, then others.
+    /// Same sub-zone, zone, region; then the failover region, then others.
     Localities {
-        /// Where the client is.
-        own: Locality,
-        /// The region that takes over, if one is named.
+        /// Locality or region of the client.
+        client: Locality,
+        /// Failover region, if one is configured.
         next: Option<String>,
     },
-    /// The same region, the one that takes over, others.
+    /// Same region, failover region, others.
     Regions {
-        /// Where the client is.
-        own: Arc<str>,
-        /// The region that takes over, if one is named.
+        /// Locality or region of the client.
+        client: Arc<str>,
+        /// Failover region, if one is configured.
         next: Option<String>,
     },
 }
@@ -61,18 +61,18 @@ pub enum LocalityFailover {
 // === impl ClientLocality ===
 
 impl ClientLocality {
-    /// The label that tells the network.
+    /// Label of the network.
     pub const NETWORK: &str = "topology.istio.io/network";
-    /// The label that tells the node.
+    /// Label of the node.
     pub const NODE: &str = "kubernetes.io/hostname";
 
-    /// What it has under a label; what says where it is counts as labels too.
+    /// Returns the value of a label; locality, network and node count as labels.
     fn label(&self, key: &str) -> Option<&str> {
         label(&self.labels, &self.locality, &self.network, &self.node, key)
     }
 }
 
-/// The labels that a registry adds to those of a workload.
+/// Returns the value of a label, including the topology labels that a registry derives.
 pub(super) fn label<'a>(
     labels: &'a Map,
     locality: &'a Locality,
@@ -80,66 +80,67 @@ pub(super) fn label<'a>(
     node: &'a str,
     key: &str,
 ) -> Option<&'a str> {
-    let said = || labels.get(key).map(String::as_str);
-    let known = match key {
+    let settings = || labels.get(key).map(String::as_str);
+    let value = match key {
         "topology.kubernetes.io/region" => &*locality.region,
         "topology.kubernetes.io/zone" => &*locality.zone,
         "topology.istio.io/subzone" => &*locality.sub_zone,
         ClientLocality::NODE => node,
-        // The one that a workload may say better itself.
-        ClientLocality::NETWORK => return said().or(Some(network)).filter(|network| !network.is_empty()),
-        _ => return said(),
+        // The label of the workload takes precedence over the registry.
+        ClientLocality::NETWORK => return settings().or(Some(network)).filter(|network| !network.is_empty()),
+        _ => return settings(),
     };
-    Some(known).filter(|known| !known.is_empty()).or_else(said)
+    Some(value).filter(|value| !value.is_empty()).or_else(settings)
 }
 
 // === impl LocalityPriority ===
 
 impl LocalityPriority {
-    /// What a policy means to a client; `None`: nothing, all are alike to it.
+    /// Evaluates a policy for a client; `None`: no locality load balancing.
     ///
-    /// Priorities need outlier detection: without it Envoy never learns that a nearer endpoint is bad, and would never
-    /// leave it.
+    /// Priorities need outlier detection: without it Envoy does not detect failing endpoints and never fails over.
     pub fn of(policy: &MergedTrafficPolicy, client: &ClientLocality) -> Option<Self> {
         match policy.locality_preference() {
-            LocalityPreference::Locality(said) if !said.distribute.is_empty() => {
-                shares(&said.distribute, client)
+            LocalityPreference::Locality(settings) if !settings.distribute.is_empty() => {
+                shares(&settings.distribute, client)
             }
-            LocalityPreference::Locality(said) => {
+            LocalityPreference::Locality(settings) => {
                 policy.outlier_detection.as_ref()?;
-                let labels = wanted(&said.failover_priority, client);
-                // Labels replace places, unless somebody names regions too.
-                let places = if labels.is_empty() || !said.failover.is_empty() {
-                    let (own, next) = (client.locality.clone(), next(&said.failover, client));
-                    LocalityFailover::Localities { own, next }
+                let labels = expected_labels(&settings.failover_priority, client);
+                // `failoverPriority` replaces localities unless `failover` is set too.
+                let failover = if labels.is_empty() || !settings.failover.is_empty() {
+                    let (client, next) =
+                        (client.locality.clone(), failover_region(&settings.failover, client));
+                    LocalityFailover::Localities { client, next }
                 } else {
                     LocalityFailover::Alike
                 };
-                Some(Self::Order { labels, places })
+                Some(Self::Order { labels, failover })
             }
-            LocalityPreference::Zone(said) if said.enabled != Some(false) => {
-                let (own, next) = (client.locality.region.clone(), next(&said.failover, client));
-                let labels = wanted(&said.failover_priority, client);
-                Some(Self::Order { labels, places: LocalityFailover::Regions { own, next } })
+            LocalityPreference::Zone(settings) if settings.enabled != Some(false) => {
+                let labels = expected_labels(&settings.failover_priority, client);
+                let next = failover_region(&settings.failover, client);
+                let client = client.locality.region.clone();
+                Some(Self::Order { labels, failover: LocalityFailover::Regions { client, next } })
             }
-            // The service itself asks: nobody has to say when an endpoint is bad.
+            // `trafficDistribution` of a service does not require outlier detection.
             LocalityPreference::TrafficDistribution(preferred) => {
-                let labels = wanted(preferred.labels(), client);
-                Some(Self::Order { labels, places: LocalityFailover::Alike })
+                let labels = expected_labels(preferred.labels(), client);
+                Some(Self::Order { labels, failover: LocalityFailover::Alike })
             }
             LocalityPreference::Zone(_) | LocalityPreference::Off => None,
         }
     }
 
-    /// The groups with their shares or priorities. A group whose members differ in labels becomes several.
+    /// Sets weights or priorities. A group is split if its endpoints differ in labels.
     pub(super) fn order<'a>(&self, groups: Vec<LocalityGroup<'a>>) -> Vec<LocalityGroup<'a>> {
         match self {
             Self::Shares(shares) => distribute(groups, shares),
-            Self::Order { labels, places } => {
+            Self::Order { labels, failover } => {
                 let mut groups = by_labels(groups, labels);
                 for group in &mut groups {
                     let steps = group.priority.saturating_mul(LocalityFailover::STEPS);
-                    group.priority = steps.saturating_add(places.distance(group.locality));
+                    group.priority = steps.saturating_add(failover.distance(group.locality));
                 }
                 compact(&mut groups);
                 groups
@@ -153,8 +154,8 @@ fn shares(rules: &[Distribute], client: &ClientLocality) -> Option<LocalityPrior
     Some(LocalityPriority::Shares(rule.to.clone()))
 }
 
-/// `key`, or `key=value` for a value that is not the client's own.
-fn wanted<L: AsRef<str>>(labels: &[L], client: &ClientLocality) -> Vec<(String, String)> {
+/// Resolves labels of the form `key` (value of the client) or `key=value`.
+fn expected_labels<L: AsRef<str>>(labels: &[L], client: &ClientLocality) -> Vec<(String, String)> {
     let one = |label: &L| match label.as_ref().split_once('=') {
         Some((key, value)) => (key.to_owned(), value.to_owned()),
         None => (label.as_ref().to_owned(), client.label(label.as_ref()).unwrap_or_default().to_owned()),
@@ -162,75 +163,77 @@ fn wanted<L: AsRef<str>>(labels: &[L], client: &ClientLocality) -> Vec<(String, 
     labels.iter().map(one).collect()
 }
 
-/// The region that takes over from the client's.
-fn next(rules: &[Failover], client: &ClientLocality) -> Option<String> {
+/// Returns the failover region of the client.
+fn failover_region(rules: &[Failover], client: &ClientLocality) -> Option<String> {
     rules.iter().find(|rule| *rule.from == *client.locality.region).map(|rule| rule.to.clone())
 }
 
-/// Whether a locality is one that a rule means: `region/zone/sub-zone`, `*` in a place for all, what is left out too.
+/// Returns true if a locality matches `region/zone/sub-zone`; `*` or a missing part matches any.
 fn includes(rule: &str, locality: &Locality) -> bool {
     let mut parts = rule.split('/');
     let region = parts.next().unwrap_or_default();
-    let is = |part: Option<&str>, own: &str| part.is_none_or(|part| matches!(part, "" | "*") || part == own);
+    let is =
+        |part: Option<&str>, client: &str| part.is_none_or(|part| matches!(part, "" | "*") || part == client);
     (region == "*" || region == &*locality.region)
         && is(parts.next(), &locality.zone)
         && is(parts.next(), &locality.sub_zone)
 }
 
-/// A share of several localities is divided among them as their endpoints weigh.
+/// Sets locality weights. A weight of several localities is divided in proportion to their endpoints.
 fn distribute<'a>(
     mut groups: Vec<LocalityGroup<'a>>,
     shares: &BTreeMap<String, u32>,
 ) -> Vec<LocalityGroup<'a>> {
-    for (place, share) in shares {
-        let mut meant: Vec<&mut LocalityGroup<'_>> = groups
+    for (locality, share) in shares {
+        let mut matching: Vec<&mut LocalityGroup<'_>> = groups
             .iter_mut()
-            .filter(|group| group.weight.is_none() && includes(place, group.locality))
+            .filter(|group| group.weight.is_none() && includes(locality, group.locality))
             .collect();
-        let total: u64 = meant.iter().map(|group| u64::from(group.weight())).sum();
-        for group in &mut meant {
+        let total: u64 = matching.iter().map(|group| u64::from(group.weight())).sum();
+        for group in &mut matching {
             let part = (u64::from(group.weight()) * u64::from(*share)).div_ceil(total.max(1));
             group.weight = Some(u32::try_from(part).unwrap_or(u32::MAX));
         }
     }
-    // Who was given nothing gets nothing, and Envoy refuses a weight of 0.
+    // Localities without a weight receive no traffic; Envoy rejects a weight of 0.
     groups.retain(|group| group.weight.is_some_and(|weight| weight > 0));
     groups
 }
 
-/// How many labels, counted from the end, come after the first one that differs. The network is special when it is the
-/// first: whoever is in another one comes after everybody in this one, and among themselves the other labels count.
+/// Ranks endpoints by the number of labels from the first differing one to the end. If the network is the first label,
+/// endpoints in other networks rank after all others, among themselves by the remaining labels.
 fn by_labels<'a>(groups: Vec<LocalityGroup<'a>>, labels: &[(String, String)]) -> Vec<LocalityGroup<'a>> {
     if labels.is_empty() {
         return groups;
     }
-    let most = u32::try_from(labels.len()).unwrap_or(u32::MAX);
+    let max_rank = u32::try_from(labels.len()).unwrap_or(u32::MAX);
     let mut ordered = Vec::new();
     for group in groups {
         let mut ranks: BTreeMap<u32, Vec<super::LbHost<'a>>> = BTreeMap::new();
-        for member in group.members {
+        for host in group.hosts {
             let differs =
-                |(key, value): &(String, String)| member.target.label(key).unwrap_or_default() != value;
-            let abroad =
+                |(key, value): &(String, String)| host.target.label(key).unwrap_or_default() != value;
+            let other_network =
                 labels.first().is_some_and(|first| first.0 == ClientLocality::NETWORK && differs(first));
-            let (base, rest) = if abroad { (most, labels.get(1..).unwrap_or_default()) } else { (0, labels) };
-            let left = rest.iter().position(differs).map_or(0, |at| rest.len() - at);
-            let rank = base.saturating_add(u32::try_from(left).unwrap_or(u32::MAX));
-            ranks.entry(rank).or_default().push(member);
+            let (base, rest) =
+                if other_network { (max_rank, labels.get(1..).unwrap_or_default()) } else { (0, labels) };
+            let differing = rest.iter().position(differs).map_or(0, |at| rest.len() - at);
+            let rank = base.saturating_add(u32::try_from(differing).unwrap_or(u32::MAX));
+            ranks.entry(rank).or_default().push(host);
         }
         let locality = group.locality;
-        let split = ranks.into_iter().map(|(priority, members)| LocalityGroup {
+        let split = ranks.into_iter().map(|(priority, hosts)| LocalityGroup {
             locality,
             priority,
             weight: None,
-            members,
+            hosts,
         });
         ordered.extend(split);
     }
     ordered
 }
 
-/// Priorities without gaps, as Envoy wants them.
+/// Renumbers priorities without gaps, which Envoy requires.
 fn compact(groups: &mut [LocalityGroup<'_>]) {
     let used: BTreeSet<u32> = groups.iter().map(|group| group.priority).collect();
     for group in groups {
@@ -241,22 +244,26 @@ fn compact(groups: &mut [LocalityGroup<'_>]) {
 // === impl LocalityFailover ===
 
 impl LocalityFailover {
-    /// More than the distances there are.
+    /// Exclusive upper bound of distances.
     const STEPS: u32 = 5;
 
-    fn distance(&self, place: &Locality) -> u32 {
+    fn distance(&self, locality: &Locality) -> u32 {
         let of_region = |next: &Option<String>| match next {
-            Some(next) if **next != *place.region => 1,
+            Some(next) if **next != *locality.region => 1,
             _ => 0,
         };
         match self {
             Self::Alike => 0,
-            Self::Localities { own, .. } if own == place => 0,
-            Self::Localities { own, .. } if (&own.region, &own.zone) == (&place.region, &place.zone) => 1,
-            Self::Localities { own, .. } if own.region == place.region => 2,
+            Self::Localities { client, .. } if client == locality => 0,
+            Self::Localities { client, .. }
+                if (&client.region, &client.zone) == (&locality.region, &locality.zone) =>
+            {
+                1
+            }
+            Self::Localities { client, .. } if client.region == locality.region => 2,
             Self::Localities { next, .. } => 3 + of_region(next),
-            Self::Regions { own, .. } if *own == place.region => 0,
-            Self::Regions { next: Some(next), .. } if **next == *place.region => 1,
+            Self::Regions { client, .. } if *client == locality.region => 0,
+            Self::Regions { next: Some(next), .. } if **next == *locality.region => 1,
             Self::Regions { .. } => 2,
         }
     }

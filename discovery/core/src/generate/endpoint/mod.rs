@@ -1,11 +1,11 @@
-//! EDS: where a port of a service is served, as one client is to see it.
+//! EDS: endpoints of a service port for a class of clients.
 //!
 //! ```text
-//! endpoints ─▶ those that count ─▶ by locality ─▶ other networks' gateways ─▶ nearness: shares or priorities ─▶ message
+//! endpoints ─▶ selection ─▶ by locality ─▶ gateways of other networks ─▶ locality weights or priorities ─▶ message
 //! ```
 //!
-//! What makes no difference to a client is no part of the inputs: clients of all places share an assignment until a
-//! rule says that near endpoints come first.
+//! The inputs contain only properties of the client that affect the result: clients in all localities share an assignment
+//! unless locality load balancing is configured.
 
 mod cluster_local;
 mod lb_endpoints;
@@ -27,61 +27,60 @@ use super::{RejectReason, Rejected};
 use crate::api::values::Map;
 use crate::model::{Endpoint, EndpointAddress, Health, Hostname, Locality, Shared, TlsMode};
 
-/// Everything an assignment depends on.
+/// Inputs of an assignment, and its cache key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AssignmentInputs {
-    /// Name of the cluster that asks.
+    /// Name of the cluster.
     pub cluster: Arc<str>,
-    /// What serves it; `None` when nobody knows the service. Envoy is told that too: a cluster that never gets an
-    /// answer warms for ever.
+    /// Endpoints of the cluster; `None`: the service is unknown. The assignment is then empty, because a cluster without a
+    /// response never finishes warming.
     pub selection: Option<EndpointSelection>,
 }
 
-/// Where the port of a service is served.
+/// Endpoints of a service and the criteria that select those of a cluster and client.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EndpointSelection {
-    /// Whose endpoints they are.
+    /// Hostname of the service.
     pub service: Hostname,
-    /// Endpoints of all ports.
+    /// Endpoints of all ports of the service.
     pub endpoints: Shared<[Endpoint]>,
-    /// Those of this port count.
+    /// Selects endpoints of this port.
     pub port_name: Arc<str>,
-    /// Those with these labels count.
+    /// Selects endpoints with these labels (subset).
     pub labels: Map,
-    /// Only those on this node count, for `internalTrafficPolicy: Local`.
+    /// Selects endpoints on this node, for `internalTrafficPolicy: Local`.
     pub node: Option<Arc<str>>,
-    /// Only those of this cluster count, besides those of whom nobody knows it; `None`: all.
+    /// Selects endpoints of this cluster and those of unknown clusters; `None`: all.
     pub cluster: Option<Arc<str>>,
-    /// What happens to unhealthy ones.
+    /// Treatment of unhealthy endpoints.
     pub unhealthy: UnhealthyEndpoints,
-    /// Whether it is told which of them take mutual TLS.
+    /// Metadata of endpoints that accept mutual TLS.
     pub tls_mode_metadata: TlsModeMetadata,
-    /// Which of them come first; `None`: all are alike.
+    /// Locality load balancing; `None`: disabled.
     pub locality_priority: Option<LocalityPriority>,
-    /// What is between them and the client; `None`: nothing.
+    /// Networks and their gateways; `None`: all endpoints are directly reachable.
     pub networks: Option<Arc<NetworkView>>,
 }
 
-/// What happens to unhealthy endpoints.
+/// Treatment of unhealthy endpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum UnhealthyEndpoints {
-    /// They are sent, so that Envoy knows how much of the service is left.
+    /// Sent, so that Envoy knows the share of healthy endpoints.
     Included,
-    /// They are not: Envoy would use them in a panic, and gRPC libraries take a locality without a healthy endpoint for a
-    /// broken resource.
+    /// Not sent: Envoy would use them in panic mode, and gRPC libraries reject a locality without a healthy endpoint.
     Excluded,
 }
 
-/// Whether the client is told which endpoints take mutual TLS.
+/// Metadata `tlsMode` of endpoints that accept mutual TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TlsModeMetadata {
-    /// It is.
+    /// Set.
     Included,
-    /// A rule says how connections are secured, and it is not with the mesh's certificates.
+    /// Not set, because a rule configures another TLS mode.
     Omitted,
 }
 
-/// What an address may be.
+/// Types of addresses that a cluster supports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AddressResolution {
     /// EDS: addresses and Unix sockets.
@@ -90,30 +89,30 @@ pub(super) enum AddressResolution {
     Dns,
 }
 
-/// What is served in one place.
+/// Endpoints of one locality and priority.
 struct LocalityGroup<'a> {
     locality: &'a Locality,
     priority: u32,
-    /// Its share among groups of the same priority, if not the sum of its members'.
+    /// Weight among localities of the same priority; `None`: the sum of the weights of its endpoints.
     weight: Option<u32>,
-    members: Vec<LbHost<'a>>,
+    hosts: Vec<LbHost<'a>>,
 }
 
-/// One of those that share the traffic of a group.
+/// Weighted endpoint of a locality.
 struct LbHost<'a> {
     target: LbTarget<'a>,
     weight: u32,
 }
 
-/// What a member is.
+/// Endpoint, or network gateway in front of endpoints.
 #[derive(Clone, Copy)]
 enum LbTarget<'a> {
     Endpoint(&'a Endpoint),
-    /// Stands for the endpoints behind it.
+    /// Represents the endpoints behind it.
     Gateway(&'a NetworkGateway),
 }
 
-/// The assignment of a cluster.
+/// Generates the assignment of a cluster.
 pub fn assignment(inputs: &AssignmentInputs) -> (ClusterLoadAssignment, Vec<Rejected>) {
     let (endpoints, rejected) = match &inputs.selection {
         None => (Vec::new(), Vec::new()),
@@ -129,17 +128,17 @@ pub fn assignment(inputs: &AssignmentInputs) -> (ClusterLoadAssignment, Vec<Reje
     )
 }
 
-/// The endpoints that count, by locality and then by address, whatever order they were given in.
+/// Returns the selected endpoints, sorted by locality and address.
 pub(super) fn localities(
     cluster: &str,
     selection: &EndpointSelection,
     addressing: AddressResolution,
 ) -> (Vec<LocalityLbEndpoints>, Vec<Rejected>) {
-    let mut places: BTreeMap<&Locality, Vec<&Endpoint>> = BTreeMap::new();
+    let mut by_locality: BTreeMap<&Locality, Vec<&Endpoint>> = BTreeMap::new();
     let mut rejected = Vec::new();
-    for endpoint in selection.endpoints.iter().filter(|endpoint| selection.counts(endpoint)) {
+    for endpoint in selection.endpoints.iter().filter(|endpoint| selection.selects(endpoint)) {
         if reachable(&endpoint.address, addressing) {
-            places.entry(&endpoint.locality).or_default().push(endpoint);
+            by_locality.entry(&endpoint.locality).or_default().push(endpoint);
         } else {
             rejected.push(Rejected {
                 subject: format!("{cluster} {}", endpoint.address),
@@ -149,7 +148,7 @@ pub(super) fn localities(
         }
     }
     let mut groups: Vec<LocalityGroup<'_>> =
-        places.into_iter().map(|(place, found)| LocalityGroup::of(place, found)).collect();
+        by_locality.into_iter().map(|(locality, endpoints)| LocalityGroup::of(locality, endpoints)).collect();
     if let Some(networks) = &selection.networks {
         networks.bridge(&mut groups, selection.tls_mode_metadata, addressing);
     }
@@ -162,31 +161,31 @@ pub(super) fn localities(
 // === impl EndpointSelection ===
 
 impl EndpointSelection {
-    fn counts(&self, endpoint: &Endpoint) -> bool {
+    fn selects(&self, endpoint: &Endpoint) -> bool {
         let healthy = match endpoint.health {
             Health::Healthy => true,
             Health::Unhealthy => self.unhealthy == UnhealthyEndpoints::Included,
-            // Only persistent sessions still use these, and nothing we generate makes sessions persistent.
+            // Only persistent sessions use these endpoints, and they are not generated.
             Health::Draining | Health::Terminating => false,
         };
-        let near = self.node.as_ref().is_none_or(|node| endpoint.node == *node);
-        let ours = |own: &Arc<str>| endpoint.cluster().is_none_or(|cluster| *cluster == **own);
+        let on_node = self.node.as_ref().is_none_or(|node| endpoint.node == *node);
+        let in_cluster = |own: &Arc<str>| endpoint.cluster().is_none_or(|cluster| *cluster == **own);
         healthy
-            && near
-            && self.cluster.as_ref().is_none_or(ours)
+            && on_node
+            && self.cluster.as_ref().is_none_or(in_cluster)
             && endpoint.port_name == self.port_name
             && self.labels.iter().all(|(key, value)| label(endpoint, key) == Some(value))
-            && self.networks.as_ref().is_none_or(|networks| networks.see(endpoint))
+            && self.networks.as_ref().is_none_or(|networks| networks.includes(endpoint))
     }
 }
 
-/// What an endpoint has under a label; what says where it is counts as labels too.
+/// Returns the value of a label; locality, network and node count as labels.
 fn label<'a>(endpoint: &'a Endpoint, key: &str) -> Option<&'a str> {
     locality_lb::label(&endpoint.labels, &endpoint.locality, &endpoint.network, &endpoint.node, key)
 }
 
-/// Whether a client sends mutual TLS to an endpoint if it is not told more.
-fn takes_tls(endpoint: &Endpoint, tls_mode_metadata: TlsModeMetadata) -> bool {
+/// Returns true if clients use mutual TLS for an endpoint by default.
+fn accepts_mutual_tls(endpoint: &Endpoint, tls_mode_metadata: TlsModeMetadata) -> bool {
     endpoint.tls_mode == TlsMode::Istio && tls_mode_metadata == TlsModeMetadata::Included
 }
 
@@ -204,17 +203,17 @@ impl<'a> LocalityGroup<'a> {
     fn of(locality: &'a Locality, mut endpoints: Vec<&'a Endpoint>) -> Self {
         endpoints.sort();
         endpoints.dedup_by(|a, b| (&a.address, a.port) == (&b.address, b.port));
-        // Envoy refuses a weight of 0.
-        let member = |endpoint: &'a Endpoint| LbHost {
+        // Envoy rejects a weight of 0.
+        let host = |endpoint: &'a Endpoint| LbHost {
             target: LbTarget::Endpoint(endpoint),
             weight: endpoint.weight.max(1),
         };
-        let members = endpoints.into_iter().map(member).collect();
-        Self { locality, priority: 0, weight: None, members }
+        let hosts = endpoints.into_iter().map(host).collect();
+        Self { locality, priority: 0, weight: None, hosts }
     }
 
     fn weight(&self) -> u32 {
-        let sum = || self.members.iter().fold(0_u32, |sum, member| sum.saturating_add(member.weight));
+        let sum = || self.hosts.iter().fold(0_u32, |sum, host| sum.saturating_add(host.weight));
         self.weight.unwrap_or_else(sum)
     }
 }
@@ -222,7 +221,7 @@ impl<'a> LocalityGroup<'a> {
 // === impl LbTarget ===
 
 impl<'a> LbTarget<'a> {
-    /// What it has under a label; what says where it is counts as labels too.
+    /// Returns the value of a label; locality, network and node count as labels.
     fn label(self, key: &str) -> Option<&'a str> {
         match self {
             Self::Endpoint(endpoint) => label(endpoint, key),

@@ -6,44 +6,46 @@ use std::sync::Arc;
 
 use pilot_proto::mesh::networks::MeshNetworks;
 
-use super::{AddressResolution, LbHost, LbTarget, LocalityGroup, TlsModeMetadata, reachable, takes_tls};
+use super::{
+    AddressResolution, LbHost, LbTarget, LocalityGroup, TlsModeMetadata, accepts_mutual_tls, reachable,
+};
 use crate::generate::IpFamilies;
 use crate::generate::proto::masked;
 use crate::model::{Endpoint, EndpointAddress, Vip};
 
-/// What is between a client and endpoints.
+/// Networks as a client reaches them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct NetworkView {
-    /// The client's network, empty when unknown.
+    /// Network of the client, empty if unknown.
     pub client_network: Arc<str>,
-    /// The only ones that the client wants to see, besides those without a name; `None`: all.
+    /// Networks that the client requests, besides endpoints without a network (`ISTIO_META_REQUESTED_NETWORK_VIEW`); `None`: all.
     pub requested: Option<BTreeSet<String>>,
-    /// Which addresses the client can reach.
+    /// IP families of the client.
     pub families: IpFamilies,
-    /// Ways into other networks.
+    /// Gateways of all networks.
     pub gateways: Arc<NetworkGateways>,
 }
 
-/// Every gateway, by network, and who is in which.
+/// Gateways by network, and the assignment of endpoints to networks (`meshNetworks`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct NetworkGateways {
     by_network: BTreeMap<Arc<str>, BTreeSet<NetworkGateway>>,
-    /// Networks of those who do not say theirs, by the cluster that they run in.
+    /// Network of endpoints without one, by cluster (`fromRegistry`).
     registries: BTreeMap<String, Arc<str>>,
-    /// Networks of the others, the narrowest range first.
+    /// Network of the remaining endpoints by address (`fromCidr`), the narrowest range first.
     ranges: Vec<(Vip, Arc<str>)>,
-    /// A number that every network's number of gateways divides.
+    /// Common multiple of the numbers of gateways of all networks.
     scale: u32,
 }
 
-/// A way into a network.
+/// Gateway of a network.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NetworkGateway {
-    /// The network.
+    /// Name of the network.
     pub network: Arc<str>,
-    /// Where it listens.
+    /// Address of the gateway.
     pub address: EndpointAddress,
-    /// On which port.
+    /// Port of the gateway.
     pub port: u16,
 }
 
@@ -62,11 +64,11 @@ impl FromIterator<NetworkGateway> for NetworkGateways {
 }
 
 impl NetworkGateways {
-    /// What a mesh says. Of networks whose ways are services of a registry nobody knows the ways.
+    /// Reads `meshNetworks`. Gateways that are named by `registryServiceName` are ignored.
     pub fn of(mesh: &MeshNetworks) -> Self {
         let gateways = mesh.networks.iter().flat_map(|(name, network)| {
-            let ways = network.gateways.iter().filter(|way| way.port != 0);
-            ways.filter_map(move |way| {
+            let gateways = network.gateways.iter().filter(|way| way.port != 0);
+            gateways.filter_map(move |way| {
                 let address = way.address.as_deref().filter(|address| !address.is_empty())?;
                 let ip = address.parse().map(EndpointAddress::Ip);
                 Some(NetworkGateway {
@@ -77,20 +79,19 @@ impl NetworkGateways {
             })
         });
         let ranges = mesh.networks.iter().flat_map(|(name, network)| {
-            let said = network.endpoints.iter().filter_map(|some| Vip::parse(some.from_cidr.as_deref()?));
-            said.map(|range| (range, Arc::from(name.as_str())))
+            let ranges = network.endpoints.iter().filter_map(|some| Vip::parse(some.from_cidr.as_deref()?));
+            ranges.map(|range| (range, Arc::from(name.as_str())))
         });
         let mut ranges: Vec<(Vip, Arc<str>)> = ranges.collect();
         ranges.sort_by(|(a, _), (b, _)| (b.prefix, a.ip).cmp(&(a.prefix, b.ip)));
         let registries = mesh.networks.iter().flat_map(|(name, network)| {
-            let said = network.endpoints.iter().filter_map(|some| some.from_registry.clone());
-            said.map(|registry| (registry, Arc::from(name.as_str())))
+            let ranges = network.endpoints.iter().filter_map(|some| some.from_registry.clone());
+            ranges.map(|registry| (registry, Arc::from(name.as_str())))
         });
         Self { registries: registries.collect(), ranges, ..gateways.collect() }
     }
 
-    /// The network of an endpoint: what it says, else what its cluster is in, else what its address says; empty when
-    /// nobody knows.
+    /// Returns the network of an endpoint: its own, else that of its cluster, else that of its address; empty if unknown.
     fn network_of<'a>(&'a self, endpoint: &'a Endpoint) -> &'a str {
         if !endpoint.network.is_empty() {
             return &endpoint.network;
@@ -106,13 +107,13 @@ impl NetworkGateways {
         by_cluster.or_else(by_address).map_or("", |network| network)
     }
 
-    /// Whether there are none: then everybody is thought to reach everybody.
+    /// Returns true if there are no gateways; all endpoints are then directly reachable.
     pub fn is_empty(&self) -> bool {
         self.by_network.is_empty()
     }
 }
 
-/// The greatest common one.
+/// Returns the greatest common divisor, at least 1.
 const fn divisor(mut a: u32, mut b: u32) -> u32 {
     while b != 0 {
         (a, b) = (b, a % b);
@@ -123,14 +124,14 @@ const fn divisor(mut a: u32, mut b: u32) -> u32 {
 // === impl NetworkView ===
 
 impl NetworkView {
-    /// Whether the client wants an endpoint, by its network.
-    pub(super) fn see(&self, endpoint: &Endpoint) -> bool {
+    /// Returns true if the client requests the network of an endpoint.
+    pub(super) fn includes(&self, endpoint: &Endpoint) -> bool {
         let network = self.gateways.network_of(endpoint);
         network.is_empty() || self.requested.as_ref().is_none_or(|requested| requested.contains(network))
     }
 
-    /// Puts gateways in the place of the endpoints behind them. All weights grow alike, so that what a gateway's share of
-    /// its network comes to is a whole number.
+    /// Replaces endpoints in other networks with the gateways in front of them. All weights are scaled so that the share of
+    /// each gateway is an integer.
     pub(super) fn bridge<'a>(
         &'a self,
         groups: &mut Vec<LocalityGroup<'a>>,
@@ -142,15 +143,17 @@ impl NetworkView {
         }
         for group in groups.iter_mut() {
             let mut weights: BTreeMap<&'a NetworkGateway, u32> = BTreeMap::new();
-            group.members.retain_mut(|member| {
-                let LbTarget::Endpoint(endpoint) = member.target else { return true };
-                member.weight = member.weight.saturating_mul(self.gateways.scale);
-                let Some(gateways) = self.ways(self.gateways.network_of(endpoint)) else { return true };
-                // What passes a gateway is told where to go by what TLS says of it.
-                if takes_tls(endpoint, tls_mode_metadata) {
+            group.hosts.retain_mut(|host| {
+                let LbTarget::Endpoint(endpoint) = host.target else { return true };
+                host.weight = host.weight.saturating_mul(self.gateways.scale);
+                let Some(gateways) = self.gateways_of(self.gateways.network_of(endpoint)) else {
+                    return true;
+                };
+                // The gateway routes by SNI, so only endpoints that accept mutual TLS are reachable through it.
+                if accepts_mutual_tls(endpoint, tls_mode_metadata) {
                     let usable: Vec<&NetworkGateway> =
                         gateways.iter().filter(|gateway| self.reach(gateway, addressing)).collect();
-                    let share = member.weight / u32::try_from(usable.len().max(1)).unwrap_or(u32::MAX);
+                    let share = host.weight / u32::try_from(usable.len().max(1)).unwrap_or(u32::MAX);
                     for gateway in usable {
                         let weight = weights.entry(gateway).or_default();
                         *weight = weight.saturating_add(share);
@@ -158,18 +161,18 @@ impl NetworkView {
                 }
                 false
             });
-            let bridged = weights.into_iter().map(|(gateway, weight)| LbHost {
+            let gateways_of_group = weights.into_iter().map(|(gateway, weight)| LbHost {
                 target: LbTarget::Gateway(gateway),
-                // A number of endpoints beyond all measure has no scale left to divide.
+                // With saturated weights the share may be 0.
                 weight: weight.max(1),
             });
-            group.members.extend(bridged);
+            group.hosts.extend(gateways_of_group);
         }
-        groups.retain(|group| !group.members.is_empty());
+        groups.retain(|group| !group.hosts.is_empty());
     }
 
-    /// The gateways that endpoints of a network are behind, if they are.
-    fn ways(&self, network: &str) -> Option<&BTreeSet<NetworkGateway>> {
+    /// Returns the gateways of another network.
+    fn gateways_of(&self, network: &str) -> Option<&BTreeSet<NetworkGateway>> {
         let same = network.is_empty() || network == &*self.client_network;
         self.gateways.by_network.get(network).filter(|_| !same)
     }

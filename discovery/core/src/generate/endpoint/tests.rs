@@ -1,4 +1,4 @@
-//! Endpoints in, the groups that one client is told out.
+//! Endpoints and the resulting localities of an assignment.
 
 #![allow(clippy::needless_pass_by_value, reason = "values of a table are written where they are used")]
 
@@ -40,7 +40,7 @@ fn pairs(text: &str) -> Labels {
     text.split(',').filter_map(pair).collect::<Map>().into()
 }
 
-fn served(endpoints: Vec<Endpoint>) -> EndpointSelection {
+fn selection(endpoints: Vec<Endpoint>) -> EndpointSelection {
     EndpointSelection {
         cluster: None,
         service: "web.shop".into(),
@@ -56,9 +56,9 @@ fn served(endpoints: Vec<Endpoint>) -> EndpointSelection {
 }
 
 /// `priority place weight: address*weight ...` of every group.
-fn told(served: EndpointSelection) -> Vec<String> {
+fn rendered(selection: EndpointSelection) -> Vec<String> {
     let (assignment, _) =
-        assignment(&AssignmentInputs { cluster: "outbound|80||web.shop".into(), selection: Some(served) });
+        assignment(&AssignmentInputs { cluster: "outbound|80||web.shop".into(), selection: Some(selection) });
     let group = |group: &LocalityLbEndpoints| {
         let place = group.locality.as_ref().unwrap();
         let locality = Locality {
@@ -66,22 +66,22 @@ fn told(served: EndpointSelection) -> Vec<String> {
             zone: place.zone.as_str().into(),
             sub_zone: place.sub_zone.as_str().into(),
         };
-        let members: Vec<String> = group.lb_endpoints.iter().map(member).collect();
+        let hosts: Vec<String> = group.lb_endpoints.iter().map(lb_endpoint).collect();
         let weight = group.load_balancing_weight.unwrap().value;
-        format!("{} {locality} {weight}: {}", group.priority, members.join(" "))
+        format!("{} {locality} {weight}: {}", group.priority, hosts.join(" "))
     };
     assignment.endpoints.iter().map(group).collect()
 }
 
-fn member(member: &LbEndpoint) -> String {
-    let Some(HostIdentifier::Endpoint(endpoint)) = &member.host_identifier else { panic!("{member:?}") };
+fn lb_endpoint(host: &LbEndpoint) -> String {
+    let Some(HostIdentifier::Endpoint(endpoint)) = &host.host_identifier else { panic!("{host:?}") };
     let Some(Address::SocketAddress(socket)) = &endpoint.address.as_ref().unwrap().address else { panic!() };
     let mut text = socket.address.clone();
-    match member.load_balancing_weight.unwrap().value {
+    match host.load_balancing_weight.unwrap().value {
         1 => {}
         weight => text = format!("{text}*{weight}"),
     }
-    if member
+    if host
         .metadata
         .as_ref()
         .is_some_and(|it| it.filter_metadata.contains_key("envoy.transport_socket_match"))
@@ -91,7 +91,7 @@ fn member(member: &LbEndpoint) -> String {
     text
 }
 
-/// The nearness that a policy means to a client.
+/// Evaluates the locality load balancing of a policy for a client.
 fn locality_priority(policy: &Value, client: &ClientLocality) -> Option<LocalityPriority> {
     let rule = Rule {
         host: "web.shop".into(),
@@ -107,8 +107,7 @@ fn locality_priority(policy: &Value, client: &ClientLocality) -> Option<Locality
     LocalityPriority::of(&MergedTrafficPolicy::of(Some(&rule), None, 80, &mesh.into()), client)
 }
 
-/// What a client at a place, with labels, is told of one endpoint in each of these places: the first one is
-/// 10.0.0.1.
+/// Checks the assignment of a client with a locality and labels, for one endpoint per locality, from 10.0.0.1 on.
 #[expect(clippy::needless_pass_by_value, reason = "tables are written in place")]
 fn check(rule: &str, lb: Value, client: (&str, &str), endpoints: &[(&str, &str)], expected: &[&str]) {
     let policy = json!({"loadBalancer": lb, "outlierDetection": {}});
@@ -122,9 +121,9 @@ fn check(rule: &str, lb: Value, client: (&str, &str), endpoints: &[(&str, &str)]
         endpoint(&format!("10.0.0.{} {labels}", at + 1), place)
     };
     let endpoints = endpoints.iter().enumerate().map(number).collect();
-    let found = told(EndpointSelection {
+    let found = rendered(EndpointSelection {
         locality_priority: locality_priority(&policy, &vantage),
-        ..served(endpoints)
+        ..selection(endpoints)
     });
     let short: Vec<String> = found.iter().map(|line| line.replace("10.0.0.", ".")).collect();
     assert_eq!(short, expected, "{rule}");
@@ -134,7 +133,7 @@ const EVERYWHERE: [(&str, &str); 5] =
     [("r1/z1/s1", ""), ("r1/z1/s2", ""), ("r1/z2/s1", ""), ("r2/z1/s1", ""), ("r3/z1/s1", "")];
 
 #[test]
-fn without_a_word_nearer_ones_come_first_as_soon_as_outliers_are_detected() {
+fn outlier_detection_enables_locality_priorities() {
     let ordered =
         ["0 r1/z1/s1 1: .1", "1 r1/z1/s2 1: .2", "2 r1/z2/s1 1: .3", "3 r2/z1/s1 1: .4", "3 r3/z1/s1 1: .5"];
     check("default", json!({}), ("r1/z1/s1", ""), &EVERYWHERE, &ordered);
@@ -153,7 +152,7 @@ fn without_a_word_nearer_ones_come_first_as_soon_as_outliers_are_detected() {
 }
 
 #[test]
-fn a_region_takes_over_from_another() {
+fn failover_region_precedes_other_regions() {
     let failover =
         json!({"localityLbSetting": {"failover": [{"from": "r1", "to": "r3"}, {"from": "r2", "to": "r1"}]}});
     let ordered =
@@ -162,7 +161,7 @@ fn a_region_takes_over_from_another() {
 }
 
 #[test]
-fn shares_go_where_the_rule_says() {
+fn distribute_sets_locality_weights() {
     let distribute = |to: Value| {
         json!({"localityLbSetting": {"distribute": [
             {"from": "r9/*", "to": {"r2/*": 100}}, {"from": "r1/z1/*", "to": to},
@@ -189,7 +188,7 @@ fn shares_go_where_the_rule_says() {
 }
 
 #[test]
-fn labels_in_common_come_first() {
+fn failover_priority_ranks_by_labels() {
     let by = |labels: &[&str]| json!({"localityLbSetting": {"failoverPriority": labels}});
     let pods = [("r1", "rack=1,row=1"), ("r1", "rack=1,row=2"), ("r2", "rack=2,row=1"), ("r2", "")];
     for (rule, labels, client, expected) in [
@@ -222,7 +221,7 @@ fn labels_in_common_come_first() {
 }
 
 #[test]
-fn whoever_is_in_another_network_comes_after_everybody_in_this_one() {
+fn failover_priority_ranks_other_networks_last() {
     let labels = json!(["topology.istio.io/network", "rack"]);
     let by_network = json!({"localityLbSetting": {"failoverPriority": labels}});
     let label = |network: &str, rack: &str| format!("topology.istio.io/network={network},rack={rack}");
@@ -233,7 +232,7 @@ fn whoever_is_in_another_network_comes_after_everybody_in_this_one() {
 }
 
 #[test]
-fn zones_are_envoys_business_and_regions_ours() {
+fn zone_aware_lb_sets_priorities_by_region_only() {
     let zone = json!({"zoneAwareLbSetting": {"failover": [{"from": "r1", "to": "r3"}]}});
     let ordered =
         ["0 r1/z1/s1 1: .1", "0 r1/z1/s2 1: .2", "0 r1/z2/s1 1: .3", "2 r2/z1/s1 1: .4", "1 r3/z1/s1 1: .5"];
@@ -241,7 +240,7 @@ fn zones_are_envoys_business_and_regions_ours() {
 }
 
 #[test]
-fn a_subset_is_who_has_its_labels() {
+fn subset_selects_endpoints_by_labels() {
     let mut far = endpoint("10.0.0.3 version=v1", "r2");
     far.node = "n7".into();
     let all = vec![endpoint("10.0.0.1 app=web,version=v1", "r1"), endpoint("10.0.0.2 version=v2", "r1"), far];
@@ -255,7 +254,7 @@ fn a_subset_is_who_has_its_labels() {
     ] {
         let labels = (*pairs(labels)).clone();
         assert_eq!(
-            told(EndpointSelection { labels: labels.clone(), ..served(all.clone()) }),
+            rendered(EndpointSelection { labels: labels.clone(), ..selection(all.clone()) }),
             expected,
             "{labels:?}"
         );
@@ -263,7 +262,7 @@ fn a_subset_is_who_has_its_labels() {
 }
 
 #[test]
-fn bad_ones_are_sent_unless_envoy_would_use_them() {
+fn unhealthy_endpoints_are_sent_unless_excluded() {
     let with = |address: &str, health| Endpoint { health, ..endpoint(address, "r1") };
     let all = vec![
         with("10.0.0.1", Health::Healthy),
@@ -275,7 +274,11 @@ fn bad_ones_are_sent_unless_envoy_would_use_them() {
         (UnhealthyEndpoints::Included, "0 r1 2: 10.0.0.1 10.0.0.2"),
         (UnhealthyEndpoints::Excluded, "0 r1 1: 10.0.0.1"),
     ] {
-        assert_eq!(told(EndpointSelection { unhealthy, ..served(all.clone()) }), [expected], "{unhealthy:?}");
+        assert_eq!(
+            rendered(EndpointSelection { unhealthy, ..selection(all.clone()) }),
+            [expected],
+            "{unhealthy:?}"
+        );
     }
 }
 
@@ -284,14 +287,14 @@ fn in_network(address: &str, network: &str, tls_mode: TlsMode) -> Endpoint {
 }
 
 #[test]
-fn who_takes_mutual_tls_is_marked_unless_a_rule_says_something_else() {
+fn mutual_tls_endpoints_have_tls_mode_metadata_unless_omitted() {
     let all = vec![in_network("10.0.0.1", "", TlsMode::Istio), in_network("10.0.0.2", "", TlsMode::Disabled)];
     for (tls_mode_metadata, expected) in [
         (TlsModeMetadata::Included, "0 r1 2: 10.0.0.1+tls 10.0.0.2"),
         (TlsModeMetadata::Omitted, "0 r1 2: 10.0.0.1 10.0.0.2"),
     ] {
         assert_eq!(
-            told(EndpointSelection { tls_mode_metadata, ..served(all.clone()) }),
+            rendered(EndpointSelection { tls_mode_metadata, ..selection(all.clone()) }),
             [expected],
             "{tls_mode_metadata:?}"
         );
@@ -299,7 +302,7 @@ fn who_takes_mutual_tls_is_marked_unless_a_rule_says_something_else() {
 }
 
 #[test]
-fn endpoints_of_other_networks_are_reached_through_gateways() {
+fn network_gateways_replace_endpoints_of_other_networks() {
     let all = vec![
         in_network("10.0.0.1", "", TlsMode::Istio),
         in_network("10.0.0.2", "n1", TlsMode::Istio),
@@ -326,59 +329,62 @@ fn endpoints_of_other_networks_are_reached_through_gateways() {
         .into_iter()
         .collect(),
     );
-    let told = |own: &str,
-                requested: Option<&[&str]>,
-                families,
-                gateways: &Arc<NetworkGateways>,
-                tls_mode_metadata| {
+    let rendered = |own: &str,
+                    requested: Option<&[&str]>,
+                    families,
+                    gateways: &Arc<NetworkGateways>,
+                    tls_mode_metadata| {
         let requested =
             requested.map(|networks| networks.iter().map(|&network| network.to_owned()).collect());
         let networks =
             NetworkView { client_network: own.into(), requested, families, gateways: gateways.clone() };
-        told(EndpointSelection { networks: Some(networks.into()), tls_mode_metadata, ..served(all.clone()) })
+        rendered(EndpointSelection {
+            networks: Some(networks.into()),
+            tls_mode_metadata,
+            ..selection(all.clone())
+        })
     };
     let marked = TlsModeMetadata::Included;
     assert_eq!(
-        told("n1", None, IpFamilies::V4, &gateways, marked),
-        // Six is a multiple of 1, 2 and 3: two endpoints behind two gateways, one behind three, and one that nobody
-        // knows a way to but the direct one.
+        rendered("n1", None, IpFamilies::V4, &gateways, marked),
+        // Weights are multiples of 6: two endpoints are behind two gateways, one is behind three, one is directly reachable.
         [
             "0 r1 36: 10.0.0.1*6+tls 10.0.0.2*6+tls 10.0.0.7*6+tls 20.0.2.1*6+tls 20.0.2.2*6+tls 20.0.3.1*2+tls 20.0.3.2*2+tls 20.0.3.3*2+tls"
         ],
         "from network n1"
     );
     assert_eq!(
-        told("n2", Some(&["n2", "n3"]), IpFamilies::V4, &gateways, marked),
+        rendered("n2", Some(&["n2", "n3"]), IpFamilies::V4, &gateways, marked),
         [
             "0 r1 30: 10.0.0.1*6+tls 10.0.0.3*6+tls 10.0.0.4*6+tls 10.0.0.5*6 20.0.3.1*2+tls 20.0.3.2*2+tls 20.0.3.3*2+tls"
         ],
         "who wants to see two networks only"
     );
     assert_eq!(
-        told("n1", Some(&["n2"]), IpFamilies::V6, &gateways, marked),
+        rendered("n1", Some(&["n2"]), IpFamilies::V6, &gateways, marked),
         ["0 r1 6: 10.0.0.1*6+tls"],
         "no gateway has an address of the client's family"
     );
     assert_eq!(
-        told("n1", Some(&["n2"]), IpFamilies::V4, &gateways, TlsModeMetadata::Omitted),
+        rendered("n1", Some(&["n2"]), IpFamilies::V4, &gateways, TlsModeMetadata::Omitted),
         ["0 r1 6: 10.0.0.1*6"],
         "without mutual TLS no gateway knows where to go"
     );
     assert_eq!(
-        told("", Some(&["n1"]), IpFamilies::V4, &gateways, marked),
+        rendered("", Some(&["n1"]), IpFamilies::V4, &gateways, marked),
         ["0 r1 12: 10.0.0.1*6+tls 20.0.1.1*6+tls"],
         "a client that does not know its network takes the gateway"
     );
     let none: Arc<NetworkGateways> = Arc::new([].into_iter().collect());
     assert_eq!(
-        told("n1", Some(&["n3"]), IpFamilies::V4, &none, marked),
+        rendered("n1", Some(&["n3"]), IpFamilies::V4, &none, marked),
         ["0 r1 2: 10.0.0.1+tls 10.0.0.6+tls"],
         "without gateways everybody reaches everybody"
     );
 }
 
 #[test]
-fn who_does_not_say_his_network_is_in_that_of_his_address() {
+fn network_follows_address_range_without_a_label() {
     let said = json!({"networks": {
         "n1": {"endpoints": [{"fromCidr": "10.0.0.0/24"}], "gateways": [{"address": "20.0.1.1", "port": 15443}]},
         "n2": {
@@ -402,7 +408,7 @@ fn who_does_not_say_his_network_is_in_that_of_his_address() {
         in_network("10.0.0.130", "n1", TlsMode::Istio),
         in_network("10.9.0.1", "", TlsMode::Istio),
     ];
-    // Of the two gateways of n2 one is a host name, which only DNS clusters can use.
+    // One of the gateways of n2 has a hostname, which only DNS clusters support.
     let expected = "0 r1 8: 10.0.0.1*2+tls 10.0.0.130*2+tls 10.9.0.1*2+tls 20.0.2.1*2+tls";
-    assert_eq!(told(EndpointSelection { networks: Some(networks.into()), ..served(all) }), [expected]);
+    assert_eq!(rendered(EndpointSelection { networks: Some(networks.into()), ..selection(all) }), [expected]);
 }

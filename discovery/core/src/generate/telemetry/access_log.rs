@@ -1,4 +1,4 @@
-//! Places that access is logged to.
+//! Access loggers of extension providers.
 
 use pilot_proto::envoy::config::accesslog::v3::{
     AccessLog, AccessLogFilter, AndFilter, ExtensionFilter, ResponseFlagFilter, access_log,
@@ -23,11 +23,11 @@ use super::log_format::{self, EmptyValue, TEXT};
 use super::{AccessLogScope, AccessLogSink, AccessLogger, Collector, FindCollector, ProviderError};
 use crate::generate::proto::any;
 
-/// Istio's own provider of logs: it says where, and the mesh says what.
+/// Name of Istio's built-in provider: it sets the path, the mesh configuration the format.
 const BUILT_IN: &str = "envoy";
-/// Cluster of the bootstrap, where proxies' `envoyAccessLogService` names a service.
-const OF_BOOTSTRAP: &str = "envoy_accesslog_service";
-/// Who is at both ends, as filters of Istio's own build know them; others leave the names without a value.
+/// Bootstrap cluster of `envoyAccessLogService`.
+const BOOTSTRAP_CLUSTER: &str = "envoy_accesslog_service";
+/// Filter state of the peers. Only filters of Istio's build set it; in other builds it is empty.
 const PEERS: [&str; 2] = ["upstream_peer", "downstream_peer"];
 
 const FILE: &str = "envoy.access_loggers.file";
@@ -35,39 +35,39 @@ const HTTP: &str = "envoy.access_loggers.http_grpc";
 const TCP: &str = "envoy.access_loggers.tcp_grpc";
 const OTEL: &str = "envoy.access_loggers.open_telemetry";
 
-/// Where a provider takes access logs.
+/// Returns the access log sink of a provider.
 pub fn access_log_sink(
     provider: &ExtensionProvider,
     mesh: &MeshConfig,
     find: FindCollector<'_>,
 ) -> Result<AccessLogSink, ProviderError> {
-    let there = |service: &str, port| find(service, port).ok_or(ProviderError::ServiceNotFound);
+    let find_service = |service: &str, port| find(service, port).ok_or(ProviderError::ServiceNotFound);
     if let Some(file) = &provider.envoy_file_access_log {
-        let plain = file.log_format.is_none() && !file.omit_empty_values;
-        return Ok(if provider.name == BUILT_IN && plain {
+        let default_format = file.log_format.is_none() && !file.omit_empty_values;
+        return Ok(if provider.name == BUILT_IN && default_format {
             mesh_access_log_file(&file.path, mesh)
         } else {
             file_at(&file.path, format_of(file))
         });
     }
     if let Some(http) = &provider.envoy_http_als {
-        return there(&http.service, http.port).map(|collector| http_als(http, &collector));
+        return find_service(&http.service, http.port).map(|collector| http_als(http, &collector));
     }
     if let Some(tcp) = &provider.envoy_tcp_als {
-        return there(&tcp.service, tcp.port).map(|collector| tcp_als(tcp, &collector));
+        return find_service(&tcp.service, tcp.port).map(|collector| tcp_als(tcp, &collector));
     }
     if let Some(otel) = &provider.envoy_otel_als {
-        return there(&otel.service, otel.port).map(|collector| otel_als(otel, &collector));
+        return find_service(&otel.service, otel.port).map(|collector| otel_als(otel, &collector));
     }
     Err(ProviderError::UnsupportedKind)
 }
 
-/// A file that is written to as the mesh says.
+/// Returns a file sink with the format of the mesh configuration.
 pub fn mesh_access_log_file(path: &str, mesh: &MeshConfig) -> AccessLogSink {
     let format = match mesh.access_log_encoding {
         AccessLogEncoding::Text => log_format::text(&mesh.access_log_format, EmptyValue::Dashed),
         AccessLogEncoding::Json => {
-            // What is no object means nothing; the mesh's own check says so.
+            // Text that is not an object is ignored; validation of the mesh configuration reports it.
             let written: Option<Value> = serde_json::from_str(&mesh.access_log_format).ok();
             log_format::object(written.as_ref().and_then(Value::as_object), EmptyValue::Dashed)
         }
@@ -144,12 +144,12 @@ fn text(text: &str) -> AnyValue {
     AnyValue { value: Some(any_value::Value::StringValue(text.to_owned())) }
 }
 
-fn or<'a>(said: &'a str, default: &'a str) -> &'a str {
-    if said.is_empty() { default } else { said }
+fn or<'a>(configured: &'a str, default: &'a str) -> &'a str {
+    if configured.is_empty() { default } else { configured }
 }
 
-fn or_peers(said: &[String]) -> Vec<String> {
-    if said.is_empty() { PEERS.map(str::to_owned).into() } else { said.to_vec() }
+fn or_peers(configured: &[String]) -> Vec<String> {
+    if configured.is_empty() { PEERS.map(str::to_owned).into() } else { configured.to_vec() }
 }
 
 fn common(name: &str, collector: &Collector) -> CommonGrpcAccessLogConfig {
@@ -180,8 +180,8 @@ impl Collector {
 // === impl AccessLogger ===
 
 impl AccessLogger {
-    pub(in crate::generate) fn message(&self, logged: AccessLogScope) -> AccessLog {
-        let unmatched = (logged == AccessLogScope::Listener)
+    pub(in crate::generate) fn message(&self, scope: AccessLogScope) -> AccessLog {
+        let no_route = (scope == AccessLogScope::Listener)
             .then(|| FilterSpecifier::ResponseFlagFilter(ResponseFlagFilter { flags: vec!["NR".into()] }));
         let expression = self.expression.as_deref().map(|expression| {
             let config =
@@ -192,10 +192,10 @@ impl AccessLogger {
             })
         });
         let filter = |specifier| AccessLogFilter { filter_specifier: Some(specifier) };
-        let (name, config) = self.sink.logger(logged);
+        let (name, config) = self.sink.logger(scope);
         AccessLog {
             name: name.to_owned(),
-            filter: match (unmatched, expression) {
+            filter: match (no_route, expression) {
                 (Some(one), Some(other)) => {
                     let filters = vec![filter(one), filter(other)];
                     Some(filter(FilterSpecifier::AndFilter(AndFilter { filters })))
@@ -210,18 +210,18 @@ impl AccessLogger {
 // === impl AccessLogSink ===
 
 impl AccessLogSink {
-    fn logger(&self, logged: AccessLogScope) -> (&'static str, Any) {
-        let of_bootstrap = || Collector { host: String::new(), cluster: OF_BOOTSTRAP.to_owned() };
+    fn logger(&self, scope: AccessLogScope) -> (&'static str, Any) {
+        let bootstrap = || Collector { host: String::new(), cluster: BOOTSTRAP_CLUSTER.to_owned() };
         let tcp = |log_name: &str| {
             let als = EnvoyTcpAls { log_name: log_name.to_owned(), ..EnvoyTcpAls::default() };
-            tcp_als(&als, &of_bootstrap())
+            tcp_als(&als, &bootstrap())
         };
-        let made = match (self, logged) {
+        let sink = match (self, scope) {
             (Self::Logger(name, config), _) => return (name, config.clone()),
-            (Self::Bootstrap, AccessLogScope::Http) => http_als(&EnvoyHttpAls::default(), &of_bootstrap()),
+            (Self::Bootstrap, AccessLogScope::Http) => http_als(&EnvoyHttpAls::default(), &bootstrap()),
             (Self::Bootstrap, AccessLogScope::Tcp) => tcp("tcp_envoy_accesslog"),
             (Self::Bootstrap, AccessLogScope::Listener) => tcp("listener_envoy_accesslog"),
         };
-        made.logger(logged)
+        sink.logger(scope)
     }
 }

@@ -1,4 +1,4 @@
-//! What a line of an access log says.
+//! Formats of access logs.
 
 use pilot_proto::envoy::config::core::v3::{
     DataSource, JsonFormatOptions, SubstitutionFormatString, TypedExtensionConfig, data_source,
@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::generate::proto::{extension, string};
 
-/// Istio's columns. <https://istio.io/latest/docs/tasks/observability/logs/access-log/>
+/// Istio's default text format. <https://istio.io/latest/docs/tasks/observability/logs/access-log/>
 pub(super) const TEXT: &str = concat!(
     "[%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" ",
     "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %CONNECTION_TERMINATION_DETAILS% ",
@@ -22,7 +22,7 @@ pub(super) const TEXT: &str = concat!(
     "%REQUESTED_SERVER_NAME% %ROUTE_NAME%\n",
 );
 
-/// Istio's fields.
+/// Istio's default JSON fields.
 const FIELDS: &[(&str, &str)] = &[
     ("authority", "%REQ(:AUTHORITY)%"),
     ("bytes_received", "%BYTES_RECEIVED%"),
@@ -50,16 +50,18 @@ const FIELDS: &[(&str, &str)] = &[
     ("x_forwarded_for", "%REQ(X-FORWARDED-FOR)%"),
 ];
 
-/// What has no value: left out, or a dash.
+/// Representation of commands without a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum EmptyValue {
+    /// Omitted.
     Omitted,
+    /// `-`.
     Dashed,
 }
 
-/// A line of text; empty: Istio's. It ends as lines do, whatever was written.
-pub(super) fn text(written: &str, empty: EmptyValue) -> SubstitutionFormatString {
-    let line = match written {
+/// Returns a text format, terminated by a newline; empty: Istio's default.
+pub(super) fn text(configured: &str, empty: EmptyValue) -> SubstitutionFormatString {
+    let line = match configured {
         "" => TEXT.to_owned(),
         ended if ended.ends_with('\n') => ended.to_owned(),
         open => format!("{open}\n"),
@@ -75,17 +77,17 @@ pub(super) fn text(written: &str, empty: EmptyValue) -> SubstitutionFormatString
     }
 }
 
-/// An object; without fields: Istio's.
-pub(super) fn object(written: Option<&Map<String, Value>>, empty: EmptyValue) -> SubstitutionFormatString {
-    let fields = match written.map(fields).filter(|fields| !fields.fields.is_empty()) {
+/// Returns a JSON format; without fields: Istio's default.
+pub(super) fn object(configured: Option<&Map<String, Value>>, empty: EmptyValue) -> SubstitutionFormatString {
+    let fields = match configured.map(fields).filter(|fields| !fields.fields.is_empty()) {
         Some(fields) => fields,
         None => {
             Struct { fields: FIELDS.iter().map(|(name, text)| ((*name).to_owned(), string(text))).collect() }
         }
     };
-    let written = written.into_iter().flat_map(Map::values).filter_map(Value::as_str);
+    let configured = configured.into_iter().flat_map(Map::values).filter_map(Value::as_str);
     SubstitutionFormatString {
-        formatters: formatters(written),
+        formatters: formatters(configured),
         format: Some(Format::JsonFormat(fields)),
         json_format_options: Some(JsonFormatOptions::default()),
         omit_empty_values: empty == EmptyValue::Omitted,
@@ -93,15 +95,15 @@ pub(super) fn object(written: Option<&Map<String, Value>>, empty: EmptyValue) ->
     }
 }
 
-/// What commands need beyond Envoy's own: this is the only one that is not built in.
-pub(super) fn formatters<'a>(written: impl IntoIterator<Item = &'a str>) -> Vec<TypedExtensionConfig> {
-    let used = written.into_iter().any(|text| text.contains("%REQ_WITHOUT_QUERY"));
+/// Returns the formatter extensions that the commands need; `REQ_WITHOUT_QUERY` is the only one that is not built in.
+pub(super) fn formatters<'a>(configured: impl IntoIterator<Item = &'a str>) -> Vec<TypedExtensionConfig> {
+    let used = configured.into_iter().any(|text| text.contains("%REQ_WITHOUT_QUERY"));
     let formatter = || extension("envoy.formatter.req_without_query", &ReqWithoutQuery {});
     used.then(formatter).into_iter().collect()
 }
 
-/// Envoy would refuse a field that is nothing.
-fn fields(written: &Map<String, Value>) -> Struct {
-    let some = written.iter().filter(|(_, value)| !value.is_null());
+/// Converts fields without null values, which Envoy rejects.
+fn fields(configured: &Map<String, Value>) -> Struct {
+    let some = configured.iter().filter(|(_, value)| !value.is_null());
     Struct { fields: some.map(|(name, value)| (name.clone(), from_json(value))).collect() }
 }

@@ -1,11 +1,11 @@
-//! What proxies report of the traffic that passes them: access logs and spans.
+//! Access logs and tracing.
 //!
 //! ```text
-//! Telemetry objects, mesh ─▶ rules: who is told what, by side ─▶ log, trace: the sinks ─▶ a proxy's filters
+//! Telemetry objects, mesh ─▶ rules (providers by side) ─▶ access_log, tracing (sinks) ─▶ filters of a proxy
 //! ```
 //!
-//! What a sink is told is put into Envoy's words once for a proxy and repeated in each of its filters. Metrics are not
-//! among it: Istio's are kept by `istio.stats`, a filter of its own build that a stock Envoy refuses.
+//! A sink is translated once for a proxy and used by each of its filters. Istio's metrics are not generated: they need
+//! `istio.stats`, a filter of Istio's build that any other Envoy rejects.
 
 mod access_log;
 mod log_format;
@@ -24,69 +24,69 @@ pub use tracing::{istio_tags, tracing_provider};
 
 use crate::api::values::Double;
 
-/// Which side of a connection a proxy is on.
+/// Side of a connection that a proxy is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TrafficSide {
-    /// It connects: what leaves a workload, and what enters by a gateway.
+    /// Client: outbound traffic of a workload, and traffic of a gateway.
     Client,
-    /// It is connected to: what arrives at a workload.
+    /// Server: inbound traffic of a workload.
     Server,
 }
 
-/// A place that access is logged to.
+/// Access logger of the filters of a proxy.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AccessLogger {
-    /// The place.
+    /// Sink of the log.
     pub sink: AccessLogSink,
-    /// What is logged, in CEL; `None`: everything.
+    /// CEL expression that selects entries; `None`: all.
     pub expression: Option<Arc<str>>,
 }
 
-/// A place that access is logged to.
+/// Sink of an access log.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum AccessLogSink {
-    /// An access logger of Envoy's, with its configuration.
+    /// Name and configuration of Envoy's access logger.
     Logger(&'static str, Any),
-    /// The gRPC service of the bootstrap.
+    /// Access log service of the bootstrap (`envoyAccessLogService`).
     Bootstrap,
 }
 
-/// How requests are traced.
+/// Tracing of a proxy.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TracingSettings {
-    /// Where spans go; `None`: where the bootstrap says.
+    /// Tracing provider; `None`: that of the bootstrap.
     pub provider: Option<TracingProvider>,
-    /// Requests that are traced, of a hundred.
+    /// Sampling percentage.
     pub sampling: Double,
-    /// Tags that spans get.
+    /// Custom tags of spans.
     pub tags: BTreeMap<String, CustomTag>,
-    /// The longest path in a tag; 0: Envoy's.
+    /// Maximum length of a path in a tag; 0: Envoy's default.
     pub max_path_tag_length: u32,
-    /// The request id tells whether a request is traced.
+    /// The request id determines sampling.
     pub use_request_id: bool,
-    /// Upstreams are told of the trace.
+    /// Trace headers are sent upstream.
     pub context_propagation: bool,
 }
 
-/// Where spans go.
+/// Provider that receives spans.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TracingProvider {
-    /// A tracer of Envoy's.
+    /// Name of Envoy's tracer.
     pub name: &'static str,
-    /// Its configuration.
+    /// Configuration of the tracer.
     pub config: Any,
-    /// A request to an upstream has a span of its own.
+    /// Upstream requests have their own spans.
     pub spawn_upstream_span: bool,
-    /// The longest path in a tag; 0: what the proxy says.
+    /// Maximum length of a path in a tag; 0: that of the proxy.
     pub max_path_tag_length: u32,
 }
 
-/// A service that takes reports.
+/// Service that receives logs or spans.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Collector {
-    /// Its host.
+    /// Hostname.
     pub host: String,
-    /// Its cluster.
+    /// Name of the cluster.
     pub cluster: String,
 }
 
@@ -101,14 +101,14 @@ pub(super) enum AccessLogScope {
     Listener,
 }
 
-/// Finds the service of a provider, by `[<namespace>/]<host>` and port, if the proxy knows it.
+/// Finds the service of a provider by `[<namespace>/]<host>` and port; `None`: it is not visible to the proxy.
 pub type FindCollector<'a> = &'a dyn Fn(&str, u32) -> Option<Collector>;
 
-/// Why a provider is not reported to.
+/// Reason why a provider cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProviderError {
-    /// It takes something else.
+    /// The provider does not support this kind of telemetry.
     UnsupportedKind,
-    /// Its service is not there, or the proxy does not see it.
+    /// The service does not exist or is not visible to the proxy.
     ServiceNotFound,
 }

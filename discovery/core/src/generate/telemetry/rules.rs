@@ -1,8 +1,8 @@
-//! What `Telemetry` objects mean together, for one side of connections.
+//! Access log and tracing rules of `Telemetry` objects, merged for one side of connections.
 //!
-//! Objects come in levels, each with more to say than the one before: root namespace, namespace, workload. A rule that names
-//! no provider is for those that hold so far, at first the mesh's defaults. What is said of one side says nothing of the
-//! other: Istio has a rule without providers mean those of the rule before it, even if that one was for the other side.
+//! Levels in order of increasing precedence are root namespace, namespace, workload. A rule without providers applies to the
+//! providers in effect, initially the defaults of the mesh. The sides are independent: unlike here, in Istio a rule without
+//! providers applies to those of the preceding rule even if that rule was for the other side.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,33 +13,33 @@ use super::TrafficSide;
 use crate::api::telemetry::{AccessLogging, ProviderRef, Tracing, WorkloadMode};
 use crate::api::values::Double;
 
-/// What a provider is told of accesses.
+/// Access log rule of a provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AccessLogRule {
-    /// Those that this CEL expression is true of; `None`: all.
+    /// Entries that match the CEL expression; `None`: all.
     Enabled(Option<Arc<str>>),
-    /// Nothing.
+    /// No entries.
     Disabled,
 }
 
-/// How requests are traced, as far as somebody said.
+/// Merged tracing rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TracingRule<'a> {
-    /// Where spans go; `None`: nowhere.
+    /// Name of the provider; `None`: disabled.
     pub provider: Option<&'a str>,
-    /// Requests that are traced, of a hundred.
+    /// Sampling percentage.
     pub sampling: Option<Double>,
-    /// Tags that spans get.
+    /// Custom tags of spans.
     pub tags: Option<&'a BTreeMap<String, CustomTag>>,
-    /// The request id tells whether a request is traced.
+    /// The request id determines sampling.
     pub use_request_id: bool,
-    /// Istio's own tags.
+    /// Adds Istio's tags.
     pub istio_tags: bool,
-    /// Upstreams are told of the trace.
+    /// Trace headers are sent upstream.
     pub context_propagation: bool,
 }
 
-/// What each provider is told of accesses.
+/// Returns the access log rule of each provider.
 pub fn access_log_rules<'a>(
     levels: &[&'a [AccessLogging]],
     defaults: &'a [String],
@@ -48,42 +48,42 @@ pub fn access_log_rules<'a>(
     if levels.is_empty() {
         return defaults.iter().map(|name| (name.as_str(), AccessLogRule::Enabled(None))).collect();
     }
-    // A level that names providers names all of them.
-    let mut meant: BTreeSet<&str> = defaults.iter().map(String::as_str).collect();
-    let mut told: Vec<(&AccessLogging, Vec<&str>)> = Vec::new();
+    // The providers of a level replace those of the preceding level.
+    let mut effective: BTreeSet<&str> = defaults.iter().map(String::as_str).collect();
+    let mut applicable: Vec<(&AccessLogging, Vec<&str>)> = Vec::new();
     for level in levels {
-        let mut named = BTreeSet::new();
-        let mut before: Vec<&str> = meant.iter().copied().collect();
-        for rule in level.iter().filter(|rule| side.is_meant(rule.r#match.map(|of| of.mode))) {
+        let mut level_providers = BTreeSet::new();
+        let mut preceding: Vec<&str> = effective.iter().copied().collect();
+        for rule in level.iter().filter(|rule| side.applies(rule.r#match.map(|of| of.mode))) {
             if !rule.providers.is_empty() {
-                before = names(&rule.providers).collect();
+                preceding = names(&rule.providers).collect();
             }
-            named.extend(names(&rule.providers));
-            told.push((rule, before.clone()));
+            level_providers.extend(names(&rule.providers));
+            applicable.push((rule, preceding.clone()));
         }
-        if !named.is_empty() {
-            meant = named;
+        if !level_providers.is_empty() {
+            effective = level_providers;
         }
     }
-    let mut said: BTreeMap<&str, AccessLogRule> = BTreeMap::new();
-    for (rule, providers) in &told {
-        // Istio forgets a filter where no provider is named beside it.
+    let mut filters: BTreeMap<&str, AccessLogRule> = BTreeMap::new();
+    for (rule, providers) in &applicable {
+        // A rule without providers sets the filter as well; Istio ignores the filter of such a rule.
         if !rule.providers.is_empty() || rule.filter.is_some() {
-            said.extend(providers.iter().map(|name| (*name, AccessLogRule::of(rule))));
+            filters.extend(providers.iter().map(|name| (*name, AccessLogRule::of(rule))));
         }
     }
     let mut rules = BTreeMap::new();
-    for (rule, providers) in told {
-        for name in providers.into_iter().filter(|name| meant.contains(name)) {
-            let silent = rule.disabled == Some(true);
-            let last = || said.get(name).cloned().unwrap_or(AccessLogRule::Enabled(None));
-            rules.insert(name, if silent { AccessLogRule::Disabled } else { last() });
+    for (rule, providers) in applicable {
+        for name in providers.into_iter().filter(|name| effective.contains(name)) {
+            let disabled = rule.disabled == Some(true);
+            let last = || filters.get(name).cloned().unwrap_or(AccessLogRule::Enabled(None));
+            rules.insert(name, if disabled { AccessLogRule::Disabled } else { last() });
         }
     }
     rules
 }
 
-/// How requests are traced; `None`: no object says anything of it, nor does the mesh by default.
+/// Merges the tracing rules; `None`: neither an object nor the mesh configures tracing.
 pub fn tracing_rule<'a>(
     rules: impl IntoIterator<Item = &'a Tracing>,
     default: Option<&'a str>,
@@ -93,7 +93,7 @@ pub fn tracing_rule<'a>(
     if rules.peek().is_none() && default.is_none() {
         return None;
     }
-    let mut made = TracingRule {
+    let mut merged = TracingRule {
         provider: default,
         sampling: None,
         tags: None,
@@ -102,18 +102,18 @@ pub fn tracing_rule<'a>(
         context_propagation: true,
     };
     let mut disabled = false;
-    for rule in rules.filter(|rule| side.is_meant(rule.r#match.map(|of| of.mode))) {
-        made.provider = names(&rule.providers).next().or(made.provider);
+    for rule in rules.filter(|rule| side.applies(rule.r#match.map(|of| of.mode))) {
+        merged.provider = names(&rule.providers).next().or(merged.provider);
         disabled = rule.disable_span_reporting.unwrap_or(disabled);
-        made.sampling = rule.random_sampling_percentage.or(made.sampling);
-        made.tags = Some(&rule.custom_tags).filter(|tags| !tags.is_empty()).or(made.tags);
-        made.use_request_id = rule.use_request_id_for_trace_sampling.unwrap_or(made.use_request_id);
-        made.istio_tags = rule.enable_istio_tags.unwrap_or(made.istio_tags);
-        made.context_propagation =
-            rule.disable_context_propagation.map_or(made.context_propagation, |disabled| !disabled);
+        merged.sampling = rule.random_sampling_percentage.or(merged.sampling);
+        merged.tags = Some(&rule.custom_tags).filter(|tags| !tags.is_empty()).or(merged.tags);
+        merged.use_request_id = rule.use_request_id_for_trace_sampling.unwrap_or(merged.use_request_id);
+        merged.istio_tags = rule.enable_istio_tags.unwrap_or(merged.istio_tags);
+        merged.context_propagation =
+            rule.disable_context_propagation.map_or(merged.context_propagation, |disabled| !disabled);
     }
-    made.provider = made.provider.filter(|_| !disabled);
-    Some(made)
+    merged.provider = merged.provider.filter(|_| !disabled);
+    Some(merged)
 }
 
 fn names(providers: &[ProviderRef]) -> impl Iterator<Item = &str> {
@@ -132,7 +132,7 @@ impl AccessLogRule {
 // === impl TrafficSide ===
 
 impl TrafficSide {
-    fn is_meant(self, mode: Option<WorkloadMode>) -> bool {
+    fn applies(self, mode: Option<WorkloadMode>) -> bool {
         match mode.unwrap_or_default() {
             WorkloadMode::ClientAndServer => true,
             WorkloadMode::Client => self == Self::Client,
@@ -152,7 +152,7 @@ mod tests {
         spec.value
     }
 
-    /// Levels of rules for logs, and `provider`, `provider!` (silent) or `provider(expression)` for client and server.
+    /// Checks levels of access log rules against `provider`, `provider!` (disabled) or `provider(expression)` per side.
     fn check(levels: &serde_json::Value, defaults: &[&str], client: &str, server: &str) {
         let levels: Vec<Telemetry> = levels
             .as_array()
@@ -177,9 +177,9 @@ mod tests {
     }
 
     #[test]
-    fn each_level_of_logs_overrules_the_one_before() {
+    fn access_log_levels_override_preceding_levels() {
         use serde_json::json;
-        let named = |name: &str| json!({"providers": [{"name": name}]});
+        let level_providers = |name: &str| json!({"providers": [{"name": name}]});
         let of = |mode: &str, rule: serde_json::Value| {
             let mut rule = rule;
             rule["match"] = json!({"mode": mode});
@@ -188,30 +188,40 @@ mod tests {
         let off = json!({"disabled": true});
         check(&json!([]), &[], "", "");
         check(&json!([]), &["b", "a"], "a b", "a b");
-        check(&json!([[named("a")]]), &["d"], "a", "a");
+        check(&json!([[level_providers("a")]]), &["d"], "a", "a");
         check(&json!([[{}]]), &["d"], "d", "d");
         check(&json!([[off]]), &["d"], "d!", "d!");
         check(&json!([[off]]), &[], "", "");
-        // Off in the mesh, on in a namespace; on for a side.
+        // Disabled in the mesh, enabled in a namespace; enabled for one side.
         check(&json!([[off], [{"disabled": false}]]), &["d"], "d", "d");
-        check(&json!([[named("a")], [named("b")]]), &[], "b", "b");
-        check(&json!([[named("a")], [of("SERVER", off.clone())]]), &[], "a", "a!");
-        check(&json!([[of("CLIENT", named("a")), of("SERVER", named("b"))]]), &[], "a", "b");
-        check(&json!([[named("a"), named("b")]]), &[], "a b", "a b");
-        check(&json!([[of("CLIENT", named("a")), of("SERVER", named("b"))], [off]]), &[], "a!", "b!");
-        check(&json!([[named("a"), named("b")], [off]]), &[], "a! b!", "a! b!");
-        check(&json!([[named("a"), named("b"), off]]), &[], "a b!", "a b!");
-        // What is said of a provider is kept by a rule that names none.
+        check(&json!([[level_providers("a")], [level_providers("b")]]), &[], "b", "b");
+        check(&json!([[level_providers("a")], [of("SERVER", off.clone())]]), &[], "a", "a!");
+        check(
+            &json!([[of("CLIENT", level_providers("a")), of("SERVER", level_providers("b"))]]),
+            &[],
+            "a",
+            "b",
+        );
+        check(&json!([[level_providers("a"), level_providers("b")]]), &[], "a b", "a b");
+        check(
+            &json!([[of("CLIENT", level_providers("a")), of("SERVER", level_providers("b"))], [off]]),
+            &[],
+            "a!",
+            "b!",
+        );
+        check(&json!([[level_providers("a"), level_providers("b")], [off]]), &[], "a! b!", "a! b!");
+        check(&json!([[level_providers("a"), level_providers("b"), off]]), &[], "a b!", "a b!");
+        // A rule without providers keeps the filter of the provider.
         let some = json!({"providers": [{"name": "a"}], "filter": {"expression": "x"}});
         check(&json!([[some]]), &[], "a(x)", "a(x)");
         check(&json!([[some], [{}]]), &[], "a(x)", "a(x)");
-        check(&json!([[some], [named("a")]]), &[], "a", "a");
+        check(&json!([[some], [level_providers("a")]]), &[], "a", "a");
         check(&json!([[{"filter": {"expression": "x"}}]]), &["d"], "d(x)", "d(x)");
         check(&json!([[some], [of("CLIENT", off)]]), &[], "a!", "a(x)");
     }
 
     #[test]
-    fn each_rule_of_spans_overrules_the_one_before() {
+    fn tracing_rules_override_preceding_rules() {
         use serde_json::json;
         let rules = telemetry(&json!({"tracing": [
             {"providers": [{"name": "a"}], "randomSamplingPercentage": 10, "customTags": {"t": {"literal": {"value": "v"}}}},

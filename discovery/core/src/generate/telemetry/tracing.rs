@@ -1,4 +1,4 @@
-//! Places that spans go to, and what they say.
+//! Tracing providers and tags of spans.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -24,38 +24,38 @@ use super::{Collector, FindCollector, ProviderError, TracingProvider, TracingSet
 use crate::generate::proto::{duration, no, yes};
 use crate::model::{Labels, Proxy};
 
-/// Envoy wants to know how long a report may take.
-const REPORT: Duration = Duration::from_secs(5);
+/// Timeout of requests to a collector; Envoy requires one.
+const COLLECTOR_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Where a provider takes spans of a proxy. A gateway's requests to upstreams have spans of their own: no sidecar in front of
-/// it begins the trace.
+/// Returns the tracer of a provider. Upstream requests of a gateway have their own spans, because the gateway starts the
+/// trace.
 pub fn tracing_provider(
     provider: &ExtensionProvider,
     proxy: &Proxy,
     find: FindCollector<'_>,
 ) -> Result<TracingProvider, ProviderError> {
-    let there = |service: &str, port| find(service, port).ok_or(ProviderError::ServiceNotFound);
+    let find_service = |service: &str, port| find(service, port).ok_or(ProviderError::ServiceNotFound);
     let gateway = proxy.node_type() == pilot_proto::node::NodeType::Router;
-    if let Some(own) = &provider.zipkin {
-        let config = zipkin(own, &there(&own.service, own.port)?);
+    if let Some(settings) = &provider.zipkin {
+        let config = zipkin(settings, &find_service(&settings.service, settings.port)?);
         return Ok(TracingProvider {
             name: "envoy.tracers.zipkin",
             config: pilot_proto::any(&config),
             spawn_upstream_span: gateway,
-            max_path_tag_length: own.max_tag_length,
+            max_path_tag_length: settings.max_tag_length,
         });
     }
-    if let Some(own) = &provider.opentelemetry {
-        let config = opentelemetry(own, &there(&own.service, own.port)?, proxy);
+    if let Some(settings) = &provider.opentelemetry {
+        let config = opentelemetry(settings, &find_service(&settings.service, settings.port)?, proxy);
         return Ok(TracingProvider {
             name: "envoy.tracers.opentelemetry",
             config: pilot_proto::any(&config),
             spawn_upstream_span: gateway,
-            max_path_tag_length: own.max_tag_length,
+            max_path_tag_length: settings.max_tag_length,
         });
     }
-    if let Some(own) = &provider.datadog {
-        let collector = there(&own.service, own.port)?;
+    if let Some(settings) = &provider.datadog {
+        let collector = find_service(&settings.service, settings.port)?;
         let config = DatadogConfig {
             collector_cluster: collector.cluster,
             collector_hostname: collector.host,
@@ -66,11 +66,11 @@ pub fn tracing_provider(
             name: "envoy.tracers.datadog",
             config: pilot_proto::any(&config),
             spawn_upstream_span: gateway,
-            max_path_tag_length: own.max_tag_length,
+            max_path_tag_length: settings.max_tag_length,
         });
     }
-    if let Some(own) = &provider.skywalking {
-        let collector = there(&own.service, own.port)?;
+    if let Some(settings) = &provider.skywalking {
+        let collector = find_service(&settings.service, settings.port)?;
         let config = SkyWalkingConfig { grpc_service: Some(collector.grpc()), ..SkyWalkingConfig::default() };
         return Ok(TracingProvider {
             name: "envoy.tracers.skywalking",
@@ -82,39 +82,42 @@ pub fn tracing_provider(
     Err(ProviderError::UnsupportedKind)
 }
 
-/// What Istio says of a workload in each of its spans.
+/// Returns Istio's tags of a workload.
 pub fn istio_tags(proxy: &Proxy, labels: &Labels) -> impl Iterator<Item = (String, CustomTag)> {
     let label = |name: &str| labels.get(name).map(String::as_str);
     let metadata = &proxy.metadata;
-    let said = [
+    let tags_of_workload = [
         ("istio.canonical_revision", label("service.istio.io/canonical-revision"), "latest"),
         ("istio.canonical_service", label("service.istio.io/canonical-name"), "unknown"),
         ("istio.cluster_id", metadata.cluster_id.as_deref(), "unknown"),
         ("istio.mesh_id", metadata.mesh_id.as_deref(), "unknown"),
         ("istio.namespace", metadata.namespace.as_deref(), "default"),
     ];
-    let tag = |(name, said, default): (&str, Option<&str>, &str)| {
-        let value = said.filter(|said| !said.is_empty()).unwrap_or(default).to_owned();
+    let tag = |(name, tags_of_workload, default): (&str, Option<&str>, &str)| {
+        let value = tags_of_workload
+            .filter(|tags_of_workload| !tags_of_workload.is_empty())
+            .unwrap_or(default)
+            .to_owned();
         (name.to_owned(), CustomTag { literal: Some(TagText { value }), ..CustomTag::default() })
     };
-    said.map(tag).into_iter()
+    tags_of_workload.map(tag).into_iter()
 }
 
-fn zipkin(own: &Zipkin, collector: &Collector) -> ZipkinConfig {
-    let path = if own.path.is_empty() { "/api/v2/spans" } else { &own.path };
+fn zipkin(settings: &Zipkin, collector: &Collector) -> ZipkinConfig {
+    let path = if settings.path.is_empty() { "/api/v2/spans" } else { &settings.path };
     let base = ZipkinConfig {
         collector_endpoint_version: CollectorEndpointVersion::HttpJson.into(),
-        trace_id_128bit: !own.enable_64bit_trace_id,
+        trace_id_128bit: !settings.enable_64bit_trace_id,
         shared_span_context: no(),
-        trace_context_option: match own.trace_context_option {
+        trace_context_option: match settings.trace_context_option {
             TraceContext::B3 => TraceContextOption::UseB3,
             TraceContext::B3AndW3c => TraceContextOption::UseB3WithW3cPropagation,
         }
         .into(),
         ..ZipkinConfig::default()
     };
-    if own.timeout.is_none() && own.headers.is_empty() {
-        // As every Envoy knows it; older ones know nothing of the other way.
+    if settings.timeout.is_none() && settings.headers.is_empty() {
+        // All versions of Envoy support these fields; older versions do not have `collector_service`.
         return ZipkinConfig {
             collector_cluster: collector.cluster.clone(),
             collector_endpoint: path.to_owned(),
@@ -123,13 +126,13 @@ fn zipkin(own: &Zipkin, collector: &Collector) -> ZipkinConfig {
         };
     }
     let uri = format!("http://{}{path}", collector.host);
-    ZipkinConfig { collector_service: Some(collector.http(uri, own.timeout, &own.headers)), ..base }
+    ZipkinConfig { collector_service: Some(collector.http(uri, settings.timeout, &settings.headers)), ..base }
 }
 
-fn opentelemetry(own: &OpenTelemetry, collector: &Collector, proxy: &Proxy) -> OpenTelemetryConfig {
+fn opentelemetry(settings: &OpenTelemetry, collector: &Collector, proxy: &Proxy) -> OpenTelemetryConfig {
     let base =
         OpenTelemetryConfig { service_name: proxy.service_cluster.clone(), ..OpenTelemetryConfig::default() };
-    match (&own.http, &own.grpc) {
+    match (&settings.http, &settings.grpc) {
         (Some(http), _) => {
             let uri = format!("{}/{}", collector.host, http.path.trim_start_matches('/'));
             let service = collector.http(uri, http.timeout, &http.headers);
@@ -160,13 +163,13 @@ impl Collector {
         HttpService {
             http_uri: Some(HttpUri {
                 uri,
-                timeout: duration(timeout.unwrap_or(REPORT)),
+                timeout: duration(timeout.unwrap_or(COLLECTOR_TIMEOUT)),
                 http_upstream_type: Some(HttpUpstreamType::Cluster(self.cluster.clone())),
             }),
             request_headers_to_add: headers
                 .iter()
-                .map(|own| HeaderValueOption {
-                    header: Some(header(own)),
+                .map(|settings| HeaderValueOption {
+                    header: Some(header(settings)),
                     append_action: HeaderAppendAction::OverwriteIfExistsOrAdd.into(),
                     ..HeaderValueOption::default()
                 })
@@ -185,7 +188,7 @@ impl TracingSettings {
         let longest = tracer.map(|tracer| tracer.max_path_tag_length).filter(|longest| *longest > 0);
         let longest = longest.unwrap_or(self.max_path_tag_length);
         Tracing {
-            // Who asks for a trace gets one.
+            // A client can force tracing.
             client_sampling: share(100.0),
             random_sampling: share(self.sampling.0),
             overall_sampling: share(100.0),
@@ -203,24 +206,24 @@ impl TracingSettings {
 }
 
 fn tags(tags: &BTreeMap<String, CustomTag>) -> Vec<Tag> {
-    let made = tags.iter().filter_map(|(name, tag)| {
+    let custom_tags = tags.iter().filter_map(|(name, tag)| {
         let kind = kind(tag)?;
         Some(Tag { tag: name.clone(), r#type: Some(kind) })
     });
-    made.collect()
+    custom_tags.collect()
 }
 
-/// `None`: a tag that says nothing, which Envoy would refuse.
+/// Returns the source of a tag; `None`: it is empty, and Envoy would reject it.
 fn kind(tag: &CustomTag) -> Option<custom_tag::Type> {
     if let Some(text) = &tag.literal {
         return Some(custom_tag::Type::Literal(custom_tag::Literal { value: text.value.clone() }));
     }
-    if let Some(own) = tag.environment.clone() {
-        let (name, default_value) = (own.name, own.default_value);
+    if let Some(settings) = tag.environment.clone() {
+        let (name, default_value) = (settings.name, settings.default_value);
         return Some(custom_tag::Type::Environment(custom_tag::Environment { name, default_value }));
     }
-    if let Some(own) = tag.header.clone() {
-        let (name, default_value) = (own.name, own.default_value);
+    if let Some(settings) = tag.header.clone() {
+        let (name, default_value) = (settings.name, settings.default_value);
         return Some(custom_tag::Type::RequestHeader(custom_tag::Header { name, default_value }));
     }
     tag.formatter.as_ref().map(|text| custom_tag::Type::Value(text.value.clone()))
