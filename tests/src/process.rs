@@ -26,7 +26,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `command` in a process group of its own, so that a Ctrl-C reaches the test first. The environment is [`INHERITED`]
+    /// Starts `command` in a process group of its own, so that a Ctrl-C reaches the test first. The environment is `INHERITED`
     /// and what the command sets. The output is appended to `<name>.log` in `folder`.
     pub fn spawn(name: &str, command: &mut Command, folder: &Path) -> Result<Self> {
         let log = folder.join(format!("{name}.log"));

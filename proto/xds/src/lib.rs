@@ -23,12 +23,14 @@
 //! | `in_flight`, `quarantine`, `stale` | unacknowledged responses, rejected versions, resources to generate again |
 //! | `outcome`, `watch` | one type on one stream |
 //! | `stream`, `sotw`, `delta` | all types of one stream; the requests of both variants |
+//! | `client` | the other side of a stream |
 //! | `grpc` (feature) | messages in HTTP/2 bodies |
 //!
 //! The content of resources is opaque, with one exception that the protocol makes: a cluster that is sent again waits for
 //! its endpoints, which have the cluster's name.
 //! <https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol>
 
+pub mod client;
 mod delta;
 mod diff;
 mod diff_cache;

@@ -36,6 +36,7 @@ const PURE: &[(&str, &[&str])] = &[
             "pilot-proto",
             "proptest",
             "prost",
+            "thiserror",
             "tokio",
             "tonic",
         ],
