@@ -66,3 +66,33 @@ fn latest(update: FileUpdate) -> Option<FileContent> {
     }
     latest
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const DEADLINE: Duration = Duration::from_secs(20);
+
+    #[tokio::test]
+    async fn watch_file_provides_the_last_content() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("mesh");
+        let mut content = watch_file(&path);
+        let text = |text: &str| FileContent::Text(text.into());
+        assert_eq!(*content.borrow(), FileContent::Missing);
+        let mut becomes = async |expected: &str| {
+            let becomes = content.wait_for(|content| *content == text(expected));
+            timeout(DEADLINE, becomes).await.expect("content in time").unwrap();
+        };
+        fs::write(&path, "one").unwrap();
+        becomes("one").await;
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "two").unwrap();
+        becomes("two").await;
+    }
+}

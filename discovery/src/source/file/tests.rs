@@ -391,21 +391,3 @@ async fn replaced_directory_is_watched() {
     running.until("a", &["10.0.0.9"]).await;
     running.until_removed("b").await;
 }
-
-#[tokio::test]
-async fn watch_file_provides_the_last_content() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("mesh");
-    let mut content = single_file::watch_file(&path);
-    let text = |text: &str| single_file::FileContent::Text(text.into());
-    assert_eq!(*content.borrow(), single_file::FileContent::Missing);
-    let mut becomes = async |expected: &str| {
-        let becomes = content.wait_for(|content| *content == text(expected));
-        timeout(DEADLINE, becomes).await.expect("content in time").unwrap();
-    };
-    fs::write(&path, "one").unwrap();
-    becomes("one").await;
-    fs::remove_file(&path).unwrap();
-    fs::write(&path, "two").unwrap();
-    becomes("two").await;
-}

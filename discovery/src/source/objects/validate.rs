@@ -1,4 +1,4 @@
-//! Validation of Kubernetes objects whose fields have the right types.
+//! Validation of Kubernetes objects after decoding.
 //!
 //! Rejects only values that generators cannot use or that would silently mean something else. The API server's admission is
 //! stricter in places.
@@ -97,8 +97,7 @@ fn endpoint_slice(slice: &EndpointSlice) -> Result<(), Finding> {
     Ok(())
 }
 
-/// A host name with dots; the characters that are not allowed in one are those that cluster names, SNI and
-/// routes give a meaning to.
+/// Validates a host name. The characters that it rejects have a meaning in cluster names, SNI or routes.
 fn host(field: &str, name: &str) -> Result<(), Finding> {
     let name = name.strip_suffix('.').unwrap_or(name);
     let fits = !name.is_empty()
@@ -110,7 +109,7 @@ fn host(field: &str, name: &str) -> Result<(), Finding> {
     if fits { Ok(()) } else { wrong(field, format!("{name:?} is no host name")) }
 }
 
-/// RFC 1123 label, as Kubernetes wants names that become part of a host name.
+/// Validates an RFC 1123 label, which Kubernetes requires of names that become part of a host name.
 fn label(field: &str, name: &str) -> Result<(), Finding> {
     if name.len() > 63 || name.contains('.') {
         return wrong(field, format!("{name:?} is not a single DNS label"));
@@ -118,7 +117,7 @@ fn label(field: &str, name: &str) -> Result<(), Finding> {
     subdomain(field, name)
 }
 
-/// RFC 1123 subdomain, as Kubernetes wants every other name.
+/// Validates an RFC 1123 subdomain, which Kubernetes requires of other names.
 fn subdomain(field: &str, name: &str) -> Result<(), Finding> {
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     let fits = name.len() <= 253

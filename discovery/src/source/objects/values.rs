@@ -1,4 +1,4 @@
-//! Values that Kubernetes writes in ways of its own: times, ports, addresses.
+//! Values in Kubernetes' formats: times, ports, addresses.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -6,23 +6,23 @@ use std::net::IpAddr;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, Error, Unexpected, Visitor};
 
-/// A moment, in seconds since 1970.
+/// Time in seconds since 1970.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Timestamp(pub(crate) i64);
 
-/// A port by its number or its name.
+/// Port by number or name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum IntOrString {
-    /// By number.
+    /// Number.
     Number(u16),
-    /// By name.
+    /// Name.
     Name(String),
 }
 
 // === impl Timestamp ===
 
 impl Timestamp {
-    /// From RFC 3339, `2026-08-22T10:00:00Z`; fractions of seconds are cut.
+    /// Parses RFC 3339, `2026-08-22T10:00:00Z`. Fractions of seconds are ignored.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (date, rest) = text.split_once(['T', 't'])?;
         let zone_at = rest.find(['Z', 'z', '+', '-'])?;
@@ -53,11 +53,11 @@ impl Timestamp {
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        Self::parse(&text).ok_or_else(|| D::Error::custom(format!("{text:?} is no RFC 3339 time")))
+        Self::parse(&text).ok_or_else(|| D::Error::custom(format!("{text:?} is not an RFC 3339 time")))
     }
 }
 
-/// `N` numbers of exactly so many digits.
+/// Parses `N` numbers, each with a fixed number of digits.
 fn numbers<const N: usize>(text: &str, separator: char, digits: [usize; N]) -> Option<[i64; N]> {
     let mut parts = text.split(separator);
     let mut found = [0; N];
@@ -81,7 +81,7 @@ const fn days_in(year: i64, month: i64) -> i64 {
     }
 }
 
-/// Counts from March, so that the leap day is a year's last.
+/// Returns the days since 1970. Years are counted from March, so that the leap day is the last day.
 const fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
     let (year, month) = if month < 3 { (year - 1, month + 9) } else { (year, month - 3) };
     let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
@@ -121,7 +121,7 @@ impl<'de> Deserialize<'de> for IntOrString {
     }
 }
 
-/// `u16` alone would say "expected u16" of 70000 and nothing of 0.
+/// Returns a port from 1 to 65535. The message of `u16` would not name the range.
 fn checked_port<E: de::Error>(number: i64) -> Result<u16, E> {
     u16::try_from(number)
         .ok()
@@ -137,7 +137,7 @@ pub(super) fn maybe_port_number<'de, D: Deserializer<'de>>(deserializer: D) -> R
     Option::<i64>::deserialize(deserializer)?.map(checked_port).transpose()
 }
 
-/// An address; the API server writes an empty string for none.
+/// Deserializes an address. The API server writes an empty string for no address.
 pub(super) fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<IpAddr>, D::Error> {
     let text = String::deserialize(deserializer)?;
     if text.is_empty() {
@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_read_as_rfc_3339_writes_them() {
+    fn timestamps_are_rfc_3339() {
         for (text, seconds) in [
             ("1970-01-01T00:00:00Z", Some(0)),
             ("2000-02-29T00:00:00Z", Some(951_782_400)),

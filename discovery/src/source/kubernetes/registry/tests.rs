@@ -4,11 +4,12 @@ use pilot_core::model::{
     ConfigKind, ConfigObject, Endpoint, Health, Hostname, Locality, Resolution, Service as ModelService,
     TargetPort, TlsMode, Workload,
 };
-use proptest::prelude::*;
 
 use super::*;
 use crate::source::kubernetes::PendingPods;
 use crate::source::objects::{Decoded, decode};
+
+mod history;
 
 fn options(pending_pods: PendingPods) -> RegistryOptions {
     RegistryOptions {
@@ -63,8 +64,37 @@ impl ObservedRegistry {
     }
 }
 
-/// What was said, one word for each change.
-fn said(changes: &[Change]) -> String {
+/// Services, endpoints, workloads and configuration after all changes.
+#[derive(Debug, Default, PartialEq)]
+struct ObservedState {
+    services: BTreeMap<Hostname, Arc<ModelService>>,
+    endpoints: BTreeMap<Hostname, Vec<Endpoint>>,
+    workloads: BTreeMap<Arc<str>, Arc<Workload>>,
+    configs: BTreeMap<Arc<str>, Arc<ConfigObject>>,
+}
+
+impl ObservedState {
+    /// Applies a change. Returns false if it changes nothing.
+    fn apply(&mut self, change: Change) -> bool {
+        match change {
+            Change::Service(service) => {
+                self.services.insert(service.hostname.clone(), service.clone()) != Some(service)
+            }
+            Change::ServiceGone(_, host) => self.services.remove(&host).is_some(),
+            Change::Endpoints(_, host, list) if list.is_empty() => self.endpoints.remove(&host).is_some(),
+            Change::Endpoints(_, host, list) => self.endpoints.insert(host, list.clone()) != Some(list),
+            Change::Workload(pod) => self.workloads.insert(pod.name.clone(), pod.clone()) != Some(pod),
+            Change::WorkloadGone(_, _, name) => self.workloads.remove(&name).is_some(),
+            Change::Config(object) => {
+                self.configs.insert(object.meta.name.clone(), object.clone()) != Some(object)
+            }
+            Change::ConfigGone(_, _, name) => self.configs.remove(&name).is_some(),
+        }
+    }
+}
+
+/// Returns the changes as text, such as `service web, endpoints [10.1.0.1:8080]`.
+fn text_of(changes: &[Change]) -> String {
     let mut text = String::new();
     for change in changes {
         let separator = if text.is_empty() { "" } else { ", " };
@@ -116,7 +146,7 @@ const NODE: &str = "{apiVersion: v1, kind: Node, metadata: {name: n1, labels:
 // === services ===
 
 #[test]
-fn a_service_is_what_its_type_makes_it() {
+fn service_type_decides_resolution_and_addresses() {
     let service = |spec: &str| {
         let yaml = format!("{{apiVersion: v1, kind: Service, metadata: {{name: a}}, spec: {spec}}}");
         match registry().upsert(&yaml).remove(0) {
@@ -149,7 +179,7 @@ fn a_service_is_what_its_type_makes_it() {
 }
 
 #[test]
-fn annotations_say_who_may_see_and_serve_it() {
+fn annotations_set_export_to_and_service_accounts() {
     let changes = registry().upsert(
         "{apiVersion: v1, kind: Service, metadata: {name: a, namespace: ns, creationTimestamp: '1970-01-01T00:01:00Z',
           annotations: {networking.istio.io/exportTo: ' ., other,', alpha.istio.io/canonical-serviceaccounts: 'x@y',
@@ -163,33 +193,33 @@ fn annotations_say_who_may_see_and_serve_it() {
 }
 
 #[test]
-fn only_what_changed_is_said() {
+fn unchanged_services_and_endpoints_are_no_change() {
     let mut registry = registry();
-    assert_eq!(said(&registry.upsert(SERVICE)), "service web");
-    assert_eq!(said(&registry.upsert(SERVICE)), "");
-    assert_eq!(said(&registry.upsert(SLICE)), "endpoints [10.1.0.1:8080]");
-    assert_eq!(said(&registry.upsert(SLICE)), "");
+    assert_eq!(text_of(&registry.upsert(SERVICE)), "service web");
+    assert_eq!(text_of(&registry.upsert(SERVICE)), "");
+    assert_eq!(text_of(&registry.upsert(SLICE)), "endpoints [10.1.0.1:8080]");
+    assert_eq!(text_of(&registry.upsert(SLICE)), "");
     // A field nobody reads.
     let annotated = SERVICE.replace("{name: web}", "{name: web, annotations: {a: b}, resourceVersion: '7'}");
-    assert_eq!(said(&registry.upsert(&annotated)), "");
-    assert_eq!(said(&registry.upsert(&SERVICE.replace("10.0.0.1", "10.0.0.2"))), "service web");
-    assert_eq!(said(&registry.delete(SERVICE)), "endpoints [], no service web.default.svc.cluster.local");
-    assert_eq!(said(&registry.delete(SERVICE)), "");
+    assert_eq!(text_of(&registry.upsert(&annotated)), "");
+    assert_eq!(text_of(&registry.upsert(&SERVICE.replace("10.0.0.1", "10.0.0.2"))), "service web");
+    assert_eq!(text_of(&registry.delete(SERVICE)), "endpoints [], no service web.default.svc.cluster.local");
+    assert_eq!(text_of(&registry.delete(SERVICE)), "");
     // The slices were there all the time.
-    assert_eq!(said(&registry.upsert(SERVICE)), "service web, endpoints [10.1.0.1:8080]");
+    assert_eq!(text_of(&registry.upsert(SERVICE)), "service web, endpoints [10.1.0.1:8080]");
 }
 
 #[test]
-fn configuration_passes_through_once() {
+fn unchanged_configuration_is_no_change() {
     let entry =
         "{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {name: e}, spec: {hosts: [a.b]}}";
     let workload = "{apiVersion: networking.istio.io/v1, kind: WorkloadEntry, metadata: {name: w}, spec: {address: 1.1.1.1}}";
     let mut registry = registry();
-    assert_eq!(said(&registry.upsert(entry)), "config e");
-    assert_eq!(said(&registry.upsert(entry)), "");
-    assert_eq!(said(&registry.upsert(workload)), "config w");
-    assert_eq!(said(&registry.delete(entry)), "no config e");
-    assert_eq!(said(&registry.delete(entry)), "");
+    assert_eq!(text_of(&registry.upsert(entry)), "config e");
+    assert_eq!(text_of(&registry.upsert(entry)), "");
+    assert_eq!(text_of(&registry.upsert(workload)), "config w");
+    assert_eq!(text_of(&registry.delete(entry)), "no config e");
+    assert_eq!(text_of(&registry.delete(entry)), "");
     assert_eq!(
         registry.delete(workload),
         [Change::ConfigGone(ConfigKind::WorkloadEntry, "default".into(), "w".into())]
@@ -199,40 +229,40 @@ fn configuration_passes_through_once() {
 // === endpoints ===
 
 #[test]
-fn slices_win_over_endpoints() {
+fn endpoint_slices_take_precedence_over_endpoints() {
     let legacy = "{apiVersion: v1, kind: Endpoints, metadata: {name: web}, subsets:
         [{addresses: [{ip: 10.9.0.1}], notReadyAddresses: [{ip: 10.9.0.2}], ports: [{name: http, port: 8080}]}]}";
     let mut registry = registry();
     registry.upsert(SERVICE);
     let changes = registry.upsert(legacy);
-    assert_eq!(said(&changes), "endpoints [10.9.0.1:8080 10.9.0.2:8080]");
+    assert_eq!(text_of(&changes), "endpoints [10.9.0.1:8080 10.9.0.2:8080]");
     let health: Vec<_> = endpoints(&changes).iter().map(|endpoint| endpoint.health).collect();
     assert_eq!(health, [Health::Healthy, Health::Unhealthy]);
-    assert_eq!(said(&registry.upsert(SLICE)), "endpoints [10.1.0.1:8080]");
-    assert_eq!(said(&registry.delete(legacy)), "");
-    assert_eq!(said(&registry.upsert(legacy)), "");
-    assert_eq!(said(&registry.delete(SLICE)), "endpoints [10.9.0.1:8080 10.9.0.2:8080]");
+    assert_eq!(text_of(&registry.upsert(SLICE)), "endpoints [10.1.0.1:8080]");
+    assert_eq!(text_of(&registry.delete(legacy)), "");
+    assert_eq!(text_of(&registry.upsert(legacy)), "");
+    assert_eq!(text_of(&registry.delete(SLICE)), "endpoints [10.9.0.1:8080 10.9.0.2:8080]");
 }
 
 #[test]
-fn several_slices_are_one_list() {
+fn endpoint_slices_of_a_service_are_merged() {
     let mut registry = registry();
     registry.upsert(SERVICE);
     registry.upsert(SLICE);
     let moving =
         SLICE.replace("web-1", "web-2").replace("targetRef", "conditions: {ready: false}, targetRef");
     // In both slices for a moment: the ready statement stands, whichever slice comes first.
-    assert_eq!(said(&registry.upsert(&moving)), "");
+    assert_eq!(text_of(&registry.upsert(&moving)), "");
     let second = moving.replace("10.1.0.1", "10.1.0.2").replace("web-a", "web-b");
-    assert_eq!(said(&registry.upsert(&second)), "endpoints [10.1.0.1:8080 10.1.0.2:8080]");
+    assert_eq!(text_of(&registry.upsert(&second)), "endpoints [10.1.0.1:8080 10.1.0.2:8080]");
     // A slice that is given to another service leaves the first one.
     let stolen = second.replace("service-name: web", "service-name: other");
-    assert_eq!(said(&registry.upsert(&stolen)), "endpoints [10.1.0.1:8080]");
-    assert_eq!(said(&registry.delete(SLICE)), "endpoints []");
+    assert_eq!(text_of(&registry.upsert(&stolen)), "endpoints [10.1.0.1:8080]");
+    assert_eq!(text_of(&registry.delete(SLICE)), "endpoints []");
 }
 
 #[test]
-fn conditions_decide_who_takes_traffic() {
+fn endpoint_conditions_decide_health() {
     let sessions = "labels: {istio.io/persistent-session: cookie}";
     for (conditions, metadata, spec, expected) in [
         ("{}", "", "", Health::Healthy),
@@ -256,7 +286,7 @@ fn conditions_decide_who_takes_traffic() {
 }
 
 #[test]
-fn an_endpoint_is_what_its_pod_and_node_say() {
+fn endpoint_has_identity_and_locality_of_pod_and_node() {
     let mut registry = registry();
     registry.upsert(SERVICE);
     let alone = endpoints(&registry.upsert(SLICE)).remove(0);
@@ -291,59 +321,60 @@ fn an_endpoint_is_what_its_pod_and_node_say() {
 }
 
 #[test]
-fn the_system_namespace_declares_the_network() {
+fn system_namespace_sets_the_network() {
     let mut registry = registry();
     registry.upsert(&[SERVICE, SLICE, POD].join("\n---\n"));
     let system = "{apiVersion: v1, kind: Namespace, metadata: {name: istio-system, labels: {topology.istio.io/network: net}}}";
     let changes = registry.upsert(system);
-    assert_eq!(said(&changes), "workload web-a, endpoints [10.1.0.1:8080]");
+    assert_eq!(text_of(&changes), "workload web-a, endpoints [10.1.0.1:8080]");
     assert_eq!((&*endpoints(&changes)[0].network, &*workload(&changes).network), ("net", "net"));
-    assert_eq!(said(&registry.upsert(&system.replace("istio-system", "other"))), "");
+    assert_eq!(text_of(&registry.upsert(&system.replace("istio-system", "other"))), "");
     assert_eq!(&*endpoints(&registry.delete(system))[0].network, "");
 }
 
 #[test]
-fn a_service_or_its_namespace_may_ask_for_near_endpoints() {
-    let annotated = |said: &str| format!("annotations: {{networking.istio.io/traffic-distribution: {said}}}");
+fn traffic_distribution_of_service_or_namespace() {
+    let annotated =
+        |value: &str| format!("annotations: {{networking.istio.io/traffic-distribution: {value}}}");
     let service = |metadata: &str, spec: &str| {
         format!("{{apiVersion: v1, kind: Service, metadata: {{name: a, {metadata}}}, spec: {{{spec}}}}}")
     };
     let namespace = |metadata: &str| {
         format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: default, {metadata}}}}}")
     };
-    let asks = |changes: &[Change]| match changes {
+    let distribution_of = |changes: &[Change]| match changes {
         [Change::Service(service)] => Some(service.distribution),
         _ => None,
     };
     let mut registry = registry();
-    let mut says = |yaml: &str| asks(&registry.upsert(yaml));
-    assert_eq!(says(&service("", "")), Some(Distribution::Any));
-    assert_eq!(says(&namespace(&annotated("PreferClose"))), Some(Distribution::SameZone));
-    assert_eq!(says(&service(&annotated("PreferSameNode"), "")), Some(Distribution::SameNode));
-    assert_eq!(says(&namespace("")), None, "the service's own word counts");
+    let mut distribution = |yaml: &str| distribution_of(&registry.upsert(yaml));
+    assert_eq!(distribution(&service("", "")), Some(Distribution::Any));
+    assert_eq!(distribution(&namespace(&annotated("PreferClose"))), Some(Distribution::SameZone));
+    assert_eq!(distribution(&service(&annotated("PreferSameNode"), "")), Some(Distribution::SameNode));
+    assert_eq!(distribution(&namespace("")), None, "the setting of the service takes precedence");
     assert_eq!(
-        says(&service(&annotated("PreferSameNode"), "trafficDistribution: PreferClose")),
+        distribution(&service(&annotated("PreferSameNode"), "trafficDistribution: PreferClose")),
         Some(Distribution::SameZone)
     );
-    assert_eq!(says(&service("", "")), Some(Distribution::Any));
-    assert_eq!(says(&namespace(&annotated("prefersamezone"))), Some(Distribution::SameZone));
-    assert_eq!(asks(&registry.delete(&namespace(""))), Some(Distribution::Any));
+    assert_eq!(distribution(&service("", "")), Some(Distribution::Any));
+    assert_eq!(distribution(&namespace(&annotated("prefersamezone"))), Some(Distribution::SameZone));
+    assert_eq!(distribution_of(&registry.delete(&namespace(""))), Some(Distribution::Any));
 }
 
 #[test]
-fn an_endpoint_waits_for_its_pod_when_pods_are_to_be_expected() {
+fn endpoint_is_held_until_its_pod_arrives() {
     let mut registry = ObservedRegistry::new(PendingPods::Hold);
-    assert_eq!(said(&registry.upsert(SERVICE)), "service web");
-    assert_eq!(said(&registry.upsert(SLICE)), "");
-    assert_eq!(said(&registry.upsert(POD)), "workload web-a, endpoints [10.1.0.1:8080]");
-    assert_eq!(said(&registry.delete(POD)), "no workload web-a, endpoints []");
+    assert_eq!(text_of(&registry.upsert(SERVICE)), "service web");
+    assert_eq!(text_of(&registry.upsert(SLICE)), "");
+    assert_eq!(text_of(&registry.upsert(POD)), "workload web-a, endpoints [10.1.0.1:8080]");
+    assert_eq!(text_of(&registry.delete(POD)), "no workload web-a, endpoints []");
     // What names no pod has none to wait for.
     let free = SLICE.replace("targetRef: {kind: Pod, name: web-a}, ", "");
-    assert_eq!(said(&registry.upsert(&free)), "endpoints [10.1.0.1:8080]");
+    assert_eq!(text_of(&registry.upsert(&free)), "endpoints [10.1.0.1:8080]");
 }
 
 #[test]
-fn an_endpoint_without_a_reference_is_found_by_its_address() {
+fn endpoint_without_target_ref_matches_its_pod_by_address() {
     let mut registry = registry();
     registry.upsert(SERVICE);
     registry.upsert(&SLICE.replace("targetRef: {kind: Pod, name: web-a}, ", ""));
@@ -357,7 +388,7 @@ fn an_endpoint_without_a_reference_is_found_by_its_address() {
 // === workloads ===
 
 #[test]
-fn a_pod_is_a_workload_while_it_runs() {
+fn running_pod_is_a_workload() {
     let mut registry = registry();
     let pod = workload(&registry.upsert(POD));
     assert_eq!((pod.health, pod.ports["http"], pod.weight), (Health::Healthy, 8080, 1));
@@ -367,14 +398,14 @@ fn a_pod_is_a_workload_while_it_runs() {
     assert_eq!(workload(&registry.upsert(&not_ready)).health, Health::Unhealthy);
     let ending = with("{name: web-a,", "{name: web-a, deletionTimestamp: '2026-08-22T10:11:12Z',");
     assert_eq!(workload(&registry.upsert(&ending)).health, Health::Terminating);
-    assert_eq!(said(&registry.upsert(&with("phase: Running", "phase: Failed"))), "no workload web-a");
-    assert_eq!(said(&registry.upsert(POD)), "workload web-a");
-    assert_eq!(said(&registry.upsert(&with("podIP: 10.1.0.1", "podIP: ''"))), "no workload web-a");
-    assert_eq!(said(&registry.delete(POD)), "");
+    assert_eq!(text_of(&registry.upsert(&with("phase: Running", "phase: Failed"))), "no workload web-a");
+    assert_eq!(text_of(&registry.upsert(POD)), "workload web-a");
+    assert_eq!(text_of(&registry.upsert(&with("podIP: 10.1.0.1", "podIP: ''"))), "no workload web-a");
+    assert_eq!(text_of(&registry.delete(POD)), "");
 }
 
 #[test]
-fn named_ports_are_those_of_containers_that_stay() {
+fn named_ports_are_those_of_containers_and_sidecars() {
     let changes = registry().upsert(
         "{apiVersion: v1, kind: Pod, metadata: {name: a}, status: {podIP: 1.1.1.1, podIPs: [{ip: 1.1.1.1}, {ip: '::1'}]},
           spec: {containers: [{ports: [{name: a, containerPort: 1}, {name: u, containerPort: 2, protocol: UDP}, {containerPort: 3}]},
@@ -385,114 +416,4 @@ fn named_ports_are_those_of_containers_that_stay() {
     assert_eq!(pod.ports, BTreeMap::from([("a".into(), 1), ("beside".into(), 6)]));
     assert_eq!(pod.addresses.iter().map(ToString::to_string).collect::<Vec<_>>(), ["1.1.1.1", "::1"]);
     assert_eq!(&*pod.service_account, "spiffe://td/ns/default/sa/default");
-}
-
-// === any order, any history ===
-
-/// Few names and values, so that objects refer to each other and collide.
-fn any_object() -> impl Strategy<Value = Object> {
-    let name = || prop::sample::select(vec!["a", "b"]);
-    let ip = || prop::sample::select(vec!["10.0.0.1", "10.0.0.2", "10.0.0.3"]);
-    let service = (name(), prop::sample::select(vec!["None", "10.9.9.9"])).prop_map(|(name, cluster_ip)| {
-        format!("{{apiVersion: v1, kind: Service, metadata: {{name: {name}}}, spec: {{clusterIP: {cluster_ip}, ports: [{{port: 80}}]}}}}")
-    });
-    let slice = (name(), name(), ip(), prop::option::of(name()), any::<bool>()).prop_map(
-        |(name, service, ip, pod, ready)| {
-            let target = pod.map(|pod| format!(", targetRef: {{kind: Pod, name: {pod}}}")).unwrap_or_default();
-            format!(
-                "{{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, addressType: IPv4, ports: [{{port: 80}}],
-                metadata: {{name: {name}, labels: {{kubernetes.io/service-name: {service}}}}},
-                endpoints: [{{addresses: [{ip}], nodeName: {service}, conditions: {{ready: {ready}}}{target}}}]}}"
-            )
-        },
-    );
-    let legacy = (name(), ip()).prop_map(|(name, ip)| {
-        format!("{{apiVersion: v1, kind: Endpoints, metadata: {{name: {name}}}, subsets: [{{addresses: [{{ip: {ip}}}], ports: [{{port: 80}}]}}]}}")
-    });
-    let pod = (name(), ip(), name(), name()).prop_map(|(name, ip, node, label)| {
-        format!("{{apiVersion: v1, kind: Pod, metadata: {{name: {name}, labels: {{app: {label}}}}}, spec: {{nodeName: {node}}}, status: {{podIP: {ip}}}}}")
-    });
-    let node = (name(), name()).prop_map(|(name, region)| {
-        format!("{{apiVersion: v1, kind: Node, metadata: {{name: {name}, labels: {{topology.kubernetes.io/region: {region}}}}}}}")
-    });
-    let system = name().prop_map(|network| {
-        format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: istio-system, labels: {{topology.istio.io/network: {network}}}}}}}")
-    });
-    let near = prop_oneof![Just("PreferClose"), Just("PreferSameNode"), Just("Any")].prop_map(|said| {
-        format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: default, annotations: {{networking.istio.io/traffic-distribution: {said}}}}}}}")
-    });
-    let entry = (name(), name()).prop_map(|(name, host)| {
-        format!("{{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {{name: {name}}}, spec: {{hosts: [{host}.example]}}}}")
-    });
-    prop_oneof![service, slice, legacy, pod, node, system, near, entry]
-        .prop_map(|yaml| objects(&yaml).remove(0))
-}
-
-fn any_event() -> impl Strategy<Value = ObjectChange> {
-    (any_object(), prop::bool::weighted(0.7))
-        .prop_map(|(object, stays)| if stays { upsert(object) } else { ObjectChange::Deleted(object.key()) })
-}
-
-/// Services, endpoints, workloads and configuration after all changes.
-#[derive(Debug, Default, PartialEq)]
-struct ObservedState {
-    services: BTreeMap<Hostname, Arc<ModelService>>,
-    endpoints: BTreeMap<Hostname, Vec<Endpoint>>,
-    workloads: BTreeMap<Arc<str>, Arc<Workload>>,
-    configs: BTreeMap<Arc<str>, Arc<ConfigObject>>,
-}
-
-impl ObservedState {
-    /// Applies a change. Returns false if it changes nothing.
-    fn apply(&mut self, change: Change) -> bool {
-        match change {
-            Change::Service(service) => {
-                self.services.insert(service.hostname.clone(), service.clone()) != Some(service)
-            }
-            Change::ServiceGone(_, host) => self.services.remove(&host).is_some(),
-            Change::Endpoints(_, host, list) if list.is_empty() => self.endpoints.remove(&host).is_some(),
-            Change::Endpoints(_, host, list) => self.endpoints.insert(host, list.clone()) != Some(list),
-            Change::Workload(pod) => self.workloads.insert(pod.name.clone(), pod.clone()) != Some(pod),
-            Change::WorkloadGone(_, _, name) => self.workloads.remove(&name).is_some(),
-            Change::Config(object) => {
-                self.configs.insert(object.meta.name.clone(), object.clone()) != Some(object)
-            }
-            Change::ConfigGone(_, _, name) => self.configs.remove(&name).is_some(),
-        }
-    }
-}
-
-proptest! {
-    #[test]
-    fn services_and_endpoints_depend_on_the_objects_and_not_on_their_order(
-        events in prop::collection::vec(any_event(), 0..40),
-        batch in 1_usize..5,
-        hold in any::<bool>(),
-    ) {
-        let options = options(if hold { PendingPods::Hold } else { PendingPods::Pass });
-        let mut objects = BTreeMap::new();
-        for event in &events {
-            match event {
-                ObjectChange::Added(object) | ObjectChange::Updated(object) => {
-                    objects.insert(object.key(), object.clone());
-                }
-                ObjectChange::Deleted(key) => drop(objects.remove(key)),
-            }
-        }
-
-        let mut incremental = Registry::new(options.clone());
-        let mut state = ObservedState::default();
-        for events in events.chunks(batch) {
-            for change in incremental.apply(events.to_vec()) {
-                state.apply(change);
-            }
-        }
-
-        let mut fresh = Registry::new(options);
-        let mut expected = ObservedState::default();
-        for change in fresh.apply(objects.into_values().rev().map(upsert)) {
-            expected.apply(change);
-        }
-        prop_assert_eq!(state, expected);
-    }
 }

@@ -151,7 +151,7 @@ fn a_fault_names_the_object_and_the_field() {
         ),
         (
             "{apiVersion: v1, kind: Pod, metadata: {name: a, creationTimestamp: yesterday}}".into(),
-            "Pod default/a: metadata.creationTimestamp: \"yesterday\" is no RFC 3339 time",
+            "Pod default/a: metadata.creationTimestamp: \"yesterday\" is not an RFC 3339 time",
         ),
         (
             service("{ports: [{port: 80, name: a}, {port: 70000}]}"),
