@@ -1,4 +1,4 @@
-//! TCP routes: clusters, weights and timeouts of connections whose protocol is not parsed.
+//! TCP routes: clusters, weights and timeouts of connections without a parsed protocol.
 //!
 //! `outbound` and `gateway` use them; the chain matches are decided there.
 

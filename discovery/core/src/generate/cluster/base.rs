@@ -31,10 +31,10 @@ pub(super) fn passthrough(name: &str, policy: &MergedTrafficPolicy) -> Cluster {
         common: Some(Common { idle_timeout: duration(Duration::from_mins(5)), ..Common::default() }),
         ..HttpOptions::default()
     };
-    let mut made = Cluster { common_lb_config: None, ..original_dst(name) };
+    let mut cluster = Cluster { common_lb_config: None, ..original_dst(name) };
     // Circuit breakers only: timeouts of the policy do not apply to these connections.
-    connection_pool::apply(&mut made, &mut HttpOptions::default(), policy);
-    Cluster { typed_extension_protocol_options: options.options(), ..made }
+    connection_pool::apply(&mut cluster, &mut HttpOptions::default(), policy);
+    Cluster { typed_extension_protocol_options: options.options(), ..cluster }
 }
 
 /// Cluster with a name. In statistics `;` terminates the name, because it may contain dots.

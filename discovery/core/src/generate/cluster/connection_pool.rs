@@ -76,9 +76,9 @@ fn limits(tcp: &TcpSettings, http: &HttpSettings, budget: Option<&RetryBudget>) 
 /// Merges keepalive settings, the last one with a value takes precedence; `None`: keepalive is off.
 fn keepalive(setting: [Option<&TcpKeepalive>; 2]) -> Option<UpstreamConnectionOptions> {
     let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
-    let mut found: Option<Keepalive> = None;
+    let mut merged: Option<Keepalive> = None;
     for setting in setting.into_iter().flatten() {
-        let keepalive_settings = found.get_or_insert_default();
+        let keepalive_settings = merged.get_or_insert_default();
         if setting.probes > 0 {
             keepalive_settings.keepalive_probes = number(setting.probes);
         }
@@ -93,7 +93,7 @@ fn keepalive(setting: [Option<&TcpKeepalive>; 2]) -> Option<UpstreamConnectionOp
         tcp_keepalive: Some(tcp_keepalive),
         ..UpstreamConnectionOptions::default()
     };
-    found.map(options)
+    merged.map(options)
 }
 
 /// Sets timeouts, request limits and HTTP/2 options.

@@ -1,4 +1,4 @@
-//! `serviceSettings[].settings.clusterLocal`: hosts whose endpoints in other clusters are not used.
+//! `serviceSettings[].settings.clusterLocal`: hosts that use only endpoints of the same cluster.
 //! <https://istio.io/latest/docs/ops/configuration/traffic-management/multicluster/>
 
 use std::cmp::Reverse;
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::model::Hostname;
 
-/// Hosts whose endpoints in other clusters are not used.
+/// Hosts that use only endpoints of the same cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClusterLocalHosts {
     exact: BTreeMap<Hostname, bool>,

@@ -169,7 +169,8 @@ impl EndpointSelection {
             Health::Draining | Health::Terminating => false,
         };
         let on_node = self.node.as_ref().is_none_or(|node| endpoint.node == *node);
-        let in_cluster = |own: &Arc<str>| endpoint.cluster().is_none_or(|cluster| *cluster == **own);
+        let in_cluster =
+            |client_cluster: &Arc<str>| endpoint.cluster().is_none_or(|cluster| *cluster == **client_cluster);
         healthy
             && on_node
             && self.cluster.as_ref().is_none_or(in_cluster)

@@ -1,6 +1,6 @@
 //! Inputs of a listener: bind address, role, filter chains and their matches.
 //!
-//! Which chains a listener has is decided in `outbound`, `inbound` and `gateway`.
+//! `outbound`, `inbound` and `gateway` decide which chains a listener has.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
@@ -212,7 +212,7 @@ mod tests {
         };
         let detected = |protocol| ChainMatch { protocol, ..ChainMatch::default() };
         let anything = ChainMatch::default();
-        for (own, other, rest) in [
+        for (one, other, rest) in [
             (anything.clone(), anything.clone(), None),
             (
                 detected(DetectedProtocol::PlaintextHttp),
@@ -230,7 +230,7 @@ mod tests {
             (named(&["a", "b"]), named(&["b", "c"]), Some(named(&["a"]))),
             (named(&["a"]), networks(&["10.0.0.0/8"]), Some(named(&["a"]))),
         ] {
-            assert_eq!(own.subtract(&other), rest, "{own:?} without {other:?}");
+            assert_eq!(one.subtract(&other), rest, "{one:?} without {other:?}");
         }
     }
 }

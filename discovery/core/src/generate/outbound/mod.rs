@@ -98,7 +98,7 @@ pub enum PrivilegedPorts {
 pub struct PlannedListener {
     /// The listener.
     pub inputs: Arc<ListenerInputs>,
-    /// Endpoint of a headless service whose address the listener binds to. The proxy of this endpoint does not receive the
+    /// Bind address if it is an endpoint of a headless service. The proxy of this endpoint does not receive the
     /// listener: connections of a workload to itself are not outbound.
     pub endpoint_address: Option<IpAddr>,
 }

@@ -97,7 +97,7 @@ fn push(domains: &mut Vec<VirtualHostDomain>, host: &str, ports: DomainPorts, or
 
 /// Returns the short names that a resolver in `dns_domain` (`<namespace>.svc.<suffix>`) completes to `host`.
 fn shortened(host: &str, dns_domain: &str) -> Vec<String> {
-    let Some((own, suffix)) = dns_domain.split_once(".svc.") else {
+    let Some((client_namespace, suffix)) = dns_domain.split_once(".svc.") else {
         return shared_suffix(host, dns_domain);
     };
     let Some(prefix) = host.strip_suffix(suffix).and_then(|rest| rest.strip_suffix(".svc.")) else {
@@ -105,7 +105,7 @@ fn shortened(host: &str, dns_domain: &str) -> Vec<String> {
     };
     let mut names = vec![prefix.to_owned(), format!("{prefix}.svc")];
     if let Some((name, namespace)) = prefix.split_once('.')
-        && namespace == own
+        && namespace == client_namespace
     {
         names.push(name.to_owned());
     }

@@ -85,7 +85,8 @@ fn abort(spec: &Abort) -> Result<FaultAbort, RuleError> {
             fault_abort::ErrorType::HttpStatus(status.ok_or("fault.abort.httpStatus is not 200 to 599")?)
         }
         (None, Some(name)) => {
-            let code = GRPC.iter().position(|known| known == name).and_then(|code| u32::try_from(code).ok());
+            let code =
+                GRPC.iter().position(|candidate| candidate == name).and_then(|code| u32::try_from(code).ok());
             fault_abort::ErrorType::GrpcStatus(code.ok_or("fault.abort.grpcStatus is not a gRPC status")?)
         }
         (None, None) => return Err("fault.abort has neither httpStatus nor grpcStatus"),

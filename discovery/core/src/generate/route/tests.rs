@@ -72,8 +72,9 @@ fn check_match(matches: Value, pointer: &str, expected: Value) {
 /// Checks the number of routes and the reason of the rejection.
 fn check_rejected(http: Value, routes: usize, why: &str) {
     let translated = translated(http.clone());
-    let said: Vec<String> = translated.rejected.iter().map(|rejected| rejected.reason.to_string()).collect();
-    assert_eq!((translated.routes.len(), said), (routes, vec![why.to_owned()]), "{http}");
+    let reasons: Vec<String> =
+        translated.rejected.iter().map(|rejected| rejected.reason.to_string()).collect();
+    assert_eq!((translated.routes.len(), reasons), (routes, vec![why.to_owned()]), "{http}");
 }
 
 #[test]
@@ -133,8 +134,8 @@ fn jwt_claim_match_becomes_dynamic_metadata_match() {
             check_match(matches.clone(), "/dynamic_metadata/0/path", json!(path));
             check_match(matches.clone(), "/dynamic_metadata/0/invert", invert);
             check_match(matches.clone(), "/dynamic_metadata/0/filter", json!("envoy.filters.http.jwt_authn"));
-            let wanted = json!({"string_match": {"exact": "admin"}});
-            let either = json!([{"list_match": {"one_of": wanted}}, wanted]);
+            let claim_value = json!({"string_match": {"exact": "admin"}});
+            let either = json!([{"list_match": {"one_of": claim_value}}, claim_value]);
             check_match(matches.clone(), "/dynamic_metadata/0/value/or_match/value_matchers", either);
             check_match(matches, "/headers", Value::Null);
         }
@@ -261,15 +262,15 @@ fn mirror_keeps_host_and_is_not_traced() {
 #[test]
 fn retry_remote_localities_sets_previous_priorities() {
     let name = "envoy.retry_priorities.previous_priorities";
-    for (said, expected) in [(json!(true), json!(name)), (json!(false), Value::Null)] {
-        let more = json!({"retries": {"attempts": 1, "retryRemoteLocalities": said}});
+    for (value, expected) in [(json!(true), json!(name)), (json!(false), Value::Null)] {
+        let more = json!({"retries": {"attempts": 1, "retryRemoteLocalities": value}});
         check(rule(more), "/route/retry_policy/retry_priority/name", expected);
     }
 }
 
 #[test]
 fn retry_on_splits_into_conditions_and_status_codes() {
-    for (said, names, codes) in [
+    for (value, names, codes) in [
         ("503", "retriable-status-codes", json!([503])),
         (" 5xx , 429,", "5xx,retriable-status-codes", json!([429])),
         ("retriable-status-codes,503", "retriable-status-codes", json!([503])),
@@ -277,7 +278,7 @@ fn retry_on_splits_into_conditions_and_status_codes() {
         // Not an HTTP status code.
         ("700", "700", Value::Null),
     ] {
-        let more = || rule(json!({"retries": {"attempts": 1, "retryOn": said}}));
+        let more = || rule(json!({"retries": {"attempts": 1, "retryOn": value}}));
         check(more(), "/route/retry_policy/retry_on", json!(names));
         check(more(), "/route/retry_policy/retriable_status_codes", codes);
     }

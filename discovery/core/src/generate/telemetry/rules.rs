@@ -163,8 +163,8 @@ mod tests {
         let levels: Vec<&[AccessLogging]> = levels.iter().map(|level| &*level.access_logging).collect();
         let defaults: Vec<String> = defaults.iter().map(|&name| name.to_owned()).collect();
         for (side, expected) in [(TrafficSide::Client, client), (TrafficSide::Server, server)] {
-            let found = access_log_rules(&levels, &defaults, side);
-            let found: Vec<String> = found
+            let rules = access_log_rules(&levels, &defaults, side);
+            let rules: Vec<String> = rules
                 .into_iter()
                 .map(|(name, rule)| match rule {
                     AccessLogRule::Disabled => format!("{name}!"),
@@ -172,7 +172,7 @@ mod tests {
                     AccessLogRule::Enabled(Some(expression)) => format!("{name}({expression})"),
                 })
                 .collect();
-            assert_eq!(found.join(" "), expected, "{side:?} of {levels:?}");
+            assert_eq!(rules.join(" "), expected, "{side:?} of {levels:?}");
         }
     }
 
