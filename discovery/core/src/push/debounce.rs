@@ -1,8 +1,8 @@
-//! When a push starts: after a moment of quiet, but not later than a limit, and one at a time.
+//! Debounce of changes: a push starts after a quiet period, at the latest after a limit, and one at a time.
 //!
-//! Endpoints and configuration come to rest each for itself: a rollout that keeps changing endpoints does not hold up
-//! a route, and a storm of configuration does not hold up endpoints, which are cheap to push. When configuration is
-//! due, what waits of endpoints goes with it.
+//! Endpoints and configuration are debounced apart: a rollout that keeps changing endpoints does not delay a route, and a burst
+//! of configuration does not delay endpoints, which are cheap to push. When configuration is due, pending endpoints are pushed
+//! with it.
 //!
 //! ```text
 //!   changes      x x  x x             x                !  (urgent)
@@ -17,26 +17,26 @@ use std::time::{Duration, Instant};
 
 use super::PushRequest;
 
-/// How long changes are gathered.
+/// Debounce periods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Params {
-    /// So long nothing may have changed. `PILOT_DEBOUNCE_AFTER`.
+    /// Quiet period. `PILOT_DEBOUNCE_AFTER`.
     pub after: Duration,
-    /// No change waits longer than this. `PILOT_DEBOUNCE_MAX`.
+    /// Maximum delay of a change. `PILOT_DEBOUNCE_MAX`.
     pub max: Duration,
 }
 
-/// Whether a change can wait for others.
+/// Urgency of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Urgency {
-    /// It can.
+    /// The change waits for others.
     Normal,
-    /// It cannot: an endpoint is gone, and proxies send requests to it until they hear of that. The first urgent
-    /// change starts a push at once; those that follow on its heels are gathered.
+    /// An endpoint is removed, and proxies send requests to it until they are told. The first urgent change starts a push at
+    /// once; later ones within the quiet period wait for each other.
     Urgent,
 }
 
-/// Changes that wait for a push.
+/// Debounced changes.
 #[derive(Debug)]
 pub struct Debounce {
     params: Params,
@@ -45,11 +45,11 @@ pub struct Debounce {
     build: Build,
 }
 
-/// Changes of one sort.
+/// Pending changes of one class.
 #[derive(Debug, Default)]
 struct Lane {
     waiting: Option<Waiting>,
-    /// When its last push started.
+    /// Start of the last push.
     last_push: Option<Instant>,
 }
 
@@ -58,7 +58,7 @@ struct Waiting {
     request: PushRequest,
     first: Instant,
     last: Instant,
-    /// The first urgent change.
+    /// First urgent change.
     urgent: Option<Instant>,
 }
 
@@ -79,12 +79,12 @@ impl Default for Params {
 // === impl Debounce ===
 
 impl Debounce {
-    /// Nothing waits.
+    /// Creates a debounce without pending changes.
     pub fn new(params: Params) -> Self {
         Self { params, endpoints: Lane::default(), configuration: Lane::default(), build: Build::Idle }
     }
 
-    /// Something changed. A request that says nothing is no change.
+    /// Adds a change. An empty request is ignored.
     pub fn on_change(&mut self, now: Instant, mut request: PushRequest, urgency: Urgency) {
         if request.is_empty() {
             return;
@@ -94,7 +94,7 @@ impl Debounce {
         lane.add(now, request, (urgency == Urgency::Urgent).then_some(now));
     }
 
-    /// When [`Debounce::take`] will have something; nothing while nothing waits or a build is running.
+    /// Returns the time at which [`Debounce::take`] returns a request; `None` if nothing is pending or a push is being built.
     pub fn due(&self) -> Option<Instant> {
         if self.build == Build::Running {
             return None;
@@ -102,8 +102,7 @@ impl Debounce {
         [&self.endpoints, &self.configuration].into_iter().filter_map(|lane| lane.due(self.params)).min()
     }
 
-    /// What is due now, and whether any of it is urgent. The build has begun; the next one waits for
-    /// [`Debounce::done`].
+    /// Returns the request that is due, and its urgency. The build of the push begins; the next one waits for [`Debounce::done`].
     pub fn take(&mut self, now: Instant) -> Option<(PushRequest, Urgency)> {
         self.due().filter(|due| *due <= now)?;
         self.build = Build::Running;
@@ -116,12 +115,12 @@ impl Debounce {
         })
     }
 
-    /// Forgets everything that waits: whoever comes finds things as they are now.
+    /// Discards pending changes: a client that connects later gets the current state.
     pub fn clear(&mut self) {
         *self = Self::new(self.params);
     }
 
-    /// The build that began with the last [`Debounce::take`] is over.
+    /// Ends the build that began with the last [`Debounce::take`].
     pub fn done(&mut self) {
         self.build = Build::Idle;
     }
@@ -170,7 +169,7 @@ mod tests {
         PushRequest::of([key], Reason::Endpoint)
     }
 
-    /// Changes at these milliseconds; pushes happen at those, builds take no time.
+    /// Checks the times of pushes, in milliseconds, that follow from changes at these times; a build takes no time.
     fn check(changes: &[(u64, Urgency)], expected: &[u64]) {
         let start = Instant::now();
         let at = |millis: u64| start + Duration::from_millis(millis);
@@ -210,7 +209,7 @@ mod tests {
         use Urgency::{Normal, Urgent};
         check(&[(0, Urgent)], &[0]);
         check(&[(0, Normal), (30, Urgent)], &[30]);
-        // Every endpoint of a service goes, one after the other: the first at once, the rest in steps.
+        // All endpoints of a service are removed one after the other: the first is pushed at once, the others in steps.
         check(&[(0, Urgent), (10, Urgent), (90, Urgent), (150, Urgent)], &[0, 100, 200]);
         check(&[(0, Urgent), (500, Urgent)], &[0, 500]);
     }

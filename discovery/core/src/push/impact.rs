@@ -1,7 +1,7 @@
-//! Which types of resources a change can touch, for which kind of proxy.
+//! Resource types that a change can affect, by type of proxy.
 //!
-//! A table of what generators read. It errs on the side of a type too many: what turns out to be equal is not sent.
-//! Whether a change is in a proxy's scope at all is not decided here.
+//! A table of the inputs of the generators. A type too many costs a comparison: equal resources are not sent. The scope of a
+//! proxy is not considered here.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use pilot_proto::node::NodeType;
 use super::{PushRequest, Reason};
 use crate::model::{ChangeKind, ConfigKind};
 
-/// The types to generate for a proxy, in push order.
+/// Returns the types to generate for a proxy, in push order.
 pub fn touched(request: &PushRequest, node_type: NodeType) -> BTreeSet<ResourceType> {
     if request.forced {
         return ResourceType::ALL.into();
@@ -19,10 +19,10 @@ pub fn touched(request: &PushRequest, node_type: NodeType) -> BTreeSet<ResourceT
     let mut kinds: BTreeSet<ResourceType> =
         request.updated.iter().flat_map(|key| touched_by(key.kind, node_type)).copied().collect();
     if is_headless_only(request) {
-        // Names of services and ports are as they were, and these two are made from nothing else.
+        // Names of services and ports are unchanged, and clusters are generated from nothing else.
         kinds.remove(&ResourceType::Cluster);
         kinds.remove(&ResourceType::Route);
-        // Only sidecars listen on each address of a headless service.
+        // Only sidecars have a listener for each address of a headless service.
         if node_type == NodeType::Router {
             kinds.remove(&ResourceType::Listener);
         }
@@ -36,12 +36,12 @@ const fn touched_by(kind: ChangeKind, node_type: NodeType) -> &'static [Resource
         ChangeKind::Service | ChangeKind::Config(ConfigKind::ServiceEntry | ConfigKind::DestinationRule) => {
             &[Cluster, Endpoint, Listener, Route]
         }
-        // It says which namespace's objects are for all.
+        // The mesh configuration names the root namespace, whose objects apply to all.
         ChangeKind::MeshConfig => &[Cluster, Endpoint, Listener, Route, Extension],
         ChangeKind::Endpoints | ChangeKind::Config(ConfigKind::WorkloadEntry) => &[Endpoint],
         ChangeKind::Config(ConfigKind::Sidecar) if matches!(node_type, NodeType::Router) => &[],
         ChangeKind::Config(ConfigKind::Gateway) if !matches!(node_type, NodeType::Router) => &[],
-        // Clusters too: what a rule leads to is visible to whoever the rule is for.
+        // Clusters too: a destination is visible to all clients of its rule.
         ChangeKind::Config(ConfigKind::VirtualService | ConfigKind::Sidecar | ConfigKind::Gateway) => {
             &[Cluster, Listener, Route]
         }
@@ -49,12 +49,12 @@ const fn touched_by(kind: ChangeKind, node_type: NodeType) -> &'static [Resource
         ChangeKind::Config(ConfigKind::Telemetry) => &[Listener],
         // Read at start, by the agent and by machines that register themselves.
         ChangeKind::Config(ConfigKind::ProxyConfig | ConfigKind::WorkloadGroup) => &[],
-        // Its labels select whatever can be selected.
+        // Labels of a proxy can match any selector.
         ChangeKind::Proxy => &ResourceType::ALL,
     }
 }
 
-/// Whether services are named only because endpoints of headless ones changed.
+/// Returns `true` if services are in the request only because endpoints of headless ones changed.
 fn is_headless_only(request: &PushRequest) -> bool {
     request.reasons.contains_key(&Reason::HeadlessEndpoint)
         && !request.reasons.contains_key(&Reason::Service)

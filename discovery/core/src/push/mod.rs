@@ -1,4 +1,4 @@
-//! From changes to pushes: the immutable snapshot, and who is told when.
+//! Changes to pushes: the immutable snapshot, debounce, and the queue of proxies.
 
 pub mod context;
 pub mod debounce;

@@ -1,13 +1,13 @@
-//! Who is pushed to next: what is urgent, then first come, first served, and each proxy at most once.
+//! Queue of proxies to push to: urgent pushes first, then in order of arrival; each proxy at most once.
 //!
 //! ```text
-//!   enqueue ─▶ Waiting ─ dequeue ─▶ Pushing ─ done ─▶ gone
-//!                 ▲  merges            │ what comes meanwhile is kept and merged
-//!                 └────────── done ────┘ and queues up again, at the end
+//!   enqueue ─▶ Waiting ─ dequeue ─▶ Pushing ─ done ─▶ removed
+//!                 ▲  merges            │ requests meanwhile are merged
+//!                 └────────── done ────┘ and enqueued at the end
 //! ```
 //!
-//! So a proxy has at most one push under way and one waiting, and a slow one costs the others nothing. How many
-//! pushes run at a time is the caller's business.
+//! A proxy has at most one push in progress and one waiting; a slow proxy does not delay others. The caller limits the number of
+//! concurrent pushes.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -15,11 +15,11 @@ use std::sync::Arc;
 
 use super::{PushRequest, Urgency};
 
-/// Pushes that wait for their turn. `K` names a connection and is never used again for another one.
+/// Pending pushes. `K` identifies a connection and is not reused.
 #[derive(Debug)]
 pub struct PushQueue<K> {
     connections: BTreeMap<K, Slot>,
-    /// The connections that wait, by ticket.
+    /// Waiting connections, by ticket.
     order: BTreeMap<Ticket, K>,
     next_ticket: u64,
 }
@@ -41,7 +41,7 @@ impl<K> Default for PushQueue<K> {
 }
 
 impl<K: Ord + Clone> PushQueue<K> {
-    /// A push to a connection. Requests are shared between connections until one of them has its own.
+    /// Enqueues a push to a connection. Connections share a request until it is merged with another.
     pub fn enqueue(&mut self, key: K, request: &Arc<PushRequest>, urgency: Urgency) {
         match self.connections.get_mut(&key) {
             Some(Slot::Waiting { request: waiting, ticket }) => {
@@ -62,7 +62,7 @@ impl<K: Ord + Clone> PushQueue<K> {
         }
     }
 
-    /// The connection whose turn it is. It has its turn until [`PushQueue::done`].
+    /// Returns the next connection and its request. It counts as being pushed to until [`PushQueue::done`].
     pub fn dequeue(&mut self) -> Option<(K, Arc<PushRequest>)> {
         let (_, key) = self.order.pop_first()?;
         match self.connections.insert(key.clone(), Slot::Pushing { next: None })? {
@@ -71,7 +71,7 @@ impl<K: Ord + Clone> PushQueue<K> {
         }
     }
 
-    /// The push that was dequeued for a connection is over.
+    /// Ends the push of a connection.
     pub fn done(&mut self, key: &K) {
         if !matches!(self.connections.get(key), Some(Slot::Pushing { .. })) {
             return;
@@ -81,19 +81,19 @@ impl<K: Ord + Clone> PushQueue<K> {
         }
     }
 
-    /// The connection is gone, and so is what waited for it.
+    /// Removes a connection and its pending request.
     pub fn remove(&mut self, key: &K) {
         if let Some(Slot::Waiting { ticket, .. }) = self.connections.remove(key) {
             self.order.remove(&ticket);
         }
     }
 
-    /// How many connections wait for their turn.
+    /// Returns the number of waiting connections.
     pub fn len(&self) -> usize {
         self.order.len()
     }
 
-    /// Whether none does.
+    /// Returns `true` if no connection waits.
     pub fn is_empty(&self) -> bool {
         self.order.is_empty()
     }
@@ -133,7 +133,7 @@ mod tests {
         for key in [3, 1, 2] {
             queue.enqueue(key, &change("a"), Urgency::Normal);
         }
-        // Who waits keeps its place.
+        // A waiting connection keeps its position.
         queue.enqueue(3, &change("b"), Urgency::Normal);
         assert_eq!(queue.len(), 3);
         assert_eq!(next(&mut queue), Some((3, "a b".into())));

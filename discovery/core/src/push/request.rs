@@ -1,6 +1,6 @@
-//! What a push is about: which things changed, why, and since when.
+//! Content of a push: changed objects, reasons, and time of the first change.
 //!
-//! Requests merge: while a push waits, what comes after it joins it. Decides nothing about who is pushed to.
+//! Requests merge: a request that arrives while a push waits joins it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use crate::model::{ChangeKind, ConfigKey};
 
-/// Why something is pushed, as Istio's metrics spell it.
+/// Reason of a push, with the names of Istio's metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
     /// Endpoints of a service changed.
@@ -25,43 +25,43 @@ pub enum Reason {
     Global,
     /// Ambient configuration changed.
     Ambient,
-    /// Nobody said.
+    /// No reason is known.
     Unknown,
-    /// Someone asked for it on a debug page.
+    /// A debug endpoint forced a push.
     Debug,
     /// A secret changed.
     Secret,
     /// The networks of the mesh changed.
     Networks,
-    /// The proxy asked.
+    /// A proxy sent a request.
     ProxyRequest,
-    /// The proxy asked for something that depends on this.
+    /// A proxy requested a resource that depends on this one.
     DependentResource,
     /// A namespace changed.
     Namespace,
-    /// A cluster came or went.
+    /// A cluster was added or removed.
     Cluster,
     /// The tags of the revision changed.
     Tag,
 }
 
-/// What is to be pushed.
+/// Request for a push (Istio's `PushRequest`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PushRequest {
-    /// Whether everything is generated anew for everyone, whatever `updated` says.
+    /// Generates everything for all proxies, regardless of `updated`.
     pub forced: bool,
-    /// What changed.
+    /// Changed objects.
     pub updated: BTreeSet<ConfigKey>,
-    /// How often each reason was given; nothing is counted twice and nothing is dropped.
+    /// Number of changes by reason; merging adds the numbers.
     pub reasons: BTreeMap<Reason, u32>,
-    /// When the oldest change in it happened: convergence is measured from here.
+    /// Time of the oldest change; convergence is measured from here.
     pub start: Option<Instant>,
 }
 
 // === impl Reason ===
 
 impl Reason {
-    /// As metrics and logs spell it.
+    /// Returns the name in metrics and logs.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Endpoint => "endpoint",
@@ -76,7 +76,7 @@ impl Reason {
             Self::Secret => "secret",
             Self::Networks => "networks",
             Self::ProxyRequest => "proxyrequest",
-            // Misspelt in Istio, and on its users' dashboards.
+            // Misspelt in Istio, and on dashboards of its users.
             Self::DependentResource => "depdendentresource",
             Self::Namespace => "namespace",
             Self::Cluster => "cluster",
@@ -94,18 +94,18 @@ impl fmt::Display for Reason {
 // === impl PushRequest ===
 
 impl PushRequest {
-    /// These changed, for this reason.
+    /// Creates the request for these changes.
     pub fn of(updated: impl IntoIterator<Item = ConfigKey>, reason: Reason) -> Self {
         let (updated, reasons) = (updated.into_iter().collect(), BTreeMap::from([(reason, 1)]));
         Self { updated, reasons, ..Self::default() }
     }
 
-    /// Everything for everyone, for this reason.
+    /// Creates a request that generates everything for all proxies.
     pub fn forced(reason: Reason) -> Self {
         Self { forced: true, ..Self::of([], reason) }
     }
 
-    /// Takes in another request. The oldest start stays.
+    /// Merges another request into this one. The oldest start is kept.
     pub fn merge(&mut self, other: &Self) {
         self.forced |= other.forced;
         self.updated.extend(other.updated.iter().cloned());
@@ -119,18 +119,18 @@ impl PushRequest {
         };
     }
 
-    /// What of it concerns only these.
+    /// Returns the part of the request for these keys.
     #[must_use]
     pub fn only<'a>(&self, keys: impl IntoIterator<Item = &'a ConfigKey>) -> Self {
         Self { updated: keys.into_iter().cloned().collect(), ..self.clone() }
     }
 
-    /// Whether there is nothing to push.
+    /// Returns `true` if nothing is to be pushed.
     pub fn is_empty(&self) -> bool {
         !self.forced && self.updated.is_empty()
     }
 
-    /// Whether only endpoints changed: then no proxy's state needs to be computed anew.
+    /// Returns `true` if only endpoints changed; then scopes stay as they are.
     pub fn is_endpoints_only(&self) -> bool {
         !self.forced
             && !self.updated.is_empty()

@@ -1,12 +1,11 @@
-//! Services that are only other names for others (Kubernetes `ExternalName`).
+//! Aliases of services (Kubernetes `ExternalName`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::model::{Hostname, Resolution, Service};
 
-/// The other names of each service. Aliases of aliases are followed; names that lead in a circle mean nothing,
-/// as they do in DNS.
+/// Returns the aliases of each service. Aliases of aliases are resolved; circular ones are left out, as in DNS.
 pub(super) fn aliases<'a>(
     services: impl IntoIterator<Item = &'a Arc<Service>>,
 ) -> BTreeMap<Hostname, Vec<Hostname>> {

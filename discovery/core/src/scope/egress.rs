@@ -1,6 +1,6 @@
-//! One egress listener: the services that can be reached through it, and the rules for them.
+//! One egress listener: the services that can be reached through it, and the `VirtualService`s for them.
 //!
-//! Without a `Sidecar` there is one, for everything. What Envoy listens on is not decided here.
+//! Without a `Sidecar` there is one, for all services. Envoy's listeners are not decided here.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -18,27 +18,27 @@ use crate::push::context::MESH;
 /// An egress listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Egress {
-    /// The port, where the `Sidecar` names one.
+    /// Port, if the `Sidecar` names one.
     pub port: Option<SidecarPort>,
-    /// The address or `unix:///path`, where the `Sidecar` names one; else empty.
+    /// Address or `unix:///path`, if the `Sidecar` names one; otherwise empty.
     pub bind: String,
-    /// How connections reach it.
+    /// Capture mode: how connections reach the listener.
     pub capture: CaptureMode,
-    /// The services, oldest first.
+    /// Services, oldest first.
     pub services: Arc<[Visible]>,
-    /// The rules for them and for hosts that no service has, the one that counts first.
+    /// `VirtualService`s for them and for hosts without a service, in order of precedence.
     pub routings: Arc<[Shared<Routing>]>,
-    /// Rules for hosts that no service has, with these hosts.
+    /// `VirtualService`s for hosts without a service, with these hosts.
     pub alone: Arc<[Alone]>,
     imports: Imports,
     by_port: Arc<BTreeMap<u16, Arc<[Visible]>>>,
     routing_of: Arc<HashMap<Hostname, Shared<Routing>>>,
 }
 
-/// Rules for hosts that no service has.
+/// `VirtualService` for hosts without a service.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Alone {
-    /// The rules.
+    /// The `VirtualService`.
     pub routing: Shared<Routing>,
     /// The hosts.
     pub hosts: Vec<Hostname>,
@@ -47,28 +47,28 @@ pub struct Alone {
 // === impl Egress ===
 
 impl Egress {
-    /// Services with a port of this number that can be proxied, oldest first.
+    /// Returns the services with a port of this number that can be proxied, oldest first.
     pub fn on_port(&self, port: u16) -> Option<&Arc<[Visible]>> {
         self.by_port.get(&port)
     }
 
-    /// The rules for a service of this listener.
+    /// Returns the `VirtualService` for a service of this listener.
     pub fn routing_of(&self, host: &Hostname) -> Option<&Shared<Routing>> {
         self.routing_of.get(host)
     }
 
-    /// Whether it serves as a proxy that applications are told to use: all ports, by URL.
+    /// Returns `true` for an HTTP proxy that applications are configured with: all ports, by URL.
     pub fn is_http_proxy(&self) -> bool {
         self.port.as_ref().is_some_and(|port| port.protocol.eq_ignore_ascii_case("HTTP_PROXY"))
     }
 
-    /// The only port of the services that can be reached.
+    /// Returns the only port of the services that can be reached.
     fn only_port(&self) -> Option<u16> {
         let port = self.port.as_ref().filter(|port| port.number != 0 && !self.is_http_proxy())?;
         u16::try_from(port.number).ok()
     }
 
-    /// What a listener of a `Sidecar` lets through; `None`: everything.
+    /// Creates the egress listener of a `Sidecar`; `None`: the one for all services.
     pub(super) fn of(push: &PushContext, key: &ScopeKey, listener: Option<&EgressListener>) -> Self {
         let hosts = listener.map(|listener| &listener.hosts);
         let imports = hosts.map_or_else(Imports::everything, |hosts| {
@@ -89,7 +89,7 @@ impl Egress {
         made
     }
 
-    /// Takes over what is as it was, so that what was made from it is found again.
+    /// Replaces parts that are equal to those of `before` with the same values, so that cached results apply.
     pub(super) fn keep(&mut self, before: &Self) {
         if self.services == before.services {
             self.services = before.services.clone();
@@ -100,7 +100,7 @@ impl Egress {
         }
     }
 
-    /// The services, and what follows from them: who is on which port, and which rules are for whom.
+    /// Computes the indexes: services by port, and the `VirtualService` of each service.
     pub(super) fn index(&mut self) {
         let mut by_port: BTreeMap<u16, Vec<Visible>> = BTreeMap::new();
         for seen in self.services.iter() {
@@ -113,8 +113,8 @@ impl Egress {
         self.pair();
     }
 
-    /// Each service has the rules of the most specific host that includes its own; of rules for the same host those that
-    /// count first.
+    /// Assigns to each service the `VirtualService` of the most specific host that includes its own; of several for the same host
+    /// the one with precedence.
     fn pair(&mut self) {
         let mut exact: HashMap<&Hostname, &Shared<Routing>> = HashMap::new();
         let mut wide: BTreeMap<(Reverse<usize>, &Hostname), &Shared<Routing>> = BTreeMap::new();
@@ -151,7 +151,7 @@ impl Egress {
         self.routing_of = Arc::new(routing_of);
     }
 
-    /// Whether a service may be among those that are let through, or that their rules send to.
+    /// Returns `true` if a service may be imported, or be a destination of a `VirtualService`.
     pub(super) fn leads_to(&self, host: &Hostname, namespace: &Namespace) -> bool {
         self.imports.service(namespace, host)
             || self.routings.iter().any(|routing| routing.destinations().any(|to| to.host == host.as_str()))
@@ -202,8 +202,7 @@ impl Egress {
             .collect()
     }
 
-    /// Services that rules send to without the listener naming them, with the ports that they send to: the rest of the
-    /// service is still nobody's.
+    /// Returns the services that are destinations of `VirtualService`s without being imported, with the destination ports only.
     pub(super) fn implied(&self, push: &PushContext, key: &ScopeKey) -> Vec<Visible> {
         let mut wanted: BTreeMap<Hostname, Option<BTreeSet<u16>>> = BTreeMap::new();
         for routing in self.routings.iter() {
@@ -237,7 +236,7 @@ impl Egress {
     }
 }
 
-/// The rules for sidecars of a namespace that the imports let through.
+/// Returns the `VirtualService`s for sidecars of a namespace that the imports include.
 fn routings(push: &PushContext, key: &ScopeKey, imports: &Imports) -> Arc<[Shared<Routing>]> {
     let found = push
         .routings
@@ -247,8 +246,8 @@ fn routings(push: &PushContext, key: &ScopeKey, imports: &Imports) -> Arc<[Share
     ordered(found, &key.namespace)
 }
 
-/// Rules in the order in which they count for proxies of a namespace: those that are for it alone, those for it and some
-/// others, those for everybody; the oldest first.
+/// Returns `VirtualService`s in order of precedence for proxies of a namespace: those exported to it alone, those exported to it
+/// and others, those exported to all; within each group the oldest first.
 pub(super) fn ordered<'a>(
     routings: impl Iterator<Item = &'a Shared<Routing>>,
     namespace: &Namespace,

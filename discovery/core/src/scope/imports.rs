@@ -1,25 +1,25 @@
-//! What a list of hosts in a `Sidecar` lets through: `<namespace>/<host>`.
+//! Hosts of a `Sidecar` egress listener: `<namespace>/<host>`.
 //!
-//! The namespace is a name, `.` (its own) or `*` (any); after `~` what follows is left out, and `~` alone is a namespace
-//! that nothing is in. <https://istio.io/latest/docs/reference/config/networking/sidecar/#IstioEgressListener>
+//! The namespace is a name, `.` (the `Sidecar`'s own) or `*` (any); after `~` the host is excluded, and `~` alone is a namespace
+//! without services. <https://istio.io/latest/docs/reference/config/networking/sidecar/#IstioEgressListener>
 
 use std::collections::BTreeMap;
 
 use crate::model::{Hostname, Namespace};
 
-/// Where services that are let through are to be looked for.
+/// Where to search for imported services.
 pub(super) enum Place<'a> {
-    /// Anywhere.
+    /// All services.
     Everywhere,
-    /// Among those of a host.
+    /// Services of a host.
     Host(&'a Hostname),
-    /// Among those of a namespace.
+    /// Services of a namespace.
     Namespace(&'a Namespace),
-    /// It is this one.
+    /// One service.
     Service(&'a Hostname, &'a Namespace),
 }
 
-/// Hosts that are let through, by namespace.
+/// Imported hosts, by namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Imports {
     of: BTreeMap<Namespace, Hosts>,
@@ -35,13 +35,13 @@ struct Hosts {
 // === impl Imports ===
 
 impl Imports {
-    /// Those of a list, for proxies of a namespace.
+    /// Creates the imports of a list of hosts, for proxies of a namespace.
     pub(super) fn of<'a>(list: impl IntoIterator<Item = &'a str>, own: &Namespace) -> Self {
         let mut imports = Self::default();
         for text in list {
             let Some((namespace, host)) = text.split_once('/') else { continue };
             let (namespace, excluded) = match namespace.strip_prefix('~') {
-                // `~/*`: nothing at all.
+                // `~/*`: nothing.
                 Some("") => ("*", true),
                 Some(namespace) => (namespace, true),
                 None => (namespace, false),
@@ -57,13 +57,13 @@ impl Imports {
         imports
     }
 
-    /// Everything.
+    /// Imports all services.
     pub(super) fn everything() -> Self {
         let anywhere = Hosts { included: vec!["*".into()], excluded: Vec::new() };
         Self { of: BTreeMap::new(), anywhere }
     }
 
-    /// Where to look for what is let through, so that nobody has to look at all there are. Some may be found twice.
+    /// Returns the places to search for imported services, instead of all services. A service may be in several of them.
     pub(super) fn places(&self) -> Vec<Place<'_>> {
         let has_wildcard = |hosts: &Hosts| hosts.included.iter().any(Hostname::is_wildcard);
         if has_wildcard(&self.anywhere) {
@@ -80,12 +80,12 @@ impl Imports {
         places
     }
 
-    /// Whether a service of a namespace is let through.
+    /// Returns `true` if a service of a namespace is imported.
     pub(super) fn service(&self, namespace: &Namespace, host: &Hostname) -> bool {
         self.allows(namespace, host, Hostname::includes)
     }
 
-    /// Whether rules of a namespace for a host are: they may be for some of the hosts that are let through.
+    /// Returns `true` if a `VirtualService` of a namespace for a host is imported: it may route some of the imported hosts.
     pub(super) fn rules_for(&self, namespace: &Namespace, host: &Hostname) -> bool {
         self.allows(namespace, host, Hostname::overlaps)
     }

@@ -1,14 +1,14 @@
-//! From a change to the proxies it can concern, without a look at the others.
+//! Index of connected proxies by the objects that they depend on: finds the proxies that a change affects without a scan.
 //!
 //! ```text
-//!  services of a host ─▶ homes that see it, or saw it ──▶ members
-//!  a rule ─────────────▶ homes it is for, or was ───────▶ members
-//!  endpoints of a host ─▶ audiences that asked for them ─▶ members
-//!  one proxy's workload ─▶ its address ─────────────────▶ that proxy
+//!  services of a host ──▶ proxy groups that see it, or saw it ─▶ members
+//!  a rule ──────────────▶ proxy groups it is for, or was ──────▶ members
+//!  endpoints of a host ─▶ EDS subscription groups ─────────────▶ members
+//!  one proxy's workload ▶ its address ─────────────────────────▶ that proxy
 //! ```
 //!
-//! A home is a namespace, and what kind of proxies; an audience are proxies of one home that asked for the same endpoints; it is told as one. What a change does to
-//! whom it concerns is not decided here.
+//! A proxy group is a namespace and a type of proxies. An audience is the proxies of one group with the same EDS subscription;
+//! they are notified together. The resource types that a change affects are decided in `push::impact`.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -24,7 +24,7 @@ use pilot_proto::node::NodeType;
 
 use super::sight::Sights;
 
-/// Who is connected, by what they depend on. `K` names a connection.
+/// Index of connected proxies. `K` identifies a connection.
 #[derive(Debug)]
 pub struct Index<K> {
     members: BTreeMap<K, Member>,
@@ -33,7 +33,7 @@ pub struct Index<K> {
     by_address: HashMap<IpAddr, BTreeSet<K>>,
 }
 
-/// What proxies asked for of endpoints, by the host whose endpoints they are.
+/// EDS subscriptions by host; shared by the proxies of a group with the same subscription.
 #[derive(Debug, Default)]
 pub struct Audience {
     names: NameSet,
@@ -44,7 +44,7 @@ type AudienceKey = (Home, Fingerprint, usize);
 
 type Keys<'a> = BTreeSet<&'a ConfigKey>;
 
-/// Where a proxy is looked for when something changes. Its labels are none of it: they can change while it stays.
+/// Group of proxies that are searched together. Labels are not part of it: they change while a proxy stays.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Home {
     namespace: Namespace,
@@ -76,11 +76,11 @@ impl Audience {
         Self { names: names.clone(), by_host }
     }
 
-    /// Names of endpoints that the services and endpoints in a request are part of; `None`: all may be.
+    /// Returns the names of endpoints that services and endpoints of a request affect; `None`: any name.
     pub fn touched(&self, request: &PushRequest) -> Option<NameSet> {
-        // A lookup for each key, or simply all names, which a class of proxies is given together.
+        // A lookup for each key, or all names, which proxies with the same subscription share.
         let many = request.updated.len() > self.names.len() / 4 + 16;
-        // A rule may be for any host; its subsets' labels choose endpoints, and so does what it says of places.
+        // A rule can be for any host; its subsets select endpoints by label, and its locality settings weight them.
         let all = |key: &ConfigKey| {
             matches!(
                 key.kind,
@@ -90,7 +90,7 @@ impl Audience {
         if request.forced || many || request.updated.iter().any(all) {
             return None;
         }
-        // A `WorkloadEntry` says nothing by itself: the endpoints it makes are said too.
+        // The endpoints of a `WorkloadEntry` are in the request themselves.
         let named = |key: &&ConfigKey| matches!(key.kind, ChangeKind::Endpoints | ChangeKind::Service);
         let hosts = request.updated.iter().filter(named).filter_map(|key| self.by_host.get(&*key.name));
         Some(hosts.flatten().cloned().collect())
@@ -111,7 +111,7 @@ impl<K> Default for Index<K> {
 }
 
 impl<K: Copy + Ord> Index<K> {
-    /// Adds a proxy that has asked for no endpoints yet.
+    /// Adds a proxy without an EDS subscription.
     pub fn join(&mut self, member: K, proxy: &Proxy) {
         for address in &proxy.ips {
             self.by_address.entry(*address).or_default().insert(member);
@@ -120,7 +120,7 @@ impl<K: Copy + Ord> Index<K> {
         self.enter(member, home, &NameSet::default(), proxy.ips.clone());
     }
 
-    /// A proxy asks for endpoints of these clusters, and no others.
+    /// Sets the EDS subscription of a proxy to these clusters.
     pub fn follow(&mut self, member: K, names: &NameSet) -> Arc<Audience> {
         let Some(Member { audience, addresses }) = self.exit(member) else { return Arc::default() };
         self.enter(member, audience.0, names, addresses)
@@ -138,8 +138,8 @@ impl<K: Copy + Ord> Index<K> {
         }
     }
 
-    /// Whom a push can concern and with what, members of one audience beside each other. A change of one proxy's own
-    /// workload is told to that proxy alone: to all others the rest of the request may be a few endpoints.
+    /// Returns the affected proxies with the part of the request that is relevant to each, grouped by EDS subscription. A change
+    /// of a proxy's own workload is in the request of that proxy only.
     pub fn concerned(
         &self,
         request: &Arc<PushRequest>,
@@ -183,7 +183,7 @@ impl<K: Copy + Ord> Index<K> {
                         some.entry(audience).or_default().insert(key);
                     }
                 }
-                // Nobody reads them from here, or everybody is told.
+                // Affects no endpoints, or all proxies.
                 ChangeKind::Config(_) | ChangeKind::MeshConfig => {}
             }
             if key.kind == ChangeKind::Service {
@@ -203,7 +203,7 @@ impl<K: Copy + Ord> Index<K> {
                 for audience in self.audiences.keys().filter(|(home, ..)| told.contains(home)) {
                     some.entry(audience).or_default().insert(key);
                 }
-                // It may be seen from elsewhere only, and yet be what a proxy stands before.
+                // The service may be exported to other namespaces only, and yet be served by the workload of a proxy here.
                 for member in self.at(seen.served_at(key, before, after)) {
                     own.entry(member).or_default().insert(key);
                 }
@@ -212,7 +212,7 @@ impl<K: Copy + Ord> Index<K> {
         self.requests(request, &all, &some, own)
     }
 
-    /// Everybody's own request; the one that was made is shared where nothing is left out.
+    /// Returns the request of each proxy; the original is shared if nothing is left out.
     fn requests(
         &self,
         request: &Arc<PushRequest>,
@@ -281,13 +281,13 @@ impl<K: Copy + Ord> Index<K> {
     }
 }
 
-/// Whom a rule is for, or was.
+/// Proxies that a rule is for, or was for.
 enum Reach<'a> {
     /// Sidecars of a namespace, or all proxies of it.
     Namespace(&'a Namespace, Option<NodeType>),
-    /// All, or all of a kind.
+    /// All proxies, or all of a type.
     All(Option<NodeType>),
-    /// Those who see one of these lists' owners.
+    /// Proxies that see the services with one of these export lists.
     Seeing(Vec<(&'a Namespace, &'a [ExportTo])>),
 }
 
@@ -337,14 +337,14 @@ impl<'a> Reach<'a> {
     }
 }
 
-/// Whether a `DestinationRule` is for clients of its own namespace alone.
+/// Returns `true` if a `DestinationRule` is for clients of its own namespace only.
 fn is_private(object: &ConfigObject) -> bool {
     let ConfigSpec::DestinationRule(rule) = &object.spec else { return false };
     let own = |target: &String| target == "." || target == object.meta.namespace.as_str();
     rule.workload_selector.is_some() || (!rule.export_to.is_empty() && rule.export_to.iter().all(own))
 }
 
-/// From where a service is seen, or was.
+/// Visibility of a service before and after the change.
 struct Seen<'a> {
     own: &'a Namespace,
     lists: Vec<Cow<'a, [ExportTo]>>,
@@ -363,12 +363,13 @@ impl<'a> Seen<'a> {
         self.lists.iter().any(|list| list.is_empty() || list.contains(&ExportTo::Public))
     }
 
-    /// Proxies of the service's own namespace may stand beside its workloads, whoever else sees it.
+    /// Returns `true` if proxies of a namespace see the service. Those of its own namespace always do: they may be beside its
+    /// workloads.
     fn from(&self, namespace: &Namespace) -> bool {
         self.own == namespace || self.lists.iter().any(|list| ExportTo::allows(list, self.own, namespace))
     }
 
-    /// Addresses of workloads that serve it, or did.
+    /// Returns the addresses of workloads that serve it, or did.
     fn served_at(&self, key: &ConfigKey, before: &PushContext, after: &PushContext) -> BTreeSet<IpAddr> {
         use crate::model::EndpointAddress::Ip;
         let service = (Hostname::from(&*key.name), self.own.clone());

@@ -1,4 +1,4 @@
-//! A scope as the mesh goes on: made again only when something changed that it could see.
+//! Cached scope: computed again only if a change can affect it.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::model::{Service, Shared};
 use crate::push::PushContext;
 use crate::world::ServiceKey;
 
-/// A scope, and what of a snapshot it was made from.
+/// Scope with the parts of the snapshot that it was computed from.
 #[derive(Debug)]
 pub struct Known {
     scope: Arc<Scope>,
@@ -22,7 +22,7 @@ pub struct Known {
 // === impl Known ===
 
 impl Known {
-    /// What proxies with this key see in a snapshot. What is as it was `before` is the same value.
+    /// Returns the scope of a key in a snapshot. Parts that are equal to those of `before` are the same values.
     pub fn of(push: &PushContext, key: ScopeKey, before: Option<&Self>) -> Self {
         let scope = match before {
             Some(before) if !before.is_touched(push) => before.scope.clone(),
@@ -32,17 +32,17 @@ impl Known {
         Self { scope, shape, frame, services: push.services.clone() }
     }
 
-    /// The scope.
+    /// Returns the scope.
     pub const fn scope(&self) -> &Arc<Scope> {
         &self.scope
     }
 
-    /// Whether it is that of a snapshot.
+    /// Returns `true` if it was computed from this snapshot.
     pub fn is_of(&self, push: &PushContext) -> bool {
         self.shape == push.shape
     }
 
-    /// Whether anything is different in a snapshot that the scope could see.
+    /// Returns `true` if a change of the snapshot can affect the scope.
     fn is_touched(&self, push: &PushContext) -> bool {
         let mut changed = self.services.diff(&push.services);
         self.frame != push.frame

@@ -1,7 +1,8 @@
-//! What one class of proxies may see: which services, which of several declarations of a host counts, which rules hold.
+//! Scope of one class of proxies (Istio's `SidecarScope`): visible services, precedence among declarations of a host, matching
+//! rules.
 //!
-//! A scope is computed once per snapshot and shared by every proxy of the class. It knows neither addresses of a
-//! proxy nor endpoints: those are inputs of single generators.
+//! A scope is computed once for each snapshot and shared by all proxies of the class. Addresses of proxies and endpoints are not
+//! part of it: they are inputs of single generators.
 //!
 //! ```text
 //! Sidecar ─▶ Egress … Egress ─▶ services (the union, for clusters)
@@ -41,18 +42,18 @@ use crate::model::{
 };
 use crate::push::{PushContext, Routing, Rule};
 
-/// Proxies with the same key see the same.
+/// Class of proxies; proxies with the same key have the same scope.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ScopeKey {
     /// Namespace of their configuration.
     pub namespace: Namespace,
-    /// What kind of proxies.
+    /// Type of the proxies.
     pub node_type: NodeType,
-    /// The selectors, of those that objects have, that select them; sorted.
+    /// Selectors of objects that match the proxies; sorted.
     pub selected: Arc<[Labels]>,
 }
 
-/// The mesh as one class of proxies sees it.
+/// Mesh as one class of proxies sees it.
 #[derive(Debug)]
 pub struct Scope {
     key: ScopeKey,
@@ -68,32 +69,32 @@ pub struct Scope {
     named_hosts: bool,
 }
 
-/// What happens to traffic to hosts that nobody declared.
+/// Treatment of traffic to hosts without a declaration (`outboundTrafficPolicy`).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Unknown {
-    /// It is passed on, or refused.
+    /// Passes the traffic on, or refuses it.
     pub mode: OutboundTrafficMode,
-    /// Where it is passed on to, instead of where it was going.
+    /// Destination of passed-on traffic; `None`: its original destination.
     pub proxy: Option<Destination>,
 }
 
-/// A service, as far as it can be reached.
+/// Service as a class of proxies sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Visible {
     /// The service.
     pub service: Shared<Service>,
-    /// Hosts that are only other names for it (Kubernetes `ExternalName`), sorted.
+    /// Aliases of the service (Kubernetes `ExternalName`), sorted.
     pub aliases: Arc<[Hostname]>,
-    /// How connections to it are made, where a `DestinationRule` says so.
+    /// `DestinationRule` for the service.
     pub rule: Option<Shared<Rule>>,
-    /// The only ports that can be reached; `None`: all.
+    /// Ports that can be reached; `None`: all.
     only: Option<Arc<BTreeSet<u16>>>,
 }
 
 // === impl ScopeKey ===
 
 impl ScopeKey {
-    /// The class of a proxy.
+    /// Returns the class of a proxy.
     pub fn of(push: &PushContext, proxy: &Proxy) -> Self {
         let root = Namespace::from(&*push.mesh.root_namespace);
         Self {
@@ -103,7 +104,7 @@ impl ScopeKey {
         }
     }
 
-    /// Whether a selector that an object has selects the class.
+    /// Returns `true` if the selector of an object matches the class.
     pub fn is_selected(&self, selector: &Map) -> bool {
         selector.is_empty() || self.selected.iter().any(|selected| **selected == *selector)
     }
@@ -124,17 +125,17 @@ impl Visible {
             push.rules.find(&service.hostname, &service.namespace, &key.namespace, &root, |selector| {
                 key.is_selected(selector)
             });
-        // All of them are no restriction.
+        // A restriction to all ports is none.
         let only = only.filter(|only| !service.ports.iter().all(|port| only.contains(&port.port)));
         Self { service: service.clone().into(), aliases, rule, only: only.map(Arc::new) }
     }
 
-    /// The ports that can be reached, in the order of the declaration.
+    /// Returns the ports that can be reached, in the order of the declaration.
     pub fn ports(&self) -> impl Iterator<Item = &ServicePort> {
         self.service.ports.iter().filter(|port| self.reaches(port.port))
     }
 
-    /// The port with this number, if it can be reached and is proxied.
+    /// Returns the port of this number, if it can be reached and is proxied.
     pub fn port(&self, number: u16) -> Option<&ServicePort> {
         self.service.port(number).filter(|port| self.reaches(port.port))
     }
@@ -143,7 +144,7 @@ impl Visible {
         self.only.as_ref().is_none_or(|only| only.contains(&port))
     }
 
-    /// This, and what another view of the same service reaches besides.
+    /// Adds the ports that another view of the same service can reach.
     fn widen(&mut self, other: &Self) {
         self.only = match (&self.only, &other.only) {
             (Some(own), Some(other)) => Some(Arc::new(&**own | &**other)),
@@ -158,7 +159,7 @@ impl Visible {
 // === impl Scope ===
 
 impl Scope {
-    /// What proxies with this key see in a snapshot. What is as it was in the scope `before` is the same value.
+    /// Returns the scope of a key in a snapshot. Parts that are equal to those of `before` are the same values.
     pub fn of(push: &PushContext, key: ScopeKey, before: Option<&Arc<Self>>) -> Arc<Self> {
         let sidecar = sidecar(push, &key);
         let spec = sidecar.as_ref().and_then(|object| spec_of(object));
@@ -217,7 +218,7 @@ impl Scope {
         })
     }
 
-    /// Whether it could have anything to do with a service, or with what the service was.
+    /// Returns `true` if the scope can depend on a service, or on an earlier version of it.
     fn could_see(&self, host: &Hostname, versions: &[&Arc<Service>], mesh: &MeshConfig) -> bool {
         versions.iter().any(|service| {
             may_see(&self.key, service, mesh)
@@ -226,27 +227,27 @@ impl Scope {
         })
     }
 
-    /// Which class of proxies this is for.
+    /// Returns the class of proxies.
     pub const fn key(&self) -> &ScopeKey {
         &self.key
     }
 
-    /// The `Sidecar` that holds.
+    /// Returns the `Sidecar` of the class.
     pub const fn sidecar(&self) -> Option<&Shared<ConfigObject>> {
         self.sidecar.as_ref()
     }
 
-    /// What it says.
+    /// Returns the specification of the `Sidecar`.
     pub fn sidecar_spec(&self) -> Option<&Sidecar> {
         self.sidecar.as_ref().and_then(|object| spec_of(object))
     }
 
-    /// The egress listeners, those with a port first; never empty.
+    /// Returns the egress listeners, those with a port first; never empty.
     pub const fn egress(&self) -> &Arc<[Egress]> {
         &self.egress
     }
 
-    /// The egress listener whose routes have this port, or this Unix path when the port is 0.
+    /// Returns the egress listener whose route configuration has this port, or this Unix path if the port is 0.
     pub fn egress_at(&self, port: u16, path: &str) -> Option<&Egress> {
         self.egress.iter().find(|egress| match &egress.port {
             None => true,
@@ -255,47 +256,47 @@ impl Scope {
         })
     }
 
-    /// The `Gateway`s that a gateway serves, the one that counts first.
+    /// Returns the `Gateway`s of a gateway proxy, in order of precedence.
     pub const fn gateways(&self) -> &Arc<[Shared<ConfigObject>]> {
         &self.gateways
     }
 
-    /// The rules for them, those that count first at the front.
+    /// Returns the `VirtualService`s for them, in order of precedence.
     pub const fn gateway_routings(&self) -> &Arc<[Shared<Routing>]> {
         &self.gateway_routings
     }
 
-    /// What happens to traffic to hosts that nobody declared.
+    /// Returns the treatment of traffic to hosts without a declaration.
     pub const fn unknown(&self) -> &Unknown {
         &self.unknown
     }
 
-    /// Every visible service that has clusters of its own, oldest first.
+    /// Returns the visible services that have clusters of their own, oldest first.
     pub const fn services(&self) -> &Shared<[Visible]> {
         &self.services
     }
 
-    /// Those of them that proxies resolve by DNS, in the same order.
+    /// Returns those that proxies resolve by DNS, in the same order.
     pub const fn resolved_by_dns(&self) -> &Arc<[Visible]> {
         &self.resolved_by_dns
     }
 
-    /// Those of them whose addresses are their endpoints', in the same order.
+    /// Returns those that are addressed by their endpoints (headless), in the same order.
     pub const fn met_at_members(&self) -> &Arc<[Visible]> {
         &self.met_at_members
     }
 
-    /// Whether there are services whose hosts are known only when a client names one.
+    /// Returns `true` if there are services with wildcard hosts, whose names are known only from a request.
     pub const fn leads_to_named_hosts(&self) -> bool {
         self.named_hosts
     }
 
-    /// The service that a host means here.
+    /// Returns the service of a host.
     pub fn by_host(&self, host: &str) -> Option<&Visible> {
         self.by_host.get(host)
     }
 
-    /// Services with a port of this number that can be proxied, oldest first.
+    /// Returns the services with a port of this number that can be proxied, oldest first.
     pub fn on_port(&self, port: u16) -> Option<&Arc<[Visible]>> {
         self.egress_at(port, "")?.on_port(port)
     }
@@ -328,7 +329,8 @@ const fn spec_of(object: &ConfigObject) -> Option<&Sidecar> {
     }
 }
 
-/// The services of all egress listeners, and those that their rules send to. Whoever is named wins over who is implied.
+/// Returns the services of all egress listeners and the destinations of their `VirtualService`s. An imported service has
+/// precedence over a destination.
 fn union(push: &PushContext, key: &ScopeKey, egress: &[Egress], unknown: &Unknown) -> Arc<[Visible]> {
     let mut found: Vec<Visible> = Vec::new();
     let mut places: HashMap<Hostname, usize> = HashMap::new();
@@ -344,7 +346,7 @@ fn union(push: &PushContext, key: &ScopeKey, egress: &[Egress], unknown: &Unknow
         listener.services.iter().cloned().for_each(&mut add);
         listener.implied(push, key).into_iter().for_each(&mut add);
     }
-    // Whoever has to go through a proxy has to see it.
+    // The egress proxy of a `Sidecar` must be visible.
     let proxy = unknown.proxy.as_ref().map(|proxy| Hostname::from(proxy.host.as_str()));
     if let Some(proxy) = proxy.as_ref().and_then(|host| by_name(push, key, host)) {
         add(Visible::of(push, key, proxy, Arc::default(), None));
@@ -355,26 +357,26 @@ fn union(push: &PushContext, key: &ScopeKey, egress: &[Egress], unknown: &Unknow
     found.into()
 }
 
-/// The service that a host means to a class without being imported: of its own namespace, else one of Kubernetes, else
-/// the oldest that it may see.
+/// Returns the service of a host for a class that does not import it: that of its own namespace, else one of Kubernetes, else the
+/// oldest visible one.
 fn by_name<'a>(push: &'a PushContext, key: &ScopeKey, host: &'a Hostname) -> Option<&'a Arc<Service>> {
     let visible = push.of_host(host).filter(|service| may_see(key, service, &push.mesh));
     visible.min_by_key(|service| preference(service, &key.namespace))
 }
 
-/// Whether a service is exported to a class, or is of its namespace.
+/// Returns `true` if a service is exported to a class, or is in its namespace.
 fn may_see(key: &ScopeKey, service: &Service, mesh: &MeshConfig) -> bool {
     let list = exported_to(service, mesh);
     service.namespace == key.namespace || ExportTo::allows(&list, &service.namespace, &key.namespace)
 }
 
-/// Where a `Sidecar` of a namespace sends what nobody declared.
+/// Returns the egress proxy of a `Sidecar` (`outboundTrafficPolicy.egressProxy`) with a complete host name.
 fn egress_proxy(said: &Destination, namespace: &Namespace, domain_suffix: &str) -> Destination {
     let host = Hostname::completed(&said.host, namespace, domain_suffix).to_string();
     Destination { host, ..said.clone() }
 }
 
-/// From where a service is seen: what it says, or what the mesh says for those that say nothing.
+/// Returns the export list of a service, or the default of the mesh.
 fn exported_to<'a>(service: &'a Service, mesh: &MeshConfig) -> Cow<'a, [ExportTo]> {
     if service.export_to.is_empty() {
         mesh.default_service_export_to.iter().map(|text| ExportTo::parse(text)).collect()
@@ -383,7 +385,8 @@ fn exported_to<'a>(service: &'a Service, mesh: &MeshConfig) -> Cow<'a, [ExportTo
     }
 }
 
-/// Of several declarations of one host the least counts: own namespace, then the rank of the registry, then the oldest.
+/// Returns the key of precedence among declarations of one host: own namespace, then the rank of the registry, then the oldest;
+/// the lowest wins.
 fn preference<'a>(service: &'a Service, own: &Namespace) -> (bool, u8, i64, &'a Namespace) {
     let elsewhere = service.namespace != *own;
     (elsewhere, service.registry.rank(), service.created, &service.namespace)

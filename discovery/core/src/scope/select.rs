@@ -1,4 +1,4 @@
-//! Which objects hold for a class of proxies.
+//! Selection of the `Sidecar` and the `Gateway`s of a class of proxies.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use crate::api::values::Map;
 use crate::model::{ConfigKind, ConfigObject, ConfigSpec, Namespace, Shared};
 use crate::push::{PushContext, Routing};
 
-/// The `Sidecar` that holds for a class: one that selects it, before one for all of the namespace, before the one of the
-/// root namespace; of several the oldest.
+/// Returns the `Sidecar` of a class: one whose selector matches, else one for the whole namespace, else that of the root
+/// namespace; of several the oldest.
 pub(super) fn sidecar(push: &PushContext, key: &ScopeKey) -> Option<Shared<ConfigObject>> {
     if key.node_type != NodeType::Sidecar {
         return None;
@@ -34,7 +34,7 @@ pub(super) fn sidecar(push: &PushContext, key: &ScopeKey) -> Option<Shared<Confi
     found.map(Shared::from)
 }
 
-/// The `Gateway`s whose selector selects a class, oldest first. An empty selector is for every gateway.
+/// Returns the `Gateway`s whose selector matches a class, oldest first. An empty selector matches all gateways.
 pub(super) fn gateways(push: &PushContext, key: &ScopeKey) -> Arc<[Shared<ConfigObject>]> {
     if key.node_type != NodeType::Router {
         return Arc::default();
@@ -48,7 +48,7 @@ pub(super) fn gateways(push: &PushContext, key: &ScopeKey) -> Arc<[Shared<Config
     found.into_iter().map(|object| object.clone().into()).collect()
 }
 
-/// The rules for some `Gateway`s.
+/// Returns the `VirtualService`s for these `Gateway`s.
 pub(super) fn gateway_routings(
     push: &PushContext,
     key: &ScopeKey,

@@ -1,7 +1,7 @@
-//! Whether the sidecars of a namespace see a service at all, by what `Sidecar`s say. A change of a service that none of them
-//! imports, and that no rule of theirs sends to, is none of their business.
+//! Visibility of services in a namespace by its `Sidecar`s. A change of a service that no `Sidecar` imports and no
+//! `VirtualService` of theirs routes to does not affect the namespace.
 //!
-//! Which of a namespace's `Sidecar`s holds for which proxy is not asked: what one of them lets through counts.
+//! All `Sidecar`s of a namespace count, whichever proxies they are for.
 
 use std::collections::BTreeMap;
 
@@ -14,11 +14,11 @@ use crate::model::{ConfigKey, ConfigKind, Hostname, Namespace};
 use crate::push::context::MESH;
 use crate::push::{PushContext, PushRequest};
 
-/// What sidecars see before a change and after it; `None`: everything.
+/// Visibility before a change and after it; `None`: all services are visible.
 #[derive(Debug)]
 pub(super) struct Sights<'a>([Option<Sight<'a>>; 2]);
 
-/// What sidecars see in a snapshot, by namespace; found out once for each that is asked about.
+/// Visibility in a snapshot, by namespace; computed once for each namespace that is looked up.
 #[derive(Debug)]
 struct Sight<'a> {
     push: &'a PushContext,
@@ -26,15 +26,15 @@ struct Sight<'a> {
     of: BTreeMap<Namespace, Option<Named>>,
 }
 
-/// What the `Sidecar`s of a namespace name.
+/// Imports of the `Sidecar`s of a namespace.
 #[derive(Debug)]
 struct Named {
     imports: Vec<Imports>,
-    /// Where they send what nobody declared.
+    /// Hosts of egress proxies (`outboundTrafficPolicy.egressProxy`).
     proxies: Vec<Hostname>,
 }
 
-/// Of more changes nobody asks whether `Sidecar`s import what changed: somebody imports something.
+/// Above this number of changes, imports are not checked: one of the changes is certainly imported.
 const SCRUTINIZED: usize = 256;
 
 // === impl Sights ===
@@ -45,13 +45,13 @@ impl<'a> Sights<'a> {
         Self([before, after].map(|push| if few { Sight::of(push) } else { None }))
     }
 
-    /// Whether everybody sees whatever is exported.
+    /// Returns `true` if all exported services are visible everywhere.
     pub(super) const fn are_unlimited(&self) -> bool {
         matches!(self.0, [None, _] | [_, None])
     }
 
-    /// Whether proxies of a namespace may see a service, or could, whoever it is exported to. Those of its own namespace may
-    /// stand beside its workloads.
+    /// Returns `true` if proxies of a namespace see a service, or did, regardless of its export list. Proxies of its own
+    /// namespace may be beside its workloads.
     pub(super) fn show(&mut self, node_type: NodeType, viewer: &Namespace, service: &ConfigKey) -> bool {
         node_type != NodeType::Sidecar || *viewer == service.namespace || {
             let host = Hostname::from(&*service.name);
@@ -66,14 +66,14 @@ impl<'a> Sights<'a> {
 // === impl Sight ===
 
 impl<'a> Sight<'a> {
-    /// That of a snapshot; `None`: without `Sidecar`s everybody sees everything.
+    /// Creates the visibility of a snapshot; `None`: without `Sidecar`s all services are visible.
     fn of(push: &'a PushContext) -> Option<Self> {
         push.configs_of(ConfigKind::Sidecar).next()?;
         let root = Namespace::from(&*push.mesh.root_namespace);
         Some(Self { push, root, of: BTreeMap::new() })
     }
 
-    /// Whether sidecars of a namespace may see a service, whoever it is exported to.
+    /// Returns `true` if sidecars of a namespace see a service, regardless of its export list.
     fn shows(&mut self, viewer: &Namespace, host: &Hostname, namespace: &Namespace) -> bool {
         let (push, root) = (self.push, &self.root);
         let named = self.of.entry(viewer.clone()).or_insert_with(|| Named::of(push, root, viewer));
@@ -92,7 +92,7 @@ impl<'a> Sight<'a> {
 // === impl Named ===
 
 impl Named {
-    /// What those that can hold in a namespace name; `None`: everything.
+    /// Returns the imports of the `Sidecar`s that can apply in a namespace; `None`: all services.
     fn of(push: &PushContext, root: &Namespace, viewer: &Namespace) -> Option<Self> {
         let within =
             |namespace| push.configs_in(ConfigKind::Sidecar, namespace).filter_map(|object| spec_of(object));

@@ -1,14 +1,14 @@
-//! A rule that another object decides further: what becomes of both.
+//! Merges the rules of a delegate `VirtualService` into those of its root.
 //!
-//! What the delegate matches lies within what the root matches, or it is left out; what the delegate does not say, the
-//! root says. The rules are Istio's (`pilot/pkg/model/virtualservice.go`).
+//! A match of the delegate must lie within a match of the root, or its rule is left out. Fields that the delegate does not set
+//! come from the root. The rules are Istio's (`pilot/pkg/model/virtualservice.go`).
 
 use std::collections::BTreeMap;
 
 use crate::api::values::StringMatch;
 use crate::api::virtual_service::{HttpMatch, HttpRoute};
 
-/// The rules of a delegate in the place of the root's rule. A delegate delegates to nobody.
+/// Returns the rules of a delegate, merged with the root's rule that they replace. A delegate has no delegates of its own.
 pub(super) fn merged(root: &HttpRoute, rules: Vec<HttpRoute>) -> Vec<HttpRoute> {
     let own = rules.into_iter().filter(|rule| rule.delegate.is_none());
     own.filter_map(|rule| merge(root, rule)).collect()
@@ -43,7 +43,7 @@ fn joined(root: &str, own: &str) -> String {
     }
 }
 
-/// Every match of the delegate within every match of the root that has room for it; `None` when one has none.
+/// Returns each match of the delegate within each compatible match of the root; `None` if one has none.
 fn matches(root: &[HttpMatch], own: &[HttpMatch]) -> Option<Vec<HttpMatch>> {
     match (root, own) {
         ([], list) | (list, []) => Some(list.to_vec()),
@@ -88,7 +88,7 @@ fn union<V: Clone>(root: &BTreeMap<String, V>, own: &BTreeMap<String, V>) -> BTr
     both
 }
 
-/// Whether what the delegate matches can lie within what the root matches.
+/// Returns `true` if the delegate's match can lie within the root's.
 fn has_room(root: &HttpMatch, own: &HttpMatch) -> bool {
     let texts = [
         (&root.uri, &own.uri),
@@ -118,7 +118,7 @@ fn narrows(root: Option<&StringMatch>, own: Option<&StringMatch>) -> bool {
         (None, _) | (_, None) => true,
         (Some(Exact(root)), Some(Exact(own))) => root == own,
         (Some(Prefix(root)), Some(Exact(own) | Prefix(own))) => own.starts_with(root),
-        // Nobody can tell what two expressions have in common.
+        // The intersection of two expressions is not computed.
         _ => false,
     }
 }

@@ -1,8 +1,8 @@
-//! The immutable snapshot that everything is generated from.
+//! The immutable snapshot that all resources are generated from.
 //!
-//! Maps are persistent: a snapshot is built from the world in the time of a few pointer copies, shares what did not
-//! change with the one before, and stays as it is while streams still read it. What configuration objects mean together
-//! ([`Routings`], [`Rules`], [`Selectors`]) is kept the same way: a changed object is read again, and what reads it.
+//! Maps are persistent: a snapshot costs a few pointer copies, shares unchanged parts with the previous one, and stays as it is
+//! while streams read it. Derived indexes ([`Routings`], [`Rules`], [`Selectors`]) are updated in the same way: only changed
+//! objects, and objects that refer to them, are read again.
 
 mod delegate;
 mod routing;
@@ -36,52 +36,52 @@ use routing::Defaults;
 
 pub use crate::world::ServiceKey;
 
-/// Every configuration object.
+/// All configuration objects.
 pub type Configs = OrdMap<(ConfigKind, Namespace, Arc<str>), Arc<ConfigObject>>;
 
-/// The mesh as it was at one moment.
+/// Snapshot of the mesh (Istio's `PushContext`).
 #[derive(Clone, Debug, Default)]
 pub struct PushContext {
-    /// Counts the snapshots; a proxy that was pushed `version` has seen everything up to it.
+    /// Number of the snapshot; a proxy that was pushed `version` has all changes up to it.
     pub version: u64,
-    /// This snapshot and no other: what was made from it can be remembered under its name.
+    /// Identity of this snapshot, as key of values that are computed from it.
     pub moment: Shared<()>,
-    /// All that decides what classes of proxies see: snapshots that share it have equal scopes.
+    /// Identity of everything that scopes depend on: snapshots that share it have equal scopes.
     pub shape: Shared<()>,
-    /// The same but for the services themselves.
+    /// Identity of everything that scopes depend on except services.
     pub frame: Shared<()>,
     /// Mesh-wide settings.
     pub mesh: Arc<MeshConfig>,
-    /// Which networks there are.
+    /// Networks and their gateways (`MeshNetworks`).
     pub networks: Arc<MeshNetworks>,
     /// `cluster.local`
     pub domain_suffix: Arc<str>,
-    /// Every service.
+    /// All services.
     pub services: OrdMap<ServiceKey, Arc<Service>>,
     /// Host names by namespace.
     pub in_namespace: OrdMap<Namespace, OrdSet<Hostname>>,
-    /// Endpoints of every service, all ports and all sources together, sorted.
+    /// Endpoints of each service, of all ports and sources, sorted.
     pub endpoints: OrdMap<ServiceKey, Arc<[Endpoint]>>,
     /// Pods and `WorkloadEntry`s by address.
     pub workloads: OrdMap<IpAddr, Arc<Workload>>,
     /// Services that have an endpoint at this address.
     pub served_at: OrdMap<IpAddr, OrdSet<ServiceKey>>,
-    /// Every configuration object.
+    /// All configuration objects.
     pub configs: Configs,
-    /// What `VirtualService`s mean.
+    /// Resolved `VirtualService`s.
     pub routings: Routings,
-    /// What `DestinationRule`s mean.
+    /// Merged `DestinationRule`s.
     pub rules: Rules,
-    /// What `EnvoyFilter`s change, by namespace and name.
+    /// Parsed `EnvoyFilter`s, by namespace and name.
     pub filters: OrdMap<ObjectName, Arc<Patches>>,
-    /// Which labels of a proxy make a difference.
+    /// Workload selectors of all objects.
     pub selectors: Selectors,
 }
 
 // === impl PushContext ===
 
 impl PushContext {
-    /// The snapshot after `self` (that of an empty world is `PushContext::default()`).
+    /// Returns the snapshot that follows `self`; `PushContext::default()` is that of an empty world.
     #[must_use]
     pub fn next(&self, world: &World) -> Self {
         let mut next = Self {
@@ -107,7 +107,7 @@ impl PushContext {
         next
     }
 
-    /// Takes in what configuration objects mean that are not what they were.
+    /// Updates the indexes with the configuration objects that have changed.
     fn read(&mut self, before: &Self) {
         let mut shapes_scopes = !Arc::ptr_eq(&before.mesh, &self.mesh);
         let mut routings = BTreeSet::new();
@@ -130,7 +130,7 @@ impl PushContext {
             }
             if let Some(ConfigObject { meta, spec: ConfigSpec::EnvoyFilter(filter) }) = new.map(|new| &**new)
             {
-                // What is wrong with it was said where it came from.
+                // Findings were reported by the source.
                 let (patches, _) = Patches::parse(meta, filter);
                 self.filters.insert((meta.namespace.clone(), meta.name.clone()), Arc::new(patches));
             }
@@ -161,7 +161,7 @@ impl PushContext {
         }
     }
 
-    /// What holds where objects of a kind say nothing.
+    /// Returns the defaults of objects of a kind.
     fn defaults(&self, kind: ConfigKind) -> Defaults {
         let list = match kind {
             ConfigKind::VirtualService => &self.mesh.default_virtual_service_export_to,
@@ -173,13 +173,13 @@ impl PushContext {
         }
     }
 
-    /// The object that a key names.
+    /// Returns the object of a key.
     pub fn config(&self, key: &ConfigKey) -> Option<&Arc<ConfigObject>> {
         let ChangeKind::Config(kind) = key.kind else { return None };
         self.configs.get(&(kind, key.namespace.clone(), key.name.clone()))
     }
 
-    /// Objects of a kind in a namespace, by name.
+    /// Returns the objects of a kind in a namespace, by name.
     pub fn configs_in<'a>(
         &'a self,
         kind: ConfigKind,
@@ -188,12 +188,12 @@ impl PushContext {
         in_namespace(&self.configs, kind, namespace)
     }
 
-    /// Objects of a kind, by namespace and name.
+    /// Returns the objects of a kind, by namespace and name.
     pub fn configs_of(&self, kind: ConfigKind) -> impl Iterator<Item = &Arc<ConfigObject>> {
         of_kind(&self.configs, kind)
     }
 
-    /// What users change of the resources of a proxy.
+    /// Returns the `EnvoyFilter` patches of a proxy.
     pub fn patches_of(&self, proxy: &Proxy) -> PatchSet {
         if self.filters.is_empty() {
             return PatchSet::default();
@@ -211,14 +211,14 @@ impl PushContext {
         PatchSet::select(all, &root, proxy, &self.labels_of(proxy))
     }
 
-    /// Labels of the workload beside a proxy: those that a source tells, or those that the proxy claims while no source
-    /// has told of it.
+    /// Returns the labels of the workload of a proxy: those from a source, or those that the proxy claims while no source has its
+    /// workload.
     pub fn labels_of(&self, proxy: &Proxy) -> Labels {
         let told = self.workload_of(proxy);
         told.map_or_else(|| Arc::new(proxy.metadata.labels.clone()), |workload| workload.labels.clone())
     }
 
-    /// Where a proxy is: what a source tells of its workload, or what its bootstrap says while no source knows a place.
+    /// Returns the locality of a proxy: that of its workload from a source, or that of its bootstrap while no source has one.
     pub fn locality_of(&self, proxy: &Proxy) -> Locality {
         let told = self.workload_of(proxy).map(|workload| &workload.locality);
         told.filter(|told| **told != Locality::default()).unwrap_or(&proxy.locality).clone()
@@ -228,25 +228,25 @@ impl PushContext {
         proxy.ips.iter().find_map(|ip| self.workloads.get(ip))
     }
 
-    /// The service that a host means in a namespace.
+    /// Returns the service of a host in a namespace.
     pub fn service(&self, host: &Hostname, namespace: &Namespace) -> Option<&Arc<Service>> {
         self.services.get(&(host.clone(), namespace.clone()))
     }
 
-    /// The services of a host, by namespace.
+    /// Returns the services of a host, by namespace.
     pub fn of_host<'a>(&'a self, host: &'a Hostname) -> impl Iterator<Item = &'a Arc<Service>> {
         let from = (host.clone(), Namespace::from(""));
         self.services.range(from..).take_while(move |((own, _), _)| own == host).map(|(_, service)| service)
     }
 
-    /// All endpoints of a service; empty when there are none.
+    /// Returns all endpoints of a service; empty if there are none.
     pub fn endpoints_of(&self, service: &Service) -> Arc<[Endpoint]> {
         let key = (service.hostname.clone(), service.namespace.clone());
         self.endpoints.get(&key).cloned().unwrap_or_default()
     }
 }
 
-/// Whether what classes of proxies see depends on objects of a kind.
+/// Returns `true` if scopes depend on objects of a kind.
 const fn shapes(kind: ConfigKind) -> bool {
     match kind {
         ConfigKind::VirtualService
@@ -255,7 +255,7 @@ const fn shapes(kind: ConfigKind) -> bool {
         | ConfigKind::Sidecar
         | ConfigKind::EnvoyFilter
         | ConfigKind::Telemetry => true,
-        // Services are looked at themselves; the rest is no part of a scope.
+        // Services are compared themselves; the other kinds are not part of a scope.
         ConfigKind::ServiceEntry
         | ConfigKind::WorkloadEntry
         | ConfigKind::WorkloadGroup

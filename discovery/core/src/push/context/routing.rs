@@ -1,6 +1,6 @@
-//! `VirtualService`s as they are meant: names completed, delegates in the place of what delegates to them.
+//! Resolved `VirtualService`s: names completed, delegates merged into their roots.
 //!
-//! Which of them counts for a host, and for whom, is not decided here.
+//! Precedence among those of one host, and visibility, are decided in the scope.
 //! <https://istio.io/latest/docs/reference/config/networking/virtual-service/>
 
 use std::collections::BTreeSet;
@@ -13,13 +13,13 @@ use crate::api::VirtualService;
 use crate::api::virtual_service::{Destination, HttpRoute, TcpRoute, TlsRoute};
 use crate::model::{ConfigKind, ConfigMeta, ConfigObject, ConfigSpec, ExportTo, Hostname, Namespace, Shared};
 
-/// The name that stands for all sidecars where a rule names gateways.
+/// Name of all sidecars in a list of gateways.
 pub const MESH: &str = "mesh";
 
 /// Namespace and name of an object.
 pub type ObjectName = (Namespace, Arc<str>);
 
-/// A `VirtualService` as it is meant.
+/// A resolved `VirtualService`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Routing {
     /// Its name.
@@ -28,29 +28,29 @@ pub struct Routing {
     pub namespace: Namespace,
     /// Seconds since 1970, 0 when unknown.
     pub created: i64,
-    /// The hosts it is for.
+    /// Hosts whose requests it routes.
     pub hosts: Vec<Hostname>,
     /// `<namespace>/<name>` of `Gateway`s, or [`MESH`]; never empty.
     pub gateways: Vec<String>,
-    /// Who may see it; empty: everybody.
+    /// Namespaces that may use it; empty: all.
     pub export_to: Vec<ExportTo>,
-    /// What it says, with whole names.
+    /// Specification with completed names.
     pub spec: VirtualService,
-    /// The objects that say so, its own first.
+    /// Objects that it consists of: its own first, then its delegates.
     pub sources: Vec<Shared<ConfigObject>>,
 }
 
-/// All of them.
+/// Resolved `VirtualService`s with their references.
 #[derive(Clone, Debug, Default)]
 pub struct Routings {
     resolved: OrdMap<ObjectName, Shared<Routing>>,
-    /// Who delegates to an object, whether it is there or not.
+    /// Roots of each delegate, including delegates that do not exist.
     roots: OrdMap<ObjectName, OrdSet<ObjectName>>,
-    /// Who sends to a host.
+    /// `VirtualService`s by destination host.
     senders: OrdMap<Hostname, OrdSet<ObjectName>>,
 }
 
-/// What decides about all of them.
+/// Mesh-wide defaults for `VirtualService`s.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Defaults {
     pub(super) export_to: Vec<ExportTo>,
@@ -60,22 +60,22 @@ pub(super) struct Defaults {
 // === impl Routing ===
 
 impl Routing {
-    /// Whether it is for these proxies: `<namespace>/<name>` of a `Gateway`, or [`MESH`].
+    /// Returns `true` if it is for the proxies of a gateway: `<namespace>/<name>` of a `Gateway`, or [`MESH`].
     pub fn is_for(&self, gateway: &str) -> bool {
         self.gateways.iter().any(|own| own == gateway)
     }
 
-    /// Age, then name, then namespace: of two that want the same, the less one has it.
+    /// Returns the key of precedence for one host: age, then name, then namespace; the lowest wins.
     pub fn precedence(&self) -> (i64, &Arc<str>, &Namespace) {
         (self.created, &self.name, &self.namespace)
     }
 
-    /// Whether objects in a namespace see it.
+    /// Returns `true` if objects in a namespace may use it.
     pub fn is_visible_from(&self, namespace: &Namespace) -> bool {
         ExportTo::allows(&self.export_to, &self.namespace, namespace)
     }
 
-    /// The places that requests and connections are sent to, and copies of them.
+    /// Returns the destinations of routes and mirrors.
     pub fn destinations(&self) -> impl Iterator<Item = &Destination> {
         let http = self.spec.http.iter().flat_map(|rule| {
             let routes = rule.route.iter().filter_map(|route| route.destination.as_ref());
@@ -91,41 +91,41 @@ impl Routing {
 // === impl Routings ===
 
 impl Routings {
-    /// Every one that is for somebody, by namespace and name.
+    /// Returns all that have hosts, by namespace and name.
     pub fn iter(&self) -> impl Iterator<Item = &Shared<Routing>> {
         self.resolved.values()
     }
 
-    /// Those that delegate to an object.
+    /// Returns those that refer to a delegate.
     pub fn roots_of(&self, delegate: &ObjectName) -> impl Iterator<Item = &Shared<Routing>> {
         let roots = self.roots.get(delegate).into_iter().flatten();
         roots.filter_map(|root| self.resolved.get(root))
     }
 
-    /// By namespace and name.
+    /// Returns the one of this namespace and name.
     pub fn get(&self, name: &ObjectName) -> Option<&Shared<Routing>> {
         self.resolved.get(name)
     }
 
-    /// Those that send to a host.
+    /// Returns those with this destination host.
     pub fn to(&self, host: &Hostname) -> impl Iterator<Item = &Shared<Routing>> {
         self.senders.get(host).into_iter().flatten().filter_map(|name| self.resolved.get(name))
     }
 
-    /// Who delegates to whom.
+    /// Returns the roots of each delegate.
     #[cfg(test)]
     pub(super) const fn roots(&self) -> &OrdMap<ObjectName, OrdSet<ObjectName>> {
         &self.roots
     }
 
-    /// Takes in that these objects changed. Those that did not keep their identity.
+    /// Updates the index for these changed objects. Unchanged ones keep their identity.
     pub(super) fn update(&mut self, changed: &BTreeSet<ObjectName>, configs: &Configs, defaults: &Defaults) {
         let mut stale = changed.clone();
         stale.extend(changed.iter().filter_map(|name| self.roots.get(name)).flatten().cloned());
         for name in stale {
             self.forget(&name);
             let Some((object, spec)) = virtual_service(configs, &name) else { continue };
-            // Without hosts it is nobody's but those who delegate to it.
+            // Without hosts it is a delegate only.
             if spec.hosts.is_empty() {
                 continue;
             }
@@ -177,7 +177,7 @@ const fn spec_of(object: &ConfigObject) -> Option<&VirtualService> {
     }
 }
 
-/// The objects that one delegates to.
+/// Returns the delegates that an object refers to.
 fn delegates<'a>(
     namespace: &'a Namespace,
     spec: &'a VirtualService,
@@ -205,13 +205,13 @@ fn resolve(
             let Some(delegate) = rule.delegate.clone() else { return vec![rule] };
             let own = delegate.namespace.is_empty();
             let namespace = if own { meta.namespace.clone() } else { Namespace::from(&*delegate.namespace) };
-            // A rule whose delegate is not there is for nobody.
+            // A rule without its delegate is left out.
             let Some((delegate, theirs)) =
                 virtual_service(configs, &(namespace, delegate.name.as_str().into()))
             else {
                 return Vec::new();
             };
-            // Nor is one whose delegate is an ordinary object, or not for this namespace.
+            // So is one whose delegate has hosts of its own, or is not exported to this namespace.
             let list = export_list(&theirs.export_to, defaults);
             if !theirs.hosts.is_empty() || !ExportTo::allows(&list, &delegate.meta.namespace, &meta.namespace)
             {
@@ -242,7 +242,7 @@ fn export_list(list: &[String], defaults: &Defaults) -> Vec<ExportTo> {
     }
 }
 
-/// Every name in it is made whole, by the namespace of its object.
+/// Completes all names relative to the namespace of the object.
 fn completed(mut spec: VirtualService, meta: &ConfigMeta, suffix: &str) -> VirtualService {
     let host = |text: &mut String| *text = Hostname::completed(text, &meta.namespace, suffix).to_string();
     let gateways = |names: &mut Vec<String>| {
@@ -274,10 +274,10 @@ fn completed(mut spec: VirtualService, meta: &ConfigMeta, suffix: &str) -> Virtu
     spec
 }
 
-/// `<namespace>/<name>` of a `Gateway`. `<name>.<namespace>...` is an old spelling of it.
+/// Completes `<namespace>/<name>` of a `Gateway`. `<name>.<namespace>...` is a deprecated form of it.
 fn gateway(name: &str, namespace: &Namespace) -> String {
     if name == MESH || name.contains('/') {
-        // `./name` is of the object's own namespace.
+        // `./name` is in the namespace of the object.
         return name.strip_prefix("./").map_or_else(|| name.to_owned(), |own| format!("{namespace}/{own}"));
     }
     match name.split_once('.') {

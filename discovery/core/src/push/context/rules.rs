@@ -1,7 +1,7 @@
-//! `DestinationRule`s: several for one host are one, and who finds which.
+//! Merged `DestinationRule`s: one rule for each host, and its lookup.
 //!
-//! The order of search is Istio's: the client's namespace, the service's, the root namespace; in each the most specific
-//! host. <https://istio.io/latest/docs/reference/config/networking/destination-rule/>
+//! The order of lookup is Istio's: the client's namespace, the service's, the root namespace; in each the most specific host.
+//! <https://istio.io/latest/docs/reference/config/networking/destination-rule/>
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,55 +16,55 @@ use crate::api::destination_rule::{Subset, TrafficPolicy};
 use crate::api::values::Map;
 use crate::model::{ConfigKind, ConfigMeta, ConfigObject, ConfigSpec, ExportTo, Hostname, Namespace, Shared};
 
-/// What `DestinationRule`s say about one host.
+/// Merged `DestinationRule`s of one host.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Rule {
     /// The host; may begin with `*`.
     pub host: Hostname,
     /// Namespace of the objects.
     pub namespace: Namespace,
-    /// Labels of the clients it is for; empty: all.
+    /// Labels of the clients that it is for; empty: all.
     pub selector: Map,
-    /// For all of the host.
+    /// Policy of the whole host.
     pub traffic_policy: Option<TrafficPolicy>,
-    /// Its parts.
+    /// Subsets of the host.
     pub subsets: Vec<Subset>,
-    /// Who may see it; empty: what the mesh says.
+    /// Namespaces that may use it; empty: the default of the mesh.
     pub export_to: BTreeSet<ExportTo>,
-    /// Names of subsets that were said twice; the first one counts.
+    /// Names of subsets that are defined more than once; the first definition has precedence.
     pub duplicate_subsets: Vec<String>,
-    /// The objects that say so, the one that counts first.
+    /// Objects that it is merged from, in order of precedence.
     pub sources: Vec<Shared<ConfigObject>>,
 }
 
-/// All of them.
+/// Merged `DestinationRule`s of all namespaces.
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
     by_namespace: OrdMap<Namespace, Arc<OfNamespace>>,
 }
 
-/// Those of one namespace, by who is looking.
+/// Rules of one namespace, by the clients that can use them.
 #[derive(Debug, Default)]
 struct OfNamespace {
-    /// Clients of the same namespace.
+    /// For clients in the same namespace.
     local: Pool,
-    /// Others.
+    /// For clients in other namespaces.
     exported: Pool,
-    /// Clients of the same namespace, if it is the root namespace.
+    /// For clients in the same namespace, if it is the root namespace.
     private: Pool,
 }
 
 #[derive(Debug, Default)]
 struct Pool {
     exact: BTreeMap<Hostname, Vec<Shared<Rule>>>,
-    /// The longest first.
+    /// Wildcard hosts, the longest first.
     wildcard: BTreeMap<(Reverse<usize>, Hostname), Vec<Shared<Rule>>>,
 }
 
 // === impl Rules ===
 
 impl Rules {
-    /// Takes in that objects in these namespaces changed. What did not keeps its identity.
+    /// Updates the rules of these namespaces. Unchanged rules keep their identity.
     pub(super) fn update(
         &mut self,
         namespaces: &BTreeSet<Namespace>,
@@ -89,7 +89,7 @@ impl Rules {
         }
     }
 
-    /// What holds for a host of a service's namespace, for clients of a namespace with these selectors; `root` is the
+    /// Returns the rule for a host of a service's namespace, for clients in a namespace with these selectors; `root` is the
     /// mesh's root namespace.
     pub fn find(
         &self,
@@ -113,14 +113,14 @@ impl Rules {
             Some(rules.iter().filter(seen).cloned().collect::<Vec<_>>()).filter(|seen| !seen.is_empty())
         };
         let found = own.map(<[_]>::to_vec).or_else(|| exported(service)).or_else(|| exported(root))?;
-        // Whoever is selected has a rule of his own, everybody else the one for all.
+        // A rule with a selector that matches has precedence over the one for all clients.
         let chosen = found
             .iter()
             .find(|rule| !rule.selector.is_empty() && rule.namespace == *client && selects(&rule.selector));
         chosen.or_else(|| found.iter().rfind(|rule| rule.selector.is_empty())).cloned()
     }
 
-    /// Every rule that somebody can find, in no particular order; some twice.
+    /// Returns every rule that a client can use, in no particular order; some more than once.
     pub fn iter(&self) -> impl Iterator<Item = &Shared<Rule>> {
         self.by_namespace.values().flat_map(|own| own.local.iter().chain(own.exported.iter()))
     }
@@ -151,7 +151,7 @@ impl OfNamespace {
         made
     }
 
-    /// Rules that are what they were are the same ones.
+    /// Replaces rules that are equal to those of `before` with the same value.
     fn keep(&mut self, before: &Self) {
         self.local.keep(&before.local);
         self.exported.keep(&before.exported);
@@ -162,7 +162,7 @@ impl OfNamespace {
 // === impl Pool ===
 
 impl Pool {
-    /// The rules of the most specific host that includes this one.
+    /// Returns the rules of the most specific host that includes this one.
     fn of(&self, host: &Hostname) -> Option<&[Shared<Rule>]> {
         let exact = if host.is_wildcard() { None } else { self.exact.get(host) };
         let wide = || self.wildcard.iter().find(|((_, wide), _)| wide.includes(host)).map(|(_, rules)| rules);
@@ -173,7 +173,7 @@ impl Pool {
         self.exact.values().chain(self.wildcard.values()).flatten()
     }
 
-    /// Adds a rule, or what it says that the others of its host have not said.
+    /// Adds a rule, or merges it into the one of the same host.
     fn add(&mut self, rule: Rule) {
         let host = rule.host.clone();
         let rules = if host.is_wildcard() {
@@ -219,12 +219,12 @@ impl Pool {
     }
 }
 
-/// Whose rule another one of the same host is.
+/// Relation of the clients of two rules of the same host.
 #[derive(PartialEq, Eq)]
 enum Whose {
-    /// The same clients'.
+    /// The same clients.
     Same,
-    /// Other clients'.
+    /// Different clients.
     Others,
     /// One is for all clients, the other for some.
     Different,
@@ -237,7 +237,7 @@ impl Rule {
         let ConfigMeta { namespace, .. } = &object.meta;
         let selector = spec.workload_selector.as_ref().map(|selector| selector.match_labels.clone());
         let export_to = match &selector {
-            // Nobody else has those workloads.
+            // No other namespace has those workloads.
             Some(_) => [ExportTo::Private].into(),
             None => spec.export_to.iter().map(|text| ExportTo::parse(text)).collect(),
         };
@@ -253,7 +253,7 @@ impl Rule {
         }
     }
 
-    /// This, and what another one says that this does not.
+    /// Returns this rule with the settings of `other` that it does not have.
     fn with(&self, other: &Self) -> Self {
         let mut both = self.clone();
         for subset in &other.subsets {

@@ -1,7 +1,7 @@
-//! Which labels of a proxy make a difference.
+//! Workload selectors of all objects.
 //!
-//! Proxies that the same selectors select are told the same, whatever else their labels say: so a class of proxies is
-//! known by the selectors, of those that somebody wrote, that select it.
+//! Two proxies with the same matching selectors get the same configuration, whatever their other labels: the matching selectors
+//! are part of the class of a proxy.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,26 +11,26 @@ use imbl::OrdMap;
 use crate::api::values::Map;
 use crate::model::{ConfigObject, ConfigSpec, Labels, Namespace, selects};
 
-/// Every selector that somebody wrote, with the namespace whose proxies it is for, and how many wrote it.
+/// All selectors, each with the namespace of its proxies and the number of objects that have it.
 #[derive(Clone, Debug, Default)]
 pub struct Selectors {
     written: OrdMap<(Reach, Labels), usize>,
 }
 
-/// Whose proxies a selector is for.
+/// Proxies that a selector can match.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Reach {
-    /// Everybody's.
+    /// All proxies.
     Everywhere,
-    /// Those of a namespace; of all when it is the root namespace.
+    /// Proxies of a namespace; all proxies if it is the root namespace.
     Of(Namespace),
 }
 
 // === impl Selectors ===
 
 impl Selectors {
-    /// Those that select a proxy of a namespace with these labels, in order. Empty ones select everybody and are not
-    /// among them.
+    /// Returns the selectors that match a proxy of a namespace with these labels, in order. Empty selectors match all proxies and
+    /// are left out.
     pub fn matching(&self, namespace: &Namespace, root: &Namespace, labels: &Map) -> Arc<[Labels]> {
         let mut places = BTreeSet::from([Reach::Everywhere, Reach::Of(namespace.clone())]);
         places.insert(Reach::Of(root.clone()));
@@ -61,7 +61,7 @@ impl Selectors {
     }
 }
 
-/// The selectors of an object, each once for each time it is written.
+/// Returns the selectors of an object, one for each occurrence.
 fn selectors(object: &ConfigObject) -> Vec<(Reach, Labels)> {
     let own = || Reach::Of(object.meta.namespace.clone());
     let found: Vec<(Reach, &Map)> = match &object.spec {

@@ -1,4 +1,4 @@
-//! Which services the workload beside a proxy serves, and where.
+//! Services of the workload beside a proxy, with their ports (Istio's `ServiceTarget`).
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -11,12 +11,12 @@ use crate::model::{
     EndpointAddress, Hostname, Namespace, Proxy, Service, ServicePort, TargetPort, WorkloadKind, selects,
 };
 
-/// One port of one of a proxy's own services, and where it leads in the workload.
+/// Port of a service, and the port of the workload that it leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceTarget {
-    /// The service.
+    /// Service of the workload.
     pub service: Arc<Service>,
-    /// Its port.
+    /// Port of the service.
     pub port: ServicePort,
     /// Port of the workload.
     pub target_port: u16,
@@ -25,9 +25,9 @@ pub struct ServiceTarget {
 // === impl PushContext ===
 
 impl PushContext {
-    /// The services that the workload beside the proxy serves, oldest first: those that select its pod or
-    /// `WorkloadEntry`, those that have an endpoint at its address, and when there is neither, those that select
-    /// the labels the proxy claims (a pod that no source has told of yet).
+    /// Returns the services of the workload beside the proxy, oldest first: those that select its pod or `WorkloadEntry`, and
+    /// those that have an endpoint at its address. If there are neither, those that select the labels that the proxy claims (a
+    /// pod that no source has yet).
     pub fn service_targets(&self, proxy: &Proxy) -> Vec<ServiceTarget> {
         let mut targets = Vec::new();
         for ip in &proxy.ips {
@@ -45,13 +45,13 @@ impl PushContext {
             let ports = claimed_ports(proxy);
             targets = self.selecting(&proxy.namespace, &proxy.metadata.labels, &ports, WorkloadKind::Pod);
         }
-        // Oldest first: the first service on a target port decides what is spoken there.
+        // The first service of a target port decides its protocol.
         targets.sort_by(|a, b| order(a).cmp(&order(b)));
         targets.dedup();
         targets
     }
 
-    /// Services of the namespace that select these labels.
+    /// Returns the services of the namespace that select these labels.
     fn selecting(
         &self,
         namespace: &Namespace,
@@ -84,7 +84,7 @@ impl PushContext {
         targets
     }
 
-    /// Services that have an endpoint at this address.
+    /// Returns the services that have an endpoint at this address.
     fn serving_at(&self, ip: IpAddr) -> Vec<ServiceTarget> {
         let mut targets = Vec::new();
         for key in self.served_at.get(&ip).into_iter().flatten() {
@@ -103,13 +103,13 @@ impl PushContext {
     }
 }
 
-/// Total, so that the order of declarations decides nothing.
+/// Total order: the result does not depend on the order of declarations.
 fn order(target: &ServiceTarget) -> (i64, &Hostname, &Namespace, u16, u16, &str) {
     let (service, port) = (&target.service, &target.port);
     (service.created, &service.hostname, &service.namespace, port.port, target.target_port, &port.name)
 }
 
-/// `POD_PORTS`: container ports by name, as the downward API gives them. What does not parse tells nothing.
+/// Returns the container ports of `POD_PORTS` by name, as the downward API gives them. Invalid entries are left out.
 fn claimed_ports(proxy: &Proxy) -> BTreeMap<String, u16> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
