@@ -70,7 +70,7 @@ pub struct MeshPolicy {
 /// Locality preference of a policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LocalityPreference<'a> {
-    /// None.
+    /// No preference.
     Off,
     /// Locality load balancing.
     Locality(&'a LocalityLb),

@@ -35,9 +35,9 @@ use http_options::HttpOptions;
 
 /// Cluster without endpoints, for traffic that is rejected.
 pub const BLACK_HOLE: &str = "BlackHoleCluster";
-/// Outbound traffic that goes on to wherever it was going.
+/// Cluster of outbound connections to their original destination.
 pub const PASSTHROUGH: &str = "PassthroughCluster";
-/// Inbound traffic to ports of the workload that no service declares.
+/// Cluster of inbound connections to ports of the workload without a service.
 pub const INBOUND_PASSTHROUGH: &str = "InboundPassthroughCluster";
 
 /// Inputs of a cluster, and its cache key.

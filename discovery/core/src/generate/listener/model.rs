@@ -27,7 +27,7 @@ pub struct ListenerInputs {
     pub role: ListenerRole,
     /// Filter chains in order of precedence; their matches are distinct.
     pub chains: Vec<FilterChainInputs>,
-    /// Timeout of protocol detection (`protocolDetectionTimeout`); zero disables it.
+    /// Timeout of protocol detection (`protocolDetectionTimeout`); zero: no timeout.
     pub detection_timeout: Duration,
     /// Settings that all filters of the proxy share.
     pub filters: Arc<FilterSettings>,

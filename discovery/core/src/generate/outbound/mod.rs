@@ -64,7 +64,7 @@ pub struct ListenerSettings {
     pub reserved_ports: BTreeSet<u16>,
     /// Cluster of connections to unknown destinations (`outboundTrafficPolicy`).
     pub fallback_cluster: Arc<str>,
-    /// Timeout of protocol detection; zero disables it.
+    /// Timeout of protocol detection; zero: no timeout.
     pub detection_timeout: Duration,
     /// Settings that all filters share.
     pub filters: Arc<FilterSettings>,
