@@ -70,7 +70,7 @@ struct Declaration {
 #[derive(Debug, Default)]
 struct ObjectRecord {
     declaring_files: BTreeSet<PathBuf>,
-    /// File whose version is in the object store.
+    /// File of the version in the object store.
     active: Option<PathBuf>,
 }
 

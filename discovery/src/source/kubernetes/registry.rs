@@ -100,7 +100,7 @@ impl Registry {
         changes
     }
 
-    /// Replaces the trust domain. Returns the services, endpoints and workloads whose identities change.
+    /// Replaces the trust domain. Returns all services, endpoints and workloads, with the new identities.
     pub(crate) fn set_trust_domain(&mut self, trust_domain: &str) -> Vec<Change> {
         if self.options.trust_domain == trust_domain {
             return Vec::new();

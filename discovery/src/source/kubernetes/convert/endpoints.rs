@@ -11,7 +11,7 @@ use crate::source::objects::{
     AddressType, EndpointConditions, EndpointSlice, Endpoints, Service, ServiceType,
 };
 
-/// Labels of a service whose terminating endpoints keep their sessions.
+/// Labels of services with persistent sessions: terminating endpoints keep their sessions.
 const PERSISTENT_SESSION: [&str; 2] = ["istio.io/persistent-session", "istio.io/persistent-session-header"];
 
 /// Returns the endpoints of a service, sorted and unique, and their dependencies.
