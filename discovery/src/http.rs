@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpSocket};
 
 use crate::config::Listen;
 use crate::debug;
-use crate::server::Shared;
+use crate::inspect::RunningState;
 use crate::transport::Load;
 use crate::version::VERSION;
 
@@ -42,44 +42,48 @@ fn open(address: SocketAddr) -> std::io::Result<TcpListener> {
 }
 
 /// What `--httpAddr` serves.
-pub(crate) fn http(shared: Arc<Shared>) -> Router {
-    Router::new().route("/ready", get(ready)).merge(debug::routes(&shared)).with_state(shared)
+pub(crate) fn http(state: Arc<RunningState>) -> Router {
+    Router::new().route("/ready", get(ready)).merge(debug::routes(&state)).with_state(state)
 }
 
 /// What `--monitoringAddr` serves.
-pub(crate) fn monitoring(shared: Arc<Shared>) -> Router {
+pub(crate) fn monitoring(state: Arc<RunningState>) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
         .route("/version", get(|| async { VERSION }))
         .route("/ready", get(ready))
         .route("/debug/load", get(load))
         .route("/debug/grpc_connections", get(grpc_connections))
-        .merge(debug::routes(&shared))
-        .with_state(shared)
+        .merge(debug::routes(&state))
+        .with_state(state)
 }
 
-/// Serves until `shared` says stop.
-pub(crate) async fn serve(listener: TcpListener, router: Router, shared: Arc<Shared>) -> anyhow::Result<()> {
+/// Serves until the process stops.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    state: Arc<RunningState>,
+) -> anyhow::Result<()> {
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    let stop = shared.stop.clone();
+    let stop = state.ads.stop.clone();
     axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await.context("serve HTTP")
 }
 
-async fn ready(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
-    match shared.not_ready() {
+async fn ready(State(state): State<Arc<RunningState>>) -> impl IntoResponse {
+    match state.ads.health.not_ready() {
         None => (StatusCode::OK, "ready\n".to_owned()),
         Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
     }
 }
 
-async fn load(State(shared): State<Arc<Shared>>) -> axum::Json<Load> {
-    axum::Json(shared.load())
+async fn load(State(state): State<Arc<RunningState>>) -> axum::Json<Load> {
+    axum::Json(state.load())
 }
 
-async fn grpc_connections(State(shared): State<Arc<Shared>>) -> axum::Json<Vec<serde_json::Value>> {
-    axum::Json(shared.connections.list().iter().map(|peer| peer.page()).collect())
+async fn grpc_connections(State(state): State<Arc<RunningState>>) -> axum::Json<Vec<serde_json::Value>> {
+    axum::Json(state.ads.connections.list().iter().map(|peer| peer.page()).collect())
 }
 
-async fn metrics(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], shared.metrics.page(&shared))
+async fn metrics(State(state): State<Arc<RunningState>>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], state.ads.metrics.page(&state))
 }

@@ -6,6 +6,7 @@ mod ads;
 mod config;
 mod debug;
 mod http;
+mod inspect;
 mod logging;
 mod mesh;
 mod metrics;

@@ -15,9 +15,9 @@ use pilot_proto::mesh::networks::MeshNetworks;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, info};
 
+use crate::ads;
 use crate::metrics::by_type;
 use crate::moment::at;
-use crate::server::Shared;
 
 /// How many events are taken at once: enough to swallow a burst, few enough to look at the clock in between.
 const BATCH: usize = 256;
@@ -32,7 +32,7 @@ pub(crate) struct Pusher {
     events: mpsc::Receiver<(SourceId, SourceEvent)>,
     settings: Settings,
     snapshots: watch::Sender<Arc<PushContext>>,
-    shared: Arc<Shared>,
+    context: Arc<ads::Context>,
     /// When what nobody uses was forgotten last.
     tidied: Instant,
 }
@@ -56,18 +56,18 @@ impl Pusher {
         events: mpsc::Receiver<(SourceId, SourceEvent)>,
         mut settings: Settings,
         snapshots: watch::Sender<Arc<PushContext>>,
-        shared: Arc<Shared>,
+        context: Arc<ads::Context>,
     ) -> Self {
         // What the mesh is at the start is no change.
         drop(world.set_mesh(settings.mesh.borrow_and_update().clone()));
         drop(world.set_networks(settings.networks.borrow_and_update().clone()));
         let debounce = Debounce::new(debounce);
-        Self { world, debounce, events, settings, snapshots, shared, tidied: Instant::now() }
+        Self { world, debounce, events, settings, snapshots, context, tidied: Instant::now() }
     }
 
     /// Runs until the sources are gone or the server stops.
     pub(crate) async fn run(mut self) -> anyhow::Result<()> {
-        let stop = self.shared.stop.clone();
+        let stop = self.context.stop.clone();
         let mut batch = Vec::with_capacity(BATCH);
         loop {
             let due = self.debounce.due().filter(|_| self.world.is_synced());
@@ -127,7 +127,7 @@ impl Pusher {
                 ChangeKind::Proxy => (Reason::Proxy, "proxy"),
             };
             *request.reasons.entry(reason).or_default() += 1;
-            self.shared.metrics.inbound_updates.get_or_create(&by_type(update)).inc();
+            self.context.metrics.inbound_updates.get_or_create(&by_type(update)).inc();
         }
         let urgency = if changes.endpoint_removed { Urgency::Urgent } else { Urgency::Normal };
         self.debounce.on_change(Instant::now(), request, urgency);
@@ -138,7 +138,7 @@ impl Pusher {
         self.debounce.clear();
         self.build();
         info!(services = self.world.services().len(), "all sources have synced");
-        self.shared.synced();
+        self.context.health.synced();
     }
 
     fn push(&mut self) {
@@ -146,7 +146,7 @@ impl Pusher {
         let Some((request, urgency)) = self.debounce.take(now) else { return };
         let collected = request.start.map(|start| now.duration_since(start)).unwrap_or_default();
         for (reason, count) in &request.reasons {
-            self.shared
+            self.context
                 .metrics
                 .push_triggers
                 .get_or_create(&by_type(reason.as_str()))
@@ -154,15 +154,15 @@ impl Pusher {
         }
         if now.duration_since(self.tidied) >= KEPT {
             self.tidied = now;
-            self.shared.generation.forget_unused();
+            self.context.generation.forget_unused();
         }
         let before = self.snapshots.borrow().clone();
         self.build();
         let prepared = request.start.map(|start| start.elapsed()).unwrap_or_default();
-        self.shared.metrics.debounce_time.observe(prepared.as_secs_f64());
+        self.context.metrics.debounce_time.observe(prepared.as_secs_f64());
         let (updated, first) = (request.updated.len(), request.updated.first().map(ToString::to_string));
         let after = self.snapshots.borrow().clone();
-        let proxies = self.shared.hub.push(&Arc::new(request), urgency, (&before, &after), now);
+        let proxies = self.context.hub.push(&Arc::new(request), urgency, (&before, &after), now);
         self.debounce.done();
         info!(
             updated,
@@ -176,8 +176,8 @@ impl Pusher {
     fn build(&mut self) {
         let started = Instant::now();
         let next = Arc::new(self.snapshots.borrow().next(&self.world));
-        self.shared.metrics.services.set(i64::try_from(next.services.len()).unwrap_or(i64::MAX));
+        self.context.metrics.services.set(i64::try_from(next.services.len()).unwrap_or(i64::MAX));
         self.snapshots.send_replace(next);
-        self.shared.metrics.context_init.observe(started.elapsed().as_secs_f64());
+        self.context.metrics.context_init.observe(started.elapsed().as_secs_f64());
     }
 }

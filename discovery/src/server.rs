@@ -19,121 +19,17 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::ads::{self, Generation, Hub, Quarantine};
-use crate::config::debug::DebugConfig;
-use crate::config::{Config, Limits};
+use crate::config::Config;
+use crate::inspect::RunningState;
 use crate::metrics::Metrics;
 use crate::pusher::{Pusher, Settings};
 use crate::source::file::{self, FileSourceConfig};
 use crate::source::{RegistryKind, SourceSender, SourceStatus};
-use crate::transport::{self, Admission, Balance, Connections, Load, Readiness, Transport};
+use crate::transport::{self, Admission, Balance, Health, Readiness, Transport};
 use crate::{debug, http, mesh};
 
 /// Events a source may be ahead of the pusher; when full, the source waits.
 const EVENTS: usize = 1024;
-
-/// What every part may read.
-pub(crate) struct Shared {
-    /// Who is connected.
-    pub(crate) hub: Hub,
-    /// What proxies have rejected.
-    pub(crate) quarantine: Quarantine,
-    /// What is counted.
-    pub(crate) metrics: Metrics,
-    /// What makes resources.
-    pub(crate) generation: Generation,
-    /// Status of every source.
-    pub(crate) sources: Vec<Arc<SourceStatus>>,
-    /// The mesh as it is now.
-    pub(crate) snapshots: watch::Receiver<Arc<PushContext>>,
-    /// Name of this instance.
-    pub(crate) instance: String,
-    /// Name of the cluster it runs in.
-    pub(crate) cluster_id: String,
-    /// Who may use the debug pages.
-    pub(crate) debug: DebugConfig,
-    /// Connections of the gRPC ports.
-    pub(crate) connections: Arc<Connections>,
-    /// The gate of new streams.
-    pub(crate) admission: Admission,
-    /// What clients may ask for.
-    pub(crate) limits: Limits,
-    /// No connection is accepted any more.
-    pub(crate) draining: CancellationToken,
-    /// Everything else is asked to end.
-    pub(crate) stop: CancellationToken,
-    ready: watch::Sender<Readiness>,
-    /// Which instance this is, among those that compare their loads.
-    id: String,
-}
-
-// === impl Shared ===
-
-impl Shared {
-    /// A control plane whose world is this snapshot, for tests of its parts.
-    #[cfg(test)]
-    pub(crate) fn with(snapshot: PushContext, debug: DebugConfig) -> Arc<Self> {
-        // The receiver holds the last value though the sender is gone.
-        let (_, snapshots) = watch::channel(Arc::new(snapshot));
-        Arc::new(Self {
-            hub: Hub::new(1),
-            quarantine: Quarantine::default(),
-            metrics: Metrics::new(),
-            generation: Generation::default(),
-            sources: vec![Arc::new(SourceStatus::new(RegistryKind::File.source_id()))],
-            snapshots,
-            instance: "istiod-1".to_owned(),
-            cluster_id: "Kubernetes".to_owned(),
-            debug,
-            connections: Arc::default(),
-            admission: Admission::new(Limits::default().opens_per_second),
-            limits: Limits::default(),
-            draining: CancellationToken::new(),
-            stop: CancellationToken::new(),
-            ready: watch::Sender::new(Readiness::Ready),
-            id: "istiod-1".to_owned(),
-        })
-    }
-
-    /// Why this instance takes no proxies, if it does not.
-    pub(crate) fn not_ready(&self) -> Option<&'static str> {
-        match *self.ready.borrow() {
-            Readiness::Draining => Some("shutting down"),
-            Readiness::Starting => Some("sources have not synced"),
-            Readiness::Ready => None,
-        }
-    }
-
-    /// The first snapshot is there.
-    pub(crate) fn synced(&self) {
-        self.ready.send_if_modified(|ready| {
-            let first = *ready == Readiness::Starting;
-            if first {
-                *ready = Readiness::Ready;
-            }
-            first
-        });
-    }
-
-    /// From here on nobody is taken.
-    fn drain(&self) {
-        self.ready.send_replace(Readiness::Draining);
-        self.draining.cancel();
-    }
-
-    /// What this instance holds, for the others.
-    pub(crate) fn load(&self) -> Load {
-        Load {
-            id: self.id.clone(),
-            streams: self.connections.streams(),
-            draining: self.not_ready().is_some(),
-        }
-    }
-
-    /// The mesh as it is now.
-    pub(crate) fn snapshot(&self) -> Arc<PushContext> {
-        self.snapshots.borrow().clone()
-    }
-}
 
 /// Runs the control plane until a signal ends it.
 pub(crate) fn run(config: Config) -> anyhow::Result<()> {
@@ -161,24 +57,28 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let (snapshot_tx, snapshots) = watch::channel(Arc::new(PushContext::default()));
     let status = |registry: &RegistryKind| Arc::new(SourceStatus::new(registry.source_id()));
     let sources: Vec<_> = config.registries.iter().map(status).collect();
-    let shared = Arc::new(Shared {
+    let context = Arc::new(ads::Context {
         hub: Hub::new(config.push_throttle),
         quarantine: Quarantine::default(),
         metrics: Metrics::new(),
         generation: Generation::default(),
-        sources: sources.clone(),
         snapshots,
         instance: config.instance.clone(),
         connections: Arc::default(),
         admission: Admission::new(config.limits.opens_per_second),
         limits: config.limits,
+        health: Arc::new(Health::new(Readiness::Starting)),
+        stop: CancellationToken::new(),
+    });
+    let state = Arc::new(RunningState {
+        ads: context.clone(),
+        sources: sources.clone(),
         cluster_id: config.cluster_id.clone(),
         debug: config.debug,
-        draining: CancellationToken::new(),
-        stop: CancellationToken::new(),
-        ready: watch::Sender::new(Readiness::Starting),
         id: format!("{}-{:08x}", config.instance, std::hash::RandomState::new().hash_one(())),
     });
+    // Cancelled when no further connection is accepted.
+    let draining = CancellationToken::new();
 
     let mut tasks = Tasks::new();
     let (event_tx, event_rx) = mpsc::channel(EVENTS);
@@ -204,34 +104,34 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         event_rx,
         Settings { mesh, networks },
         snapshot_tx,
-        shared.clone(),
+        context.clone(),
     );
     spawn(&mut tasks, "pusher", pusher.run());
-    spawn(&mut tasks, "dispatcher", ads::dispatch(shared.clone()));
+    spawn(&mut tasks, "dispatcher", ads::dispatch(context.clone()));
     if let Some(listener) = http {
-        spawn(&mut tasks, "HTTP server", http::serve(listener, http::http(shared.clone()), shared.clone()));
+        spawn(&mut tasks, "HTTP server", http::serve(listener, http::http(state.clone()), state.clone()));
     }
     if let Some(listener) = monitoring {
-        let router = http::monitoring(shared.clone());
-        spawn(&mut tasks, "monitoring server", http::serve(listener, router, shared.clone()));
+        let router = http::monitoring(state.clone());
+        spawn(&mut tasks, "monitoring server", http::serve(listener, router, state.clone()));
     }
-    let server = grpc_server(&config, &shared).await;
+    let server = grpc_server(&config, &state).await;
     let plaintext = grpc.map(|listener| ("gRPC server", listener, Transport::Plaintext));
     let encrypted = secure.zip(tls);
     let encrypted = encrypted.map(|(listener, tls)| ("gRPC server with TLS", listener, Transport::Tls(tls)));
     for (name, listener, transport) in plaintext.into_iter().chain(encrypted) {
-        spawn(&mut tasks, name, server.clone().accept(listener, transport, shared.draining.clone()));
+        spawn(&mut tasks, name, server.clone().accept(listener, transport, draining.clone()));
     }
     if !config.peers.is_empty() {
         let balance = Balance {
-            connections: shared.connections.clone(),
-            metrics: shared.metrics.transport.clone(),
+            connections: context.connections.clone(),
+            metrics: context.metrics.transport.clone(),
             peers: config.peers.clone(),
-            id: shared.id.clone(),
+            id: state.id.clone(),
         };
-        let shared = shared.clone();
+        let health = context.health.clone();
         spawn(&mut tasks, "rebalancing", async move {
-            balance.run(|| shared.not_ready().is_none()).await;
+            balance.run(|| health.not_ready().is_none()).await;
             Ok(())
         });
     }
@@ -246,9 +146,10 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         Err(_) => warn!("a part has ended; shutting down"),
     }
     let all = async {
-        shared.drain();
-        transport::drain(&shared.connections, config.shutdown).await;
-        shared.stop.cancel();
+        context.health.drain();
+        draining.cancel();
+        transport::drain(&context.connections, config.shutdown).await;
+        context.stop.cancel();
         // The file source has nothing to finish.
         tasks.abort_all();
         while tasks.join_next().await.is_some() {}
@@ -289,13 +190,16 @@ fn bind(listen: Option<&crate::config::Listen>) -> anyhow::Result<Option<tokio::
 }
 
 /// Every gRPC service, on both ports alike.
-async fn grpc_server(config: &Config, shared: &Arc<Shared>) -> transport::Server {
+async fn grpc_server(config: &Config, state: &Arc<RunningState>) -> transport::Server {
+    let context = &state.ads;
+    let debug_requests: Arc<dyn ads::DebugRequests> = Arc::new(debug::XdsDebug(state.clone()));
     let names: Vec<&str> = ads::names().collect();
     let (reflection, alpha) = transport::reflection(&names);
-    let health = transport::health(&names, shared.ready.subscribe()).await;
-    let routes = ads::routes(shared).add_service(health).add_service(reflection).add_service(alpha);
-    let routes = routes.add_service(debug::csds(shared.clone()));
-    let (connections, metrics) = (shared.connections.clone(), shared.metrics.transport.clone());
+    let health = transport::health(&names, context.health.subscribe()).await;
+    let routes =
+        ads::routes(context, &debug_requests).add_service(health).add_service(reflection).add_service(alpha);
+    let routes = routes.add_service(debug::csds(state.clone()));
+    let (connections, metrics) = (context.connections.clone(), context.metrics.transport.clone());
     transport::server(routes, config.keepalive, &config.limits, connections, metrics)
 }
 

@@ -27,14 +27,13 @@ use tonic::{Code, Status};
 use tracing::{debug, error, info, warn};
 
 use super::client::Client;
+use super::context::Context;
+use super::debug_request::{DebugRequests, DebugResponse};
 use super::history::Answer;
 use super::hub::Turn;
 use super::request::{Request, Requests, introduce};
-use crate::debug;
-use crate::debug::xds::DebugAnswer;
 use crate::metrics::by_type;
 use crate::moment::at;
-use crate::server::Shared;
 use crate::transport::Peer;
 
 /// How long the next response of a type waits for the answer to the last one. A proxy that takes longer is late, not
@@ -45,7 +44,8 @@ const ANSWER: Duration = Duration::from_secs(30);
 const TURN: Duration = Duration::from_millis(100);
 
 struct Connection {
-    shared: Arc<Shared>,
+    context: Arc<Context>,
+    debug_requests: Arc<dyn DebugRequests>,
     client: Arc<Client>,
     turns: mpsc::Receiver<Turn>,
     stream: Stream,
@@ -59,18 +59,23 @@ struct Connection {
     unanswered: BTreeMap<ResourceType, Instant>,
     /// Types of which everything is sent once more, because somebody asked for it.
     forced: BTreeSet<ResourceType>,
-    /// Answers to questions that are none of the mesh, such as `istioctl`'s. One at a time: whoever asks again before
-    /// he has his answer waits.
-    answer: Option<(String, DebugAnswer, Codec)>,
+    /// Response to a debug request, not yet sent. Requests are not read meanwhile, so there is at most one.
+    debug_response: Option<(String, DebugResponse, Codec)>,
 }
 
 /// Starts the task of a stream.
-pub(super) fn spawn(shared: Arc<Shared>, mut requests: Requests, outbox: ResponseSender, peer: Arc<Peer>) {
+pub(super) fn spawn(
+    context: Arc<Context>,
+    debug_requests: Arc<dyn DebugRequests>,
+    mut requests: Requests,
+    outbox: ResponseSender,
+    peer: Arc<Peer>,
+) {
     tokio::spawn(async move {
-        let end = match introduce(&shared, &peer, &mut requests).await {
+        let end = match introduce(&context, &peer, &mut requests).await {
             Ok((first, proxy)) => {
                 let (client, turns) =
-                    shared.hub.join(Arc::new(proxy), Some(peer.address), requests.spelling());
+                    context.hub.join(Arc::new(proxy), Some(peer.address), requests.spelling());
                 info!(
                     node = %client.id,
                     codec = client.codec,
@@ -80,16 +85,17 @@ pub(super) fn spawn(shared: Arc<Shared>, mut requests: Requests, outbox: Respons
                 );
                 let version =
                     client.proxy.metadata.istio_version.clone().unwrap_or_else(|| "unknown".to_owned());
-                shared.metrics.connected(&version, 1);
-                let mut connection = Connection::new(shared.clone(), client, turns, requests.codec());
+                context.metrics.connected(&version, 1);
+                let mut connection =
+                    Connection::new(context.clone(), debug_requests, client, turns, requests.codec());
                 // What follows a panic is what follows any other end: nobody is left in the hub.
                 let run = connection.run(first, &mut requests, &outbox, &peer);
                 let end = AssertUnwindSafe(run).catch_unwind().await;
                 connection.close();
-                shared.metrics.connected(&version, -1);
+                context.metrics.connected(&version, -1);
                 end.unwrap_or_else(|_| {
                     error!("the task of a stream has panicked; its stream ends");
-                    shared.metrics.internal_errors.inc();
+                    context.metrics.internal_errors.inc();
                     Status::internal("the stream's task has failed")
                 })
             }
@@ -109,16 +115,23 @@ async fn reserve(outbox: &ResponseSender, deadline: Duration) -> Result<SendPerm
 // === impl Connection ===
 
 impl Connection {
-    fn new(shared: Arc<Shared>, client: Arc<Client>, turns: mpsc::Receiver<Turn>, codec: Codec) -> Self {
-        let stream =
-            Stream::new(codec, shared.instance.as_str().into()).with_cache(shared.generation.stream_cache());
+    fn new(
+        context: Arc<Context>,
+        debug_requests: Arc<dyn DebugRequests>,
+        client: Arc<Client>,
+        turns: mpsc::Receiver<Turn>,
+        codec: Codec,
+    ) -> Self {
+        let stream = Stream::new(codec, context.instance.as_str().into())
+            .with_cache(context.generation.stream_cache());
         let mut stream = if client.proxy.is_proxyless() { stream.proxyless() } else { stream };
-        for (kind, refusals) in shared.quarantine.of(&client.proxy.id) {
+        for (kind, refusals) in context.quarantine.of(&client.proxy.id) {
             stream.withhold(kind, refusals);
         }
-        let snapshot = shared.snapshot();
+        let snapshot = context.snapshot();
         Self {
-            shared,
+            context,
+            debug_requests,
             client,
             turns,
             stream,
@@ -128,7 +141,7 @@ impl Connection {
             blocked: None,
             unanswered: BTreeMap::new(),
             forced: BTreeSet::new(),
-            answer: None,
+            debug_response: None,
         }
     }
 
@@ -144,15 +157,15 @@ impl Connection {
             return end;
         }
         let dismissed = self.client.dismissed.clone();
-        let limit = self.shared.limits.send;
-        let shared = self.shared.clone();
+        let limit = self.context.limits.send;
+        let context = self.context.clone();
         let mut ended = std::pin::pin!(peer.ended());
         loop {
             let due = self.stream.next_due();
             if due.is_none() {
                 self.end_turn();
             }
-            let writes = due.is_some() || self.answer.is_some();
+            let writes = due.is_some() || self.debug_response.is_some();
             self.blocked = if writes { self.blocked.or_else(|| Some(Instant::now())) } else { None };
             let turn_ends = self.turn.as_ref().map(|turn| turn.began + TURN);
             let late = self.unanswered.values().min().map(|sent| *sent + ANSWER);
@@ -162,7 +175,7 @@ impl Connection {
                 permit = reserve(outbox, left), if writes => {
                     self.blocked = None;
                     let sent = match (permit, due) {
-                        (Ok(permit), _) if self.answer.is_some() => self.tell(permit),
+                        (Ok(permit), _) if self.debug_response.is_some() => self.send_debug_response(permit),
                         (Ok(permit), Some(kind)) => self.respond(kind, permit).await,
                         (Ok(_), None) => Ok(()),
                         (Err(end), _) => Err(self.unread(end)),
@@ -171,7 +184,7 @@ impl Connection {
                         return end;
                     }
                 }
-                request = requests.next(&shared), if self.answer.is_none() => match request {
+                request = requests.next(&context), if self.debug_response.is_none() => match request {
                     Ok(Some(request)) => if let Err(end) = self.on_request(&request).await {
                         return end;
                     },
@@ -193,7 +206,7 @@ impl Connection {
 
     fn unread(&self, end: Status) -> Status {
         if end.code() == Code::DeadlineExceeded {
-            self.shared.metrics.transport.write_timeouts.inc();
+            self.context.metrics.transport.write_timeouts.inc();
             warn!(node = %self.client.id, %end, "the client does not read; its stream ends");
         }
         end
@@ -204,8 +217,8 @@ impl Connection {
             Request::Sotw(request) => self.stream.on_sotw_request(request),
             Request::Delta(request) => self.stream.on_delta_request(request),
         };
-        let (shared, now) = (self.shared.clone(), Instant::now());
-        let metrics = &shared.metrics;
+        let (context, now) = (self.context.clone(), Instant::now());
+        let metrics = &context.metrics;
         metrics.received(request.size());
         let kind = match verdict {
             RequestOutcome::Subscribe { kind, added } => {
@@ -231,8 +244,8 @@ impl Connection {
                 self.client.refused(kind, request.error_code());
                 self.client.history.answered(kind, request.nonce(), Answer::Nack, now);
                 if !rejected.is_empty() {
-                    let scope = shared.generation.scope(&self.snapshot, &self.client.proxy);
-                    shared.quarantine.put(&self.client, kind, rejected, &scope);
+                    let scope = context.generation.scope(&self.snapshot, &self.client.proxy);
+                    context.quarantine.put(&self.client, kind, rejected, &scope);
                 }
                 if !added.is_empty() {
                     self.client.history.asked(now);
@@ -254,11 +267,11 @@ impl Connection {
         Ok(())
     }
 
-    /// Not a type of the mesh: a question of `istioctl`'s, or nothing.
+    /// Handles a request for a type that is not an xDS type: a debug request, or one that is ignored.
     async fn on_unknown(&mut self, type_url: String, request: &Request) -> Result<(), Status> {
-        match debug::xds::answer(&self.shared, &self.client, &type_url, request.names()).await {
-            Some(answer) => self.answer = Some((type_url, answer?, request.codec())),
-            None => info!(node = %self.client.id, %type_url, "not a type of ours: no answer"),
+        match self.debug_requests.respond(&self.client, &type_url, request.names()).await {
+            Some(response) => self.debug_response = Some((type_url, response?, request.codec())),
+            None => info!(node = %self.client.id, %type_url, "unknown type, request ignored"),
         }
         Ok(())
     }
@@ -271,14 +284,14 @@ impl Connection {
                 RequestedNames::Names(names) => names.clone(),
                 RequestedNames::None | RequestedNames::Wildcard => NameSet::default(),
             };
-            self.audience = self.shared.hub.follow(self.client.number, &names);
+            self.audience = self.context.hub.follow(self.client.number, &names);
         }
-        self.snapshot = self.shared.snapshot();
+        self.snapshot = self.context.snapshot();
     }
 
     fn on_turn(&mut self, turn: Turn) {
-        self.shared.metrics.queue_time.observe(turn.queued.elapsed().as_secs_f64());
-        self.snapshot = self.shared.snapshot();
+        self.context.metrics.queue_time.observe(turn.queued.elapsed().as_secs_f64());
+        self.snapshot = self.context.snapshot();
         let kinds = touched(&turn.request, self.client.proxy.node_type());
         for kind in &kinds {
             self.push_changed(*kind, &turn.request);
@@ -293,9 +306,9 @@ impl Connection {
     fn end_turn(&mut self) {
         let Some(turn) = self.turn.take() else { return };
         drop(turn.slot);
-        self.shared.hub.done(self.client.number);
+        self.context.hub.done(self.client.number);
         if let Some(start) = turn.request.start {
-            self.shared.metrics.convergence_time.observe(start.elapsed().as_secs_f64());
+            self.context.metrics.convergence_time.observe(start.elapsed().as_secs_f64());
         }
     }
 
@@ -326,8 +339,8 @@ impl Connection {
 
     fn close(&mut self) {
         self.end_turn();
-        self.shared.hub.leave(self.client.number);
-        self.shared.quarantine.keep(&self.client, &self.stream);
+        self.context.hub.leave(self.client.number);
+        self.context.quarantine.keep(&self.client, &self.stream);
         info!(node = %self.client.id, "connection has ended");
     }
 }

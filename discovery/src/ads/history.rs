@@ -1,7 +1,7 @@
 //! Why one proxy was pushed, and what came of it: its last 100 pushes.
 //!
 //! ```text
-//!   begin / asked ──▶ push (shared request, when) ──▶ sent ──▶ answered
+//!   begin / asked ──▶ push (context request, when) ──▶ sent ──▶ answered
 //!                          │                             └─▶ how long from the event to the proxy's ACK
 //!                          └─▶ unchanged: nothing of this type was news to the proxy
 //! ```

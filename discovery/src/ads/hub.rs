@@ -12,7 +12,7 @@ use pilot_core::scope::{Audience, Index};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::client::{Client, Via};
-use crate::server::Shared;
+use super::context::Context;
 
 /// A push whose turn it is.
 pub(crate) struct Turn {
@@ -143,22 +143,22 @@ impl Hub {
 }
 
 /// Hands turns to connections until the server stops. How many generate at once is decided where they generate.
-pub(crate) async fn dispatch(shared: Arc<Shared>) -> anyhow::Result<()> {
-    let stop = shared.stop.clone();
+pub(crate) async fn dispatch(context: Arc<Context>) -> anyhow::Result<()> {
+    let stop = context.stop.clone();
     loop {
         let (number, turn) = tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            next = shared.hub.next() => match next {
+            next = context.hub.next() => match next {
                 Some(next) => next,
                 None => return Ok(()),
             },
         };
-        let client = lock(&shared.hub.clients).get(&number).cloned();
+        let client = lock(&context.hub.clients).get(&number).cloned();
         // Gone meanwhile: `leave` has cleared its place in the queue, or will.
         if let Some(client) = client
             && client.pushes.try_send(turn).is_err()
         {
-            shared.hub.done(number);
+            context.hub.done(number);
         }
     }
 }

@@ -9,6 +9,8 @@
 
 mod client;
 mod connection;
+mod context;
+mod debug_request;
 mod generation;
 pub(crate) mod history;
 mod hub;
@@ -18,6 +20,8 @@ mod request;
 mod services;
 
 pub(crate) use client::{Client, TypeStatus};
+pub(crate) use context::Context;
+pub(crate) use debug_request::{DebugRequests, DebugResponse};
 pub(crate) use generation::Generation;
 pub(crate) use hub::{Hub, dispatch};
 pub(crate) use quarantine::{Quarantine, Refused};

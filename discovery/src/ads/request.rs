@@ -14,9 +14,9 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 use tracing::warn;
 
+use super::context::Context;
 use super::limits::Refusal;
 use crate::config::Limits;
-use crate::server::Shared;
 use crate::transport::{Bucket, Peer, Verdict};
 
 /// How long a client may take to introduce itself.
@@ -49,13 +49,13 @@ pub(super) enum Request {
 
 /// The first request, which must say who the client is.
 pub(super) async fn introduce(
-    shared: &Shared,
+    context: &Context,
     peer: &Peer,
     requests: &mut Requests,
 ) -> Result<(Request, Proxy), Status> {
     let first = tokio::select! {
         end = peer.ended() => return Err(end),
-        first = tokio::time::timeout(INTRODUCTION, requests.next(shared)) => first,
+        first = tokio::time::timeout(INTRODUCTION, requests.next(context)) => first,
     };
     let first = first.map_err(|_| Status::deadline_exceeded("no request came"))??;
     let first = first.ok_or_else(|| Status::ok(""))?;
@@ -87,7 +87,7 @@ impl Requests {
 
     /// The next request; nothing: the client has said all it had to say. An error ends the stream. Cancelling loses
     /// nothing.
-    pub(super) async fn next(&mut self, shared: &Shared) -> Result<Option<Request>, Status> {
+    pub(super) async fn next(&mut self, context: &Context) -> Result<Option<Request>, Status> {
         let request = match &mut self.stream {
             Stream::Sotw(messages) => messages.next().await.map(|request| request.map(Request::Sotw)),
             Stream::Delta(messages) => messages.next().await.map(|request| request.map(Request::Delta)),
@@ -103,7 +103,7 @@ impl Requests {
         };
         checked.map(Some).map_err(|refusal| {
             warn!(%refusal, "request refused");
-            shared.metrics.transport.refused(refusal.reason());
+            context.metrics.transport.refused(refusal.reason());
             refusal.into()
         })
     }

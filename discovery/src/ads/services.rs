@@ -15,9 +15,9 @@ use tonic::service::Routes;
 use tracing::debug;
 
 use super::connection;
+use super::debug_request::DebugRequests;
 use super::limits::Refusal;
 use super::request::Requests;
-use crate::server::Shared;
 use crate::transport::Peer;
 use pilot_xds::grpc::response_body;
 
@@ -76,9 +76,10 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
 }
 
 /// The services as routes, to which others can be added.
-pub(crate) fn routes(shared: &Arc<Shared>) -> Routes {
+pub(crate) fn routes(context: &Arc<super::Context>, debug_requests: &Arc<dyn DebugRequests>) -> Routes {
     let ours = SERVICES.iter().fold(axum::Router::new(), |ours, definition| {
-        let service = Service { shared: shared.clone(), definition };
+        let service =
+            Service { context: context.clone(), debug_requests: debug_requests.clone(), definition };
         ours.route_service(&format!("/{}/{{method}}", definition.name), service)
     });
     // Its fallback is gRPC's UNIMPLEMENTED.
@@ -90,7 +91,8 @@ pub(crate) fn routes(shared: &Arc<Shared>) -> Routes {
 
 #[derive(Clone)]
 struct Service {
-    shared: Arc<Shared>,
+    context: Arc<super::Context>,
+    debug_requests: Arc<dyn DebugRequests>,
     definition: &'static Definition,
 }
 
@@ -113,7 +115,7 @@ impl tower::Service<Request<axum::body::Body>> for Service {
 
 impl Service {
     async fn open(&self, request: Request<axum::body::Body>) -> Result<Response<Body>, Status> {
-        let Self { shared, definition } = self;
+        let Self { context, definition, .. } = self;
         let content = request.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
         if !content.is_some_and(|content| content.starts_with(b"application/grpc")) {
             let mut response = Response::new(Body::empty());
@@ -124,7 +126,7 @@ impl Service {
         let peer = peer.ok_or_else(|| Status::internal("a request without a connection"))?;
         let method = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
         let requests = |body| {
-            let limits = shared.limits;
+            let limits = context.limits;
             if method == definition.stream {
                 Ok(Requests::sotw(body, definition.only, limits))
             } else if method == definition.delta {
@@ -137,16 +139,16 @@ impl Service {
             }
         };
         let requests = requests(Body::new(request.into_body()))?;
-        if let Some(why) = shared.not_ready() {
+        if let Some(why) = context.health.not_ready() {
             return Err(Status::unavailable(why));
         }
         // First what costs nothing: a flood from one address takes no turn from others.
-        let stream = shared.connections.open(&peer, shared.limits.streams_per_address);
+        let stream = context.connections.open(&peer, context.limits.streams_per_address);
         let stream = stream.map_err(|why| self.refuse(&peer, Refusal::Address(why)))?;
-        shared.admission.turn().await.map_err(|why| self.refuse(&peer, Refusal::Crowded(why)))?;
+        context.admission.turn().await.map_err(|why| self.refuse(&peer, Refusal::Crowded(why)))?;
 
         let (outbox, body) = response_body(stream);
-        connection::spawn(shared.clone(), requests, outbox, peer);
+        connection::spawn(context.clone(), self.debug_requests.clone(), requests, outbox, peer);
         let mut response = Response::new(Body::new(body));
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         Ok(response)
@@ -154,7 +156,7 @@ impl Service {
 
     fn refuse(&self, peer: &Peer, refusal: Refusal) -> Status {
         debug!(peer = %peer.address, %refusal, "stream refused");
-        self.shared.metrics.transport.refused(refusal.reason());
+        self.context.metrics.transport.refused(refusal.reason());
         refusal.into()
     }
 }

@@ -15,7 +15,7 @@ use axum::response::{IntoResponse as _, Response};
 use tracing::warn;
 
 use crate::config::debug::{DebugConfig, Switch};
-use crate::server::Shared;
+use crate::inspect::RunningState;
 
 /// Why somebody may not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -62,13 +62,13 @@ fn is_ours(host: &str) -> bool {
 
 /// Stands before every page on HTTP.
 pub(super) async fn guard(
-    State(shared): State<Arc<Shared>>,
+    State(state): State<Arc<RunningState>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     request: Request,
     next: Next,
 ) -> Response {
     let verdict =
-        check(shared.debug, Some(peer.ip())).and_then(|()| check_origin(request.headers(), peer.ip()));
+        check(state.debug, Some(peer.ip())).and_then(|()| check_origin(request.headers(), peer.ip()));
     let Err(denied) = verdict else { return next.run(request).await };
     warn!(%peer, path = request.uri().path(), %denied, "debug page refused");
     let status = match denied {

@@ -8,14 +8,14 @@ use axum::response::{IntoResponse as _, Response};
 use tracing::info;
 
 use super::page::{Params, given, page, refuse};
-use super::{Arc, Shared};
+use super::{Arc, RunningState};
 
 /// `GET /debug/cachez[?sizes=true]`: names, or bytes, by type.
-pub(super) async fn cachez(State(shared): State<Arc<Shared>>, params: Params) -> Response {
+pub(super) async fn cachez(State(state): State<Arc<RunningState>>, params: Params) -> Response {
     if given(&params, "clear").is_some() {
         return refuse(StatusCode::METHOD_NOT_ALLOWED, "the cache is cleared by POST\n");
     }
-    let contents = shared.generation.cached();
+    let contents = state.ads.generation.cached();
     if given(&params, "sizes").is_none() {
         let names: BTreeMap<&str, Vec<&str>> = contents
             .iter()
@@ -35,11 +35,11 @@ pub(super) async fn cachez(State(shared): State<Arc<Shared>>, params: Params) ->
 }
 
 /// `POST /debug/cachez?clear=true`
-pub(super) async fn clear(State(shared): State<Arc<Shared>>, params: Params) -> Response {
+pub(super) async fn clear(State(state): State<Arc<RunningState>>, params: Params) -> Response {
     if given(&params, "clear").is_none() {
         return refuse(StatusCode::BAD_REQUEST, "nothing to do but ?clear=true\n");
     }
-    shared.generation.forget();
+    state.ads.generation.forget();
     info!("the cache is cleared, as /debug/cachez was asked to");
     "Cache cleared\n".into_response()
 }

@@ -17,7 +17,7 @@ use pilot_proto::envoy::service::status::v3::client_status_discovery_service_ser
 use pilot_proto::envoy::service::status::v3::{ClientConfig, ClientStatusRequest, ClientStatusResponse};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Shared, access, dump, matcher, status};
+use super::{RunningState, access, dump, matcher, status};
 use crate::ads::{Client, TypeStatus};
 use crate::transport::Peer;
 use pilot_proto::ResourceType;
@@ -27,12 +27,12 @@ const DETAILED: usize = 16;
 
 /// The service.
 pub(crate) struct Csds {
-    shared: Arc<Shared>,
+    state: Arc<RunningState>,
 }
 
 /// The service, for gRPC's router.
-pub(crate) fn service(shared: Arc<Shared>) -> ClientStatusDiscoveryServiceServer<Csds> {
-    ClientStatusDiscoveryServiceServer::new(Csds::new(shared))
+pub(crate) fn service(state: Arc<RunningState>) -> ClientStatusDiscoveryServiceServer<Csds> {
+    ClientStatusDiscoveryServiceServer::new(Csds::new(state))
 }
 
 type Answers = Pin<Box<dyn Stream<Item = Result<ClientStatusResponse, Status>> + Send>>;
@@ -46,13 +46,13 @@ impl ClientStatusDiscoveryService for Csds {
         request: Request<Streaming<ClientStatusRequest>>,
     ) -> Result<Response<Answers>, Status> {
         self.check(&request)?;
-        let shared = self.shared.clone();
+        let state = self.state.clone();
         let peer = request.extensions().get::<Arc<Peer>>().cloned();
         let peer = peer.ok_or_else(|| Status::internal("a request without a connection"))?;
         let end = peer.ended();
         let answers = request.into_inner().then(move |question| {
-            let shared = shared.clone();
-            async move { answer(&shared, question?).await }
+            let state = state.clone();
+            async move { answer(&state, question?).await }
         });
         Ok(Response::new(Box::pin(answers.take_until(end))))
     }
@@ -62,7 +62,7 @@ impl ClientStatusDiscoveryService for Csds {
         request: Request<ClientStatusRequest>,
     ) -> Result<Response<ClientStatusResponse>, Status> {
         self.check(&request)?;
-        Ok(Response::new(answer(&self.shared, request.into_inner()).await?))
+        Ok(Response::new(answer(&self.state, request.into_inner()).await?))
     }
 }
 
@@ -70,19 +70,19 @@ impl ClientStatusDiscoveryService for Csds {
 
 impl Csds {
     /// The service over this state.
-    pub(super) const fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+    pub(super) const fn new(state: Arc<RunningState>) -> Self {
+        Self { state }
     }
 
     /// The same who may use the debug pages.
     fn check<T>(&self, request: &Request<T>) -> Result<(), Status> {
         let peer = request.extensions().get::<Arc<Peer>>().map(|peer| peer.address.ip());
-        access::check(self.shared.debug, peer).map_err(|denied| Status::unauthenticated(denied.to_string()))
+        access::check(self.state.debug, peer).map_err(|denied| Status::unauthenticated(denied.to_string()))
     }
 }
 
-async fn answer(shared: &Shared, question: ClientStatusRequest) -> Result<ClientStatusResponse, Status> {
-    let clients = shared.hub.clients();
+async fn answer(state: &RunningState, question: ClientStatusRequest) -> Result<ClientStatusResponse, Status> {
+    let clients = state.ads.hub.clients();
     let mut meant = Vec::new();
     for client in &clients {
         let (id, metadata) = (client.proxy.id.to_string(), client.proxy.metadata.to_struct());
@@ -106,7 +106,7 @@ async fn answer(shared: &Shared, question: ClientStatusRequest) -> Result<Client
         } else {
             let mut resources = Vec::new();
             for (kind, known) in &types {
-                resources.extend(of_resources(shared, client, *kind, known).await?);
+                resources.extend(of_resources(state, client, *kind, known).await?);
             }
             resources
         };
@@ -118,13 +118,13 @@ async fn answer(shared: &Shared, question: ClientStatusRequest) -> Result<Client
 /// Each resource of a type. Where the type stands is where each of its resources stands: a proxy answers for all that
 /// a response has.
 async fn of_resources(
-    shared: &Shared,
+    state: &RunningState,
     client: &Client,
     kind: ResourceType,
     known: &TypeStatus,
 ) -> Result<Vec<GenericXdsConfig>, Status> {
     let internal = |error: anyhow::Error| Status::internal(format!("{error:#}"));
-    let resources = dump::generated(shared, client, kind).await.map_err(internal)?;
+    let resources = dump::generated(state, client, kind).await.map_err(internal)?;
     let of_type = status::of_type(kind, known);
     let entry = |resource: &pilot_core::model::Resource| {
         Ok(GenericXdsConfig {

@@ -27,7 +27,7 @@ use pilot_proto::{ResourceType, any, json};
 use prost::Message as _;
 
 use super::page::{Params, given, named, page, refuse};
-use super::{Arc, Shared};
+use super::{Arc, RunningState};
 use crate::ads::Client;
 
 /// Whether endpoints are part of a dump; in Envoy's they are when asked for.
@@ -38,31 +38,31 @@ pub(super) enum Endpoints {
 }
 
 /// `/debug/config_dump?proxyID=[&types=cds,lds][&include_eds]`: with types their bare resources, as in Istio.
-pub(super) async fn config_dump(State(shared): State<Arc<Shared>>, params: Params) -> Response {
+pub(super) async fn config_dump(State(state): State<Arc<RunningState>>, params: Params) -> Response {
     let types: Option<BTreeSet<String>> =
         given(&params, "types").map(|types| types.split(',').map(str::to_lowercase).collect());
     let endpoints = if params.contains_key("include_eds") { Endpoints::With } else { Endpoints::Without };
-    dump(&shared, &params, types, endpoints).await
+    dump(&state, &params, types, endpoints).await
 }
 
 /// `/debug/edsz?proxyID=`
-pub(super) async fn edsz(State(shared): State<Arc<Shared>>, params: Params) -> Response {
-    dump(&shared, &params, Some(["eds".to_owned()].into()), Endpoints::Without).await
+pub(super) async fn edsz(State(state): State<Arc<RunningState>>, params: Params) -> Response {
+    dump(&state, &params, Some(["eds".to_owned()].into()), Endpoints::Without).await
 }
 
 async fn dump(
-    shared: &Shared,
+    state: &RunningState,
     params: &Params,
     types: Option<BTreeSet<String>>,
     endpoints: Endpoints,
 ) -> Response {
-    let client = match named(shared, params) {
+    let client = match named(state, params) {
         Ok(client) => client,
         Err(answer) => return *answer,
     };
     let configs = match types {
-        Some(types) => bare(shared, &client, &types).await,
-        None => sections(shared, &client, endpoints).await,
+        Some(types) => bare(state, &client, &types).await,
+        None => sections(state, &client, endpoints).await,
     };
     let value = configs.and_then(|configs| Ok(json::to_value(&ConfigDump { configs })?));
     match value {
@@ -71,23 +71,23 @@ async fn dump(
     }
 }
 
-async fn bare(shared: &Shared, client: &Client, types: &BTreeSet<String>) -> anyhow::Result<Vec<Any>> {
+async fn bare(state: &RunningState, client: &Client, types: &BTreeSet<String>) -> anyhow::Result<Vec<Any>> {
     let mut configs = Vec::new();
     for kind in ResourceType::ALL.into_iter().filter(|kind| types.contains(kind.short())) {
-        configs.extend(resources(shared, client, kind).await?.into_iter().map(|(_, any)| any));
+        configs.extend(resources(state, client, kind).await?.into_iter().map(|(_, any)| any));
     }
     Ok(configs)
 }
 
 /// The parts of a dump, in Envoy's order.
 pub(super) async fn sections(
-    shared: &Shared,
+    state: &RunningState,
     client: &Client,
     endpoints: Endpoints,
 ) -> anyhow::Result<Vec<Any>> {
-    let version = shared.generation.version(&shared.snapshot()).to_string();
+    let version = state.ads.generation.version(&state.ads.snapshot()).to_string();
     let version = || version.clone();
-    let of = async |kind| resources(shared, client, kind).await;
+    let of = async |kind| resources(state, client, kind).await;
 
     let mut sections = vec![any(&BootstrapConfigDump::default())];
     let cluster = |(_, cluster)| DynamicCluster { cluster: Some(cluster), ..DynamicCluster::default() };
@@ -154,23 +154,23 @@ pub(super) async fn sections(
 
 /// What a proxy should have of a type, by name. Nothing of a type that it does not watch.
 async fn resources(
-    shared: &Shared,
+    state: &RunningState,
     client: &Client,
     kind: ResourceType,
 ) -> anyhow::Result<Vec<(Arc<str>, Any)>> {
-    let made = generated(shared, client, kind).await?;
+    let made = generated(state, client, kind).await?;
     made.iter().map(|resource| Ok((resource.name.clone(), readable(resource)?))).collect()
 }
 
 /// What a proxy should have of a type, by name. Nothing of a type that it does not watch.
 pub(super) async fn generated(
-    shared: &Shared,
+    state: &RunningState,
     client: &Client,
     kind: ResourceType,
 ) -> anyhow::Result<Vec<Resource>> {
     let Some(known) = client.types().remove(&kind) else { return Ok(Vec::new()) };
-    let generation = &shared.generation;
-    let generated = generation.generate(shared.snapshot(), client.proxy.clone(), kind, known.names).await;
+    let generation = &state.ads.generation;
+    let generated = generation.generate(state.ads.snapshot(), client.proxy.clone(), kind, known.names).await;
     let generated = generated.with_context(|| format!("generate {kind} for {}", client.id))?;
     Ok(generated.resources.iter().cloned().collect())
 }

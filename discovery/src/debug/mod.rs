@@ -24,7 +24,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod troubles;
-pub(crate) mod xds;
+mod xds;
 
 mod page;
 
@@ -38,9 +38,10 @@ use axum::routing::{get, post};
 
 pub(crate) use csds::service as csds;
 pub(crate) use troubles::troubles;
+pub(crate) use xds::XdsDebug;
 
 use crate::config::debug::Switch;
-use crate::server::Shared;
+use crate::inspect::RunningState;
 
 /// The only one that is not a page.
 const FORCE_DISCONNECT: &str = "force_disconnect";
@@ -71,17 +72,15 @@ const PAGES: [(&str, &str); 21] = [
 ];
 
 /// Routes of every page, for those who may.
-pub(crate) fn routes(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
-    match shared.debug.http {
+pub(crate) fn routes(state: &Arc<RunningState>) -> Router<Arc<RunningState>> {
+    match state.debug.http {
         Switch::Off => Router::new(),
-        Switch::On => {
-            pages(shared.debug.admin).route_layer(from_fn_with_state(shared.clone(), access::guard))
-        }
+        Switch::On => pages(state.debug.admin).route_layer(from_fn_with_state(state.clone(), access::guard)),
     }
 }
 
 /// Routes of every page, for anybody.
-fn pages(admin: Switch) -> Router<Arc<Shared>> {
+fn pages(admin: Switch) -> Router<Arc<RunningState>> {
     let list = async |params: page::Params| page::page(&params, &names());
     let mut pages = Router::new()
         .route("/debug", get(move || async move { index(admin) }))

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
 
 use crate::ads::Client;
-use crate::server::Shared;
+use crate::inspect::RunningState;
 
 /// What stands behind the `?`.
 pub(super) type Params = Query<BTreeMap<String, String>>;
@@ -50,18 +50,18 @@ pub(super) fn given<'a>(params: &'a Params, name: &str) -> Option<&'a str> {
 }
 
 /// The proxy that `?proxyID=` names.
-pub(super) fn named(shared: &Shared, params: &Params) -> Result<Arc<Client>, Box<Response>> {
+pub(super) fn named(state: &RunningState, params: &Params) -> Result<Arc<Client>, Box<Response>> {
     let Some(wanted) = given(params, "proxyID") else {
         let text = "You must provide a proxyID in the query string\n";
         return Err(Box::new(refuse(StatusCode::BAD_REQUEST, text)));
     };
-    find(shared, wanted).ok_or_else(|| Box::new(refuse(StatusCode::NOT_FOUND, NOT_CONNECTED)))
+    find(state, wanted).ok_or_else(|| Box::new(refuse(StatusCode::NOT_FOUND, NOT_CONNECTED)))
 }
 
 /// The latest connection with this id, of the proxy `<pod>.<namespace>` or with this whole node id; else, as Istio
 /// has it, one whose id has this in it.
-pub(super) fn find(shared: &Shared, wanted: &str) -> Option<Arc<Client>> {
-    let mut clients = shared.hub.clients();
+pub(super) fn find(state: &RunningState, wanted: &str) -> Option<Arc<Client>> {
+    let mut clients = state.ads.hub.clients();
     clients.reverse();
     let exact = |client: &&Arc<Client>| {
         client.proxy.id.id == wanted || client.id == wanted || client.proxy.id.to_string() == wanted

@@ -13,7 +13,7 @@ use serde::{Serialize, Serializer};
 use tracing::info;
 
 use super::page::{Params, given, named, page, time};
-use super::{Arc, Shared};
+use super::{Arc, RunningState};
 use crate::ads::{Client, TypeStatus};
 
 #[derive(Serialize)]
@@ -60,27 +60,27 @@ struct Locality<'a> {
 struct Names(Option<NameSet>);
 
 /// `/debug/adsz[?proxyID=]`; `?push=true` pushes everything to everybody.
-pub(super) async fn adsz(State(shared): State<Arc<Shared>>, params: Params) -> Response {
+pub(super) async fn adsz(State(state): State<Arc<RunningState>>, params: Params) -> Response {
     if given(&params, "push").is_some() {
-        return push_all(&shared).into_response();
+        return push_all(&state).into_response();
     }
     let clients = if given(&params, "proxyID").is_some() {
-        match named(&shared, &params) {
+        match named(&state, &params) {
             Ok(client) => vec![client],
             Err(answer) => return *answer,
         }
     } else {
-        shared.hub.clients()
+        state.ads.hub.clients()
     };
     let clients: Vec<AdsClient<'_>> = clients.iter().map(|client| ads_client(client)).collect();
     page(&params, &Clients { total_clients: clients.len(), clients })
 }
 
-fn push_all(shared: &Shared) -> String {
+fn push_all(state: &RunningState) -> String {
     let now = Instant::now();
     let request = PushRequest { start: Some(now), ..PushRequest::forced(Reason::Debug) };
-    let snapshot = shared.snapshot();
-    let proxies = shared.hub.push(&Arc::new(request), Urgency::Normal, (&snapshot, &snapshot), now);
+    let snapshot = state.ads.snapshot();
+    let proxies = state.ads.hub.push(&Arc::new(request), Urgency::Normal, (&snapshot, &snapshot), now);
     info!(proxies, "everything is pushed to everybody, as /debug/adsz was asked to");
     format!("Pushed to {proxies} servers\n")
 }
@@ -101,8 +101,8 @@ fn ads_client(client: &Client) -> AdsClient<'_> {
 }
 
 /// `/debug/connections`
-pub(super) async fn connections(State(shared): State<Arc<Shared>>, params: Params) -> Response {
-    let clients = shared.hub.clients();
+pub(super) async fn connections(State(state): State<Arc<RunningState>>, params: Params) -> Response {
+    let clients = state.ads.hub.clients();
     let clients: Vec<Connection<'_>> = clients.iter().map(|client| connection(client)).collect();
     page(&params, &Clients { total_clients: clients.len(), clients })
 }
@@ -117,9 +117,9 @@ fn connection(client: &Client) -> Connection<'_> {
 }
 
 /// `/debug/syncz[?namespace=]`
-pub(super) async fn syncz(State(shared): State<Arc<Shared>>, params: Params) -> Response {
+pub(super) async fn syncz(State(state): State<Arc<RunningState>>, params: Params) -> Response {
     let namespace = given(&params, "namespace");
-    let clients = shared.hub.clients();
+    let clients = state.ads.hub.clients();
     let shown =
         clients.iter().filter(|client| namespace.is_none_or(|name| name == client.proxy.namespace.as_str()));
     page(&params, &shown.map(|client| sync_status(client)).collect::<Vec<_>>())
@@ -178,8 +178,8 @@ fn said<M: FromIterator<(String, serde_json::Value)>>(
 }
 
 /// `POST /debug/force_disconnect?proxyID=`: the proxy connects again, perhaps to another instance.
-pub(super) async fn force_disconnect(State(shared): State<Arc<Shared>>, params: Params) -> Response {
-    match named(&shared, &params) {
+pub(super) async fn force_disconnect(State(state): State<Arc<RunningState>>, params: Params) -> Response {
+    match named(&state, &params) {
         Ok(client) => {
             info!(node = %client.id, "disconnected, as /debug/force_disconnect was asked to");
             client.dismissed.cancel();

@@ -8,7 +8,7 @@ use axum::response::Response;
 use serde::Serialize;
 
 use super::page::{Params, named, page, time, wall};
-use super::{Arc, Shared};
+use super::{Arc, RunningState};
 use crate::ads::history::{Answer, Pushed, Told};
 
 /// Objects that are named of one push.
@@ -54,8 +54,8 @@ struct Line {
 }
 
 /// `/debug/pushes?proxyID=`: the last push first.
-pub(super) async fn pushes(State(shared): State<Arc<Shared>>, params: Params) -> Response {
-    match named(&shared, &params) {
+pub(super) async fn pushes(State(state): State<Arc<RunningState>>, params: Params) -> Response {
+    match named(&state, &params) {
         Ok(client) => page(&params, &client.history.pushes().iter().map(show).collect::<Vec<_>>()),
         Err(answer) => *answer,
     }

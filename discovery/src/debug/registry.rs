@@ -9,14 +9,14 @@ use pilot_core::model::{ConfigObject, Endpoint, ExportTo, Health, Location, Reso
 use serde_json::{Map, Value, json};
 
 use super::page::{Params, page, time};
-use super::{Arc, Shared};
+use super::{Arc, RunningState};
 use crate::source::objects::{SCHEMAS, Schema};
 
 /// `/debug/registryz`: every service.
-pub(super) async fn registryz(State(shared): State<Arc<Shared>>, params: Params) -> Response {
+pub(super) async fn registryz(State(state): State<Arc<RunningState>>, params: Params) -> Response {
     page(
         &params,
-        &shared.snapshot().services.values().map(|service| service_json(service)).collect::<Vec<_>>(),
+        &state.ads.snapshot().services.values().map(|service| service_json(service)).collect::<Vec<_>>(),
     )
 }
 
@@ -72,8 +72,8 @@ fn created(seconds: i64) -> Option<String> {
 }
 
 /// `/debug/endpointz`: the endpoints of every port of every service.
-pub(super) async fn endpointz(State(shared): State<Arc<Shared>>, params: Params) -> Response {
-    let snapshot = shared.snapshot();
+pub(super) async fn endpointz(State(state): State<Arc<RunningState>>, params: Params) -> Response {
+    let snapshot = state.ads.snapshot();
     let mut ports = Vec::new();
     for service in snapshot.services.values() {
         let endpoints = snapshot.endpoints_of(service);
@@ -116,8 +116,8 @@ fn endpoint_json(endpoint: &Endpoint) -> Value {
 
 /// `/debug/endpointShardz`: by host, namespace and registry. A snapshot holds the endpoints of all sources together, so
 /// a service has one shard, that of its own registry.
-pub(super) async fn endpoint_shardz(State(shared): State<Arc<Shared>>, params: Params) -> Response {
-    let snapshot = shared.snapshot();
+pub(super) async fn endpoint_shardz(State(state): State<Arc<RunningState>>, params: Params) -> Response {
+    let snapshot = state.ads.snapshot();
     let mut hosts: BTreeMap<&str, BTreeMap<&str, Value>> = BTreeMap::new();
     for service in snapshot.services.values() {
         let endpoints = snapshot.endpoints_of(service);
@@ -126,7 +126,7 @@ pub(super) async fn endpoint_shardz(State(shared): State<Arc<Shared>>, params: P
             .map(|endpoint| &*endpoint.service_account)
             .filter(|account| !account.is_empty())
             .collect();
-        let registry = format!("{}/{}", service.registry.as_str(), shared.cluster_id);
+        let registry = format!("{}/{}", service.registry.as_str(), state.cluster_id);
         let shards = json!({
             "Shards": {registry: endpoints.iter().map(endpoint_json).collect::<Vec<_>>()},
             // Istio prints a set as Go does.
@@ -146,8 +146,11 @@ pub(super) async fn resourcesz(params: Params) -> Response {
 }
 
 /// `/debug/configz`: every configuration object, as `kubectl` would show it.
-pub(super) async fn configz(State(shared): State<Arc<Shared>>, params: Params) -> Response {
-    page(&params, &shared.snapshot().configs.values().map(|object| config_json(object)).collect::<Vec<_>>())
+pub(super) async fn configz(State(state): State<Arc<RunningState>>, params: Params) -> Response {
+    page(
+        &params,
+        &state.ads.snapshot().configs.values().map(|object| config_json(object)).collect::<Vec<_>>(),
+    )
 }
 
 fn config_json(object: &ConfigObject) -> Value {
@@ -173,6 +176,6 @@ fn config_json(object: &ConfigObject) -> Value {
 }
 
 /// `/debug/mesh`: the mesh configuration.
-pub(super) async fn mesh(State(shared): State<Arc<Shared>>, params: Params) -> Response {
-    page(&params, &*shared.snapshot().mesh)
+pub(super) async fn mesh(State(state): State<Arc<RunningState>>, params: Params) -> Response {
+    page(&params, &*state.ads.snapshot().mesh)
 }

@@ -11,15 +11,15 @@ use serde_json::{Value, json};
 
 use super::page::{Params, named, page};
 use super::registry::service_json;
-use super::{Arc, Shared};
+use super::{Arc, RunningState};
 
 /// `/debug/sidecarz?proxyID=`: Istio's fields, those that we have, and `hidden`.
-pub(super) async fn sidecarz(State(shared): State<Arc<Shared>>, params: Params) -> Response {
-    let client = match named(&shared, &params) {
+pub(super) async fn sidecarz(State(state): State<Arc<RunningState>>, params: Params) -> Response {
+    let client = match named(&state, &params) {
         Ok(client) => client,
         Err(answer) => return *answer,
     };
-    let snapshot = shared.snapshot();
+    let snapshot = state.ads.snapshot();
     let scope = Scope::of(&snapshot, ScopeKey::of(&snapshot, &client.proxy), None);
     let services: Vec<Value> = scope.services().iter().map(|seen| service_json(&seen.service)).collect();
     let by_host: BTreeMap<&str, &Value> =
@@ -33,7 +33,7 @@ pub(super) async fn sidecarz(State(shared): State<Arc<Shared>>, params: Params) 
         })
         .collect();
     let scope = json!({
-        "version": *shared.generation.version(&snapshot),
+        "version": *state.ads.generation.version(&snapshot),
         "name": "default-sidecar",
         "namespace": client.proxy.namespace,
         "services": services,
@@ -69,9 +69,10 @@ fn is_exported(snapshot: &PushContext, service: &Service, viewer: &Namespace) ->
 }
 
 /// `/debug/instancesz`: the ports of each proxy's own services, and where they lead in the workload.
-pub(super) async fn instancesz(State(shared): State<Arc<Shared>>, params: Params) -> Response {
-    let snapshot = shared.snapshot();
-    let instances: BTreeMap<String, Vec<Value>> = shared
+pub(super) async fn instancesz(State(state): State<Arc<RunningState>>, params: Params) -> Response {
+    let snapshot = state.ads.snapshot();
+    let instances: BTreeMap<String, Vec<Value>> = state
+        .ads
         .hub
         .clients()
         .iter()

@@ -18,7 +18,7 @@ use pilot_xds::{Codec, SendMode, Stream};
 
 use crate::ads::{Client, TypeStatus};
 use crate::config::debug::DebugConfig;
-use crate::server::Shared;
+use crate::inspect::RunningState;
 use crate::source::RegistryKind;
 
 /// What happens on a stream that watches clusters.
@@ -33,11 +33,11 @@ pub(crate) enum Said {
 }
 
 /// A proxy `<pod>.<namespace>` at 127.0.0.1 that has not asked for anything.
-pub(crate) fn join(shared: &Shared, pod: &str, namespace: &str) -> Arc<Client> {
+pub(crate) fn join(state: &RunningState, pod: &str, namespace: &str) -> Arc<Client> {
     let id = format!("sidecar~10.0.0.1~{pod}.{namespace}~{namespace}.svc.cluster.local");
     let proxy = Proxy::from_node(&Node { id, ..Node::default() }).unwrap();
     let peer = SocketAddr::from(([127, 0, 0, 1], 40_000));
-    let (client, _turns) = shared.hub.join(Arc::new(proxy), Some(peer), "GRPC");
+    let (client, _turns) = state.ads.hub.join(Arc::new(proxy), Some(peer), "GRPC");
     client
 }
 
@@ -119,8 +119,8 @@ pub(crate) fn tell(client: &Client, story: &[Said]) {
 
 /// What the pages see of clusters after this.
 pub(crate) fn told(story: &[Said]) -> TypeStatus {
-    let shared = Shared::with(PushContext::default(), DebugConfig::default());
-    let client = join(&shared, "pod", "default");
+    let state = RunningState::with(PushContext::default(), DebugConfig::default());
+    let client = join(&state, "pod", "default");
     tell(&client, story);
     client.types().remove(&ResourceType::Cluster).unwrap()
 }

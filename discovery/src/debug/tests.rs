@@ -27,22 +27,22 @@ use crate::source::objects::{Decoded, Item, Object, decode};
 const HERE: &str = "127.0.0.1:1000";
 const ELSEWHERE: &str = "10.0.0.1:1000";
 
-fn shared(config: DebugConfig) -> Arc<Shared> {
-    Shared::with(PushContext::default(), config)
+fn state(config: DebugConfig) -> Arc<RunningState> {
+    RunningState::with(PushContext::default(), config)
 }
 
-async fn ask(shared: &Arc<Shared>, method: Method, path: &str, peer: &str) -> (StatusCode, String) {
+async fn ask(state: &Arc<RunningState>, method: Method, path: &str, peer: &str) -> (StatusCode, String) {
     let peer: SocketAddr = peer.parse().unwrap();
     let request = Request::builder().method(method).uri(path).extension(ConnectInfo(peer));
-    let mut router = routes(shared).with_state(shared.clone());
+    let mut router = routes(state).with_state(state.clone());
     let Ok(response) = router.call(request.body(Body::empty()).unwrap()).await;
     let status = response.status();
     let body = response.into_body().collect().await.unwrap().to_bytes();
     (status, String::from_utf8(body.to_vec()).unwrap())
 }
 
-async fn get(shared: &Arc<Shared>, page: &str) -> Value {
-    let (status, text) = ask(shared, Method::GET, &format!("/debug/{page}"), HERE).await;
+async fn get(state: &Arc<RunningState>, page: &str) -> Value {
+    let (status, text) = ask(state, Method::GET, &format!("/debug/{page}"), HERE).await;
     assert_eq!(status, StatusCode::OK, "{page}: {text}");
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{page}: {error}: {text}"))
 }
@@ -59,9 +59,9 @@ async fn the_pages_are_for_loopback_unless_told_otherwise() {
         (open, ELSEWHERE, StatusCode::OK),
         (gone, HERE, StatusCode::NOT_FOUND),
     ] {
-        let shared = shared(config);
+        let state = state(config);
         for page in ["/debug", "/debug/list", "/debug/syncz", "/debug/connections?pretty"] {
-            let (status, text) = ask(&shared, Method::GET, page, peer).await;
+            let (status, text) = ask(&state, Method::GET, page, peer).await;
             assert_eq!(status, expected, "{page} from {peer}: {text}");
         }
     }
@@ -69,13 +69,13 @@ async fn the_pages_are_for_loopback_unless_told_otherwise() {
 
 #[tokio::test]
 async fn every_page_that_is_listed_is_there() {
-    let shared = shared(DebugConfig::default());
-    join(&shared, "pod", "default");
-    let pages: Vec<String> = serde_json::from_value(get(&shared, "list").await).unwrap();
+    let state = state(DebugConfig::default());
+    join(&state, "pod", "default");
+    let pages: Vec<String> = serde_json::from_value(get(&state, "list").await).unwrap();
     assert!(!pages.is_empty() && pages.is_sorted(), "{pages:?}");
     for page in pages {
         let (status, text) =
-            ask(&shared, Method::GET, &format!("/debug/{page}?proxyID=pod.default"), HERE).await;
+            ask(&state, Method::GET, &format!("/debug/{page}?proxyID=pod.default"), HERE).await;
         assert_eq!(status, StatusCode::OK, "{page}: {text}");
     }
     for (page, expected) in [
@@ -85,77 +85,77 @@ async fn every_page_that_is_listed_is_there() {
         ("config_dump?proxyID=nobody.default", StatusCode::NOT_FOUND),
         ("nope", StatusCode::NOT_FOUND),
     ] {
-        let (status, _) = ask(&shared, Method::GET, &format!("/debug/{page}"), HERE).await;
+        let (status, _) = ask(&state, Method::GET, &format!("/debug/{page}"), HERE).await;
         assert_eq!(status, expected, "{page}");
     }
 }
 
 #[tokio::test]
 async fn json_is_a_line_unless_it_is_for_people() {
-    let shared = shared(DebugConfig::default());
-    let lines = async |page| ask(&shared, Method::GET, page, HERE).await.1.lines().count();
+    let state = state(DebugConfig::default());
+    let lines = async |page| ask(&state, Method::GET, page, HERE).await.1.lines().count();
     assert_eq!(lines("/debug/list").await, 1);
     assert_eq!(lines("/debug/list?pretty").await, names().len() + 2);
 }
 
 #[tokio::test]
 async fn what_changes_something_is_posted() {
-    let shared = shared(DebugConfig { admin: Switch::On, ..DebugConfig::default() });
-    let client = join(&shared, "pod", "default");
+    let state = state(DebugConfig { admin: Switch::On, ..DebugConfig::default() });
+    let client = join(&state, "pod", "default");
     let end = "/debug/force_disconnect?proxyID=pod.default";
-    assert_eq!(ask(&shared, Method::GET, end, HERE).await.0, StatusCode::METHOD_NOT_ALLOWED);
-    assert_eq!(ask(&shared, Method::POST, end, ELSEWHERE).await.0, StatusCode::UNAUTHORIZED);
+    assert_eq!(ask(&state, Method::GET, end, HERE).await.0, StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(ask(&state, Method::POST, end, ELSEWHERE).await.0, StatusCode::UNAUTHORIZED);
     assert!(!client.dismissed.is_cancelled());
-    assert_eq!(ask(&shared, Method::POST, end, HERE).await, (StatusCode::OK, "OK".to_owned()));
+    assert_eq!(ask(&state, Method::POST, end, HERE).await, (StatusCode::OK, "OK".to_owned()));
     assert!(client.dismissed.is_cancelled());
 
     let clear = "/debug/cachez?clear=true";
-    assert_eq!(ask(&shared, Method::GET, clear, HERE).await.0, StatusCode::METHOD_NOT_ALLOWED);
-    assert_eq!(ask(&shared, Method::POST, clear, HERE).await.0, StatusCode::OK);
-    assert_eq!(ask(&shared, Method::POST, "/debug/cachez", HERE).await.0, StatusCode::BAD_REQUEST);
+    assert_eq!(ask(&state, Method::GET, clear, HERE).await.0, StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(ask(&state, Method::POST, clear, HERE).await.0, StatusCode::OK);
+    assert_eq!(ask(&state, Method::POST, "/debug/cachez", HERE).await.0, StatusCode::BAD_REQUEST);
 
-    let tame = self::shared(DebugConfig::default());
+    let tame = self::state(DebugConfig::default());
     join(&tame, "pod", "default");
     assert_eq!(ask(&tame, Method::POST, end, HERE).await.0, StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]
 async fn adsz_pushes_to_all_when_it_is_asked_to() {
-    let shared = shared(DebugConfig::default());
+    let state = state(DebugConfig::default());
     for pod in ["a", "b", "c"] {
-        join(&shared, pod, "default");
+        join(&state, pod, "default");
     }
-    let (status, text) = ask(&shared, Method::GET, "/debug/adsz?push=true", HERE).await;
+    let (status, text) = ask(&state, Method::GET, "/debug/adsz?push=true", HERE).await;
     assert_eq!((status, text.as_str()), (StatusCode::OK, "Pushed to 3 servers\n"));
-    assert_eq!(shared.hub.waiting(), 3);
+    assert_eq!(state.ads.hub.waiting(), 3);
 }
 
 #[tokio::test]
 async fn the_cache_shows_what_it_holds_until_it_is_cleared() {
     let services = [service("web", "default", Resolution::ClientSideLb, &[])];
-    let shared = Shared::with(mesh(&services), DebugConfig::default());
-    let client = join(&shared, "pod", "default");
+    let state = RunningState::with(mesh(&services), DebugConfig::default());
+    let client = join(&state, "pod", "default");
     tell(&client, &[Response]);
-    get(&shared, "config_dump?proxyID=pod.default").await;
+    get(&state, "config_dump?proxyID=pod.default").await;
     let url = ResourceType::Cluster.type_url();
-    let names = get(&shared, "cachez").await;
+    let names = get(&state, "cachez").await;
     let held = |names: &Value| {
         names[url].as_array().is_some_and(|names| names.contains(&json!("outbound|80||web.example.com")))
     };
     assert!(held(&names), "{names}");
-    let sizes = get(&shared, "cachez?sizes=true").await;
+    let sizes = get(&state, "cachez?sizes=true").await;
     assert!(sizes[url].as_str().is_some_and(|size| size.ends_with('B') && size != "0B"), "{sizes}");
-    ask(&shared, Method::POST, "/debug/cachez?clear=true", HERE).await;
-    assert!(!held(&get(&shared, "cachez").await));
+    ask(&state, Method::POST, "/debug/cachez?clear=true", HERE).await;
+    assert!(!held(&get(&state, "cachez").await));
 }
 
 #[tokio::test]
 async fn syncz_says_what_was_sent_and_what_was_made_of_it() {
-    let shared = shared(DebugConfig::default());
-    tell(&join(&shared, "good", "shop"), &[Response, Ack]);
-    tell(&join(&shared, "bad", "bank"), &[Response, Ack, Response, Nack]);
-    join(&shared, "new", "shop");
-    let all = get(&shared, "syncz").await;
+    let state = state(DebugConfig::default());
+    tell(&join(&state, "good", "shop"), &[Response, Ack]);
+    tell(&join(&state, "bad", "bank"), &[Response, Ack, Response, Nack]);
+    join(&state, "new", "shop");
+    let all = get(&state, "syncz").await;
     let url = ResourceType::Cluster.type_url();
     assert_eq!(all.as_array().map(Vec::len), Some(3), "{all}");
     assert_eq!((&all[0]["proxy"], &all[0]["proxy_type"]), (&json!("good.shop"), &json!("sidecar")));
@@ -169,27 +169,27 @@ async fn syncz_says_what_was_sent_and_what_was_made_of_it() {
     assert_ne!(all[1]["cluster_sent"], all[1]["cluster_acked"]);
     assert!(all[2].get("cluster_sent").is_none() && all[2].get("resources").is_none(), "{all}");
 
-    let shop = get(&shared, "syncz?namespace=shop").await;
+    let shop = get(&state, "syncz?namespace=shop").await;
     assert_eq!(shop.as_array().map(Vec::len), Some(2), "{shop}");
-    let troubles = get(&shared, "push_status").await;
+    let troubles = get(&state, "push_status").await;
     let trouble = &troubles["pilot_total_xds_rejects"]["cds/bad.bank-2"];
     assert_eq!(trouble, &json!({"proxy": "bad.bank", "message": "no"}), "{troubles}");
 }
 
 #[tokio::test]
 async fn adsz_and_connections_have_istios_fields() {
-    let shared = shared(DebugConfig::default());
-    assert_eq!(get(&shared, "connections").await, json!({"totalClients": 0}));
-    tell(&join(&shared, "pod", "default"), &[]);
-    join(&shared, "another", "default");
-    let connections = get(&shared, "connections").await;
+    let state = state(DebugConfig::default());
+    assert_eq!(get(&state, "connections").await, json!({"totalClients": 0}));
+    tell(&join(&state, "pod", "default"), &[]);
+    join(&state, "another", "default");
+    let connections = get(&state, "connections").await;
     assert_eq!(connections["totalClients"], 2);
     let first = &connections["clients"][0];
     assert_eq!(
         (&first["connectionId"], &first["address"]),
         (&json!("pod.default-1"), &json!("127.0.0.1:40000"))
     );
-    let adsz = get(&shared, "adsz?proxyID=pod.default").await;
+    let adsz = get(&state, "adsz?proxyID=pod.default").await;
     assert_eq!(
         (&adsz["totalClients"], &adsz["clients"][0]["connectionId"]),
         (&json!(1), &json!("pod.default-1"))
@@ -207,9 +207,9 @@ async fn sidecarz_says_what_is_seen_and_why_the_rest_is_not() {
         service("vault", "bank", Resolution::ClientSideLb, &private),
         service("www", "shop", Resolution::Alias("web.example.com".into()), &[]),
     ];
-    let shared = Shared::with(mesh(&services), DebugConfig::default());
-    join(&shared, "pod", "shop");
-    let scope = get(&shared, "sidecarz?proxyID=pod.shop").await;
+    let state = RunningState::with(mesh(&services), DebugConfig::default());
+    join(&state, "pod", "shop");
+    let scope = get(&state, "sidecarz?proxyID=pod.shop").await;
     assert_eq!(scope["services"].as_array().map(Vec::len), Some(1), "{scope}");
     assert_eq!(scope["servicesByHostname"]["web.example.com"]["Attributes"]["Namespace"], "shop");
     let hidden: Vec<(&str, &str)> = scope["hidden"]
@@ -226,9 +226,9 @@ async fn sidecarz_says_what_is_seen_and_why_the_rest_is_not() {
             ("www.example.com", "is only another name for web.example.com"),
         ]
     );
-    let instances = get(&shared, "instancesz").await;
+    let instances = get(&state, "instancesz").await;
     assert_eq!(instances, json!({"pod.shop": []}));
-    let shards = get(&shared, "endpointShardz").await;
+    let shards = get(&state, "endpointShardz").await;
     assert_eq!(
         shards["web.example.com"]["bank"],
         json!({"Shards": {"External/Kubernetes": []}, "ServiceAccounts": {}})
@@ -237,8 +237,8 @@ async fn sidecarz_says_what_is_seen_and_why_the_rest_is_not() {
 
 #[tokio::test]
 async fn pushes_name_the_object_and_what_came_of_it() {
-    let shared = shared(DebugConfig::default());
-    let client = join(&shared, "pod", "default");
+    let state = state(DebugConfig::default());
+    let client = join(&state, "pod", "default");
     let key = |number: usize| ConfigKey {
         kind: ChangeKind::Service,
         namespace: "shop".into(),
@@ -258,7 +258,7 @@ async fn pushes_name_the_object_and_what_came_of_it() {
     client.history.sent(&response, now);
     client.history.answered(ResourceType::Cluster, "n", history::Answer::Nack, now);
     client.history.sent(&history::Response { kind: ResourceType::Listener, nonce: "m", ..response }, now);
-    let pushes = get(&shared, "pushes?proxyID=pod.default").await;
+    let pushes = get(&state, "pushes?proxyID=pod.default").await;
     let push = &pushes[0];
     assert_eq!((&push["changed"], &push["reasons"]), (&json!(30), &json!({"service": 1})), "{pushes}");
     assert_eq!(
@@ -293,8 +293,8 @@ async fn objects_are_shown_as_they_were_written_in_the_group_and_version_of_thei
         let Object::Config(object) = object else { panic!("{object:?}") };
         world.apply(&source, SourceEvent::Change(Change::Config(object)));
     }
-    let shared = Shared::with(PushContext::default().next(&world), DebugConfig::default());
-    let shown = get(&shared, "configz").await;
+    let state = RunningState::with(PushContext::default().next(&world), DebugConfig::default());
+    let shown = get(&state, "configz").await;
     let mut expected = written;
     for (manifest, version) in expected.iter_mut().zip([
         "telemetry.istio.io/v1",
@@ -306,7 +306,7 @@ async fn objects_are_shown_as_they_were_written_in_the_group_and_version_of_thei
     for manifest in &expected {
         assert!(shown.as_array().unwrap().contains(manifest), "{manifest:#}\nis not among {shown:#}");
     }
-    let kinds = get(&shared, "resourcesz").await;
+    let kinds = get(&state, "resourcesz").await;
     assert_eq!(kinds.as_array().unwrap().len(), 10);
     assert!(
         kinds

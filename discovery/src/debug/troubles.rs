@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::page::{Params, page, pretty, time};
-use super::{Arc, Shared};
+use super::{Arc, RunningState};
 use crate::ads::{Client, Refused};
 use crate::source::SourceStatus;
 
@@ -34,9 +34,9 @@ const KEPT_BACK: &str = "pilot_xds_quarantined_resources";
 const REJECTED_RESOURCES: &str = "pilot_rejected_resources";
 
 /// `/debug/push_status`: always for people, as in Istio.
-pub(super) async fn push_status(State(shared): State<Arc<Shared>>) -> Response {
-    let mut troubles = troubles(&shared.hub.clients());
-    for (proxy, kind, Refused { refusal, origins }) in shared.quarantine.all() {
+pub(super) async fn push_status(State(state): State<Arc<RunningState>>) -> Response {
+    let mut troubles = troubles(&state.ads.hub.clients());
+    for (proxy, kind, Refused { refusal, origins }) in state.ads.quarantine.all() {
         let serves =
             if refusal.last_good.is_some() { "the last good version serves" } else { "nothing serves" };
         let objects = origins.join(", ");
@@ -73,15 +73,15 @@ pub(crate) fn troubles(clients: &[Arc<Client>]) -> Troubles {
 }
 
 /// `/debug/rejectedz`: objects that could not be used, and why; warnings about those that are. (Ours: Istio tells by webhook and status only.)
-pub(super) async fn rejectedz(State(shared): State<Arc<Shared>>, params: Params) -> Response {
-    let problems = shared.sources.iter().flat_map(|source| source.problems());
+pub(super) async fn rejectedz(State(state): State<Arc<RunningState>>, params: Params) -> Response {
+    let problems = state.sources.iter().flat_map(|source| source.problems());
     let problems: Vec<String> = problems.map(|problem| problem.to_string()).collect();
     page(&params, &problems)
 }
 
 /// `/debug/sourcez`: status of every source.
-pub(super) async fn sourcez(State(shared): State<Arc<Shared>>, params: Params) -> Response {
-    let sources: Vec<Value> = shared.sources.iter().map(|source| source_json(source)).collect();
+pub(super) async fn sourcez(State(state): State<Arc<RunningState>>, params: Params) -> Response {
+    let sources: Vec<Value> = state.sources.iter().map(|source| source_json(source)).collect();
     page(&params, &sources)
 }
 

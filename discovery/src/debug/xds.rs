@@ -13,13 +13,11 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::Request;
-use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use http_body_util::BodyExt as _;
-use pilot_proto::envoy::config::core::v3::ControlPlane;
-use pilot_proto::envoy::service::discovery::v3::{DeltaDiscoveryResponse, DiscoveryResponse, Resource};
+use pilot_proto::envoy::service::discovery::v3::Resource;
 use pilot_proto::google::protobuf::Any;
-use pilot_xds::Codec;
-use prost::Message as _;
 use serde_json::json;
 use tonic::Status;
 use tower::Service as _;
@@ -27,51 +25,56 @@ use tracing::{debug, warn};
 
 use super::dump::{Endpoints, sections};
 use super::page::find;
-use super::{Shared, access, pages, status};
-use crate::ads::Client;
+use super::{RunningState, access, pages, status};
+use crate::ads::{Client, DebugRequests, DebugResponse};
 use crate::config::debug::Switch;
 use crate::version::VERSION;
 
 /// Type of every page, and what the other debug types begin with.
 const DEBUG: &str = "istio.io/debug";
 
-/// The answer to one question.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct DebugAnswer {
-    /// What was asked for. Only what is of one proxy, or is a page, has a name.
-    pub(crate) resources: Vec<Resource>,
-    /// Who answers: JSON, as `istioctl` reads it.
-    pub(crate) control_plane: String,
+/// Handler of debug requests on xDS streams.
+pub(crate) struct XdsDebug(pub(crate) Arc<RunningState>);
+
+impl DebugRequests for XdsDebug {
+    fn respond<'a>(
+        &'a self,
+        client: &'a Client,
+        type_url: &'a str,
+        names: &'a [String],
+    ) -> BoxFuture<'a, Option<Result<DebugResponse, Status>>> {
+        answer(&self.0, client, type_url, names).boxed()
+    }
 }
 
-/// Answers a request of this type; nothing if it is not a debug type. An error ends the stream, as in Istio.
-pub(crate) async fn answer(
-    shared: &Arc<Shared>,
+/// Returns the response to a request, or `None` if the type is not a debug type. An error ends the stream, as in Istio.
+pub(super) async fn answer(
+    state: &Arc<RunningState>,
     caller: &Client,
     type_url: &str,
     names: &[String],
-) -> Option<Result<DebugAnswer, Status>> {
+) -> Option<Result<DebugResponse, Status>> {
     let rest = type_url.strip_prefix(DEBUG)?;
     if !rest.is_empty() && !rest.starts_with('/') {
         return None;
     }
-    if let Err(denied) = access::check(shared.debug, caller.peer.map(|peer| peer.ip())) {
+    if let Err(denied) = access::check(state.debug, caller.peer.map(|peer| peer.ip())) {
         warn!(node = %caller.id, type_url, %denied, "debug request refused");
         return Some(Err(Status::unauthenticated(denied.to_string())));
     }
     debug!(node = %caller.id, type_url, ?names, "debug request");
     let resources = match rest {
-        "" => page(shared, names).await,
-        "/syncz" => Ok(syncz(shared)),
-        "/config_dump" => config_dump(shared, names).await,
+        "" => page(state, names).await,
+        "/syncz" => Ok(syncz(state)),
+        "/config_dump" => config_dump(state, names).await,
         // Istio's answer to a debug type that it does not have.
         _ => Ok(Vec::new()),
     };
-    Some(resources.map(|resources| DebugAnswer { resources, control_plane: control_plane(shared) }))
+    Some(resources.map(|resources| DebugResponse { resources, control_plane: control_plane(state) }))
 }
 
-fn syncz(shared: &Shared) -> Vec<Resource> {
-    let clients = shared.hub.clients();
+fn syncz(state: &RunningState) -> Vec<Resource> {
+    let clients = state.ads.hub.clients();
     let configs = clients.iter().filter_map(|client| status::of_client(client));
     let named = |config: pilot_proto::envoy::service::status::v3::ClientConfig| {
         let name = config.node.as_ref().map(|node| node.id.clone()).unwrap_or_default();
@@ -81,22 +84,22 @@ fn syncz(shared: &Shared) -> Vec<Resource> {
 }
 
 /// A proxy that is not known has no dump, and that is an answer: another instance may know it.
-async fn config_dump(shared: &Shared, names: &[String]) -> Result<Vec<Resource>, Status> {
+async fn config_dump(state: &RunningState, names: &[String]) -> Result<Vec<Resource>, Status> {
     let [name] = names else { return Ok(Vec::new()) };
-    let Some(client) = find(shared, name) else { return Ok(Vec::new()) };
-    let dump = sections(shared, &client, Endpoints::Without).await;
+    let Some(client) = find(state, name) else { return Ok(Vec::new()) };
+    let dump = sections(state, &client, Endpoints::Without).await;
     let dump = dump.map_err(|error| Status::internal(format!("{error:#}")))?;
     Ok(dump.into_iter().map(|section| resource(String::new(), section)).collect())
 }
 
-async fn page(shared: &Arc<Shared>, names: &[String]) -> Result<Vec<Resource>, Status> {
+async fn page(state: &Arc<RunningState>, names: &[String]) -> Result<Vec<Resource>, Status> {
     let [name] = names else {
         return Err(Status::invalid_argument("exactly one debug request is required"));
     };
     let request = Request::get(format!("/debug/{name}")).body(Body::empty());
     let request = request.map_err(|error| Status::invalid_argument(format!("{name:?}: {error}")))?;
     // What has to be POSTed is not for a GET to do, so nothing is left out here.
-    let mut pages = pages(Switch::Off).with_state(shared.clone());
+    let mut pages = pages(Switch::Off).with_state(state.clone());
     let Ok(response) = pages.call(request).await;
     let body = response.into_body().collect().await;
     let value = body.map_err(|error| Status::internal(format!("{name:?}: {error}")))?.to_bytes();
@@ -108,44 +111,13 @@ fn resource(name: String, any: Any) -> Resource {
 }
 
 /// Istio's `IstioControlPlaneInstance`, its fields in Go's spelling.
-fn control_plane(shared: &Shared) -> String {
+fn control_plane(state: &RunningState) -> String {
     json!({
         "Component": "istiod",
-        "ID": shared.instance,
+        "ID": state.ads.instance,
         "Info": {
             "version": VERSION, "revision": "", "golang_version": "", "status": "Clean", "tag": VERSION,
         },
     })
     .to_string()
-}
-
-// === impl DebugAnswer ===
-
-impl DebugAnswer {
-    /// The response, without gRPC's length prefix. Nobody acknowledges it, so its version does for a nonce.
-    pub(crate) fn encode(self, codec: Codec, type_url: &str, version: &str) -> Bytes {
-        let (type_url, nonce) = (type_url.to_owned(), version.to_owned());
-        let control_plane = Some(ControlPlane { identifier: self.control_plane });
-        match codec {
-            Codec::Sotw => DiscoveryResponse {
-                version_info: version.to_owned(),
-                type_url,
-                nonce,
-                control_plane,
-                resources: self.resources.into_iter().filter_map(|named| named.resource).collect(),
-                ..DiscoveryResponse::default()
-            }
-            .encode_to_vec(),
-            Codec::Delta => DeltaDiscoveryResponse {
-                system_version_info: version.to_owned(),
-                type_url,
-                nonce,
-                control_plane,
-                resources: self.resources,
-                ..DeltaDiscoveryResponse::default()
-            }
-            .encode_to_vec(),
-        }
-        .into()
-    }
 }

@@ -21,7 +21,7 @@ use prometheus_client::registry::{Metric, Registry};
 pub(crate) use labels::by_type;
 use labels::{Build, Quarantined, Reject, RejectedConfig, SourceEvent, Type, Version};
 
-use crate::server::Shared;
+use crate::inspect::RunningState;
 use crate::version::VERSION;
 
 type ByType<M> = Family<Type, M>;
@@ -202,8 +202,8 @@ impl Metrics {
     }
 
     /// The page.
-    pub(crate) fn page(&self, shared: &Shared) -> String {
-        scrape::scrape(self, shared);
+    pub(crate) fn page(&self, state: &RunningState) -> String {
+        scrape::scrape(self, state);
         self.uptime.set(self.started.elapsed().as_secs_f64());
         let mut text = String::new();
         if prometheus_client::encoding::text::encode(&mut text, &self.registry).is_err() {

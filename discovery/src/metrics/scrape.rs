@@ -11,18 +11,18 @@ use prometheus_client::metrics::counter::Counter;
 use super::labels::{Quarantined, Reject, RejectedConfig, SourceEvent, by_type};
 use super::{Metrics, gauge};
 use crate::debug::troubles;
-use crate::server::Shared;
+use crate::inspect::RunningState;
 use crate::source::objects::ObjectKind;
 
 /// Reads everything.
-pub(super) fn scrape(metrics: &Metrics, shared: &Shared) {
-    proxies(metrics, shared);
-    sources(metrics, shared);
-    cache(metrics, shared);
-    endpoints(metrics, &shared.snapshot());
-    metrics.queue_length.set(gauge(shared.hub.waiting()));
+pub(super) fn scrape(metrics: &Metrics, state: &RunningState) {
+    proxies(metrics, state);
+    sources(metrics, state);
+    cache(metrics, state);
+    endpoints(metrics, &state.ads.snapshot());
+    metrics.queue_length.set(gauge(state.ads.hub.waiting()));
     metrics.quarantined.clear();
-    for (_, kind, refused) in shared.quarantine.all() {
+    for (_, kind, refused) in state.ads.quarantine.all() {
         let resource = refused.refusal.name.to_string();
         let object = refused.origins.into_iter().next().unwrap_or(resource);
         metrics.quarantined.get_or_create(&Quarantined { r#type: kind.short().to_owned(), object }).inc();
@@ -30,11 +30,11 @@ pub(super) fn scrape(metrics: &Metrics, shared: &Shared) {
     if let Ok(runtime) = tokio::runtime::Handle::try_current() {
         metrics.tasks.set(gauge(runtime.metrics().num_alive_tasks()));
     }
-    metrics.generations.set(gauge(shared.generation.running()));
+    metrics.generations.set(gauge(state.ads.generation.running()));
 }
 
-fn proxies(metrics: &Metrics, shared: &Shared) {
-    let clients = shared.hub.clients();
+fn proxies(metrics: &Metrics, state: &RunningState) {
+    let clients = state.ads.hub.clients();
     for (_, family) in &metrics.rejects_by_node {
         family.clear();
     }
@@ -54,9 +54,9 @@ fn proxies(metrics: &Metrics, shared: &Shared) {
     }
 }
 
-fn sources(metrics: &Metrics, shared: &Shared) {
+fn sources(metrics: &Metrics, state: &RunningState) {
     metrics.rejected_configs.clear();
-    let problems = shared.sources.iter().flat_map(|source| source.problems());
+    let problems = state.sources.iter().flat_map(|source| source.problems());
     for problem in problems.filter(|problem| problem.severity == Severity::Error) {
         let object = problem.object.clone().unwrap_or_default();
         let (kind, name) = object.split_once(' ').unwrap_or(("", ""));
@@ -64,7 +64,7 @@ fn sources(metrics: &Metrics, shared: &Shared) {
         metrics.rejected_configs.get_or_create(&labels).inc();
     }
     let mut events: BTreeMap<_, u64> = BTreeMap::new();
-    for (kind, action, count) in shared.sources.iter().flat_map(|source| source.events()) {
+    for (kind, action, count) in state.sources.iter().flat_map(|source| source.events()) {
         *events.entry((kind, action)).or_default() += count;
     }
     for ((kind, action), count) in events {
@@ -82,16 +82,16 @@ fn sources(metrics: &Metrics, shared: &Shared) {
     }
 }
 
-fn cache(metrics: &Metrics, shared: &Shared) {
-    let stats = shared.generation.cache();
-    let sum = |of: fn(&pilot_core::cache::Stats) -> u64| stats.values().map(of).sum::<u64>();
-    catch_up(&metrics.cache_reads.get_or_create(&by_type("hit")), sum(|stats| stats.hits));
-    catch_up(&metrics.cache_reads.get_or_create(&by_type("miss")), sum(|stats| stats.misses));
-    for (kind, stats) in &stats {
-        catch_up(&metrics.generated.get_or_create(&by_type(kind.short())), stats.misses);
+fn cache(metrics: &Metrics, state: &RunningState) {
+    let counts = state.ads.generation.cache();
+    let sum = |of: fn(&pilot_core::cache::Stats) -> u64| counts.values().map(of).sum::<u64>();
+    catch_up(&metrics.cache_reads.get_or_create(&by_type("hit")), sum(|cached| cached.hits));
+    catch_up(&metrics.cache_reads.get_or_create(&by_type("miss")), sum(|cached| cached.misses));
+    for (kind, of_kind) in &counts {
+        catch_up(&metrics.generated.get_or_create(&by_type(kind.short())), of_kind.misses);
     }
-    catch_up(&metrics.cache_evictions.get_or_create(&by_type("size")), sum(|stats| stats.evictions));
-    metrics.cache_size.set(i64::try_from(sum(|stats| stats.entries)).unwrap_or(i64::MAX));
+    catch_up(&metrics.cache_evictions.get_or_create(&by_type("size")), sum(|cached| cached.evictions));
+    metrics.cache_size.set(i64::try_from(sum(|cached| cached.entries)).unwrap_or(i64::MAX));
 }
 
 /// Endpoints as the snapshot has them. Istio counts them as it builds them, and so once for each proxy that looks.

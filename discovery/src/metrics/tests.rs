@@ -4,12 +4,12 @@ use super::*;
 use crate::config::debug::DebugConfig;
 use crate::debug::testing::{Said, join, tell};
 
-fn shared() -> std::sync::Arc<Shared> {
-    Shared::with(PushContext::default(), DebugConfig::default())
+fn state() -> std::sync::Arc<RunningState> {
+    RunningState::with(PushContext::default(), DebugConfig::default())
 }
 
-fn page(shared: &Shared) -> String {
-    shared.metrics.page(shared)
+fn page(state: &RunningState) -> String {
+    state.ads.metrics.page(state)
 }
 
 fn check(page: &str, lines: &[&str]) {
@@ -20,15 +20,15 @@ fn check(page: &str, lines: &[&str]) {
 
 #[test]
 fn counters_carry_istios_names() {
-    let shared = shared();
-    let metrics = &shared.metrics;
+    let state = state();
+    let metrics = &state.ads.metrics;
     metrics.pushes.get_or_create(&by_type("cds")).inc();
     metrics.send_error(ResourceType::Listener);
     metrics.connected("1.30.0", 1);
     metrics.received(700);
     metrics.received(300);
     metrics.propagated(ResourceType::Endpoint, Duration::from_millis(200));
-    let page = page(&shared);
+    let page = page(&state);
     check(
         &page,
         &[
@@ -50,29 +50,29 @@ fn counters_carry_istios_names() {
 
 #[test]
 fn who_has_left_or_accepted_has_no_line() {
-    let shared = shared();
-    let clients = ["a", "b"].map(|pod| join(&shared, pod, "default"));
+    let state = state();
+    let clients = ["a", "b"].map(|pod| join(&state, pod, "default"));
     let line = |pod: &str, count: u32| {
         let node = format!("sidecar~10.0.0.1~{pod}.default~default.svc.cluster.local");
         format!("pilot_xds_cds_reject{{node=\"{node}\",err=\"13\"}} {count}")
     };
     tell(&clients[0], &[Said::Response, Said::Nack, Said::Response, Said::Nack]);
     tell(&clients[1], &[Said::Response, Said::Nack]);
-    check(&page(&shared), &[&line("a", 2), &line("b", 1)]);
+    check(&page(&state), &[&line("a", 2), &line("b", 1)]);
 
     tell(&clients[0], &[Said::Response, Said::Nack, Said::Response, Said::Ack]);
-    shared.hub.leave(clients[1].number);
-    let page = page(&shared);
+    state.ads.hub.leave(clients[1].number);
+    let page = page(&state);
     assert!(!page.contains("pilot_xds_cds_reject{"), "{page}");
 }
 
 #[test]
 fn whoever_waits_for_a_turn_is_counted() {
-    let shared = shared();
-    let _client = join(&shared, "a", "default");
+    let state = state();
+    let _client = join(&state, "a", "default");
     let request = pilot_core::push::PushRequest::forced(pilot_core::push::Reason::Debug);
-    let mesh = shared.snapshot();
+    let mesh = state.ads.snapshot();
     let urgency = pilot_core::push::Urgency::Normal;
-    shared.hub.push(&std::sync::Arc::new(request), urgency, (&mesh, &mesh), Instant::now());
-    check(&page(&shared), &["pilot_push_queue_length 1"]);
+    state.ads.hub.push(&std::sync::Arc::new(request), urgency, (&mesh, &mesh), Instant::now());
+    check(&page(&state), &["pilot_push_queue_length 1"]);
 }

@@ -6,6 +6,8 @@ use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_health::server::HealthReporter;
 
+use super::Readiness;
+
 /// The service, over these names, as long as `ready` is told.
 pub(crate) async fn service(
     names: &[&'static str],
@@ -24,17 +26,6 @@ pub(crate) async fn service(
         }
     });
     HealthServer::new(service)
-}
-
-/// Whether the process takes proxies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Readiness {
-    /// Sources have not been read.
-    Starting,
-    /// It does.
-    Ready,
-    /// It ends.
-    Draining,
 }
 
 async fn tell(reporter: &HealthReporter, names: &[&str], ready: Readiness) {

@@ -18,14 +18,14 @@ impl Connection {
     pub(super) async fn respond(&mut self, kind: ResourceType, permit: SendPermit) -> Result<(), Status> {
         let started = Instant::now();
         let offered = self.offer(kind).await?;
-        let version = self.shared.generation.version(&self.snapshot);
+        let version = self.context.generation.version(&self.snapshot);
         let why = if self.forced.remove(&kind) { SendMode::All } else { SendMode::Changed };
         let Some(response) = self.stream.respond(kind, &version, &offered, why) else {
             self.client.history.unchanged(kind);
             return Ok(());
         };
         let generated = started.elapsed();
-        let push_time = self.shared.metrics.push_time.get_or_create(&by_type(kind.short()));
+        let push_time = self.context.metrics.push_time.get_or_create(&by_type(kind.short()));
         push_time.observe(generated.as_secs_f64());
         drop(push_time);
         self.send(&response, permit, generated)
@@ -41,7 +41,7 @@ impl Connection {
             Regenerate::Everything => (None, None),
         };
         let (snapshot, proxy) = (self.snapshot.clone(), self.client.proxy.clone());
-        let generation = &self.shared.generation;
+        let generation = &self.context.generation;
         let generated = generation.generate(snapshot, proxy, kind, names).await?;
         self.client.report(kind, generated.report);
         let Some(names) = partial else { return Ok(generated.resources) };
@@ -51,7 +51,7 @@ impl Connection {
     }
 
     fn send(&mut self, response: &Response, permit: SendPermit, generated: Duration) -> Result<(), Status> {
-        let (kind, metrics) = (response.kind, &self.shared.metrics);
+        let (kind, metrics) = (response.kind, &self.context.metrics);
         let (parts, started) = (response.encode(), Instant::now());
         let size: usize = parts.iter().map(bytes::Bytes::len).sum();
         permit.send(parts).inspect_err(|_| metrics.send_error(kind))?;
@@ -76,10 +76,10 @@ impl Connection {
         Ok(())
     }
 
-    /// Answers a question that is none of the mesh.
-    pub(super) fn tell(&mut self, permit: SendPermit) -> Result<(), Status> {
-        let Some((type_url, answer, codec)) = self.answer.take() else { return Ok(()) };
-        let version = self.shared.generation.version(&self.snapshot);
-        permit.send([bytes::Bytes::new(), answer.encode(codec, &type_url, &version)])
+    /// Sends the response to a debug request.
+    pub(super) fn send_debug_response(&mut self, permit: SendPermit) -> Result<(), Status> {
+        let Some((type_url, response, codec)) = self.debug_response.take() else { return Ok(()) };
+        let version = self.context.generation.version(&self.snapshot);
+        permit.send([bytes::Bytes::new(), response.encode(codec, &type_url, &version)])
     }
 }
