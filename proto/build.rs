@@ -22,10 +22,10 @@ use std::{env, fs};
 use prost::Message;
 use prost_types::{FileDescriptorProto, FileDescriptorSet};
 
-/// Where the descriptors lie inside the `envoy-types` package.
+/// Path of the descriptors inside the `envoy-types` package.
 const DESCRIPTORS: &str = "src/generated/types.bin";
 
-/// What we keep: these files (or folders, with a final `/`) and everything they import.
+/// Files to generate (or folders, with a final `/`), together with everything they import.
 const ROOTS: &[&str] = &[
     "envoy/admin/v3/",
     "envoy/config/accesslog/v3/",
@@ -102,7 +102,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .compile_well_known_types()
         .enable_type_names()
         .type_name_domain(["."], "type.googleapis.com")
-        // 40,000 lines of prose that rustdoc would take for Rust.
+        // The comments are 40,000 lines that rustdoc would parse as Rust.
         .disable_comments(["."])
         .include_file("api.rs");
     tonic_prost_build::configure()
@@ -112,7 +112,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The folder of a package we depend on, wherever cargo put it (registry, vendor folder, mirror).
+/// Returns the folder of a dependency as cargo resolved it (registry, vendor folder, mirror).
 fn package_dir(name: &str) -> Result<PathBuf, Box<dyn Error>> {
     let manifest = Path::new(&env::var("CARGO_MANIFEST_DIR")?).join("Cargo.toml");
     let output = Command::new(env::var("CARGO")?)
@@ -137,7 +137,7 @@ fn package_dir(name: &str) -> Result<PathBuf, Box<dyn Error>> {
         .ok_or_else(|| format!("package {name} is not among the dependencies").into())
 }
 
-/// The files under `roots` and everything they import, in the order of the set.
+/// Returns the files under `roots` and everything they import, in the order of the set.
 fn closure(all: &FileDescriptorSet, roots: &[&str]) -> Result<FileDescriptorSet, Box<dyn Error>> {
     let by_name: BTreeMap<&str, &FileDescriptorProto> =
         all.file.iter().map(|file| (file.name(), file)).collect();

@@ -1,13 +1,13 @@
-//! Durations as Istio's configuration writes them: Go's `1h2m3.5s` and protobuf JSON's `3.500s`.
+//! Durations in Istio's configuration: Go's `1h2m3.5s` and protobuf JSON's `3.500s`.
 
 use std::time::Duration;
 
-/// Why a text is not a duration.
+/// Parse error of a duration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a duration such as 10s, 1m30s or 250ms")]
 pub struct NotADuration(String);
 
-/// Reads `1h2m3.5s`, `250ms`, `0`, `0s`. Negative durations are refused: nothing we configure has one.
+/// Parses `1h2m3.5s`, `250ms`, `0`, `0s`. Negative durations are errors: no setting has one.
 pub fn parse(text: &str) -> Result<Duration, NotADuration> {
     let fail = || NotADuration(text.to_owned());
     if text == "0" {
@@ -37,7 +37,7 @@ pub fn parse(text: &str) -> Result<Duration, NotADuration> {
     if text.is_empty() { Err(fail()) } else { Ok(total) }
 }
 
-/// Protobuf JSON's spelling: seconds with 0, 3, 6 or 9 digits, `5s`, `0.250s`.
+/// Formats as protobuf JSON: seconds with 0, 3, 6 or 9 digits, `5s`, `0.250s`.
 pub fn print(duration: Duration) -> String {
     let (seconds, nanos) = (duration.as_secs(), duration.subsec_nanos());
     match nanos {
@@ -48,7 +48,7 @@ pub fn print(duration: Duration) -> String {
     }
 }
 
-/// As Envoy's API carries it.
+/// Converts to the message of Envoy's API.
 pub fn to_proto(duration: Duration) -> crate::google::protobuf::Duration {
     crate::google::protobuf::Duration {
         // Both fit: Istio's durations are days at most, and `parse` takes what f64 seconds hold.
@@ -57,36 +57,36 @@ pub fn to_proto(duration: Duration) -> crate::google::protobuf::Duration {
     }
 }
 
-/// For `#[serde(with = "crate::duration::text")]`.
+/// A module for `#[serde(with = "crate::duration::text")]`.
 pub mod text {
     use std::time::Duration;
 
     use serde::{Deserialize, Deserializer, Serializer};
 
-    /// Writes protobuf JSON's spelling.
+    /// Serializes as protobuf JSON.
     pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&super::print(*duration))
     }
 
-    /// Reads either spelling.
+    /// Deserializes either format.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
         super::parse(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
     }
 }
 
-/// The same where it may be absent: `#[serde(with = "crate::duration::maybe")]`, with `default`.
+/// A module for optional durations: `#[serde(with = "crate::duration::maybe")]`, with `default`.
 pub mod maybe {
     use std::time::Duration;
 
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    /// Writes protobuf JSON's spelling.
+    /// Serializes as protobuf JSON.
     pub fn serialize<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
         duration.map(super::print).serialize(serializer)
     }
 
-    /// Reads either spelling.
+    /// Deserializes either format.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
         let text = Option::<String>::deserialize(deserializer)?;
         text.map(|text| super::parse(&text).map_err(D::Error::custom)).transpose()

@@ -3,18 +3,18 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// A workload's identity in Istio's form of a SPIFFE id.
+/// SPIFFE id of a workload in Istio's form.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SpiffeId {
-    /// For example `cluster.local`.
+    /// Trust domain, for example `cluster.local`.
     pub trust_domain: String,
-    /// The Kubernetes namespace.
+    /// Kubernetes namespace.
     pub namespace: String,
-    /// The Kubernetes service account.
+    /// Kubernetes service account.
     pub service_account: String,
 }
 
-/// Why a string is not such an identity.
+/// Parse error of a SPIFFE id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not spiffe://<trust domain>/ns/<namespace>/sa/<service account>")]
 pub struct NotASpiffeId(String);

@@ -1,18 +1,17 @@
-//! What both ends of a wire must spell alike.
+//! Definitions shared by both programs.
 //!
 //! - [`envoy`], [`xds`], [`google`], [`opentelemetry`]: Envoy's API, generated at build time (see `build.rs`);
-//! - [`istio`]: the messages that are Istio's own, derived by hand;
+//! - [`istio`]: the messages of Istio that Envoy's API does not contain;
 //! - [`type_url`]: the resource types of xDS, in push order;
 //! - [`node`]: node ids and node metadata;
 //! - [`identity`]: SPIFFE ids;
-//! - [`duration`]: durations as configuration writes them;
+//! - [`duration`]: durations in Go's and protobuf's formats;
 //! - [`mesh`]: `MeshConfig` and `ProxyConfig` with Istio's names, defaults and merge rules;
 //! - [`networking`]: messages that the mesh's configuration shares with Istio's objects;
-//! - [`json`]: protobuf's JSON mapping of every message of Envoy's API;
-//! - [`merge`]: one of these messages merged into others;
-//! - [`read`], [`mod@write`]: the mapping of `json` for the plain types that hold Istio's.
+//! - [`proto3_json`]: the proto3 JSON mapping of all messages of Envoy's API, and a serde format for plain Rust types;
+//! - [`merge`]: one of these messages merged into others.
 //!
-//! Nothing here opens a socket, reads a file or asks the clock.
+//! Nothing here opens a socket, reads a file or reads the clock.
 
 #[allow(
     missing_docs,
@@ -30,14 +29,12 @@ mod api {
 pub mod duration;
 pub mod identity;
 pub mod istio;
-pub mod json;
 pub mod merge;
 pub mod mesh;
 pub mod networking;
 pub mod node;
-pub mod read;
+pub mod proto3_json;
 pub mod type_url;
-pub mod write;
 
 pub use api::{envoy, google, opentelemetry, xds};
 pub use type_url::ResourceType;

@@ -1,11 +1,11 @@
-//! One message merged into others, as Istio merges a patch into what it generated.
+//! Merge of one message into others, as Istio merges a patch into generated configuration.
 //!
-//! Protobuf's merge with its three traps mended: a duration or a wrapper (`google.protobuf.BoolValue`) takes the place of
-//! the one that is there, as otherwise `0.5s` over `10s` were `10.5s` and `false` could not replace `true`; so does an `Any`, whose
-//! type and bytes belong together; and lists either grow or are replaced.
+//! Protobuf's merge with three exceptions: a duration or a wrapper (`google.protobuf.BoolValue`) is replaced,
+//! as otherwise `0.5s` over `10s` were `10.5s` and `false` could not replace `true`; so is an `Any`, because its
+//! type and bytes belong together; and lists are either appended or replaced.
 //!
-//! Encoded messages that are concatenated are merged, says the wire format. So what must not be merged is cut out of the
-//! target's bytes, and the overlay is put behind them: descriptors are asked once for each overlay, never for a target.
+//! By the wire format, concatenated encoded messages are merged. So fields that must not be merged are cut out of the
+//! target's bytes, and the overlay is appended: descriptors are used once per overlay, never per target.
 //! <https://protobuf.dev/programming-guides/encoding/#last-one-wins>
 
 use std::collections::BTreeMap;
@@ -15,14 +15,14 @@ use prost::{DecodeError, Message, Name};
 use prost_reflect::{DynamicMessage, Kind};
 
 use crate::google::protobuf::Any;
-use crate::json::{self, JsonError};
+use crate::proto3_json::{self, JsonError};
 
-/// What becomes of a list that both have.
+/// Merge mode of lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Lists {
-    /// The overlay's items come behind the target's.
+    /// The overlay's items are appended.
     Append,
-    /// The overlay's take the target's place.
+    /// The overlay's items replace the target's.
     Replace,
 }
 
@@ -34,63 +34,63 @@ pub struct Overlay {
     cut: Cut,
 }
 
-/// Why a message could not be merged into another.
+/// Error of a merge.
 #[derive(Debug, thiserror::Error)]
 pub enum MergeError {
-    /// They are of different types.
+    /// The types differ.
     #[error("{overlay} cannot be merged into {target}")]
     Type {
-        /// Full name of the overlay's.
+        /// Full name of the overlay's type.
         overlay: String,
-        /// Full name of the target's.
+        /// Full name of the target's type.
         target: String,
     },
-    /// The target, or what came out, is no such message.
+    /// The target, or the result, cannot be decoded.
     #[error("merge into {message}")]
     Decode {
         /// Full name of the message.
         message: String,
-        /// What the decoder said.
+        /// Error of the decoder.
         source: DecodeError,
     },
 }
 
-/// The fields that a target loses before the merge, by number.
+/// The fields that are cut from a target before the merge, by number.
 type Cut = BTreeMap<u32, Loss>;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Loss {
     /// The field as a whole.
     Whole,
-    /// These fields of the message that it holds.
+    /// Fields of the message inside the field.
     Inside(Cut),
 }
 
 // === impl Overlay ===
 
 impl Overlay {
-    /// What merges `message` into others.
+    /// Returns an overlay of `message`.
     pub fn of<M: Message + Name>(message: &M, lists: Lists) -> Result<Self, JsonError> {
         Self::of_encoded(&M::full_name(), message.encode_to_vec(), lists)
     }
 
-    /// What merges the message inside `any` into others.
+    /// Returns an overlay of the message inside `any`.
     pub fn of_any(any: &Any, lists: Lists) -> Result<Self, JsonError> {
         Self::of_encoded(full_name(any), any.value.to_vec(), lists)
     }
 
     fn of_encoded(message: &str, bytes: Vec<u8>, lists: Lists) -> Result<Self, JsonError> {
-        let cut = cut(&json::decode(message, &bytes)?, lists);
+        let cut = cut(&proto3_json::decode(message, &bytes)?, lists);
         Ok(Self { message: message.to_owned(), bytes, cut })
     }
 
-    /// The target with this merged into it.
+    /// Merges this into the target.
     pub fn onto<M: Message + Name + Default>(&self, target: &M) -> Result<M, MergeError> {
         let merged = self.onto_encoded(&M::full_name(), &target.encode_to_vec())?;
         M::decode(merged.as_slice()).map_err(|source| self.malformed(source))
     }
 
-    /// The target with this merged into the message inside it.
+    /// Merges this into the message inside the target.
     pub fn onto_any(&self, target: &Any) -> Result<Any, MergeError> {
         let merged = self.onto_encoded(full_name(target), &target.value)?;
         Ok(Any { type_url: target.type_url.clone(), value: merged.into() })
@@ -111,7 +111,7 @@ impl Overlay {
     }
 }
 
-/// Full name of the message inside `any`.
+/// Returns the full name of the message inside `any`.
 fn full_name(any: &Any) -> &str {
     any.type_url.rsplit('/').next().unwrap_or_default()
 }
@@ -119,7 +119,7 @@ fn full_name(any: &Any) -> &str {
 fn cut(message: &DynamicMessage, lists: Lists) -> Cut {
     let loss = |(field, value): (prost_reflect::FieldDescriptor, &prost_reflect::Value)| {
         if field.is_map() {
-            // Entries replace entries of their key.
+            // Entries replace entries of the same key.
             return None;
         }
         if field.is_list() {
@@ -135,14 +135,14 @@ fn cut(message: &DynamicMessage, lists: Lists) -> Cut {
     message.fields().filter_map(loss).collect()
 }
 
-/// Whether messages of this type are one value each, not to be mixed with another.
+/// Returns `true` if messages of this type are replaced, not merged.
 fn is_one_value(full_name: &str) -> bool {
     let Some(name) = full_name.strip_prefix("google.protobuf.") else { return false };
     matches!(name, "Any" | "Duration" | "Timestamp")
         || (name != "Value" && name.ends_with("Value") && name != "ListValue")
 }
 
-/// Appends to `kept` what of an encoded message is not cut out.
+/// Appends the parts of an encoded message that are not cut to `kept`.
 fn keep(mut bytes: &[u8], cut: &Cut, kept: &mut Vec<u8>) -> Result<(), DecodeError> {
     while !bytes.is_empty() {
         let field = bytes;

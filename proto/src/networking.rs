@@ -1,4 +1,4 @@
-//! Messages of Istio's networking API that the mesh's configuration has too: its own are what objects fall back on.
+//! Messages of Istio's networking API that `MeshConfig` also contains as defaults of objects.
 //! <https://istio.io/latest/docs/reference/config/networking/>
 
 use std::collections::BTreeMap;
@@ -8,138 +8,138 @@ use serde::{Deserialize, Serialize};
 
 use crate::duration;
 
-/// What is tried again.
+/// Retry policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct HttpRetry {
-    /// How often; 0: never.
+    /// Number of retries; 0: none.
     pub attempts: i32,
-    /// How long one try may take; absent: as long as the whole.
+    /// Timeout per try; absent: that of the route.
     #[serde(with = "duration::maybe")]
     pub per_try_timeout: Option<Duration>,
-    /// Envoy's conditions, and status codes, with commas.
+    /// Envoy's retry conditions and status codes, separated by commas.
     pub retry_on: String,
-    /// Other localities are tried too.
+    /// Retries may use other localities.
     pub retry_remote_localities: Option<bool>,
-    /// Hosts that were tried are not tried again; absent: they are not.
+    /// Hosts that were tried are excluded; absent: included.
     pub retry_ignore_previous_hosts: Option<bool>,
-    /// How long the first pause is; absent: 25 ms.
+    /// Initial backoff; absent: 25 ms.
     #[serde(with = "duration::maybe")]
     pub backoff: Option<Duration>,
 }
 
-/// Near endpoints first. Of the three ways at most one.
+/// Locality load balancing. At most one of the three methods is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct LocalityLb {
-    /// Shares by locality.
+    /// Distribution by locality.
     pub distribute: Vec<Distribute>,
-    /// Which region takes over from which.
+    /// Failover between regions.
     pub failover: Vec<Failover>,
-    /// Labels that near endpoints have in common with the client, the most important first.
+    /// Labels for failover priority, the most important first.
     pub failover_priority: Vec<String>,
-    /// Absent: yes.
+    /// Enabled; absent: yes.
     pub enabled: Option<bool>,
 }
 
-/// Shares of the traffic of one locality.
+/// Distribution of the traffic of one client locality.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Distribute {
     /// `region/zone/sub-zone` of the client, may end in `*`.
     pub from: String,
-    /// Share by locality; together 100.
+    /// Weight by endpoint locality; the sum is 100.
     pub to: BTreeMap<String, u32>,
 }
 
-/// Which region takes over.
+/// Failover between regions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Failover {
-    /// From this one.
+    /// Failed region.
     pub from: String,
-    /// This one.
+    /// Region that takes over.
     pub to: String,
 }
 
-/// How many connections and requests.
+/// Connection pool limits.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ConnectionPool {
-    /// Of connections.
+    /// TCP settings.
     pub tcp: Option<TcpSettings>,
-    /// Of requests.
+    /// HTTP settings.
     pub http: Option<HttpSettings>,
 }
 
-/// Settings of connections.
+/// TCP settings of a connection pool.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct TcpSettings {
-    /// At a time; 0: without limit.
+    /// Maximum number of connections; 0: unlimited.
     pub max_connections: i32,
-    /// How long one may take to be made; absent: what the mesh says.
+    /// Connect timeout; absent: that of the mesh.
     #[serde(with = "duration::maybe")]
     pub connect_timeout: Option<Duration>,
     /// Keepalive.
     pub tcp_keepalive: Option<TcpKeepalive>,
-    /// How long one lives; absent: as long as it is used.
+    /// Maximum lifetime of a connection; absent: unlimited.
     #[serde(with = "duration::maybe")]
     pub max_connection_duration: Option<Duration>,
-    /// How long one lives without traffic; absent: Envoy's hour.
+    /// Idle timeout; absent: Envoy's default of 1 h.
     #[serde(with = "duration::maybe")]
     pub idle_timeout: Option<Duration>,
 }
 
-/// Keepalive of the kernel.
+/// TCP keepalive.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct TcpKeepalive {
-    /// Probes without an answer that end a connection; 0: the kernel's.
+    /// Unanswered probes before the connection is closed; 0: the kernel's default.
     pub probes: u32,
-    /// Silence before the first one.
+    /// Idle time before the first probe.
     #[serde(with = "duration::maybe")]
     pub time: Option<Duration>,
-    /// Time between two.
+    /// Time between probes.
     #[serde(with = "duration::maybe")]
     pub interval: Option<Duration>,
 }
 
-/// Settings of requests.
+/// HTTP settings of a connection pool.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct HttpSettings {
-    /// That wait for a connection; 0: without limit.
+    /// Maximum number of requests that wait for a connection; 0: unlimited.
     pub http1_max_pending_requests: i32,
-    /// At a time; 0: without limit.
+    /// Maximum number of concurrent requests; 0: unlimited.
     pub http2_max_requests: i32,
-    /// Of one connection; 0: without limit.
+    /// Maximum number of requests per connection; 0: unlimited.
     pub max_requests_per_connection: i32,
-    /// Retries at a time; 0: without limit.
+    /// Maximum number of concurrent retries; 0: unlimited.
     pub max_retries: i32,
-    /// How long a connection lives without a request.
+    /// Idle timeout of connections.
     #[serde(with = "duration::maybe")]
     pub idle_timeout: Option<Duration>,
-    /// Whether HTTP/1.1 becomes HTTP/2.
+    /// Upgrade of HTTP/1.1 to HTTP/2.
     pub h2_upgrade_policy: H2Upgrade,
-    /// The server is spoken to as the client speaks.
+    /// The upstream protocol is that of the downstream connection.
     pub use_client_protocol: bool,
-    /// Streams of one connection; 0: without limit.
+    /// Maximum number of concurrent streams per connection; 0: unlimited.
     pub max_concurrent_streams: i32,
     /// Keepalive of HTTP/2.
     pub http2_keep_alive: Option<Http2Keepalive>,
 }
 
-/// Whether HTTP/1.1 becomes HTTP/2.
+/// Upgrade of HTTP/1.1 to HTTP/2.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum H2Upgrade {
-    /// What the mesh says.
+    /// The setting of the mesh.
     #[default]
     Default,
-    /// No.
+    /// No upgrade.
     DoNotUpgrade,
-    /// Yes.
+    /// Upgrade.
     Upgrade,
 }
 
@@ -147,84 +147,84 @@ pub enum H2Upgrade {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Http2Keepalive {
-    /// Time between two pings.
+    /// Interval of pings.
     #[serde(with = "duration::maybe")]
     pub interval: Option<Duration>,
-    /// How long an answer may take.
+    /// Timeout of a ping.
     #[serde(with = "duration::maybe")]
     pub timeout: Option<Duration>,
 }
 
-/// Which endpoints are left alone for a while.
+/// Outlier detection: temporary ejection of failing endpoints.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct OutlierDetection {
     /// Deprecated.
     pub consecutive_errors: i32,
-    /// Errors on the way are counted apart from errors of the server.
+    /// Local-origin errors are counted apart from server errors.
     pub split_external_local_origin_errors: bool,
-    /// Errors on the way, in a row.
+    /// Consecutive local-origin errors.
     pub consecutive_local_origin_failures: Option<u32>,
-    /// 502, 503, 504 in a row; 0: not counted.
+    /// Consecutive 502, 503, 504; 0: not counted.
     pub consecutive_gateway_errors: Option<u32>,
-    /// 5xx in a row; 0: not counted. Absent: 5.
+    /// Consecutive 5xx; 0: not counted. Absent: 5.
     pub consecutive_5xx_errors: Option<u32>,
-    /// How often is looked; absent: 10 s.
+    /// Interval of the analysis; absent: 10 s.
     #[serde(with = "duration::maybe")]
     pub interval: Option<Duration>,
-    /// For how long, times the number of times; absent: 30 s.
+    /// Base ejection time, multiplied by the number of ejections; absent: 30 s.
     #[serde(with = "duration::maybe")]
     pub base_ejection_time: Option<Duration>,
-    /// Of how many at most, of a hundred; 0: 10.
+    /// Maximum percentage of ejected endpoints; 0: 10.
     pub max_ejection_percent: i32,
-    /// With fewer good ones than this, of a hundred, all are used.
+    /// Minimum percentage of healthy endpoints; below it, ejected endpoints are used too.
     pub min_health_percent: i32,
-    /// Statuses that count as errors, instead of 5xx.
+    /// Status codes that count as errors, instead of 5xx.
     pub outlier_detection_http_error_codes: Vec<u32>,
 }
 
-/// Near endpoints first, as far as they suffice.
+/// Zone-aware load balancing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ZoneAwareLb {
-    /// Absent: yes.
+    /// Enabled; absent: yes.
     pub enabled: Option<bool>,
-    /// Which region takes over from which.
+    /// Failover between regions.
     pub failover: Vec<Failover>,
-    /// Labels that near endpoints have in common with the client.
+    /// Labels for failover priority.
     pub failover_priority: Vec<String>,
-    /// Endpoints that a cluster has at least; absent: 6.
+    /// Minimum number of endpoints of a cluster; absent: 6.
     pub min_cluster_size: Option<u64>,
 }
 
-/// A tag of spans: one of these.
+/// A custom tag of spans. Exactly one field is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct CustomTag {
-    /// A text.
+    /// A literal.
     pub literal: Option<TagText>,
-    /// A variable of the proxy's environment.
+    /// An environment variable of the proxy.
     pub environment: Option<TagSource>,
-    /// A header of the request.
+    /// A request header.
     pub header: Option<TagSource>,
     /// Envoy's command operators.
     pub formatter: Option<TagText>,
 }
 
-/// A text.
+/// A literal tag value.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct TagText {
-    /// The text.
+    /// The value.
     pub value: String,
 }
 
-/// Where the value of a tag comes from.
+/// Source of a tag value.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct TagSource {
-    /// Its name.
+    /// Name of the variable or header.
     pub name: String,
-    /// The value where there is none.
+    /// Default value.
     pub default_value: String,
 }

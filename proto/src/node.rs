@@ -1,4 +1,4 @@
-//! Who is at the other end of a stream: node ids and node metadata.
+//! Node ids and node metadata: identity and properties of the peer of a stream.
 //!
 //! A node id is `<type>~<ip>~<id>~<dns domain>`, for example
 //! `sidecar~10.1.1.1~reviews-v1.default~default.svc.cluster.local`. Metadata is what the agent collected
@@ -13,21 +13,21 @@ use serde_json::Value;
 
 use crate::google::protobuf::{self, value::Kind};
 
-/// What kind of proxy a node is.
+/// Type of a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NodeType {
-    /// Beside an application, serving it alone.
+    /// A sidecar.
     Sidecar,
     /// A gateway.
     Router,
-    /// A layer-7 proxy of an ambient mesh.
+    /// A waypoint of an ambient mesh.
     Waypoint,
-    /// A node proxy of an ambient mesh.
+    /// A ztunnel of an ambient mesh.
     Ztunnel,
 }
 
 impl NodeType {
-    /// As node ids spell it.
+    /// Returns the spelling in node ids.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Sidecar => "sidecar",
@@ -58,9 +58,9 @@ impl FromStr for NodeType {
 /// `<type>~<ip>~<id>~<dns domain>`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId {
-    /// What kind of proxy.
+    /// Type of the proxy.
     pub node_type: NodeType,
-    /// The proxy's first address, as written; `INSTANCE_IPS` in the metadata has the whole list.
+    /// First address of the proxy, as written; `INSTANCE_IPS` in the metadata has all addresses.
     pub ip: String,
     /// `<pod>.<namespace>`.
     pub id: String,
@@ -68,19 +68,19 @@ pub struct NodeId {
     pub dns_domain: String,
 }
 
-/// Why a string is not a node id.
+/// Parse error of a node id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NodeIdError {
-    /// Not four parts.
+    /// The id does not have four parts.
     #[error("node id {0:?} does not have the four parts <type>~<ip>~<id>~<dns domain>")]
     Parts(String),
-    /// The first part is not a type we know.
+    /// The first part is not a known type.
     #[error("node type {0:?} is none of sidecar, router, waypoint, ztunnel")]
     Type(String),
 }
 
 impl NodeId {
-    /// The namespace of the proxy as the id tells it: the first label of the DNS domain if there is more than one.
+    /// Returns the namespace of the proxy: the first label of the DNS domain if there is more than one.
     pub fn namespace(&self) -> Option<&str> {
         self.dns_domain.split_once('.').map(|(first, _)| first).filter(|first| !first.is_empty())
     }
@@ -109,7 +109,7 @@ impl FromStr for NodeId {
     }
 }
 
-/// How connections reach the proxy.
+/// Traffic interception mode.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum InterceptionMode {
@@ -178,9 +178,9 @@ impl<'de> Deserialize<'de> for StringList {
     }
 }
 
-/// Node metadata: the keys that change generated configuration, and every other key as it came.
+/// Node metadata: the keys that affect generated configuration, and all other keys unchanged.
 ///
-/// Keys we do not know are kept, because an `EnvoyFilter` may match any of them.
+/// Unknown keys are kept, because an `EnvoyFilter` may match any of them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE", default)]
 pub struct NodeMetadata {
@@ -196,19 +196,19 @@ pub struct NodeMetadata {
     /// Labels of the workload.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
-    /// Labels the agent was given by its environment.
+    /// Labels from the environment of the agent.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub static_labels: BTreeMap<String, String>,
     /// Annotations of the workload.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
-    /// Which registry the proxy belongs to.
+    /// Registry (cluster id) of the proxy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster_id: Option<String>,
     /// Network of the proxy, for split horizon.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network: Option<String>,
-    /// How connections reach the proxy.
+    /// Traffic interception mode.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interception_mode: Option<InterceptionMode>,
     /// Service account of the workload.
@@ -238,7 +238,7 @@ pub struct NodeMetadata {
     /// Port of the `http_proxy` listener.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub http_proxy_port: Option<String>,
-    /// Which generator answers: none for Envoy, `grpc` for proxyless gRPC, `api` for configuration.
+    /// Configuration generator: empty for Envoy, `grpc` for proxyless gRPC, `api` for configuration.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub generator: Option<String>,
     /// The agent resolves DNS for the application.
@@ -253,13 +253,13 @@ pub struct NodeMetadata {
     /// Port of Envoy's Prometheus listener (15090): no listener is generated on it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub envoy_prometheus_port: Option<u16>,
-    /// Whether `istio.workload` is discovered over xDS.
+    /// `istio.workload` is discovered over xDS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata_discovery: Option<StringBool>,
     /// Subject alternative names of the control plane.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pilot_san: Vec<String>,
-    /// Where outlier events are logged.
+    /// Path of the outlier event log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outlier_log_path: Option<String>,
     /// Name of the SDS socket in its folder.
@@ -268,24 +268,24 @@ pub struct NodeMetadata {
     /// The proxy's `ProxyConfig` in protobuf's JSON mapping.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proxy_config: Option<Value>,
-    /// Every other key.
+    /// All other keys.
     #[serde(flatten)]
     pub raw: BTreeMap<String, Value>,
 }
 
-/// Metadata of the wrong shape; names the key where serde knows it.
+/// Metadata of the wrong type; names the key where serde reports it.
 #[derive(Debug, thiserror::Error)]
 #[error("node metadata: {0}")]
 pub struct MetadataError(#[from] serde_json::Error);
 
 impl NodeMetadata {
-    /// From the struct in a discovery request. Nulls count as absent.
+    /// Parses the struct of a discovery request. Nulls count as absent.
     pub fn from_struct(metadata: &protobuf::Struct) -> Result<Self, MetadataError> {
         let fields = metadata.fields.iter().map(|(key, value)| (key.clone(), to_json(value)));
         Ok(serde_json::from_value(Value::Object(fields.filter(|(_, value)| !value.is_null()).collect()))?)
     }
 
-    /// `REQUESTED_NETWORK_VIEW`: the only networks that are of interest; `None`: all.
+    /// Returns the networks in `REQUESTED_NETWORK_VIEW`; `None`: all networks.
     pub fn network_view(&self) -> Option<BTreeSet<String>> {
         let said = self.raw.get("REQUESTED_NETWORK_VIEW")?.clone();
         let StringList(names) = serde_json::from_value(said).ok()?;
@@ -293,7 +293,7 @@ impl NodeMetadata {
         (!seen.is_empty()).then_some(seen)
     }
 
-    /// As the struct a discovery request carries.
+    /// Returns the struct for a discovery request.
     pub fn to_struct(&self) -> protobuf::Struct {
         match serde_json::to_value(self) {
             Ok(Value::Object(fields)) => {
@@ -305,8 +305,8 @@ impl NodeMetadata {
     }
 }
 
-/// A protobuf value as JSON. Whole numbers come back as integers, as they were before `Struct` made
-/// doubles of them.
+/// Converts a protobuf value to JSON. Whole numbers become integers again, because `Struct` holds
+/// doubles only.
 pub fn to_json(value: &protobuf::Value) -> Value {
     match &value.kind {
         None | Some(Kind::NullValue(_)) => Value::Null,
@@ -332,7 +332,7 @@ fn number_to_json(number: f64) -> Value {
     }
 }
 
-/// JSON as a protobuf value.
+/// Converts JSON to a protobuf value.
 pub fn from_json(value: &Value) -> protobuf::Value {
     let kind = match value {
         Value::Null => Kind::NullValue(0),

@@ -57,8 +57,8 @@ impl ResourceType {
         }
     }
 
-    /// Whether a request without names asks for all resources of the type. Only clusters and
-    /// listeners know this legacy wildcard.
+    /// Returns `true` if a request without names subscribes to all resources of the type. Only clusters and
+    /// listeners support this legacy wildcard.
     pub const fn is_wildcard(self) -> bool {
         matches!(self, Self::Cluster | Self::Listener)
     }

@@ -195,7 +195,7 @@ async fn istioctl_config_dump_has_the_resources_of_a_proxy() -> Result<()> {
     ensure!(parts.iter().any(|part| part == "ClustersConfigDump"), "{parts:?}");
     ensure!(parts.iter().any(|part| part == "RoutesConfigDump"), "{parts:?}");
     let dump = pilot_proto::envoy::admin::v3::ConfigDump { configs: dump.resources };
-    let dump = pilot_proto::json::to_value(&dump)?;
+    let dump = pilot_proto::proto3_json::to_value(&dump)?;
     ensure!(dump.to_string().contains(WEB), "{dump}");
     let unknown = istioctl(plane.discovery.grpc, "istio.io/debug/config_dump", &["nobody.default"]).await?;
     ensure!(unknown.resources.is_empty(), "{unknown:?}");
@@ -218,8 +218,9 @@ async fn client_status_discovery_reports_each_resource() -> Result<()> {
     plane.wait_for_status("looked-at.default", ConfigStatus::Synced).await?;
 
     let mut client = ClientStatusDiscoveryServiceClient::new(channel(plane.discovery.grpc).await?);
-    let question: ClientStatusRequest =
-        pilot_proto::json::from_value(&json!({"node_matchers": [{"node_id": {"contains": "~looked-at."}}]}))?;
+    let question: ClientStatusRequest = pilot_proto::proto3_json::from_value(
+        &json!({"node_matchers": [{"node_id": {"contains": "~looked-at."}}]}),
+    )?;
     let fetched = client.fetch_client_status(question.clone()).await?.into_inner();
     ensure!(fetched.config.len() == 1, "{fetched:?}");
     for kind in [Cluster, Endpoint] {

@@ -1,6 +1,6 @@
 //! Where Envoy reports to: collectors of spans, of metrics, of access logs.
 
-use pilot_proto::mesh::proxy::{Collector, RemoteService, TcpKeepalive, Tracing};
+use pilot_proto::mesh::proxy_config::{Collector, RemoteService, TcpKeepalive, Tracing};
 use serde_json::{Map, Value, json};
 
 use super::clusters::{http2, one_endpoint};

@@ -1,6 +1,6 @@
 //! Envoy's runtime: Istio's flags, over them the user's, over all of them the admin's.
 
-use pilot_proto::mesh::proxy::ProxyConfig;
+use pilot_proto::mesh::proxy_config::ProxyConfig;
 use serde_json::{Map, Value, json};
 
 use crate::config::env::{Switch, Variables};

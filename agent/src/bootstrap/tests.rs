@@ -103,7 +103,7 @@ fn each_case_renders_its_golden_bootstrap() {
         check(&case.join("argv"), &(lines.join("\n") + "\n"));
 
         let json = untyped(serde_json::from_str(&rendered.json).unwrap());
-        pilot_proto::json::from_value::<Bootstrap>(&json)
+        pilot_proto::proto3_json::from_value::<Bootstrap>(&json)
             .unwrap_or_else(|error| panic!("{}: {error}", case.display()));
     }
 }
@@ -172,7 +172,7 @@ fn a_proxy_with_a_certificate_shows_it_and_watches_it() {
         }),
     };
     let json: Value = serde_json::from_str(&render(&config).json).unwrap();
-    pilot_proto::json::from_value::<Bootstrap>(&untyped(json.clone())).unwrap();
+    pilot_proto::proto3_json::from_value::<Bootstrap>(&untyped(json.clone())).unwrap();
     let clusters = json["static_resources"]["clusters"].as_array().unwrap();
     let xds = clusters.iter().find(|cluster| cluster["name"] == "xds-grpc").unwrap();
     assert_eq!(xds["type"], "STATIC");

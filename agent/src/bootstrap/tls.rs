@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::path::Path;
 
-use pilot_proto::mesh::proxy::{ClientTls, TlsMode};
+use pilot_proto::mesh::proxy_config::{ClientTls, TlsMode};
 use serde_json::{Map, Value, json};
 
 use super::set;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use pilot_proto::mesh::proxy::{ProxyConfig, TracingServiceName};
+use pilot_proto::mesh::proxy_config::{ProxyConfig, TracingServiceName};
 use pilot_proto::node::NodeMetadata;
 
 /// A proxy that nothing names.

@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
-use pilot_proto::mesh::proxy::ProxyConfig;
+use pilot_proto::mesh::proxy_config::ProxyConfig;
 use serde_json::Value;
 
 use super::env::Variables;

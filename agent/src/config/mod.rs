@@ -28,7 +28,7 @@ mod yaml;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use pilot_proto::mesh::proxy::{AuthenticationPolicy, ProxyConfig};
+use pilot_proto::mesh::proxy_config::{AuthenticationPolicy, ProxyConfig};
 use pilot_proto::node::NodeId;
 
 use crate::cgroup::Limits;

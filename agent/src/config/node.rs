@@ -4,7 +4,7 @@
 //! what the agent knows itself. Cloud platforms are not asked: their metadata servers cost a start up to
 //! five seconds, and a locality label says the same.
 
-use pilot_proto::mesh::proxy::ProxyConfig;
+use pilot_proto::mesh::proxy_config::ProxyConfig;
 use pilot_proto::node::{NodeId, NodeMetadata, StringBool, StringList};
 use serde_json::{Map, Value};
 

@@ -3,7 +3,7 @@
 use std::net::ToSocketAddrs;
 
 use pilot_proto::mesh::MeshConfig;
-use pilot_proto::mesh::proxy::{self, Layer, ProxyConfig};
+use pilot_proto::mesh::proxy_config::{self, Layer, ProxyConfig};
 use serde_json::Value;
 
 use super::address::HostPort;
@@ -29,7 +29,7 @@ pub(super) fn read(
         yaml_layer("PROXY_CONFIG", &variables.proxy_config, faults),
         yaml_layer(CONFIG, pod.annotations.get(CONFIG).map_or("", String::as_str), faults),
     ];
-    let mut config = proxy::merged(&layers).unwrap_or_else(|errors| {
+    let mut config = proxy_config::merged(&layers).unwrap_or_else(|errors| {
         for error in errors {
             let field = if error.field.is_empty() { String::new() } else { format!("{}: ", error.field) };
             faults.configuration(error.source_name, format!("{field}{}", error.problem));
@@ -92,8 +92,8 @@ fn check(config: &ProxyConfig, faults: &mut Faults) {
         fault("proxyAdminPort", "is 0");
     }
     let tracing = config.tracing.clone().unwrap_or_default();
-    let tracer = |tracer: Option<proxy::Collector>| tracer.map(|collector| collector.address);
-    let service = |service: &Option<proxy::RemoteService>| {
+    let tracer = |tracer: Option<proxy_config::Collector>| tracer.map(|collector| collector.address);
+    let service = |service: &Option<proxy_config::RemoteService>| {
         service.as_ref().map(|service| service.address.clone()).filter(|address| !address.is_empty())
     };
     if tracing.stackdriver.is_some() {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use pilot_proto::mesh::proxy::{AuthenticationPolicy, ProxyConfig};
+use pilot_proto::mesh::proxy_config::{AuthenticationPolicy, ProxyConfig};
 
 use super::address::HostPort;
 use super::env::Variables;

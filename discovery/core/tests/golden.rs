@@ -65,7 +65,7 @@ fn dump(push: &PushContext, proxy: &Proxy, kind: ResourceType, names: Option<&Na
         .map(|resource| {
             let any = Any::decode(resource.body.clone()).unwrap();
             assert_eq!(any.type_url, kind.type_url());
-            pilot_proto::json::encoded_to_value(message, &any.value).unwrap()
+            pilot_proto::proto3_json::encoded_to_value(message, &any.value).unwrap()
         })
         .collect()
 }

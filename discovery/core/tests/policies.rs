@@ -57,7 +57,7 @@ fn at(place: &str) -> Proxy {
 
 fn clusters(push: &PushContext, proxy: &Proxy) -> Vec<Value> {
     let made: BTreeMap<String, cds::Cluster> = decoded(&generate(push, proxy, Cluster, None));
-    made.values().map(|cluster| pilot_proto::json::to_value(cluster).unwrap()).collect()
+    made.values().map(|cluster| pilot_proto::proto3_json::to_value(cluster).unwrap()).collect()
 }
 
 fn cluster(push: &PushContext, proxy: &Proxy, name: &str) -> Value {
@@ -302,7 +302,7 @@ fn whoever_secures_connections_knows_who_the_service_is() {
         let (_, made) = fresh(&cache, &with(accounts), Cluster, &at(""));
         let web: cds::Cluster =
             decode(made.resources.get("outbound|80||web.default.svc.cluster.local").unwrap());
-        let found = texts(&pilot_proto::json::to_value(&web).unwrap(), "exact");
+        let found = texts(&pilot_proto::proto3_json::to_value(&web).unwrap(), "exact");
         let expected = accounts.iter().map(|&account| Arc::from(account)).collect();
         assert_eq!(found, expected, "{accounts:?}");
     }

@@ -94,7 +94,7 @@ fn endpoints(push: &PushContext, proxy: &Proxy, cluster: &str) -> String {
     let made = generate(push, proxy, ResourceType::Endpoint, Some(&names([cluster])));
     let told: ClusterLoadAssignment = decode(made.resources.get(cluster).unwrap());
     let printed = told.endpoints.iter().flat_map(|group| {
-        let members = texts(&pilot_proto::json::to_value(group).unwrap(), "address");
+        let members = texts(&pilot_proto::proto3_json::to_value(group).unwrap(), "address");
         members.into_iter().map(|address| format!("{}:{address}", group.priority))
     });
     let mut printed: Vec<String> = printed.collect();

@@ -47,7 +47,9 @@ fn printed<M: Message + Name + Default>(
 ) -> BTreeMap<String, Value> {
     let asked = (kind == Route).then(|| names(["80", "http.8080"]));
     let made: BTreeMap<String, M> = decoded(&generate(push, proxy, kind, asked.as_ref()));
-    made.into_iter().map(|(name, message)| (name, pilot_proto::json::to_value(&message).unwrap())).collect()
+    made.into_iter()
+        .map(|(name, message)| (name, pilot_proto::proto3_json::to_value(&message).unwrap()))
+        .collect()
 }
 
 fn listeners(push: &PushContext, proxy: &Proxy) -> BTreeMap<String, Value> {

@@ -23,7 +23,7 @@ use pilot_proto::envoy::admin::v3::{
 use pilot_proto::envoy::config::core::v3::{DataSource, data_source::Specifier};
 use pilot_proto::envoy::extensions::transport_sockets::tls::v3::{Secret, secret::Type};
 use pilot_proto::google::protobuf::Any;
-use pilot_proto::{ResourceType, any, json};
+use pilot_proto::{ResourceType, any, proto3_json};
 use prost::Message as _;
 
 use super::page::{Params, given, named, page, refuse};
@@ -64,7 +64,7 @@ async fn dump(
         Some(types) => bare(state, &client, &types).await,
         None => sections(state, &client, endpoints).await,
     };
-    let value = configs.and_then(|configs| Ok(json::to_value(&ConfigDump { configs })?));
+    let value = configs.and_then(|configs| Ok(proto3_json::to_value(&ConfigDump { configs })?));
     match value {
         Ok(value) => page(params, &value),
         Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error:#}\n")),

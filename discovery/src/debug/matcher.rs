@@ -111,8 +111,8 @@ fn value(matcher: &ValueMatcher, given: Option<&Value>) -> Result<bool, Unusable
 
 #[cfg(test)]
 mod tests {
-    use pilot_proto::json::from_value;
     use pilot_proto::node::NodeMetadata;
+    use pilot_proto::proto3_json::from_value;
     use serde_json::{Value as Json, json};
 
     use super::*;

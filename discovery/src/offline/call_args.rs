@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, bail};
 use clap::Parser as _;
-use pilot_core::simulate::{Certificate, Line, Tls};
+use pilot_core::simulate::{CallSpec, Certificate, Tls};
 
 use crate::config::args::CallArgs;
 
@@ -10,7 +10,7 @@ use crate::config::args::CallArgs;
 #[derive(Debug)]
 pub(super) struct ParsedCall {
     /// Call.
-    pub(super) line: Line,
+    pub(super) line: CallSpec,
     /// Output format.
     pub(super) output: Option<String>,
 }
@@ -22,7 +22,7 @@ pub(super) fn parse(words: &[String]) -> anyhow::Result<ParsedCall> {
         let first = text.lines().next().unwrap_or_default();
         anyhow::anyhow!("{}", first.trim_start_matches("error: "))
     })?;
-    let mut line: Line = args.target.join(" ").parse()?;
+    let mut line: CallSpec = args.target.join(" ").parse()?;
     for header in &args.headers {
         let (name, value) =
             header.split_once(':').with_context(|| format!("-H {header:?}: is not 'name: value'"))?;

@@ -9,7 +9,7 @@ use pilot_core::cache::Cache;
 use pilot_core::model::{Difference, Proxy, ResourceSet};
 use pilot_core::push::PushContext;
 use pilot_core::scope::{Scope, ScopeKey};
-use pilot_core::simulate::Told;
+use pilot_core::simulate::ProxyConfigView;
 use pilot_proto::ResourceType;
 use pilot_proto::google::protobuf::Any;
 use prost::Message as _;
@@ -146,7 +146,7 @@ impl<'a> MeshSide<'a> {
         let key = ScopeKey::of(self.push, proxy);
         let scope =
             self.scopes.entry(key).or_insert_with_key(|key| Scope::of(self.push, key.clone(), None)).clone();
-        let asked = Told::asked(&self.cache, self.push, &scope, proxy);
+        let asked = ProxyConfigView::asked(&self.cache, self.push, &scope, proxy);
         let (_, sets) = asked.with_context(|| format!("generate the resources of {}", proxy.id.id))?;
         Ok(sets)
     }
@@ -183,7 +183,7 @@ fn differing(
 fn printed(body: &[u8]) -> anyhow::Result<Value> {
     let any = Any::decode(body).context("decode a resource")?;
     let name = any.type_url.rsplit_once('/').map_or("", |(_, name)| name);
-    pilot_proto::json::encoded_to_value(name, &any.value).context("print a resource")
+    pilot_proto::proto3_json::encoded_to_value(name, &any.value).context("print a resource")
 }
 
 // === impl ChangedResource ===

@@ -16,7 +16,7 @@ mod proxy_select;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use pilot_core::simulate::Caller;
+use pilot_core::simulate::Client;
 use serde_json::Value;
 
 use crate::config::args::{DiffArgs, SimulateArgs};
@@ -55,7 +55,7 @@ fn run_simulate(args: &SimulateArgs) -> anyhow::Result<u8> {
     let files = MeshFiles::read(&args.config_dir, &args.mesh.mesh_config, &args.mesh.domain)?;
     print_problems(&files);
     let proxy = proxy_select::caller(&files.push, args)?;
-    let caller = Caller::new(&files.push, proxy).context("generate the resources of the proxy")?;
+    let caller = Client::new(&files.push, proxy).context("generate the resources of the proxy")?;
     let call = if args.inbound { caller.arriving(parsed.line)? } else { caller.leaving(parsed.line)? };
     let trace = caller.told.call(&call);
     let json = parsed.output.is_some() || args.output.is_some();

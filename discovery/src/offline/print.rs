@@ -1,13 +1,13 @@
 //! Prints the trace of a call as text and as JSON.
 
-use pilot_core::simulate::{Call, Caller, Destination, Request, Says, Share, Trace, Verdict};
+use pilot_core::simulate::{Call, Client, Destination, Payload, Request, Share, Trace, Verdict};
 use serde_json::{Value, json};
 
 /// Returns the steps in order, each with the objects that decide it, and the result.
-pub(super) fn text(caller: &Caller, call: &Call, trace: &Trace) -> String {
-    let payload = match &call.says {
-        Says::Http(request) => request_text(request),
-        Says::Bytes => "bytes".to_owned(),
+pub(super) fn text(caller: &Client, call: &Call, trace: &Trace) -> String {
+    let payload = match &call.payload {
+        Payload::Http(request) => request_text(request),
+        Payload::Bytes => "bytes".to_owned(),
     };
     let mut lines = vec![format!("{} sends {payload} to {}", caller.proxy.id.id, to(caller, &call.to))];
     for step in &trace.steps {
@@ -16,7 +16,7 @@ pub(super) fn text(caller: &Caller, call: &Call, trace: &Trace) -> String {
         lines.extend(step.origins.iter().map(|origin| format!("{:<13}   by {origin}", "")));
     }
     for share in trace.shares() {
-        if let (Says::Http(sent), Some(request)) = (&call.says, &share.request)
+        if let (Payload::Http(sent), Some(request)) = (&call.payload, &share.request)
             && sent != request
         {
             lines.push(format!("{:<13} {} receives {}", "request", share.cluster, request_text(request)));
@@ -27,7 +27,7 @@ pub(super) fn text(caller: &Caller, call: &Call, trace: &Trace) -> String {
     lines.join("\n")
 }
 
-fn to(caller: &Caller, destination: &Destination) -> String {
+fn to(caller: &Client, destination: &Destination) -> String {
     let declared = destination.ip().and_then(|ip| caller.host_at(ip));
     declared.map_or_else(|| destination.to_string(), |host| format!("{destination} ({host})"))
 }
@@ -39,7 +39,7 @@ fn request_text(request: &Request) -> String {
 }
 
 /// Returns the same as JSON, with the clusters and endpoints.
-pub(super) fn json(caller: &Caller, call: &Call, trace: &Trace) -> Value {
+pub(super) fn json(caller: &Client, call: &Call, trace: &Trace) -> Value {
     let steps: Vec<Value> = trace
         .steps
         .iter()

@@ -112,7 +112,7 @@ fn pools() -> [&'static DescriptorPool; 2] {
         }
         pool
     });
-    [pilot_proto::json::pool(), ours]
+    [pilot_proto::proto3_json::pool(), ours]
 }
 
 fn file(name: &str, find: impl Fn(&DescriptorPool) -> Option<FileDescriptor>) -> Result<Answer, Status> {

@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::envoy::config::cluster::v3::Cluster;
 use crate::envoy::config::listener::v3::FilterChain;
-use crate::json::{encoded_to_value, from_value, to_value};
+use crate::proto3_json::{encoded_to_value, from_value, to_value};
 
 const PROXY: &str = "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
 

@@ -1,10 +1,10 @@
 //! `MeshConfig` and `ProxyConfig` with Istio's field names, defaults and merge rules.
 //! <https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/>
 
+pub mod extension_provider;
 pub mod networks;
-mod policy;
-pub mod provider;
-pub mod proxy;
+pub mod proxy_config;
+mod traffic_policy;
 
 use std::time::Duration;
 
@@ -13,17 +13,17 @@ use serde_json::{Map, Value};
 
 use crate::duration;
 use crate::networking::{HttpRetry, LocalityLb, TcpKeepalive, ZoneAwareLb};
-use crate::read::{self, Read, Wrong};
+use crate::proto3_json::de::{self, InvalidField, Read};
 
-pub use policy::{
+pub use extension_provider::{DefaultProviders, ExtensionProvider};
+pub use traffic_policy::{
     AccessLogEncoding, DefaultTrafficPolicy, H2UpgradePolicy, InboundTrafficMode, InboundTrafficPolicy,
     MeshTls, MeshTlsProtocol, Normalization, OutboundTrafficMode, OutboundTrafficPolicy, PathNormalization,
     ServiceSettings, Settings,
 };
-pub use provider::{DefaultProviders, ExtensionProvider};
 
-/// What holds for the whole mesh. Fields that are not here are kept in `unread`: a mesh file written for
-/// Istio is accepted whole.
+/// Configuration of the whole mesh. Fields without a counterpart here are kept in `unread`: a mesh file written for
+/// Istio is accepted as a whole.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 #[expect(clippy::struct_excessive_bools, reason = "as many as Istio's message has")]
@@ -34,48 +34,48 @@ pub struct MeshConfig {
     pub proxy_inbound_listen_port: u16,
     /// Port of the `http_proxy` listener; 0: none.
     pub proxy_http_port: u16,
-    /// How long an upstream connection may take to be made.
+    /// Timeout of upstream connection attempts.
     #[serde(with = "duration::text")]
     pub connect_timeout: Duration,
-    /// How long a listener waits to find out the protocol of a port without one.
+    /// Timeout of protocol detection on ports without a declared protocol.
     #[serde(with = "duration::text")]
     pub protocol_detection_timeout: Duration,
     /// Keepalive of upstream connections; absent: none.
     pub tcp_keepalive: Option<TcpKeepalive>,
-    /// How often DNS clusters are resolved.
+    /// Interval of DNS resolution in DNS clusters.
     #[serde(with = "duration::text")]
     pub dns_refresh_rate: Duration,
-    /// What happens to traffic to hosts nobody declared.
+    /// Policy for traffic to undeclared hosts.
     pub outbound_traffic_policy: OutboundTrafficPolicy,
-    /// Where traffic to the workload goes.
+    /// Bind address of the application that inbound traffic is sent to.
     pub inbound_traffic_policy: InboundTrafficPolicy,
-    /// Whether HTTP/1.1 becomes HTTP/2 on its way out.
+    /// Upgrade of outbound HTTP/1.1 to HTTP/2.
     pub h2_upgrade_policy: H2UpgradePolicy,
-    /// Retries of routes that say nothing of them; absent: Istio's own.
+    /// Retries of routes that configure none; absent: Istio's defaults.
     pub default_http_retry_policy: Option<HttpRetry>,
-    /// Near endpoints first, for clusters whose rules say nothing of it.
+    /// Locality load balancing of clusters without a setting of their own.
     pub locality_lb_setting: Option<LocalityLb>,
-    /// Near endpoints first, as far as they suffice; prevails over `localityLbSetting`.
+    /// Zone-aware load balancing; takes precedence over `localityLbSetting`.
     pub zone_aware_lb_setting: Option<ZoneAwareLb>,
-    /// What clusters have whose rules say nothing of it.
+    /// Defaults of clusters for fields that no `DestinationRule` sets.
     pub default_traffic_policy: Option<DefaultTrafficPolicy>,
-    /// How paths of requests are put in order.
+    /// Normalization of request paths.
     pub path_normalization: PathNormalization,
     /// Access log of every proxy; empty: none.
     pub access_log_file: String,
-    /// Its format, in the words of its encoding; empty: Istio's.
+    /// Format of the access log in its encoding; empty: Istio's.
     pub access_log_format: String,
-    /// How a line of it is written.
+    /// Encoding of access log lines.
     pub access_log_encoding: AccessLogEncoding,
     /// Access is logged to the gRPC service that proxies' `envoyAccessLogService` names.
     pub enable_envoy_access_log_service: bool,
-    /// Connections that no filter chain takes are not logged.
+    /// Connections that no filter chain matches are not logged.
     pub disable_envoy_listener_log: bool,
-    /// Where no `Telemetry` says anything, spans go to the tracer of the proxies' own `tracing`.
+    /// Without `Telemetry`, spans are sent to the tracer of the proxies' `tracing`.
     pub enable_tracing: bool,
-    /// What `Telemetry` may name. Istio's own are there unless one of the same name is.
+    /// Extension providers that `Telemetry` may name. Istio's built-in ones are present unless a provider of the same name replaces them.
     pub extension_providers: Vec<ExtensionProvider>,
-    /// What is used where no `Telemetry` says anything.
+    /// Providers used without `Telemetry`.
     pub default_providers: DefaultProviders,
     /// Name of statistics of inbound clusters, with `%SERVICE%` and the like; empty: the cluster's.
     pub inbound_cluster_stat_name: String,
@@ -83,18 +83,18 @@ pub struct MeshConfig {
     pub outbound_cluster_stat_name: String,
     /// Trust domain of the mesh.
     pub trust_domain: String,
-    /// Others that are trusted as much.
+    /// Additional trusted trust domains.
     pub trust_domain_aliases: Vec<String>,
-    /// Namespace whose configuration holds for every namespace.
+    /// Root namespace: its configuration applies to all namespaces.
     pub root_namespace: String,
-    /// Mutual TLS wherever both sides can.
+    /// Automatic mutual TLS where both sides support it.
     pub enable_auto_mtls: bool,
-    /// TLS between the mesh's own.
+    /// TLS between workloads of the mesh.
     #[serde(rename = "meshMTLS")]
     pub mesh_mtls: Option<MeshTls>,
-    /// TLS with anybody else.
+    /// TLS with peers outside the mesh.
     pub tls_defaults: Option<MeshTls>,
-    /// Whether certificates of servers outside are verified where a rule names no roots; absent: they are.
+    /// Verification of external servers with the system's roots if a rule names none; absent: enabled.
     pub verify_certificate_at_client: Option<bool>,
     /// `exportTo` of services that have none.
     pub default_service_export_to: Vec<String>,
@@ -108,10 +108,10 @@ pub struct MeshConfig {
     pub discovery_selectors: Vec<Value>,
     /// `ProxyConfig` of every proxy, as written; see [`proxy`].
     pub default_config: Value,
-    /// Everything else.
+    /// All other fields.
     #[serde(flatten, skip_deserializing)]
     pub unread: Map<String, Value>,
-    /// Paths of everything else further inside, which is not kept.
+    /// Paths of unknown fields inside known ones; their values are not kept.
     #[serde(skip)]
     pub unknown: Vec<String>,
 }
@@ -167,9 +167,9 @@ impl Default for MeshConfig {
 
 impl MeshConfig {
     /// Reads a mesh file that was parsed as YAML. The error names the field.
-    pub fn from_value(value: Value) -> Result<Self, Wrong> {
+    pub fn from_value(value: Value) -> Result<Self, InvalidField> {
         // An empty file is a mesh of defaults, as in Istio.
-        let Read { value: mut mesh, unknown } = read::message::<Self>("", &value)?;
+        let Read { value: mut mesh, unknown } = de::message::<Self>("", &value)?;
         if let Value::Object(mut fields) = value {
             for name in unknown {
                 match fields.remove(&name) {
@@ -254,7 +254,11 @@ mod tests {
             (path(&mesh, "envoy"), path(&mesh, "mine")),
             (Some("/dev/stderr".into()), Some("/log".into()))
         );
-        let zipkin = provider::Zipkin { service: "z".into(), port: 9411, ..provider::Zipkin::default() };
+        let zipkin = extension_provider::Zipkin {
+            service: "z".into(),
+            port: 9411,
+            ..extension_provider::Zipkin::default()
+        };
         assert_eq!(mesh.extension_providers[4].zipkin, Some(zipkin));
     }
 

@@ -1,4 +1,4 @@
-//! `MeshNetworks`: which networks there are, and the ways into them.
+//! `MeshNetworks`: the networks of the mesh and their gateways.
 //! <https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#MeshNetworks>
 
 use std::collections::BTreeMap;
@@ -14,37 +14,37 @@ pub struct MeshNetworks {
     pub networks: BTreeMap<String, Network>,
 }
 
-/// One network: whoever is in it reaches whoever is in it.
+/// A network. Its endpoints reach each other directly.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Network {
-    /// Who is in it, besides those that say so themselves.
+    /// Endpoints of the network, besides those that declare it themselves.
     pub endpoints: Vec<NetworkEndpoints>,
-    /// Ways into it.
+    /// Gateways of the network.
     pub gateways: Vec<NetworkGateway>,
 }
 
-/// Some of those who are in a network. One of the two is said.
+/// A selector of endpoints. Exactly one field is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct NetworkEndpoints {
-    /// Those with addresses of this range.
+    /// Endpoints with an address in this CIDR range.
     pub from_cidr: Option<String>,
-    /// Those that this registry, or cluster, knows.
+    /// Endpoints of this registry or cluster.
     pub from_registry: Option<String>,
 }
 
-/// A way into a network. One of address and service is said.
+/// A gateway of a network. Either address or service is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct NetworkGateway {
     /// An IP address or a host name.
     pub address: Option<String>,
-    /// A service of the network's registry, whose addresses are meant.
+    /// A service of the network's registry that provides the addresses.
     pub registry_service_name: Option<String>,
     /// Its port, 1 to 65535.
     pub port: u16,
-    /// Where it is: `region/zone/sub-zone`.
+    /// Locality, `region/zone/sub-zone`.
     pub locality: String,
 }
 
@@ -56,7 +56,7 @@ impl MeshNetworks {
         if value.is_null() { Ok(Self::default()) } else { serde_json::from_value(value) }
     }
 
-    /// What is said of networks in words that mean nothing here: which addresses lead to a service from outside is not known.
+    /// Returns findings for settings that are not supported: the external addresses of a gateway service are unknown.
     pub fn unused(&self) -> Vec<String> {
         let of = |(name, network): (&String, &Network)| {
             let services = network.gateways.iter().filter_map(|way| way.registry_service_name.as_ref());

@@ -10,7 +10,7 @@ const PERSONS: [&str; 11] =
     ["who", "whom", "whoever", "somebody", "someone", "nobody", "anybody", "everybody", "he", "him", "his"];
 
 /// Folders that the rules hold for so far.
-const FOLDERS: &[&str] = &["proto/watch/", "proto/xds/", "tests/"];
+const FOLDERS: &[&str] = &["proto/", "tests/"];
 
 /// Paths in these folders that the rules do not hold for yet.
 const NOT_YET: &[&str] = &["tests/src/solo", "tests/tests/agent", "tests/tests/solo"];

@@ -16,7 +16,7 @@ use std::sync::{Arc, LazyLock};
 use libfuzzer_sys::fuzz_target;
 use pilot_core::model::{Change, ConfigKind, ConfigMeta, ConfigObject, ConfigSpec, Proxy, SourceEvent, SourceId};
 use pilot_core::push::PushContext;
-use pilot_core::simulate::Caller;
+use pilot_core::simulate::Client;
 use pilot_core::validate::{self, Severity};
 use pilot_proto::node::NodeType;
 use serde_json::{Value, json};
@@ -108,7 +108,7 @@ fuzz_target!(|data: &[u8]| {
 /// Each proxy is told what it is told, and calls what there is.
 fn told(push: &PushContext, patches: Patches) {
     for proxy in &*PROXIES {
-        let caller = Caller::new(push, proxy.clone()).unwrap();
+        let caller = Client::new(push, proxy.clone()).unwrap();
         let faults = caller.told.faults();
         assert!(faults.is_empty() || patches == Patches::Changed, "{}: {faults:#?}", proxy.id);
         for line in ["http://s0/a", "http://s1/", "tcp://s8:81", "tls://s8:443 --sni a.sni.example.com"] {

@@ -19,7 +19,7 @@ pub mod workload;
 pub use destination_rule::DestinationRule;
 pub use envoy_filter::EnvoyFilter;
 pub use gateway::Gateway;
-pub use pilot_proto::read;
+pub use pilot_proto::proto3_json::de;
 pub use proxy_config::ProxyConfig;
 pub use service_entry::ServiceEntry;
 pub use sidecar::Sidecar;

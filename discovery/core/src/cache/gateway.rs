@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use pilot_proto::mesh::proxy::Steering;
+use pilot_proto::mesh::proxy_config::ControlPlaneOptions;
 
 use super::{Generated, Made, Set, View, settings};
 use crate::generate::Rejected;
@@ -63,7 +63,7 @@ impl View<'_> {
         generated
     }
 
-    fn gateway(self, steering: &Steering) -> (GatewayInputs, Vec<Rejected>) {
+    fn gateway(self, steering: &ControlPlaneOptions) -> (GatewayInputs, Vec<Rejected>) {
         let targets = self.push.service_targets(self.proxy);
         let unprivileged = self.proxy.metadata.unprivileged_pod.is_some_and(|flag| flag.0);
         let interception = Interception::Off {

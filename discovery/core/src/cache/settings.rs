@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use pilot_proto::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::ForwardClientCertDetails;
-use pilot_proto::mesh::proxy::{Steering, Topology};
+use pilot_proto::mesh::proxy_config::{ControlPlaneOptions, Topology};
 use pilot_proto::mesh::{MeshConfig, OutboundTrafficMode};
 use pilot_proto::node::InterceptionMode;
 use serde_json::Value;
@@ -30,8 +30,8 @@ use crate::scope::Scope;
 
 impl View<'_> {
     /// What the proxy's `ProxyConfig` says to us.
-    pub(super) fn steering(self) -> Steering {
-        Steering::of(self.proxy.metadata.proxy_config.as_ref(), &self.push.mesh.default_config)
+    pub(super) fn steering(self) -> ControlPlaneOptions {
+        ControlPlaneOptions::of(self.proxy.metadata.proxy_config.as_ref(), &self.push.mesh.default_config)
     }
 }
 
@@ -56,7 +56,7 @@ pub(super) fn listeners(
 pub(super) fn filters(
     view: View<'_>,
     side: TrafficSide,
-    steering: &Steering,
+    steering: &ControlPlaneOptions,
 ) -> (Arc<FilterSettings>, Vec<Rejected>) {
     let (mesh, metadata) = (&view.push.mesh, &view.proxy.metadata);
     let Reports { logs, traces, rejected } = view.reports(side, steering);
@@ -136,7 +136,7 @@ pub(super) fn topology(topology: &Topology) -> GatewayTopology {
 }
 
 /// What upstreams are told of requests.
-pub(super) fn informational_headers(steering: &Steering) -> InformationalHeaders {
+pub(super) fn informational_headers(steering: &ControlPlaneOptions) -> InformationalHeaders {
     let headers = &steering.headers;
     InformationalHeaders {
         attempt_count: headers.attempt_count.disabled != Some(true),

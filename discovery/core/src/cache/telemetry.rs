@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use pilot_proto::mesh::ExtensionProvider;
-use pilot_proto::mesh::proxy::{Spans, Steering};
+use pilot_proto::mesh::proxy_config::{ControlPlaneOptions, Spans};
 
 use super::View;
 use crate::api::Telemetry;
@@ -35,7 +35,7 @@ pub(super) struct Reports {
 // === impl View ===
 
 impl<'a> View<'a> {
-    pub(super) fn reports(self, side: TrafficSide, steering: &Steering) -> Reports {
+    pub(super) fn reports(self, side: TrafficSide, steering: &ControlPlaneOptions) -> Reports {
         let mesh = &self.push.mesh;
         let labels = self.push.labels_of(self.proxy);
         let objects = self.telemetries(&labels);
@@ -103,7 +103,7 @@ impl<'a> View<'a> {
         any.then(|| logs.collect())
     }
 
-    fn logs_of_mesh(self, steering: &Steering) -> Vec<AccessLogger> {
+    fn logs_of_mesh(self, steering: &ControlPlaneOptions) -> Vec<AccessLogger> {
         let mesh = &self.push.mesh;
         let file = (!mesh.access_log_file.is_empty())
             .then(|| telemetry::mesh_access_log_file(&mesh.access_log_file, mesh));

@@ -14,7 +14,7 @@ use pilot_proto::envoy::extensions::filters::network::http_connection_manager::v
     HttpConnectionManager, Rds, http_connection_manager::RouteSpecifier,
 };
 
-use pilot_proto::mesh::proxy::ProxyHeaders;
+use pilot_proto::mesh::proxy_config::ProxyHeaders;
 
 use super::http_filters::{fault, router};
 use super::network_filters::network_filter;

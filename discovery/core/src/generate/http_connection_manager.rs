@@ -16,7 +16,7 @@ use pilot_proto::envoy::extensions::filters::network::http_connection_manager::v
 use pilot_proto::envoy::extensions::request_id::uuid::v3::UuidRequestIdConfig;
 use pilot_proto::google::protobuf::BoolValue;
 use pilot_proto::mesh::Normalization;
-use pilot_proto::mesh::proxy::{ClientCertDetails, ForwardClientCert, ServerHeader};
+use pilot_proto::mesh::proxy_config::{ClientCertDetails, ForwardClientCert, ServerHeader};
 
 use super::http_filters::HttpFilterInputs;
 use super::network_filters::{FilterSettings, Http10, network_filter};

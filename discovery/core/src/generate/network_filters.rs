@@ -15,7 +15,7 @@ use pilot_proto::envoy::extensions::filters::network::sni_dynamic_forward_proxy:
 use pilot_proto::envoy::extensions::filters::network::tcp_proxy::v3::{TcpProxy, tcp_proxy};
 use pilot_proto::envoy::r#type::v3::{HashPolicy, hash_policy};
 use pilot_proto::mesh::Normalization;
-use pilot_proto::mesh::proxy::ProxyHeaders;
+use pilot_proto::mesh::proxy_config::ProxyHeaders;
 use prost::{Message, Name};
 
 use super::IpFamilies;

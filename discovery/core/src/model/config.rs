@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use pilot_proto::read::{self, Read, Wrong};
-use pilot_proto::write;
+use pilot_proto::proto3_json::de::{self, InvalidField, Read};
+use pilot_proto::proto3_json::ser;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -198,12 +198,12 @@ impl ConfigSpec {
     /// # Errors
     ///
     /// Returns the first field whose value does not fit.
-    pub fn read(kind: ConfigKind, spec: &Value) -> Result<Read<Self>, Wrong> {
+    pub fn read(kind: ConfigKind, spec: &Value) -> Result<Read<Self>, InvalidField> {
         fn typed<T: DeserializeOwned>(
             spec: &Value,
             config: fn(T) -> ConfigSpec,
-        ) -> Result<Read<ConfigSpec>, Wrong> {
-            let Read { value, unknown } = read::message("spec", spec)?;
+        ) -> Result<Read<ConfigSpec>, InvalidField> {
+            let Read { value, unknown } = de::message("spec", spec)?;
             Ok(Read { value: config(value), unknown })
         }
         match kind {
@@ -227,16 +227,16 @@ impl ConfigSpec {
     /// None is known: all of it are texts, numbers, lists, and maps by text.
     pub fn written(&self) -> serde_json::Result<Value> {
         match self {
-            Self::ServiceEntry(spec) => write::message(spec),
-            Self::WorkloadEntry(spec) => write::message(spec),
-            Self::WorkloadGroup(spec) => write::message(spec),
-            Self::VirtualService(spec) => write::message(spec),
-            Self::DestinationRule(spec) => write::message(spec),
-            Self::Gateway(spec) => write::message(spec),
-            Self::Sidecar(spec) => write::message(spec),
-            Self::EnvoyFilter(spec) => write::message(spec),
-            Self::ProxyConfig(spec) => write::message(spec),
-            Self::Telemetry(spec) => write::message(spec),
+            Self::ServiceEntry(spec) => ser::message(spec),
+            Self::WorkloadEntry(spec) => ser::message(spec),
+            Self::WorkloadGroup(spec) => ser::message(spec),
+            Self::VirtualService(spec) => ser::message(spec),
+            Self::DestinationRule(spec) => ser::message(spec),
+            Self::Gateway(spec) => ser::message(spec),
+            Self::Sidecar(spec) => ser::message(spec),
+            Self::EnvoyFilter(spec) => ser::message(spec),
+            Self::ProxyConfig(spec) => ser::message(spec),
+            Self::Telemetry(spec) => ser::message(spec),
         }
     }
 

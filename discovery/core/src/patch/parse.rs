@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use pilot_proto::json::{self, RemarkKind};
 use pilot_proto::merge::Lists;
+use pilot_proto::proto3_json::{self, RemarkKind};
 use serde_json::Value as Json;
 
 use super::Patch;
@@ -178,7 +178,7 @@ impl Reading<'_> {
         operation: Operation,
         value: &Json,
     ) -> Option<(Option<Value>, Option<Merge>)> {
-        let remarks = match json::inspect(&T::full_name(), value) {
+        let remarks = match proto3_json::inspect(&T::full_name(), value) {
             Ok(remarks) => remarks,
             Err(error) => return self.reject("patch.value", explain(&error)),
         };
@@ -196,7 +196,7 @@ impl Reading<'_> {
         if !fits {
             return None;
         }
-        let message: T = match json::from_value_of_any_version(value) {
+        let message: T = match proto3_json::from_value_of_any_version(value) {
             Ok(message) => message,
             Err(error) => return self.reject("patch.value", explain(&error)),
         };

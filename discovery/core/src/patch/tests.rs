@@ -10,7 +10,7 @@ mod selecting;
 
 use std::collections::BTreeMap;
 
-use pilot_proto::json::{from_value, to_value};
+use pilot_proto::proto3_json::{from_value, to_value};
 use prost::{Message, Name};
 use serde_json::{Value, json};
 

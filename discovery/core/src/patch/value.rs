@@ -10,8 +10,8 @@ use pilot_proto::envoy::extensions::filters::network::http_connection_manager::v
     HttpFilter, http_filter,
 };
 use pilot_proto::google::protobuf::Any;
-use pilot_proto::json::JsonError;
 use pilot_proto::merge::{Lists, Overlay};
+use pilot_proto::proto3_json::JsonError;
 use prost::{Message, Name};
 
 use super::Patch;

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
     /// Which way the connection passes the proxy.
-    pub way: Way,
+    pub direction: CallDirection,
     /// Where the client connects to: the original destination, before anything redirects it.
     pub to: Destination,
     /// Where the client connects from. `None`: from nowhere that a match could name.
@@ -14,12 +14,12 @@ pub struct Call {
     /// The handshake around what is said; `None`: plaintext.
     pub tls: Option<Tls>,
     /// What the client says first, inside TLS if there is any.
-    pub says: Says,
+    pub payload: Payload,
 }
 
 /// Which way a connection passes the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum CallDirection {
     /// From the workload beside the proxy to the world.
     Outbound,
     /// From the world to the workload beside the proxy.
@@ -60,7 +60,7 @@ pub enum Certificate {
 
 /// What a client says first.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Says {
+pub enum Payload {
     /// An HTTP request.
     Http(Request),
     /// Something else.
@@ -97,20 +97,20 @@ pub enum Version {
 /// Why a text is no destination.
 #[derive(Debug, thiserror::Error)]
 #[error("{0:?} is not an address such as 10.0.0.1:3306 or unix:///path")]
-pub struct NotAnAddress(pub String);
+pub struct AddressError(pub String);
 
 // === impl Call ===
 
 impl Call {
     /// Plaintext bytes to somewhere.
-    pub const fn new(way: Way, to: Destination) -> Self {
-        Self { way, to, from: None, tls: None, says: Says::Bytes }
+    pub const fn new(direction: CallDirection, to: Destination) -> Self {
+        Self { direction, to, from: None, tls: None, payload: Payload::Bytes }
     }
 
     /// An HTTP request instead.
     #[must_use]
-    pub fn says(self, request: Request) -> Self {
-        Self { says: Says::Http(request), ..self }
+    pub fn with_request(self, request: Request) -> Self {
+        Self { payload: Payload::Http(request), ..self }
     }
 
     /// Inside TLS that asks for a name.
@@ -220,11 +220,11 @@ impl Destination {
 }
 
 impl std::str::FromStr for Destination {
-    type Err = NotAnAddress;
+    type Err = AddressError;
 
     /// `10.0.0.1:80`, `[fd00::1]:80`, `fd00::1:80`, `unix:///path`.
-    fn from_str(text: &str) -> Result<Self, NotAnAddress> {
-        let fail = || NotAnAddress(text.to_owned());
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        let fail = || AddressError(text.to_owned());
         if let Some(path) = text.strip_prefix("unix://") {
             return Ok(Self::Pipe(path.to_owned()));
         }

@@ -15,7 +15,7 @@ const MAX_ALIASES: u8 = 8;
 
 /// What a name means to an application.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Meaning {
+pub struct ResolvedName {
     /// The address it gets.
     pub ip: IpAddr,
     /// The host that it was found under; `None`: nobody declared it, or it is an address.
@@ -23,12 +23,12 @@ pub struct Meaning {
 }
 
 /// What a name means to an application beside this proxy.
-pub fn resolve(push: &PushContext, proxy: &Proxy, name: &str) -> Meaning {
+pub fn resolve(push: &PushContext, proxy: &Proxy, name: &str) -> ResolvedName {
     if let Ok(ip) = name.parse() {
-        return Meaning { ip, host: None };
+        return ResolvedName { ip, host: None };
     }
     if name == "localhost" {
-        return Meaning {
+        return ResolvedName {
             ip: pick(proxy, &[Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]),
             host: None,
         };
@@ -37,8 +37,8 @@ pub fn resolve(push: &PushContext, proxy: &Proxy, name: &str) -> Meaning {
         .into_iter()
         .find_map(|candidate| Some((declared(push, proxy, &candidate, MAX_ALIASES)?, candidate)));
     match found {
-        Some((ip, host)) => Meaning { ip, host: Some(host.into()) },
-        None => Meaning { ip: elsewhere(proxy), host: None },
+        Some((ip, host)) => ResolvedName { ip, host: Some(host.into()) },
+        None => ResolvedName { ip: elsewhere(proxy), host: None },
     }
 }
 

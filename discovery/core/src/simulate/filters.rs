@@ -9,10 +9,10 @@ use pilot_proto::envoy::extensions::filters::network::http_connection_manager::v
 };
 use pilot_proto::google::protobuf::Any;
 
-use super::http::{Asked, Found};
 use super::matching::{MILLION, default_millionths, millionths, text_matches};
-use super::policy::{cluster_names, seconds};
-use super::told::unpack;
+use super::proxy_config_view::unpack;
+use super::request_state::{MatchedRoute, RequestState};
+use super::route_policy::{cluster_names, seconds};
 use super::trace::{Answer, Stage, Step, Trace, Verdict};
 
 /// What one place says about a filter.
@@ -28,8 +28,8 @@ enum Setting {
 /// Leads a request through the filters, in order; some answer it.
 pub(super) fn http_filters(
     manager: &HttpConnectionManager,
-    found: Option<Found<'_>>,
-    asked: &Asked,
+    found: Option<MatchedRoute<'_>>,
+    asked: &RequestState,
     trace: &mut Trace,
 ) -> Option<Verdict> {
     for filter in &manager.http_filters {
@@ -69,7 +69,7 @@ pub(super) fn http_filters(
 }
 
 /// What the most specific place says about a filter.
-fn setting(filter: &HttpFilter, found: Option<Found<'_>>) -> Setting {
+fn setting(filter: &HttpFilter, found: Option<MatchedRoute<'_>>) -> Setting {
     let places = found.into_iter().flat_map(|found| {
         [
             &found.route.typed_per_filter_config,
@@ -91,8 +91,8 @@ fn setting(filter: &HttpFilter, found: Option<Found<'_>>) -> Setting {
 /// A fault that hits every request ends it; others are told, and the call goes on as most do.
 fn fault(
     config: &HttpFault,
-    found: Option<Found<'_>>,
-    asked: &Asked,
+    found: Option<MatchedRoute<'_>>,
+    asked: &RequestState,
     say: &mut dyn FnMut(String),
 ) -> Option<Verdict> {
     let goes_to = found.map(|found| cluster_names(found.route)).unwrap_or_default();
@@ -135,7 +135,7 @@ fn share(millionths: u32) -> String {
 }
 
 /// The policy of a route that forwards, wherever it is written; redirects and direct responses have none.
-fn cors_policy(own: Option<&Any>, found: Option<Found<'_>>) -> Option<CorsFilterPolicy> {
+fn cors_policy(own: Option<&Any>, found: Option<MatchedRoute<'_>>) -> Option<CorsFilterPolicy> {
     let found = found?;
     let Some(route::Action::Route(action)) = &found.route.action else { return None };
     if let Some(policy) = own.and_then(unpack::<CorsFilterPolicy>) {
@@ -153,7 +153,7 @@ fn cors_policy(own: Option<&Any>, found: Option<Found<'_>>) -> Option<CorsFilter
 }
 
 /// Answers preflights; everything else goes on, with headers on the way back that are not imagined here.
-fn cors(policy: &CorsFilterPolicy, asked: &Asked, say: &mut dyn FnMut(String)) -> Option<Verdict> {
+fn cors(policy: &CorsFilterPolicy, asked: &RequestState, say: &mut dyn FnMut(String)) -> Option<Verdict> {
     let origin = asked.header("origin").filter(|origin| !origin.is_empty())?;
     if policy.filter_enabled.as_ref().is_some_and(|enabled| default_millionths(enabled) == 0) {
         return None;

@@ -2,7 +2,7 @@
 
 use pilot_proto::ResourceType;
 use pilot_proto::envoy::config::route::v3::virtual_host::TlsRequirementType;
-use pilot_proto::envoy::config::route::v3::{Route, RouteConfiguration, VirtualHost, route};
+use pilot_proto::envoy::config::route::v3::{RouteConfiguration, VirtualHost, route};
 use pilot_proto::envoy::extensions::filters::network::http_connection_manager::v3::{
     HttpConnectionManager,
     http_connection_manager::{CodecType, RouteSpecifier, StripPortMode},
@@ -11,49 +11,26 @@ use pilot_proto::envoy::extensions::filters::network::http_connection_manager::v
 use super::call::{Call, Certificate, Request, Version};
 use super::domains::{port_start, virtual_host};
 use super::filters::http_filters;
-use super::network::Inside;
-use super::normal::{Normal, normal};
-use super::origin;
-use super::policy::policy;
+use super::network::Visibility;
+use super::path_normalization::{NormalizedPath, normal};
+use super::proxy_config_view::ProxyConfigView;
 use super::redirect;
-use super::route::{Matched, matched};
-use super::told::Told;
+use super::request_state::{MatchedRoute, RequestState};
+use super::route::matched;
+use super::route_policy::policy;
+use super::source_objects;
 use super::trace::{Answer, Closed, Stage, Step, Trace, Verdict};
 
-/// A request as routes see it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Asked {
-    /// As it came, host and path made normal.
-    pub(super) request: Request,
-    /// `http` or `https`: how the client came, as far as the proxy believes what it is told.
-    pub(super) scheme: String,
-    /// What is known of the client's certificate.
-    pub(super) certificate: Certificate,
-}
+// === impl ProxyConfigView ===
 
-/// Everything a route was found by.
-#[derive(Clone, Copy)]
-pub(super) struct Found<'a> {
-    /// The configuration.
-    pub(super) routes: &'a RouteConfiguration,
-    /// The virtual host in it.
-    pub(super) host: &'a VirtualHost,
-    /// The route in that.
-    pub(super) route: &'a Route,
-    /// What of the path matched.
-    pub(super) matched: Matched,
-}
-
-// === impl Told ===
-
-impl Told {
+impl ProxyConfigView {
     /// Leads a request on.
     pub(super) fn http(
         &self,
         manager: &HttpConnectionManager,
         call: &Call,
         request: &Request,
-        inside: Inside,
+        inside: Visibility,
         trace: &mut Trace,
     ) -> Verdict {
         let asked = match accepted(manager, call, request, inside) {
@@ -88,7 +65,7 @@ impl Told {
             let routes_of = host.routes.iter();
             let mut matching =
                 routes_of.filter_map(|route| Some((route, matched(route.r#match.as_ref()?, &asked)?)));
-            matching.next().map(|(route, matched)| Found { routes, host, route, matched })
+            matching.next().map(|(route, matched)| MatchedRoute { routes, host, route, matched })
         });
         if let Some(found) = found {
             trace.route = Some(found.route.clone());
@@ -112,19 +89,19 @@ impl Told {
         }
     }
 
-    fn host_step(&self, routes: &RouteConfiguration, host: &VirtualHost, asked: &Asked) -> Step {
-        let mut origins = origin::of(host.metadata.as_ref());
+    fn host_step(&self, routes: &RouteConfiguration, host: &VirtualHost, asked: &RequestState) -> Step {
+        let mut origins = source_objects::of(host.metadata.as_ref());
         origins.extend(self.origins_of(ResourceType::Route, &host.name));
         let what = format!("answers for {} in routes {}", asked.request.authority, routes.name);
         Step { stage: Stage::VirtualHost, name: host.name.clone(), what, origins }
     }
 }
 
-fn route_step(found: Found<'_>, policy: &[String]) -> Step {
+fn route_step(found: MatchedRoute<'_>, policy: &[String]) -> Step {
     let route = found.route;
     let matched = format!("matches {}", found.matched.by);
     let what = std::iter::once(&matched).chain(policy).map(String::as_str).collect::<Vec<_>>().join("; ");
-    let origins = origin::of(route.metadata.as_ref());
+    let origins = source_objects::of(route.metadata.as_ref());
     Step { stage: Stage::Route, name: route.name.clone(), what, origins }
 }
 
@@ -133,8 +110,8 @@ fn accepted(
     manager: &HttpConnectionManager,
     call: &Call,
     request: &Request,
-    inside: Inside,
-) -> Result<Asked, Verdict> {
+    inside: Visibility,
+) -> Result<RequestState, Verdict> {
     let http2 = request.version == Version::Http2;
     let understood = match manager.codec_type() {
         CodecType::Auto => true,
@@ -160,22 +137,24 @@ fn accepted(
     }
     strip(manager, call.to.port(), &mut request.authority);
     match normal(manager, &request.path) {
-        Normal::Path(path) => request.path = path,
-        Normal::Rejected => return Err(Verdict::Answered { status: 400, because: Answer::Unacceptable }),
-        Normal::Redirected(path) => {
+        NormalizedPath::Path(path) => request.path = path,
+        NormalizedPath::Rejected => {
+            return Err(Verdict::Answered { status: 400, because: Answer::Unacceptable });
+        }
+        NormalizedPath::Redirected(path) => {
             return Err(Verdict::Redirected { status: 307, location: path });
         }
     }
-    let by_transport = if inside == Inside::Decrypted { "https" } else { "http" };
+    let by_transport = if inside == Visibility::Decrypted { "https" } else { "http" };
     let trusts =
         !manager.use_remote_address.as_ref().is_some_and(|on| on.value) || manager.xff_num_trusted_hops > 0;
     let told =
         request.header("x-forwarded-proto").filter(|told| trusts && (told == "http" || told == "https"));
     let certificate = match (&call.tls, inside) {
-        (Some(tls), Inside::Decrypted) => tls.certificate,
+        (Some(tls), Visibility::Decrypted) => tls.certificate,
         _ => Certificate::None,
     };
-    Ok(Asked { request, scheme: told.unwrap_or_else(|| by_transport.to_owned()), certificate })
+    Ok(RequestState { request, scheme: told.unwrap_or_else(|| by_transport.to_owned()), certificate })
 }
 
 /// What becomes of bytes that are not the HTTP that a manager reads: of HTTP/2 it has no words to answer in.
@@ -204,7 +183,7 @@ fn strip(manager: &HttpConnectionManager, port: Option<u16>, authority: &mut Str
     }
 }
 
-fn wants_tls(host: &VirtualHost, asked: &Asked) -> bool {
+fn wants_tls(host: &VirtualHost, asked: &RequestState) -> bool {
     match host.require_tls() {
         TlsRequirementType::None => false,
         // External: not from a private address. Clients are taken for external here.

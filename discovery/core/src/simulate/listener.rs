@@ -13,12 +13,12 @@ use pilot_proto::envoy::config::listener::v3::ListenerFilterChainMatchPredicate 
 use pilot_proto::envoy::config::listener::v3::listener_filter_chain_match_predicate::Rule;
 use pilot_proto::envoy::config::listener::v3::{Listener, listener_filter};
 
-use super::call::{Call, Destination, Says, Way};
-use super::told::Told;
+use super::call::{Call, CallDirection, Destination, Payload};
+use super::proxy_config_view::ProxyConfigView;
 
 /// A connection as filter chains see it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(super) struct ConnectionInfo {
     /// Name of the server, when TLS was looked into.
     pub(super) server_name: String,
     /// `tls`, or `raw_buffer` for all that nobody looked into.
@@ -29,36 +29,36 @@ pub(super) struct Seen {
 
 /// The listener that a connection begins at, and the one that it was handed to.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Taken<'a> {
+pub(super) struct SelectedListener<'a> {
     /// The one that accepted it.
     pub(super) accepted: &'a Listener,
     /// The one that serves it; the same, unless it was handed over.
     pub(super) serves: &'a Listener,
 }
 
-// === impl Told ===
+// === impl ProxyConfigView ===
 
-impl Told {
+impl ProxyConfigView {
     /// The listener that takes a connection.
-    pub(super) fn listener(&self, call: &Call) -> Option<Taken<'_>> {
+    pub(super) fn listener(&self, call: &Call) -> Option<SelectedListener<'_>> {
         let accepted = match self.interceptor(call) {
             Some(interceptor) => interceptor,
             None => self.at(&call.to, is_bound)?,
         };
         if !accepted.use_original_dst.as_ref().is_some_and(|on| on.value) {
-            return Some(Taken { accepted, serves: accepted });
+            return Some(SelectedListener { accepted, serves: accepted });
         }
         let serves = self.at(&call.to, |_| true).unwrap_or(accepted);
-        Some(Taken { accepted, serves })
+        Some(SelectedListener { accepted, serves })
     }
 
     /// The listener that connections of this direction are redirected to, where they are. Redirection leaves alone what a
     /// workload says to its own loopback address.
     fn interceptor(&self, call: &Call) -> Option<&Listener> {
-        let direction = match call.way {
-            Way::Outbound => TrafficDirection::Outbound,
-            Way::Inbound => TrafficDirection::Inbound,
-            Way::Gateway => return None,
+        let direction = match call.direction {
+            CallDirection::Outbound => TrafficDirection::Outbound,
+            CallDirection::Inbound => TrafficDirection::Inbound,
+            CallDirection::Gateway => return None,
         };
         if call.to.ip().is_none_or(|ip| ip.is_loopback()) {
             return None;
@@ -103,11 +103,11 @@ enum Families {
     Ipv4Too,
 }
 
-// === impl Seen ===
+// === impl ConnectionInfo ===
 
-impl Seen {
+impl ConnectionInfo {
     /// What the filters of the listeners that a connection passed have found out.
-    pub(super) fn through(taken: Taken<'_>, call: &Call) -> Self {
+    pub(super) fn through(taken: SelectedListener<'_>, call: &Call) -> Self {
         let mut seen = Self { transport: "raw_buffer", ..Self::default() };
         seen.inspect(taken.accepted, call);
         if !std::ptr::eq(taken.accepted, taken.serves) {
@@ -132,7 +132,7 @@ impl Seen {
                 self.applications.clone_from(&tls.alpn);
             } else if kind.ends_with(".HttpInspector") {
                 // It looks at plaintext only, and at nothing that is known to be TLS.
-                if let (None, Says::Http(request)) = (&call.tls, &call.says) {
+                if let (None, Payload::Http(request)) = (&call.tls, &call.payload) {
                     self.applications = vec![request.version.inspected().to_owned()];
                 }
             }

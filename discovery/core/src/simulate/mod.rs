@@ -8,39 +8,41 @@
 //! It reads resources and knows nothing of how they were made, so it also proves that. What it cannot imagine (a Lua script, a
 //! custom cluster) it names in the trace and passes by, or ends at with [`Verdict::Unknown`].
 
-mod action;
-mod by_name;
 mod call;
-mod caller;
-mod chain;
+mod call_spec;
+mod client;
+mod cluster_settings;
 mod dns;
 mod domains;
+mod dynamic_forward_proxy;
+mod filter_chain;
 mod filters;
+mod forward;
 mod http;
-mod line;
 mod listener;
 mod matching;
 mod network;
-mod normal;
-mod origin;
-mod policy;
+mod path_normalization;
+mod proxy_config_view;
 mod redirect;
-mod request;
+mod request_matching;
+mod request_state;
 mod rewrite;
 mod route;
-mod secured;
-mod settings;
-mod told;
+mod route_policy;
+mod source_objects;
+mod tls_summary;
 mod trace;
 mod upstream;
+mod upstream_types;
 
-pub use call::{Call, Certificate, Destination, NotAnAddress, Request, Says, Tls, Version, Way};
-pub use caller::{Caller, proxy_of};
-pub use dns::{Meaning, resolve};
-pub use line::{Line, NotALine};
-pub use told::{Told, ToldError};
+pub use call::{AddressError, Call, CallDirection, Certificate, Destination, Payload, Request, Tls, Version};
+pub use call_spec::{CallSpec, CallSpecError};
+pub use client::{Client, proxy_of};
+pub use dns::{ResolvedName, resolve};
+pub use proxy_config_view::{ProxyConfigView, ProxyConfigViewError};
 pub use trace::{Answer, Closed, Share, Stage, Step, Trace, Verdict};
-pub use upstream::{Endpoint, Fitness, Security, Upstream};
+pub use upstream_types::{Endpoint, Fitness, Security, Upstream};
 
 #[cfg(test)]
 mod tests;

@@ -8,19 +8,19 @@ use pilot_proto::envoy::extensions::filters::network::sni_cluster::v3::SniCluste
 use pilot_proto::envoy::extensions::filters::network::tcp_proxy::v3::{TcpProxy, tcp_proxy};
 use pilot_proto::envoy::extensions::transport_sockets::tls::v3::DownstreamTlsContext;
 
-use super::by_name;
-use super::call::{Call, Certificate, Says};
-use super::chain::chain;
+use super::call::{Call, Certificate, Payload};
+use super::dynamic_forward_proxy;
+use super::filter_chain::chain;
 use super::http::not_understood;
-use super::listener::{Seen, Taken};
-use super::secured;
-use super::told::{Told, message, unpack};
+use super::listener::{ConnectionInfo, SelectedListener};
+use super::proxy_config_view::{ProxyConfigView, message, unpack};
+use super::tls_summary;
 use super::trace::{Closed, Share, Stage, Step, Trace, Verdict};
-use super::{origin, policy};
+use super::{route_policy, source_objects};
 
 /// What is left to be said once the transport is dealt with.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Inside {
+pub(super) enum Visibility {
     /// The proxy sees what the client says, and got it in plaintext.
     Plain,
     /// The proxy sees what the client says, and got it by TLS.
@@ -29,9 +29,9 @@ pub(super) enum Inside {
     Encrypted,
 }
 
-// === impl Told ===
+// === impl ProxyConfigView ===
 
-impl Told {
+impl ProxyConfigView {
     /// Leads a call through everything.
     pub fn call(&self, call: &Call) -> Trace {
         let mut trace = Trace {
@@ -51,7 +51,7 @@ impl Told {
         let Some(taken) = self.listener(call) else { return Verdict::Refused };
         trace.listener = Some(taken.serves.name.clone());
         trace.steps.extend(self.listener_steps(taken, call));
-        let seen = Seen::through(taken, call);
+        let seen = ConnectionInfo::through(taken, call);
         let Some(chain) = chain(taken.serves, call, &seen) else {
             return Verdict::Closed(Closed::NoFilterChain);
         };
@@ -63,7 +63,7 @@ impl Told {
         }
     }
 
-    fn listener_steps(&self, taken: Taken<'_>, call: &Call) -> Vec<Step> {
+    fn listener_steps(&self, taken: SelectedListener<'_>, call: &Call) -> Vec<Step> {
         let step = |listener: &Listener, what: String| Step {
             stage: Stage::Listener,
             name: listener.name.clone(),
@@ -78,18 +78,18 @@ impl Told {
     }
 
     /// The filters of a chain, in order, up to the one that ends the connection.
-    fn filters(&self, chain: &FilterChain, call: &Call, inside: Inside, trace: &mut Trace) -> Verdict {
+    fn filters(&self, chain: &FilterChain, call: &Call, inside: Visibility, trace: &mut Trace) -> Verdict {
         let mut by_name = None;
         let mut filled = Vec::new();
         for filter in &chain.filters {
             if let Some(tcp) = message::<TcpProxy>(filter) {
-                return by_name::looked_up(self.tcp(&tcp, by_name.as_deref(), trace), &filled);
+                return dynamic_forward_proxy::looked_up(self.tcp(&tcp, by_name.as_deref(), trace), &filled);
             }
             if let Some(manager) = message::<HttpConnectionManager>(filter) {
-                return match (&call.says, inside) {
-                    (Says::Http(request), Inside::Plain | Inside::Decrypted) => {
+                return match (&call.payload, inside) {
+                    (Payload::Http(request), Visibility::Plain | Visibility::Decrypted) => {
                         let verdict = self.http(&manager, call, request, inside, trace);
-                        by_name::looked_up(verdict, &by_name::filled_by(&manager))
+                        dynamic_forward_proxy::looked_up(verdict, &dynamic_forward_proxy::filled_by(&manager))
                     }
                     _ => not_understood(&manager),
                 };
@@ -98,7 +98,7 @@ impl Told {
                 by_name = call.tls.as_ref().map(|tls| tls.sni.clone()).filter(|name| !name.is_empty());
                 continue;
             }
-            if let Some(cache) = by_name::filled_by_sni(filter) {
+            if let Some(cache) = dynamic_forward_proxy::filled_by_sni(filter) {
                 filled.push(cache);
                 continue;
             }
@@ -126,7 +126,7 @@ impl Told {
     }
 
     fn tcp(&self, tcp: &TcpProxy, by_name: Option<&str>, trace: &mut Trace) -> Verdict {
-        trace.policy = policy::of_bytes(tcp);
+        trace.policy = route_policy::of_bytes(tcp);
         let shares: Vec<(String, u32)> = match (by_name, &tcp.cluster_specifier) {
             // `envoy.tcp_proxy.cluster`, which the filter sets, goes first.
             (Some(name), _) => vec![(name.to_owned(), 1)],
@@ -146,23 +146,23 @@ impl Told {
     }
 }
 
-fn chain_step(chain: &FilterChain, seen: &Seen) -> Step {
+fn chain_step(chain: &FilterChain, seen: &ConnectionInfo) -> Step {
     let name = Some(&seen.server_name).filter(|name| !name.is_empty()).map(|name| format!(" for {name}"));
     let offers = Some(seen.applications.join(" ")).filter(|offers| !offers.is_empty());
     let offers = offers.map(|offers| format!(", offered {offers}"));
     let what = format!("serves {}{}{}", seen.transport, name.unwrap_or_default(), offers.unwrap_or_default());
-    let secured = terminated(chain).and_then(|context| context.common_tls_context);
-    let secured = secured.iter().flat_map(secured::words).map(|said| format!("; {said}"));
-    let what = what + &secured.collect::<String>();
-    let origins = origin::of(chain.metadata.as_ref());
+    let tls_summary = terminated(chain).and_then(|context| context.common_tls_context);
+    let tls_summary = tls_summary.iter().flat_map(tls_summary::words).map(|said| format!("; {said}"));
+    let what = what + &tls_summary.collect::<String>();
+    let origins = source_objects::of(chain.metadata.as_ref());
     Step { stage: Stage::FilterChain, name: chain.name.clone(), what, origins }
 }
 
 /// What the chain's transport socket makes of the bytes.
-fn inside(chain: &FilterChain, call: &Call) -> Result<Inside, Closed> {
+fn inside(chain: &FilterChain, call: &Call) -> Result<Visibility, Closed> {
     match (terminated(chain), &call.tls) {
-        (None, None) => Ok(Inside::Plain),
-        (None, Some(_)) => Ok(Inside::Encrypted),
+        (None, None) => Ok(Visibility::Plain),
+        (None, Some(_)) => Ok(Visibility::Encrypted),
         (Some(_), None) => Err(Closed::NotTls),
         (Some(context), Some(tls)) => {
             let wants = |flag: &Option<pilot_proto::google::protobuf::BoolValue>| {
@@ -171,7 +171,7 @@ fn inside(chain: &FilterChain, call: &Call) -> Result<Inside, Closed> {
             let nameless = wants(&context.require_sni) && tls.sni.is_empty();
             let uncertified =
                 wants(&context.require_client_certificate) && tls.certificate == Certificate::None;
-            if nameless || uncertified { Err(Closed::Handshake) } else { Ok(Inside::Decrypted) }
+            if nameless || uncertified { Err(Closed::Handshake) } else { Ok(Visibility::Decrypted) }
         }
     }
 }

@@ -5,12 +5,12 @@ use pilot_proto::envoy::config::route::v3::redirect_action::{
     PathRewriteSpecifier, RedirectResponseCode, SchemeRewriteSpecifier,
 };
 
-use super::http::{Asked, Found};
+use super::request_state::{MatchedRoute, RequestState};
 use super::rewrite::rewritten_path;
 use super::trace::Verdict;
 
 /// What a client is told.
-pub(super) fn redirect(action: &RedirectAction, found: Found<'_>, asked: &Asked) -> Verdict {
+pub(super) fn redirect(action: &RedirectAction, found: MatchedRoute<'_>, asked: &RequestState) -> Verdict {
     let scheme = match &action.scheme_rewrite_specifier {
         Some(SchemeRewriteSpecifier::SchemeRedirect(scheme)) if !scheme.is_empty() => scheme.clone(),
         Some(SchemeRewriteSpecifier::HttpsRedirect(true)) => "https".to_owned(),
@@ -37,7 +37,7 @@ pub(super) fn redirect(action: &RedirectAction, found: Found<'_>, asked: &Asked)
 }
 
 /// The host as the client named it, without a port that another one replaces, or that was only its old scheme's default.
-fn own_host(action: &RedirectAction, asked: &Asked, scheme: &str) -> String {
+fn own_host(action: &RedirectAction, asked: &RequestState, scheme: &str) -> String {
     let host = asked.request.authority.as_str();
     let start = match host.strip_prefix('[') {
         Some(_) => host.rfind("]:").map(|end| end + 1),
@@ -54,7 +54,7 @@ fn own_host(action: &RedirectAction, asked: &Asked, scheme: &str) -> String {
     if action.port_redirect != 0 || stale { name.to_owned() } else { host.to_owned() }
 }
 
-fn path(action: &RedirectAction, found: Found<'_>, asked: &Asked) -> String {
+fn path(action: &RedirectAction, found: MatchedRoute<'_>, asked: &RequestState) -> String {
     let path = asked.request.path.as_str();
     let without_query = |path: String| match path.split_once('?') {
         Some((bare, _)) if action.strip_query => bare.to_owned(),

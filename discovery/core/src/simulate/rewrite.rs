@@ -11,9 +11,9 @@ use pilot_proto::envoy::config::route::v3::route_action::HostRewriteSpecifier;
 use pilot_proto::envoy::r#type::matcher::v3::RegexMatchAndSubstitute;
 
 use super::call::Request;
-use super::http::Found;
 use super::matching::substituted;
-use super::route::Matched;
+use super::request_state::MatchedRoute;
+use super::request_state::PathMatch;
 
 /// What headers one level of configuration adds and removes.
 #[derive(Clone, Copy)]
@@ -24,8 +24,11 @@ pub(super) struct HeaderChanges<'a> {
 
 /// The changes of all levels, in the order they are made: route, host, configuration, or the other way round where the most
 /// specific is to win, which it does by coming last. What the chosen cluster of a split asks for always comes first.
-pub(super) fn levels<'a>(found: Found<'a>, cluster: Option<HeaderChanges<'a>>) -> Vec<HeaderChanges<'a>> {
-    let Found { routes, host, route, .. } = found;
+pub(super) fn levels<'a>(
+    found: MatchedRoute<'a>,
+    cluster: Option<HeaderChanges<'a>>,
+) -> Vec<HeaderChanges<'a>> {
+    let MatchedRoute { routes, host, route, .. } = found;
     let mut levels = [
         HeaderChanges { add: &route.request_headers_to_add, remove: &route.request_headers_to_remove },
         HeaderChanges { add: &host.request_headers_to_add, remove: &host.request_headers_to_remove },
@@ -89,7 +92,7 @@ pub(super) fn rewrite_host(request: &mut Request, action: &RouteAction, upstream
 /// The path with what matched replaced by a prefix, or with a pattern applied to all but the query.
 pub(super) fn rewritten_path(
     path: &str,
-    matched: Matched,
+    matched: PathMatch,
     prefix: &str,
     pattern: Option<&RegexMatchAndSubstitute>,
 ) -> Option<String> {

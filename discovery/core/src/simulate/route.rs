@@ -4,23 +4,14 @@ use pilot_proto::envoy::config::route::v3::RouteMatch;
 use pilot_proto::envoy::config::route::v3::route_match::PathSpecifier;
 
 use super::call::Certificate;
-use super::http::Asked;
 use super::matching::{default_millionths, matches_fully};
-
-/// What of the path a route matched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Matched {
-    /// By what.
-    pub(super) by: &'static str,
-    /// How many bytes of the path a prefix rewrite replaces.
-    pub(super) length: usize,
-}
+use super::request_state::{PathMatch, RequestState};
 
 /// What matched, if everything that is asked for is so.
 ///
 /// A fraction that runtime decides about matches if it is not zero. Dynamic metadata and filter state are what filters
 /// leave, and none does here.
-pub(super) fn matched(wanted: &RouteMatch, asked: &Asked) -> Option<Matched> {
+pub(super) fn matched(wanted: &RouteMatch, asked: &RequestState) -> Option<PathMatch> {
     let request = &asked.request;
     let matches = wanted.headers.iter().all(|header| asked.has_header(header))
         && wanted.query_parameters.iter().all(|parameter| asked.has_parameter(parameter))
@@ -55,10 +46,10 @@ pub(super) fn matched(wanted: &RouteMatch, asked: &Asked) -> Option<Matched> {
         // Templates are no part of Istio's API, and Envoy rejects a match without a path.
         Some(PathSpecifier::PathMatchPolicy(_)) | None => return None,
     };
-    Some(Matched { by, length })
+    Some(PathMatch { by, length })
 }
 
-fn is_grpc(asked: &Asked) -> bool {
+fn is_grpc(asked: &RequestState) -> bool {
     let kind = asked.header("content-type").unwrap_or_default();
     kind.strip_prefix("application/grpc").is_some_and(|rest| rest.is_empty() || rest.starts_with('+'))
 }

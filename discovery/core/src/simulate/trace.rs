@@ -9,7 +9,7 @@ use std::fmt::{self, Display, Formatter};
 use pilot_proto::envoy::config::route::v3::Route;
 
 use super::call::Request;
-use super::upstream::Upstream;
+use super::upstream_types::Upstream;
 
 /// What became of a call.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,7 +2,7 @@
 //!
 //! That it can be read as a whole was decided where it was read.
 
-use pilot_proto::mesh::proxy::Steering;
+use pilot_proto::mesh::proxy_config::ControlPlaneOptions;
 use pilot_proto::mesh::{AccessLogEncoding, MeshConfig};
 use serde_json::{Map, Value};
 
@@ -18,7 +18,7 @@ pub(super) fn check(out: &mut Findings, mesh: &MeshConfig) {
     if mesh.access_log_encoding == AccessLogEncoding::Json && !format.is_empty() && !is_object() {
         out.warning(At::Root("accessLogFormat"), "is no JSON object: the default fields are logged");
     }
-    for wrong in Steering::faults(&mesh.default_config) {
+    for wrong in ControlPlaneOptions::faults(&mesh.default_config) {
         out.warning(
             At::Root("defaultConfig").of(&wrong.field),
             format!("{} and has no effect", wrong.message),

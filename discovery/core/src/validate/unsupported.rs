@@ -3,7 +3,7 @@
 //! One table, of what is to be taken out of it as it comes to have an effect. What has none in Istio either is in it too.
 
 use pilot_proto::mesh::MeshConfig;
-use pilot_proto::write;
+use pilot_proto::proto3_json::ser;
 use serde_json::{Map, Value};
 
 use super::findings::{At, Findings};
@@ -120,7 +120,7 @@ pub(super) fn check(out: &mut Findings, at: At<'_>, spec: &ConfigSpec) {
 
 /// The same for `MeshConfig`.
 pub(super) fn mesh(out: &mut Findings, mesh: &MeshConfig) {
-    let fields = |mesh: &MeshConfig| match write::message(mesh) {
+    let fields = |mesh: &MeshConfig| match ser::message(mesh) {
         Ok(Value::Object(fields)) => fields,
         _ => Map::new(),
     };

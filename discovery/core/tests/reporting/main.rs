@@ -66,7 +66,7 @@ fn client() -> Proxy {
 
 fn listeners(push: &PushContext, proxy: &Proxy) -> BTreeMap<String, Value> {
     let made: BTreeMap<String, lds::Listener> = decoded(&generate(push, proxy, Listener, None));
-    let printed = |(name, listener)| (name, pilot_proto::json::to_value(&listener).unwrap());
+    let printed = |(name, listener)| (name, pilot_proto::proto3_json::to_value(&listener).unwrap());
     made.into_iter().map(printed).collect()
 }
 

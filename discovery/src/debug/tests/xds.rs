@@ -152,7 +152,7 @@ async fn status_of(
     question: &Value,
     peer: &str,
 ) -> Result<ClientStatusResponse, Status> {
-    let question: ClientStatusRequest = pilot_proto::json::from_value(question).unwrap();
+    let question: ClientStatusRequest = pilot_proto::proto3_json::from_value(question).unwrap();
     let mut request = tonic::Request::new(question);
     request.extensions_mut().insert(Arc::new(Peer::new(1, peer.parse().unwrap(), Vec::new())));
     Ok(Csds::new(state.clone()).fetch_client_status(request).await?.into_inner())

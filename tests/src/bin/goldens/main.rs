@@ -21,7 +21,7 @@ use std::process::{Command, ExitCode, Output, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use pilot_proto::envoy::config::bootstrap::v3::Bootstrap;
-use pilot_proto::json;
+use pilot_proto::proto3_json;
 use pilot_tests::envoy::envoy;
 use pilot_tests::programs::programs;
 use serde_json::{Map, Value};
@@ -98,8 +98,8 @@ fn golden(folder: &Path, case: &BootstrapCase) -> Result<Value> {
 
 /// Returns the bootstrap in canonical form: equal for every spelling with the same meaning to Envoy.
 fn canonical(bootstrap: &str) -> Result<Value> {
-    let bootstrap: Bootstrap = json::from_value(&serde_json::from_str(bootstrap)?)?;
-    Ok(json::to_value(&bootstrap)?)
+    let bootstrap: Bootstrap = proto3_json::from_value(&serde_json::from_str(bootstrap)?)?;
+    Ok(proto3_json::to_value(&bootstrap)?)
 }
 
 /// Renders the case with pilot-agent.

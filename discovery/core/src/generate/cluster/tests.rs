@@ -110,7 +110,7 @@ impl Case {
 }
 
 fn printed(inputs: &ClusterInputs) -> Value {
-    pilot_proto::json::to_value(&cluster(inputs).0.unwrap()).unwrap()
+    pilot_proto::proto3_json::to_value(&cluster(inputs).0.unwrap()).unwrap()
 }
 
 /// Returns the value at a path; `/` separates keys, because they may contain dots.

@@ -14,7 +14,7 @@ use pilot_proto::envoy::extensions::filters::network::http_connection_manager::v
     HttpFilter, http_filter,
 };
 use pilot_proto::google::protobuf::BoolValue;
-use pilot_proto::mesh::proxy::ProxyHeaders;
+use pilot_proto::mesh::proxy_config::ProxyHeaders;
 use prost::{Message, Name};
 
 use crate::generate::IpFamilies;

@@ -22,7 +22,7 @@
 mod filters;
 
 use pilot_proto::envoy::extensions::filters::network::http_connection_manager::v3::HttpFilter;
-use pilot_proto::mesh::proxy::ProxyHeaders;
+use pilot_proto::mesh::proxy_config::ProxyHeaders;
 
 pub(super) use filters::{fault, router};
 

@@ -2,12 +2,12 @@
 
 #![expect(clippy::needless_pass_by_value, reason = "a table of JSON reads better without a `&` before each")]
 
-use pilot_proto::json::to_value;
+use pilot_proto::proto3_json::to_value;
 use serde_json::{Value, json};
 
 use super::*;
 use crate::api::VirtualService;
-use crate::api::read;
+use crate::api::de;
 use crate::model::Namespace;
 use crate::push::PushContext;
 use crate::push::context::MESH;
@@ -16,7 +16,7 @@ use pilot_proto::node::NodeType;
 
 /// Translates rules in a mesh without services.
 fn translated(http: Value) -> TranslatedRoutes {
-    let read = read::message::<VirtualService>("spec", &json!({"http": http})).unwrap();
+    let read = de::message::<VirtualService>("spec", &json!({"http": http})).unwrap();
     assert_eq!(read.unknown, Vec::<String>::new());
     let routing = Routing {
         name: "rules".into(),

@@ -14,7 +14,7 @@ use pilot_proto::envoy::extensions::access_loggers::grpc::v3::{
 };
 use pilot_proto::envoy::extensions::access_loggers::open_telemetry::v3::OpenTelemetryAccessLogConfig;
 use pilot_proto::google::protobuf::Any;
-use pilot_proto::mesh::provider::{EnvoyFileAccessLog, EnvoyHttpAls, EnvoyOtelAls, EnvoyTcpAls};
+use pilot_proto::mesh::extension_provider::{EnvoyFileAccessLog, EnvoyHttpAls, EnvoyOtelAls, EnvoyTcpAls};
 use pilot_proto::mesh::{AccessLogEncoding, ExtensionProvider, MeshConfig};
 use pilot_proto::opentelemetry::proto::common::v1::{AnyValue, KeyValue, KeyValueList, any_value};
 use serde_json::Value;

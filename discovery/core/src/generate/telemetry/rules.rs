@@ -147,7 +147,7 @@ mod tests {
     use crate::api::Telemetry;
 
     fn telemetry(json: &serde_json::Value) -> Telemetry {
-        let spec = pilot_proto::read::message("", json).unwrap();
+        let spec = pilot_proto::proto3_json::de::message("", json).unwrap();
         assert_eq!(spec.unknown, Vec::<String>::new());
         spec.value
     }

@@ -17,7 +17,7 @@ use pilot_proto::envoy::r#type::tracing::v3::{CustomTag as Tag, custom_tag};
 use pilot_proto::envoy::r#type::v3::Percent;
 use pilot_proto::google::protobuf::UInt32Value;
 use pilot_proto::mesh::ExtensionProvider;
-use pilot_proto::mesh::provider::{Header, OpenTelemetry, TraceContext, Zipkin};
+use pilot_proto::mesh::extension_provider::{Header, OpenTelemetry, TraceContext, Zipkin};
 use pilot_proto::networking::{CustomTag, TagText};
 
 use super::{Collector, FindCollector, ProviderError, TracingProvider, TracingSettings};

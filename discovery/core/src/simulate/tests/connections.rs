@@ -44,35 +44,35 @@ fn a_connection_is_taken_by_the_nearest_listener() {
             "bind_to_port: false, additional_addresses: [{address: {socket_address: {address: 'fd00::5', port_value: 84}}}]"
         ),
     ));
-    for (way, address, expected) in [
-        (Way::Outbound, "10.0.0.1:80", "vip"),
-        (Way::Outbound, "10.0.0.2:80", "any"),
-        (Way::Outbound, "10.0.0.2:85", "virtualOutbound"),
-        (Way::Outbound, "[fd00::1]:81", "any6"),
-        (Way::Outbound, "10.0.0.1:81", "virtualOutbound"),
-        (Way::Outbound, "10.0.0.1:82", "both"),
-        (Way::Outbound, "10.0.0.1:83", "virtualOutbound"),
-        (Way::Outbound, "10.0.0.5:84", "second"),
-        (Way::Outbound, "[fd00::5]:84", "second"),
+    for (direction, address, expected) in [
+        (CallDirection::Outbound, "10.0.0.1:80", "vip"),
+        (CallDirection::Outbound, "10.0.0.2:80", "any"),
+        (CallDirection::Outbound, "10.0.0.2:85", "virtualOutbound"),
+        (CallDirection::Outbound, "[fd00::1]:81", "any6"),
+        (CallDirection::Outbound, "10.0.0.1:81", "virtualOutbound"),
+        (CallDirection::Outbound, "10.0.0.1:82", "both"),
+        (CallDirection::Outbound, "10.0.0.1:83", "virtualOutbound"),
+        (CallDirection::Outbound, "10.0.0.5:84", "second"),
+        (CallDirection::Outbound, "[fd00::5]:84", "second"),
         // What is redirected to is reached like any other: this is how Istio's black hole chains come about.
-        (Way::Outbound, "10.0.0.1:15006", "virtualInbound"),
+        (CallDirection::Outbound, "10.0.0.1:15006", "virtualInbound"),
         // Nothing redirects what stays on loopback.
-        (Way::Outbound, "127.0.0.1:90", "bound"),
-        (Way::Outbound, "127.0.0.1:80", "refused"),
+        (CallDirection::Outbound, "127.0.0.1:90", "bound"),
+        (CallDirection::Outbound, "127.0.0.1:80", "refused"),
         // No listener is asked but the one that everything is redirected to.
-        (Way::Inbound, "10.0.0.1:80", "virtualInbound"),
-        (Way::Gateway, "10.0.0.9:15001", "virtualOutbound"),
-        (Way::Gateway, "10.0.0.1:80", "refused"),
-        (Way::Gateway, "127.0.0.1:90", "bound"),
+        (CallDirection::Inbound, "10.0.0.1:80", "virtualInbound"),
+        (CallDirection::Gateway, "10.0.0.9:15001", "virtualOutbound"),
+        (CallDirection::Gateway, "10.0.0.1:80", "refused"),
+        (CallDirection::Gateway, "127.0.0.1:90", "bound"),
     ] {
-        let trace = told.call(&to(way, address));
+        let trace = told.call(&to(direction, address));
         assert_eq!(
             trace.listener.unwrap_or_else(|| trace.verdict.to_string()),
             expected,
-            "{way:?} {address}"
+            "{direction:?} {address}"
         );
     }
-    let handed = told.call(&to(Way::Outbound, "10.0.0.1:80")).said(Stage::Listener);
+    let handed = told.call(&to(CallDirection::Outbound, "10.0.0.1:80")).said(Stage::Listener);
     assert_eq!(handed, ["virtualOutbound hands 10.0.0.1:80 over", "vip takes it"]);
 }
 
@@ -82,12 +82,15 @@ fn a_unix_socket_is_a_listener_too() {
         "{{listeners: [{{name: pipe, address: {{pipe: {{path: /run/a.sock}}}}, filter_chains: [{{filters: [{}]}}]}}]}}",
         tcp("pipe")
     ));
-    assert_eq!(told.call(&to(Way::Outbound, "unix:///run/a.sock")).to_string(), "pipe pipe (missing)");
-    assert_eq!(told.call(&to(Way::Outbound, "unix:///run/b.sock")).to_string(), "refused");
+    assert_eq!(
+        told.call(&to(CallDirection::Outbound, "unix:///run/a.sock")).to_string(),
+        "pipe pipe (missing)"
+    );
+    assert_eq!(told.call(&to(CallDirection::Outbound, "unix:///run/b.sock")).to_string(), "refused");
 }
 
 /// One listener with these chains, `<name>: <match>`, each of which leads to a cluster of its name.
-fn chains(inspectors: &str, chains: &[(&str, &str)], otherwise: Option<&str>) -> Told {
+fn chains(inspectors: &str, chains: &[(&str, &str)], otherwise: Option<&str>) -> ProxyConfigView {
     let list: Vec<String> = chains
         .iter()
         .map(|(name, wanted)| {
@@ -122,7 +125,7 @@ fn criteria_are_asked_in_envoys_order() {
     );
     let check = |call: &Call, expected| assert_eq!(told.call(call).chain.unwrap(), expected, "{call:?}");
     // The port matches one chain, which asks for a name; there is no way back to those without a port.
-    check(&to(Way::Gateway, "10.1.0.1:443"), "otherwise");
+    check(&to(CallDirection::Gateway, "10.1.0.1:443"), "otherwise");
 
     let told = chains(
         TLS,
@@ -133,10 +136,10 @@ fn criteria_are_asked_in_envoys_order() {
         None,
     );
     let closed = |call: &Call| assert_eq!(told.call(call).to_string(), "l closed", "{call:?}");
-    closed(&to(Way::Gateway, "10.1.0.1:443"));
-    closed(&to(Way::Gateway, "11.0.0.1:443"));
-    assert_eq!(told.call(&to(Way::Gateway, "10.2.0.1:443")).chain.unwrap(), "net8");
-    assert_eq!(told.call(&to(Way::Gateway, "10.1.0.1:443").tls("a")).chain.unwrap(), "net16");
+    closed(&to(CallDirection::Gateway, "10.1.0.1:443"));
+    closed(&to(CallDirection::Gateway, "11.0.0.1:443"));
+    assert_eq!(told.call(&to(CallDirection::Gateway, "10.2.0.1:443")).chain.unwrap(), "net8");
+    assert_eq!(told.call(&to(CallDirection::Gateway, "10.1.0.1:443").tls("a")).chain.unwrap(), "net16");
 }
 
 #[test]
@@ -162,9 +165,13 @@ fn the_nearest_server_name_counts() {
         ("other.com", "tls"),
         ("", "tls"),
     ] {
-        assert_eq!(told.call(&to(Way::Gateway, "10.0.0.1:443").tls(name)).chain.unwrap(), expected, "{name}");
+        assert_eq!(
+            told.call(&to(CallDirection::Gateway, "10.0.0.1:443").tls(name)).chain.unwrap(),
+            expected,
+            "{name}"
+        );
     }
-    assert_eq!(told.call(&to(Way::Gateway, "10.0.0.1:443")).chain.unwrap(), "plain");
+    assert_eq!(told.call(&to(CallDirection::Gateway, "10.0.0.1:443")).chain.unwrap(), "plain");
 }
 
 #[test]
@@ -180,9 +187,11 @@ fn the_clients_best_protocol_counts() {
     );
     let alpn = |list: &[&str]| {
         let tls = Tls { alpn: list.iter().map(|name| (*name).to_owned()).collect(), ..Tls::default() };
-        to(Way::Gateway, "10.0.0.1:443").inside(tls)
+        to(CallDirection::Gateway, "10.0.0.1:443").inside(tls)
     };
-    let plain = |version| to(Way::Gateway, "10.0.0.1:443").says(Request::get("a", "/").version(version));
+    let plain = |version| {
+        to(CallDirection::Gateway, "10.0.0.1:443").with_request(Request::get("a", "/").version(version))
+    };
     for (call, expected) in [
         (alpn(&["h2", "http/1.1"]), "two"),
         (alpn(&["http/1.1", "h2"]), "one"),
@@ -191,7 +200,7 @@ fn the_clients_best_protocol_counts() {
         (plain(Version::Http11), "one"),
         (plain(Version::Http2), "two"),
         (plain(Version::Http10), "rest"),
-        (to(Way::Gateway, "10.0.0.1:443"), "rest"),
+        (to(CallDirection::Gateway, "10.0.0.1:443"), "rest"),
     ] {
         assert_eq!(told.call(&call).chain.unwrap(), expected, "{call:?}");
     }
@@ -224,7 +233,7 @@ fn who_calls_counts_last() {
         ("12.0.0.1:1", "rest"),
         ("10.8.0.1:1", "direct"),
     ] {
-        let call = from(to(Way::Gateway, "10.0.0.1:443"), source);
+        let call = from(to(CallDirection::Gateway, "10.0.0.1:443"), source);
         assert_eq!(told.call(&call).chain.unwrap(), expected, "{source}");
     }
     let told = chains(
@@ -240,7 +249,7 @@ fn who_calls_counts_last() {
         None,
     );
     for (source, expected) in [("10.9.0.1:1", "net"), ("10.9.0.1:77", "port"), ("10.8.0.1:77", "rest")] {
-        let call = from(to(Way::Gateway, "10.0.0.1:443"), source);
+        let call = from(to(CallDirection::Gateway, "10.0.0.1:443"), source);
         assert_eq!(told.call(&call).chain.unwrap(), expected, "{source}");
     }
 }
@@ -265,7 +274,8 @@ fn inspectors_may_be_off_for_a_port() {
         ),
     ] {
         let told = chains(&filter(rule), &[("seen", "transport_protocol: tls"), ("unseen", "")], None);
-        let found = told.call(&to(Way::Gateway, &format!("10.0.0.1:{port}")).tls("a")).chain.unwrap();
+        let found =
+            told.call(&to(CallDirection::Gateway, &format!("10.0.0.1:{port}")).tls("a")).chain.unwrap();
         assert_eq!(found, if sees { "seen" } else { "unseen" }, "{rule}");
     }
 }
@@ -283,7 +293,7 @@ fn a_chain_that_ends_tls_wants_tls() {
         ))
     };
     let open = told("require_sni: false");
-    let plain = to(Way::Gateway, "10.0.0.1:443");
+    let plain = to(CallDirection::Gateway, "10.0.0.1:443");
     assert_eq!(end(&open, &plain), "closed (not TLS)");
     assert_eq!(end(&open, &plain.clone().tls("")), "c (missing)");
     let mutual = told("require_client_certificate: true");
@@ -304,7 +314,7 @@ fn a_name_of_tls_may_be_a_cluster() {
          filter_chains: [{{filters: [{sni}, {}]}}]}}], clusters: [{{name: outbound_.80_._.a.b, type: ORIGINAL_DST}}]}}",
         tcp("BlackHoleCluster")
     ));
-    let call = to(Way::Gateway, "10.0.0.1:443");
+    let call = to(CallDirection::Gateway, "10.0.0.1:443");
     assert_eq!(end(&told, &call.clone().tls("outbound_.80_._.a.b")), "outbound_.80_._.a.b");
     assert_eq!(end(&told, &call), "BlackHoleCluster (missing)");
 }

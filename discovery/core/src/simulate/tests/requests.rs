@@ -3,7 +3,7 @@
 use super::*;
 
 /// A listener of HTTP on 127.0.0.1:80 with these virtual hosts and more to say about the manager and its routes.
-fn served(hosts: &str, manager: &str, routes: &str) -> Told {
+fn served(hosts: &str, manager: &str, routes: &str) -> ProxyConfigView {
     told(&format!(
         r#"
 listeners:
@@ -30,12 +30,12 @@ clusters:
 }
 
 /// One virtual host for everything, with these routes.
-fn routed(routes: &str) -> Told {
+fn routed(routes: &str) -> ProxyConfigView {
     served(&format!("{{name: h, domains: ['*'], routes: [{routes}]}}"), "", "")
 }
 
 fn call(request: Request) -> Call {
-    to(Way::Gateway, "127.0.0.1:80").says(request)
+    to(CallDirection::Gateway, "127.0.0.1:80").with_request(request)
 }
 
 fn get(path: &str) -> Call {
@@ -489,7 +489,7 @@ fn preflights_are_answered_for_origins_that_are_allowed() {
 fn requests_must_be_what_is_read() {
     let hosts = format!("{{name: h, domains: ['*'], routes: [{{match: {{prefix: /}}, {DIRECT}}}]}}");
     let http = |version| call(Request::get("h", "/").version(version));
-    let bytes = to(Way::Gateway, "127.0.0.1:80");
+    let bytes = to(CallDirection::Gateway, "127.0.0.1:80");
     let auto = served(&hosts, "", "");
     let first =
         served(&hosts, "codec_type: HTTP1\n        http_protocol_options: {accept_http_10: true}", "");

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use pilot_core::api::read;
+use pilot_core::api::de;
 use pilot_core::cache::{Cache, resources};
 use pilot_core::model::{Change, ConfigMeta, ConfigObject, ConfigSpec, ResourceSet, SourceEvent, SourceId};
 use pilot_core::push::PushContext;
@@ -50,7 +50,7 @@ impl Changing {
 
     fn rules(&mut self, name: &str, http: &serde_json::Value) {
         let spec = serde_json::json!({"hosts": [name], "http": http});
-        self.config(name, ConfigSpec::VirtualService(read::message("spec", &spec).unwrap().value));
+        self.config(name, ConfigSpec::VirtualService(de::message("spec", &spec).unwrap().value));
     }
 
     /// Routes of these names for a sidecar of namespace `default` with these labels.
@@ -98,7 +98,7 @@ fn changed_rules_cost_the_routes_of_their_services() {
     // What does not concern requests costs no routes, and what they are hashed by costs those that lead there.
     let policy = |said: serde_json::Value| {
         let spec = serde_json::json!({"host": "s60", "trafficPolicy": said});
-        ConfigSpec::DestinationRule(read::message("spec", &spec).unwrap().value)
+        ConfigSpec::DestinationRule(de::message("spec", &spec).unwrap().value)
     };
     let before = changing.made();
     changing.config("s60", policy(serde_json::json!({"connectionPool": {"tcp": {"maxConnections": 1}}})));

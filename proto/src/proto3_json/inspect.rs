@@ -1,6 +1,6 @@
-//! What in somebody's JSON does not fit a message of Envoy's API, and where.
+//! Findings about the fields of JSON for a message of Envoy's API: unknown, deprecated, invalid.
 //!
-//! Names fields; whether one that is unknown or deprecated is a fault is for the caller to say.
+//! The caller decides about the severity of unknown or deprecated fields.
 
 use prost_reflect::{DeserializeOptions, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor};
 use prost_types::FieldOptions;
@@ -8,29 +8,29 @@ use serde_json::{Map, Value};
 
 use super::{JsonError, descriptor, pool};
 
-/// Something about a field.
+/// A finding about a field.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Remark {
-    /// The field, from the message down: `http_filters[0].typed_config.inline_code`. Empty: the message itself.
+    /// Path of the field from the message: `http_filters[0].typed_config.inline_code`. Empty: the message itself.
     pub path: String,
-    /// What is to be said of it.
+    /// Kind of the finding.
     pub kind: RemarkKind,
 }
 
-/// What is to be said of a field.
+/// Kinds of findings.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RemarkKind {
-    /// This build knows no such field or enum value.
+    /// The field or enum value is unknown to this build.
     Unknown,
-    /// It will go from Envoy's API.
+    /// The field is deprecated.
     Deprecated,
-    /// It is an `Any` of this type, which this build does not know; empty: it has no `@type`.
+    /// The field is an `Any` of this type, which is unknown to this build; empty: it has no `@type`.
     UnknownType(String),
-    /// It is not what its type asks for. In the words of the reader.
+    /// The value does not have the field's type. Contains the parser's message.
     Unfit(String),
 }
 
-/// All there is to be said of this JSON as the message of this name, field by field.
+/// Returns all findings about this JSON as a message of this name, by field.
 pub fn inspect(full_name: &str, value: &Value) -> Result<Vec<Remark>, JsonError> {
     let message = descriptor(full_name)?;
     let mut remarks = Vec::new();
@@ -59,7 +59,7 @@ impl std::fmt::Display for Remark {
     }
 }
 
-/// Notes unknown and deprecated fields and unknown types, in the order of the JSON.
+/// Records unknown and deprecated fields and unknown types, in the order of the JSON.
 fn look(message: &MessageDescriptor, value: &Value, path: &str, remarks: &mut Vec<Remark>) {
     let Value::Object(fields) = value else { return };
     match message.full_name() {
@@ -73,7 +73,7 @@ fn look(message: &MessageDescriptor, value: &Value, path: &str, remarks: &mut Ve
     }
 }
 
-/// Looks at the message inside an `Any`.
+/// Inspects the message inside an `Any`.
 fn look_inside(fields: &Map<String, Value>, path: &str, remarks: &mut Vec<Remark>) {
     let url = fields.get("@type").and_then(Value::as_str).unwrap_or_default();
     match held(url) {
@@ -112,7 +112,7 @@ fn look_at(message: &MessageDescriptor, key: &str, value: &Value, path: String, 
     }
 }
 
-/// The innermost field that does not fit, given that `value` does not.
+/// Returns the innermost field that does not parse, given that `value` does not.
 fn locate(message: &MessageDescriptor, value: &Value, path: String, error: String) -> Remark {
     let inner = match (message.full_name(), value) {
         ("google.protobuf.Any", Value::Object(fields)) => {
@@ -150,14 +150,14 @@ fn locate(message: &MessageDescriptor, value: &Value, path: String, error: Strin
     Remark { path, kind: RemarkKind::Unfit(error) }
 }
 
-/// Why this is no such message, fields of other versions aside.
+/// Returns the parser's error for this message; unknown fields are ignored.
 fn fault(message: &MessageDescriptor, value: &Value) -> Option<String> {
     let options = DeserializeOptions::new().deny_unknown_fields(false);
     let read = DynamicMessage::deserialize_with_options(message.clone(), value, &options);
     read.err().map(|error| error.to_string())
 }
 
-/// The message that an `Any` of this type holds.
+/// Returns the type of the message in an `Any`.
 fn held(url: &str) -> Option<MessageDescriptor> {
     pool().get_message_by_name(url.rsplit_once('/')?.1)
 }
@@ -166,7 +166,7 @@ fn field(message: &MessageDescriptor, key: &str) -> Option<FieldDescriptor> {
     message.get_field_by_json_name(key).or_else(|| message.get_field_by_name(key))
 }
 
-/// What a field holds one or many of.
+/// The values of a field, one or many.
 fn item_kind(field: &FieldDescriptor) -> Kind {
     match field.kind() {
         Kind::Message(entry) if field.is_map() => entry.map_entry_value_field().kind(),
@@ -174,7 +174,7 @@ fn item_kind(field: &FieldDescriptor) -> Kind {
     }
 }
 
-/// What a field holds, each with its path.
+/// Returns the values of a field with their paths.
 fn items<'a>(field: &FieldDescriptor, value: &'a Value, path: &str) -> Vec<(String, &'a Value)> {
     match value {
         Value::Array(items) if field.is_list() => {

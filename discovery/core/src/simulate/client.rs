@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use pilot_proto::node::{NodeId, NodeMetadata, NodeType};
 
-use super::call::{Call, Destination, Says, Way};
+use super::call::{Call, CallDirection, Destination, Payload};
+use super::call_spec::{CallSpec, CallSpecError};
 use super::dns::resolve;
-use super::line::{Line, NotALine};
-use super::told::{Told, ToldError};
+use super::proxy_config_view::{ProxyConfigView, ProxyConfigViewError};
 use super::trace::Trace;
 use crate::cache::Cache;
 use crate::model::{EndpointAddress, Hostname, Proxy, Service, Workload};
@@ -17,54 +17,54 @@ use crate::scope::{Scope, ScopeKey};
 
 /// A proxy that was told everything, and the mesh that it is in.
 #[derive(Clone, Debug)]
-pub struct Caller {
+pub struct Client {
     /// Who it is.
     pub proxy: Proxy,
     /// What it was told.
-    pub told: Told,
+    pub told: ProxyConfigView,
     push: PushContext,
 }
 
-// === impl Caller ===
+// === impl Client ===
 
-impl Caller {
+impl Client {
     /// Tells a proxy everything.
-    pub fn new(push: &PushContext, proxy: Proxy) -> Result<Self, ToldError> {
+    pub fn new(push: &PushContext, proxy: Proxy) -> Result<Self, ProxyConfigViewError> {
         let scope = Scope::of(push, ScopeKey::of(push, &proxy), None);
-        let (told, _) = Told::asked(&Cache::new(1), push, &scope, &proxy)?;
+        let (told, _) = ProxyConfigView::asked(&Cache::new(1), push, &scope, &proxy)?;
         Ok(Self { proxy, told, push: push.clone() })
     }
 
-    /// What becomes of a call, written as [`Line`] has it: from the workload beside a sidecar to the world, and to a gateway
+    /// What becomes of a call, written as [`CallSpec`] has it: from the workload beside a sidecar to the world, and to a gateway
     /// from outside.
-    pub fn ask(&self, line: &str) -> Result<Trace, NotALine> {
+    pub fn ask(&self, line: &str) -> Result<Trace, CallSpecError> {
         Ok(self.told.call(&self.leaving(line.parse()?)?))
     }
 
     /// What becomes of a call that arrives at the workload beside a sidecar. The host is only said, not looked up.
-    pub fn receive(&self, line: &str) -> Result<Trace, NotALine> {
+    pub fn receive(&self, line: &str) -> Result<Trace, CallSpecError> {
         Ok(self.told.call(&self.arriving(line.parse()?)?))
     }
 
     /// The call to the workload that a line means.
-    pub fn arriving(&self, line: Line) -> Result<Call, NotALine> {
+    pub fn arriving(&self, line: CallSpec) -> Result<Call, CallSpecError> {
         let to = Destination::Socket(SocketAddr::new(self.own_ip()?, line.port));
-        Ok(said(Call::new(Way::Inbound, to), line))
+        Ok(said(Call::new(CallDirection::Inbound, to), line))
     }
 
     /// The call from the workload, or to the gateway, that a line means.
-    pub fn leaving(&self, line: Line) -> Result<Call, NotALine> {
+    pub fn leaving(&self, line: CallSpec) -> Result<Call, CallSpecError> {
         let call = match self.proxy.node_type() {
             NodeType::Sidecar | NodeType::Ztunnel => {
                 let own = self.own_ip()?;
                 let ip = resolve(&self.push, &self.proxy, &line.host).ip;
                 let client = if ip.is_loopback() { ip } else { own };
                 let to = Destination::Socket(SocketAddr::new(ip, line.port));
-                Call::new(Way::Outbound, to).from_ip(client)
+                Call::new(CallDirection::Outbound, to).from_ip(client)
             }
             NodeType::Router | NodeType::Waypoint => {
                 let to = SocketAddr::new(self.own_ip()?, self.bound(line.port));
-                Call::new(Way::Gateway, Destination::Socket(to))
+                Call::new(CallDirection::Gateway, Destination::Socket(to))
             }
         };
         Ok(said(call, line))
@@ -77,8 +77,8 @@ impl Caller {
         oldest.map(|service| &service.hostname)
     }
 
-    fn own_ip(&self) -> Result<IpAddr, NotALine> {
-        self.proxy.ips.first().copied().ok_or_else(|| NotALine::NoAddress(self.proxy.id.id.clone()))
+    fn own_ip(&self) -> Result<IpAddr, CallSpecError> {
+        self.proxy.ips.first().copied().ok_or_else(|| CallSpecError::NoAddress(self.proxy.id.id.clone()))
     }
 
     /// The port of the gateway that a port of its service leads to; the same if no service has it.
@@ -88,13 +88,13 @@ impl Caller {
     }
 }
 
-fn said(call: Call, line: Line) -> Call {
+fn said(call: Call, line: CallSpec) -> Call {
     let call = match line.from {
         Some(ip) => call.from_ip(ip),
         None => call,
     };
     let to = line.to.unwrap_or(call.to);
-    Call { to, tls: line.tls, says: line.request.map_or(Says::Bytes, Says::Http), ..call }
+    Call { to, tls: line.tls, payload: line.request.map_or(Payload::Bytes, Payload::Http), ..call }
 }
 
 /// The proxy of a workload, as its agent would introduce it. `None`: the workload has no IP address.

@@ -1,11 +1,11 @@
-//! Protobuf's JSON into plain Rust types, as users write it.
+//! Deserializer of protobuf's JSON into plain Rust types.
 //!
-//! A type derives `Deserialize` with the names of JSON (`exportTo`) and `default`. What protobuf allows besides is
-//! decided here: proto names (`export_to`), null for absent, numbers as texts and `80.0` for 80, enums by number. A field that
-//! is not known is noted by its path and skipped; what a wrong value means to the object is the caller's.
+//! A type derives `Deserialize` with the JSON names (`exportTo`) and `default`. The other forms that protobuf allows are
+//! handled here: proto names (`export_to`), null for absent, numbers as strings, `80.0` for 80, enums by number. The path of an
+//! unknown field is recorded and the field is skipped; the caller decides about the consequences of invalid values.
 //!
-//! Two shapes of enums: without fields, declared in the order of the proto's numbers; and a `oneof`, whose variants have a
-//! value each and whose first is the unit variant spelt `""`, for nothing.
+//! Two forms of enums are supported: without fields, declared in the order of the proto's numbers; and a `oneof`: all variants have
+//! one value each, except the first, the unit variant with the name `""` for an unset `oneof`.
 //! <https://protobuf.dev/programming-guides/json/>
 
 use std::cell::RefCell;
@@ -18,26 +18,26 @@ use serde::de::{
 };
 use serde_json::{Map, Number, Value};
 
-/// What was read.
+/// A deserialized message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Read<T> {
     /// The message.
     pub value: T,
-    /// Paths of the fields that it does not have: `spec.http[0].rout`.
+    /// Paths of unknown fields: `spec.http[0].rout`.
     pub unknown: Vec<String>,
 }
 
-/// A value that its field cannot have.
+/// An invalid value of a field.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field}{}{message}", if field.is_empty() { "" } else { ": " })]
-pub struct Wrong {
-    /// Path of the field, `spec.http[0].route[1].weight`; empty: the whole.
+pub struct InvalidField {
+    /// Path of the field, `spec.http[0].route[1].weight`; empty: the message itself.
     pub field: String,
-    /// What is wrong with it.
+    /// Reason.
     pub message: String,
 }
 
-/// One value of a document, and where it is.
+/// A value of a document and its path.
 #[derive(Clone, Copy)]
 struct Reader<'a> {
     value: &'a Value,
@@ -52,7 +52,7 @@ enum Path<'a> {
     Element(&'a Path<'a>, usize),
 }
 
-/// Fields of a message or of a map: the name it is known by, the name that was written, the value.
+/// Fields of a message or of a map: the declared name, the name in the document, the value.
 struct Fields<'a, I> {
     left: I,
     value: Option<(&'a str, &'a Value)>,
@@ -64,7 +64,7 @@ struct Elements<'a> {
     list: Reader<'a>,
 }
 
-/// The one field of a `oneof` that is set.
+/// The field of a `oneof` that is set.
 struct Choice<'a> {
     name: &'static str,
     written: &'a str,
@@ -72,8 +72,8 @@ struct Choice<'a> {
     message: Reader<'a>,
 }
 
-/// Reads a message. `field`: the path it is at, `spec`. Null is a message without fields.
-pub fn message<T: DeserializeOwned>(field: &str, value: &Value) -> Result<Read<T>, Wrong> {
+/// Deserializes a message. `field`: the path of the value, `spec`. Null is a message without fields.
+pub fn message<T: DeserializeOwned>(field: &str, value: &Value) -> Result<Read<T>, InvalidField> {
     let nothing = Value::Object(Map::new());
     let value = if value.is_null() { &nothing } else { value };
     let (path, unknown) = (Path::Root(field), RefCell::default());
@@ -92,7 +92,7 @@ impl<'a> Reader<'a> {
         Reader { value, path, unknown: self.unknown }
     }
 
-    fn is_not(self, expected: &str) -> Wrong {
+    fn is_not(self, expected: &str) -> InvalidField {
         let found = match self.value {
             Value::Null => "nothing".to_owned(),
             Value::Array(_) => "a list".to_owned(),
@@ -102,11 +102,11 @@ impl<'a> Reader<'a> {
         de::Error::custom(format!("is {found}, not {expected}"))
     }
 
-    /// What a message has set, by the names it knows. Others are noted.
+    /// Returns the known fields of a message that are set. Unknown ones are recorded.
     fn fields(
         self,
         names: &'static [&'static str],
-    ) -> Result<Vec<(&'static str, &'a str, &'a Value)>, Wrong> {
+    ) -> Result<Vec<(&'static str, &'a str, &'a Value)>, InvalidField> {
         let Value::Object(fields) = self.value else { return Err(self.is_not("a mapping")) };
         let mut known: Vec<(&'static str, &'a str, &'a Value)> = Vec::with_capacity(fields.len());
         for (written, value) in fields {
@@ -119,14 +119,14 @@ impl<'a> Reader<'a> {
             }
             if let Some((_, other, _)) = known.iter().find(|(known, ..)| known == name) {
                 let message = format!("is written twice, as {other} and as {written}");
-                return Err(Wrong { field: Path::Field(self.path, name).to_string(), message });
+                return Err(InvalidField { field: Path::Field(self.path, name).to_string(), message });
             }
             known.push((name, written, value));
         }
         Ok(known)
     }
 
-    /// A number, or a text that is one.
+    /// Parses a number or a string with a number.
     fn number(self) -> Option<Number> {
         match self.value {
             Value::Number(number) => Some(number.clone()),
@@ -139,7 +139,7 @@ impl<'a> Reader<'a> {
         let number = self.number()?;
         number.as_i128().or_else(|| {
             let float = number.as_f64().filter(|float| float.fract() == 0.0)?;
-            // Digits without a fraction: exact, where a cast would have to be argued for.
+            // Digits without a fraction are exact; a cast would need a justification.
             format!("{float:.0}").parse().ok()
         })
     }
@@ -148,7 +148,7 @@ impl<'a> Reader<'a> {
         self,
         names: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Wrong> {
+    ) -> Result<V::Value, InvalidField> {
         match self.fields(names)?.as_slice() {
             [] => visitor.visit_enum("".into_deserializer()),
             [(name, written, value)] => visitor.visit_enum(Choice { name, written, value, message: self }),
@@ -162,7 +162,7 @@ impl<'a> Reader<'a> {
 
 macro_rules! integers {
     ($($method:ident $visit:ident $type:ident;)*) => {$(
-        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, InvalidField> {
             let number = self.integer().ok_or_else(|| self.is_not("a whole number"))?;
             match $type::try_from(number) {
                 Ok(number) => visitor.$visit(number),
@@ -176,7 +176,7 @@ macro_rules! integers {
 }
 
 impl<'de> Deserializer<'de> for Reader<'_> {
-    type Error = Wrong;
+    type Error = InvalidField;
 
     integers! {
         deserialize_u16 visit_u16 u16;
@@ -186,24 +186,24 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         deserialize_i64 visit_i64 i64;
     }
 
-    fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+    fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, InvalidField> {
         let number = self.number().and_then(|number| number.as_f64()).filter(|number| number.is_finite());
         visitor.visit_f64(number.ok_or_else(|| self.is_not("a number"))?)
     }
 
-    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, InvalidField> {
         visitor.visit_bool(self.value.as_bool().ok_or_else(|| self.is_not("true or false"))?)
     }
 
-    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, InvalidField> {
         visitor.visit_str(self.value.as_str().ok_or_else(|| self.is_not("a text"))?)
     }
 
-    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, InvalidField> {
         self.deserialize_str(visitor)
     }
 
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, InvalidField> {
         if self.value.is_null() { visitor.visit_none() } else { visitor.visit_some(self) }
     }
 
@@ -211,17 +211,17 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         self,
         _: &'static str,
         visitor: V,
-    ) -> Result<V::Value, Wrong> {
+    ) -> Result<V::Value, InvalidField> {
         visitor.visit_newtype_struct(self)
     }
 
-    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, InvalidField> {
         let Value::Array(elements) = self.value else { return Err(self.is_not("a list")) };
         visitor.visit_seq(Elements { left: elements.iter().enumerate(), list: self })
     }
 
-    /// Keys of maps are data and stay as they are.
-    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+    /// Keys of maps are data and stay unchanged.
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, InvalidField> {
         let Value::Object(entries) = self.value else { return Err(self.is_not("a mapping")) };
         let entries = entries.iter().filter(|(_, value)| !value.is_null());
         let left = entries.map(|(key, value)| (key.as_str(), key.as_str(), value));
@@ -233,7 +233,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         _: &'static str,
         names: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Wrong> {
+    ) -> Result<V::Value, InvalidField> {
         let left = self.fields(names)?.into_iter();
         visitor.visit_map(Fields { left, value: None, message: self })
     }
@@ -243,7 +243,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         _: &'static str,
         names: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Wrong> {
+    ) -> Result<V::Value, InvalidField> {
         if names.contains(&"") {
             return self.choice(names, visitor);
         }
@@ -261,8 +261,8 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         }
     }
 
-    /// Somebody else's message, such as a patch in Envoy's words: as it is, nulls and all.
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+    /// An untyped message, such as a patch: unchanged, including nulls.
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, InvalidField> {
         self.value.clone().deserialize_any(visitor).map_err(de::Error::custom)
     }
 
@@ -271,7 +271,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
     }
 }
 
-/// Whether a field may be written so: by its own name in JSON, or by the proto's, `export_to` for `exportTo`.
+/// Returns `true` if the name matches the field: its JSON name, or its proto name, `export_to` for `exportTo`.
 fn is_spelling(written: &str, name: &str) -> bool {
     if written == name {
         return true;
@@ -281,7 +281,7 @@ fn is_spelling(written: &str, name: &str) -> bool {
     if !words.iter().all(begins_small) {
         return false;
     }
-    // Compared letter by letter, with the first of every word but the first in upper case.
+    // The comparison is by characters, with the first of each word but the first in upper case.
     let letters = words.iter().enumerate().flat_map(|(nth, word)| {
         word.chars()
             .enumerate()
@@ -296,27 +296,32 @@ impl<'de, 'a, I> MapAccess<'de> for Fields<'a, I>
 where
     I: Iterator<Item = (&'a str, &'a str, &'a Value)>,
 {
-    type Error = Wrong;
+    type Error = InvalidField;
 
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Wrong> {
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, InvalidField> {
         let Some((name, written, value)) = self.left.next() else { return Ok(None) };
         self.value = Some((written, value));
-        let name: StrDeserializer<'_, Wrong> = name.into_deserializer();
+        let name: StrDeserializer<'_, InvalidField> = name.into_deserializer();
         seed.deserialize(name).map(Some)
     }
 
-    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Wrong> {
-        let (written, value) =
-            self.value.take().ok_or_else(|| <Wrong as de::Error>::custom("a value without its key"))?;
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, InvalidField> {
+        let (written, value) = self
+            .value
+            .take()
+            .ok_or_else(|| <InvalidField as de::Error>::custom("a value without its key"))?;
         let path = Path::Field(self.message.path, written);
         seed.deserialize(self.message.child(value, &path)).map_err(|wrong| wrong.at(&path))
     }
 }
 
 impl<'de> SeqAccess<'de> for Elements<'_> {
-    type Error = Wrong;
+    type Error = InvalidField;
 
-    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Wrong> {
+    fn next_element_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, InvalidField> {
         let Some((index, value)) = self.left.next() else { return Ok(None) };
         let path = Path::Element(self.list.path, index);
         seed.deserialize(self.list.child(value, &path)).map(Some).map_err(|wrong| wrong.at(&path))
@@ -324,42 +329,46 @@ impl<'de> SeqAccess<'de> for Elements<'_> {
 }
 
 impl<'de> EnumAccess<'de> for Choice<'_> {
-    type Error = Wrong;
+    type Error = InvalidField;
     type Variant = Self;
 
-    fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Self), Wrong> {
-        let name: StrDeserializer<'_, Wrong> = self.name.into_deserializer();
+    fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Self), InvalidField> {
+        let name: StrDeserializer<'_, InvalidField> = self.name.into_deserializer();
         Ok((seed.deserialize(name)?, self))
     }
 }
 
 impl<'de> VariantAccess<'de> for Choice<'_> {
-    type Error = Wrong;
+    type Error = InvalidField;
 
-    fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Wrong> {
+    fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, InvalidField> {
         let path = Path::Field(self.message.path, self.written);
         seed.deserialize(self.message.child(self.value, &path)).map_err(|wrong| wrong.at(&path))
     }
 
-    // Protobuf has no such choices, and so no type of ours.
+    // Protobuf has no such variants, so no type uses them.
 
-    fn unit_variant(self) -> Result<(), Wrong> {
+    fn unit_variant(self) -> Result<(), InvalidField> {
         Err(de::Error::custom("a choice without a value"))
     }
 
-    fn tuple_variant<V: Visitor<'de>>(self, _: usize, _: V) -> Result<V::Value, Wrong> {
+    fn tuple_variant<V: Visitor<'de>>(self, _: usize, _: V) -> Result<V::Value, InvalidField> {
         Err(de::Error::custom("a choice of several values"))
     }
 
-    fn struct_variant<V: Visitor<'de>>(self, _: &'static [&'static str], _: V) -> Result<V::Value, Wrong> {
+    fn struct_variant<V: Visitor<'de>>(
+        self,
+        _: &'static [&'static str],
+        _: V,
+    ) -> Result<V::Value, InvalidField> {
         Err(de::Error::custom("a choice without a name"))
     }
 }
 
-// === impl Wrong, Path ===
+// === impl InvalidField, Path ===
 
-impl Wrong {
-    /// Where it is, unless somebody further inside has told.
+impl InvalidField {
+    /// Sets the path, unless an inner value has set it.
     fn at(mut self, path: &Path<'_>) -> Self {
         if self.field.is_empty() {
             self.field = path.to_string();
@@ -368,7 +377,7 @@ impl Wrong {
     }
 }
 
-impl de::Error for Wrong {
+impl de::Error for InvalidField {
     fn custom<T: Display>(message: T) -> Self {
         Self { field: String::new(), message: message.to_string() }
     }

@@ -1,7 +1,7 @@
-//! Plain Rust types as protobuf's JSON: what [`read`](crate::read) reads, and nothing that says nothing.
+//! Serializer of plain Rust types to protobuf's JSON, which [`de`](super::de) deserializes.
 //!
-//! A field of a message is left out when it has its default. What is optional and there is written whatever it is, and so is what
-//! is in lists and maps: there, an empty text or a zero means something.
+//! A field of a message is left out if it has its default. Optional fields that are set are always written, and so are
+//! the items of lists and maps: an empty string or a zero has a meaning there.
 
 use serde::ser::{
     Error as _, Impossible, Serialize, SerializeMap, SerializeSeq, SerializeStruct, SerializeTuple,
@@ -9,7 +9,7 @@ use serde::ser::{
 };
 use serde_json::{Error, Map, Value};
 
-/// A value, and whether a message would leave it out.
+/// A value, and its presence in a message.
 struct Written {
     value: Value,
     presence: Presence,
@@ -32,7 +32,7 @@ struct Fields {
     key: Option<String>,
 }
 
-/// The JSON of a message. Fails for what JSON cannot hold: a map whose keys are no texts.
+/// Serializes a message to JSON. Fails for values that JSON cannot represent, such as maps with non-string keys.
 pub fn message<T: Serialize>(message: &T) -> Result<Value, Error> {
     message.serialize(Writer).map(|written| written.value)
 }
@@ -118,7 +118,7 @@ impl Serializer for Writer {
         self.serialize_none()
     }
 
-    /// The first of an enum is its default; `""` is the choice that was not made.
+    /// The first variant of an enum is the default; `""` is an unset `oneof`.
     fn serialize_unit_variant(
         self,
         _: &'static str,
@@ -272,7 +272,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::read;
+    use crate::proto3_json::de;
 
     #[derive(Debug, Default, PartialEq, Deserialize, Serialize)]
     #[serde(rename_all = "camelCase", default)]
@@ -320,12 +320,12 @@ mod tests {
             json!({"doors": {"a": {}, "b": {"width": 0}}, "labels": {"x": ""}, "next": {}, "crew": {"size": 1}}),
             json!({"cargo": {"a": null, "b": [0, "", false, {}], "c": {}}}),
         ] {
-            let train: Train = read::message("train", &value).unwrap().value;
+            let train: Train = de::message("train", &value).unwrap().value;
             assert_eq!(message(&train).unwrap(), value);
         }
         let spelt_out =
             json!({"name": "", "delay": 0, "kind": "LOCAL", "kinds": [], "labels": {}, "crew": {"size": 0}});
-        let train: Train = read::message("train", &spelt_out).unwrap().value;
+        let train: Train = de::message("train", &spelt_out).unwrap().value;
         assert_eq!(message(&train).unwrap(), json!({}));
     }
 

@@ -1,4 +1,4 @@
-//! What of a `ProxyConfig` the control plane acts on: headers that proxies write, what stands in front of gateways, spans.
+//! Fields of `ProxyConfig` for the control plane: headers added by proxies, gateway topology, tracing.
 
 use std::collections::BTreeMap;
 
@@ -7,18 +7,18 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::networking::CustomTag;
-use crate::read::{self, Wrong};
+use crate::proto3_json::de::{self, InvalidField};
 
-/// What of a proxy's `ProxyConfig` the control plane acts on.
+/// Fields of a proxy's `ProxyConfig` that the control plane uses.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Steering {
-    /// Headers that it writes.
+pub struct ControlPlaneOptions {
+    /// Headers added by the proxy.
     pub headers: ProxyHeaders,
-    /// What stands in front of it.
+    /// Proxies in front of the gateway.
     pub topology: Topology,
-    /// What its bootstrap says of spans; `None`: nothing.
+    /// Tracing of the bootstrap; `None`: not configured.
     pub spans: Option<Spans>,
-    /// Its bootstrap has a cluster that takes access logs over gRPC.
+    /// The bootstrap has an access log service cluster.
     pub has_log_service: bool,
 }
 
@@ -26,9 +26,9 @@ pub struct Steering {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ProxyHeaders {
-    /// What becomes of `x-forwarded-client-cert` on its way in; a gateway's is in [`Topology`].
+    /// Handling of an inbound `x-forwarded-client-cert`; that of a gateway is in [`Topology`].
     pub forwarded_client_cert: ForwardClientCert,
-    /// What it says of the client's certificate.
+    /// Details of the client's certificate in `x-forwarded-client-cert`.
     pub set_current_client_cert_details: ClientCertDetails,
     /// `x-request-id`
     pub request_id: Unless,
@@ -36,9 +36,9 @@ pub struct ProxyHeaders {
     pub server: ServerHeader,
     /// `x-envoy-attempt-count`
     pub attempt_count: Unless,
-    /// Other headers of Envoy's own.
+    /// Other headers with the prefix `x-envoy-`.
     pub envoy_debug_headers: Unless,
-    /// Names keep their case in HTTP/1.1.
+    /// HTTP/1.1 header names keep their case.
     pub preserve_http1_header_case: Option<bool>,
     /// `x-forwarded-host`
     pub x_forwarded_host: If,
@@ -46,19 +46,19 @@ pub struct ProxyHeaders {
     pub x_forwarded_port: If,
 }
 
-/// A header that is written unless somebody says otherwise.
+/// A header that is added unless disabled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Unless {
-    /// It is not written.
+    /// The header is not added.
     pub disabled: Option<bool>,
 }
 
-/// A header that is written if somebody says so.
+/// A header that is added if enabled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct If {
-    /// It is written.
+    /// The header is added.
     pub enabled: Option<bool>,
 }
 
@@ -66,44 +66,44 @@ pub struct If {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ServerHeader {
-    /// The upstream's is passed on.
+    /// The upstream's header is passed on.
     pub disabled: Option<bool>,
-    /// What it says; empty: Istio's.
+    /// Value of the header; empty: Istio's.
     pub value: String,
 }
 
-/// What is said of the client's certificate.
+/// Details of the client's certificate in `x-forwarded-client-cert`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ClientCertDetails {
-    /// Its subject; absent: said.
+    /// Subject; absent: included.
     pub subject: Option<bool>,
-    /// All of it; absent: not said.
+    /// Full certificate; absent: not included.
     pub cert: Option<bool>,
-    /// All of its chain; absent: not said.
+    /// Full chain; absent: not included.
     pub chain: Option<bool>,
-    /// Its DNS names; absent: said.
+    /// DNS names; absent: included.
     pub dns: Option<bool>,
-    /// Its URI; absent: said.
+    /// URI; absent: included.
     pub uri: Option<bool>,
 }
 
-/// What becomes of `x-forwarded-client-cert`.
+/// Handling of `x-forwarded-client-cert`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum ForwardClientCert {
-    /// Nobody said.
+    /// Not configured.
     #[default]
     Undefined,
-    /// It is removed.
+    /// The header is removed.
     Sanitize,
-    /// It is passed on if the connection is mutual TLS.
+    /// The header is forwarded if the connection uses mutual TLS.
     ForwardOnly,
-    /// It is added to if the connection is mutual TLS.
+    /// The certificate is appended if the connection uses mutual TLS.
     AppendForward,
-    /// It is written anew if the connection is mutual TLS.
+    /// The header is replaced if the connection uses mutual TLS.
     SanitizeSet,
-    /// It is passed on.
+    /// The header is always forwarded.
     AlwaysForwardOnly,
 }
 
@@ -113,9 +113,9 @@ pub enum ForwardClientCert {
 pub struct Topology {
     /// Trusted proxies between the client and the gateway.
     pub num_trusted_proxies: u32,
-    /// What becomes of `x-forwarded-client-cert`.
+    /// Handling of `x-forwarded-client-cert`.
     pub forward_client_cert_details: ForwardClientCert,
-    /// Connections begin with a PROXY header; it has no settings.
+    /// Connections start with a PROXY protocol header; the message has no fields.
     pub proxy_protocol: Option<Value>,
 }
 
@@ -123,17 +123,17 @@ pub struct Topology {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Spans {
-    /// Tags that spans get.
+    /// Custom tags of spans.
     pub custom_tags: BTreeMap<String, CustomTag>,
-    /// The longest path in a tag; 0: Envoy's.
+    /// Longest path in a tag; 0: Envoy's default.
     pub max_path_tag_length: u32,
-    /// Requests that are traced, of a hundred; 0: Istio's.
+    /// Percentage of traced requests; 0: Istio's default.
     pub sampling: f64,
-    /// Istio's own tags; absent: they are there.
+    /// Istio's tags; absent: enabled.
     pub enable_istio_tags: Option<bool>,
 }
 
-/// The fields, as they are written.
+/// The fields as JSON.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Written {
@@ -143,11 +143,11 @@ struct Written {
     envoy_access_log_service: Option<Value>,
 }
 
-// === impl Steering ===
+// === impl ControlPlaneOptions ===
 
-impl Steering {
-    /// What a proxy says of itself, and where it says nothing, what the mesh says of every proxy. A field that cannot be read
-    /// says nothing.
+impl ControlPlaneOptions {
+    /// Returns the options of a proxy, with those of the mesh for unset fields. A field that cannot be
+    /// parsed counts as unset.
     pub fn of(own: Option<&Value>, mesh: &Value) -> Self {
         let (own, mesh) = (own.map(Written::of).unwrap_or_default(), Written::of(mesh));
         Self {
@@ -160,9 +160,9 @@ impl Steering {
         }
     }
 
-    /// What cannot be read of a `ProxyConfig`.
-    pub fn faults(config: &Value) -> Vec<Wrong> {
-        let written = match read::message::<Written>("", config) {
+    /// Returns the fields of a `ProxyConfig` that cannot be parsed.
+    pub fn faults(config: &Value) -> Vec<InvalidField> {
+        let written = match de::message::<Written>("", config) {
             Ok(read) => read.value,
             Err(wrong) => return vec![wrong],
         };
@@ -177,7 +177,7 @@ impl Steering {
 
 impl Written {
     fn of(config: &Value) -> Self {
-        read::message("", config).map(|read| read.value).unwrap_or_default()
+        de::message("", config).map(|read| read.value).unwrap_or_default()
     }
 }
 
@@ -186,8 +186,8 @@ fn first<T: DeserializeOwned>(name: &str, own: Option<&Value>, mesh: Option<&Val
     readable(own).or_else(|| readable(mesh))
 }
 
-fn said<T: DeserializeOwned>(name: &str, value: Option<&Value>) -> Result<Option<T>, Wrong> {
-    value.map(|value| read::message(name, value).map(|read| read.value)).transpose()
+fn said<T: DeserializeOwned>(name: &str, value: Option<&Value>) -> Result<Option<T>, InvalidField> {
+    value.map(|value| de::message(name, value).map(|read| read.value)).transpose()
 }
 
 #[cfg(test)]
@@ -200,24 +200,25 @@ mod tests {
     fn a_proxys_own_words_come_before_the_meshs_field_by_field() {
         let mesh = json!({"proxy_headers": {"server": {"value": "mesh"}}, "tracing": {"sampling": 5}});
         let own = json!({"proxyHeaders": {"requestId": {"disabled": true}}, "gatewayTopology": {"numTrustedProxies": 2}});
-        let found = Steering::of(Some(&own), &mesh);
+        let found = ControlPlaneOptions::of(Some(&own), &mesh);
         assert_eq!(
             (found.headers.server.value.as_str(), found.headers.request_id.disabled),
             ("", Some(true))
         );
         assert_eq!(found.topology.num_trusted_proxies, 2);
         assert_eq!(found.spans.map(|spans| spans.sampling), Some(5.0));
-        assert_eq!(Steering::of(None, &mesh).headers.server.value, "mesh");
+        assert_eq!(ControlPlaneOptions::of(None, &mesh).headers.server.value, "mesh");
     }
 
     #[test]
     fn what_cannot_be_read_says_nothing_and_is_named() {
         let wrong = json!({"proxyHeaders": {"server": 5}, "gatewayTopology": {"numTrustedProxies": 1}, "tracing": {"sampling": "x"}});
         let mesh = json!({"proxyHeaders": {"server": {"value": "mesh"}}});
-        let found = Steering::of(Some(&wrong), &mesh);
+        let found = ControlPlaneOptions::of(Some(&wrong), &mesh);
         assert_eq!((found.headers.server.value.as_str(), found.topology.num_trusted_proxies), ("mesh", 1));
-        let fields: Vec<String> = Steering::faults(&wrong).into_iter().map(|wrong| wrong.field).collect();
+        let fields: Vec<String> =
+            ControlPlaneOptions::faults(&wrong).into_iter().map(|wrong| wrong.field).collect();
         assert_eq!(fields, ["proxyHeaders.server", "tracing.sampling"]);
-        assert_eq!(Steering::of(Some(&json!(5)), &json!([])), Steering::default());
+        assert_eq!(ControlPlaneOptions::of(Some(&json!(5)), &json!([])), ControlPlaneOptions::default());
     }
 }

@@ -15,14 +15,14 @@ use pilot_proto::envoy::extensions::upstreams::http::v3::http_protocol_options::
 };
 use pilot_proto::google::protobuf::{Duration, UInt32Value};
 
-use super::policy::seconds;
-use super::secured;
-use super::told::{Told, unpack};
+use super::proxy_config_view::{ProxyConfigView, unpack};
+use super::route_policy::seconds;
+use super::tls_summary;
 use super::upstream::{proxied, tls};
 
-// === impl Told ===
+// === impl ProxyConfigView ===
 
-impl Told {
+impl ProxyConfigView {
     /// How a cluster deals with its endpoints; nothing where it leaves Envoy its defaults, or is not there.
     pub(super) fn settings(&self, name: &str) -> Vec<String> {
         self.clusters.get(name).map(of).unwrap_or_default()
@@ -202,7 +202,7 @@ fn transport(socket: &TransportSocket) -> Vec<String> {
     });
     let mut said: Vec<String> = version.map(str::to_owned).into_iter().collect();
     let context = tls(inner.as_ref().unwrap_or(socket)).and_then(|tls| tls.common_tls_context);
-    said.extend(context.iter().flat_map(secured::words));
+    said.extend(context.iter().flat_map(tls_summary::words));
     said
 }
 

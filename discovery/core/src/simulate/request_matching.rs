@@ -5,12 +5,12 @@ use pilot_proto::envoy::config::route::v3::query_parameter_matcher::QueryParamet
 use pilot_proto::envoy::config::route::v3::{HeaderMatcher, QueryParameterMatcher};
 use pilot_proto::envoy::r#type::matcher::v3::{StringMatcher, string_matcher::MatchPattern};
 
-use super::http::Asked;
 use super::matching::{matches_fully, text_matches};
+use super::request_state::RequestState;
 
-// === impl Asked ===
+// === impl RequestState ===
 
-impl Asked {
+impl RequestState {
     /// The value of a header, those among them that the proxy sets by itself.
     pub(super) fn header(&self, name: &str) -> Option<String> {
         match name.to_ascii_lowercase().as_str() {

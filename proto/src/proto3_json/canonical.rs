@@ -1,7 +1,7 @@
-//! One encoding for one message.
+//! Canonical encoding: equal messages have equal bytes.
 //!
-//! Reflection keeps maps in the order of a random hash. A message that is decoded into its own type is in order again,
-//! whatever the order of the bytes was; what an `Any` holds is bytes and stays as it was encoded. So it is encoded anew here.
+//! Reflection keeps maps in the order of a random hash. A message decoded into its own type is ordered again,
+//! whatever the order of the bytes; the content of an `Any` is bytes and would stay as encoded. So it is re-encoded here.
 
 use prost::Message as _;
 use prost::encoding;
@@ -9,40 +9,40 @@ use prost_reflect::{DynamicMessage, Kind, ReflectMessage as _, Value};
 
 use super::pool;
 
-/// Encodes what every `Any` inside `message` holds with maps in the order of their keys.
-pub(super) fn settle(message: &mut DynamicMessage) {
+/// Encodes the content of each `Any` inside `message` with maps ordered by key.
+pub(super) fn canonicalize(message: &mut DynamicMessage) {
     if message.descriptor().full_name() == "google.protobuf.Any" {
-        settle_any(message);
+        canonicalize_any(message);
         return;
     }
     for (_, value) in message.fields_mut() {
-        settle_value(value);
+        canonicalize_value(value);
     }
 }
 
-fn settle_value(value: &mut Value) {
+fn canonicalize_value(value: &mut Value) {
     match value {
-        Value::Message(message) => settle(message),
-        Value::List(items) => items.iter_mut().for_each(settle_value),
-        Value::Map(entries) => entries.values_mut().for_each(settle_value),
+        Value::Message(message) => canonicalize(message),
+        Value::List(items) => items.iter_mut().for_each(canonicalize_value),
+        Value::Map(entries) => entries.values_mut().for_each(canonicalize_value),
         _ => {}
     }
 }
 
-fn settle_any(any: &mut DynamicMessage) {
+fn canonicalize_any(any: &mut DynamicMessage) {
     let held = || {
         let url = any.get_field_by_name("type_url")?;
         let descriptor = pool().get_message_by_name(url.as_str()?.rsplit('/').next()?)?;
         DynamicMessage::decode(descriptor, any.get_field_by_name("value")?.as_bytes()?.clone()).ok()
     };
-    // What is not known is no map of ours to put in order.
+    // Unknown types have no known maps.
     if let Some(mut held) = held() {
-        settle(&mut held);
+        canonicalize(&mut held);
         any.set_field_by_name("value", Value::Bytes(encode(&held).into()));
     }
 }
 
-/// The message with maps in the order of their keys.
+/// Encodes the message with maps ordered by key.
 fn encode(message: &DynamicMessage) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (field, value) in message.fields() {
@@ -84,7 +84,7 @@ mod tests {
     use serde_json::json;
 
     use crate::envoy::config::listener::v3::Filter;
-    use crate::json::{from_value, to_value};
+    use crate::proto3_json::{from_value, to_value};
     use prost::Message as _;
 
     #[test]

@@ -6,7 +6,7 @@ use pilot_proto::envoy::extensions::filters::network::http_connection_manager::v
 
 /// What becomes of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Normal {
+pub(super) enum NormalizedPath {
     /// The request goes on with this one.
     Path(String),
     /// The client is told to ask for this one.
@@ -16,9 +16,9 @@ pub(super) enum Normal {
 }
 
 /// Escaped slashes first, then dots, then doubled slashes, as Envoy's `maybeNormalizePath` does.
-pub(super) fn normal(manager: &HttpConnectionManager, path: &str) -> Normal {
+pub(super) fn normal(manager: &HttpConnectionManager, path: &str) -> NormalizedPath {
     if path.contains('#') {
-        return Normal::Rejected;
+        return NormalizedPath::Rejected;
     }
     let end = path.find('?').unwrap_or(path.len());
     let (bare, query) = path.split_at(end);
@@ -29,7 +29,7 @@ pub(super) fn normal(manager: &HttpConnectionManager, path: &str) -> Normal {
         match manager.path_with_escaped_slashes_action() {
             PathWithEscapedSlashesAction::ImplementationSpecificDefault
             | PathWithEscapedSlashesAction::KeepUnchanged => {}
-            PathWithEscapedSlashesAction::RejectRequest => return Normal::Rejected,
+            PathWithEscapedSlashesAction::RejectRequest => return NormalizedPath::Rejected,
             PathWithEscapedSlashesAction::UnescapeAndRedirect => (bare, redirects) = (unescaped, true),
             PathWithEscapedSlashesAction::UnescapeAndForward => bare = unescaped,
         }
@@ -37,14 +37,14 @@ pub(super) fn normal(manager: &HttpConnectionManager, path: &str) -> Normal {
     if manager.normalize_path.as_ref().is_some_and(|on| on.value) {
         match canonical(&bare) {
             Some(canonical) => bare = canonical,
-            None => return Normal::Rejected,
+            None => return NormalizedPath::Rejected,
         }
     }
     if manager.merge_slashes {
         bare = merge_slashes(&bare);
     }
     let path = bare + query;
-    if redirects { Normal::Redirected(path) } else { Normal::Path(path) }
+    if redirects { NormalizedPath::Redirected(path) } else { NormalizedPath::Path(path) }
 }
 
 fn unescape_slashes(path: &str) -> String {

@@ -5,9 +5,9 @@ use pilot_proto::envoy::config::route::v3::route_action::ClusterSpecifier;
 use pilot_proto::envoy::config::route::v3::weighted_cluster::{ClusterWeight, cluster_weight};
 
 use super::call::Request;
-use super::http::{Asked, Found};
+use super::proxy_config_view::ProxyConfigView;
+use super::request_state::{MatchedRoute, RequestState};
 use super::rewrite::{HeaderChanges, change_headers, levels, rewrite_host, rewritten_path};
-use super::told::Told;
 use super::trace::{Share, Trace, Verdict};
 
 /// One of the clusters that a route may choose.
@@ -18,15 +18,15 @@ struct Choice<'a> {
     part: Option<&'a ClusterWeight>,
 }
 
-// === impl Told ===
+// === impl ProxyConfigView ===
 
-impl Told {
+impl ProxyConfigView {
     /// Sends a request to the clusters of a route.
     pub(super) fn forward(
         &self,
-        found: Found<'_>,
+        found: MatchedRoute<'_>,
         action: &RouteAction,
-        asked: &Asked,
+        asked: &RequestState,
         trace: &mut Trace,
     ) -> Verdict {
         let named_by = |header: &str| asked.header(header).unwrap_or_default();
@@ -71,7 +71,13 @@ impl Told {
     }
 
     /// The request as it leaves.
-    fn leaving(&self, found: Found<'_>, action: &RouteAction, choice: &Choice<'_>, asked: &Asked) -> Request {
+    fn leaving(
+        &self,
+        found: MatchedRoute<'_>,
+        action: &RouteAction,
+        choice: &Choice<'_>,
+        asked: &RequestState,
+    ) -> Request {
         let mut request = asked.request.clone();
         let of_part = choice.part.map(|part| HeaderChanges {
             add: &part.request_headers_to_add,

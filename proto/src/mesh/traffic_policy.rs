@@ -1,10 +1,10 @@
-//! What the mesh says of traffic: the small messages of `MeshConfig`.
+//! Small messages of `MeshConfig` about traffic.
 
 use serde::{Deserialize, Serialize};
 
 use crate::networking::{ConnectionPool, OutlierDetection};
 
-/// What happens to traffic to hosts nobody declared.
+/// Policy for traffic to undeclared hosts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct OutboundTrafficPolicy {
@@ -12,18 +12,18 @@ pub struct OutboundTrafficPolicy {
     pub mode: OutboundTrafficMode,
 }
 
-/// Pass it on or refuse it.
+/// Modes of the outbound traffic policy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum OutboundTrafficMode {
-    /// It goes to `BlackHoleCluster`.
+    /// Traffic goes to `BlackHoleCluster`.
     RegistryOnly,
-    /// It goes to `PassthroughCluster`.
+    /// Traffic goes to `PassthroughCluster`.
     #[default]
     AllowAny,
 }
 
-/// Where traffic to the workload goes.
+/// Destination address of inbound traffic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct InboundTrafficPolicy {
@@ -31,64 +31,64 @@ pub struct InboundTrafficPolicy {
     pub mode: InboundTrafficMode,
 }
 
-/// Where the workload listens.
+/// Bind addresses of the application.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum InboundTrafficMode {
-    /// At the address of the pod.
+    /// The address of the pod.
     #[default]
     Passthrough,
-    /// At 127.0.0.1.
+    /// 127.0.0.1
     Localhost,
 }
 
-/// Whether HTTP/1.1 becomes HTTP/2.
+/// Upgrade of HTTP/1.1 to HTTP/2.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum H2UpgradePolicy {
-    /// No.
+    /// No upgrade.
     #[default]
     DoNotUpgrade,
-    /// Yes.
+    /// Upgrade.
     Upgrade,
 }
 
-/// What clusters have whose rules say nothing of it.
+/// Defaults of clusters for fields that no `DestinationRule` sets.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct DefaultTrafficPolicy {
-    /// Limits; a rule's replace all of them.
+    /// Connection pool limits; a rule's limits replace all of them.
     pub connection_pool: Option<ConnectionPool>,
-    /// Which endpoints are left alone for a while; a rule's replaces all of it.
+    /// Outlier detection; a rule's message replaces all of it.
     pub outlier_detection: Option<OutlierDetection>,
 }
 
-/// How paths of requests are put in order.
+/// Normalization of request paths.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PathNormalization {
-    /// How far.
+    /// Degree of normalization.
     pub normalization: Normalization,
 }
 
-/// How far a path is put in order.
+/// Degrees of path normalization; each includes the one before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Normalization {
     /// `BASE`.
     #[default]
     Default,
-    /// Not at all.
+    /// No normalization.
     None,
-    /// `/a/../b` is `/b`.
+    /// `/a/../b` becomes `/b`.
     Base,
-    /// And `/a//b` is `/a/b`.
+    /// `/a//b` becomes `/a/b`.
     MergeSlashes,
-    /// And `/a%2fb` is `/a/b`.
+    /// `/a%2fb` becomes `/a/b`.
     DecodeAndMergeSlashes,
 }
 
-/// How a line of the access log is written.
+/// Encodings of the access log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum AccessLogEncoding {
@@ -109,11 +109,11 @@ pub struct ServiceSettings {
     pub hosts: Vec<String>,
 }
 
-/// What can be set for a service.
+/// Settings that apply to services.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Settings {
-    /// Its endpoints in other clusters are not used.
+    /// Endpoints in other clusters are not used.
     pub cluster_local: bool,
 }
 
@@ -121,7 +121,7 @@ pub struct Settings {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct MeshTls {
-    /// Oldest version; automatic: 1.2.
+    /// Oldest TLS version; automatic: 1.2.
     pub min_protocol_version: MeshTlsProtocol,
     /// Curves of ECDH; empty: Envoy's.
     pub ecdh_curves: Vec<String>,
@@ -129,10 +129,10 @@ pub struct MeshTls {
     pub cipher_suites: Vec<String>,
 }
 
-/// A version of TLS that the mesh may ask for.
+/// TLS versions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum MeshTlsProtocol {
-    /// Whatever is best.
+    /// Envoy's default.
     #[default]
     #[serde(rename = "TLS_AUTO")]
     Auto,

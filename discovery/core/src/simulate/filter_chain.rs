@@ -10,14 +10,14 @@ use pilot_proto::envoy::config::listener::v3::filter_chain_match::ConnectionSour
 use pilot_proto::envoy::config::listener::v3::{FilterChain, FilterChainMatch, Listener};
 
 use super::call::Call;
-use super::listener::Seen;
+use super::listener::ConnectionInfo;
 use super::matching::longest;
 
 /// How well a chain matches by one criterion; a greater one is more specific. `None`: not at all.
 type Rank = Option<usize>;
 
 /// The criteria, in Envoy's order.
-const CRITERIA: [fn(&FilterChainMatch, &Call, &Seen) -> Rank; 9] = [
+const CRITERIA: [fn(&FilterChainMatch, &Call, &ConnectionInfo) -> Rank; 9] = [
     |wanted, call, _| match (&wanted.destination_port, call.to.port()) {
         (None, _) => Some(0),
         (Some(wanted), Some(port)) => (wanted.value == u32::from(port)).then_some(1),
@@ -44,7 +44,11 @@ const CRITERIA: [fn(&FilterChainMatch, &Call, &Seen) -> Rank; 9] = [
 ];
 
 /// The chain that serves a connection.
-pub(super) fn chain<'a>(listener: &'a Listener, call: &Call, seen: &Seen) -> Option<&'a FilterChain> {
+pub(super) fn chain<'a>(
+    listener: &'a Listener,
+    call: &Call,
+    seen: &ConnectionInfo,
+) -> Option<&'a FilterChain> {
     let unconditional = FilterChainMatch::default();
     let mut left: Vec<&FilterChain> = listener.filter_chains.iter().collect();
     for criterion in CRITERIA {

@@ -1,16 +1,16 @@
-//! How protobuf's JSON spells fields that JSON has no type for. Reading forgives what Istio's reader
-//! forgives: a number in quotes, Go's durations.
+//! Serde formats of fields that JSON has no type for. Deserialization is as lenient as Istio's:
+//! numbers may be in quotes, durations may be Go's.
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-/// Whether protobuf's JSON leaves the field out.
+/// Returns `true` if protobuf's JSON omits the value.
 pub(super) fn is_zero<T: Default + PartialEq>(field: &T) -> bool {
     *field == T::default()
 }
 
-/// A number, perhaps in quotes.
+/// A number, optionally in quotes.
 pub(super) fn number<'de, D, N>(deserializer: D) -> Result<N, D::Error>
 where
     D: Deserializer<'de>,
@@ -27,7 +27,7 @@ where
         .ok_or_else(|| D::Error::custom(format!("{value} is not a whole number in range")))
 }
 
-/// A number that may be absent, so that 0 differs from unset.
+/// An optional number, so that 0 differs from unset.
 pub(super) fn wrapped_number<'de, D, N>(deserializer: D) -> Result<Option<N>, D::Error>
 where
     D: Deserializer<'de>,
@@ -36,7 +36,7 @@ where
     number(deserializer).map(Some)
 }
 
-/// For `#[serde(with)]`: a duration that may be absent.
+/// A `#[serde(with)]` module for optional durations.
 pub(super) mod duration {
     use std::time::Duration;
 

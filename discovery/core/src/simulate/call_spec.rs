@@ -22,7 +22,7 @@ use super::call::{Certificate, Destination, Request, Tls, Version};
 
 /// What somebody wants to call, before anybody knows where that is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
+pub struct CallSpec {
     /// The host to connect to, an address or a name.
     pub host: String,
     /// The port to connect to.
@@ -39,7 +39,7 @@ pub struct Line {
 
 /// Why a line is no call.
 #[derive(Debug, thiserror::Error)]
-pub enum NotALine {
+pub enum CallSpecError {
     /// No URL that can be called.
     #[error("{0:?} is not a URL such as http://reviews:9080/path or tcp://10.0.0.1:3306")]
     Url(String),
@@ -54,15 +54,15 @@ pub enum NotALine {
     NoAddress(String),
 }
 
-// === impl Line ===
+// === impl CallSpec ===
 
-impl FromStr for Line {
-    type Err = NotALine;
+impl FromStr for CallSpec {
+    type Err = CallSpecError;
 
-    fn from_str(text: &str) -> Result<Self, NotALine> {
+    fn from_str(text: &str) -> Result<Self, CallSpecError> {
         let mut parts = text.split(" | ").map(str::trim);
         let target = parts.next().unwrap_or_default();
-        let mut line = target_of(target).ok_or_else(|| NotALine::Url(target.to_owned()))?;
+        let mut line = target_of(target).ok_or_else(|| CallSpecError::Url(target.to_owned()))?;
         for more in parts {
             line.add(more)?;
         }
@@ -70,9 +70,9 @@ impl FromStr for Line {
     }
 }
 
-impl Line {
-    fn add(&mut self, more: &str) -> Result<(), NotALine> {
-        let fail = || NotALine::More(more.to_owned());
+impl CallSpec {
+    fn add(&mut self, more: &str) -> Result<(), CallSpecError> {
+        let fail = || CallSpecError::More(more.to_owned());
         if let Some(address) = more.strip_prefix('@') {
             self.to = Some(address.parse().map_err(|_| fail())?);
             return Ok(());
@@ -83,7 +83,7 @@ impl Line {
             return Ok(());
         }
         if matches!(word, "sni" | "alpn" | "cert") {
-            let tls = self.tls.as_mut().ok_or_else(|| NotALine::NoTls(more.to_owned()))?;
+            let tls = self.tls.as_mut().ok_or_else(|| CallSpecError::NoTls(more.to_owned()))?;
             match word {
                 "sni" => rest.clone_into(&mut tls.sni),
                 "alpn" => tls.alpn = rest.split(',').map(|name| name.trim().to_owned()).collect(),
@@ -103,7 +103,7 @@ impl Line {
     }
 }
 
-fn target_of(target: &str) -> Option<Line> {
+fn target_of(target: &str) -> Option<CallSpec> {
     let (method, url) = target.split_once(' ').map_or((None, target), |(method, url)| (Some(method), url));
     let (scheme, rest) = url.trim().split_once("://")?;
     let (default_port, version) = match scheme {
@@ -129,7 +129,7 @@ fn target_of(target: &str) -> Option<Line> {
     // Addresses are no names to ask for (RFC 6066).
     let sni = if host.parse::<IpAddr>().is_ok() { "" } else { host };
     let tls = matches!(scheme, "https" | "tls").then(|| Tls { sni: sni.to_owned(), ..Tls::default() });
-    Some(Line { host: host.to_owned(), port: port.or(default_port)?, to: None, from: None, tls, request })
+    Some(CallSpec { host: host.to_owned(), port: port.or(default_port)?, to: None, from: None, tls, request })
 }
 
 /// `reviews`, `reviews:9080`, `10.0.0.1:80`, `[fd00::1]:80`
@@ -164,7 +164,7 @@ mod tests {
             ("https://10.0.0.1", "10.0.0.1 443 GET 10.0.0.1 / Http11 tls:"),
             ("http://h | @unix:///run/a", "h 80 GET h / Http11 @unix:///run/a"),
         ] {
-            let parsed: Line = line.parse().unwrap();
+            let parsed: CallSpec = line.parse().unwrap();
             let mut found = vec![parsed.host, parsed.port.to_string()];
             if let Some(request) = parsed.request {
                 let Request { method, authority, path, headers, version } = request;
@@ -197,7 +197,7 @@ mod tests {
             "http://x | @y",
             "http://x | from y",
         ] {
-            assert!(line.parse::<Line>().is_err(), "{line}");
+            assert!(line.parse::<CallSpec>().is_err(), "{line}");
         }
     }
 }

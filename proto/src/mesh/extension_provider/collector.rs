@@ -1,6 +1,6 @@
-//! Services that proxies send access logs and spans to.
+//! Services that receive access logs and spans from proxies.
 //!
-//! Each is named by `[<namespace>/]<host>` and a port; whether it is there is not known here.
+//! A service is named by `[<namespace>/]<host>` and a port. Its existence is not checked here.
 
 use std::time::Duration;
 
@@ -9,167 +9,167 @@ use serde_json::Value;
 
 use crate::duration;
 
-/// Takes access logs of requests.
+/// Access log service for HTTP requests.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct EnvoyHttpAls {
-    /// Its service.
+    /// Service.
     pub service: String,
-    /// Its port.
+    /// Port.
     pub port: u32,
-    /// Which log it is; empty: `http_envoy_accesslog`.
+    /// Log name; empty: `http_envoy_accesslog`.
     pub log_name: String,
-    /// Filter state that is sent; empty: who is at both ends.
+    /// Filter state objects to send; empty: the identities of both peers.
     pub filter_state_objects_to_log: Vec<String>,
-    /// Headers of requests that are sent.
+    /// Request headers to send.
     pub additional_request_headers_to_log: Vec<String>,
-    /// Headers of responses that are sent.
+    /// Response headers to send.
     pub additional_response_headers_to_log: Vec<String>,
-    /// Trailers of responses that are sent.
+    /// Response trailers to send.
     pub additional_response_trailers_to_log: Vec<String>,
 }
 
-/// Takes access logs of connections.
+/// Access log service for TCP connections.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct EnvoyTcpAls {
-    /// Its service.
+    /// Service.
     pub service: String,
-    /// Its port.
+    /// Port.
     pub port: u32,
-    /// Which log it is; empty: `tcp_envoy_accesslog`.
+    /// Log name; empty: `tcp_envoy_accesslog`.
     pub log_name: String,
-    /// Filter state that is sent; empty: who is at both ends.
+    /// Filter state objects to send; empty: the identities of both peers.
     pub filter_state_objects_to_log: Vec<String>,
 }
 
-/// Takes access logs as `OpenTelemetry` has them.
+/// `OpenTelemetry` access log service.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct EnvoyOtelAls {
-    /// Its service.
+    /// Service.
     pub service: String,
-    /// Its port.
+    /// Port.
     pub port: u32,
-    /// Which log it is; empty: `otel_envoy_accesslog`.
+    /// Log name; empty: `otel_envoy_accesslog`.
     pub log_name: String,
-    /// What is sent; absent: Istio's text.
+    /// Log format; absent: Istio's text.
     pub log_format: Option<OtelLogFormat>,
 }
 
-/// What is sent of one access, with Envoy's command operators.
+/// Log format with Envoy's command operators.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct OtelLogFormat {
-    /// The body; empty: Istio's.
+    /// Body; empty: Istio's.
     pub text: String,
-    /// The attributes.
+    /// Attributes.
     pub labels: Option<Value>,
 }
 
-/// Takes spans as Zipkin has them.
+/// Zipkin collector.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Zipkin {
-    /// Its service.
+    /// Service.
     pub service: String,
-    /// Its port.
+    /// Port.
     pub port: u32,
-    /// The longest path in a tag; 0: what the proxy says.
+    /// Longest path in a tag; 0: the setting of the proxy.
     pub max_tag_length: u32,
-    /// Trace ids are half as long.
+    /// Trace ids have 64 bits.
     pub enable_64bit_trace_id: bool,
-    /// Where spans are posted to; empty: `/api/v2/spans`.
+    /// Path of the collector; empty: `/api/v2/spans`.
     pub path: String,
-    /// In which headers traces are passed on.
+    /// Header formats of the trace context.
     pub trace_context_option: TraceContext,
-    /// How long a report may take; absent: 5 s.
+    /// Timeout of a report; absent: 5 s.
     #[serde(with = "duration::maybe")]
     pub timeout: Option<Duration>,
     /// Headers of reports.
     pub headers: Vec<Header>,
 }
 
-/// In which headers traces are passed on.
+/// Header formats of the trace context.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum TraceContext {
-    /// B3's.
+    /// B3.
     #[default]
     #[serde(rename = "USE_B3")]
     B3,
-    /// B3's and those of W3C.
+    /// B3 and W3C.
     #[serde(rename = "USE_B3_WITH_W3C_PROPAGATION")]
     B3AndW3c,
 }
 
-/// Takes spans as Datadog has them.
+/// Datadog agent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Datadog {
-    /// Its service.
+    /// Service.
     pub service: String,
-    /// Its port.
+    /// Port.
     pub port: u32,
-    /// The longest path in a tag; 0: what the proxy says.
+    /// Longest path in a tag; 0: the setting of the proxy.
     pub max_tag_length: u32,
 }
 
-/// Takes spans as `SkyWalking` has them.
+/// `SkyWalking` collector.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct SkyWalking {
-    /// Its service.
+    /// Service.
     pub service: String,
-    /// Its port.
+    /// Port.
     pub port: u32,
-    /// Istio reads it and does not send it either.
+    /// Access token; as in Istio, it is read and not sent.
     pub access_token: String,
 }
 
-/// Takes spans as `OpenTelemetry` has them.
+/// `OpenTelemetry` collector.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct OpenTelemetry {
-    /// Its service.
+    /// Service.
     pub service: String,
-    /// Its port.
+    /// Port.
     pub port: u32,
-    /// The longest path in a tag; 0: what the proxy says.
+    /// Longest path in a tag; 0: the setting of the proxy.
     pub max_tag_length: u32,
     /// Spans are sent over HTTP; absent: over gRPC.
     pub http: Option<HttpExport>,
-    /// How they are sent over gRPC.
+    /// gRPC export.
     pub grpc: Option<GrpcExport>,
-    /// What finds out about the proxy's resource, as written.
+    /// Resource detectors, unparsed.
     pub resource_detectors: Option<Value>,
-    /// What the proxy's service is called, as written.
+    /// Naming of the proxy's service, unparsed.
     pub service_attribute_enrichment: Option<Value>,
-    /// Who decides what is traced, as written.
+    /// Sampler, unparsed.
     pub dynatrace_sampler: Option<Value>,
 }
 
-/// Reports over HTTP.
+/// HTTP export.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct HttpExport {
-    /// Where they are posted to.
+    /// Path of the collector.
     pub path: String,
-    /// How long one may take.
+    /// Timeout.
     #[serde(with = "duration::maybe")]
     pub timeout: Option<Duration>,
-    /// Their headers.
+    /// Headers.
     pub headers: Vec<Header>,
 }
 
-/// Reports over gRPC.
+/// gRPC export.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct GrpcExport {
-    /// How long one may take.
+    /// Timeout.
     #[serde(with = "duration::maybe")]
     pub timeout: Option<Duration>,
-    /// Their metadata.
+    /// Initial metadata.
     pub initial_metadata: Vec<Header>,
 }
 
@@ -177,10 +177,10 @@ pub struct GrpcExport {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Header {
-    /// Its name.
+    /// Name.
     pub name: String,
-    /// Its value.
+    /// Value.
     pub value: Option<String>,
-    /// The variable of the control plane's environment that has its value, as written.
+    /// Environment variable of the control plane that contains the value, unparsed.
     pub env_name: Option<String>,
 }

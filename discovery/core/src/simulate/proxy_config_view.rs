@@ -1,4 +1,4 @@
-//! Everything one proxy was told, decoded. What of it Envoy would refuse is told apart, see [`Told::faults`].
+//! Everything one proxy was told, decoded. What of it Envoy would refuse is told apart, see [`ProxyConfigView::faults`].
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::scope::Scope;
 
 /// Everything one proxy was told, by name.
 #[derive(Clone, Debug, Default)]
-pub struct Told {
+pub struct ProxyConfigView {
     /// LDS
     pub listeners: BTreeMap<String, Listener>,
     /// RDS
@@ -38,15 +38,15 @@ pub struct Told {
 /// A resource that is not what its type says.
 #[derive(Debug, thiserror::Error)]
 #[error("decode {kind} {name}")]
-pub struct ToldError {
+pub struct ProxyConfigViewError {
     kind: &'static str,
     name: String,
     source: prost::DecodeError,
 }
 
-// === impl Told ===
+// === impl ProxyConfigView ===
 
-impl Told {
+impl ProxyConfigView {
     /// What a proxy would ask for and be told, decoded and as it is sent, by type; in Envoy's order: clusters and listeners, then
     /// what these name.
     pub fn asked(
@@ -54,7 +54,7 @@ impl Told {
         push: &PushContext,
         scope: &Arc<Scope>,
         proxy: &Proxy,
-    ) -> Result<(Self, BTreeMap<ResourceType, ResourceSet>), ToldError> {
+    ) -> Result<(Self, BTreeMap<ResourceType, ResourceSet>), ProxyConfigViewError> {
         let (mut told, mut sets) = (Self::default(), BTreeMap::new());
         let order =
             [ResourceType::Cluster, ResourceType::Endpoint, ResourceType::Listener, ResourceType::Route];
@@ -79,9 +79,13 @@ impl Told {
     }
 
     /// Adds encoded resources of a type. Types that no call depends on are left out.
-    pub fn take(&mut self, kind: ResourceType, set: &ResourceSet) -> Result<(), ToldError> {
+    pub fn take(&mut self, kind: ResourceType, set: &ResourceSet) -> Result<(), ProxyConfigViewError> {
         for resource in set.iter() {
-            let fail = |source| ToldError { kind: kind.type_url(), name: resource.name.to_string(), source };
+            let fail = |source| ProxyConfigViewError {
+                kind: kind.type_url(),
+                name: resource.name.to_string(),
+                source,
+            };
             let name = resource.name.to_string();
             let body = Any::decode(resource.body.clone()).map_err(fail)?.value;
             match kind {

@@ -1,15 +1,15 @@
-//! `ProxyConfig`: what one proxy is told about itself.
+//! `ProxyConfig`: the configuration of one proxy.
 //!
-//! `Default` is protobuf's empty message; [`ProxyConfig::defaults`] is what Istio starts from. The JSON a
-//! `ProxyConfig` prints is protobuf's: fields that are zero are left out, so that what is printed is read
-//! back as it was. Where a value came from, and which value wins, is `layer`'s matter; whether an
-//! address can be reached or a file exists is not decided here.
+//! `Default` is protobuf's empty message; [`ProxyConfig::defaults`] are Istio's defaults. Serialization follows
+//! protobuf's JSON mapping: zero fields are left out, so that the output parses to the same value. Precedence of
+//! layers is decided in `layer`; reachability of addresses and existence of files are not checked
+//! here.
 //! <https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#ProxyConfig>
 
+mod control_plane_options;
 mod field;
 mod layer;
 mod message;
-mod steering;
 #[cfg(test)]
 mod tests;
 
@@ -19,24 +19,25 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub use control_plane_options::{
+    ClientCertDetails, ControlPlaneOptions, ForwardClientCert, If, ProxyHeaders, ServerHeader, Spans,
+    Topology, Unless,
+};
 use field::is_zero;
 pub use layer::{FieldError, Layer, merged};
 pub use message::{
     AuthenticationPolicy, ClientTls, Collector, ConnectionSettings, InterceptionMode, RemoteService,
     StatsMatcher, TcpKeepalive, TlsMode, Tracing, TracingServiceName,
 };
-pub use steering::{
-    ClientCertDetails, ForwardClientCert, If, ProxyHeaders, ServerHeader, Spans, Steering, Topology, Unless,
-};
 
-/// What one proxy is told about itself.
+/// The configuration of one proxy.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ProxyConfig {
     /// Folder of the rendered bootstrap and of the agent's sockets.
     #[serde(skip_serializing_if = "is_zero")]
     pub config_path: String,
-    /// Envoy.
+    /// Path of the Envoy binary.
     #[serde(skip_serializing_if = "is_zero")]
     pub binary_path: String,
     /// `node.cluster` by name. One of two: a layer that sets [`Self::tracing_service_name`] unsets it.
@@ -45,19 +46,19 @@ pub struct ProxyConfig {
     /// `node.cluster` by rule.
     #[serde(skip_serializing_if = "is_zero")]
     pub tracing_service_name: Option<TracingServiceName>,
-    /// How long Envoy drains the listeners it is told to drop.
+    /// Drain time of listeners that Envoy removes.
     #[serde(with = "field::duration", skip_serializing_if = "is_zero")]
     pub drain_duration: Option<Duration>,
-    /// How long the agent waits between the start of the drain and the end of Envoy.
+    /// Time between the start of the drain and the end of Envoy.
     #[serde(with = "field::duration", skip_serializing_if = "is_zero")]
     pub termination_drain_duration: Option<Duration>,
-    /// How long the parent of a hot restart may live on. Istio dropped the field with hot restarts.
+    /// Lifetime of the parent after a hot restart. Istio dropped the field with hot restarts.
     #[serde(with = "field::duration", skip_serializing_if = "is_zero")]
     pub parent_shutdown_duration: Option<Duration>,
     /// `host:port` of the control plane.
     #[serde(skip_serializing_if = "is_zero")]
     pub discovery_address: String,
-    /// `host:port` that statsd listens on.
+    /// `host:port` of statsd.
     #[serde(skip_serializing_if = "is_zero")]
     pub statsd_udp_address: String,
     /// Port of Envoy's admin.
@@ -66,13 +67,13 @@ pub struct ProxyConfig {
     /// Port of the agent's status server; 0: none.
     #[serde(deserialize_with = "field::number", skip_serializing_if = "is_zero")]
     pub status_port: u16,
-    /// How the connection to the control plane is secured.
+    /// Authentication of the connection to the control plane.
     #[serde(skip_serializing_if = "is_zero")]
     pub control_plane_auth_policy: AuthenticationPolicy,
-    /// A bootstrap to use instead of the rendered one.
+    /// Path of a custom bootstrap, used instead of the rendered one.
     #[serde(skip_serializing_if = "is_zero")]
     pub custom_config_file: String,
-    /// The same, of lower rank.
+    /// Path of a custom bootstrap, of lower precedence.
     #[serde(skip_serializing_if = "is_zero")]
     pub proxy_bootstrap_template_path: String,
     /// Longest name of a statistic. Envoy has had no such limit since 1.8.
@@ -81,16 +82,16 @@ pub struct ProxyConfig {
     /// Worker threads; 0: one per core.
     #[serde(deserialize_with = "field::wrapped_number", skip_serializing_if = "is_zero")]
     pub concurrency: Option<u32>,
-    /// How connections reach the proxy.
+    /// Traffic interception mode.
     #[serde(skip_serializing_if = "is_zero")]
     pub interception_mode: InterceptionMode,
-    /// Where spans go.
+    /// Tracing.
     #[serde(skip_serializing_if = "is_zero")]
     pub tracing: Option<Tracing>,
-    /// Where access logs go over gRPC.
+    /// Access log service (gRPC).
     #[serde(skip_serializing_if = "is_zero")]
     pub envoy_access_log_service: Option<RemoteService>,
-    /// Where metrics go over gRPC.
+    /// Metrics service (gRPC).
     #[serde(skip_serializing_if = "is_zero")]
     pub envoy_metrics_service: Option<RemoteService>,
     /// Environment of the proxy; keys that start with `ISTIO_META_` become node metadata.
@@ -99,46 +100,46 @@ pub struct ProxyConfig {
     /// Envoy's runtime flags.
     #[serde(skip_serializing_if = "is_zero")]
     pub runtime_values: BTreeMap<String, String>,
-    /// Tags of Istio's statistics that the proxy extracts besides its own.
+    /// Tags extracted from Istio's statistics in addition to the default ones.
     #[serde(skip_serializing_if = "is_zero")]
     pub extra_stat_tags: Vec<String>,
-    /// Which statistics are kept besides those that Istio needs.
+    /// Statistics kept in addition to those that Istio needs.
     #[serde(skip_serializing_if = "is_zero")]
     pub proxy_stats_matcher: Option<StatsMatcher>,
     /// Mesh that the proxy belongs to.
     #[serde(skip_serializing_if = "is_zero")]
     pub mesh_id: String,
-    /// Roots of trust besides the control plane's.
+    /// Additional root certificates.
     #[serde(skip_serializing_if = "is_zero")]
     pub ca_certificates_pem: Vec<String>,
-    /// How often log files are flushed.
+    /// Flush interval of log files.
     #[serde(with = "field::duration", skip_serializing_if = "is_zero")]
     pub file_flush_interval: Option<Duration>,
-    /// How much log makes a flush.
+    /// Buffer size that triggers a flush of log files.
     #[serde(deserialize_with = "field::number", skip_serializing_if = "is_zero")]
     pub file_flush_min_size_kb: u32,
-    /// Whether the Prometheus listener compresses; unset: it does.
+    /// Compression by the Prometheus listener; unset: enabled.
     #[serde(skip_serializing_if = "is_zero")]
     pub stats_compression: Option<bool>,
     /// Limits and timeouts of connections.
     #[serde(skip_serializing_if = "is_zero")]
     pub connection_settings: Option<ConnectionSettings>,
-    /// Whether the application waits for the proxy; the injector's matter.
+    /// Start of the application after the proxy is ready; used by the injector.
     #[serde(skip_serializing_if = "is_zero")]
     pub hold_application_until_proxy_starts: Option<bool>,
-    /// Which headers the proxy adds; the control plane's matter.
+    /// Headers added by the proxy; used by the control plane.
     #[serde(skip_serializing_if = "is_zero")]
     pub proxy_headers: Option<Map<String, Value>>,
-    /// What stands in front of a gateway; the control plane's matter.
+    /// Proxies in front of a gateway; used by the control plane.
     #[serde(skip_serializing_if = "is_zero")]
     pub gateway_topology: Option<Map<String, Value>>,
-    /// How a workload that is not a pod is probed.
+    /// Readiness probe of a workload outside Kubernetes.
     #[serde(skip_serializing_if = "is_zero")]
     pub readiness_probe: Option<Map<String, Value>>,
-    /// Image of the proxy; the injector's matter.
+    /// Image of the proxy; used by the injector.
     #[serde(skip_serializing_if = "is_zero")]
     pub image: Option<Map<String, Value>>,
-    /// Hardware that signs; the control plane's matter.
+    /// Private key provider; used by the control plane.
     #[serde(skip_serializing_if = "is_zero")]
     pub private_key_provider: Option<Map<String, Value>>,
     /// Deprecated.
@@ -156,7 +157,7 @@ pub struct ProxyConfig {
     /// Deprecated.
     #[serde(skip_serializing_if = "is_zero")]
     pub availability_zone: String,
-    /// What is none of the above: kept so that it can be named in a warning, never printed.
+    /// Unknown fields, kept for a warning and never serialized.
     #[serde(flatten, skip_serializing)]
     pub unknown: BTreeMap<String, Value>,
 }
@@ -164,7 +165,7 @@ pub struct ProxyConfig {
 // === impl ProxyConfig ===
 
 impl ProxyConfig {
-    /// What Istio starts from.
+    /// Returns Istio's defaults.
     pub fn defaults() -> Self {
         Self {
             config_path: "./etc/istio/proxy".into(),
@@ -181,7 +182,7 @@ impl ProxyConfig {
         }
     }
 
-    /// Protobuf's JSON, as the node metadata `PROXY_CONFIG` carries it.
+    /// Returns protobuf's JSON, as in the node metadata `PROXY_CONFIG`.
     pub fn to_json(&self) -> Map<String, Value> {
         match serde_json::to_value(self) {
             Ok(Value::Object(fields)) => fields,

@@ -1,5 +1,5 @@
-//! What `Telemetry` and others may name: extension providers. Those that proxies are told of are read; others are kept as they
-//! were written.
+//! Extension providers that `Telemetry` and other objects name. Providers that affect proxies are parsed; others are kept as
+//! JSON.
 
 mod collector;
 
@@ -11,57 +11,57 @@ pub use collector::{
     OtelLogFormat, SkyWalking, TraceContext, Zipkin,
 };
 
-/// One provider: a name and one of the rest.
+/// An extension provider: a name and exactly one of the other fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ExtensionProvider {
-    /// By which it is named.
+    /// Name of the provider.
     pub name: String,
-    /// A file that proxies write their access log to.
+    /// File access log.
     pub envoy_file_access_log: Option<EnvoyFileAccessLog>,
     /// Metrics at `/stats/prometheus`; it has no settings.
     pub prometheus: Option<Value>,
-    /// Who authorizes, by HTTP.
+    /// External authorization over HTTP.
     pub envoy_ext_authz_http: Option<Value>,
-    /// Who authorizes, by gRPC.
+    /// External authorization over gRPC.
     pub envoy_ext_authz_grpc: Option<Value>,
-    /// Who takes access logs of requests.
+    /// Access log service for HTTP requests.
     pub envoy_http_als: Option<EnvoyHttpAls>,
-    /// Who takes access logs of connections.
+    /// Access log service for TCP connections.
     pub envoy_tcp_als: Option<EnvoyTcpAls>,
-    /// Who takes access logs as `OpenTelemetry` has them.
+    /// `OpenTelemetry` access log service.
     pub envoy_otel_als: Option<EnvoyOtelAls>,
-    /// Who takes traces.
+    /// Zipkin tracer.
     pub zipkin: Option<Zipkin>,
-    /// Who takes traces.
+    /// Tracer.
     pub lightstep: Option<Value>,
-    /// Who takes traces.
+    /// Tracer.
     pub datadog: Option<Datadog>,
-    /// Who takes traces, metrics and logs.
+    /// Stackdriver: traces, metrics and logs.
     pub stackdriver: Option<Value>,
-    /// Who takes traces.
+    /// Tracer.
     pub opencensus: Option<Value>,
-    /// Who takes traces.
+    /// Tracer.
     pub skywalking: Option<SkyWalking>,
-    /// Who takes traces.
+    /// Tracer.
     pub opentelemetry: Option<OpenTelemetry>,
-    /// Who has secrets.
+    /// Secret provider.
     pub sds: Option<Value>,
 }
 
-/// A file that proxies write their access log to.
+/// File access log.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct EnvoyFileAccessLog {
     /// The file; empty: `/dev/stdout`.
     pub path: String,
-    /// What is written; absent: Istio's format.
+    /// Log format; absent: Istio's.
     pub log_format: Option<LogFormat>,
-    /// What has no value is left out.
+    /// Operators without a value are omitted.
     pub omit_empty_values: bool,
 }
 
-/// What is written: one of these, with Envoy's command operators.
+/// Log format with Envoy's command operators. At most one field is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LogFormat {
@@ -71,7 +71,7 @@ pub struct LogFormat {
     pub labels: Option<Value>,
 }
 
-/// What is used where no `Telemetry` says anything: names of providers.
+/// Providers used without `Telemetry`, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct DefaultProviders {
@@ -86,7 +86,7 @@ pub struct DefaultProviders {
 // === impl ExtensionProvider ===
 
 impl ExtensionProvider {
-    /// Istio's own.
+    /// Returns Istio's built-in providers.
     pub(super) fn defaults() -> Vec<Self> {
         let nothing = || Some(Value::Object(Map::new()));
         let stdout = EnvoyFileAccessLog { path: "/dev/stdout".into(), ..EnvoyFileAccessLog::default() };
@@ -97,7 +97,7 @@ impl ExtensionProvider {
         ]
     }
 
-    /// Istio's own, each replaced by the user's of its name, and the user's others.
+    /// Returns the built-in providers, replaced by the user's of the same name, and the user's others.
     pub(super) fn with_defaults(written: Vec<Self>) -> Vec<Self> {
         let mut providers = Self::defaults();
         for provider in written {

@@ -1,4 +1,4 @@
-//! Which layer's value wins: defaults, then the mesh file, the environment and the annotation.
+//! Precedence of layers: defaults, then the mesh file, the environment and the annotation.
 //!
 //! A layer's field replaces the field below it, messages and lists as a whole, as Istio's JSON reader
 //! does; only `proxyMetadata` and `proxyHeaders` are merged key by key. A null is a field not written.
@@ -9,16 +9,16 @@ use serde_json::{Map, Value};
 
 use super::ProxyConfig;
 
-/// One source of configuration, as parsed.
+/// One source of configuration, parsed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Layer {
-    /// What the user knows it by: a file, a variable, an annotation.
+    /// Name of the source for messages: a file, a variable, an annotation.
     pub source: String,
-    /// A `ProxyConfig`, or null for nothing.
+    /// A `ProxyConfig`; null: empty.
     pub config: Value,
 }
 
-/// A field that a layer has wrong.
+/// An invalid field of a layer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{source_name}: {}{problem}", if field.is_empty() { String::new() } else { format!("{field}: ") })]
 pub struct FieldError {
@@ -26,11 +26,11 @@ pub struct FieldError {
     pub source_name: String,
     /// Path of the field, `tracing.tlsSettings.mode`; empty for the layer as a whole.
     pub field: String,
-    /// What is wrong with it.
+    /// Reason.
     pub problem: String,
 }
 
-/// Istio's defaults under these layers, the last one uppermost.
+/// Returns Istio's defaults merged with these layers; the last layer has the highest precedence.
 pub fn merged(layers: &[Layer]) -> Result<ProxyConfig, Vec<FieldError>> {
     let mut config = ProxyConfig::defaults().to_json();
     let mut errors = Vec::new();
@@ -56,7 +56,7 @@ pub fn merged(layers: &[Layer]) -> Result<ProxyConfig, Vec<FieldError>> {
     if !errors.is_empty() {
         return Err(errors);
     }
-    // Each layer parsed alone, so their sum does; were it not so, the reader shall hear of it all the same.
+    // Each layer parses alone, so the sum parses too. An error here is reported nevertheless.
     serde_json::from_value(Value::Object(config)).map_err(|error| {
         vec![FieldError {
             source_name: "ProxyConfig".into(),
@@ -85,10 +85,10 @@ fn overlay(config: &mut Map<String, Value>, layer: Map<String, Value>) {
     }
 }
 
-/// Keys of these maps are the user's, not field names.
+/// The keys of these maps are user data, not field names.
 const MAPS: [&str; 3] = ["proxyMetadata", "runtimeValues", "customTags"];
 
-/// Field names in `camelCase`, nulls gone. Where both spellings of a field are there, `camelCase` wins.
+/// Converts field names to `camelCase` and removes nulls. If both spellings are present, `camelCase` wins.
 fn canonical(value: &Value) -> Value {
     match value {
         Value::Object(fields) => {
@@ -132,8 +132,8 @@ fn wrong_fields(fields: &Map<String, Value>) -> Vec<(String, String)> {
     wrong
 }
 
-/// Reads a `ProxyConfig` that holds nothing but this value at this path. If that fails, the parts are
-/// asked first, so that the error names the smallest part that is wrong by itself.
+/// Parses a `ProxyConfig` with only this value at this path. If that fails, the parts are
+/// tried first, so that the error names the smallest invalid part.
 fn blame<'a>(path: &mut Vec<&'a str>, value: &'a Value, wrong: &mut Vec<(String, String)>) {
     let alone = path
         .iter()

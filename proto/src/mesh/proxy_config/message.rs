@@ -1,5 +1,5 @@
-//! The messages inside a `ProxyConfig` that the agent acts on. Fields that only the control plane acts on
-//! are kept as they came.
+//! Messages inside a `ProxyConfig` that the agent uses. Fields that only the control plane uses
+//! are kept as JSON.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::field::{self, is_zero};
 
-/// How `node.cluster`, the service name of spans, is made.
+/// Rules for `node.cluster`, the service name of spans.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum TracingServiceName {
@@ -22,18 +22,18 @@ pub enum TracingServiceName {
     CanonicalNameAndNamespace,
 }
 
-/// How the connection to the control plane is secured.
+/// Authentication of the connection to the control plane.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum AuthenticationPolicy {
-    /// Not at all.
+    /// No authentication.
     #[default]
     None,
-    /// TLS both ways.
+    /// Mutual TLS.
     MutualTls,
 }
 
-/// How connections reach the proxy. As [`crate::node::InterceptionMode`], with protobuf's zero.
+/// Traffic interception mode. As [`crate::node::InterceptionMode`], with protobuf's zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum InterceptionMode {
@@ -42,15 +42,15 @@ pub enum InterceptionMode {
     Redirect,
     /// iptables TPROXY.
     Tproxy,
-    /// Not at all.
+    /// No interception.
     None,
 }
 
-/// Where spans go. At most one tracer: a layer's `tracing` replaces the one below it as a whole.
+/// Tracing. At most one tracer is set: a layer's `tracing` replaces the one below it as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Tracing {
-    /// Zipkin or what speaks like it.
+    /// Zipkin or a compatible collector.
     #[serde(skip_serializing_if = "is_zero")]
     pub zipkin: Option<Collector>,
     /// Lightstep.
@@ -59,18 +59,18 @@ pub struct Tracing {
     /// Datadog's agent.
     #[serde(skip_serializing_if = "is_zero")]
     pub datadog: Option<Collector>,
-    /// Google's.
+    /// Google Cloud Trace.
     #[serde(skip_serializing_if = "is_zero")]
     pub stackdriver: Option<Map<String, Value>>,
-    /// TLS towards the collector.
+    /// TLS to the collector.
     #[serde(skip_serializing_if = "is_zero")]
     pub tls_settings: Option<ClientTls>,
-    /// What the control plane acts on: sampling, custom tags.
+    /// Fields for the control plane: sampling, custom tags.
     #[serde(flatten)]
     pub rest: BTreeMap<String, Value>,
 }
 
-/// A collector of spans.
+/// A span collector.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Collector {
@@ -82,14 +82,14 @@ pub struct Collector {
     pub access_token: String,
 }
 
-/// A gRPC service that Envoy reports to.
+/// A gRPC service that receives data from Envoy.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RemoteService {
     /// `host:port`.
     #[serde(skip_serializing_if = "is_zero")]
     pub address: String,
-    /// TLS towards it.
+    /// TLS to the service.
     #[serde(skip_serializing_if = "is_zero")]
     pub tls_settings: Option<ClientTls>,
     /// Keep-alive probes.
@@ -101,7 +101,7 @@ pub struct RemoteService {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct TcpKeepalive {
-    /// Unanswered probes before the connection is given up.
+    /// Unanswered probes before the connection is closed.
     #[serde(deserialize_with = "field::number", skip_serializing_if = "is_zero")]
     pub probes: u32,
     /// Idle time before the first probe.
@@ -116,7 +116,7 @@ pub struct TcpKeepalive {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ClientTls {
-    /// Whether and how.
+    /// TLS mode.
     #[serde(skip_serializing_if = "is_zero")]
     pub mode: TlsMode,
     /// File of the client's certificate.
@@ -125,42 +125,42 @@ pub struct ClientTls {
     /// File of the client's key.
     #[serde(skip_serializing_if = "is_zero")]
     pub private_key: String,
-    /// File of the roots the server is verified with.
+    /// File of the roots that verify the server.
     #[serde(skip_serializing_if = "is_zero")]
     pub ca_certificates: String,
-    /// File of revoked certificates.
+    /// File of the certificate revocation list.
     #[serde(skip_serializing_if = "is_zero")]
     pub ca_crl: String,
-    /// Secret that holds certificate and key; gateways only.
+    /// Secret with certificate and key; gateways only.
     #[serde(skip_serializing_if = "is_zero")]
     pub credential_name: String,
-    /// Names of the server, one of which it must prove.
+    /// Accepted subject alternative names of the server.
     #[serde(skip_serializing_if = "is_zero")]
     pub subject_alt_names: Vec<String>,
-    /// Name the client asks for.
+    /// SNI.
     #[serde(skip_serializing_if = "is_zero")]
     pub sni: String,
-    /// Whether the server is not verified.
+    /// Server verification is disabled.
     #[serde(skip_serializing_if = "is_zero")]
     pub insecure_skip_verify: Option<bool>,
 }
 
-/// Whether and how a client uses TLS.
+/// TLS modes of a client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum TlsMode {
     /// Plaintext.
     #[default]
     Disable,
-    /// The server proves itself.
+    /// TLS with a server certificate.
     Simple,
-    /// Both do, with files.
+    /// Mutual TLS with certificate files.
     Mutual,
-    /// Both do, with the mesh's certificates.
+    /// Mutual TLS with the mesh's certificates.
     IstioMutual,
 }
 
-/// Which statistics are kept besides those that Istio needs.
+/// Statistics kept in addition to those that Istio needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct StatsMatcher {
@@ -179,10 +179,10 @@ pub struct StatsMatcher {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ConnectionSettings {
-    /// How many downstream connections Envoy accepts over all listeners.
+    /// Limit of downstream connections over all listeners.
     #[serde(deserialize_with = "field::wrapped_number", skip_serializing_if = "is_zero")]
     pub global_downstream_connection_limit: Option<i32>,
-    /// What the control plane acts on.
+    /// Fields for the control plane.
     #[serde(flatten)]
     pub rest: BTreeMap<String, Value>,
 }

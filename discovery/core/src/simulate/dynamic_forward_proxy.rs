@@ -15,9 +15,9 @@ use pilot_proto::envoy::extensions::filters::network::http_connection_manager::v
 };
 use pilot_proto::envoy::extensions::filters::network::sni_dynamic_forward_proxy::v3::FilterConfig as SniConfig;
 
-use super::told::{message, unpack};
+use super::proxy_config_view::{message, unpack};
 use super::trace::Verdict;
-use super::upstream::Upstream;
+use super::upstream_types::Upstream;
 
 /// The cache that a cluster reads, if it is one of these.
 pub(super) fn read_by(custom: &CustomClusterType) -> Option<String> {
