@@ -1,34 +1,34 @@
-//! An imagined call: who calls what, and which bytes the client sends. What becomes of it is not known here.
+//! A simulated call: source, destination, and the bytes that the client sends.
 
 use std::net::{IpAddr, SocketAddr};
 
-/// One connection, and the one request on it if it is HTTP.
+/// A connection with at most one HTTP request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
-    /// Which way the connection passes the proxy.
+    /// Direction of the connection relative to the proxy.
     pub direction: CallDirection,
-    /// Where the client connects to: the original destination, before anything redirects it.
+    /// Original destination, before any redirection.
     pub to: Destination,
-    /// Where the client connects from. `None`: from nowhere that a match could name.
+    /// Source address. `None`: an address that no match contains.
     pub from: Option<SocketAddr>,
-    /// The handshake around what is said; `None`: plaintext.
+    /// TLS; `None`: plaintext.
     pub tls: Option<Tls>,
-    /// What the client says first, inside TLS if there is any.
+    /// First bytes of the client, inside TLS if there is any.
     pub payload: Payload,
 }
 
-/// Which way a connection passes the proxy.
+/// Direction of a connection relative to the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallDirection {
-    /// From the workload beside the proxy to the world.
+    /// From the workload of a sidecar.
     Outbound,
-    /// From the world to the workload beside the proxy.
+    /// To the workload of a sidecar.
     Inbound,
-    /// To a proxy that has no workload: connections reach what it binds, and nothing redirects them.
+    /// To a gateway: connections reach bound listeners without redirection.
     Gateway,
 }
 
-/// Where a client connects to.
+/// Destination of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Destination {
     /// An address and port.
@@ -37,33 +37,33 @@ pub enum Destination {
     Pipe(String),
 }
 
-/// What is visible of a TLS handshake.
+/// Visible properties of a TLS handshake.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tls {
-    /// The name that the client asks for; empty: none.
+    /// SNI; empty: none.
     pub sni: String,
-    /// Protocols that the client offers, the best one first.
+    /// ALPN protocols in the client's order.
     pub alpn: Vec<String>,
-    /// Whether the client shows a certificate.
+    /// Client certificate.
     pub certificate: Certificate,
 }
 
-/// Whether a client shows a certificate. Whoever shows one is trusted here.
+/// Client certificate of a call; it is always trusted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Certificate {
-    /// It has none.
+    /// No certificate.
     #[default]
     None,
-    /// One that the server trusts.
+    /// A trusted certificate.
     Shown,
 }
 
-/// What a client says first.
+/// First bytes of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Payload {
     /// An HTTP request.
     Http(Request),
-    /// Something else.
+    /// Other bytes.
     Bytes,
 }
 
@@ -76,9 +76,9 @@ pub struct Request {
     pub authority: String,
     /// Path with query.
     pub path: String,
-    /// Other headers, names in lower case, in the order they are sent.
+    /// Other headers, names in lower case, in order.
     pub headers: Vec<(String, String)>,
-    /// How the request is written.
+    /// HTTP version.
     pub version: Version,
 }
 
@@ -94,7 +94,7 @@ pub enum Version {
     Http2,
 }
 
-/// Why a text is no destination.
+/// Parse error of a destination.
 #[derive(Debug, thiserror::Error)]
 #[error("{0:?} is not an address such as 10.0.0.1:3306 or unix:///path")]
 pub struct AddressError(pub String);
@@ -102,30 +102,30 @@ pub struct AddressError(pub String);
 // === impl Call ===
 
 impl Call {
-    /// Plaintext bytes to somewhere.
+    /// Returns a call with plaintext bytes.
     pub const fn new(direction: CallDirection, to: Destination) -> Self {
         Self { direction, to, from: None, tls: None, payload: Payload::Bytes }
     }
 
-    /// An HTTP request instead.
+    /// Replaces the payload by an HTTP request.
     #[must_use]
     pub fn with_request(self, request: Request) -> Self {
         Self { payload: Payload::Http(request), ..self }
     }
 
-    /// Inside TLS that asks for a name.
+    /// Adds TLS with this SNI.
     #[must_use]
     pub fn tls(self, sni: &str) -> Self {
         Self { tls: Some(Tls { sni: sni.to_owned(), ..Tls::default() }), ..self }
     }
 
-    /// Inside TLS.
+    /// Adds TLS.
     #[must_use]
     pub fn inside(self, tls: Tls) -> Self {
         Self { tls: Some(tls), ..self }
     }
 
-    /// From this address, and a port that means nothing.
+    /// Sets the source address, with an arbitrary port.
     #[must_use]
     pub fn from_ip(self, ip: IpAddr) -> Self {
         Self { from: Some(SocketAddr::new(ip, 49_152)), ..self }
@@ -135,7 +135,7 @@ impl Call {
 // === impl Request ===
 
 impl Request {
-    /// A `GET` of HTTP/1.1 without further headers.
+    /// Returns a `GET` request of HTTP/1.1 without other headers.
     pub fn get(authority: &str, path: &str) -> Self {
         Self {
             method: "GET".to_owned(),
@@ -146,26 +146,26 @@ impl Request {
         }
     }
 
-    /// The same with one more header.
+    /// Adds a header.
     #[must_use]
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_ascii_lowercase(), value.to_owned()));
         self
     }
 
-    /// The same with another method.
+    /// Sets the method.
     #[must_use]
     pub fn method(self, method: &str) -> Self {
         Self { method: method.to_owned(), ..self }
     }
 
-    /// The same in another version.
+    /// Sets the HTTP version.
     #[must_use]
     pub fn version(self, version: Version) -> Self {
         Self { version, ..self }
     }
 
-    /// The value of a header, `:method`, `:path` and `:authority` (`host`) among them; several are joined by commas,
+    /// Returns the value of a header, including `:method`, `:path` and `:authority` (`host`); repeated ones are joined by commas,
     /// as Envoy's matchers see them.
     pub fn header(&self, name: &str) -> Option<String> {
         let name = name.to_ascii_lowercase();
@@ -180,7 +180,7 @@ impl Request {
         (!values.is_empty()).then(|| values.join(","))
     }
 
-    /// The path without query and fragment.
+    /// Returns the path without query and fragment.
     pub fn bare_path(&self) -> &str {
         self.path.find(['?', '#']).and_then(|end| self.path.get(..end)).unwrap_or(&self.path)
     }
@@ -189,7 +189,7 @@ impl Request {
 // === impl Version ===
 
 impl Version {
-    /// What an inspector of plaintext finds it to be.
+    /// Returns the protocol that Envoy's HTTP inspector detects.
     pub(super) const fn inspected(self) -> &'static str {
         match self {
             Self::Http10 => "http/1.0",
@@ -202,7 +202,7 @@ impl Version {
 // === impl Destination ===
 
 impl Destination {
-    /// The address, if it is one.
+    /// Returns the IP address.
     pub const fn ip(&self) -> Option<IpAddr> {
         match self {
             Self::Socket(socket) => Some(socket.ip()),
@@ -210,7 +210,7 @@ impl Destination {
         }
     }
 
-    /// The port, if it has one.
+    /// Returns the port.
     pub const fn port(&self) -> Option<u16> {
         match self {
             Self::Socket(socket) => Some(socket.port()),
@@ -222,7 +222,7 @@ impl Destination {
 impl std::str::FromStr for Destination {
     type Err = AddressError;
 
-    /// `10.0.0.1:80`, `[fd00::1]:80`, `fd00::1:80`, `unix:///path`.
+    /// Parses `10.0.0.1:80`, `[fd00::1]:80`, `fd00::1:80`, `unix:///path`.
     fn from_str(text: &str) -> Result<Self, AddressError> {
         let fail = || AddressError(text.to_owned());
         if let Some(path) = text.strip_prefix("unix://") {

@@ -1,4 +1,4 @@
-//! A call as people write it, in one line: `POST http://reviews:9080/x | end-user: jason`.
+//! Text form of a call, one line: `POST http://reviews:9080/x | end-user: jason`.
 //!
 //! ```text
 //! [METHOD ]SCHEME://HOST[:PORT][/PATH][ | MORE]..
@@ -20,36 +20,36 @@ use std::str::FromStr;
 
 use super::call::{Certificate, Destination, Request, Tls, Version};
 
-/// What somebody wants to call, before anybody knows where that is.
+/// A parsed call before name resolution.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallSpec {
-    /// The host to connect to, an address or a name.
+    /// Host to connect to, an address or a name.
     pub host: String,
-    /// The port to connect to.
+    /// Port to connect to.
     pub port: u16,
-    /// Where to connect to, if not where that leads.
+    /// Destination that overrides the host's address.
     pub to: Option<Destination>,
-    /// The client's address, if it matters.
+    /// Source address.
     pub from: Option<IpAddr>,
-    /// The handshake; `None`: plaintext.
+    /// TLS; `None`: plaintext.
     pub tls: Option<Tls>,
-    /// The request; `None`: bytes.
+    /// Request; `None`: bytes.
     pub request: Option<Request>,
 }
 
-/// Why a line is no call.
+/// Parse error of a call.
 #[derive(Debug, thiserror::Error)]
 pub enum CallSpecError {
-    /// No URL that can be called.
+    /// The text has no valid URL.
     #[error("{0:?} is not a URL such as http://reviews:9080/path or tcp://10.0.0.1:3306")]
     Url(String),
-    /// Something else after a `|`.
+    /// Unknown option after `|`.
     #[error("{0:?} is neither a header (name: value) nor @address, from, sni, alpn or cert")]
     More(String),
-    /// About TLS, where there is none.
+    /// TLS option without TLS.
     #[error("{0:?} makes sense with https:// and tls:// only")]
     NoTls(String),
-    /// The proxy that is to be called has no address.
+    /// The called proxy has no address.
     #[error("{0} has no address")]
     NoAddress(String),
 }

@@ -1,4 +1,4 @@
-//! Somebody who calls: one proxy, all it was told, and the names it knows.
+//! Client of simulated calls: a proxy, its configuration, and the services it can name.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -15,12 +15,12 @@ use crate::model::{EndpointAddress, Hostname, Proxy, Service, Workload};
 use crate::push::PushContext;
 use crate::scope::{Scope, ScopeKey};
 
-/// A proxy that was told everything, and the mesh that it is in.
+/// A proxy with its configuration in a mesh.
 #[derive(Clone, Debug)]
 pub struct Client {
-    /// Who it is.
+    /// Proxy.
     pub proxy: Proxy,
-    /// What it was told.
+    /// Configuration of the proxy.
     pub told: ProxyConfigView,
     push: PushContext,
 }
@@ -28,31 +28,31 @@ pub struct Client {
 // === impl Client ===
 
 impl Client {
-    /// Tells a proxy everything.
+    /// Generates the configuration of a proxy.
     pub fn new(push: &PushContext, proxy: Proxy) -> Result<Self, ProxyConfigViewError> {
         let scope = Scope::of(push, ScopeKey::of(push, &proxy), None);
         let (told, _) = ProxyConfigView::asked(&Cache::new(1), push, &scope, &proxy)?;
         Ok(Self { proxy, told, push: push.clone() })
     }
 
-    /// What becomes of a call, written as [`CallSpec`] has it: from the workload beside a sidecar to the world, and to a gateway
+    /// Evaluates a call written as a [`CallSpec`]: outbound from the workload of a sidecar, or to a gateway
     /// from outside.
     pub fn ask(&self, line: &str) -> Result<Trace, CallSpecError> {
         Ok(self.told.call(&self.leaving(line.parse()?)?))
     }
 
-    /// What becomes of a call that arrives at the workload beside a sidecar. The host is only said, not looked up.
+    /// Evaluates an inbound call to the workload of a sidecar. The host is not resolved.
     pub fn receive(&self, line: &str) -> Result<Trace, CallSpecError> {
         Ok(self.told.call(&self.arriving(line.parse()?)?))
     }
 
-    /// The call to the workload that a line means.
+    /// Returns the inbound call of a specification.
     pub fn arriving(&self, line: CallSpec) -> Result<Call, CallSpecError> {
         let to = Destination::Socket(SocketAddr::new(self.own_ip()?, line.port));
         Ok(said(Call::new(CallDirection::Inbound, to), line))
     }
 
-    /// The call from the workload, or to the gateway, that a line means.
+    /// Returns the outbound call, or the call to the gateway, of a specification.
     pub fn leaving(&self, line: CallSpec) -> Result<Call, CallSpecError> {
         let call = match self.proxy.node_type() {
             NodeType::Sidecar | NodeType::Ztunnel => {
@@ -70,7 +70,7 @@ impl Client {
         Ok(said(call, line))
     }
 
-    /// The host of a service that has this address, the oldest one.
+    /// Returns the hostname of the oldest service with this address.
     pub fn host_at(&self, ip: IpAddr) -> Option<&Hostname> {
         let has = |service: &&Arc<Service>| service.addresses.iter().any(|vip| vip.is_host() && vip.ip == ip);
         let oldest = self.push.services.values().filter(has).min_by_key(|service| service.created);
@@ -81,7 +81,7 @@ impl Client {
         self.proxy.ips.first().copied().ok_or_else(|| CallSpecError::NoAddress(self.proxy.id.id.clone()))
     }
 
-    /// The port of the gateway that a port of its service leads to; the same if no service has it.
+    /// Returns the target port of the gateway's service for a port; the port itself if no service has it.
     fn bound(&self, port: u16) -> u16 {
         let targets = self.push.service_targets(&self.proxy);
         targets.iter().find(|target| target.port.port == port).map_or(port, |target| target.target_port)
@@ -97,7 +97,7 @@ fn said(call: Call, line: CallSpec) -> Call {
     Call { to, tls: line.tls, payload: line.request.map_or(Payload::Bytes, Payload::Http), ..call }
 }
 
-/// The proxy of a workload, as its agent would introduce it. `None`: the workload has no IP address.
+/// Returns the proxy of a workload, with the node id and metadata of its agent. `None`: the workload has no IP address.
 pub fn proxy_of(workload: &Workload, node_type: NodeType, domain_suffix: &str) -> Option<Proxy> {
     let ips: Vec<IpAddr> = workload
         .addresses

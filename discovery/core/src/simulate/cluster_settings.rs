@@ -1,5 +1,5 @@
-//! How a cluster deals with its endpoints, in words: which one it takes, how many connections it makes, how these are secured,
-//! how long they live, which endpoint is left alone for a while.
+//! Summary of a cluster's settings as text: load balancing, connection limits, TLS,
+//! timeouts, outlier detection.
 
 use pilot_proto::envoy::config::cluster::v3::circuit_breakers::Thresholds;
 use pilot_proto::envoy::config::cluster::v3::cluster::common_lb_config::LocalityConfigSpecifier;
@@ -23,7 +23,7 @@ use super::upstream::{proxied, tls};
 // === impl ProxyConfigView ===
 
 impl ProxyConfigView {
-    /// How a cluster deals with its endpoints; nothing where it leaves Envoy its defaults, or is not there.
+    /// Returns the settings of a cluster that differ from Envoy's defaults; empty if there is no such cluster.
     pub(super) fn settings(&self, name: &str) -> Vec<String> {
         self.clusters.get(name).map(of).unwrap_or_default()
     }
@@ -93,7 +93,7 @@ fn places(cluster: &Cluster) -> Vec<String> {
     places.into_iter().chain(panic).collect()
 }
 
-/// No limit is not said.
+/// Omits unlimited values.
 fn limits(limits: &Thresholds) -> Vec<String> {
     let limit = |name: &str, said: &Option<UInt32Value>| {
         let said = said.as_ref().map(|said| said.value).filter(|most| *most != u32::MAX)?;
@@ -206,7 +206,7 @@ fn transport(socket: &TransportSocket) -> Vec<String> {
     said
 }
 
-/// How names are resolved, where it is the cluster that does.
+/// Returns the DNS settings of clusters that resolve names.
 #[expect(deprecated, reason = "configuration may still say it so")]
 fn dns(cluster: &Cluster) -> Option<String> {
     let Some(ClusterDiscoveryType::Type(kind)) = &cluster.cluster_discovery_type else { return None };

@@ -1,28 +1,28 @@
-//! Which address an application gets for a name: what the cluster's DNS, and the proxy's where it answers, would say.
+//! Name resolution of an application: the result of the cluster's DNS, or of the proxy's DNS if enabled.
 //!
-//! Nothing is asked. A name that nobody declared has an address somewhere else, and one such address is as good as another.
+//! No query is sent. An undeclared name resolves to a fixed external address, because all external addresses are equivalent.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::model::{EndpointAddress, Hostname, Proxy, Resolution, Service};
 use crate::push::PushContext;
 
-/// What stands for every address outside, as documentation writes it (RFC 5737, RFC 3849).
+/// Stand-ins for all external addresses, from the documentation ranges (RFC 5737, RFC 3849).
 const ELSEWHERE: (Ipv4Addr, Ipv6Addr) =
     (Ipv4Addr::new(203, 0, 113, 1), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1));
-/// A chain of aliases longer than this is a circle, or as bad as one.
+/// Limit of alias chains; longer ones count as cycles.
 const MAX_ALIASES: u8 = 8;
 
-/// What a name means to an application.
+/// A resolved name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResolvedName {
-    /// The address it gets.
+    /// Address.
     pub ip: IpAddr,
-    /// The host that it was found under; `None`: nobody declared it, or it is an address.
+    /// Declared host that matched; `None`: the name is undeclared or an address.
     pub host: Option<Hostname>,
 }
 
-/// What a name means to an application beside this proxy.
+/// Resolves a name for an application beside this proxy.
 pub fn resolve(push: &PushContext, proxy: &Proxy, name: &str) -> ResolvedName {
     if let Ok(ip) = name.parse() {
         return ResolvedName { ip, host: None };
@@ -46,7 +46,7 @@ fn elsewhere(proxy: &Proxy) -> IpAddr {
     pick(proxy, &[ELSEWHERE.0.into(), ELSEWHERE.1.into()])
 }
 
-/// The names to try, as `resolv.conf` of a pod has them: its namespace, services, the cluster, then as it is.
+/// Returns the names to try, in the order of a pod's `resolv.conf`: namespace, services, cluster, then the name itself.
 fn completed(dns_domain: &str, name: &str) -> Vec<String> {
     if let Some(absolute) = name.strip_suffix('.') {
         return vec![absolute.to_owned()];
@@ -59,7 +59,7 @@ fn completed(dns_domain: &str, name: &str) -> Vec<String> {
     names
 }
 
-/// The address of a host that somebody declared, elsewhere if only other DNS knows it.
+/// Returns the address of a declared host; an external one if only other DNS servers know it.
 fn declared(push: &PushContext, proxy: &Proxy, host: &str, aliases: u8) -> Option<IpAddr> {
     let of_host = push.services.values().filter(|service| service.hostname.as_str() == host);
     // Kubernetes' own services are what its DNS knows.
@@ -98,7 +98,7 @@ fn address(push: &PushContext, proxy: &Proxy, service: &Service, aliases: u8) ->
     Some(elsewhere(proxy))
 }
 
-/// `web-0.web...`: one endpoint of a headless service, by the name of its workload.
+/// Resolves `web-0.web...`: an endpoint of a headless service by the name of its workload.
 fn member(push: &PushContext, proxy: &Proxy, host: &str) -> Option<IpAddr> {
     let (workload, parent) = host.split_once('.')?;
     let service = push
@@ -118,7 +118,7 @@ const fn ip(address: &EndpointAddress) -> Option<IpAddr> {
     }
 }
 
-/// The first of a family that the proxy has.
+/// Returns the first address of a family that the proxy supports.
 fn pick(proxy: &Proxy, ips: &[IpAddr]) -> IpAddr {
     let usable = ips.iter().find(|ip| if ip.is_ipv4() { proxy.has_ipv4() } else { proxy.has_ipv6() });
     usable.or(ips.first()).copied().unwrap_or(IpAddr::V4(ELSEWHERE.0))

@@ -1,4 +1,4 @@
-//! Which virtual host answers for a host.
+//! Selection of the virtual host.
 //!
 //! <https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/route/v3/route_components.proto#config-route-v3-virtualhost>:
 //! exact domains, then suffix wildcards (`*.foo.com`), then prefix wildcards (`foo.*`), the longest first, then `*`.
@@ -9,7 +9,7 @@ use pilot_proto::envoy::config::route::v3::{RouteConfiguration, VirtualHost};
 
 use super::call::Request;
 
-/// How a domain matches; the least is the best.
+/// Kind of a domain match; the least is the best.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Likeness {
     Exact,
@@ -18,7 +18,7 @@ enum Likeness {
     Any,
 }
 
-/// The virtual host that answers.
+/// Selects the virtual host of a request.
 pub(super) fn virtual_host<'a>(routes: &'a RouteConfiguration, request: &Request) -> Option<&'a VirtualHost> {
     let host = if routes.vhost_header.is_empty() {
         request.authority.clone()
@@ -50,7 +50,7 @@ fn likeness(domain: &str, host: &str) -> Option<Likeness> {
     (host.len() > prefix.len() && host.starts_with(prefix)).then_some(Likeness::Prefix(Reverse(prefix.len())))
 }
 
-/// Where the port of a host begins, with its colon, whether or not it is a number. An IPv6 address has one only after its
+/// Returns the position of the port's colon in a host, even if the port is not a number. In an IPv6 address, it follows the
 /// brackets.
 pub(super) fn port_start(host: &str) -> Option<usize> {
     let start = host.rfind(':')?;

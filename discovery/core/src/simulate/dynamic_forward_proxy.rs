@@ -1,6 +1,6 @@
-//! Clusters that look up the host that a client names: whether a filter before them has looked it up.
+//! Dynamic forward proxy clusters: resolution of the client's host by a filter.
 //!
-//! Such a cluster only reads a DNS cache. A filter of the same cache fills it; without one Envoy has no host to connect to.
+//! Such a cluster only reads a DNS cache, which a filter with the same cache fills; without the filter Envoy has no host to connect to.
 
 use pilot_proto::envoy::config::cluster::v3::cluster::CustomClusterType;
 use pilot_proto::envoy::config::listener::v3::Filter;
@@ -19,7 +19,7 @@ use super::proxy_config_view::{message, unpack};
 use super::trace::Verdict;
 use super::upstream_types::Upstream;
 
-/// The cache that a cluster reads, if it is one of these.
+/// Returns the DNS cache of a dynamic forward proxy cluster.
 pub(super) fn read_by(custom: &CustomClusterType) -> Option<String> {
     match unpack::<ClusterConfig>(custom.typed_config.as_ref()?)?.cluster_implementation_specifier? {
         ClusterImplementationSpecifier::DnsCacheConfig(cache) => Some(cache.name),
@@ -27,7 +27,7 @@ pub(super) fn read_by(custom: &CustomClusterType) -> Option<String> {
     }
 }
 
-/// The caches that the filters of a connection manager fill.
+/// Returns the DNS caches that the filters of a connection manager fill.
 pub(super) fn filled_by(manager: &HttpConnectionManager) -> Vec<String> {
     let filters = manager.http_filters.iter().filter_map(|filter| match &filter.config_type {
         Some(http_filter::ConfigType::TypedConfig(config)) => unpack::<HttpConfig>(config),
@@ -40,12 +40,12 @@ pub(super) fn filled_by(manager: &HttpConnectionManager) -> Vec<String> {
     caches.collect()
 }
 
-/// The cache that a network filter fills.
+/// Returns the DNS cache that a network filter fills.
 pub(super) fn filled_by_sni(filter: &Filter) -> Option<String> {
     message::<SniConfig>(filter)?.dns_cache_config.map(|cache| cache.name)
 }
 
-/// The same, but that clusters whose caches nobody fills have no host.
+/// Marks clusters without a filter for their DNS cache as unresolved.
 pub(super) fn looked_up(mut verdict: Verdict, filled: &[String]) -> Verdict {
     if let Verdict::Forwarded(shares) = &mut verdict {
         for share in shares {

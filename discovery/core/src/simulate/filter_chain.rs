@@ -1,7 +1,7 @@
-//! Which filter chain of a listener serves a connection.
+//! Selection of a listener's filter chain.
 //!
-//! Envoy asks criterion after criterion, and after each one only the chains that match it most specifically are left;
-//! there is no way back to one that was dropped.
+//! Envoy applies the criteria in order. Each keeps only the chains with the most specific match;
+//! dropped chains are not reconsidered.
 //! <https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/listener/v3/listener_components.proto#config-listener-v3-filterchainmatch>
 
 use std::net::IpAddr;
@@ -13,10 +13,10 @@ use super::call::Call;
 use super::listener::ConnectionInfo;
 use super::matching::longest;
 
-/// How well a chain matches by one criterion; a greater one is more specific. `None`: not at all.
+/// Specificity of a match; greater is more specific. `None`: no match.
 type Rank = Option<usize>;
 
-/// The criteria, in Envoy's order.
+/// Criteria in Envoy's order.
 const CRITERIA: [fn(&FilterChainMatch, &Call, &ConnectionInfo) -> Rank; 9] = [
     |wanted, call, _| match (&wanted.destination_port, call.to.port()) {
         (None, _) => Some(0),
@@ -43,7 +43,7 @@ const CRITERIA: [fn(&FilterChainMatch, &Call, &ConnectionInfo) -> Rank; 9] = [
     },
 ];
 
-/// The chain that serves a connection.
+/// Selects the filter chain of a connection.
 pub(super) fn chain<'a>(
     listener: &'a Listener,
     call: &Call,
@@ -69,7 +69,7 @@ fn networks(ranges: &[pilot_proto::envoy::config::core::v3::CidrRange], ip: Opti
     }
 }
 
-/// The whole name is best, then the longest wildcard. `*.example.com` does not match `example.com`.
+/// An exact name is most specific, then the longest wildcard. `*.example.com` does not match `example.com`.
 fn server_names(wanted: &[String], name: &str) -> Rank {
     if wanted.is_empty() {
         return Some(0);
@@ -81,7 +81,7 @@ fn server_names(wanted: &[String], name: &str) -> Rank {
     ranks.max()
 }
 
-/// The client's order decides, not ours.
+/// The order of the client's protocols decides.
 fn applications(wanted: &[String], offered: &[String]) -> Rank {
     if wanted.is_empty() {
         return Some(0);
@@ -90,7 +90,7 @@ fn applications(wanted: &[String], offered: &[String]) -> Rank {
     first.map(|first| usize::MAX - first)
 }
 
-/// Whether the connection stays on this machine, as Envoy's `isSameIpOrLoopback` says.
+/// Returns `true` for local connections, as Envoy's `isSameIpOrLoopback`.
 fn is_local(call: &Call) -> bool {
     match (call.from, call.to.ip()) {
         (Some(from), to) => from.ip().is_loopback() || Some(from.ip()) == to,

@@ -1,5 +1,5 @@
-//! HTTP filters that may answer by themselves: fault and CORS, by what the route, its host or its configuration tells them.
-//! Every other filter is passed and named.
+//! HTTP filters that may respond: fault and CORS, configured by route, virtual host or route configuration.
+//! All other filters are skipped and named.
 
 use pilot_proto::envoy::config::route::v3::{CorsPolicy, FilterConfig, route};
 use pilot_proto::envoy::extensions::filters::http::cors::v3::CorsPolicy as CorsFilterPolicy;
@@ -15,17 +15,17 @@ use super::request_state::{MatchedRoute, RequestState};
 use super::route_policy::{cluster_names, seconds};
 use super::trace::{Answer, Stage, Step, Trace, Verdict};
 
-/// What one place says about a filter.
+/// Configuration of a filter at one level.
 enum Setting {
-    /// Nothing.
+    /// Not configured.
     Silent,
-    /// It does not run.
+    /// Disabled.
     Off,
-    /// It runs, by this if there is any.
+    /// Enabled, with an optional configuration.
     On(Option<Any>),
 }
 
-/// Leads a request through the filters, in order; some answer it.
+/// Evaluates the filters in order; some respond.
 pub(super) fn http_filters(
     manager: &HttpConnectionManager,
     found: Option<MatchedRoute<'_>>,
@@ -68,7 +68,7 @@ pub(super) fn http_filters(
     None
 }
 
-/// What the most specific place says about a filter.
+/// Returns the most specific configuration of a filter.
 fn setting(filter: &HttpFilter, found: Option<MatchedRoute<'_>>) -> Setting {
     let places = found.into_iter().flat_map(|found| {
         [
@@ -88,7 +88,7 @@ fn setting(filter: &HttpFilter, found: Option<MatchedRoute<'_>>) -> Setting {
     said.into_iter().next().unwrap_or(otherwise)
 }
 
-/// A fault that hits every request ends it; others are told, and the call goes on as most do.
+/// A fault for all requests ends the call; other faults are listed and do not apply.
 fn fault(
     config: &HttpFault,
     found: Option<MatchedRoute<'_>>,
@@ -128,13 +128,13 @@ fn fault(
     (part == MILLION).then_some(Verdict::Answered { status, because: Answer::Fault })
 }
 
-/// `10%`, and `all` of it.
+/// Formats a percentage; 100 % as `all`.
 fn share(millionths: u32) -> String {
     let percent = f64::from(millionths) / 10_000.0;
     if millionths == MILLION { "all".to_owned() } else { format!("{percent}%") }
 }
 
-/// The policy of a route that forwards, wherever it is written; redirects and direct responses have none.
+/// Returns the CORS policy of a forwarding route; redirects and direct responses have none.
 fn cors_policy(own: Option<&Any>, found: Option<MatchedRoute<'_>>) -> Option<CorsFilterPolicy> {
     let found = found?;
     let Some(route::Action::Route(action)) = &found.route.action else { return None };
@@ -152,7 +152,7 @@ fn cors_policy(own: Option<&Any>, found: Option<MatchedRoute<'_>>) -> Option<Cor
     })
 }
 
-/// Answers preflights; everything else goes on, with headers on the way back that are not imagined here.
+/// Responds to preflights; other requests continue, and response headers are not evaluated.
 fn cors(policy: &CorsFilterPolicy, asked: &RequestState, say: &mut dyn FnMut(String)) -> Option<Verdict> {
     let origin = asked.header("origin").filter(|origin| !origin.is_empty())?;
     if policy.filter_enabled.as_ref().is_some_and(|enabled| default_millionths(enabled) == 0) {

@@ -1,4 +1,4 @@
-//! Where a route sends a request, and how it looks when it gets there.
+//! Forwarding to the clusters of a route, with the rewritten request.
 
 use pilot_proto::envoy::config::route::v3::RouteAction;
 use pilot_proto::envoy::config::route::v3::route_action::ClusterSpecifier;
@@ -10,18 +10,18 @@ use super::request_state::{MatchedRoute, RequestState};
 use super::rewrite::{HeaderChanges, change_headers, levels, rewrite_host, rewritten_path};
 use super::trace::{Share, Trace, Verdict};
 
-/// One of the clusters that a route may choose.
+/// A cluster that the route can select.
 struct Choice<'a> {
     cluster: String,
     weight: u32,
-    /// What the split says besides of this part.
+    /// Settings of the weighted cluster.
     part: Option<&'a ClusterWeight>,
 }
 
 // === impl ProxyConfigView ===
 
 impl ProxyConfigView {
-    /// Sends a request to the clusters of a route.
+    /// Forwards a request to the clusters of a route.
     pub(super) fn forward(
         &self,
         found: MatchedRoute<'_>,
@@ -70,7 +70,7 @@ impl ProxyConfigView {
         Verdict::Forwarded(shares.collect())
     }
 
-    /// The request as it leaves.
+    /// Returns the upstream request.
     fn leaving(
         &self,
         found: MatchedRoute<'_>,

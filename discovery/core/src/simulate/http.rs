@@ -1,4 +1,4 @@
-//! A request, from the connection manager that reads it to the route that decides about it.
+//! Evaluation of a request, from the connection manager to the action of its route.
 
 use pilot_proto::ResourceType;
 use pilot_proto::envoy::config::route::v3::virtual_host::TlsRequirementType;
@@ -24,7 +24,7 @@ use super::trace::{Answer, Closed, Stage, Step, Trace, Verdict};
 // === impl ProxyConfigView ===
 
 impl ProxyConfigView {
-    /// Leads a request on.
+    /// Evaluates a request.
     pub(super) fn http(
         &self,
         manager: &HttpConnectionManager,
@@ -105,7 +105,7 @@ fn route_step(found: MatchedRoute<'_>, policy: &[String]) -> Step {
     Step { stage: Stage::Route, name: route.name.clone(), what, origins }
 }
 
-/// What the connection manager makes of a request before anybody looks for a route.
+/// Applies the connection manager's checks and normalization before routing.
 fn accepted(
     manager: &HttpConnectionManager,
     call: &Call,
@@ -157,7 +157,7 @@ fn accepted(
     Ok(RequestState { request, scheme: told.unwrap_or_else(|| by_transport.to_owned()), certificate })
 }
 
-/// What becomes of bytes that are not the HTTP that a manager reads: of HTTP/2 it has no words to answer in.
+/// Returns the verdict for bytes in another protocol: a connection manager for HTTP/2 cannot respond.
 pub(super) fn not_understood(manager: &HttpConnectionManager) -> Verdict {
     match manager.codec_type() {
         CodecType::Auto | CodecType::Http1 => Verdict::Answered { status: 400, because: Answer::NotHttp },
@@ -165,7 +165,7 @@ pub(super) fn not_understood(manager: &HttpConnectionManager) -> Verdict {
     }
 }
 
-/// Takes from the host what the manager is told to take.
+/// Strips port and trailing dot from the host as configured.
 fn strip(manager: &HttpConnectionManager, port: Option<u16>, authority: &mut String) {
     let any = manager.strip_port_mode == Some(StripPortMode::StripAnyHostPort(true));
     let number = |start| authority.get(start + 1..)?.parse::<u16>().ok();

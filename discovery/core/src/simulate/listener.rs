@@ -1,4 +1,4 @@
-//! Which listener takes a connection, and what its listener filters find out before a filter chain is chosen.
+//! Selection of the listener, and the results of its listener filters.
 //!
 //! ```text
 //! workload ─▶ virtualOutbound ─ original destination ─▶ listener of that address ─ else ─▶ of that port on any address ─ else ─▶ itself
@@ -16,30 +16,30 @@ use pilot_proto::envoy::config::listener::v3::{Listener, listener_filter};
 use super::call::{Call, CallDirection, Destination, Payload};
 use super::proxy_config_view::ProxyConfigView;
 
-/// A connection as filter chains see it.
+/// Properties of a connection for filter chain matching.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct ConnectionInfo {
-    /// Name of the server, when TLS was looked into.
+    /// SNI, if a TLS inspector ran.
     pub(super) server_name: String,
-    /// `tls`, or `raw_buffer` for all that nobody looked into.
+    /// `tls`, or `raw_buffer` without a TLS inspector.
     pub(super) transport: &'static str,
-    /// What the client offers to speak, the best one first, as far as somebody looked.
+    /// ALPN protocols in the client's order, or the detected HTTP version.
     pub(super) applications: Vec<String>,
 }
 
-/// The listener that a connection begins at, and the one that it was handed to.
+/// The accepting listener and the listener that serves the connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SelectedListener<'a> {
-    /// The one that accepted it.
+    /// Listener that accepts the connection.
     pub(super) accepted: &'a Listener,
-    /// The one that serves it; the same, unless it was handed over.
+    /// Listener that serves the connection; the same one unless the original destination selects another.
     pub(super) serves: &'a Listener,
 }
 
 // === impl ProxyConfigView ===
 
 impl ProxyConfigView {
-    /// The listener that takes a connection.
+    /// Selects the listener of a connection.
     pub(super) fn listener(&self, call: &Call) -> Option<SelectedListener<'_>> {
         let accepted = match self.interceptor(call) {
             Some(interceptor) => interceptor,
@@ -52,8 +52,8 @@ impl ProxyConfigView {
         Some(SelectedListener { accepted, serves })
     }
 
-    /// The listener that connections of this direction are redirected to, where they are. Redirection leaves alone what a
-    /// workload says to its own loopback address.
+    /// Returns the listener that intercepts connections of this direction. Redirection does not apply to
+    /// connections to loopback addresses.
     fn interceptor(&self, call: &Call) -> Option<&Listener> {
         let direction = match call.direction {
             CallDirection::Outbound => TrafficDirection::Outbound,
@@ -71,7 +71,7 @@ impl ProxyConfigView {
         })
     }
 
-    /// The listener of an address: of exactly this one, or of any address on its port, as in Envoy's
+    /// Returns the listener of an address: an exact match, or the wildcard address with the same port, as in Envoy's
     /// `ConnectionHandlerImpl::findByAddress`.
     fn at(&self, to: &Destination, fits: impl Fn(&Listener) -> bool) -> Option<&Listener> {
         let of = |wanted: &Destination, compatible: Families| {
@@ -94,19 +94,19 @@ impl ProxyConfigView {
     }
 }
 
-/// Which families an address must serve.
+/// Address families that a listener address must serve.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Families {
-    /// Its own.
+    /// Its own family.
     Same,
-    /// IPv4 besides IPv6.
+    /// IPv4 in addition to IPv6.
     Ipv4Too,
 }
 
 // === impl ConnectionInfo ===
 
 impl ConnectionInfo {
-    /// What the filters of the listeners that a connection passed have found out.
+    /// Returns the results of the listener filters along the connection.
     pub(super) fn through(taken: SelectedListener<'_>, call: &Call) -> Self {
         let mut seen = Self { transport: "raw_buffer", ..Self::default() };
         seen.inspect(taken.accepted, call);
@@ -140,7 +140,7 @@ impl ConnectionInfo {
     }
 }
 
-/// Whether a listener has a socket of its own.
+/// Returns `true` if a listener binds a socket.
 fn is_bound(listener: &Listener) -> bool {
     #[expect(deprecated, reason = "configuration may still say it so")]
     let deprecated = listener.deprecated_v1.as_ref().and_then(|v1| v1.bind_to_port.as_ref());
@@ -166,7 +166,7 @@ fn is_at(address: &Address, wanted: &Destination, families: Families) -> bool {
     }
 }
 
-/// Whether a listener filter's predicate holds for a connection to this port.
+/// Evaluates a listener filter's predicate for a destination port.
 fn holds(predicate: &Predicate, port: Option<u16>) -> bool {
     match &predicate.rule {
         Some(Rule::OrMatch(set)) => set.rules.iter().any(|rule| holds(rule, port)),

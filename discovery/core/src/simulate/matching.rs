@@ -1,4 +1,4 @@
-//! Envoy's matchers of single values: texts, patterns, networks, percentages.
+//! Envoy's matchers of single values: strings, regular expressions, networks, percentages.
 
 use std::net::IpAddr;
 
@@ -8,10 +8,10 @@ use pilot_proto::envoy::r#type::matcher::v3::{RegexMatchAndSubstitute, StringMat
 use pilot_proto::envoy::r#type::v3::{FractionalPercent, fractional_percent::DenominatorType};
 use regex::bytes::{Regex, RegexBuilder};
 
-/// More than this, compiled, is no pattern anybody wrote.
+/// Limit of the compiled size of a regular expression.
 const SIZE_LIMIT: usize = 4 * 1024 * 1024;
 
-/// A pattern of RE2's syntax. Its classes (`\w`, `\d`) are ASCII's there, so they are here; `\p{..}` needs the other way.
+/// Compiles a regular expression with RE2's syntax. Classes (`\w`, `\d`) are ASCII as in RE2; `\p{..}` needs Unicode.
 pub(super) fn pattern(text: &str) -> Result<Regex, regex::Error> {
     let build = |unicode| RegexBuilder::new(text).unicode(unicode).size_limit(SIZE_LIMIT).build();
     build(false).or_else(|error| match error {
@@ -20,12 +20,12 @@ pub(super) fn pattern(text: &str) -> Result<Regex, regex::Error> {
     })
 }
 
-/// Whether the whole of a text matches. A pattern that cannot be used matches nothing: Envoy rejects what has one.
+/// Returns `true` if the whole text matches. An invalid expression matches nothing: Envoy rejects such configuration.
 pub(super) fn matches_fully(regex: &str, text: &str) -> bool {
     pattern(&format!(r"\A(?:{regex})\z")).is_ok_and(|regex| regex.is_match(text.as_bytes()))
 }
 
-/// A text with every match of a pattern replaced; `\1` is the first group, as RE2 writes it.
+/// Replaces all matches of an expression; `\1` is the first group, as in RE2.
 pub(super) fn substituted(rewrite: &RegexMatchAndSubstitute, text: &str) -> String {
     let regex = rewrite.pattern.as_ref().map(|regex| pattern(&regex.regex));
     let Some(Ok(regex)) = regex else { return text.to_owned() };
@@ -48,7 +48,7 @@ pub(super) fn substituted(rewrite: &RegexMatchAndSubstitute, text: &str) -> Stri
     String::from_utf8_lossy(&replaced).into_owned()
 }
 
-/// Whether a text is what is asked for. Custom matchers match nothing here.
+/// Evaluates a string matcher. Custom matchers match nothing.
 pub(super) fn text_matches(matcher: &StringMatcher, text: &str) -> bool {
     let fold = |text: &str| if matcher.ignore_case { text.to_ascii_lowercase() } else { text.to_owned() };
     match &matcher.match_pattern {
@@ -62,7 +62,7 @@ pub(super) fn text_matches(matcher: &StringMatcher, text: &str) -> bool {
     }
 }
 
-/// How long the longest of these networks is that has the address, plus one; `None`: none has it.
+/// Returns the prefix length, plus one, of the longest network that contains the address.
 pub(super) fn longest(ranges: &[CidrRange], ip: IpAddr) -> Option<usize> {
     ranges.iter().filter_map(|range| contains(range, ip)).max()
 }
@@ -78,7 +78,7 @@ fn contains(range: &CidrRange, ip: IpAddr) -> Option<usize> {
     (prefix.is_ipv4() == ip.is_ipv4() && same).then(|| usize::try_from(length).unwrap_or(0) + 1)
 }
 
-/// Millionths.
+/// Converts to millionths.
 pub(super) fn millionths(percent: FractionalPercent) -> u32 {
     let unit = match percent.denominator() {
         DenominatorType::Hundred => 10_000,
@@ -88,10 +88,10 @@ pub(super) fn millionths(percent: FractionalPercent) -> u32 {
     percent.numerator.saturating_mul(unit).min(MILLION)
 }
 
-/// All of them.
+/// 100 %.
 pub(super) const MILLION: u32 = 1_000_000;
 
-/// Millionths of what runtime decides when it says nothing; Envoy's default for no default is none.
+/// Converts the default of a runtime fraction to millionths; Envoy's default is zero.
 pub(super) fn default_millionths(percent: &RuntimeFractionalPercent) -> u32 {
     percent.default_value.map_or(0, millionths)
 }

@@ -1,12 +1,12 @@
-//! What configuration means: an imagined call is led through everything a proxy was told, decided as Envoy decides.
+//! Simulation: evaluates a call against the resources of one proxy, as Envoy does.
 //!
 //! ```text
 //! Call ─▶ listener ─▶ filter chain ─▶ tcp_proxy ──────────────────────────────────────────▶ cluster ─▶ endpoints
 //!                                └──▶ http_connection_manager ─▶ virtual host ─▶ route ─▶ HTTP filters ─▶ action
 //! ```
 //!
-//! It reads resources and knows nothing of how they were made, so it also proves that. What it cannot imagine (a Lua script, a
-//! custom cluster) it names in the trace and passes by, or ends at with [`Verdict::Unknown`].
+//! The input is resources only, independent of the generators, so the simulation also tests them. Features that cannot be
+//! evaluated (a Lua script, a custom cluster) are named in the trace and skipped, or end it with [`Verdict::Unknown`].
 
 mod call;
 mod call_spec;

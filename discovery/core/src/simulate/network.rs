@@ -1,4 +1,4 @@
-//! A connection, from the listener that takes it to the filter that ends it.
+//! Evaluation of a connection, from its listener to the terminal network filter.
 
 use pilot_proto::ResourceType;
 use pilot_proto::envoy::config::core::v3::transport_socket;
@@ -18,21 +18,21 @@ use super::tls_summary;
 use super::trace::{Closed, Share, Stage, Step, Trace, Verdict};
 use super::{route_policy, source_objects};
 
-/// What is left to be said once the transport is dealt with.
+/// Bytes that the network filters see.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Visibility {
-    /// The proxy sees what the client says, and got it in plaintext.
+    /// Plaintext, sent as plaintext.
     Plain,
-    /// The proxy sees what the client says, and got it by TLS.
+    /// Plaintext, after TLS termination.
     Decrypted,
-    /// The proxy sees TLS.
+    /// TLS.
     Encrypted,
 }
 
 // === impl ProxyConfigView ===
 
 impl ProxyConfigView {
-    /// Leads a call through everything.
+    /// Evaluates a call.
     pub fn call(&self, call: &Call) -> Trace {
         let mut trace = Trace {
             steps: Vec::new(),
@@ -77,7 +77,7 @@ impl ProxyConfigView {
         vec![step(taken.accepted, handed), step(taken.serves, "takes it".to_owned())]
     }
 
-    /// The filters of a chain, in order, up to the one that ends the connection.
+    /// Evaluates the filters of a chain, in order, up to the terminal one.
     fn filters(&self, chain: &FilterChain, call: &Call, inside: Visibility, trace: &mut Trace) -> Verdict {
         let mut by_name = None;
         let mut filled = Vec::new();
@@ -158,7 +158,7 @@ fn chain_step(chain: &FilterChain, seen: &ConnectionInfo) -> Step {
     Step { stage: Stage::FilterChain, name: chain.name.clone(), what, origins }
 }
 
-/// What the chain's transport socket makes of the bytes.
+/// Returns the result of the chain's transport socket.
 fn inside(chain: &FilterChain, call: &Call) -> Result<Visibility, Closed> {
     match (terminated(chain), &call.tls) {
         (None, None) => Ok(Visibility::Plain),
@@ -176,7 +176,7 @@ fn inside(chain: &FilterChain, call: &Call) -> Result<Visibility, Closed> {
     }
 }
 
-/// The TLS that ends at a chain.
+/// Returns the TLS context of a chain that terminates TLS.
 fn terminated(chain: &FilterChain) -> Option<DownstreamTlsContext> {
     match chain.transport_socket.as_ref()?.config_type.as_ref()? {
         transport_socket::ConfigType::TypedConfig(config) => unpack(config),

@@ -1,21 +1,21 @@
-//! The path as routes see it: what the connection manager is told to make normal before anybody looks at it.
+//! Path normalization of the connection manager, before routing.
 
 use pilot_proto::envoy::extensions::filters::network::http_connection_manager::v3::{
     HttpConnectionManager, http_connection_manager::PathWithEscapedSlashesAction,
 };
 
-/// What becomes of a path.
+/// Result of path normalization.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum NormalizedPath {
-    /// The request goes on with this one.
+    /// The request continues with this path.
     Path(String),
-    /// The client is told to ask for this one.
+    /// The client is redirected to this path.
     Redirected(String),
-    /// The request is turned away.
+    /// The request is rejected.
     Rejected,
 }
 
-/// Escaped slashes first, then dots, then doubled slashes, as Envoy's `maybeNormalizePath` does.
+/// Handles escaped slashes, then dots, then repeated slashes, as Envoy's `maybeNormalizePath`.
 pub(super) fn normal(manager: &HttpConnectionManager, path: &str) -> NormalizedPath {
     if path.contains('#') {
         return NormalizedPath::Rejected;
@@ -65,8 +65,8 @@ fn merge_slashes(path: &str) -> String {
     merged
 }
 
-/// Without `.` and `..`, escaped or with parameters behind; with `\` as `/` and one slash at the beginning; what is escaped
-/// without need is unescaped, and what needs it is escaped. `None`: it has a NUL byte.
+/// Removes `.` and `..`, escaped or with parameters; converts `\` to `/` with one slash at the start; unescapes unreserved
+/// characters and escapes others. `None`: the path has a NUL byte.
 fn canonical(path: &str) -> Option<String> {
     let slashed = path.replace('\\', "/");
     let mut kept: Vec<String> = Vec::new();
@@ -85,7 +85,7 @@ fn canonical(path: &str) -> Option<String> {
     Some(format!("/{}", kept.join("/")))
 }
 
-/// Whether a segment is `.` or `..`. Parameters are taken off only where nothing is escaped.
+/// Returns `true` for `.` and `..`. Parameters are removed only if nothing is escaped.
 fn dots(segment: &str) -> Option<&'static str> {
     let plain = segment.replace("%2e", ".").replace("%2E", ".");
     let name = if plain == segment { plain.split(';').next().unwrap_or_default() } else { &plain };

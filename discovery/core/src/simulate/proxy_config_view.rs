@@ -1,4 +1,4 @@
-//! Everything one proxy was told, decoded. What of it Envoy would refuse is told apart, see [`ProxyConfigView::faults`].
+//! Decoded configuration of one proxy. Contents that Envoy would reject are listed by [`ProxyConfigView::faults`].
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::model::{NameSet, Proxy, ResourceSet};
 use crate::push::PushContext;
 use crate::scope::Scope;
 
-/// Everything one proxy was told, by name.
+/// Decoded resources of one proxy, by name.
 #[derive(Clone, Debug, Default)]
 pub struct ProxyConfigView {
     /// LDS
@@ -30,12 +30,12 @@ pub struct ProxyConfigView {
     pub clusters: BTreeMap<String, Cluster>,
     /// EDS
     pub assignments: BTreeMap<String, ClusterLoadAssignment>,
-    /// The objects behind a resource (for routes: a virtual host) as far as the one who made it knows,
+    /// Source objects of a resource (for routes: of a virtual host), as far as the generator records them,
     /// `<kind>/<namespace>/<name>`.
     pub origins: BTreeMap<(ResourceType, String), Vec<String>>,
 }
 
-/// A resource that is not what its type says.
+/// A resource that cannot be decoded.
 #[derive(Debug, thiserror::Error)]
 #[error("decode {kind} {name}")]
 pub struct ProxyConfigViewError {
@@ -47,8 +47,8 @@ pub struct ProxyConfigViewError {
 // === impl ProxyConfigView ===
 
 impl ProxyConfigView {
-    /// What a proxy would ask for and be told, decoded and as it is sent, by type; in Envoy's order: clusters and listeners, then
-    /// what these name.
+    /// Generates all resources that a proxy subscribes to; returns them decoded and encoded, by type. The order is Envoy's: clusters
+    /// and listeners, then the resources they name.
     pub fn asked(
         cache: &Cache,
         push: &PushContext,
@@ -78,7 +78,7 @@ impl ProxyConfigView {
         Ok((told, sets))
     }
 
-    /// Adds encoded resources of a type. Types that no call depends on are left out.
+    /// Adds encoded resources of a type. Types without influence on calls are ignored.
     pub fn take(&mut self, kind: ResourceType, set: &ResourceSet) -> Result<(), ProxyConfigViewError> {
         for resource in set.iter() {
             let fail = |source| ProxyConfigViewError {
@@ -107,7 +107,7 @@ impl ProxyConfigView {
         Ok(())
     }
 
-    /// Assignments that clusters ask for.
+    /// Returns the names of the assignments that clusters subscribe to.
     pub fn wanted_assignments(&self) -> NameSet {
         let eds = self.clusters.values().filter(|cluster| {
             let kind = cluster::ClusterDiscoveryType::Type(cluster::DiscoveryType::Eds.into());
@@ -116,7 +116,7 @@ impl ProxyConfigView {
         eds.map(|cluster| Arc::from(assignment_name(cluster))).collect()
     }
 
-    /// Routes that listeners ask for.
+    /// Returns the names of the route configurations that listeners subscribe to.
     pub fn wanted_routes(&self) -> NameSet {
         let filters = self.listeners.values().flat_map(chains).flat_map(|chain| &chain.filters);
         let managers = filters.filter_map(message::<HttpConnectionManager>);
@@ -131,8 +131,8 @@ impl ProxyConfigView {
         self.origins.get(&(kind, name.to_owned())).cloned().unwrap_or_default()
     }
 
-    /// What Envoy would refuse of it and a call cannot show: chains that match the same, domains that appear twice, patterns
-    /// that do not compile, routes that are named and not there.
+    /// Returns contents that Envoy would reject and that no call reveals: filter chains with equal matches, duplicate domains, regular
+    /// expressions that do not compile, missing route configurations.
     pub fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
         for listener in self.listeners.values() {
@@ -167,18 +167,18 @@ impl ProxyConfigView {
     }
 }
 
-/// All chains of a listener, the one for all others last.
+/// Returns all chains of a listener, the default filter chain last.
 pub(super) fn chains(listener: &Listener) -> impl Iterator<Item = &FilterChain> {
     listener.filter_chains.iter().chain(&listener.default_filter_chain)
 }
 
-/// The name that a cluster asks for its endpoints by.
+/// Returns the resource name of a cluster's endpoints.
 pub(super) fn assignment_name(cluster: &Cluster) -> &str {
     let service = cluster.eds_cluster_config.as_ref().map(|config| config.service_name.as_str());
     service.filter(|name| !name.is_empty()).unwrap_or(&cluster.name)
 }
 
-/// The configuration of a network filter, if it is of this type.
+/// Returns the configuration of a network filter, if it has this type.
 pub(super) fn message<M: Message + Name + Default>(filter: &Filter) -> Option<M> {
     match &filter.config_type {
         Some(filter::ConfigType::TypedConfig(config)) => unpack(config),
@@ -186,7 +186,7 @@ pub(super) fn message<M: Message + Name + Default>(filter: &Filter) -> Option<M>
     }
 }
 
-/// The message in an `Any`, if it is of this type.
+/// Returns the message in an `Any`, if it has this type.
 pub(super) fn unpack<M: Message + Name + Default>(any: &Any) -> Option<M> {
     (any.type_url == M::type_url()).then(|| M::decode(any.value.clone()).ok()).flatten()
 }

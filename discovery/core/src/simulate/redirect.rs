@@ -1,4 +1,4 @@
-//! Where a redirect sends the client, as Envoy's `Http::Utility::newUri` puts it together.
+//! Location of a redirect, built as in Envoy's `Http::Utility::newUri`.
 
 use pilot_proto::envoy::config::route::v3::RedirectAction;
 use pilot_proto::envoy::config::route::v3::redirect_action::{
@@ -9,7 +9,7 @@ use super::request_state::{MatchedRoute, RequestState};
 use super::rewrite::rewritten_path;
 use super::trace::Verdict;
 
-/// What a client is told.
+/// Returns the redirect response.
 pub(super) fn redirect(action: &RedirectAction, found: MatchedRoute<'_>, asked: &RequestState) -> Verdict {
     let scheme = match &action.scheme_rewrite_specifier {
         Some(SchemeRewriteSpecifier::SchemeRedirect(scheme)) if !scheme.is_empty() => scheme.clone(),
@@ -36,7 +36,7 @@ pub(super) fn redirect(action: &RedirectAction, found: MatchedRoute<'_>, asked: 
     Verdict::Redirected { status, location }
 }
 
-/// The host as the client named it, without a port that another one replaces, or that was only its old scheme's default.
+/// Returns the host as the client sent it, without a port that is replaced or was the default of the old scheme.
 fn own_host(action: &RedirectAction, asked: &RequestState, scheme: &str) -> String {
     let host = asked.request.authority.as_str();
     let start = match host.strip_prefix('[') {

@@ -11,7 +11,7 @@ use super::request_state::RequestState;
 // === impl RequestState ===
 
 impl RequestState {
-    /// The value of a header, those among them that the proxy sets by itself.
+    /// Returns the value of a header, including those that the proxy sets.
     pub(super) fn header(&self, name: &str) -> Option<String> {
         match name.to_ascii_lowercase().as_str() {
             ":scheme" | "x-forwarded-proto" => Some(self.scheme.clone()),
@@ -19,7 +19,7 @@ impl RequestState {
         }
     }
 
-    /// Whether a header is what is asked for.
+    /// Evaluates a header matcher.
     pub(super) fn has_header(&self, matcher: &HeaderMatcher) -> bool {
         let value = self.header(&matcher.name);
         let value = match value {
@@ -57,7 +57,7 @@ impl RequestState {
         holds != matcher.invert_match
     }
 
-    /// Whether a query parameter is what is asked for; of several of one name the first counts.
+    /// Evaluates a query parameter matcher; the first of repeated parameters counts.
     pub(super) fn has_parameter(&self, matcher: &QueryParameterMatcher) -> bool {
         let value = self.parameter(&matcher.name);
         match &matcher.query_parameter_match_specifier {

@@ -1,8 +1,8 @@
-//! The request as it leaves the proxy: headers, then host, then path, in the order of Envoy's
+//! Rewrites of the upstream request: headers, then host, then path, in the order of Envoy's
 //! `RouteEntryImplBase::finalizeRequestHeaders`.
 //!
-//! Headers that Envoy adds by itself (`x-request-id`, `x-envoy-original-path`, ...) are left out, and variables in values
-//! (`%DOWNSTREAM_REMOTE_ADDRESS%`) stay as they are written.
+//! Headers that Envoy adds itself (`x-request-id`, `x-envoy-original-path`, ...) are omitted, and command operators in values
+//! (`%DOWNSTREAM_REMOTE_ADDRESS%`) are not expanded.
 
 use pilot_proto::envoy::config::core::v3::HeaderValueOption;
 use pilot_proto::envoy::config::core::v3::header_value_option::HeaderAppendAction;
@@ -15,15 +15,15 @@ use super::matching::substituted;
 use super::request_state::MatchedRoute;
 use super::request_state::PathMatch;
 
-/// What headers one level of configuration adds and removes.
+/// Header changes of one level of configuration.
 #[derive(Clone, Copy)]
 pub(super) struct HeaderChanges<'a> {
     pub(super) add: &'a [HeaderValueOption],
     pub(super) remove: &'a [String],
 }
 
-/// The changes of all levels, in the order they are made: route, host, configuration, or the other way round where the most
-/// specific is to win, which it does by coming last. What the chosen cluster of a split asks for always comes first.
+/// Returns the changes of all levels in the order of application: route, virtual host, route configuration, or the reverse if
+/// the most specific one wins, which is then applied last. Changes of the selected weighted cluster are always first.
 pub(super) fn levels<'a>(
     found: MatchedRoute<'a>,
     cluster: Option<HeaderChanges<'a>>,
@@ -40,7 +40,7 @@ pub(super) fn levels<'a>(
     cluster.into_iter().chain(levels).collect()
 }
 
-/// Removes first, then adds.
+/// Removes headers, then adds headers.
 pub(super) fn change_headers(request: &mut Request, changes: HeaderChanges<'_>) {
     request.headers.retain(|(name, _)| !changes.remove.iter().any(|gone| gone.eq_ignore_ascii_case(name)));
     for option in changes.add {
@@ -68,7 +68,7 @@ pub(super) fn change_headers(request: &mut Request, changes: HeaderChanges<'_>) 
     }
 }
 
-/// The host that the upstream is asked for. `upstream`: the name of an endpoint, where it has one.
+/// Rewrites the host. `upstream`: hostname of an endpoint, if it has one.
 pub(super) fn rewrite_host(request: &mut Request, action: &RouteAction, upstream: Option<&str>) {
     let host = match &action.host_rewrite_specifier {
         Some(HostRewriteSpecifier::HostRewriteLiteral(host) | HostRewriteSpecifier::HostRewrite(host)) => {
@@ -89,7 +89,7 @@ pub(super) fn rewrite_host(request: &mut Request, action: &RouteAction, upstream
     }
 }
 
-/// The path with what matched replaced by a prefix, or with a pattern applied to all but the query.
+/// Returns the path with the matched part replaced by a prefix, or with a regular expression applied to all but the query.
 pub(super) fn rewritten_path(
     path: &str,
     matched: PathMatch,

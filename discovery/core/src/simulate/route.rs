@@ -1,4 +1,4 @@
-//! Whether a route matches a request.
+//! Matching of a route.
 
 use pilot_proto::envoy::config::route::v3::RouteMatch;
 use pilot_proto::envoy::config::route::v3::route_match::PathSpecifier;
@@ -7,10 +7,10 @@ use super::call::Certificate;
 use super::matching::{default_millionths, matches_fully};
 use super::request_state::{PathMatch, RequestState};
 
-/// What matched, if everything that is asked for is so.
+/// Returns the matched part of the path if all criteria match.
 ///
-/// A fraction that runtime decides about matches if it is not zero. Dynamic metadata and filter state are what filters
-/// leave, and none does here.
+/// A runtime fraction matches if its default is not zero. Dynamic metadata and filter state are set by filters
+/// and absent here.
 pub(super) fn matched(wanted: &RouteMatch, asked: &RequestState) -> Option<PathMatch> {
     let request = &asked.request;
     let matches = wanted.headers.iter().all(|header| asked.has_header(header))

@@ -1,4 +1,4 @@
-//! What a route asks for besides a destination, in words: how long, how often, who else hears it, which endpoint.
+//! Summary of a route's settings besides the destination as text: timeouts, retries, mirrors, hash policies.
 
 use pilot_proto::envoy::config::route::v3::route_action::{ClusterSpecifier, hash_policy::PolicySpecifier};
 use pilot_proto::envoy::config::route::v3::{RetryPolicy, Route, RouteAction, VirtualHost, route};
@@ -8,7 +8,7 @@ use pilot_proto::google::protobuf::Duration;
 
 use super::matching::{MILLION, default_millionths};
 
-/// What a route asks for; nothing where it leaves Envoy its defaults.
+/// Returns the settings of a route that differ from Envoy's defaults.
 pub(super) fn policy(host: &VirtualHost, route: &Route) -> Vec<String> {
     let Some(route::Action::Route(action)) = &route.action else { return Vec::new() };
     let mut said = Vec::new();
@@ -32,7 +32,7 @@ pub(super) fn policy(host: &VirtualHost, route: &Route) -> Vec<String> {
     said
 }
 
-/// What a chain asks for that passes bytes on.
+/// Returns the settings of a TCP proxy.
 pub(super) fn of_bytes(tcp: &TcpProxy) -> Vec<String> {
     let idle = tcp.idle_timeout.as_ref().map(|limit| format!("idle {}", seconds(limit)));
     let life = tcp.max_downstream_connection_duration.as_ref();
@@ -60,7 +60,7 @@ fn retries(retry: &RetryPolicy) -> String {
     said.join(" ")
 }
 
-/// The mirrors of the route, or where it has none those of its host.
+/// Returns the mirrors of the route, or those of its virtual host.
 fn mirrors<'a>(host: &'a VirtualHost, action: &'a RouteAction) -> impl Iterator<Item = String> + 'a {
     let own = &action.request_mirror_policies;
     let mirrors = if own.is_empty() { &host.request_mirror_policies } else { own };
@@ -87,7 +87,7 @@ fn hashes(action: &RouteAction) -> impl Iterator<Item = String> + '_ {
     })
 }
 
-/// The clusters that a route names.
+/// Returns the clusters that a route names.
 pub(super) fn cluster_names(route: &Route) -> Vec<String> {
     let Some(route::Action::Route(action)) = &route.action else { return Vec::new() };
     match &action.cluster_specifier {
@@ -103,7 +103,7 @@ const fn is_zero(duration: &Duration) -> bool {
     duration.seconds == 0 && duration.nanos == 0
 }
 
-/// `1.5s`, the shortest way to write it.
+/// Formats a duration in the shortest form, `1.5s`.
 pub(super) fn seconds(duration: &Duration) -> String {
     let fraction = format!("{:09}", duration.nanos);
     let text = format!("{}.{}", duration.seconds, fraction.trim_end_matches('0'));

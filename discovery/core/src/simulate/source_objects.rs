@@ -1,12 +1,12 @@
-//! From the metadata of a resource to the object of configuration that it names.
+//! Source objects of a resource from its metadata.
 
 use pilot_proto::envoy::config::core::v3::Metadata;
 
 use super::upstream::text;
 
-/// The object that `istio.config` of some metadata names, as `<kind>/<namespace>/<name>`; none where it names none.
+/// Returns the object in `istio.config` of the metadata as `<kind>/<namespace>/<name>`.
 ///
-/// Istio writes the path of the object in the API:
+/// Istio writes the API path of the object:
 /// `/apis/networking.istio.io/v1alpha3/namespaces/default/virtual-service/reviews`.
 pub(super) fn of(metadata: Option<&Metadata>) -> Vec<String> {
     let fields = metadata.and_then(|metadata| metadata.filter_metadata.get("istio"));
@@ -23,7 +23,7 @@ fn object(path: &str) -> String {
     }
 }
 
-/// `virtual-service` is `VirtualService`.
+/// Converts `virtual-service` to `VirtualService`.
 fn camel(kind: &str) -> String {
     kind.split('-')
         .map(|word| {

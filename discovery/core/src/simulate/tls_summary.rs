@@ -1,4 +1,4 @@
-//! What a TLS context shows, trusts and offers, in words.
+//! Summary of a TLS context as text: certificates, roots, ALPN.
 
 use pilot_proto::envoy::config::core::v3::{DataSource, data_source};
 use pilot_proto::envoy::extensions::transport_sockets::tls::v3::common_tls_context::ValidationContextType;
@@ -7,7 +7,7 @@ use pilot_proto::envoy::extensions::transport_sockets::tls::v3::{
 };
 use pilot_proto::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 
-/// What it says; nothing where it leaves Envoy its defaults.
+/// Returns the settings that differ from Envoy's defaults.
 pub(super) fn words(context: &CommonTlsContext) -> Vec<String> {
     let mut said = Vec::new();
     let files = context.tls_certificates.iter().map(|pair| source(pair.certificate_chain.as_ref()));
@@ -72,7 +72,7 @@ fn parameters(parameters: &TlsParameters) -> Vec<String> {
     [least, most, ciphers, curves].into_iter().flatten().collect()
 }
 
-/// Where something is read from.
+/// Returns the location of a data source.
 fn source(source: Option<&DataSource>) -> String {
     match source.and_then(|source| source.specifier.as_ref()) {
         Some(data_source::Specifier::Filename(path)) => path.clone(),

@@ -1,8 +1,8 @@
-//! What became of a call: every step with what decided it, and the end.
+//! Result of a simulated call: all steps with their decisions, and the verdict. Types only.
 //!
-//! A trace prints as one line, which tests compare: `<listener> [<virtual host>] <end>`, where an end is a cluster
-//! (`80% one + 20% two` where traffic is split, `one (missing)` where there is none of that name, `one (unresolved)` where no
-//! filter looks up what it leads to), a status, or `301 <location>`.
+//! A trace prints as one line, which tests compare: `<listener> [<virtual host>] <verdict>`, where a verdict is a cluster
+//! (`80% one + 20% two` for split traffic, `one (missing)` for an unknown cluster, `one (unresolved)` if no
+//! filter resolves the host of a dynamic forward proxy), a status, or `301 <location>`.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -11,40 +11,40 @@ use pilot_proto::envoy::config::route::v3::Route;
 use super::call::Request;
 use super::upstream_types::Upstream;
 
-/// What became of a call.
+/// Result of a simulated call.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trace {
-    /// What happened, in order.
+    /// Steps in order.
     pub steps: Vec<Step>,
-    /// The listener that took the connection in the end.
+    /// Listener that serves the connection.
     pub listener: Option<String>,
-    /// Its filter chain.
+    /// Selected filter chain.
     pub chain: Option<String>,
-    /// The virtual host that was found.
+    /// Selected virtual host.
     pub virtual_host: Option<String>,
-    /// The route that matched.
+    /// Matching route.
     pub route: Option<Route>,
-    /// What the route, or the filter that passes bytes on, asks for besides: `timeout 2s`, `retry 3 on 5xx`,
+    /// Settings of the route or of the TCP proxy besides the destination: `timeout 2s`, `retry 3 on 5xx`,
     /// `mirror 50% <cluster>`, `hash header x-user`, ...
     pub policy: Vec<String>,
-    /// Where it ended.
+    /// Result.
     pub verdict: Verdict,
 }
 
 /// One decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// What kind of thing decided.
+    /// Stage of the decision.
     pub stage: Stage,
-    /// Its name; empty where it has none.
+    /// Name of the resource; empty if it has none.
     pub name: String,
-    /// What it decided.
+    /// Decision.
     pub what: String,
-    /// The objects of configuration it was made from, `<kind>/<namespace>/<name>`, where that can be told.
+    /// Source objects of the resource, `<kind>/<namespace>/<name>`, as far as known.
     pub origins: Vec<String>,
 }
 
-/// What kind of thing decides a step.
+/// Stages of the evaluation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// A listener.
@@ -63,91 +63,91 @@ pub enum Stage {
     Cluster,
 }
 
-/// Where a call ended.
+/// Result of a call.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
-    /// Nobody listens there.
+    /// No listener at the destination.
     Refused,
     /// The connection was closed.
     Closed(Closed),
-    /// It goes to one of these clusters.
+    /// The call is forwarded to one of these clusters.
     Forwarded(Vec<Share>),
-    /// The proxy sends the client elsewhere.
+    /// The proxy redirects the client.
     Redirected {
         /// `301`
         status: u16,
-        /// As it stands in `Location`.
+        /// Value of `Location`.
         location: String,
     },
-    /// The proxy answers by itself.
+    /// The proxy responds directly.
     Answered {
         /// The HTTP status.
         status: u16,
-        /// Why.
+        /// Reason.
         because: Answer,
     },
-    /// It ends in something that cannot be imagined here: what, by its name.
+    /// The call reaches a feature that cannot be evaluated; contains its name.
     Unknown(String),
 }
 
-/// Why a connection was closed.
+/// Reasons for a closed connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Closed {
     /// No filter chain matches.
     NoFilterChain,
-    /// The chain has no filter that ends it.
+    /// The chain has no terminal filter.
     NoFilter,
-    /// Only HTTP/2 is spoken there.
+    /// The connection manager accepts HTTP/2 only.
     NotHttp2,
-    /// The chain wants TLS and gets plaintext.
+    /// The chain requires TLS, the client uses plaintext.
     NotTls,
-    /// The chain wants a certificate or a name that the client does not show.
+    /// The chain requires a client certificate or SNI that the client does not send.
     Handshake,
 }
 
-/// Why a proxy answers by itself.
+/// Reasons for a direct response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// 400: what was said is not the HTTP that is spoken here.
+    /// 400: the bytes are not the HTTP version of the connection manager.
     NotHttp,
-    /// 400: the request is one that Envoy turns away before it looks for a route.
+    /// 400: Envoy rejects the request before routing.
     Unacceptable,
-    /// 426: HTTP/1.0 is not served.
+    /// 426: HTTP/1.0 is disabled.
     TooOld,
     /// 404: no virtual host or no route.
     NoRoute,
-    /// A route says so.
+    /// A direct response of the route.
     Direct,
-    /// A fault was asked for.
+    /// An injected abort.
     Fault,
-    /// A CORS preflight was answered.
+    /// A response to a CORS preflight.
     Preflight,
 }
 
-/// A cluster, and how much of the traffic goes there.
+/// A cluster and its share of the traffic.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Share {
-    /// Its name.
+    /// Name of the cluster.
     pub cluster: String,
-    /// Parts of the traffic, of the sum of all shares.
+    /// Weight, relative to the sum of all shares.
     pub weight: u32,
-    /// The request as it leaves the proxy; `None` where the proxy sees bytes.
+    /// The upstream request; `None` for TCP.
     pub request: Option<Request>,
-    /// What stands behind the cluster.
+    /// Endpoints of the cluster.
     pub upstream: Upstream,
-    /// How the cluster deals with it: `balances by least request`, `at most 7 connections`, `speaks HTTP/2`, ...
+    /// Settings of the cluster: `balances by least request`, `at most 7 connections`, `speaks HTTP/2`, ...
     pub settings: Vec<String>,
 }
 
 // === impl Trace ===
 
 impl Trace {
-    /// Whether some of the traffic reaches an endpoint.
+    /// Returns `true` if any share reaches an endpoint.
     pub fn reaches(&self) -> bool {
         self.shares().iter().any(|share| share.upstream.is_there())
     }
 
-    /// The clusters it goes to; none where it ends before.
+    /// Returns the clusters that the call is forwarded to.
     pub fn shares(&self) -> &[Share] {
         match &self.verdict {
             Verdict::Forwarded(shares) => shares,
@@ -155,12 +155,12 @@ impl Trace {
         }
     }
 
-    /// The request as it leaves the proxy, for the first of the clusters.
+    /// Returns the upstream request of the first cluster.
     pub fn request(&self) -> Option<&Request> {
         self.shares().first()?.request.as_ref()
     }
 
-    /// The objects that any of the steps was decided by, each once, in order.
+    /// Returns the source objects of all steps without duplicates, in order.
     pub fn origins(&self) -> Vec<&str> {
         let mut found: Vec<&str> = Vec::new();
         for origin in self.steps.iter().flat_map(|step| &step.origins) {
@@ -171,7 +171,7 @@ impl Trace {
         found
     }
 
-    /// What was decided at a stage, `<name> <what>` each.
+    /// Returns the decisions of a stage, `<name> <decision>` each.
     pub fn said(&self, stage: Stage) -> Vec<String> {
         let steps = self.steps.iter().filter(|step| step.stage == stage);
         steps.map(|step| format!("{} {}", step.name, step.what).trim().to_owned()).collect()
@@ -230,7 +230,7 @@ impl Display for Verdict {
     }
 }
 
-/// A share in percent, with as many digits as it takes up to two.
+/// Formats a share in percent with up to two decimal places.
 fn percent(weight: u32, total: u64) -> String {
     let hundredths = u64::from(weight) * 10_000 / total.max(1);
     let text = format!("{}.{:02}", hundredths / 100, hundredths % 100);
@@ -240,7 +240,7 @@ fn percent(weight: u32, total: u64) -> String {
 // === impl Stage ===
 
 impl Stage {
-    /// As people read it.
+    /// Returns the name for output.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Listener => "listener",

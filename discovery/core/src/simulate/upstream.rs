@@ -1,4 +1,4 @@
-//! What stands behind a cluster: which endpoints, how connections to them are secured.
+//! Evaluation of a cluster: its endpoints and the security of connections to them.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -22,7 +22,7 @@ use super::{dynamic_forward_proxy, source_objects};
 // === impl ProxyConfigView ===
 
 impl ProxyConfigView {
-    /// What stands behind a cluster, and the step that says so.
+    /// Evaluates a cluster and returns the result with its step.
     pub(super) fn upstream(&self, name: &str) -> (Upstream, Step) {
         let Some(cluster) = self.clusters.get(name) else {
             let what = "is not there".to_owned();
@@ -36,7 +36,7 @@ impl ProxyConfigView {
         (upstream, step)
     }
 
-    /// The name of a cluster's first endpoint, where it has one: the one it is told, or the one that DNS is asked for.
+    /// Returns the hostname of a cluster's first endpoint: a configured one, or its DNS name.
     pub(super) fn hostname(&self, name: &str) -> Option<String> {
         let cluster = self.clusters.get(name)?;
         let assignment =
@@ -151,7 +151,7 @@ fn written(address: &Address) -> String {
     }
 }
 
-/// The first of the cluster's socket matches whose every label the endpoint has under `envoy.transport_socket_match`, else
+/// Returns the first of the cluster's socket matches whose labels are all in the endpoint's `envoy.transport_socket_match`, else
 /// the cluster's own socket.
 fn security(cluster: &Cluster, metadata: Option<&Metadata>) -> Security {
     let labels = metadata.and_then(|metadata| metadata.filter_metadata.get("envoy.transport_socket_match"));
@@ -177,7 +177,7 @@ fn socket_security(socket: Option<&TransportSocket>) -> Security {
     Security::Tls { sni: tls.sni, certificates: files.chain(secrets).collect() }
 }
 
-/// What a socket says of TLS.
+/// Returns the TLS context of a socket.
 pub(super) fn tls(socket: &TransportSocket) -> Option<UpstreamTlsContext> {
     match &socket.config_type {
         Some(transport_socket::ConfigType::TypedConfig(config)) => unpack(config),
@@ -185,7 +185,7 @@ pub(super) fn tls(socket: &TransportSocket) -> Option<UpstreamTlsContext> {
     }
 }
 
-/// Whether a socket begins with the PROXY protocol, how, and the socket inside it.
+/// Returns the PROXY protocol configuration of a socket and the inner socket.
 pub(super) fn proxied(socket: &TransportSocket) -> (Option<ProxyProtocolConfig>, Option<TransportSocket>) {
     match &socket.config_type {
         Some(transport_socket::ConfigType::TypedConfig(config)) => {
@@ -209,7 +209,7 @@ fn named(name: &str) -> Security {
     if name.ends_with("raw_buffer") { Security::Plaintext } else { Security::Other(name.to_owned()) }
 }
 
-/// A text under a key of a message of metadata.
+/// Returns a string value of a metadata struct.
 pub(super) fn text<'a>(fields: &'a Struct, key: &str) -> Option<&'a str> {
     match fields.fields.get(key) {
         Some(Value { kind: Some(value::Kind::StringValue(text)) }) => Some(text),

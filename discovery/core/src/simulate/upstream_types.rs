@@ -1,23 +1,23 @@
-//! Result of an evaluated cluster: its endpoints and the security of connections to them.
+//! Result types of a cluster's evaluation: its endpoints and the security of connections to them.
 
 use std::fmt::{self, Display, Formatter};
 
-/// What stands behind a cluster.
+/// Destination of a cluster's connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Upstream {
-    /// There is no such cluster.
+    /// No cluster with this name.
     Missing,
-    /// The cluster has no endpoint, and none that will ever come: `BlackHoleCluster`.
+    /// A static cluster without endpoints: `BlackHoleCluster`.
     BlackHole,
-    /// The connection goes on to where the client wanted to.
+    /// The original destination of the connection.
     OriginalDestination(Security),
-    /// Endpoints, by priority, none where there are none just now.
+    /// Endpoints by priority; may be empty.
     Endpoints(Vec<Endpoint>),
-    /// The host that the client names, looked up by a filter of the DNS cache with this name.
+    /// The client's host, resolved by a filter with the DNS cache of this name.
     ByName(String),
-    /// The host that the client names, and nobody looks it up.
+    /// The client's host, without a filter that resolves it.
     Unresolved,
-    /// The cluster finds its endpoints in a way that cannot be imagined here, by its name.
+    /// A kind of endpoint discovery that cannot be evaluated; contains its name.
     Unknown(String),
 }
 
@@ -26,51 +26,51 @@ pub enum Upstream {
 pub struct Endpoint {
     /// `10.1.0.1:8080`, `api.example.com:443`, `unix:///path`
     pub address: String,
-    /// 0 is asked first.
+    /// 0 is used first.
     pub priority: u32,
     /// `region/zone/subzone`; empty: none.
     pub locality: String,
-    /// Its weight in its locality.
+    /// Weight in its locality.
     pub weight: u32,
-    /// The weight of its locality among those of its priority; `None`: by the number of endpoints.
+    /// Weight of its locality in the priority; `None`: by the number of endpoints.
     pub locality_weight: Option<u32>,
-    /// Whether it is asked at all.
+    /// Health.
     pub health: Fitness,
-    /// How connections to it are secured.
+    /// Security of connections.
     pub security: Security,
 }
 
-/// Whether an endpoint is asked.
+/// Health of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fitness {
-    /// Yes.
+    /// Used.
     Healthy,
-    /// When too few others are left.
+    /// Used if too few healthy endpoints are left.
     Degraded,
-    /// No.
+    /// Not used.
     Unhealthy,
 }
 
-/// How connections to an endpoint are secured.
+/// Security of connections to an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Security {
-    /// Not at all.
+    /// Plaintext.
     Plaintext,
-    /// By TLS.
+    /// TLS.
     Tls {
-        /// The name asked for; empty: none.
+        /// SNI; empty: none.
         sni: String,
-        /// The client's own certificates, by path or SDS name; empty: it shows none.
+        /// Client certificates, by path or SDS name; empty: none.
         certificates: Vec<String>,
     },
-    /// By something else, by its name.
+    /// Another transport socket, by name.
     Other(String),
 }
 
 // === impl Upstream ===
 
 impl Upstream {
-    /// Whether there is an endpoint to reach.
+    /// Returns `true` if there is a reachable endpoint.
     pub fn is_there(&self) -> bool {
         match self {
             Self::Missing | Self::BlackHole | Self::Unresolved => false,
@@ -82,7 +82,7 @@ impl Upstream {
         }
     }
 
-    /// Its endpoints; none where they are not listed.
+    /// Returns the endpoints; empty if they are not listed.
     pub fn endpoints(&self) -> &[Endpoint] {
         match self {
             Self::Endpoints(endpoints) => endpoints,
@@ -119,7 +119,7 @@ impl Display for Upstream {
 // === impl Endpoint ===
 
 impl Display for Endpoint {
-    /// `10.1.0.1:80`, then what is out of the ordinary: `p1 w3 r1/z1 unhealthy tls:sni`.
+    /// Formats `10.1.0.1:80`, then values that differ from the defaults: `p1 w3 r1/z1 unhealthy tls:sni`.
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str(&self.address)?;
         if self.priority > 0 {
@@ -147,7 +147,7 @@ impl Display for Endpoint {
 }
 
 impl Display for Security {
-    /// `plaintext`, `tls:sni`, `mtls:sni`, or another socket's name.
+    /// Formats `plaintext`, `tls:sni`, `mtls:sni`, or the name of another transport socket.
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::Plaintext => f.write_str("plaintext"),
