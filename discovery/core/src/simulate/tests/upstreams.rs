@@ -1,4 +1,4 @@
-//! Clusters: their endpoints, how these are tls_summary, which objects they were made from.
+//! Clusters: their endpoints, the security of connections to them, their source objects.
 
 use super::*;
 
