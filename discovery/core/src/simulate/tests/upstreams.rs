@@ -6,7 +6,7 @@ const CLUSTERS: &str = "
 clusters:
 - {name: eds, type: EDS, eds_cluster_config: {service_name: other}}
 - {name: empty, type: EDS}
-- name: tls_summary
+- name: secured
   type: EDS
   eds_cluster_config: {service_name: other}
   metadata: {filter_metadata: {istio: {config: /apis/networking.istio.io/v1/namespaces/ns/destination-rule/dr}}}
@@ -55,7 +55,7 @@ fn a_cluster_says_who_is_behind_it() {
             "10.1.0.1:80 w3 r1/z1=70, unix:///run/a r1/z1=70 degraded, [fd00::1]:80 p1 r2 unhealthy",
         ),
         (
-            "tls_summary",
+            "secured",
             true,
             "10.1.0.1:80 w3 r1/z1=70 mtls:outbound_.80_._.a, unix:///run/a r1/z1=70 degraded, [fd00::1]:80 p1 r2 unhealthy",
         ),
@@ -71,7 +71,7 @@ fn a_cluster_says_who_is_behind_it() {
         assert_eq!(upstream.is_there(), there, "{name}");
         assert_eq!(step.what, expected);
     }
-    assert_eq!(told.upstream("tls_summary").1.origins, ["DestinationRule/ns/dr"]);
+    assert_eq!(told.upstream("secured").1.origins, ["DestinationRule/ns/dr"]);
     assert_eq!(told.hostname("simple").as_deref(), Some("api.example.com"));
     assert_eq!(told.hostname("eds"), None);
     assert_eq!(told.wanted_assignments(), ["empty", "other"].into_iter().map(std::sync::Arc::from).collect());
