@@ -1,11 +1,12 @@
-//! The control plane as values in, values out.
+//! The control plane as pure functions and values.
 //!
 //! ```text
-//! api ◀─ model ◀─ validate ◀─ patch ◀─ world ◀─ push ◀─ scope ◀─ generate ◀─ cache ◀─ simulate     xds (knows none of them)
+//! api ◀─ model ◀─ validate ◀─ patch ◀─ world ◀─ push ◀─ scope ◀─ generate ◀─ cache ◀─ simulate
 //! ```
 //!
-//! An arrow points from the module that is used to the one that uses it. Nothing here asks a clock, an environment, a file or a
-//! thread: time comes in as an argument, events come in as values, and what goes out is data.
+//! An arrow points from the module that is used to the one that uses it. Nothing here reads a clock, an environment, a file or a
+//! socket: time is an argument, events are values, and the output is data. Only the cache is shared between threads: it locks its
+//! shards, and a lookup waits for another one that computes the same result.
 
 pub mod api;
 pub mod cache;

@@ -23,29 +23,29 @@ use crate::model::{
 use crate::push::Rule;
 use crate::scope::Visible;
 
-/// Everything the outbound clusters of a class of proxies depend on.
+/// Inputs of the outbound clusters of a class of proxies.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct ClusterSet {
     services: Shared<[Visible]>,
-    /// Endpoints of the services that proxies resolve by DNS, in the scope's order.
+    /// Endpoints of the services that proxies resolve by DNS, in the order of the scope.
     resolved: Vec<Shared<[Endpoint]>>,
-    /// How these endpoints look from here, if there are any.
+    /// View of the client on these endpoints; `None` without such services.
     outlook: Option<Outlook>,
-    /// Identities of the services that connections are secured to by them.
+    /// Expected identities of upstreams, by the host of the service (`subjectAltNames`).
     identities: BTreeMap<Hostname, Vec<String>>,
     families: IpFamilies,
     client: ClusterClient,
-    /// Hosts whose TLS a gateway passes on.
+    /// Hosts with TLS passthrough at a gateway.
     passed_on: BTreeSet<Hostname>,
     original_dst: OriginalDst,
     mesh: Arc<MeshPolicy>,
 }
 
-/// Whether the proxy knows where a connection was going before it was redirected.
+/// Original destination of redirected connections, as the proxy knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum OriginalDst {
     Known,
-    /// Gateways, and sidecars without interception: they are told the endpoints instead.
+    /// Gateways, and sidecars without interception: they get endpoints instead.
     Unknown,
 }
 
@@ -181,7 +181,7 @@ impl ClusterSet {
     }
 }
 
-/// How a service is resolved by DNS, if it is, before anybody asks for it.
+/// Returns the type of the DNS cluster of a service, if its addresses are resolved before the first request.
 const fn answers(service: &Service) -> Option<DnsClusterType> {
     match service.resolution {
         Resolution::Dns => Some(DnsClusterType::Strict),
@@ -193,8 +193,8 @@ const fn answers(service: &Service) -> Option<DnsClusterType> {
     }
 }
 
-/// The whole service, and each of its subsets once. Of names that are found only when they are asked for nobody knows the
-/// labels.
+/// Returns the whole service, and each of its subsets once. Services with dynamic names have no subsets: labels of their
+/// endpoints are unknown.
 fn subsets(seen: &Visible) -> Vec<Option<&Subset>> {
     let mut found = vec![None];
     if seen.service.resolution != Resolution::DynamicDns {
@@ -205,7 +205,7 @@ fn subsets(seen: &Visible) -> Vec<Option<&Subset>> {
     found
 }
 
-/// What is wrong with the names of subsets.
+/// Returns the findings about names of subsets that are defined more than once.
 fn duplicates(seen: &Visible) -> Vec<Rejected> {
     let names = seen.rule.iter().flat_map(|rule| &rule.duplicate_subsets);
     let rejected = names.map(|name| Rejected {
@@ -221,7 +221,7 @@ fn duplicates(seen: &Visible) -> Vec<Rejected> {
     rejected.collect()
 }
 
-/// The object that counts first of those that a rule was read from.
+/// Returns the first of the objects that a rule is merged from.
 pub(super) fn rule_name(rule: &Rule) -> Option<DestinationRuleName> {
     let meta = &rule.sources.first()?.meta;
     Some(DestinationRuleName {

@@ -1,4 +1,4 @@
-//! Assignments: which endpoints of which service a cluster's name means to a proxy.
+//! Inputs of endpoint assignments: the service, subset and port of a cluster name, and the view of the client.
 
 use std::sync::Arc;
 
@@ -16,14 +16,14 @@ use crate::generate::traffic_policy::MergedTrafficPolicy;
 use crate::model::{ClusterName, Direction, Endpoint, NameSet, Resolution, Service, ServicePort, Shared};
 use crate::scope::Visible;
 
-/// What of a proxy its endpoints depend on.
+/// Properties of a proxy that its endpoints depend on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Outlook {
     node: Option<Arc<str>>,
-    /// Where no rule asks for a place, all are alike.
+    /// Locality of the client; `None` if no rule depends on it.
     vantage: Option<Arc<ClientLocality>>,
     networks: Option<Arc<NetworkView>>,
-    /// Its cluster, and the hosts for which that makes a difference.
+    /// Cluster of the client, and the hosts that depend on it.
     cluster: Option<(Arc<str>, Shared<ClusterLocalHosts>)>,
     unhealthy: UnhealthyEndpoints,
 }
@@ -45,7 +45,7 @@ impl View<'_> {
         })
     }
 
-    /// How the proxy looks at the endpoints of these services.
+    /// Returns the view of the proxy on the endpoints of these services.
     pub(super) fn outlook(self, services: Shared<[Visible]>) -> Outlook {
         Outlook {
             node: self.proxy.metadata.node_name.as_deref().map(Arc::from),
@@ -60,7 +60,7 @@ impl View<'_> {
         }
     }
 
-    /// What is between the proxy and endpoints; `None`: nothing, for nobody says that there are networks.
+    /// Returns the networks between the proxy and endpoints; `None` if the mesh has no networks.
     fn networks(self) -> Option<NetworkView> {
         let Self { cache, push, proxy, .. } = self;
         let said = Shared::from(push.networks.clone());
@@ -94,7 +94,7 @@ impl View<'_> {
             Resolution::DynamicDns => true,
             Resolution::ClientSideLb | Resolution::Passthrough | Resolution::Alias(_) => false,
         };
-        // The cluster is EDS no more; the proxy is about to learn that. Or the subset is gone.
+        // The cluster is no longer EDS, and the proxy is about to be told; or the subset is gone.
         if resolved_there || !seen.has_subset(&name.subset) {
             return None;
         }
@@ -110,7 +110,7 @@ impl View<'_> {
 // === impl Outlook ===
 
 impl Outlook {
-    /// Where a port of a service, or of a subset of it, is served.
+    /// Returns the endpoints of a port of a service, or of a subset of it.
     pub(super) fn served(
         &self,
         service: &Service,
@@ -125,7 +125,7 @@ impl Outlook {
             endpoints,
             port_name: port.name.clone(),
             labels: subset.map(|subset| subset.labels.clone()).unwrap_or_default(),
-            // A client that does not say where it runs is near to nothing.
+            // A client without a known node is near to no endpoint.
             node: service.node_local.then(|| self.node.clone().unwrap_or_default()),
             cluster: self
                 .cluster

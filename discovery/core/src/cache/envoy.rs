@@ -1,4 +1,4 @@
-//! Listeners of an Envoy beside a workload.
+//! Inputs of listeners of an Envoy beside a workload.
 
 use std::sync::Arc;
 
@@ -18,17 +18,17 @@ use crate::model::{Direction, NameSet, Shared};
 use crate::patch::RoutePatches;
 use crate::scope::Scope;
 
-/// Everything that resources of these names depend on, whatever they turn out to be.
+/// Inputs of all resources that are requested by name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Named {
     kind: ResourceType,
     names: NameSet,
     scope: Shared<Scope>,
-    /// Endpoints are those of one snapshot; routes know none.
+    /// Identity of the snapshot, for endpoints; routes do not depend on it.
     moment: Option<Shared<()>>,
-    /// Routes look at no endpoint.
+    /// View on endpoints; routes do not depend on it.
     outlook: Option<Arc<Outlook>>,
-    /// Endpoints are told nothing of requests.
+    /// Informational headers; endpoints do not depend on them.
     informational_headers: InformationalHeaders,
     dns_domain: Arc<str>,
     families: IpFamilies,
@@ -36,7 +36,7 @@ pub(super) struct Named {
     patches: RoutePatches,
 }
 
-/// Fewer names are put together as quickly as they are found.
+/// Sets of fewer names are not cached: building one costs no more than finding it.
 const FEW: usize = 8;
 
 // === impl View ===
@@ -95,7 +95,7 @@ impl View<'_> {
         })
     }
 
-    /// Resources of these names, as many as there are.
+    /// Returns the resources of these names.
     pub(super) fn named(
         self,
         kind: ResourceType,

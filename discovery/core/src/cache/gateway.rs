@@ -1,4 +1,4 @@
-//! Listeners and routes of a gateway.
+//! Inputs of listeners and routes of a gateway.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -35,11 +35,11 @@ impl View<'_> {
         generated
     }
 
-    /// The routes that listeners of the gateway name. Of a server that is gone there are none, and that is an answer: its
-    /// listener is about to go.
+    /// Returns the routes that listeners of the gateway refer to. A removed server has no routes, and its listener is about to be
+    /// removed.
     pub(super) fn gateway_routes(self, names: &NameSet) -> Generated {
         let steering = self.steering();
-        // The listeners report what is wrong with collectors.
+        // Findings about collectors are reported with the listeners.
         let (inputs, _) = self.gateway(&steering);
         let merged = gateway::merge(&inputs);
         let mut ports = GatewayPorts::new();

@@ -1,4 +1,4 @@
-//! Resources of a gRPC library that speaks xDS itself.
+//! Inputs of resources of a gRPC library with xDS.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -61,7 +61,7 @@ impl View<'_> {
         generated
     }
 
-    /// What a client may dial: every port of every service.
+    /// Returns all that a client can connect to: each port of each service.
     fn every_target(&self) -> impl Iterator<Item = (&Visible, u16)> {
         self.scope.services().iter().flat_map(|seen| {
             let ports = seen.ports().filter(|port| seen.service.is_proxied_at(port));
@@ -69,7 +69,7 @@ impl View<'_> {
         })
     }
 
-    /// The service port that a name of ours means.
+    /// Returns the service and port of a cluster name.
     fn target(&self, name: &str) -> Option<(ClusterName, &Visible)> {
         let name: ClusterName = name.parse().ok()?;
         let seen = self.scope.by_host(&name.host)?;
@@ -77,7 +77,7 @@ impl View<'_> {
         (ours && seen.port(name.port).is_some()).then_some((name, seen))
     }
 
-    /// The listeners that a name asks for: `host:port`, `host` for all its ports, or a server's own.
+    /// Returns the listeners of a name: `host:port`, `host` for all its ports, or a server's own.
     fn asked(&self, name: &str) -> Vec<GrpcListener> {
         if let Some(own) = name.strip_prefix(SERVER_LISTENER_PREFIX) {
             return self.server(own).into_iter().collect();

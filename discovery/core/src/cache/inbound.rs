@@ -1,4 +1,4 @@
-//! Clusters of the workload beside a proxy: of the ports that services declare, or of those that its `Sidecar` does.
+//! Inputs of inbound clusters: for ports of services, or those of the ingress listeners of a `Sidecar`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -24,7 +24,7 @@ impl View<'_> {
         let found: Vec<InboundCluster> = if declared.is_empty() {
             let interception = settings::interception(self.proxy, &targets);
             let reserved_ports = settings::reserved_ports(&self.push.mesh, self.proxy);
-            // The listeners report what is wrong with targets.
+            // Findings about targets are reported with the listeners.
             let (by_port, _) = inbound::targets(&targets, &interception, &reserved_ports);
             by_port.into_iter().filter_map(|(port, services)| self.of_services(port, &services)).collect()
         } else {
@@ -61,7 +61,7 @@ impl View<'_> {
         })
     }
 
-    /// Where the mesh says that workloads are met.
+    /// Returns the address of the workload for a port, by the mesh configuration.
     fn met_at(self, port: u16) -> WorkloadAddress {
         match self.push.mesh.inbound_traffic_policy.mode {
             InboundTrafficMode::Passthrough => WorkloadAddress::OriginalDst,
@@ -69,7 +69,8 @@ impl View<'_> {
         }
     }
 
-    /// A port that the `Sidecar` declares is of the first service that leads there, if there is one.
+    /// Returns the inbound cluster of an ingress listener. It belongs to the first service with this target port, if there is
+    /// one.
     fn of_sidecar(self, listener: &IngressListener, targets: &[ServiceTarget]) -> Option<InboundCluster> {
         let port = listener.port.as_ref()?;
         let number = u16::try_from(port.number).ok().filter(|number| *number > 0)?;
@@ -84,14 +85,14 @@ impl View<'_> {
         })
     }
 
-    /// The rule for all clients of a service; what a rule says for some is none of the server's business.
+    /// Returns the rule for all clients of a service; rules for some clients do not apply to the server.
     fn rule_for_all(self, service: &Service) -> Option<Shared<Rule>> {
         let root = Namespace::from(&*self.push.mesh.root_namespace);
         let Self { push, proxy, .. } = self;
         push.rules.find(&service.hostname, &service.namespace, &proxy.namespace, &root, |_| false)
     }
 
-    /// What the `Sidecar` says of connections to a port.
+    /// Returns the connection pool of the `Sidecar` for a port.
     fn own_pool(&self, port: u16) -> Option<&ConnectionPool> {
         let spec = self.scope.sidecar_spec()?;
         let is_it = |own: &SidecarPort| own.number == u32::from(port);
@@ -109,8 +110,8 @@ fn service_port(port: &SidecarPort, number: u16) -> ServicePort {
     }
 }
 
-/// `127.0.0.1:<port>` and `[::1]:<port>`, whichever of the two the proxy has; `0.0.0.0:<port>` and `[::]:<port>`: the
-/// proxy's own address; `unix:///<path>`. What is none of these, and nothing: where the connection was going.
+/// Parses `defaultEndpoint`: `127.0.0.1:<port>` and `[::1]:<port>` are whichever of the two the proxy has; `0.0.0.0:<port>` and
+/// `[::]:<port>` are the proxy's own address; also `unix:///<path>`. Anything else, and none, is the original destination.
 fn backend(text: &str, proxy: &Proxy) -> WorkloadAddress {
     if let Some(path) = text.strip_prefix("unix://") {
         return WorkloadAddress::Unix(path.into());

@@ -1,12 +1,12 @@
-//! A bounded memory of what pure functions returned.
+//! A bounded cache of the results of pure functions.
 //!
-//! Kept is what lives: what somebody outside still holds, and what was asked for lately. The rest is forgotten when it is
-//! time to, and when a shard has twice as many entries as it had after the last time. So a mesh in which services come
-//! and go costs what it is, not what it was.
+//! An entry stays while its value is referenced elsewhere or was used since the last sweep. Others are evicted by a sweep:
+//! periodically, and when a shard has twice as many entries as after the last one. The cost follows the current size of the mesh,
+//! not its history.
 //!
-//! A debug build computes answers again and compares: inputs that forget something are found by the first test that
-//! reaches them, not by a user whose proxy got another's configuration. Every one of the first few hundred, then one
-//! in so many: a mesh of a thousand proxies is to be testable in a debug build too.
+//! A debug build computes results again and compares them, so that an input that is missing in the key fails the first test that
+//! reaches it. It checks each of the first few hundred hits, then one in many: a mesh of a thousand proxies must be testable in a
+//! debug build.
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
@@ -17,29 +17,29 @@ use std::ops::Add;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-/// Enough that the streams of a few dozen cores rarely wait for each other.
+/// Number of shards: enough for the streams of a few dozen cores.
 const SHARDS: usize = 16;
 
-/// Hits that a debug build checks, from the first one on.
+/// Number of hits that a debug build checks one by one.
 const ALL_CHECKED: u64 = 256;
 
-/// After those it checks one in so many.
+/// After them, it checks one in so many.
 const ONE_CHECKED_IN: u64 = 64;
 
-/// A shard that is smaller forgets nothing.
+/// Smaller shards are not swept.
 const SMALL: usize = 16;
 
-/// An answer that knows whether somebody holds it.
+/// Cached value.
 pub(super) trait Answer: Clone + Debug + PartialEq {
-    /// Whether somebody besides the memory does.
+    /// Returns `true` if the value is referenced outside the cache.
     fn is_held(&self) -> bool;
 }
 
-/// What a pure function returned for the inputs it was last asked for.
+/// Cache from the inputs of a pure function to its result.
 #[derive(Debug)]
 pub(super) struct Memo<K, V> {
     shards: Vec<Mutex<Shard<K, V>>>,
-    /// Entries of one shard.
+    /// Maximum number of entries of one shard.
     capacity: usize,
     hasher: RandomState,
     hits: AtomicU64,
@@ -50,37 +50,37 @@ pub(super) struct Memo<K, V> {
 #[derive(Debug)]
 struct Shard<K, V> {
     entries: HashMap<K, Entry<V>>,
-    /// How many there may be before those that live are looked for.
+    /// Number of entries at which a sweep is due.
     sweep_at: usize,
 }
 
 #[derive(Debug)]
 struct Entry<V> {
     answer: Later<V>,
-    /// Whether it was asked for since the last sweep.
+    /// `true` if it was used since the last sweep.
     used: bool,
 }
 
-/// An answer, or the place where it will be: whoever computes it holds a share.
+/// Value that is computed or being computed; all waiting callers share it.
 type Later<V> = Arc<OnceLock<V>>;
 
-/// How a memory does.
+/// Counters of one cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Answers that were remembered.
+    /// Lookups that found a value.
     pub hits: u64,
-    /// Answers that were computed.
+    /// Lookups that computed a value.
     pub misses: u64,
-    /// Answers that were forgotten.
+    /// Evicted entries.
     pub evictions: u64,
-    /// Answers that are remembered now.
+    /// Current number of entries.
     pub entries: u64,
 }
 
 // === impl Memo ===
 
 impl<K: Clone + Eq + Hash, V: Answer> Memo<K, V> {
-    /// Remembers what lives, and never more than `capacity` answers.
+    /// Creates a cache of at most `capacity` entries.
     pub(super) fn new(capacity: usize) -> Self {
         Self {
             shards: std::iter::repeat_with(Mutex::default).take(SHARDS).collect(),
@@ -92,8 +92,8 @@ impl<K: Clone + Eq + Hash, V: Answer> Memo<K, V> {
         }
     }
 
-    /// `make(inputs)`, remembered or computed: once, whoever asks for it at the same time. No shard is locked while it is
-    /// computed, so that nobody waits but those who would compute the same.
+    /// Returns `make(inputs)`, cached or computed; concurrent callers with the same inputs compute it once. No shard is locked
+    /// during the computation: only callers with the same inputs wait.
     pub(super) fn get(&self, inputs: &K, make: impl Fn(&K) -> V) -> V {
         let mut remembered = true;
         let answer = self.entry(inputs);
@@ -123,7 +123,7 @@ impl<K: Clone + Eq + Hash, V: Answer> Memo<K, V> {
         }
     }
 
-    /// Forgets what nobody holds and nobody has asked for since the last time.
+    /// Evicts entries that are not referenced and were not used since the last sweep.
     pub(super) fn forget_unused(&self) {
         for shard in &self.shards {
             let forgotten = shard.lock().unwrap_or_else(PoisonError::into_inner).sweep();
@@ -131,14 +131,14 @@ impl<K: Clone + Eq + Hash, V: Answer> Memo<K, V> {
         }
     }
 
-    /// Forgets every answer.
+    /// Removes all entries.
     pub(super) fn clear(&self) {
         for shard in &self.shards {
             *shard.lock().unwrap_or_else(PoisonError::into_inner) = Shard::default();
         }
     }
 
-    /// Shows every answer that is remembered, in no order.
+    /// Calls `show` with each cached value, in no order.
     pub(super) fn each(&self, mut show: impl FnMut(&V)) {
         for shard in &self.shards {
             let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
@@ -150,7 +150,7 @@ impl<K: Clone + Eq + Hash, V: Answer> Memo<K, V> {
         let hash = self.hasher.hash_one(inputs);
         let index = usize::try_from(hash % SHARDS as u64).unwrap_or_default();
         let Some(shard) = self.shards.get(index) else { return Later::default() };
-        // Only map operations run under the lock, so a poisoned one still guards whole maps.
+        // Only map operations run under the lock, so the map is consistent even if the lock is poisoned.
         let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(entry) = shard.entries.get_mut(inputs) {
             entry.used = true;
@@ -186,7 +186,7 @@ impl<K, V> Default for Shard<K, V> {
 }
 
 impl<K: Clone + Eq + Hash, V: Answer> Shard<K, V> {
-    /// A place for an answer, and how many others were forgotten for it.
+    /// Inserts an entry without a value; returns it with the number of evicted entries.
     fn insert(&mut self, inputs: K, capacity: usize) -> (Later<V>, usize) {
         let mut forgotten = 0;
         if self.entries.len() >= self.sweep_at.min(capacity) {
@@ -201,7 +201,7 @@ impl<K: Clone + Eq + Hash, V: Answer> Shard<K, V> {
         (answer, forgotten)
     }
 
-    /// How many were forgotten.
+    /// Removes unused entries; returns their number.
     fn sweep(&mut self) -> usize {
         let before = self.entries.len();
         self.entries.retain(|_, Entry { answer, used }| {

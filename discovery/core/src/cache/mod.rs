@@ -1,7 +1,7 @@
-//! What a proxy gets: the resources of a type, generated or remembered, encoded once.
+//! Cache of generated resources, encoded once.
 //!
-//! Remembered at two levels: each resource by what it was made from, and whole sets by what all proxies of a class
-//! have in common, so that a change is generated once and a class is put together once.
+//! Two levels: single resources by their inputs, and sets of resources by what a class of proxies has in common. A change is
+//! generated once, and the set of a class is built once. The cache is shared by all streams and locks its shards: [`memo`].
 
 mod clusters;
 mod endpoints;
@@ -49,7 +49,7 @@ use memo::{Answer, Memo};
 use patched::{InListeners, InRoutes, Patched};
 use policies::{Ruled, Wants};
 
-/// What was generated lately, shared by all streams.
+/// Recently generated resources, shared by all streams (Istio's `XdsCache`).
 #[derive(Debug)]
 pub struct Cache {
     clusters: Memo<Patched<ClusterInputs, ClusterPatches>, Made>,
@@ -69,35 +69,35 @@ pub struct Cache {
     local_hosts: Memo<(Shared<MeshConfig>, Arc<str>), Arc<ClusterLocalHosts>>,
 }
 
-/// The resources of one type for one proxy.
+/// Resources of one type for one proxy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Generated {
-    /// What there is.
+    /// The resources.
     pub resources: ResourceSet,
-    /// What is missing and why.
+    /// Findings about resources that could not be generated, or only in part.
     pub report: Arc<Report>,
 }
 
-/// One generated resource, if it could be.
+/// Result of one generator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Made {
     resource: Option<Resource>,
     rejected: Arc<[Rejected]>,
 }
 
-/// What all proxies of a class have in common.
+/// Resources that a class of proxies has in common.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Set {
     generated: Generated,
-    /// Names that the proxy at an address has not.
+    /// Names that a proxy at an address does not get.
     unless: BTreeMap<IpAddr, Vec<Arc<str>>>,
 }
 
-/// The resources of a type for a proxy.
+/// Returns the resources of a type for a proxy.
 ///
-/// Clusters and listeners: those with these names, all when `names` is `None`. Endpoints and routes: exactly those
-/// that are asked for. An unknown cluster has no endpoints, and that is an answer; an unknown route is none. Configurations of
-/// single filters: those that users add, by their names.
+/// Clusters and listeners: those of `names`, all if it is `None`. Endpoints and routes: exactly those of `names`. An unknown
+/// cluster has an assignment without endpoints; an unknown route has none. Extension configurations: those that users add, by
+/// name.
 pub fn resources(
     cache: &Cache,
     push: &PushContext,
@@ -122,7 +122,7 @@ pub fn resources(
     }
 }
 
-/// What one answer is made of.
+/// Inputs of one lookup.
 #[derive(Clone, Copy)]
 struct View<'a> {
     cache: &'a Cache,
@@ -135,9 +135,9 @@ struct View<'a> {
 // === impl Cache ===
 
 impl Cache {
-    /// Remembers about `entries` resources of each type.
+    /// Creates a cache of about `entries` resources of each type.
     pub fn new(entries: usize) -> Self {
-        // A set is of a whole class of proxies.
+        // One set serves a whole class of proxies.
         let sets = entries.div_ceil(100);
         Self {
             clusters: Memo::new(entries),
@@ -158,7 +158,7 @@ impl Cache {
         }
     }
 
-    /// How the cache does, by type.
+    /// Returns the counters by type.
     pub fn stats(&self) -> BTreeMap<ResourceType, Stats> {
         BTreeMap::from([
             (ResourceType::Cluster, self.clusters.stats()),
@@ -171,9 +171,9 @@ impl Cache {
 }
 
 impl Cache {
-    /// Forgets what no proxy was told and nobody has asked for since the last time.
+    /// Evicts resources that no stream references and that were not used since the last sweep.
     pub fn forget_unused(&self) {
-        // Sets first: they hold resources.
+        // Sets first: they reference resources.
         self.cluster_sets.forget_unused();
         self.plans.forget_unused();
         self.named.forget_unused();
@@ -191,7 +191,7 @@ impl Cache {
         self.extensions.forget_unused();
     }
 
-    /// Forgets everything; what streams were told stays theirs.
+    /// Removes all entries; streams keep what they reference.
     pub fn clear(&self) {
         self.clusters.clear();
         self.cluster_sets.clear();
@@ -210,7 +210,7 @@ impl Cache {
         self.mesh_policies.clear();
     }
 
-    /// Name and bytes of every resource that is remembered, by type, in no order; a name once for each version of it.
+    /// Returns name and size in bytes of every cached resource, by type, in no order; a name occurs once for each version.
     pub fn contents(&self) -> BTreeMap<ResourceType, Vec<(Arc<str>, usize)>> {
         let mut contents: BTreeMap<ResourceType, Vec<(Arc<str>, usize)>> = BTreeMap::new();
         let mut show = |kind, made: &Made| {
@@ -229,7 +229,7 @@ impl Cache {
 }
 
 impl Default for Cache {
-    /// As many entries as Istio's.
+    /// The number of entries of Istio's cache.
     fn default() -> Self {
         Self::new(60_000)
     }
@@ -269,7 +269,7 @@ impl Set {
         }
     }
 
-    /// What of it is for the proxy at an address.
+    /// Returns the part of a set for the proxy at an address.
     fn seen_from(&self, own: Option<IpAddr>) -> Generated {
         let mut generated = self.generated.clone();
         for name in own.and_then(|own| self.unless.get(&own)).into_iter().flatten() {
@@ -280,7 +280,7 @@ impl Set {
 }
 
 impl Answer for Arc<Set> {
-    /// A set is put together from what lives: while its proxies are pushed to, it is asked for.
+    /// A set is not referenced elsewhere; it stays while it is used.
     fn is_held(&self) -> bool {
         false
     }
@@ -295,14 +295,14 @@ impl Answer for Generated {
 // === impl Made ===
 
 impl Answer for Made {
-    /// Every set that a proxy was told has a share in its resources' names.
+    /// Sets that were sent share the names of their resources.
     fn is_held(&self) -> bool {
         self.resource.as_ref().is_some_and(|resource| Arc::strong_count(&resource.name) > 1)
     }
 }
 
 impl Made {
-    /// Runs a generator. A defect in one costs its resource, not the proxy all the others.
+    /// Runs a generator. A panic in it costs its resource only.
     fn run<M: Message + Name>(name: &str, generator: impl FnOnce() -> (Option<M>, Vec<Rejected>)) -> Self {
         let (message, rejected) = catch_unwind(AssertUnwindSafe(generator)).unwrap_or_else(|_| {
             let service = Hostname::from("");

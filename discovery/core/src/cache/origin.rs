@@ -1,13 +1,13 @@
-//! From a resource back to the objects that it was made from, for people who have to mend one of them.
+//! Objects that a resource is generated from, for messages to users.
 
 use crate::model::{ClusterName, Registry, Service};
 use crate::scope::{Scope, Visible};
 use pilot_proto::ResourceType;
 
-/// More objects than this are not named: whoever reads it looks for one.
+/// Maximum number of objects in a message.
 const NAMED: usize = 10;
 
-/// The objects behind a resource as `<kind>/<namespace>/<name>`; empty where only the mesh or the proxy itself is.
+/// Returns the objects behind a resource as `<kind>/<namespace>/<name>`; empty if it is made from the mesh or the proxy only.
 pub fn origins(scope: &Scope, kind: ResourceType, name: &str) -> Vec<String> {
     let services: Vec<&Visible> = match kind {
         ResourceType::Cluster | ResourceType::Endpoint => {
@@ -27,7 +27,7 @@ pub fn origins(scope: &Scope, kind: ResourceType, name: &str) -> Vec<String> {
     services.into_iter().take(NAMED).map(|seen| object(&seen.service)).collect()
 }
 
-/// Services on a port, of one address if it is one of theirs.
+/// Returns the services on a port, of one address if it is an address of theirs.
 fn at<'a>(scope: &'a Scope, address: &str, port: &str) -> Vec<&'a Visible> {
     let on_port = port.parse().ok().and_then(|port| scope.on_port(port));
     let all: Vec<&Visible> = on_port.into_iter().flat_map(|services| services.iter()).collect();

@@ -1,7 +1,6 @@
-//! Resources as users' `EnvoyFilter`s leave them.
+//! Resources with the patches of `EnvoyFilter`s.
 //!
-//! The patches that are for a proxy are a part of what its resources are remembered by. Where there are none, which is
-//! nearly everywhere, they cost nothing and everybody shares.
+//! The patches of a proxy are a part of the key of its resources. Without patches they cost nothing, and all proxies share.
 
 use pilot_proto::envoy::config::cluster::v3::Cluster;
 use pilot_proto::envoy::config::listener::v3::Listener;
@@ -17,36 +16,36 @@ use crate::patch::{
     added_listeners,
 };
 
-/// Inputs of a generator, and what users change of what it makes.
+/// Inputs of a generator, and the patches of its output.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Patched<I, P> {
     pub(super) inputs: I,
     by: Option<(Context, P)>,
 }
 
-/// Patches of listeners, and of the routes inside them.
+/// Patches of listeners and of their inline routes.
 pub(super) type InListeners = (ListenerPatches, RoutePatches);
 
-/// Patches of routes, and the ports that a gateway's are known by.
+/// Patches of routes, and the ports that identify those of a gateway.
 pub(super) type InRoutes = (RoutePatches, GatewayPorts);
 
 // === impl View ===
 
 impl View<'_> {
-    /// Inputs of a cluster.
+    /// Adds patches to the inputs of a cluster.
     pub(super) fn patched_cluster<I>(self, inputs: I, direction: Direction) -> Patched<I, ClusterPatches> {
         let patches = self.patches.clusters();
         Patched { inputs, by: self.by(direction, (!patches.is_empty()).then_some(patches)) }
     }
 
-    /// Inputs of a listener.
+    /// Adds patches to the inputs of a listener.
     pub(super) fn patched_listener<I>(self, inputs: I, direction: Direction) -> Patched<I, InListeners> {
         let patches = (self.patches.listeners().clone(), self.patches.routes().clone());
         let some = !patches.0.is_empty() || !patches.1.is_empty();
         Patched { inputs, by: self.by(direction, some.then_some(&patches)) }
     }
 
-    /// Inputs of routes.
+    /// Adds patches to the inputs of routes.
     pub(super) fn patched_routes<I>(self, inputs: I, ports: &GatewayPorts) -> Patched<I, InRoutes> {
         let some = !self.patches.routes().is_empty();
         let patches = some.then(|| (self.patches.routes().clone(), ports.clone()));
@@ -57,7 +56,7 @@ impl View<'_> {
         Some((Context::of(self.proxy.node_type(), direction)?, patches?.clone()))
     }
 
-    /// The clusters that users add.
+    /// Adds the clusters of `EnvoyFilter`s.
     pub(super) fn add_clusters(self, generated: &mut Generated) {
         let patches = self.patches.clusters();
         if patches.is_empty() {
@@ -70,7 +69,7 @@ impl View<'_> {
         }
     }
 
-    /// The listeners that users add.
+    /// Adds the listeners of `EnvoyFilter`s.
     pub(super) fn add_listeners(self, generated: &mut Generated) {
         let patches = self.patches.listeners();
         if patches.is_empty() {
@@ -83,8 +82,8 @@ impl View<'_> {
         }
     }
 
-    /// The configurations of filters that users add under these names. Of several of one name the first one counts, as it
-    /// does for Envoy.
+    /// Returns the extension configurations of `EnvoyFilter`s with these names. Of several with the same name the first one is
+    /// used, as in Envoy.
     pub(super) fn extensions(self, names: &NameSet) -> Generated {
         let patches = self.patches.extensions();
         let mut generated = Generated::default();
@@ -114,7 +113,7 @@ impl View<'_> {
 // === impl Patched ===
 
 impl<I> Patched<I, ClusterPatches> {
-    /// A cluster, of a workload's services if it is inbound.
+    /// Patches a cluster, with the workload's services if it is inbound.
     pub(super) fn cluster(
         &self,
         hosts: &[Hostname],
@@ -131,7 +130,7 @@ impl<I> Patched<I, ClusterPatches> {
 }
 
 impl<I> Patched<I, InListeners> {
-    /// A listener.
+    /// Patches a listener.
     pub(super) fn listener(&self, listener: Listener) -> (Option<Listener>, Vec<Rejected>) {
         let Some((context, (listeners, routes))) = &self.by else { return (Some(listener), Vec::new()) };
         let mut outcomes = Outcomes::default();
@@ -143,7 +142,7 @@ impl<I> Patched<I, InListeners> {
 }
 
 impl<I> Patched<I, InRoutes> {
-    /// Routes.
+    /// Patches routes.
     pub(super) fn routes(
         &self,
         (routes, mut rejected): (RouteConfiguration, Vec<Rejected>),
@@ -157,7 +156,7 @@ impl<I> Patched<I, InRoutes> {
     }
 }
 
-/// Patches that did not fit: the resource is as it was.
+/// Returns the findings about patches that could not be applied; the resource stays without them.
 fn failures(name: &str, outcomes: &Outcomes) -> impl Iterator<Item = Rejected> {
     outcomes.failed().map(|(patch, why)| Rejected {
         subject: name.to_owned(),
@@ -166,7 +165,7 @@ fn failures(name: &str, outcomes: &Outcomes) -> impl Iterator<Item = Rejected> {
     })
 }
 
-/// Which way traffic of a cluster goes.
+/// Returns the traffic direction of a cluster.
 pub(super) const fn direction_of_cluster(role: &ClusterRole) -> Direction {
     match role {
         ClusterRole::Inbound(_) | ClusterRole::InboundPassthrough(_) => Direction::Inbound,
@@ -177,7 +176,7 @@ pub(super) const fn direction_of_cluster(role: &ClusterRole) -> Direction {
     }
 }
 
-/// Which way traffic of a listener goes.
+/// Returns the traffic direction of a listener.
 pub(super) const fn direction_of_listener(role: ListenerRole) -> Direction {
     match role {
         ListenerRole::VirtualInbound(_) | ListenerRole::BoundInbound => Direction::Inbound,

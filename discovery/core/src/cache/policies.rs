@@ -1,4 +1,4 @@
-//! What rules and the mesh ask for, remembered: what of a proxy makes a difference, and what does not.
+//! Properties of proxies that policies depend on, cached for each set of services.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,22 +13,22 @@ use crate::generate::traffic_policy::{LocalityPreference, MergedTrafficPolicy, M
 use crate::model::{Endpoint, Service, Shared};
 use crate::scope::Visible;
 
-/// Services, and what holds where no rule is.
+/// Services, and the defaults for those without a rule.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Ruled {
     services: Shared<[Visible]>,
     mesh: Arc<MeshPolicy>,
 }
 
-/// What the policies for some services ask for.
+/// Requirements of the policies of some services.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Wants {
     place: Option<Wanted>,
-    /// Services that clients know by the identities of their endpoints.
+    /// Services whose clients verify identities of endpoints.
     pub(super) mutual: Vec<Shared<Service>>,
 }
 
-/// What of the place of a client makes a difference.
+/// Properties of a client that locality settings depend on.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Wanted {
     labels: BTreeSet<String>,
@@ -47,7 +47,7 @@ impl View<'_> {
         self.cache.wants.get(&ruled, |ruled| Arc::new(Wants::of(ruled)))
     }
 
-    /// From where the proxy looks, as far as somebody asks.
+    /// Returns the locality of the client, reduced to what policies depend on.
     pub(super) fn vantage(self, wants: &Wants) -> Option<Arc<ClientLocality>> {
         let wanted = wants.place.as_ref()?;
         let named = |label: &str| wanted.labels.contains(label);
@@ -129,26 +129,26 @@ impl Answer for Arc<MeshPolicy> {
 // === impl Visible ===
 
 impl Visible {
-    /// Every port that can be reached, of the whole service and of each of its subsets.
+    /// Returns all ports that can be reached, of the whole service and of each subset.
     pub(super) fn parts(&self) -> impl Iterator<Item = (u16, Option<&Subset>)> {
         let subsets = self.rule.iter().flat_map(|rule| &rule.subsets);
         let all: Vec<Option<&Subset>> = std::iter::once(None).chain(subsets.map(Some)).collect();
         self.ports().flat_map(move |port| all.clone().into_iter().map(|subset| (port.port, subset)))
     }
 
-    /// The subset with this name; the whole service has none.
+    /// Returns the subset of this name; the whole service has none.
     pub(super) fn subset(&self, name: &str) -> Option<&Subset> {
         self.rule.as_ref()?.subsets.iter().find(|subset| subset.name == name)
     }
 
-    /// Whether there is a subset with this name; the empty one is that of the whole service.
+    /// Returns `true` if the subset exists; the empty name is the whole service.
     pub(super) fn has_subset(&self, name: &str) -> bool {
         name.is_empty() || self.subset(name).is_some()
     }
 }
 
-/// Who a client may take for the service: the identities of its endpoints and those that it declares, in the trust domain
-/// that they are of and in those that mean the same; sorted.
+/// Returns the identities that a client accepts for the service: those of its endpoints and those that it declares, in their
+/// trust domain and its aliases; sorted.
 pub(super) fn identities(service: &Service, endpoints: &[Endpoint], aliases: &[String]) -> Vec<String> {
     let own = endpoints.iter().map(|endpoint| &*endpoint.service_account).filter(|own| !own.is_empty());
     let said: BTreeSet<&str> = own.chain(service.service_accounts.iter().map(String::as_str)).collect();

@@ -1,4 +1,4 @@
-//! Routes of an Envoy beside a workload: from the name of a route configuration to what it depends on.
+//! Inputs of routes of an Envoy beside a workload, by the name of the route configuration.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::patch::GatewayPorts;
 use crate::push::Routing;
 use crate::scope::{Egress, Visible};
 
-/// Begins the names of routes of a Unix socket.
+/// Prefix of names of routes of a Unix socket.
 const UNIX: &str = "unix://";
 
 // === impl View ===
@@ -36,7 +36,7 @@ impl View<'_> {
         })
     }
 
-    /// The routes of one service for a gRPC library, which knows no rules.
+    /// Returns the routes of one service for a gRPC library, without rules.
     pub(super) fn target_routes(self, name: &Arc<str>, seen: &Visible, port: u16) -> Made {
         let hosts = HostSet::Target(port);
         let services = Arc::from([RoutedService::of(seen, hosts, None, self.scope)]);
@@ -50,7 +50,8 @@ impl View<'_> {
         })
     }
 
-    /// What the name of a route configuration means: `<port>`, `<host>:<port>`, `http_proxy` or `unix://<path>`.
+    /// Parses the name of a route configuration: `<port>`, `<host>:<port>`, `http_proxy` or `unix://<path>`; returns the inputs
+    /// of the routes.
     fn route_inputs(self, name: &Arc<str>) -> Option<RouteInputs> {
         if **name == *HTTP_PROXY || name.starts_with(UNIX) {
             let egress = self.scope.egress_at(0, name)?;
@@ -68,12 +69,12 @@ impl View<'_> {
         match self.scope.egress_at(port, "") {
             Some(egress) if egress.is_http_proxy() => Some(self.table(name, HostSet::All, egress)),
             Some(egress) => Some(self.table(name, HostSet::OnPort(port), egress)),
-            // A port that no service has (any more) still lets through what the mesh lets through.
+            // A port without services still has the catch-all of the mesh.
             None => Some(self.no_routes(name, HostSet::OnPort(port))),
         }
     }
 
-    /// The service of an egress listener that a host means.
+    /// Returns the service of a host at an egress listener.
     fn at<'a>(&'a self, egress: &'a Egress, host: &str) -> Option<&'a Visible> {
         if egress.port.is_none() && self.scope.egress().len() == 1 {
             return self.scope.by_host(host);
@@ -81,7 +82,7 @@ impl View<'_> {
         egress.services.iter().find(|seen| seen.service.hostname.as_str() == host)
     }
 
-    /// All hosts of an egress listener.
+    /// Returns the inputs with all hosts of an egress listener.
     fn table(self, name: &Arc<str>, hosts: HostSet, egress: &Egress) -> RouteInputs {
         let visible = match hosts {
             HostSet::OnPort(port) => egress.on_port(port).cloned().unwrap_or_default(),
@@ -101,8 +102,8 @@ impl View<'_> {
         RoutedService::of(seen, hosts, egress.routing_of(&seen.service.hostname), self.scope)
     }
 
-    /// Hosts that no service has: they are asked for at port 80, at the port of a `Sidecar`'s own listener, and where the
-    /// services are that they share their rules with.
+    /// Returns the hosts without a service. They are added at port 80, at the port of a `Sidecar`'s own listener, and wherever
+    /// their `VirtualService` also routes a service.
     fn host_only(self, hosts: HostSet, egress: &Egress, services: &[RoutedService]) -> Arc<[HostOnlyRules]> {
         let own = egress.port.as_ref().map(|port| port.number);
         let everywhere = match hosts {
@@ -139,7 +140,7 @@ impl View<'_> {
     }
 }
 
-/// Rules for hosts of services that other rules came before.
+/// Returns the `VirtualService`s that another one for the same host has precedence over.
 fn shadowed(egress: &Egress, services: &[RoutedService]) -> Arc<[ShadowedRules]> {
     let is_here = |host: &Hostname| services.iter().any(|seen| seen.service.hostname == *host);
     let mut found = Vec::new();
@@ -154,7 +155,7 @@ fn shadowed(egress: &Egress, services: &[RoutedService]) -> Arc<[ShadowedRules]>
     found.into()
 }
 
-/// A port as we spell it: nothing else is a name of ours.
+/// Parses a port in canonical form; other names are not ours.
 fn port_number(text: &str) -> Option<u16> {
     text.parse().ok().filter(|port: &u16| *port != 0 && port.to_string() == text)
 }

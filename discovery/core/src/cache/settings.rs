@@ -1,4 +1,4 @@
-//! What generators need to know of a proxy, and nothing else of it.
+//! Settings of a proxy that generators depend on.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -29,13 +29,13 @@ use crate::scope::Scope;
 // === impl View ===
 
 impl View<'_> {
-    /// What the proxy's `ProxyConfig` says to us.
+    /// Returns the settings of the proxy's `ProxyConfig` that resources depend on.
     pub(super) fn steering(self) -> ControlPlaneOptions {
         ControlPlaneOptions::of(self.proxy.metadata.proxy_config.as_ref(), &self.push.mesh.default_config)
     }
 }
 
-/// What the listeners of a proxy depend on; `filters` are those of what leaves it.
+/// Returns the inputs that all listeners of a proxy have in common; `filters` are those of outbound connections.
 pub(super) fn listeners(
     view: View<'_>,
     targets: &[ServiceTarget],
@@ -52,7 +52,7 @@ pub(super) fn listeners(
     }
 }
 
-/// What the filters of a proxy say alike on one side of its connections, and where they should report to and cannot.
+/// Returns the filters that all listeners of one direction have in common, with findings about unreachable collectors.
 pub(super) fn filters(
     view: View<'_>,
     side: TrafficSide,
@@ -74,7 +74,7 @@ pub(super) fn filters(
             TrafficSide::Client => mesh.outbound_cluster_stat_name.as_str().into(),
             TrafficSide::Server => mesh.inbound_cluster_stat_name.as_str().into(),
         },
-        // As in Istio, what is not a duration asks for nothing.
+        // As in Istio, an invalid duration is ignored.
         idle_timeout: metadata
             .idle_timeout
             .as_deref()
@@ -86,7 +86,7 @@ pub(super) fn filters(
     (Arc::new(settings), rejected)
 }
 
-/// How connections reach a proxy.
+/// Returns the interception mode of a proxy.
 pub(super) fn interception(proxy: &Proxy, targets: &[ServiceTarget]) -> Interception {
     let unprivileged = proxy.metadata.unprivileged_pod.is_some_and(|flag| flag.0);
     match proxy.interception() {
@@ -103,7 +103,7 @@ pub(super) fn interception(proxy: &Proxy, targets: &[ServiceTarget]) -> Intercep
     }
 }
 
-/// Where connections to nobody's address go.
+/// Returns the cluster for connections to unknown addresses.
 pub(super) fn fallback_cluster(scope: &Scope) -> Arc<str> {
     let unknown = scope.unknown();
     match (unknown.mode, &unknown.proxy) {
@@ -119,7 +119,7 @@ pub(super) fn fallback_cluster(scope: &Scope) -> Arc<str> {
     }
 }
 
-/// What stands in front of a gateway.
+/// Returns the proxies in front of a gateway.
 pub(super) fn topology(topology: &Topology) -> GatewayTopology {
     GatewayTopology {
         trusted_proxies: topology.num_trusted_proxies,
@@ -135,7 +135,7 @@ pub(super) fn topology(topology: &Topology) -> GatewayTopology {
     }
 }
 
-/// What upstreams are told of requests.
+/// Returns the informational headers of upstream requests.
 pub(super) fn informational_headers(steering: &ControlPlaneOptions) -> InformationalHeaders {
     let headers = &steering.headers;
     InformationalHeaders {
@@ -144,18 +144,18 @@ pub(super) fn informational_headers(steering: &ControlPlaneOptions) -> Informati
     }
 }
 
-/// Where the proxy serves applications that are told to use one.
+/// Returns the port of the HTTP proxy for applications that are configured with one.
 pub(super) fn http_proxy_port(mesh: &MeshConfig, proxy: &Proxy) -> Option<u16> {
     let own = proxy.metadata.http_proxy_port.as_deref().and_then(|port| port.parse().ok());
     own.or(Some(mesh.proxy_http_port)).filter(|port| *port != 0)
 }
 
-/// What the mesh tries again where no rule says it (`defaultHttpRetryPolicy`); `None`: what Istio's default says.
+/// Returns the retry policy of the mesh (`defaultHttpRetryPolicy`); `None`: Istio's default.
 pub(super) fn retries(mesh: &MeshConfig) -> Option<Arc<HttpRetry>> {
     mesh.default_http_retry_policy.clone().map(Arc::new)
 }
 
-/// Ports that Envoy's own listeners, its admin interface and the agent beside it take.
+/// Returns the ports of Envoy's own listeners, its admin interface and the agent.
 pub(super) fn reserved_ports(mesh: &MeshConfig, proxy: &Proxy) -> BTreeSet<u16> {
     let configured = |key: &str, default: u16| {
         let of = |config: Option<&Value>| config?.get(key)?.as_u64()?.try_into().ok();

@@ -1,4 +1,4 @@
-//! Which `Telemetry` objects are for a proxy, and where they have it report to.
+//! Selection of the `Telemetry` objects of a proxy, and the providers that they refer to.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -17,18 +17,18 @@ use crate::generate::telemetry::{
 use crate::generate::{RejectReason, Rejected};
 use crate::model::{ClusterName, ConfigKind, ConfigObject, ConfigSpec, Hostname, Labels, Namespace, selects};
 
-/// The share of requests that Istio traces where nobody says another, of a hundred.
+/// Default percentage of traced requests, as in Istio.
 const SAMPLING: f64 = 1.0;
 
-/// The label by which a proxy is the one of a Kubernetes `Gateway`.
+/// Label of the proxies of a Kubernetes `Gateway`.
 const GATEWAY: &str = "gateway.networking.k8s.io/gateway-name";
 
-/// What a proxy reports on one side of its connections.
+/// Telemetry of a proxy in one direction of traffic.
 #[derive(Debug, Default)]
 pub(super) struct Reports {
     pub(super) logs: Vec<AccessLogger>,
     pub(super) traces: Option<TracingSettings>,
-    /// Where it should report to and cannot.
+    /// Findings about providers that cannot be used.
     pub(super) rejected: Vec<Rejected>,
 }
 
@@ -55,7 +55,7 @@ impl<'a> View<'a> {
         Reports { logs, traces, rejected: rejected.into_inner() }
     }
 
-    /// The objects for a proxy: the oldest for all of the mesh, the oldest for all of its namespace, and those for its
+    /// Returns the objects for a proxy: the oldest for the whole mesh, the oldest for its whole namespace, and those for its
     /// workload, oldest first.
     fn telemetries(self, labels: &Labels) -> Vec<&'a Telemetry> {
         let root = Namespace::from(&*self.push.mesh.root_namespace);
@@ -70,7 +70,7 @@ impl<'a> View<'a> {
         found
     }
 
-    /// The objects of a namespace, oldest first.
+    /// Returns the objects of a namespace, oldest first.
     fn written(self, namespace: &Namespace) -> Vec<&'a Telemetry> {
         let mut objects: Vec<&'a Arc<ConfigObject>> =
             self.push.configs_in(ConfigKind::Telemetry, namespace).collect();
@@ -82,7 +82,7 @@ impl<'a> View<'a> {
         specs.collect()
     }
 
-    /// Where access is logged by rules; `None`: there is no such place, and what the mesh says for itself holds.
+    /// Returns the access logs of `Telemetry` objects; `None`: there are none, and the mesh configuration applies.
     fn logs(
         self,
         rules: BTreeMap<&str, AccessLogRule>,
@@ -107,7 +107,7 @@ impl<'a> View<'a> {
         let mesh = &self.push.mesh;
         let file = (!mesh.access_log_file.is_empty())
             .then(|| telemetry::mesh_access_log_file(&mesh.access_log_file, mesh));
-        // Envoy refuses a listener that logs to a cluster it has not.
+        // Envoy rejects a listener that logs to a missing cluster.
         let service = (mesh.enable_envoy_access_log_service && steering.has_log_service)
             .then_some(AccessLogSink::Bootstrap);
         file.into_iter().chain(service).map(|sink| AccessLogger { sink, expression: None }).collect()
@@ -136,8 +136,8 @@ impl<'a> View<'a> {
         })
     }
 
-    /// By the tracer of the bootstrap. Without one nothing is traced, and the tags, which tell proxies apart, would only keep
-    /// them from sharing listeners.
+    /// Returns the tracing by the tracer of the bootstrap. Without a tracer nothing is traced, and tags, which differ between
+    /// proxies, would only keep them from sharing listeners.
     fn traces_of_bootstrap(self, spans: &Spans, labels: &Labels) -> TracingSettings {
         let of_istio = (spans.enable_istio_tags != Some(false)).then(|| istio_tags(self.proxy, labels));
         let own = spans.custom_tags.iter().map(|(name, tag)| (name.clone(), tag.clone()));
@@ -151,7 +151,7 @@ impl<'a> View<'a> {
         }
     }
 
-    /// What a provider comes to, if there is one of this name and the proxy can reach it.
+    /// Returns the result of a provider, if it exists and the proxy can reach it.
     fn provided<T>(
         self,
         name: &str,
@@ -184,8 +184,8 @@ impl<'a> View<'a> {
         }
     }
 
-    /// The service that a provider names: what the proxy sees, because Envoy refuses a listener that reports to a cluster it
-    /// has not.
+    /// Returns the service of a provider, among those visible to the proxy: Envoy rejects a listener that reports to a missing
+    /// cluster.
     fn collector(self, service: &str, port: u32) -> Option<Collector> {
         let (namespace, host) = match service.split_once('/') {
             Some((namespace, host)) => (Some(namespace), host),
@@ -210,7 +210,7 @@ impl<'a> View<'a> {
     }
 }
 
-/// What the proxy says, if it is a share at all.
+/// Returns the percentage of the proxy's `ProxyConfig`, if it is valid.
 fn sampling(spans: Option<&Spans>) -> Double {
     let said = spans.map(|spans| spans.sampling).filter(|said| (0.0..=100.0).contains(said) && *said > 0.0);
     Double(said.unwrap_or(SAMPLING))
@@ -224,8 +224,7 @@ impl Telemetry {
         !selector && self.target_ref.is_none() && self.target_refs.is_empty()
     }
 
-    /// Whether an object that is not for all is for a workload: by its labels, or, if it is the proxy of a Kubernetes
-    /// `Gateway`, by that name.
+    /// Returns `true` if an object with a selector is for a workload: by its labels, or by the name of its Kubernetes `Gateway`.
     fn selects(&self, labels: &Labels) -> bool {
         let mut targets =
             self.target_refs.iter().chain(self.target_ref.iter().filter(|_| self.target_refs.is_empty()));
