@@ -1,6 +1,6 @@
-//! One connected proxy as others see it: who it is, where each type stands, why it was pushed.
+//! One connected proxy as debug pages see it: identity, state of each type, history of pushes.
 //!
-//! The connection's task writes it, debug pages read it. Decides nothing.
+//! Written by the task of the connection, read by debug pages.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -17,70 +17,70 @@ use tokio_util::sync::CancellationToken;
 use super::history::History;
 use super::hub::{Turn, lock};
 
-/// What one type looks like from outside, for the debug pages.
+/// State of one type.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TypeStatus {
-    /// What was asked for by name; `None`: everything. Shared: a thousand idle proxies name the same clusters.
+    /// Requested names; `None`: all resources. Shared: many idle proxies request the same names.
     pub(crate) names: Option<NameSet>,
-    /// The last response.
+    /// Nonce of the last response.
     pub(crate) nonce_sent: Option<Nonce>,
-    /// The last response that was accepted.
+    /// Nonce of the last ACKed response.
     pub(crate) nonce_acked: Option<Nonce>,
-    /// Why the proxy rejected a response, until it accepts one.
+    /// Error detail of the last NACK; `None` after the next ACK.
     pub(crate) last_error: Option<Arc<str>>,
-    /// How often it rejected one since, and the code it gave last.
+    /// NACKs since the last ACK.
     pub(crate) refused: Refused,
-    /// When the last response was sent.
+    /// Time of the last response.
     pub(crate) sent: Option<SystemTime>,
-    /// What could not be generated.
+    /// Findings about resources that could not be generated.
     pub(crate) report: Arc<Report>,
 }
 
-/// Rejections of one type by one proxy, since it last accepted a response.
+/// NACKs of one type by one proxy since its last ACK.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Refused {
-    /// How many.
+    /// Number of NACKs.
     pub(crate) count: u32,
-    /// Code of the last one's error detail, a `google.rpc.Code`.
+    /// Code of the last error detail, a `google.rpc.Code`.
     pub(crate) code: i32,
 }
 
 /// One connected proxy.
 pub(crate) struct Client {
-    /// Counts the connections of this instance.
+    /// Number of the connection on this instance.
     pub(crate) number: u64,
     /// Istio's connection id, `<pod>.<namespace>-<number>`.
     pub(crate) id: String,
-    /// Who it is.
+    /// The proxy.
     pub(crate) proxy: Arc<Proxy>,
-    /// Where it connects from.
+    /// Address of the peer.
     pub(crate) peer: Option<SocketAddr>,
-    /// Since when.
+    /// Time of the connection.
     pub(crate) connected: SystemTime,
-    /// `SotW` or delta, as the debug pages spell it.
+    /// `SotW` or delta, in the spelling of the debug pages.
     pub(crate) codec: &'static str,
-    /// Why it was pushed lately.
+    /// Recent pushes.
     pub(crate) history: History,
-    /// Cancelled: the stream is to end now.
+    /// Cancelled when the stream must end.
     pub(crate) dismissed: CancellationToken,
     pub(super) pushes: mpsc::Sender<Turn>,
     types: Mutex<BTreeMap<ResourceType, TypeStatus>>,
 }
 
-/// How a proxy is connected.
+/// Connection of a proxy.
 pub(super) struct Via {
-    /// Where it connects from.
+    /// Address of the peer.
     pub(super) peer: Option<SocketAddr>,
-    /// Which variant of the protocol.
+    /// Variant of the protocol.
     pub(super) codec: &'static str,
-    /// Where its turns go.
+    /// Channel of its turns.
     pub(super) pushes: mpsc::Sender<Turn>,
 }
 
 // === impl Client ===
 
 impl Client {
-    /// A proxy that has just connected.
+    /// Creates the state of a proxy that has just connected.
     pub(super) fn new(number: u64, proxy: Arc<Proxy>, via: Via) -> Self {
         let Via { peer, codec, pushes } = via;
         Self {
@@ -97,12 +97,12 @@ impl Client {
         }
     }
 
-    /// What every type looks like.
+    /// Returns the state of each type.
     pub(crate) fn types(&self) -> BTreeMap<ResourceType, TypeStatus> {
         lock(&self.types).clone()
     }
 
-    /// Where a type stands after a request or a response; nothing: it is not watched any more.
+    /// Updates the state of a type after a request or a response; `None`: the type is no longer subscribed.
     pub(crate) fn note(&self, kind: ResourceType, status: Option<pilot_xds::TypeStatus<'_>>) {
         let mut types = lock(&self.types);
         let Some(status) = status else {
@@ -125,19 +125,19 @@ impl Client {
         }
     }
 
-    /// The proxy rejected a response, with this code.
+    /// Counts a NACK with this code.
     pub(crate) fn refused(&self, kind: ResourceType, code: i32) {
         let mut types = lock(&self.types);
         let refused = &mut types.entry(kind).or_default().refused;
         *refused = Refused { count: refused.count.saturating_add(1), code };
     }
 
-    /// A response was sent.
+    /// Notes the time of a response.
     pub(crate) fn sent(&self, kind: ResourceType) {
         lock(&self.types).entry(kind).or_default().sent = Some(SystemTime::now());
     }
 
-    /// What could not be generated of a type.
+    /// Notes the findings of the last generation of a type.
     pub(crate) fn report(&self, kind: ResourceType, report: Arc<Report>) {
         lock(&self.types).entry(kind).or_default().report = report;
     }

@@ -1,11 +1,10 @@
-//! One Envoy stream: one task that reads requests, takes its turn in a push, and writes what is due.
+//! One Envoy stream: one task that reads requests, takes its turn in a push, and writes responses.
 //!
-//! Choose (`select!`), decide (`pilot_xds::Stream`), act (generate, frame, send). The stream decides what is
-//! due; this task only remembers which of it has to be generated anew, so that a change of one endpoint generates one
-//! assignment and not a thousand.
+//! Choose (`select!`), decide (`pilot_xds::Stream`), act (generate, frame, send). The stream decides which responses are due and
+//! which resources have to be generated again, so that a change of one endpoint generates one assignment and not a thousand.
 //!
-//! Nothing is generated before the client can take it. A client that does not read costs a mark for each type that
-//! changed meanwhile; when it reads again it is told how things stand then.
+//! Nothing is generated before the client can receive it. For a client that does not read, each changed type is marked; when it
+//! reads again it gets the state of that time.
 
 mod response;
 
@@ -36,11 +35,10 @@ use crate::metrics::by_type;
 use crate::moment::at;
 use crate::transport::Peer;
 
-/// How long the next response of a type waits for the answer to the last one. A proxy that takes longer is late, not
-/// lost: it is told what is true then.
+/// Maximum wait for the ACK of a type before its next response. A proxy that takes longer gets the current state then.
 const ANSWER: Duration = Duration::from_secs(30);
 
-/// How long a turn lasts at most. A client that cannot take what it is sent goes on without one.
+/// Maximum duration of a turn. After it a client that cannot receive loses its turn to others.
 const TURN: Duration = Duration::from_millis(100);
 
 struct Connection {
@@ -51,13 +49,13 @@ struct Connection {
     stream: Stream,
     snapshot: Arc<PushContext>,
     audience: Arc<Audience>,
-    /// The turn that this stream has.
+    /// Current turn of this stream.
     turn: Option<Turn>,
-    /// Since when something is due that the client cannot take.
+    /// Time since which the client cannot receive a response that is due.
     blocked: Option<Instant>,
-    /// When a response was sent that is not answered yet.
+    /// Send times of unacknowledged responses.
     unanswered: BTreeMap<ResourceType, Instant>,
-    /// Types of which everything is sent once more, because somebody asked for it.
+    /// Types that a debug request forces to be sent in full.
     forced: BTreeSet<ResourceType>,
     /// Response to a debug request, not yet sent. Requests are not read meanwhile, so there is at most one.
     debug_response: Option<(String, DebugResponse, Codec)>,
@@ -88,7 +86,7 @@ pub(super) fn spawn(
                 context.metrics.connected(&version, 1);
                 let mut connection =
                     Connection::new(context.clone(), debug_requests, client, turns, requests.codec());
-                // What follows a panic is what follows any other end: nobody is left in the hub.
+                // A panic ends the stream like any other end: the proxy leaves the hub.
                 let run = connection.run(first, &mut requests, &outbox, &peer);
                 let end = AssertUnwindSafe(run).catch_unwind().await;
                 connection.close();
@@ -105,7 +103,7 @@ pub(super) fn spawn(
     });
 }
 
-/// Waits for room for one message. `DEADLINE_EXCEEDED`: the client has not read a message for so long.
+/// Waits for room for one message. `DEADLINE_EXCEEDED`: the client has read no message within the deadline.
 async fn reserve(outbox: &ResponseSender, deadline: Duration) -> Result<SendPermit, Status> {
     tokio::time::timeout(deadline, outbox.reserve()).await.unwrap_or_else(|_| {
         Err(Status::deadline_exceeded(format!("client has not read a message for {deadline:?}")))
@@ -145,7 +143,7 @@ impl Connection {
         }
     }
 
-    /// Serves the stream; returns how it ends.
+    /// Serves the stream; returns its end.
     async fn run(
         &mut self,
         first: Request,
@@ -170,7 +168,7 @@ impl Connection {
             let turn_ends = self.turn.as_ref().map(|turn| turn.began + TURN);
             let late = self.unanswered.values().min().map(|sent| *sent + ANSWER);
             let left = self.blocked.map_or(limit, |since| limit.saturating_sub(since.elapsed()));
-            // In no order: neither a client that asks without end nor a mesh that changes without end starves the other.
+            // In random order: neither a client with endless requests nor a mesh with endless changes starves the other.
             tokio::select! {
                 permit = reserve(outbox, left), if writes => {
                     self.blocked = None;
@@ -197,7 +195,7 @@ impl Connection {
                 Some(turn) = self.turns.recv() => self.on_turn(turn),
                 () = at(turn_ends) => self.end_turn(),
                 () = at(late) => self.waive(),
-                // The connection got its GOAWAY before: the client opens another one, maybe to another instance.
+                // The connection got its GOAWAY before: the client opens another one, possibly to another instance.
                 end = ended.as_mut() => return end,
                 () = dismissed.cancelled() => return Status::ok(""),
             }
@@ -276,8 +274,9 @@ impl Connection {
         Ok(())
     }
 
-    /// The subscription may have changed: from now on pushes follow it, and what it adds is generated from a snapshot that
-    /// is no older. The rest of what the client was offered may be from an older one; a push that changes it is on its way.
+    /// Registers the changed subscription with the hub, and takes a snapshot that is no older: later pushes follow the
+    /// subscription, and added names are generated from this snapshot. Other resources may be from an older one; the push that
+    /// changes them follows.
     fn follow(&mut self, kind: ResourceType) {
         if kind == ResourceType::Endpoint {
             let names = match self.stream.requested(kind) {
@@ -312,7 +311,7 @@ impl Connection {
         }
     }
 
-    /// Marks the resources of a type that a push changes. For endpoints these are known by name.
+    /// Marks the resources of a type that a push changes; endpoints by name.
     fn push_changed(&mut self, kind: ResourceType, request: &PushRequest) {
         let names = if kind == ResourceType::Endpoint { self.audience.touched(request) } else { None };
         match names {
@@ -321,7 +320,7 @@ impl Connection {
         }
     }
 
-    /// Waits no longer for answers that are late.
+    /// Stops waiting for ACKs that are late.
     fn waive(&mut self) {
         let now = Instant::now();
         let late: Vec<ResourceType> = self

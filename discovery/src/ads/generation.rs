@@ -1,4 +1,4 @@
-//! Generation, off the tasks that do I/O and no more of it at once than there are cores.
+//! Generation on a pool of threads, apart from I/O, at most one per core.
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroUsize;
@@ -16,13 +16,13 @@ use tonic::Status;
 
 use super::hub::lock;
 
-/// What makes resources.
+/// Generators with their cache and slots.
 pub(crate) struct Generation {
     inner: Arc<Inner>,
     slots: Semaphore,
-    /// How many slots there are.
+    /// Number of slots.
     capacity: usize,
-    /// When this process started: versions of another process are other versions.
+    /// Start time of this process: distinguishes versions of different processes.
     started: String,
 }
 
@@ -30,23 +30,23 @@ struct Inner {
     cache: Cache,
     stream_cache: Arc<StreamCache>,
     scopes: Mutex<BTreeMap<ScopeKey, Remembered>>,
-    /// The last snapshot that each class of requests was generated from. What is found here is remembered, in all
-    /// likelihood, and is looked up faster than handed to another thread.
+    /// Last snapshot that each class of requests was generated from. Such requests are most likely cached, and a lookup costs
+    /// less than a change of threads.
     warm: Mutex<HashMap<Fingerprint, u64>>,
 }
 
-/// The scope of a class. Who asks for it while it is made waits for it; scopes of other classes are made meanwhile.
+/// Cached scope of a class. Callers of the same class wait while it is computed; other classes do not.
 #[derive(Default)]
 struct Remembered {
     known: Arc<Mutex<Option<Known>>>,
-    /// Whether it was asked for since the last time.
+    /// `true` if it was used since the last sweep.
     used: bool,
 }
 
-/// So few names are generated at once, on the spot.
+/// Requests for fewer names are generated on the spot.
 const FEW: usize = 4;
 
-/// Classes of requests that are remembered; with one more, all are forgotten.
+/// Maximum number of remembered classes of requests; above it, all are removed.
 const CLASSES: usize = 16_384;
 
 impl Default for Generation {
@@ -70,49 +70,49 @@ impl Default for Generation {
 // === impl Generation ===
 
 impl Generation {
-    /// Version of everything generated from a snapshot, as Istio spells it: a time and a counter.
+    /// Returns the version of resources of a snapshot, in Istio's spelling: a time and a counter.
     pub(crate) fn version(&self, snapshot: &PushContext) -> Arc<str> {
         format!("{}/{}", self.started, snapshot.version).into()
     }
 
-    /// What streams share.
+    /// Returns the cache that streams share.
     pub(crate) fn stream_cache(&self) -> Arc<StreamCache> {
         self.inner.stream_cache.clone()
     }
 
-    /// The mesh as a proxy sees it.
+    /// Returns the scope of a proxy.
     pub(crate) fn scope(&self, snapshot: &PushContext, proxy: &Proxy) -> Arc<Scope> {
         self.inner.scope(snapshot, proxy)
     }
 
-    /// How the cache does, by type.
+    /// Returns the counters of the cache by type.
     pub(crate) fn cache(&self) -> BTreeMap<ResourceType, Stats> {
         self.inner.cache.stats()
     }
 
-    /// Name and bytes of every resource that is remembered, by type.
+    /// Returns name and size in bytes of each cached resource, by type.
     pub(crate) fn cached(&self) -> BTreeMap<ResourceType, Vec<(Arc<str>, usize)>> {
         self.inner.cache.contents()
     }
 
-    /// Forgets every resource; what is asked for next is generated anew.
+    /// Removes all cached resources.
     pub(crate) fn forget(&self) {
         self.inner.cache.clear();
     }
 
-    /// Forgets what nobody has asked for since the last time, and no proxy was told.
+    /// Evicts resources that no stream references and that were not used since the last call.
     pub(crate) fn forget_unused(&self) {
         self.inner.stream_cache.forget_unused();
         lock(&self.inner.scopes).retain(|_, remembered| std::mem::take(&mut remembered.used));
         self.inner.cache.forget_unused();
     }
 
-    /// How many answers are being generated.
+    /// Returns the number of running generations.
     pub(crate) fn running(&self) -> usize {
         self.capacity.saturating_sub(self.slots.available_permits())
     }
 
-    /// What a proxy should have of a type: everything, or these names.
+    /// Returns the resources of a type for a proxy: all, or these names.
     pub(crate) async fn generate(
         &self,
         snapshot: Arc<PushContext>,
@@ -127,7 +127,7 @@ impl Generation {
         }
         // The semaphore is never closed.
         let _slot = self.slots.acquire().await.map_err(|error| Status::internal(error.to_string()))?;
-        // Others of the class waited here while the first of them generated for all.
+        // Other requests of the class waited here while the first one generated for all.
         if self.inner.is_warm(class, &snapshot) {
             return Ok(self.inner.generate(&snapshot, &proxy, kind, names.as_ref()));
         }
@@ -154,7 +154,7 @@ impl Inner {
         Generated { resources: self.stream_cache.interner().intern(&generated.resources), ..generated }
     }
 
-    /// Requests of one class are answered alike, or nearly so.
+    /// Returns the class of a request; requests of one class have the same resources, or nearly so.
     fn class(
         snapshot: &PushContext,
         proxy: &Proxy,
@@ -192,7 +192,7 @@ impl Inner {
         if let Some(known) = known.as_ref().filter(|known| known.is_of(snapshot)) {
             return known.scope().clone();
         }
-        // An older snapshot may come last, from a connection that was slow; the next one mends that.
+        // An older snapshot may come last, from a slow connection; the next one corrects that.
         let next = Known::of(snapshot, key, known.as_ref());
         let scope = next.scope().clone();
         *known = Some(next);

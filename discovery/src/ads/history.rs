@@ -1,13 +1,13 @@
-//! Why one proxy was pushed, and what came of it: its last 100 pushes.
+//! The last 100 pushes of one proxy, with their reasons and responses.
 //!
 //! ```text
 //!   begin / asked ──▶ push (context request, when) ──▶ sent ──▶ answered
 //!                          │                             └─▶ how long from the event to the proxy's ACK
-//!                          └─▶ unchanged: nothing of this type was news to the proxy
+//!                           └─▶ unchanged: the proxy has all resources of this type
 //! ```
 //!
-//! Every proxy has one, so a push costs 32 bytes and a response 40, in rings that grow on demand; the request is
-//! shared with all proxies it concerns. Decides nothing; knows neither the protocol nor the page that shows it.
+//! Every proxy has one: a push costs 32 bytes and a response 40, in rings that grow on demand. Requests are shared between
+//! proxies.
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -19,84 +19,84 @@ use pilot_proto::ResourceType;
 
 use super::hub::lock;
 
-/// Pushes that are remembered of a proxy.
+/// Number of recorded pushes of a proxy.
 const PUSHES: usize = 100;
 
-/// Responses that are remembered of a proxy: four types for each push.
+/// Number of recorded responses of a proxy: four types for each push.
 const RESPONSES: usize = 4 * PUSHES;
 
-/// The last pushes of one proxy.
+/// Recent pushes of one proxy.
 #[derive(Debug, Default)]
 pub(crate) struct History {
     log: Mutex<Log>,
 }
 
-/// One response, as its sender knows it.
+/// Response to record.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Response<'a> {
     /// Type of its resources.
     pub(crate) kind: ResourceType,
-    /// What the proxy's answer will carry.
+    /// Nonce that the ACK will carry.
     pub(crate) nonce: &'a str,
-    /// How many resources it has.
+    /// Number of resources.
     pub(crate) resources: usize,
-    /// How many names it takes away.
+    /// Number of removed names.
     pub(crate) removed: usize,
-    /// Its size on the wire, without compression and HTTP/2.
+    /// Size on the wire in bytes, without compression and HTTP/2.
     pub(crate) bytes: usize,
-    /// How long it took to generate.
+    /// Duration of the generation.
     pub(crate) generated: Duration,
 }
 
-/// How the proxy took a response.
+/// Reaction of the proxy to a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// It has not said yet.
+    /// None yet.
     None,
-    /// It has it.
+    /// Accepted.
     Ack,
-    /// It rejected it.
+    /// Rejected.
     Nack,
 }
 
-/// One push, for reading.
+/// Recorded push.
 #[derive(Clone, Debug)]
 pub(crate) struct Pushed {
-    /// What changed, and why.
+    /// Changes and reasons.
     pub(crate) request: Arc<PushRequest>,
-    /// When the proxy had its turn.
+    /// Start of the proxy's turn.
     pub(crate) started: Instant,
-    /// What it was sent, in this order.
+    /// Responses in the order of sending.
     pub(crate) responses: Vec<Told>,
 }
 
-/// One response, for reading.
+/// Recorded response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Told {
     /// Type of its resources.
     pub(crate) kind: ResourceType,
-    /// How many resources it had.
+    /// Number of resources.
     pub(crate) resources: u32,
-    /// How many names it took away.
+    /// Number of removed names.
     pub(crate) removed: u32,
-    /// Its size; 4 GiB stands for everything above.
+    /// Size in bytes; 4 GiB stands for all larger sizes.
     pub(crate) bytes: u32,
-    /// How long it took to generate.
+    /// Duration of the generation.
     pub(crate) generated: Duration,
-    /// From the start of the push until it was sent.
+    /// Time from the start of the push until it was sent.
     pub(crate) sent: Duration,
-    /// How the proxy took it.
+    /// Reaction of the proxy.
     pub(crate) answer: Answer,
-    /// From then until the proxy answered; zero without an answer.
+    /// Time from then until the reaction; zero without one.
     pub(crate) answered: Duration,
 }
 
 #[derive(Debug, Default)]
 struct Log {
     pushes: VecDeque<Push>,
-    /// Of all pushes, in their order.
+    /// Responses of all pushes, in order.
     responses: VecDeque<Sent>,
-    /// When the oldest change of each type happened that the proxy was not told of yet.
+    /// Time of the oldest change of each type that was not sent yet.
     since: [Option<Instant>; ResourceType::ALL.len()],
 }
 
@@ -104,7 +104,7 @@ struct Log {
 struct Push {
     request: Arc<PushRequest>,
     started: Instant,
-    /// How many of the responses are its own.
+    /// Number of responses of the push.
     responses: u32,
 }
 
@@ -116,28 +116,28 @@ struct Sent {
     removed: u32,
     bytes: u32,
     generated: Micros,
-    /// From the start of the push until it was sent.
+    /// Time from the start of the push until it was sent.
     delay: Micros,
-    /// After the event.
+    /// Age of the change when it was sent.
     age: Option<Micros>,
-    /// After it was sent.
+    /// Time from sending until the reaction.
     answered: Micros,
     kind: ResourceType,
     answer: Answer,
 }
 
-/// Up to 71 minutes; longer is as long.
+/// Duration of up to 71 minutes; longer ones are capped.
 #[derive(Clone, Copy, Debug, Default)]
 struct Micros(u32);
 
-/// What a push is about that nobody but the proxy asked for. Shared by all proxies.
+/// Request of a push that a request of the proxy caused. Shared by all proxies.
 static ASKED: LazyLock<Arc<PushRequest>> =
     LazyLock::new(|| Arc::new(PushRequest::of([], Reason::ProxyRequest)));
 
 // === impl History ===
 
 impl History {
-    /// A push begins in which these types may have news.
+    /// Begins a push in which these types may have changed.
     pub(crate) fn begin(
         &self,
         request: &Arc<PushRequest>,
@@ -153,7 +153,7 @@ impl History {
         log.append(request.clone(), started);
     }
 
-    /// The proxy asked for something. Requests in a row are one push.
+    /// Begins a push that a request of the proxy caused. Consecutive requests are one push.
     pub(crate) fn asked(&self, started: Instant) {
         let mut log = lock(&self.log);
         if !log.pushes.back().is_some_and(|last| Arc::ptr_eq(&last.request, &ASKED)) {
@@ -161,14 +161,14 @@ impl History {
         }
     }
 
-    /// Nothing of this type was news to the proxy.
+    /// Notes that the proxy has all resources of this type.
     pub(crate) fn unchanged(&self, kind: ResourceType) {
         if let Some(since) = lock(&self.log).since_mut(kind) {
             *since = None;
         }
     }
 
-    /// A response was sent.
+    /// Records a response.
     pub(crate) fn sent(&self, response: &Response<'_>, now: Instant) {
         let mut log = lock(&self.log);
         let event = log.since_mut(response.kind).and_then(Option::take);
@@ -193,8 +193,8 @@ impl History {
         log.trim();
     }
 
-    /// The proxy answered a response. How long after the event that it was sent for, if it has the response and
-    /// there was one.
+    /// Records the reaction to a response. Returns the time since the change that it was sent for, if it was accepted and there
+    /// was one.
     pub(crate) fn answered(
         &self,
         kind: ResourceType,
@@ -219,7 +219,7 @@ impl History {
         None
     }
 
-    /// What is remembered, the last push first.
+    /// Returns the recorded pushes, the last one first.
     pub(crate) fn pushes(&self) -> Vec<Pushed> {
         let log = lock(&self.log);
         let mut responses = log.responses.iter();
@@ -237,7 +237,7 @@ impl History {
 // === impl Response ===
 
 impl<'a> Response<'a> {
-    /// A response that takes so many bytes on the wire and took so long to generate.
+    /// Describes a response with its size on the wire and the duration of its generation.
     pub(crate) fn of(response: &'a pilot_xds::Response, bytes: usize, generated: Duration) -> Self {
         Self {
             kind: response.kind,
@@ -263,14 +263,14 @@ impl Log {
         self.trim();
     }
 
-    /// Forgets the oldest.
+    /// Removes the oldest records.
     fn trim(&mut self) {
         while self.pushes.len() > PUSHES || (self.responses.len() > RESPONSES && self.pushes.len() > 1) {
             if let Some(push) = self.pushes.pop_front() {
                 self.responses.drain(..push.responses as usize);
             }
         }
-        // All of them are of one proxy that asks and asks.
+        // All of them belong to one push, of a proxy that sends requests without end.
         if self.responses.len() > RESPONSES
             && let Some(only) = self.pushes.front_mut()
         {

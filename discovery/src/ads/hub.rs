@@ -1,4 +1,4 @@
-//! Who is connected, and whose turn it is to be pushed.
+//! Connected proxies, and the queue of pushes to them.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,20 +14,20 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use super::client::{Client, Via};
 use super::context::Context;
 
-/// A push whose turn it is.
+/// Turn of a proxy in a push.
 pub(crate) struct Turn {
-    /// What changed.
+    /// Changes.
     pub(crate) request: Arc<PushRequest>,
-    /// When the first of what is merged in it was queued.
+    /// Time at which the oldest of the merged requests was queued.
     pub(crate) queued: Instant,
-    /// When the turn began.
+    /// Start of the turn.
     pub(crate) began: Instant,
-    /// So many have their turn at a time; held until everything is handed to the client, or the client keeps us
-    /// waiting.
+    /// Slot of the throttle (`PILOT_PUSH_THROTTLE`); held until everything is handed to the client, or the turn has taken too
+    /// long.
     pub(crate) slot: OwnedSemaphorePermit,
 }
 
-/// Everybody who is connected.
+/// Connected proxies.
 pub(crate) struct Hub {
     counter: AtomicU64,
     clients: Mutex<BTreeMap<u64, Arc<Client>>>,
@@ -37,14 +37,14 @@ pub(crate) struct Hub {
     throttle: Arc<Semaphore>,
 }
 
-/// Whose turn it is, and since when they wait.
+/// Push queue with waiting times.
 #[derive(Default)]
 struct Queue {
     turns: PushQueue<u64>,
     since: BTreeMap<u64, Instant>,
 }
 
-/// A lock whose holder panicked still holds a usable value: nothing here is changed in two steps.
+/// Locks a mutex. The value is usable even if another holder panicked: every change is a single step.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -52,7 +52,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 // === impl Hub ===
 
 impl Hub {
-    /// Nobody yet. So many pushes are under way at a time (`PILOT_PUSH_THROTTLE`).
+    /// Creates a hub without proxies, with this number of concurrent pushes (`PILOT_PUSH_THROTTLE`).
     pub(crate) fn new(throttle: usize) -> Self {
         Self {
             counter: AtomicU64::default(),
@@ -64,7 +64,7 @@ impl Hub {
         }
     }
 
-    /// Adds a proxy. From here on it misses no push; its own turn comes by the receiver.
+    /// Adds a proxy. From here on it misses no push; its turns come by the receiver.
     pub(crate) fn join(
         &self,
         proxy: Arc<Proxy>,
@@ -72,7 +72,7 @@ impl Hub {
         codec: &'static str,
     ) -> (Arc<Client>, mpsc::Receiver<Turn>) {
         let number = self.counter.fetch_add(1, Ordering::Relaxed) + 1;
-        // One turn at most is under way: the queue keeps the next until this one is done.
+        // At most one turn is in progress: the queue keeps the next until this one is done.
         let (pushes, turns) = mpsc::channel(1);
         let client = Arc::new(Client::new(number, proxy, Via { peer, codec, pushes }));
         lock(&self.clients).insert(number, client.clone());
@@ -80,7 +80,7 @@ impl Hub {
         (client, turns)
     }
 
-    /// A proxy asks for the endpoints of these clusters. From here on it misses no push that touches them.
+    /// Sets the EDS subscription of a proxy. From here on it misses no push of these clusters.
     pub(crate) fn follow(&self, number: u64, names: &NameSet) -> Arc<Audience> {
         lock(&self.index).follow(number, names)
     }
@@ -94,17 +94,17 @@ impl Hub {
         queue.since.remove(&number);
     }
 
-    /// Everybody, in the order in which they came.
+    /// Returns the connected proxies, in the order of connecting.
     pub(crate) fn clients(&self) -> Vec<Arc<Client>> {
         lock(&self.clients).values().cloned().collect()
     }
 
-    /// How many proxies wait for their turn.
+    /// Returns the number of waiting proxies.
     pub(crate) fn waiting(&self) -> usize {
         lock(&self.queue).turns.len()
     }
 
-    /// Queues a push for everybody it may concern; returns how many.
+    /// Queues a push to all affected proxies; returns their number.
     pub(crate) fn push(
         &self,
         request: &Arc<PushRequest>,
@@ -123,7 +123,7 @@ impl Hub {
         concerned.len()
     }
 
-    /// A connection has sent what its turn brought.
+    /// Ends the turn of a proxy.
     pub(crate) fn done(&self, number: u64) {
         lock(&self.queue).turns.done(&number);
         self.waiting.notify_one();
@@ -142,7 +142,7 @@ impl Hub {
     }
 }
 
-/// Hands turns to connections until the server stops. How many generate at once is decided where they generate.
+/// Hands turns to connections until the server stops. The number of concurrent generations is limited where they run.
 pub(crate) async fn dispatch(context: Arc<Context>) -> anyhow::Result<()> {
     let stop = context.stop.clone();
     loop {
@@ -154,7 +154,7 @@ pub(crate) async fn dispatch(context: Arc<Context>) -> anyhow::Result<()> {
             },
         };
         let client = lock(&context.hub.clients).get(&number).cloned();
-        // Gone meanwhile: `leave` has cleared its place in the queue, or will.
+        // The proxy disconnected; `leave` removes it from the queue.
         if let Some(client) = client
             && client.pushes.try_send(turn).is_err()
         {

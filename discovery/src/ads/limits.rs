@@ -1,6 +1,6 @@
-//! How much one request may hold. What is too much ends the stream with a status that names the field.
+//! Limits on the content of one request. A violation ends the stream with a status that names the field.
 //!
-//! How deep metadata may nest needs no rule here: prost refuses messages within more than 100 others.
+//! Nesting of metadata needs no rule here: prost rejects messages nested deeper than 100.
 
 use pilot_proto::ResourceType;
 use tonic::Status;
@@ -9,57 +9,57 @@ use super::request::Request;
 use crate::config::Limits;
 use crate::transport::{Crowded, TooMany};
 
-/// Bytes of a name: of a resource, a type or a node.
+/// Maximum bytes of the name of a resource, a type or a node.
 const NAME: usize = 4 << 10;
 
-/// Bytes of a node's metadata. Istio's agent sends some 5 KiB, with every label and annotation of a pod.
+/// Maximum bytes of a node's metadata. Istio's agent sends about 5 KiB, with all labels and annotations of a pod.
 const METADATA: usize = 256 << 10;
 
-/// Bytes that are kept of a proxy's reason to reject. Envoy names every resource that it cannot use.
+/// Maximum bytes that are kept of an error detail. Envoy names every resource that it rejects.
 const REASON: usize = 16 << 10;
 
-/// Why a stream or a request is refused.
+/// Reason to refuse a stream or a request.
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub(super) enum Refusal {
-    /// Streams of one address.
+    /// Too many streams from one address.
     #[error(transparent)]
     Address(TooMany),
-    /// Streams opened in a second.
+    /// Too many new streams in a second.
     #[error(transparent)]
     Crowded(Crowded),
-    /// Requests of one stream in a second.
+    /// Too many requests on one stream; holds the rate per second.
     #[error("more than {0} requests in a second on one stream")]
     Flood(f64),
-    /// Bytes of a request.
+    /// Message too long.
     #[error("{0}")]
     Message(String),
-    /// Names in one field.
+    /// Too many names in one field.
     #[error("{field}: {count} names, {most} at most")]
     Names {
-        /// Of the request.
+        /// Field of the request.
         field: &'static str,
-        /// How many it has.
+        /// Number of names.
         count: usize,
-        /// How many it may have.
+        /// Maximum number of names.
         most: usize,
     },
-    /// Bytes of one name.
+    /// Name too long.
     #[error("{field}: a name of {length} bytes, {NAME} at most")]
     Name {
-        /// Of the request.
+        /// Field of the request.
         field: &'static str,
-        /// Bytes of the name.
+        /// Length of the name in bytes.
         length: usize,
     },
-    /// Bytes of the metadata.
+    /// Metadata too long; holds the size in bytes.
     #[error("node.metadata: {0} bytes, {METADATA} at most")]
     Metadata(usize),
-    /// Another type on a stream of one.
+    /// Another type on a stream of one type.
     #[error("type_url: {got:?} on a stream of {only}")]
     Type {
-        /// What was asked for.
+        /// Requested type.
         got: String,
-        /// What may be asked for.
+        /// Type of the stream.
         only: &'static str,
     },
 }
@@ -67,7 +67,7 @@ pub(super) enum Refusal {
 // === impl Refusal ===
 
 impl Refusal {
-    /// As the metric spells it.
+    /// Returns the label of the metric.
     pub(super) const fn reason(&self) -> &'static str {
         match self {
             Self::Address(_) => "streams_per_address",
@@ -99,7 +99,7 @@ impl From<Refusal> for Status {
 // === impl Request ===
 
 impl Request {
-    /// Refuses what is too much, and cuts a reason that is too long: it is for people.
+    /// Checks the limits, and truncates an error detail that is too long.
     pub(super) fn check(&mut self, limits: &Limits) -> Result<(), Refusal> {
         let most = limits.names;
         let (node, type_url, error) = match self {
@@ -129,7 +129,7 @@ impl Request {
         Ok(())
     }
 
-    /// On a stream of one type its URL may be left out; no other may be there.
+    /// Checks the type on a stream of one type: its URL may be left out, and no other is allowed.
     /// <https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/discovery/v3/discovery.proto>
     pub(super) fn restrict(&mut self, only: ResourceType) -> Result<(), Refusal> {
         let type_url = match self {

@@ -1,7 +1,6 @@
-//! What proxies have rejected: kept back from each of them also on its next stream, and shown.
+//! Resource versions that proxies rejected: withheld from the same proxy on its next streams, and listed on debug pages.
 //!
-//! Kept for each proxy by itself. If one proxy's word counted for others, one that lies could take away everybody's
-//! configuration.
+//! Rejections count for one proxy only. Otherwise one proxy could withhold configuration from all others.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -16,10 +15,11 @@ use tracing::warn;
 use super::client::Client;
 use super::hub::lock;
 
-/// Proxies whose rejections are remembered. The oldest is forgotten first, and learns of it by rejecting once more.
+/// Maximum number of proxies with rejections. Above it the oldest is removed; that proxy gets the version again and rejects it
+/// again.
 const PROXIES: usize = 10_000;
 
-/// Everything that is kept back.
+/// Rejected versions by proxy.
 #[derive(Default)]
 pub(crate) struct Quarantine {
     inner: Mutex<Inner>,
@@ -33,24 +33,24 @@ struct Inner {
 
 #[derive(Default)]
 struct Known {
-    /// When it was last heard of, by counting.
+    /// Logical time of the last update.
     at: u64,
     refused: BTreeMap<(ResourceType, Arc<str>), Refused>,
 }
 
-/// One version of one resource, and one proxy that rejects it.
+/// One rejected version of one resource.
 #[derive(Clone, Debug)]
 pub(crate) struct Refused {
-    /// What and why.
+    /// Version and reason.
     pub(crate) refusal: RejectedVersion,
-    /// The objects that the resource was made from, `<kind>/<namespace>/<name>`.
+    /// Objects that the resource is made from, `<kind>/<namespace>/<name>`.
     pub(crate) origins: Vec<String>,
 }
 
 // === impl Quarantine ===
 
 impl Quarantine {
-    /// What is kept back from a proxy.
+    /// Returns the rejected versions of a proxy.
     pub(crate) fn of(&self, proxy: &NodeId) -> BTreeMap<ResourceType, Vec<RejectedVersion>> {
         let mut refusals: BTreeMap<ResourceType, Vec<RejectedVersion>> = BTreeMap::new();
         if let Some(known) = lock(&self.inner).by_proxy.get(&proxy.to_string()) {
@@ -61,7 +61,7 @@ impl Quarantine {
         refusals
     }
 
-    /// A proxy has rejected these.
+    /// Adds rejections of a proxy.
     pub(crate) fn put(
         &self,
         client: &Client,
@@ -87,7 +87,7 @@ impl Quarantine {
         }
     }
 
-    /// A stream has ended: what it still keeps back is kept back from the next one.
+    /// Keeps the rejections of a stream that has ended, for the next stream of the proxy.
     pub(crate) fn keep(&self, client: &Client, stream: &Stream) {
         let mut inner = lock(&self.inner);
         let id = client.proxy.id.to_string();
@@ -102,7 +102,7 @@ impl Quarantine {
         }
     }
 
-    /// Everything, by proxy.
+    /// Returns all rejections, by proxy.
     pub(crate) fn all(&self) -> Vec<(String, ResourceType, Refused)> {
         let inner = lock(&self.inner);
         let of = |(id, known): (&String, &Known)| {

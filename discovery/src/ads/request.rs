@@ -1,5 +1,4 @@
-//! What clients say: requests in either variant of the protocol, within their limits, and the introduction that the
-//! first one must be.
+//! Requests of a stream in either variant, within their limits, and the node of the first one.
 
 use std::time::{Duration, Instant};
 
@@ -19,16 +18,16 @@ use super::limits::Refusal;
 use crate::config::Limits;
 use crate::transport::{Bucket, Peer, Verdict};
 
-/// How long a client may take to introduce itself.
+/// Time limit for the first request.
 const INTRODUCTION: Duration = Duration::from_secs(10);
 
-/// Requests a second on one stream, for long. Twenty times what a proxy answers that is pushed to ten times a second.
+/// Sustained requests per second on one stream: twenty times the rate of a proxy that is pushed to ten times a second.
 const RATE: f64 = 500.0;
 
-/// Requests at once: a gRPC client may subscribe to one name a request.
+/// Burst of requests: a gRPC client may subscribe to one name per request.
 const BURST: f64 = 10_000.0;
 
-/// The requests of a stream, in either variant.
+/// Requests of a stream, in either variant.
 pub(super) struct Requests {
     stream: Stream,
     only: Option<ResourceType>,
@@ -47,7 +46,7 @@ pub(super) enum Request {
     Delta(DeltaDiscoveryRequest),
 }
 
-/// The first request, which must say who the client is.
+/// Reads the first request, which must contain the node.
 pub(super) async fn introduce(
     context: &Context,
     peer: &Peer,
@@ -71,12 +70,12 @@ pub(super) async fn introduce(
 // === impl Requests ===
 
 impl Requests {
-    /// State of the world; `only`: of this type.
+    /// Reads state-of-the-world requests; `only`: of this type.
     pub(super) fn sotw(body: Body, only: Option<ResourceType>, limits: Limits) -> Self {
         Self::over(Stream::Sotw(MessageDecoder::new(body, limits.message)), only, limits)
     }
 
-    /// Incremental; `only`: of this type.
+    /// Reads incremental requests; `only`: of this type.
     pub(super) fn delta(body: Body, only: Option<ResourceType>, limits: Limits) -> Self {
         Self::over(Stream::Delta(MessageDecoder::new(body, limits.message)), only, limits)
     }
@@ -85,8 +84,7 @@ impl Requests {
         Self { stream, only, limits, bucket: Bucket::new(RATE, BURST, Instant::now()) }
     }
 
-    /// The next request; nothing: the client has said all it had to say. An error ends the stream. Cancelling loses
-    /// nothing.
+    /// Returns the next request; `None` at the end of the stream. An error ends the stream. Cancel safe.
     pub(super) async fn next(&mut self, context: &Context) -> Result<Option<Request>, Status> {
         let request = match &mut self.stream {
             Stream::Sotw(messages) => messages.next().await.map(|request| request.map(Request::Sotw)),
@@ -151,7 +149,7 @@ impl Request {
         }
     }
 
-    /// Its bytes on the wire.
+    /// Returns the size on the wire in bytes.
     pub(super) fn size(&self) -> usize {
         match self {
             Self::Sotw(request) => request.encoded_len(),
@@ -159,7 +157,7 @@ impl Request {
         }
     }
 
-    /// Which response it speaks of.
+    /// Returns the nonce of the response that it answers.
     pub(super) fn nonce(&self) -> &str {
         match self {
             Self::Sotw(request) => &request.response_nonce,
@@ -167,7 +165,7 @@ impl Request {
         }
     }
 
-    /// What it names.
+    /// Returns the names.
     pub(super) fn names(&self) -> &[String] {
         match self {
             Self::Sotw(request) => &request.resource_names,

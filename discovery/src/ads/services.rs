@@ -1,4 +1,4 @@
-//! The xDS services: ADS, and one for each type. All are the same streams; those of one type take no other.
+//! The xDS services: ADS, and one for each type. Streams of one type accept no other.
 //!
 //! Written by hand, inside tonic's router: see `wire` for why.
 
@@ -21,14 +21,14 @@ use super::request::Requests;
 use crate::transport::Peer;
 use pilot_xds::grpc::response_body;
 
-/// One service.
+/// Definition of one service.
 struct Definition {
     name: &'static str,
-    /// The one type of its streams; `None`: any.
+    /// The type of its streams; `None`: any.
     only: Option<ResourceType>,
     stream: &'static str,
     delta: &'static str,
-    /// One request, one response: xDS over REST, which nobody speaks here. ADS has none.
+    /// Unary method for xDS over REST, answered with UNIMPLEMENTED; ADS has none.
     fetch: &'static str,
 }
 
@@ -70,12 +70,12 @@ static SERVICES: [Definition; 5] = [
     },
 ];
 
-/// Names of the services.
+/// Returns the names of the services.
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     SERVICES.iter().map(|service| service.name)
 }
 
-/// The services as routes, to which others can be added.
+/// Returns the services as routes, to which others can be added.
 pub(crate) fn routes(context: &Arc<super::Context>, debug_requests: &Arc<dyn DebugRequests>) -> Routes {
     let ours = SERVICES.iter().fold(axum::Router::new(), |ours, definition| {
         let service =
@@ -142,7 +142,7 @@ impl Service {
         if let Some(why) = context.health.not_ready() {
             return Err(Status::unavailable(why));
         }
-        // First what costs nothing: a flood from one address takes no turn from others.
+        // The cheap check first: a flood from one address does not take admission from others.
         let stream = context.connections.open(&peer, context.limits.streams_per_address);
         let stream = stream.map_err(|why| self.refuse(&peer, Refusal::Address(why)))?;
         context.admission.turn().await.map_err(|why| self.refuse(&peer, Refusal::Crowded(why)))?;

@@ -1,4 +1,4 @@
-//! What one stream is sent: generated as far as it is stale, told as far as it is news.
+//! Responses of one stream: generates stale resources, sends differences.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use crate::ads::history;
 use crate::metrics::by_type;
 
 impl Connection {
-    /// Generates and sends what is due of a type, if it is news.
+    /// Generates a type that is due, and sends the difference if there is one.
     pub(super) async fn respond(&mut self, kind: ResourceType, permit: SendPermit) -> Result<(), Status> {
         let started = Instant::now();
         let offered = self.offer(kind).await?;
@@ -31,7 +31,7 @@ impl Connection {
         self.send(&response, permit, generated)
     }
 
-    /// All that the client could want of a type: what it was offered, with everything stale generated anew.
+    /// Returns all resources of a type that the client can subscribe to, with stale ones generated again.
     async fn offer(&mut self, kind: ResourceType) -> Result<ResourceSet, Status> {
         let before = self.stream.desired(kind);
         let (names, partial) = match self.stream.regenerate(kind) {
