@@ -1,4 +1,4 @@
-//! The two HTTP servers: `--httpAddr` (`/ready`, `/debug`) and `--monitoringAddr` (`/metrics`, `/version`, `/debug`).
+//! The HTTP servers: `--httpAddr` (`/ready`, `/debug`) and `--monitoringAddr` (`/metrics`, `/version`, `/debug`).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::inspect::RunningState;
 use crate::transport::Load;
 use crate::version::VERSION;
 
-/// Opens the first address that the machine has. `:8080` is all addresses of both families where there are both.
+/// Binds the first address that the machine has. `:8080` is all addresses of both families, if the machine has both.
 pub(crate) fn bind(listen: &Listen) -> anyhow::Result<TcpListener> {
     let mut last = None;
     for address in &listen.addresses {
@@ -31,22 +31,22 @@ pub(crate) fn bind(listen: &Listen) -> anyhow::Result<TcpListener> {
 }
 
 fn open(address: SocketAddr) -> std::io::Result<TcpListener> {
-    /// Connections that may wait to be accepted; the kernel's `net.core.somaxconn` is the limit. One that finds no room
-    /// is tried again after 1, 3, 7, 15, 31 s, and thousands may come at once when another instance goes.
+    /// Length of the accept queue; the kernel's limit is `net.core.somaxconn`. A connection that finds it full is retried after
+    /// 1, 3, 7, 15, 31 s, and thousands may come at once when another instance stops.
     const BACKLOG: u32 = 65_535;
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // An instance that is started again has the port at once, as with Tokio's own listeners.
+    // A restarted instance gets the port at once, as with Tokio's own listeners.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
 
-/// What `--httpAddr` serves.
+/// Returns the routes of `--httpAddr`.
 pub(crate) fn http(state: Arc<RunningState>) -> Router {
     Router::new().route("/ready", get(ready)).merge(debug::routes(&state)).with_state(state)
 }
 
-/// What `--monitoringAddr` serves.
+/// Returns the routes of `--monitoringAddr`.
 pub(crate) fn monitoring(state: Arc<RunningState>) -> Router {
     Router::new()
         .route("/metrics", get(metrics))

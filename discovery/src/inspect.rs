@@ -1,5 +1,4 @@
-//! Running state of this instance, read by debug pages and metrics. Nothing here is written by them except through
-//! the operations of the parts.
+//! Running state of this instance, read by debug pages and metrics. They change it only by operations of the parts.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
-//! The one task that owns the world: event → apply → debounce → snapshot → who is told.
+//! The task that owns the world: event → apply → debounce → snapshot → affected proxies.
 //!
-//! Nobody else writes the world, and only snapshots leave here. Until every source has told all it sees there is no
-//! snapshot and the control plane is not ready.
+//! No other task writes the world, and only snapshots leave it. Until all sources have synced there is no snapshot, and the
+//! control plane is not ready.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,13 +19,13 @@ use crate::ads;
 use crate::metrics::by_type;
 use crate::moment::at;
 
-/// How many events are taken at once: enough to swallow a burst, few enough to look at the clock in between.
+/// Maximum number of events that are applied together: a burst is applied at once, and timers are still checked.
 const BATCH: usize = 256;
 
-/// How long at least what was made for one push is kept for the next. A mesh that does not change forgets nothing.
+/// Minimum age of unused cached resources before eviction. It runs only after pushes: an unchanged mesh evicts nothing.
 const KEPT: Duration = Duration::from_secs(5);
 
-/// What the task works with.
+/// State of the task.
 pub(crate) struct Pusher {
     world: World,
     debounce: Debounce,
@@ -33,11 +33,11 @@ pub(crate) struct Pusher {
     settings: Settings,
     snapshots: watch::Sender<Arc<PushContext>>,
     context: Arc<ads::Context>,
-    /// When what nobody uses was forgotten last.
+    /// Time of the last eviction.
     tidied: Instant,
 }
 
-/// What holds for the whole mesh, now and whenever it changes.
+/// Mesh-wide settings and their changes.
 #[derive(Debug)]
 pub(crate) struct Settings {
     /// `--meshConfig`
@@ -49,7 +49,7 @@ pub(crate) struct Settings {
 // === impl Pusher ===
 
 impl Pusher {
-    /// A pusher of an empty world.
+    /// Creates a pusher of an empty world.
     pub(crate) fn new(
         mut world: World,
         debounce: Params,
@@ -58,14 +58,14 @@ impl Pusher {
         snapshots: watch::Sender<Arc<PushContext>>,
         context: Arc<ads::Context>,
     ) -> Self {
-        // What the mesh is at the start is no change.
+        // The initial mesh configuration is not a change.
         drop(world.set_mesh(settings.mesh.borrow_and_update().clone()));
         drop(world.set_networks(settings.networks.borrow_and_update().clone()));
         let debounce = Debounce::new(debounce);
         Self { world, debounce, events, settings, snapshots, context, tidied: Instant::now() }
     }
 
-    /// Runs until the sources are gone or the server stops.
+    /// Runs until all sources have ended or the server stops.
     pub(crate) async fn run(mut self) -> anyhow::Result<()> {
         let stop = self.context.stop.clone();
         let mut batch = Vec::with_capacity(BATCH);
@@ -133,7 +133,7 @@ impl Pusher {
         self.debounce.on_change(Instant::now(), request, urgency);
     }
 
-    /// Nobody is connected yet: what was collected is in the snapshot, and no change of it.
+    /// Publishes the first snapshot. No proxy is connected yet, so collected changes need no push.
     fn first_snapshot(&mut self) {
         self.debounce.clear();
         self.build();

@@ -1,11 +1,10 @@
-//! The composition root: builds the parts, runs them as named tasks, and stops them in order.
+//! Builds the parts, runs them as named tasks, and stops them in order.
 //!
 //! ```text
-//!  running ──SIGTERM──▶ draining: not ready, nobody accepted, GOAWAY to one after the other ──all gone, or time is up──▶ stopped
+//!  running ──SIGTERM──▶ draining: not ready, no new connections, GOAWAY spread over time ──all closed, or timeout──▶ stopped
 //! ```
 //!
-//! A task that ends early ends the process with its reason: a control plane without one of its parts is worse than
-//! none, because nobody notices.
+//! A task that ends early ends the process with its error: an incomplete control plane would go unnoticed.
 
 use std::hash::BuildHasher as _;
 use std::sync::Arc;
@@ -28,15 +27,15 @@ use crate::source::{RegistryKind, SourceSender, SourceStatus};
 use crate::transport::{self, Admission, Balance, Health, Readiness, Transport};
 use crate::{debug, http, mesh};
 
-/// Events a source may be ahead of the pusher; when full, the source waits.
+/// Capacity of the event channel of sources; when full, a source waits.
 const EVENTS: usize = 1024;
 
-/// Runs the control plane until a signal ends it.
+/// Runs the control plane until a signal.
 pub(crate) fn run(config: Config) -> anyhow::Result<()> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
     let result = runtime.block_on(serve(config));
-    // Threads that generate or read files end by themselves; nobody waits for what they make.
+    // Threads that generate or read files end by themselves; their results are not needed.
     runtime.shutdown_background();
     result
 }
@@ -77,7 +76,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         debug: config.debug,
         id: format!("{}-{:08x}", config.instance, std::hash::RandomState::new().hash_one(())),
     });
-    // Cancelled when no further connection is accepted.
+    // Cancelled when accepting stops.
     let draining = CancellationToken::new();
 
     let mut tasks = Tasks::new();
@@ -142,7 +141,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     };
     match &cause {
         Ok(signal) => info!(signal, "shutting down"),
-        // The reason is the last line of the log: `main` tells it.
+        // `main` logs the reason last.
         Err(_) => warn!("a part has ended; shutting down"),
     }
     let all = async {
@@ -150,7 +149,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         draining.cancel();
         transport::drain(&context.connections, config.shutdown).await;
         context.stop.cancel();
-        // The file source has nothing to finish.
+        // The file source has no work to finish.
         tasks.abort_all();
         while tasks.join_next().await.is_some() {}
     };
@@ -168,7 +167,7 @@ fn spawn(
     tasks.spawn(async move { (name, task.await) });
 }
 
-/// What a task that ended before its time says about it.
+/// Returns the error of a task that ended early.
 fn early(ended: Option<Result<(&'static str, anyhow::Result<()>), tokio::task::JoinError>>) -> anyhow::Error {
     match ended {
         Some(Ok((name, Err(error)))) => error.context(format!("{name} has failed")),
@@ -189,7 +188,7 @@ fn bind(listen: Option<&crate::config::Listen>) -> anyhow::Result<Option<tokio::
     }
 }
 
-/// Every gRPC service, on both ports alike.
+/// Returns the gRPC services, the same on both ports.
 async fn grpc_server(config: &Config, state: &Arc<RunningState>) -> transport::Server {
     let context = &state.ads;
     let debug_requests: Arc<dyn ads::DebugRequests> = Arc::new(debug::XdsDebug(state.clone()));
@@ -203,7 +202,7 @@ async fn grpc_server(config: &Config, state: &Arc<RunningState>) -> transport::S
     transport::server(routes, config.keepalive, &config.limits, connections, metrics)
 }
 
-/// The signal that ends the process, when it comes. Signals are taken by a thread of their own.
+/// Returns the signal that ends the process, as a future. A thread of its own receives signals.
 fn signals() -> anyhow::Result<impl Future<Output = &'static str>> {
     use signal_hook::consts::{SIGINT, SIGTERM};
     let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT]).context("take signals")?;
@@ -213,7 +212,7 @@ fn signals() -> anyhow::Result<impl Future<Output = &'static str>> {
         .spawn(move || {
             for signal in signals.forever() {
                 if tx.try_send(if signal == SIGTERM { "SIGTERM" } else { "SIGINT" }).is_err() {
-                    // The process is ending already.
+                    // The process is ending.
                     return;
                 }
             }

@@ -3,7 +3,7 @@
 //! ```text
 //!   begin / asked ──▶ push (context request, when) ──▶ sent ──▶ answered
 //!                          │                             └─▶ how long from the event to the proxy's ACK
-//!                           └─▶ unchanged: the proxy has all resources of this type
+//!                          └─▶ unchanged: the proxy has all resources of this type
 //! ```
 //!
 //! Every proxy has one: a push costs 32 bytes and a response 40, in rings that grow on demand. Requests are shared between

@@ -1,8 +1,8 @@
 //! xDS: one task for each Envoy stream.
 //!
 //! ```text
-//!   Envoy ══HTTP/2══ pilot_xds::grpc ══ connection (one task) ──▶ pilot_xds::Stream
-//!                                               ▲                         │ types that are due
+//!  Envoy ══HTTP/2══ pilot_xds::grpc ══ connection (one task) ──▶ pilot_xds::Stream
+//!                                              ▲                         │ types that are due
 //!                          hub ── push queue ──┘                         ▼
 //!                                                     generation: scope, cache, pool of threads
 //! ```

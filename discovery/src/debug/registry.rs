@@ -1,4 +1,4 @@
-//! Pages about the world: services, endpoints, configuration objects.
+//! Pages about services, endpoints and configuration objects.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
@@ -12,7 +12,7 @@ use super::page::{Params, page, time};
 use super::{Arc, RunningState};
 use crate::source::objects::{SCHEMAS, Schema};
 
-/// `/debug/registryz`: every service.
+/// `/debug/registryz`: all services.
 pub(super) async fn registryz(State(state): State<Arc<RunningState>>, params: Params) -> Response {
     page(
         &params,
@@ -71,7 +71,7 @@ fn created(seconds: i64) -> Option<String> {
     Some(time(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)))
 }
 
-/// `/debug/endpointz`: the endpoints of every port of every service.
+/// `/debug/endpointz`: endpoints of each port of each service.
 pub(super) async fn endpointz(State(state): State<Arc<RunningState>>, params: Params) -> Response {
     let snapshot = state.ads.snapshot();
     let mut ports = Vec::new();
@@ -114,8 +114,8 @@ fn endpoint_json(endpoint: &Endpoint) -> Value {
     })
 }
 
-/// `/debug/endpointShardz`: by host, namespace and registry. A snapshot holds the endpoints of all sources together, so
-/// a service has one shard, that of its own registry.
+/// `/debug/endpointShardz`: endpoints by host, namespace and registry. A snapshot has the endpoints of all sources together, so a
+/// service has one shard, that of its own registry.
 pub(super) async fn endpoint_shardz(State(state): State<Arc<RunningState>>, params: Params) -> Response {
     let snapshot = state.ads.snapshot();
     let mut hosts: BTreeMap<&str, BTreeMap<&str, Value>> = BTreeMap::new();
@@ -145,7 +145,7 @@ pub(super) async fn resourcesz(params: Params) -> Response {
     page(&params, &kinds.collect::<Vec<_>>())
 }
 
-/// `/debug/configz`: every configuration object, as `kubectl` would show it.
+/// `/debug/configz`: all configuration objects, in the form of `kubectl`.
 pub(super) async fn configz(State(state): State<Arc<RunningState>>, params: Params) -> Response {
     page(
         &params,
@@ -170,7 +170,7 @@ fn config_json(object: &ConfigObject) -> Value {
         "apiVersion": api_version,
         "kind": object.spec.kind().as_str(),
         "metadata": metadata,
-        // Texts all: nothing that JSON could not hold.
+        // The text of an object is always valid JSON.
         "spec": object.spec.written().unwrap_or_default(),
     })
 }

@@ -1,4 +1,5 @@
-//! `/debug/sidecarz`: what a proxy may see, and why not the rest. `/debug/instancesz`: what its own workload serves.
+//! `/debug/sidecarz`: services that a proxy sees, and reasons for those that it does not. `/debug/instancesz`: services of its
+//! workload.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +14,7 @@ use super::page::{Params, named, page};
 use super::registry::service_json;
 use super::{Arc, RunningState};
 
-/// `/debug/sidecarz?proxyID=`: Istio's fields, those that we have, and `hidden`.
+/// `/debug/sidecarz?proxyID=`: a subset of Istio's fields, and `hidden`.
 pub(super) async fn sidecarz(State(state): State<Arc<RunningState>>, params: Params) -> Response {
     let client = match named(&state, &params) {
         Ok(client) => client,
@@ -43,7 +44,7 @@ pub(super) async fn sidecarz(State(state): State<Arc<RunningState>>, params: Par
     page(&params, &scope)
 }
 
-/// Why a service is not among those that this class of proxies sees; nothing if it is.
+/// Returns the reason why a class of proxies does not see a service; `None` if it does.
 fn hidden(snapshot: &PushContext, scope: &Scope, service: &Service) -> Option<String> {
     let viewer = &scope.key().namespace;
     if !is_exported(snapshot, service, viewer) {
@@ -68,7 +69,7 @@ fn is_exported(snapshot: &PushContext, service: &Service, viewer: &Namespace) ->
     ExportTo::allows(list, &service.namespace, viewer)
 }
 
-/// `/debug/instancesz`: the ports of each proxy's own services, and where they lead in the workload.
+/// `/debug/instancesz`: ports of the services of each proxy's workload.
 pub(super) async fn instancesz(State(state): State<Arc<RunningState>>, params: Params) -> Response {
     let snapshot = state.ads.snapshot();
     let instances: BTreeMap<String, Vec<Value>> = state

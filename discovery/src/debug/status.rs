@@ -1,4 +1,4 @@
-//! Where each type of a proxy stands, in the words of Envoy's status API.
+//! State of each type of a proxy, in terms of Envoy's status API.
 //! <https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/status/v3/csds.proto>
 
 use std::time::SystemTime;
@@ -13,7 +13,7 @@ use pilot_proto::node::NodeMetadata;
 
 use crate::ads::{Client, TypeStatus};
 
-/// Istio's verdict: an error stands until something is accepted.
+/// Returns the status as in Istio: an error stays until a response is accepted.
 pub(super) fn verdict(known: &TypeStatus) -> ConfigStatus {
     match (&known.last_error, &known.nonce_sent) {
         (Some(_), _) => ConfigStatus::Error,
@@ -23,7 +23,7 @@ pub(super) fn verdict(known: &TypeStatus) -> ConfigStatus {
     }
 }
 
-/// A type as a whole.
+/// Returns the status of a type.
 pub(super) fn of_type(kind: ResourceType, known: &TypeStatus) -> GenericXdsConfig {
     let updated = known.sent.map(timestamp);
     GenericXdsConfig {
@@ -39,8 +39,8 @@ pub(super) fn of_type(kind: ResourceType, known: &TypeStatus) -> GenericXdsConfi
     }
 }
 
-/// A proxy as `istioctl` lists it: short name, what tells where it belongs, a line for each type. Nothing for a
-/// connection that watches nothing, such as the one that asks.
+/// Returns the status of a proxy for `istioctl`: short name, origin, a line for each type. `None` for a connection without
+/// subscriptions, such as that of `istioctl` itself.
 pub(super) fn of_client(client: &Client) -> Option<ClientConfig> {
     let types = client.types();
     if types.is_empty() {

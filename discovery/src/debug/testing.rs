@@ -1,4 +1,4 @@
-//! A made-up hub for the tests of the pages: proxies that say what a test lets them say.
+//! Test hub with proxies in a given state.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -21,18 +21,18 @@ use crate::config::debug::DebugConfig;
 use crate::inspect::RunningState;
 use crate::source::RegistryKind;
 
-/// What happens on a stream that watches clusters.
+/// Event on a stream that subscribes to clusters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Said {
-    /// Something new is sent.
+    /// A new response is sent.
     Response,
-    /// The proxy accepts the last response.
+    /// The proxy ACKs the last response.
     Ack,
-    /// The proxy rejects the last response: `no`.
+    /// The proxy NACKs the last response with the message `no`.
     Nack,
 }
 
-/// A proxy `<pod>.<namespace>` at 127.0.0.1 that has not asked for anything.
+/// Adds a proxy `<pod>.<namespace>` at 127.0.0.1 without requests.
 pub(crate) fn join(state: &RunningState, pod: &str, namespace: &str) -> Arc<Client> {
     let id = format!("sidecar~10.0.0.1~{pod}.{namespace}~{namespace}.svc.cluster.local");
     let proxy = Proxy::from_node(&Node { id, ..Node::default() }).unwrap();
@@ -41,7 +41,7 @@ pub(crate) fn join(state: &RunningState, pod: &str, namespace: &str) -> Arc<Clie
     client
 }
 
-/// A service of one HTTP port, whom these may see.
+/// Creates a service of one HTTP port, exported to these namespaces.
 pub(crate) fn service(
     name: &str,
     namespace: &str,
@@ -72,7 +72,7 @@ pub(crate) fn service(
     })
 }
 
-/// A snapshot of a mesh that has these services.
+/// Creates a snapshot of a mesh with these services.
 pub(crate) fn mesh(services: &[Arc<Service>]) -> PushContext {
     let source = RegistryKind::File.source_id();
     let mut world = World::new("cluster.local", [source.clone()]);
@@ -82,7 +82,7 @@ pub(crate) fn mesh(services: &[Arc<Service>]) -> PushContext {
     PushContext::default().next(&world)
 }
 
-/// Lets a client watch clusters, and this happen.
+/// Subscribes a client to clusters and applies these events.
 pub(crate) fn tell(client: &Client, story: &[Said]) {
     let mut stream = Stream::new(Codec::Sotw, "istiod-1".into());
     let kind = ResourceType::Cluster;
@@ -117,7 +117,7 @@ pub(crate) fn tell(client: &Client, story: &[Said]) {
     }
 }
 
-/// What the pages see of clusters after this.
+/// Returns the state of clusters after these events.
 pub(crate) fn told(story: &[Said]) -> TypeStatus {
     let state = RunningState::with(PushContext::default(), DebugConfig::default());
     let client = join(&state, "pod", "default");

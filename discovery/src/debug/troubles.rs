@@ -1,4 +1,4 @@
-//! Pages about what went wrong: what could not be generated, what proxies rejected, what could not be read.
+//! Pages about errors: failed generation, rejections by proxies, rejected objects.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,27 +13,27 @@ use super::{Arc, RunningState};
 use crate::ads::{Client, Refused};
 use crate::source::SourceStatus;
 
-/// What is wrong with one thing, as Istio's `ProxyPushStatus` has it.
+/// Error of one subject, in the form of Istio's `ProxyPushStatus`.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Trouble {
-    /// A proxy that has it; others may have it too.
+    /// One of the proxies that have it.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(super) proxy: String,
-    /// What it is.
+    /// Description.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(super) message: String,
 }
 
-/// Istio's metric, then what it is about.
+/// Errors by Istio's metric, then by subject.
 pub(crate) type Troubles = BTreeMap<&'static str, BTreeMap<String, Trouble>>;
 
 /// Resources that proxies rejected, by type and name, until they change.
 const KEPT_BACK: &str = "pilot_xds_quarantined_resources";
 
-/// What nothing of Istio's counts.
+/// Errors without a metric in Istio.
 const REJECTED_RESOURCES: &str = "pilot_rejected_resources";
 
-/// `/debug/push_status`: always for people, as in Istio.
+/// `/debug/push_status`: always indented, as in Istio.
 pub(super) async fn push_status(State(state): State<Arc<RunningState>>) -> Response {
     let mut troubles = troubles(&state.ads.hub.clients());
     for (proxy, kind, Refused { refusal, origins }) in state.ads.quarantine.all() {
@@ -47,10 +47,10 @@ pub(super) async fn push_status(State(state): State<Arc<RunningState>>) -> Respo
     pretty(&troubles)
 }
 
-/// What is wrong for these proxies.
+/// Returns the errors of these proxies.
 pub(crate) fn troubles(clients: &[Arc<Client>]) -> Troubles {
     let mut troubles = Troubles::new();
-    // Proxies may share a list of what could not be made for them.
+    // Proxies may share a report.
     let mut seen: BTreeSet<*const Report> = BTreeSet::new();
     for client in clients {
         let proxy = &client.proxy.id.id;
@@ -72,7 +72,8 @@ pub(crate) fn troubles(clients: &[Arc<Client>]) -> Troubles {
     troubles
 }
 
-/// `/debug/rejectedz`: objects that could not be used, and why; warnings about those that are. (Ours: Istio tells by webhook and status only.)
+/// `/debug/rejectedz`: rejected objects with reasons, and warnings about accepted ones. Not in Istio, which reports them by
+/// webhook and status.
 pub(super) async fn rejectedz(State(state): State<Arc<RunningState>>, params: Params) -> Response {
     let problems = state.sources.iter().flat_map(|source| source.problems());
     let problems: Vec<String> = problems.map(|problem| problem.to_string()).collect();

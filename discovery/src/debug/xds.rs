@@ -1,4 +1,4 @@
-//! Istio's debug types on an ADS stream: what `istioctl proxy-status` and `istioctl x internal-debug` ask for.
+//! Istio's debug types on an ADS stream, for `istioctl proxy-status` and `istioctl x internal-debug`.
 //!
 //! ```text
 //!  istio.io/debug/syncz                        ──▶ every proxy as an envoy.service.status.v3.ClientConfig
@@ -6,8 +6,8 @@
 //!  istio.io/debug               ["syncz?..."]  ──▶ the page /debug/syncz?..., as its bytes
 //! ```
 //!
-//! One answer to one request; nothing is watched. Whoever may use the pages over HTTP may ask here, and nobody else:
-//! over plaintext Istio refuses everybody, because nobody has proved who he is; we let loopback in, as both do on HTTP.
+//! A request gets one response; nothing is subscribed. Access is as over HTTP: loopback callers only. Over plaintext Istio
+//! refuses all callers on xDS, because none is authenticated.
 
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ use crate::ads::{Client, DebugRequests, DebugResponse};
 use crate::config::debug::Switch;
 use crate::version::VERSION;
 
-/// Type of every page, and what the other debug types begin with.
+/// Type of pages, and prefix of the other debug types.
 const DEBUG: &str = "istio.io/debug";
 
 /// Handler of debug requests on xDS streams.
@@ -67,7 +67,7 @@ pub(super) async fn answer(
         "" => page(state, names).await,
         "/syncz" => Ok(syncz(state)),
         "/config_dump" => config_dump(state, names).await,
-        // Istio's answer to a debug type that it does not have.
+        // As in Istio for an unknown debug type.
         _ => Ok(Vec::new()),
     };
     Some(resources.map(|resources| DebugResponse { resources, control_plane: control_plane(state) }))
@@ -83,7 +83,7 @@ fn syncz(state: &RunningState) -> Vec<Resource> {
     configs.map(named).collect()
 }
 
-/// A proxy that is not known has no dump, and that is an answer: another instance may know it.
+/// Returns the config dump of a proxy; empty for an unknown one, which may be connected to another instance.
 async fn config_dump(state: &RunningState, names: &[String]) -> Result<Vec<Resource>, Status> {
     let [name] = names else { return Ok(Vec::new()) };
     let Some(client) = find(state, name) else { return Ok(Vec::new()) };
@@ -98,7 +98,7 @@ async fn page(state: &Arc<RunningState>, names: &[String]) -> Result<Vec<Resourc
     };
     let request = Request::get(format!("/debug/{name}")).body(Body::empty());
     let request = request.map_err(|error| Status::invalid_argument(format!("{name:?}: {error}")))?;
-    // What has to be POSTed is not for a GET to do, so nothing is left out here.
+    // Endpoints that require POST cannot be called here, so nothing is left out.
     let mut pages = pages(Switch::Off).with_state(state.clone());
     let Ok(response) = pages.call(request).await;
     let body = response.into_body().collect().await;
@@ -110,7 +110,7 @@ fn resource(name: String, any: Any) -> Resource {
     Resource { name, resource: Some(any), ..Resource::default() }
 }
 
-/// Istio's `IstioControlPlaneInstance`, its fields in Go's spelling.
+/// Returns Istio's `IstioControlPlaneInstance`, with fields in Go's spelling.
 fn control_plane(state: &RunningState) -> String {
     json!({
         "Component": "istiod",

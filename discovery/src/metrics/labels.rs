@@ -27,14 +27,14 @@ pub(super) struct RejectedConfig {
     pub(super) name: String,
 }
 
-/// Of a proxy, or of ours.
+/// Label of a version.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct Version {
-    /// As it says itself.
+    /// The version as its program reports it.
     pub(super) version: String,
 }
 
-/// What `istio_build` tells.
+/// Labels of `istio_build`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct Build {
     /// `pilot`
@@ -43,7 +43,7 @@ pub(super) struct Build {
     pub(super) tag: String,
 }
 
-/// What happened to an object that a source reads.
+/// Labels of an event of a source.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct SourceEvent {
     /// Kind of the object.
@@ -52,16 +52,16 @@ pub(super) struct SourceEvent {
     pub(super) event: String,
 }
 
-/// Labels of what a proxy rejected.
+/// Labels of a rejected resource.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct Quarantined {
     /// `cds`, `eds`, ...
     pub(super) r#type: String,
-    /// The object it was made from, `<kind>/<namespace>/<name>`; of several the first, of none the resource.
+    /// Object that it is made from, `<kind>/<namespace>/<name>`: the first of several, or the resource if there is none.
     pub(super) object: String,
 }
 
-/// The label set `{type="..."}`.
+/// Returns the label set `{type="..."}`.
 pub(crate) fn by_type(kind: &str) -> Type {
     Type { r#type: kind.to_owned() }
 }

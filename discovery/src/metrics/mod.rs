@@ -1,8 +1,7 @@
-//! Metrics under Istio's names, with its labels and buckets. `/metrics` lists them, each with its meaning.
+//! Metrics with Istio's names, labels and buckets. `/metrics` lists them with their meaning.
 //!
-//! What happens is counted by whoever does it; what is there is read when the page is asked for (`scrape`).
-//! Istio's counters carry no `_total`, which `OpenMetrics` demands and dashboards do not expect: the page is served in
-//! Prometheus' text format 0.0.4 (`text`).
+//! Counters are incremented at the source; gauges are read at scrape time (`scrape`). Istio's counters have no suffix `_total`,
+//! which `OpenMetrics` demands and dashboards do not expect: the page is in Prometheus' text format 0.0.4 (`text`).
 
 mod labels;
 mod scrape;
@@ -26,7 +25,7 @@ use crate::version::VERSION;
 
 type ByType<M> = Family<Type, M>;
 
-/// What generation cannot make, under Istio's names.
+/// Findings of generators with Istio's metrics.
 const CONFLICTS: [(&str, &str); 5] = [
     ("pilot_conflict_inbound_listener", "Target ports wanted for different protocols"),
     (
@@ -38,13 +37,13 @@ const CONFLICTS: [(&str, &str); 5] = [
     ("pilot_vservice_dup_domain", "Domains that more than one service has"),
 ];
 
-/// Every metric.
+/// All metrics of the process.
 pub(crate) struct Metrics {
     registry: Registry,
     started: Instant,
     uptime: Gauge<f64, AtomicU64>,
     connected: Family<Version, Gauge>,
-    /// Responses sent, by type; and `cds_senderr` and so on, those that could not be.
+    /// Sent responses, by type; failures as `cds_senderr` and so on.
     pub(crate) pushes: ByType<Counter>,
     /// Seconds to generate a response, by type.
     pub(crate) push_time: ByType<Histogram>,
@@ -55,27 +54,27 @@ pub(crate) struct Metrics {
     /// Seconds from the first change to the last type sent.
     pub(crate) convergence_time: Histogram,
     propagation_time: ByType<Histogram>,
-    /// Seconds a push waited for its turn.
+    /// Seconds that a push waited for its turn.
     pub(crate) queue_time: Histogram,
-    /// Seconds from the first change until the push was queued, a new snapshot included.
+    /// Seconds from the first change until the push was queued, with the build of the snapshot.
     pub(crate) debounce_time: Histogram,
     /// Seconds to build a snapshot.
     pub(crate) context_init: Histogram,
     /// Pushes by reason.
     pub(crate) push_triggers: ByType<Counter>,
-    /// Changes that came in, by kind.
+    /// Received changes, by kind.
     pub(crate) inbound_updates: ByType<Counter>,
-    /// Services known.
+    /// Number of services.
     pub(crate) services: Gauge,
     /// Rejected responses, by type.
     pub(crate) rejects: ByType<Counter>,
     rejects_by_node: [(&'static str, Family<Reject, Gauge>); 4],
-    /// Requests with a nonce that is not the last one.
+    /// Requests with an old nonce.
     pub(crate) expired_nonces: ByType<Counter>,
-    /// What the gRPC ports count.
+    /// Counters of the gRPC ports.
     pub(crate) transport: crate::transport::Metrics,
     received_max: Gauge,
-    /// Faults of ours.
+    /// Internal errors.
     pub(crate) internal_errors: Counter,
     rejected_configs: Family<RejectedConfig, Gauge>,
     registry_events: Family<SourceEvent, Counter>,
@@ -94,23 +93,24 @@ pub(crate) struct Metrics {
     tasks: Gauge,
 }
 
-/// A metric that the page shows from now on.
+/// Registers a metric.
 fn shown<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
     registry.register(name, help, metric.clone());
     metric
 }
 
-/// Seconds, by type.
+/// Creates histograms of seconds, by type.
 fn seconds_by_type() -> ByType<Histogram> {
     Family::new_with_constructor(|| Histogram::new([0.01, 0.1, 0.5, 1.0, 3.0, 5.0, 10.0, 20.0, 30.0]))
 }
 
-/// Bytes, by type. What matters: 4 MB, gRPC's default limit; 10 MB, which strains; 40 MB, the most that was seen.
+/// Creates histograms of bytes, by type. Buckets: 4 MB is gRPC's default limit, 10 MB is a heavy load, 40 MB the largest observed
+/// value.
 fn bytes_by_type() -> ByType<Histogram> {
     Family::new_with_constructor(|| Histogram::new([1.0, 1e4, 1e6, 4e6, 1e7, 4e7]))
 }
 
-/// A count as gauges hold it.
+/// Converts a count to the type of gauges.
 fn gauge(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
@@ -118,7 +118,7 @@ fn gauge(count: usize) -> i64 {
 // === impl Metrics ===
 
 impl Metrics {
-    /// Registers everything.
+    /// Creates and registers all metrics.
     #[rustfmt::skip]
     pub(crate) fn new() -> Self {
         let mut registry = Registry::default();
@@ -180,34 +180,34 @@ impl Metrics {
         }
     }
 
-    /// A proxy of this version came (1) or went (-1).
+    /// Counts a proxy of this version: 1 connected, -1 disconnected.
     pub(crate) fn connected(&self, version: &str, change: i64) {
         self.connected.get_or_create(&Version { version: version.to_owned() }).inc_by(change);
     }
 
-    /// A request of this size came.
+    /// Notes the size of a request.
     pub(crate) fn received(&self, bytes: usize) {
-        // Two at once may both be the largest; the smaller is wrong only until the next.
+        // Of two concurrent updates the smaller may remain, until the next one.
         self.received_max.set(self.received_max.get().max(gauge(bytes)));
     }
 
-    /// A response could not be sent though its client is there.
+    /// Counts a response that could not be sent to a connected client.
     pub(crate) fn send_error(&self, kind: ResourceType) {
         self.pushes.get_or_create(&by_type(&format!("{}_senderr", kind.short()))).inc();
     }
 
-    /// A proxy acknowledged what a change made of a type, so long after it.
+    /// Notes the time from a change to the ACK of a type.
     pub(crate) fn propagated(&self, kind: ResourceType, after: Duration) {
         self.propagation_time.get_or_create(&by_type(kind.short())).observe(after.as_secs_f64());
     }
 
-    /// The page.
+    /// Returns the page.
     pub(crate) fn page(&self, state: &RunningState) -> String {
         scrape::scrape(self, state);
         self.uptime.set(self.started.elapsed().as_secs_f64());
         let mut text = String::new();
         if prometheus_client::encoding::text::encode(&mut text, &self.registry).is_err() {
-            // Writing to a String does not fail; a page cut short is better than none.
+            // Writing to a String does not fail.
             text.push('\n');
         }
         text::to_text_0_0_4(&text)

@@ -1,5 +1,5 @@
-//! What is not counted as it happens but read when somebody looks: what others keep, and what must not outlive its
-//! owner. A proxy that has left has no line, so lines are as many as proxies are connected.
+//! Values that are read at scrape time: state of other parts, and series that end with a connection. A disconnected proxy has no
+//! series, so their number is bounded by the connected proxies.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::debug::troubles;
 use crate::inspect::RunningState;
 use crate::source::objects::ObjectKind;
 
-/// Reads everything.
+/// Reads all values.
 pub(super) fn scrape(metrics: &Metrics, state: &RunningState) {
     proxies(metrics, state);
     sources(metrics, state);
@@ -70,7 +70,7 @@ fn sources(metrics: &Metrics, state: &RunningState) {
     for ((kind, action), count) in events {
         let (family, kind) = match kind {
             ObjectKind::Config(kind) => (&metrics.config_events, kind.as_str()),
-            // As Istio's registry spells them.
+            // Spelling of Istio's registry.
             ObjectKind::Namespace => (&metrics.registry_events, "Namespaces"),
             ObjectKind::Node => (&metrics.registry_events, "Nodes"),
             ObjectKind::Pod => (&metrics.registry_events, "Pods"),
@@ -94,7 +94,7 @@ fn cache(metrics: &Metrics, state: &RunningState) {
     metrics.cache_size.set(i64::try_from(sum(|cached| cached.entries)).unwrap_or(i64::MAX));
 }
 
-/// Endpoints as the snapshot has them. Istio counts them as it builds them, and so once for each proxy that looks.
+/// Counts endpoints of the snapshot. Istio counts them during generation, once for each proxy.
 fn endpoints(metrics: &Metrics, snapshot: &PushContext) {
     let (mut without, mut unready, mut no_pod) = (0, 0, 0);
     for service in snapshot.services.values() {
@@ -120,7 +120,7 @@ fn endpoints(metrics: &Metrics, snapshot: &PushContext) {
     metrics.no_pod.set(gauge(no_pod));
 }
 
-/// A counter that another keeps.
+/// Advances a counter to a total that is kept elsewhere.
 fn catch_up(counter: &Counter, total: u64) {
     counter.inc_by(total.saturating_sub(counter.get()));
 }

@@ -1,8 +1,8 @@
-//! `OpenMetrics` to Prometheus' text format 0.0.4, in which a counter may have any name.
+//! Conversion of `OpenMetrics` to Prometheus' text format 0.0.4, in which a counter may have any name.
 
 use std::fmt::Write as _;
 
-/// No `# EOF`, no `# UNIT`, and counters without the `_total` that the encoder added.
+/// Removes `# EOF`, `# UNIT`, and the suffix `_total` that the encoder adds to counters.
 pub(super) fn to_text_0_0_4(open_metrics: &str) -> String {
     let mut text = String::with_capacity(open_metrics.len());
     let mut counter = None;

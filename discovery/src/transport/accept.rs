@@ -1,4 +1,4 @@
-//! Accepts connections, shakes hands where there is TLS, and hands each to a task of its own.
+//! Accepts connections, does the TLS handshake, and starts a task for each.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,13 +14,13 @@ use tracing::{debug, info, warn};
 use super::serve::{Ended, Terms};
 use super::{Connections, Metrics, tls};
 
-/// How long a TLS handshake may take. Two round trips and one signature.
+/// Time limit of a TLS handshake: two round trips and one signature.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 
-/// How long we wait when no connection can be accepted, mostly for want of descriptors.
+/// Pause after a failed accept, mostly for lack of descriptors.
 const BREATH: Duration = Duration::from_millis(100);
 
-/// What answers at the gRPC ports, for every connection the same.
+/// Server of the gRPC ports, the same for all connections.
 #[derive(Clone)]
 pub(crate) struct Server {
     pub(super) connections: Arc<Connections>,
@@ -28,19 +28,19 @@ pub(crate) struct Server {
     pub(super) terms: Arc<Terms>,
 }
 
-/// What is spoken below HTTP/2.
+/// Protocol below HTTP/2.
 #[derive(Clone)]
 pub(crate) enum Transport {
     /// TCP.
     Plaintext,
-    /// TLS, with the configuration that is true when a connection comes.
+    /// TLS, with the current configuration of the moment of accepting.
     Tls(watch::Receiver<Arc<ServerConfig>>),
 }
 
 // === impl Server ===
 
 impl Server {
-    /// Accepts until `stop`. Those who are connected then stay.
+    /// Accepts until `stop` is cancelled. Accepted connections stay.
     pub(crate) async fn accept(
         self,
         listener: TcpListener,

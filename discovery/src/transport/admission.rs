@@ -1,28 +1,28 @@
-//! How many streams open in a second.
+//! Rate limit of new streams.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::bucket::{Bucket, Verdict};
 
-/// How long a stream waits for its turn. Whoever would wait longer is refused, and comes back later or to another
-/// instance. Istio's waits for a second; but a proxy that is refused backs off for up to half a minute, and one that
-/// waits costs no more than one that is idle: 5,000 that come at once are all there after 4 s on two cores.
+/// Maximum wait for admission. A stream that would wait longer is refused, and the client comes back later or connects to another
+/// instance. Istio's limit is a second; but a refused proxy backs off for up to half a minute, and a waiting one costs no more
+/// than an idle one: 5,000 that connect at once are all admitted after 4 s on two cores.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Streams that a core may take on in a second, unless `PILOT_MAX_REQUESTS_PER_SECOND` says another number for all.
+/// New streams per core and second, unless `PILOT_MAX_REQUESTS_PER_SECOND` sets a total.
 ///
-/// What a newcomer costs is mostly to send it what all of its kind share: about a millisecond of a core for 1,000
-/// clusters and their endpoints, for how much is generated at once is bounded elsewhere. So this leaves half of each core
-/// to those who are connected already, however many come. (Istio generates for each of them, and takes 12 a core.)
+/// A new stream costs about a millisecond of a core for 1,000 clusters and their endpoints: most of it is sending what proxies of
+/// its class share, and concurrent generation is bounded elsewhere. The rate leaves half of each core to connected proxies.
+/// (Istio generates for each stream, and admits 12 a core.)
 const A_CORE: u32 = 500;
 
-/// The gate that new streams pass.
+/// Admission of new streams.
 pub(crate) struct Admission {
     bucket: Mutex<Bucket>,
 }
 
-/// Too many streams open in this second.
+/// Error: too many new streams in this second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("too many streams are opened at once; try again later")]
 pub(crate) struct Crowded;
@@ -30,7 +30,7 @@ pub(crate) struct Crowded;
 // === impl Admission ===
 
 impl Admission {
-    /// So many a second, and as many in a burst: a second's worth that came early; `None`: by the number of cores.
+    /// Creates the limit: a rate per second, and a burst of one second; `None`: by the number of cores.
     pub(crate) fn new(per_second: Option<f64>) -> Self {
         let cores =
             std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1));
@@ -38,7 +38,7 @@ impl Admission {
         Self { bucket: Mutex::new(Bucket::new(rate, rate.max(1.0), Instant::now())) }
     }
 
-    /// Waits for a turn, in the order of asking.
+    /// Waits for admission, in order of arrival.
     pub(crate) async fn turn(&self) -> Result<(), Crowded> {
         let verdict =
             self.bucket.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now(), PATIENCE);

@@ -1,8 +1,8 @@
-//! Load-aware rebalancing: an instance that holds clearly more streams than its share tells the surplus to leave.
+//! Load-aware rebalancing: an instance with clearly more streams than its share closes the surplus with GOAWAY.
 //!
-//! Proxies keep their stream for hours, so an instance that starts later gets none until something moves. Each instance
-//! tells its load at `/debug/load` of its monitoring port; nobody decides for another. Who leaves asks any instance
-//! again, so half of them may come back: it goes slowly, and looks again before every round.
+//! Proxies keep their stream for hours, so a new instance would get none. Each instance reports its load at `/debug/load` of its
+//! monitoring port, and decides for itself only. A proxy that leaves connects to any instance, so half of them may come back:
+//! rebalancing is slow, and reads the loads again before every round.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -17,32 +17,32 @@ use super::load::{self, Load};
 use super::peer::{Farewell, Stage};
 use super::{Connections, Metrics, Peer, pace};
 
-/// Between two looks at the others.
+/// Interval between two reads of the loads.
 const ROUND: Duration = Duration::from_secs(3);
 
-/// Between two connections told to leave: five a second, which costs the others nothing that they would notice.
+/// Interval between two closed connections: five a second.
 const GAP: Duration = Duration::from_millis(200);
 
-/// Streams that are no surplus, whatever the mean says.
+/// Number of streams above the mean that are never a surplus.
 const SLACK: usize = 10;
 
-/// What holds the loop, and what it is about.
+/// Rebalancing of the connections of this instance.
 pub(crate) struct Balance {
     pub(crate) connections: Arc<Connections>,
     pub(crate) metrics: Metrics,
-    /// `host:port` of the monitoring ports of all instances. A name may stand for many, and we may be among them.
+    /// `host:port` of the monitoring ports of all instances. A name may resolve to many, this one among them.
     pub(crate) peers: Vec<String>,
-    /// Which of the answers is our own.
+    /// Identifier of this instance among the answers.
     pub(crate) id: String,
 }
 
-/// Streams to shed, given how many we hold and how many each other instance holds that answered and stays: what is
-/// above 1.1 x the mean + 10. With nobody to go to, none.
+/// Returns the number of streams to close, from the streams here and at each other instance that answers and is not draining:
+/// those above 1.1 x the mean + 10. Without other instances, none.
 fn surplus(own: usize, others: &[usize]) -> usize {
     if others.is_empty() {
         return 0;
     }
-    // Nothing that another instance says overflows.
+    // The reported numbers cannot overflow.
     let total: u128 = others.iter().chain([&own]).map(|streams| *streams as u128).sum();
     let instances = others.len() as u128 + 1;
     let fair = (total * 11).div_ceil(instances * 10);
@@ -52,7 +52,7 @@ fn surplus(own: usize, others: &[usize]) -> usize {
 // === impl Balance ===
 
 impl Balance {
-    /// Runs until it is dropped, doing nothing while `ready` says no.
+    /// Runs until it is dropped; idle while `ready` returns `false`.
     pub(crate) async fn run(self, ready: impl Fn() -> bool) {
         loop {
             sleep(ROUND).await;
@@ -66,7 +66,7 @@ impl Balance {
                 continue;
             }
             info!(streams = own, ?others, surplus = left, "more than a fair share; telling some to leave");
-            // What is shed in a round is looked at by the next.
+            // The next round reads the loads again.
             for _ in 0..ROUND.as_millis() / GAP.as_millis() {
                 let Some(peer) = self.chosen(left).filter(|_| ready()) else { break };
                 left -= peer.streams().min(left);
@@ -77,7 +77,7 @@ impl Balance {
         }
     }
 
-    /// Any connection that carries streams, and no more than so many.
+    /// Returns a connection that carries streams, at most this many.
     fn chosen(&self, most: usize) -> Option<Arc<Peer>> {
         let mut peers = self.connections.list();
         peers.retain(|peer| peer.is_serving() && (1..=most).contains(&peer.streams()));
@@ -85,14 +85,14 @@ impl Balance {
         peers.get(first).cloned()
     }
 
-    /// Loads of the other instances that answer and stay.
+    /// Returns the loads of the other instances that answer and are not draining.
     async fn others(&self) -> Vec<usize> {
         let resolved = join_all(self.peers.iter().map(|peer| resolve(peer))).await;
         let addresses: BTreeSet<SocketAddr> = resolved.into_iter().flatten().collect();
         let loads = join_all(addresses.into_iter().map(|address| async move {
             load::ask(address).await.inspect_err(|error| debug!("{address} does not count: {error:#}")).ok()
         }));
-        // An instance with two addresses is one.
+        // An instance with two addresses counts once.
         let mut seen = BTreeSet::from([self.id.clone()]);
         let others = loads.await.into_iter().flatten().filter(|load| seen.insert(load.id.clone()));
         others.filter(|load: &Load| !load.draining).map(|load| load.streams).collect()
@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn only_what_is_clearly_above_the_share_of_two_or_more_is_shed() {
         for (own, others, expected) in [
-            // Nobody to go to.
+            // No other instance.
             (1000, &[][..], 0),
             (0, &[0], 0),
             // The mean is 500: 560 may stay.
@@ -128,7 +128,7 @@ mod tests {
             (561, &[439], 1),
             (560, &[440], 0),
             (440, &[560], 0),
-            // Few are nothing to talk about.
+            // Few streams are no surplus.
             (20, &[0], 0),
             (22, &[0], 0),
             (24, &[0], 0),

@@ -1,41 +1,40 @@
-//! A token bucket: so many in a burst, so many a second after it. Time is an argument.
+//! A token bucket: a burst, then a rate per second. Time is an argument.
 
 use std::time::{Duration, Instant};
 
-/// Tokens, and when the last was taken.
+/// Tokens, and the time of the last update.
 #[derive(Clone, Debug)]
 pub(crate) struct Bucket {
-    /// Tokens a second; more than none.
+    /// Tokens per second; greater than zero.
     rate: f64,
-    /// Tokens it holds at most.
+    /// Maximum number of tokens.
     burst: f64,
-    /// Below zero: promised to those who wait.
+    /// Negative: tokens that waiting callers have reserved.
     tokens: f64,
     seen: Instant,
 }
 
-/// Whether there is a token.
+/// Result of taking a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// It is taken.
+    /// A token was available.
     Now,
-    /// It is taken, and is there after this time.
+    /// A token is reserved, and available after this time.
     After(Duration),
-    /// It would take longer than one may wait; none is taken.
+    /// The wait would be too long; no token is taken.
     Never,
 }
 
 // === impl Bucket ===
 
 impl Bucket {
-    /// A full bucket. A rate that is no number above zero gives tokens for the burst alone.
+    /// Creates a full bucket. An invalid rate gives tokens for the burst only.
     pub(crate) fn new(rate: f64, burst: f64, now: Instant) -> Self {
         let rate = if rate.is_finite() && rate > 0.0 { rate } else { f64::MIN_POSITIVE };
         Self { rate, burst, tokens: burst, seen: now }
     }
 
-    /// Takes one token, waiting for it no longer than `patience`. Whoever waits has a place in the line: those who come
-    /// later wait longer.
+    /// Takes one token, reserved for at most `patience` ahead. Later callers wait longer.
     pub(crate) fn take(&mut self, now: Instant, patience: Duration) -> Verdict {
         let gained = now.saturating_duration_since(self.seen).as_secs_f64() * self.rate;
         self.tokens = (self.tokens + gained).min(self.burst);
@@ -61,7 +60,7 @@ mod tests {
 
     const MS: fn(u64) -> Duration = Duration::from_millis;
 
-    /// Takes at these moments (ms), at 10 a second with a burst of 2, waiting 250 ms at most.
+    /// Checks the results of taking at these moments (ms), at 10 a second with a burst of 2, waiting 250 ms at most.
     fn check(moments: &[u64], expected: &[Verdict]) {
         let start = Instant::now();
         let mut bucket = Bucket::new(10.0, 2.0, start);
@@ -80,9 +79,9 @@ mod tests {
     fn a_burst_goes_through_the_next_wait_in_line_and_the_rest_are_refused() {
         use Verdict::{After, Never, Now};
         check(&[0; 6], &[Now, Now, After(MS(100)), After(MS(200)), Never, Never]);
-        // Refused, they took nothing: the line moves on as promised.
+        // Refused callers take no token: the reservations stay as they are.
         check(&[0, 0, 0, 0, 0, 100], &[Now, Now, After(MS(100)), After(MS(200)), Never, After(MS(200))]);
-        // A bucket does not overflow.
+        // The bucket holds at most the burst.
         check(&[0, 0, 10_000, 10_000, 10_000], &[Now, Now, Now, Now, After(MS(100))]);
     }
 

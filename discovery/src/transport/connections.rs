@@ -1,4 +1,4 @@
-//! Every connection of the gRPC ports, and how many streams each address has.
+//! Connections of the gRPC ports, and the number of streams of each address.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use super::peer::{Peer, Stage};
 
-/// Who is connected.
+/// Open connections.
 #[derive(Default)]
 pub(crate) struct Connections {
     counter: AtomicU64,
@@ -20,19 +20,19 @@ pub(crate) struct Connections {
     left: Notify,
 }
 
-/// A place among the connections, given back when it is dropped.
+/// Entry of a connection, removed on drop.
 pub(super) struct Place {
     connections: Arc<Connections>,
     pub(super) peer: Arc<Peer>,
 }
 
-/// An xDS stream that is open, until it is dropped.
+/// Open xDS stream, counted until it is dropped.
 pub(crate) struct OpenStream {
     connections: Arc<Connections>,
     peer: Arc<Peer>,
 }
 
-/// An address has as many streams as one may have.
+/// Error: the address has the maximum number of streams, which it holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0} streams are open from this address, as many as may be")]
 pub(crate) struct TooMany(usize);
@@ -51,17 +51,17 @@ impl Connections {
         Place { connections: self.clone(), peer }
     }
 
-    /// All of them, in the order in which they came.
+    /// Returns the connections in order of accepting.
     pub(crate) fn list(&self) -> Vec<Arc<Peer>> {
         lock(&self.peers).values().cloned().collect()
     }
 
-    /// xDS streams open.
+    /// Returns the number of open xDS streams.
     pub(crate) fn streams(&self) -> usize {
         self.streams.load(Ordering::Relaxed)
     }
 
-    /// Opens one more xDS stream, unless its address has `most` already.
+    /// Opens an xDS stream, unless its address has `most` already.
     pub(crate) fn open(self: &Arc<Self>, peer: &Arc<Peer>, most: usize) -> Result<OpenStream, TooMany> {
         let mut by_address = lock(&self.by_address);
         let count = by_address.entry(peer.address.ip()).or_default();
@@ -75,7 +75,7 @@ impl Connections {
         Ok(OpenStream { connections: self.clone(), peer: peer.clone() })
     }
 
-    /// Waits until nobody is connected.
+    /// Waits until all connections have ended.
     pub(super) async fn emptied(&self) {
         loop {
             let left = self.left.notified();
@@ -86,7 +86,7 @@ impl Connections {
         }
     }
 
-    /// Ends every connection now.
+    /// Ends all connections now.
     pub(super) fn cut(&self) {
         for peer in self.list() {
             peer.advance(Stage::Cut);
@@ -97,7 +97,7 @@ impl Connections {
 impl Drop for Place {
     fn drop(&mut self) {
         lock(&self.connections.peers).remove(&self.peer.number);
-        // Streams that outlive their connection by a moment hear of it.
+        // Streams may outlive their connection by a moment.
         self.peer.advance(Stage::Cut);
         self.connections.left.notify_waiters();
     }

@@ -1,4 +1,4 @@
-//! A connection's bytes, counted as they pass.
+//! Counts the bytes of a connection.
 
 use std::io;
 use std::pin::Pin;
@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::peer::Peer;
 
-/// A transport whose bytes are added to its peer's.
+/// Transport that adds its bytes to the counters of its peer.
 pub(super) struct Counted<S> {
     pub(super) inner: S,
     pub(super) peer: Arc<Peer>,

@@ -1,5 +1,5 @@
-//! The end of all connections: each told to leave at a moment of its own, so that thousands of proxies do not ask
-//! another instance at the same moment.
+//! Drain of all connections: GOAWAY is spread over time, so that thousands of proxies do not connect to another instance at the
+//! same moment.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use tracing::{info, warn};
 use super::peer::{Farewell, Stage};
 use super::{Connections, pace};
 
-/// Ends all connections within `time`, the last tenth of which is for others: in the first seven tenths each is told
-/// to leave, after nine tenths those that remain are cut.
+/// Ends all connections within nine tenths of `time`: GOAWAY in the first seven tenths, each at its own moment; after nine tenths
+/// the remaining ones are closed.
 pub(crate) async fn drain(connections: &Connections, time: Duration) {
     let start = Instant::now();
     let mut peers = connections.list();
@@ -27,7 +27,7 @@ pub(crate) async fn drain(connections: &Connections, time: Duration) {
             sleep_until(start + moment).await;
             peer.advance(Stage::Leaving(Farewell::Shutdown));
         }
-        // Those whose handshake was under way when we stopped accepting.
+        // Connections whose handshake was in progress when accepting stopped.
         for peer in connections.list() {
             peer.advance(Stage::Leaving(Farewell::Shutdown));
         }

@@ -1,4 +1,4 @@
-//! gRPC's health protocol: every service serves when the process is ready, and none when it is not.
+//! gRPC's health protocol: all services are serving while the process is ready.
 //! <https://github.com/grpc/grpc/blob/master/doc/health-checking.md>
 
 use tokio::sync::watch;
@@ -8,14 +8,14 @@ use tonic_health::server::HealthReporter;
 
 use super::Readiness;
 
-/// The service, over these names, as long as `ready` is told.
+/// Returns the health service for these names; it follows `ready`.
 pub(crate) async fn service(
     names: &[&'static str],
     mut ready: watch::Receiver<Readiness>,
 ) -> HealthServer<impl Health + use<>> {
     let reporter = HealthReporter::new();
     let service = tonic_health::server::HealthService::from_health_reporter(reporter.clone());
-    // The empty name is the process.
+    // The empty name is the whole process.
     let names: Vec<&str> = names.iter().copied().chain([""]).collect();
     let first = *ready.borrow_and_update();
     tell(&reporter, &names, first).await;
