@@ -103,7 +103,7 @@ impl Pusher {
 
     fn event(&mut self, source: &SourceId, event: SourceEvent) {
         if event == SourceEvent::Synced {
-            debug!(%source, "source has told all it sees");
+            debug!(%source, "source has synced");
         }
         let changes = self.world.apply(source, event);
         self.collect(&changes);

@@ -142,7 +142,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     match &cause {
         Ok(signal) => info!(signal, "shutting down"),
         // `main` logs the reason last.
-        Err(_) => warn!("a part has ended; shutting down"),
+        Err(_) => warn!("task failed; shutting down"),
     }
     let all = async {
         context.health.drain();
@@ -154,7 +154,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         while tasks.join_next().await.is_some() {}
     };
     if tokio::time::timeout(config.shutdown, all).await.is_err() {
-        warn!(after = ?config.shutdown, "not everything has ended in time");
+        warn!(after = ?config.shutdown, "shutdown timed out");
     }
     cause.map(|_| ())
 }

@@ -92,9 +92,9 @@ pub(super) fn spawn(
                 connection.close();
                 context.metrics.connected(&version, -1);
                 end.unwrap_or_else(|_| {
-                    error!("the task of a stream has panicked; its stream ends");
+                    error!("stream task panicked; closing the stream");
                     context.metrics.internal_errors.inc();
-                    Status::internal("the stream's task has failed")
+                    Status::internal("stream task failed")
                 })
             }
             Err(end) => end,
@@ -188,7 +188,7 @@ impl Connection {
                     },
                     Ok(None) => return Status::ok(""),
                     Err(status) => {
-                        debug!(node = %self.client.id, %status, "stream has broken");
+                        debug!(node = %self.client.id, %status, "stream broken");
                         return status;
                     }
                 },
@@ -205,7 +205,7 @@ impl Connection {
     fn unread(&self, end: Status) -> Status {
         if end.code() == Code::DeadlineExceeded {
             self.context.metrics.transport.write_timeouts.inc();
-            warn!(node = %self.client.id, %end, "the client does not read; its stream ends");
+            warn!(node = %self.client.id, %end, "client does not read; closing its stream");
         }
         end
     }
@@ -330,7 +330,7 @@ impl Connection {
             .map(|(kind, _)| *kind)
             .collect();
         for kind in late {
-            warn!(node = %self.client.id, %kind, after = ?ANSWER, "no answer; not waiting for it any longer");
+            warn!(node = %self.client.id, %kind, after = ?ANSWER, "ACK timed out; continuing without it");
             self.unanswered.remove(&kind);
             self.stream.ack_timed_out(kind);
         }
@@ -340,6 +340,6 @@ impl Connection {
         self.end_turn();
         self.context.hub.leave(self.client.number);
         self.context.quarantine.keep(&self.client, &self.stream);
-        info!(node = %self.client.id, "connection has ended");
+        info!(node = %self.client.id, "connection ended");
     }
 }

@@ -40,7 +40,7 @@ pub(super) async fn clear(State(state): State<Arc<RunningState>>, params: Params
         return refuse(StatusCode::BAD_REQUEST, "nothing to do but ?clear=true\n");
     }
     state.ads.generation.forget();
-    info!("the cache is cleared, as /debug/cachez was asked to");
+    info!("cache cleared by /debug/cachez");
     "Cache cleared\n".into_response()
 }
 

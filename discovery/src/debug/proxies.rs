@@ -81,7 +81,7 @@ fn push_all(state: &RunningState) -> String {
     let request = PushRequest { start: Some(now), ..PushRequest::forced(Reason::Debug) };
     let snapshot = state.ads.snapshot();
     let proxies = state.ads.hub.push(&Arc::new(request), Urgency::Normal, (&snapshot, &snapshot), now);
-    info!(proxies, "everything is pushed to everybody, as /debug/adsz was asked to");
+    info!(proxies, "full push to all proxies by /debug/adsz");
     format!("Pushed to {proxies} servers\n")
 }
 
@@ -181,7 +181,7 @@ fn said<M: FromIterator<(String, serde_json::Value)>>(
 pub(super) async fn force_disconnect(State(state): State<Arc<RunningState>>, params: Params) -> Response {
     match named(&state, &params) {
         Ok(client) => {
-            info!(node = %client.id, "disconnected, as /debug/force_disconnect was asked to");
+            info!(node = %client.id, "disconnected by /debug/force_disconnect");
             client.dismissed.cancel();
             "OK".into_response()
         }

@@ -74,7 +74,7 @@ impl Server {
         };
         if let Err(error) = ended {
             self.metrics.connection_ended("handshake");
-            debug!("connection has failed: {error:#}");
+            debug!("connection failed: {error:#}");
         }
     }
 
@@ -106,10 +106,10 @@ impl Server {
         self.metrics.connection_ended(ended.as_str());
         match ended {
             Ended::Cut(_) | Ended::ByFault | Ended::Silent => {
-                info!(connection = peer.number, peer = %peer.address, why = ended.as_str(), "connection cut");
+                info!(connection = peer.number, peer = %peer.address, why = ended.as_str(), "connection closed");
             }
             Ended::ByClient | Ended::ByUs(_) => {
-                debug!(connection = peer.number, peer = %peer.address, why = ended.as_str(), "connection has ended");
+                debug!(connection = peer.number, peer = %peer.address, why = ended.as_str(), "connection ended");
             }
         }
     }

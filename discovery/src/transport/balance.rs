@@ -65,7 +65,12 @@ impl Balance {
             if left == 0 {
                 continue;
             }
-            info!(streams = own, ?others, surplus = left, "more than a fair share; telling some to leave");
+            info!(
+                streams = own,
+                ?others,
+                surplus = left,
+                "more streams than the fair share; closing some connections"
+            );
             // The next round reads the loads again.
             for _ in 0..ROUND.as_millis() / GAP.as_millis() {
                 let Some(peer) = self.chosen(left).filter(|_| ready()) else { break };
@@ -90,7 +95,10 @@ impl Balance {
         let resolved = join_all(self.peers.iter().map(|peer| resolve(peer))).await;
         let addresses: BTreeSet<SocketAddr> = resolved.into_iter().flatten().collect();
         let loads = join_all(addresses.into_iter().map(|address| async move {
-            load::ask(address).await.inspect_err(|error| debug!("{address} does not count: {error:#}")).ok()
+            load::ask(address)
+                .await
+                .inspect_err(|error| debug!("load of {address} unavailable: {error:#}"))
+                .ok()
         }));
         // An instance with two addresses counts once.
         let mut seen = BTreeSet::from([self.id.clone()]);
@@ -107,7 +115,7 @@ async fn resolve(peer: &str) -> Vec<SocketAddr> {
             Vec::new()
         }
         Err(_) => {
-            debug!(peer, "cannot be resolved in time");
+            debug!(peer, "resolve: timed out");
             Vec::new()
         }
     }

@@ -34,7 +34,7 @@ pub(crate) async fn drain(connections: &Connections, time: Duration) {
         connections.emptied().await;
     };
     if timeout_at(start + time / 10 * 9, all).await.is_err() {
-        warn!(connections = connections.list().len(), "cutting what has not left");
+        warn!(connections = connections.list().len(), "closing remaining connections");
         connections.cut();
     }
 }

@@ -155,7 +155,7 @@ fn left(ended: &hyper::Result<()>) -> Ended {
     match ended {
         Ok(()) => Ended::ByClient,
         Err(error) => {
-            debug!(%error, "connection has broken");
+            debug!(%error, "connection broken");
             if error.is_timeout() || is_of_http2(error) { Ended::ByFault } else { Ended::ByClient }
         }
     }

@@ -37,12 +37,12 @@ pub(crate) fn follow(secure: &Secure) -> anyhow::Result<watch::Receiver<Arc<Serv
         while files.changed().await {
             match files.read() {
                 Ok(config) => {
-                    info!("TLS key pair read");
+                    info!("TLS key pair loaded");
                     if sender.send(Arc::new(config)).is_err() {
                         return;
                     }
                 }
-                Err(error) => warn!("TLS key pair cannot be used; the last one holds: {error:#}"),
+                Err(error) => warn!("TLS key pair rejected; keeping the previous one: {error:#}"),
             }
         }
     });
@@ -120,7 +120,7 @@ pub(super) fn identities(chain: &[CertificateDer<'_>]) -> Vec<SpiffeId> {
     match webpki::EndEntityCert::try_from(leaf) {
         Ok(leaf) => leaf.valid_uri_names().filter_map(|uri| uri.parse().ok()).collect(),
         Err(error) => {
-            warn!(%error, "a verified certificate cannot be read");
+            warn!(%error, "verified certificate cannot be parsed");
             Vec::new()
         }
     }

@@ -63,7 +63,7 @@ async fn stalled_connection_is_closed_after_the_grace_period() -> Result<()> {
     let rest = client.rest().await?;
     ensure!(!rest.iter().any(Frame::is_end), "the unread stream has an end: {rest:?}");
     let gone = eventually(TIMEOUT, "the connection is closed", async || {
-        ensure!(plane.process.log().contains("connection cut"), "{}", plane.process.log());
+        ensure!(plane.process.log().contains("connection closed"), "{}", plane.process.log());
         ensure!(plane.streams().await? == 0, "the stream is still counted");
         Ok(())
     });
