@@ -78,7 +78,7 @@ pub(super) fn spawn(
                     node = %client.id,
                     codec = client.codec,
                     peer = %peer.address,
-                    identities = ?peer.identities,
+                    caller = ?peer.identities,
                     "new connection"
                 );
                 let version =

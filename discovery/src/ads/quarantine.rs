@@ -78,8 +78,8 @@ impl Quarantine {
                 version = %refusal.version,
                 objects = origins.join(", "),
                 error = %refusal.error,
-                serves = if refusal.last_good.is_some() { "the last good version" } else { "nothing" },
-                "resource is kept back from this proxy until it changes"
+                active = if refusal.last_good.is_some() { "the last good version" } else { "nothing" },
+                "resource withheld from this proxy until it changes"
             );
             let mut inner = lock(&self.inner);
             let known = inner.proxy(client.proxy.id.to_string());

@@ -106,10 +106,10 @@ impl Server {
         self.metrics.connection_ended(ended.as_str());
         match ended {
             Ended::Cut(_) | Ended::ByFault | Ended::Silent => {
-                info!(connection = peer.number, peer = %peer.address, why = ended.as_str(), "connection closed");
+                info!(connection = peer.number, peer = %peer.address, reason = ended.as_str(), "connection closed");
             }
             Ended::ByClient | Ended::ByUs(_) => {
-                debug!(connection = peer.number, peer = %peer.address, why = ended.as_str(), "connection ended");
+                debug!(connection = peer.number, peer = %peer.address, reason = ended.as_str(), "connection ended");
             }
         }
     }
