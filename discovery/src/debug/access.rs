@@ -1,9 +1,8 @@
-//! Who may use the debug pages, over HTTP and over xDS alike.
+//! Access rules of the debug pages, over HTTP and over xDS alike.
 //!
-//! Istio lets loopback callers do everything, and others that prove who they are what their namespace allows. There is
-//! nobody here yet to prove it to, so others may do nothing; `ENABLE_DEBUG_ENDPOINT_AUTH=false` opens the pages to
-//! whoever reaches the port. A page that a browser was led to by another site is refused to all: on a developer's
-//! machine a forwarded port is loopback too.
+//! Loopback callers have full access. In Istio, authenticated callers have access by their namespace; authentication is not
+//! implemented yet, and all other callers are refused. `ENABLE_DEBUG_ENDPOINT_AUTH=false` opens the pages to all callers. A
+//! cross-site request of a browser is always refused: a forwarded port on a developer's machine is loopback too.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -17,28 +16,28 @@ use tracing::warn;
 use crate::config::debug::{DebugConfig, Switch};
 use crate::inspect::RunningState;
 
-/// Why somebody may not.
+/// Reason to refuse a caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Denied {
-    /// He has not said who he is.
+    /// The caller is not authenticated.
     #[error(
         "authentication required: the debug interface is for loopback callers only (ENABLE_DEBUG_ENDPOINT_AUTH)"
     )]
     Unauthenticated,
-    /// The request was not his own idea.
+    /// Cross-site request of a browser.
     #[error("a page of another site may not use the debug interface")]
     CrossSite,
 }
 
-/// Whether a caller from this address may look at everything.
+/// Checks the access of a caller from this address.
 pub(super) fn check(config: DebugConfig, peer: Option<IpAddr>) -> Result<(), Denied> {
-    // A socket of both families shows IPv4 addresses as IPv6.
+    // A dual-stack socket reports IPv4 addresses as IPv6.
     let local = peer.is_some_and(|peer| peer.to_canonical().is_loopback());
     if local || config.auth == Switch::Off { Ok(()) } else { Err(Denied::Unauthenticated) }
 }
 
-/// Whether a browser says that another site is behind the request, or a name that an attacker may have pointed at
-/// loopback (DNS rebinding).
+/// Refuses requests that a browser marks as cross-site, and host names that an attacker may have resolved to loopback (DNS
+/// rebinding).
 fn check_origin(headers: &HeaderMap, peer: IpAddr) -> Result<(), Denied> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     if text("sec-fetch-site").is_some_and(|site| !matches!(site, "none" | "same-origin")) {
@@ -51,7 +50,7 @@ fn check_origin(headers: &HeaderMap, peer: IpAddr) -> Result<(), Denied> {
     Ok(())
 }
 
-/// Whether a `Host` is `localhost` or an address, with or without a port.
+/// Returns `true` if a `Host` is `localhost` or an address, with or without a port.
 fn is_ours(host: &str) -> bool {
     let bare = |text: &str| {
         let text = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
@@ -60,7 +59,7 @@ fn is_ours(host: &str) -> bool {
     bare(host) || host.rsplit_once(':').is_some_and(|(name, port)| bare(name) && port.parse::<u16>().is_ok())
 }
 
-/// Stands before every page on HTTP.
+/// Middleware that checks access before every HTTP page.
 pub(super) async fn guard(
     State(state): State<Arc<RunningState>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,

@@ -1,9 +1,9 @@
-//! Envoy's client status discovery: what proxies have, from the control plane's point of view.
+//! Envoy's client status discovery service (CSDS): state of the proxies, as the control plane sees it.
 //! <https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/status/v3/csds.proto>
 //!
-//! With `exclude_resource_contents` each type of a proxy is one entry, for as many proxies as there are. Otherwise each
-//! resource is one, with its version and content as it would be generated now, and `node_matchers` have to leave a few
-//! proxies: the configuration of a thousand is gigabytes.
+//! With `exclude_resource_contents` each type of a proxy is one entry, for any number of proxies. Otherwise each resource is an
+//! entry, with its version and its content as generated now, and `node_matchers` must select a few proxies: the configuration of
+//! a thousand is gigabytes.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::ads::{Client, TypeStatus};
 use crate::transport::Peer;
 use pilot_proto::ResourceType;
 
-/// Proxies whose resources one answer has room for.
+/// Maximum number of proxies with resource contents in one response.
 const DETAILED: usize = 16;
 
 /// The service.
@@ -30,7 +30,7 @@ pub(crate) struct Csds {
     state: Arc<RunningState>,
 }
 
-/// The service, for gRPC's router.
+/// Returns the service for gRPC's router.
 pub(crate) fn service(state: Arc<RunningState>) -> ClientStatusDiscoveryServiceServer<Csds> {
     ClientStatusDiscoveryServiceServer::new(Csds::new(state))
 }
@@ -69,12 +69,12 @@ impl ClientStatusDiscoveryService for Csds {
 // === impl Csds ===
 
 impl Csds {
-    /// The service over this state.
+    /// Creates the service.
     pub(super) const fn new(state: Arc<RunningState>) -> Self {
         Self { state }
     }
 
-    /// The same who may use the debug pages.
+    /// Checks access as for the debug pages.
     fn check<T>(&self, request: &Request<T>) -> Result<(), Status> {
         let peer = request.extensions().get::<Arc<Peer>>().map(|peer| peer.address.ip());
         access::check(self.state.debug, peer).map_err(|denied| Status::unauthenticated(denied.to_string()))
@@ -115,8 +115,7 @@ async fn answer(state: &RunningState, question: ClientStatusRequest) -> Result<C
     Ok(ClientStatusResponse { config })
 }
 
-/// Each resource of a type. Where the type stands is where each of its resources stands: a proxy answers for all that
-/// a response has.
+/// Returns the resources of a type. Each has the status of its type: a proxy accepts or rejects a response as a whole.
 async fn of_resources(
     state: &RunningState,
     client: &Client,

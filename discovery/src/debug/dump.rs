@@ -1,7 +1,8 @@
-//! What a proxy should have now, in the form of Envoy's own `/config_dump`: `config_dump`, `edsz`, and the same over xDS.
+//! Configuration that a proxy should have now, in the form of Envoy's `/config_dump`: `config_dump`, `edsz`, and the same over
+//! xDS.
 //!
-//! Everything is generated as a push would; nothing is remembered for this. Fields are spelt as Envoy's admin spells
-//! them (`version_info`), which readers of protobuf's JSON take as well as Istio's `versionInfo`.
+//! Resources are generated as in a push and not cached. Fields have the spelling of Envoy's admin (`version_info`), which
+//! protobuf's JSON readers accept as well as Istio's `versionInfo`.
 
 use std::collections::BTreeSet;
 
@@ -30,14 +31,14 @@ use super::page::{Params, given, named, page, refuse};
 use super::{Arc, RunningState};
 use crate::ads::Client;
 
-/// Whether endpoints are part of a dump; in Envoy's they are when asked for.
+/// Endpoints in a dump; as in Envoy, only on request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Endpoints {
     With,
     Without,
 }
 
-/// `/debug/config_dump?proxyID=[&types=cds,lds][&include_eds]`: with types their bare resources, as in Istio.
+/// `/debug/config_dump?proxyID=[&types=cds,lds][&include_eds]`: with types only their resources, as in Istio.
 pub(super) async fn config_dump(State(state): State<Arc<RunningState>>, params: Params) -> Response {
     let types: Option<BTreeSet<String>> =
         given(&params, "types").map(|types| types.split(',').map(str::to_lowercase).collect());
@@ -79,7 +80,7 @@ async fn bare(state: &RunningState, client: &Client, types: &BTreeSet<String>) -
     Ok(configs)
 }
 
-/// The parts of a dump, in Envoy's order.
+/// Returns the sections of a dump, in Envoy's order.
 pub(super) async fn sections(
     state: &RunningState,
     client: &Client,
@@ -152,7 +153,7 @@ pub(super) async fn sections(
     Ok(sections)
 }
 
-/// What a proxy should have of a type, by name. Nothing of a type that it does not watch.
+/// Returns the resources of a type by name; none if the proxy does not subscribe to it.
 async fn resources(
     state: &RunningState,
     client: &Client,
@@ -162,7 +163,7 @@ async fn resources(
     made.iter().map(|resource| Ok((resource.name.clone(), readable(resource)?))).collect()
 }
 
-/// What a proxy should have of a type, by name. Nothing of a type that it does not watch.
+/// Returns the resources of a type with their findings; none if the proxy does not subscribe to it.
 pub(super) async fn generated(
     state: &RunningState,
     client: &Client,
@@ -175,7 +176,7 @@ pub(super) async fn generated(
     Ok(generated.resources.iter().cloned().collect())
 }
 
-/// A resource as anybody may read it: what is secret in it is blotted out.
+/// Decodes a resource and redacts its secrets.
 pub(super) fn readable(resource: &Resource) -> anyhow::Result<Any> {
     let any = Any::decode(resource.body.clone()).with_context(|| format!("decode {}", resource.name))?;
     if any.type_url != ResourceType::Secret.type_url() {
@@ -185,7 +186,7 @@ pub(super) fn readable(resource: &Resource) -> anyhow::Result<Any> {
     Ok(pilot_proto::any(&redacted(secret)))
 }
 
-/// Istio's and Envoy's way: certificates stay, what proves who one is does not.
+/// Redacts private keys as Istio and Envoy do; certificates stay.
 fn redacted(mut secret: Secret) -> Secret {
     let blot = |source: &mut Option<DataSource>| {
         if let Some(source) = source {

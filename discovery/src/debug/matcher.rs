@@ -1,5 +1,4 @@
-//! Which nodes a question is about: Envoy's `NodeMatcher`, but for regular expressions, which nobody's question may run
-//! here.
+//! Envoy's `NodeMatcher`, without regular expressions: callers cannot run expressions here.
 //! <https://www.envoyproxy.io/docs/envoy/latest/api-v3/type/matcher/v3/node.proto>
 
 use pilot_proto::envoy::r#type::matcher::v3::double_matcher::MatchPattern as Number;
@@ -11,18 +10,18 @@ use pilot_proto::envoy::r#type::matcher::v3::{NodeMatcher, StringMatcher, Struct
 use pilot_proto::google::protobuf::value::Kind;
 use pilot_proto::google::protobuf::{Struct, Value};
 
-/// Why a matcher cannot be used.
+/// Reason to reject a matcher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Unusable {
-    /// A regular expression, or an extension.
+    /// It has a regular expression, or an extension.
     #[error("node_matchers: only exact, prefix, suffix and contains match strings here")]
     Pattern,
-    /// Nothing to match with.
+    /// It has no condition.
     #[error("node_matchers: a matcher says nothing")]
     Empty,
 }
 
-/// Whether any of the matchers means this node; without matchers every node is meant.
+/// Returns `true` if any of the matchers matches the node; without matchers all nodes match.
 pub(super) fn any(matchers: &[NodeMatcher], id: &str, metadata: &Struct) -> Result<bool, Unusable> {
     let mut meant = matchers.is_empty();
     for matcher in matchers {
@@ -73,7 +72,7 @@ fn value(matcher: &ValueMatcher, given: Option<&Value>) -> Result<bool, Unusable
         (Pattern::NullMatch(_), Some(Kind::NullValue(_))) => true,
         (Pattern::BoolMatch(wanted), Some(Kind::BoolValue(given))) => wanted == given,
         (Pattern::DoubleMatch(matcher), Some(Kind::NumberValue(given))) => match &matcher.match_pattern {
-            // The API's own words: an exact double. What is compared are numbers that somebody wrote down.
+            // The API demands an exact double.
             Some(Number::Exact(wanted)) => given.total_cmp(wanted).is_eq(),
             Some(Number::Range(range)) => (range.start..range.end).contains(given),
             None => return Err(Unusable::Empty),
@@ -83,7 +82,7 @@ fn value(matcher: &ValueMatcher, given: Option<&Value>) -> Result<bool, Unusable
                 Some(Kind::StringValue(given)) => Some(given),
                 _ => None,
             };
-            // A matcher that cannot be used says so whatever it meets.
+            // An unsupported matcher is an error for every input.
             let meant = text(matcher, given.map_or("", String::as_str))?;
             given.is_some() && meant
         }
@@ -150,7 +149,7 @@ mod tests {
             (json!({"contains": "~CART.", "ignore_case": true}), true),
         ] {
             check(&json!([{"node_id": id}]), Ok(expected));
-            // One of two is enough; both of one have to be true.
+            // Matchers are alternatives; the conditions of one must all hold.
             check(&json!([{"node_id": {"exact": "another"}}, {"node_id": id}]), Ok(expected));
             let mut both = field(&["NAMESPACE"], &json!({"string_match": {"exact": "bank"}}));
             both[0]["node_id"] = id;

@@ -1,13 +1,13 @@
-//! `/debug/*`: what the control plane knows and told, in Istio's JSON, over HTTP and over xDS.
+//! `/debug/*`: state of the control plane in Istio's JSON, over HTTP and over xDS.
 //!
 //! ```text
-//!  HTTP ──▶ access (who may) ──┐
+//!  HTTP ──▶ access ────────────┐
 //!  xDS  ──▶ xds ──▶ access ────┼──▶ pages ──▶ hub, snapshot, generation
 //!  gRPC ──▶ csds ─▶ access ────┘
 //! ```
 //!
-//! Pages read; what changes something wants POST, but for `adsz?push=true`, which Istio's users type into a browser's
-//! address line. Nothing here holds keys: what of them could be in a resource is blotted out.
+//! Pages only read. Endpoints that change state require POST, except `adsz?push=true`, which users of Istio type into a browser.
+//! Nothing here holds keys; secrets in resources are redacted.
 
 mod access;
 mod cache;
@@ -43,10 +43,10 @@ pub(crate) use xds::XdsDebug;
 use crate::config::debug::Switch;
 use crate::inspect::RunningState;
 
-/// The only one that is not a page.
+/// The only endpoint that is not a page.
 const FORCE_DISCONNECT: &str = "force_disconnect";
 
-/// The pages by name below `/debug/`, and what each is for.
+/// Pages below `/debug/`, with their description.
 const PAGES: [(&str, &str); 21] = [
     ("adsz", "Connected proxies: who they are, what they watch"),
     ("adsz?push=true", "Push everything to everybody"),
@@ -71,7 +71,7 @@ const PAGES: [(&str, &str); 21] = [
     (FORCE_DISCONNECT, "POST: ends the stream of ?proxyID="),
 ];
 
-/// Routes of every page, for those who may.
+/// Returns the routes of all pages, with access rules.
 pub(crate) fn routes(state: &Arc<RunningState>) -> Router<Arc<RunningState>> {
     match state.debug.http {
         Switch::Off => Router::new(),
@@ -79,7 +79,7 @@ pub(crate) fn routes(state: &Arc<RunningState>) -> Router<Arc<RunningState>> {
     }
 }
 
-/// Routes of every page, for anybody.
+/// Returns the routes of all pages, without access rules.
 fn pages(admin: Switch) -> Router<Arc<RunningState>> {
     let list = async |params: page::Params| page::page(&params, &names());
     let mut pages = Router::new()
@@ -109,12 +109,13 @@ fn pages(admin: Switch) -> Router<Arc<RunningState>> {
     pages
 }
 
-/// The pages that are there.
+/// Returns the listed pages.
 fn listed(admin: Switch) -> impl Iterator<Item = (&'static str, &'static str)> {
     PAGES.into_iter().filter(move |(name, _)| *name != FORCE_DISCONNECT || admin == Switch::On)
 }
 
-/// What a program may fetch. Istio lists `adsz?push=true` too, and whoever fetches all of it pushes to everybody.
+/// Returns the pages that a program may fetch. Istio lists `adsz?push=true` too: a program that fetches all pages triggers a full
+/// push.
 fn names() -> Vec<&'static str> {
     let reads = |name: &&str| !name.contains('?') && *name != FORCE_DISCONNECT;
     PAGES.into_iter().map(|(name, _)| name).filter(reads).collect()

@@ -1,4 +1,4 @@
-//! What all pages have in common: their parameters, the proxy that one names, and how JSON is printed.
+//! Common parts of the pages: parameters, lookup of a proxy, JSON.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,14 +12,14 @@ use serde::Serialize;
 use crate::ads::Client;
 use crate::inspect::RunningState;
 
-/// What stands behind the `?`.
+/// Query parameters.
 pub(super) type Params = Query<BTreeMap<String, String>>;
 
-/// What Istio says of a proxy that it does not know.
+/// Istio's message for an unknown proxy.
 const NOT_CONNECTED: &str =
     "Proxy not connected to this Pilot instance. It may be connected to another instance.\n";
 
-/// JSON in a line, or for people with `?pretty`.
+/// Returns JSON in one line, or indented with `?pretty`.
 pub(super) fn page(params: &Params, value: &impl Serialize) -> Response {
     if params.contains_key("pretty") {
         return pretty(value);
@@ -27,7 +27,7 @@ pub(super) fn page(params: &Params, value: &impl Serialize) -> Response {
     json(serde_json::to_string(value))
 }
 
-/// JSON for people.
+/// Returns indented JSON.
 pub(super) fn pretty(value: &impl Serialize) -> Response {
     json(serde_json::to_string_pretty(value))
 }
@@ -39,17 +39,17 @@ fn json(text: serde_json::Result<String>) -> Response {
     }
 }
 
-/// A line of text that says why there is no page.
+/// Returns an error as a line of text.
 pub(super) fn refuse(status: StatusCode, why: &str) -> Response {
     (status, why.to_owned()).into_response()
 }
 
-/// A parameter that says something.
+/// Returns a parameter that is not empty.
 pub(super) fn given<'a>(params: &'a Params, name: &str) -> Option<&'a str> {
     params.get(name).map(String::as_str).filter(|value| !value.is_empty())
 }
 
-/// The proxy that `?proxyID=` names.
+/// Returns the proxy of `?proxyID=`.
 pub(super) fn named(state: &RunningState, params: &Params) -> Result<Arc<Client>, Box<Response>> {
     let Some(wanted) = given(params, "proxyID") else {
         let text = "You must provide a proxyID in the query string\n";
@@ -58,8 +58,8 @@ pub(super) fn named(state: &RunningState, params: &Params) -> Result<Arc<Client>
     find(state, wanted).ok_or_else(|| Box::new(refuse(StatusCode::NOT_FOUND, NOT_CONNECTED)))
 }
 
-/// The latest connection with this id, of the proxy `<pod>.<namespace>` or with this whole node id; else, as Istio
-/// has it, one whose id has this in it.
+/// Returns the latest connection with this id, with the id `<pod>.<namespace>` or with this node id; else, as in Istio, one with
+/// an id that contains the text.
 pub(super) fn find(state: &RunningState, wanted: &str) -> Option<Arc<Client>> {
     let mut clients = state.ads.hub.clients();
     clients.reverse();
@@ -70,12 +70,12 @@ pub(super) fn find(state: &RunningState, wanted: &str) -> Option<Arc<Client>> {
     found.or_else(|| clients.iter().find(|client| client.id.contains(wanted))).cloned()
 }
 
-/// RFC 3339.
+/// Formats a time as RFC 3339.
 pub(super) fn time(time: SystemTime) -> String {
     prost_types::Timestamp::from(time).to_string()
 }
 
-/// What the wall clock showed then.
+/// Converts an instant to the time of the wall clock.
 pub(super) fn wall(then: Instant) -> SystemTime {
     let now = SystemTime::now();
     now.checked_sub(then.elapsed()).unwrap_or(now)

@@ -1,4 +1,4 @@
-//! Pages about proxies: who is connected, what each was sent and accepted; and what can be done to them.
+//! Pages about connected proxies: sent and ACKed versions, forced pushes and disconnects.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -31,7 +31,7 @@ struct Connection<'a> {
     id: &'a str,
     connected_at: String,
     address: String,
-    /// Ours: which variant of the protocol.
+    /// Variant of the protocol. Not in Istio.
     protocol: &'static str,
 }
 
@@ -56,10 +56,10 @@ struct Locality<'a> {
     sub_zone: &'a str,
 }
 
-/// What was asked for by name. Printed where it is: a thousand proxies with a thousand names each are many.
+/// Requested names. They are serialized in place: many proxies with many names would be large copies.
 struct Names(Option<NameSet>);
 
-/// `/debug/adsz[?proxyID=]`; `?push=true` pushes everything to everybody.
+/// `/debug/adsz[?proxyID=]`; `?push=true` triggers a full push to all proxies.
 pub(super) async fn adsz(State(state): State<Arc<RunningState>>, params: Params) -> Response {
     if given(&params, "push").is_some() {
         return push_all(&state).into_response();
@@ -125,7 +125,7 @@ pub(super) async fn syncz(State(state): State<Arc<RunningState>>, params: Params
     page(&params, &shown.map(|client| sync_status(client)).collect::<Vec<_>>())
 }
 
-/// Istio's fields, in a map because their names are made of the types'; those without a value are left out.
+/// Returns Istio's fields as a map, because their names contain those of the types; empty ones are left out.
 fn sync_status(client: &Client) -> BTreeMap<String, serde_json::Value> {
     let types = client.types();
     let metadata = &client.proxy.metadata;
@@ -177,7 +177,7 @@ fn said<M: FromIterator<(String, serde_json::Value)>>(
     fields.map(|(key, value)| (key, value.into())).collect()
 }
 
-/// `POST /debug/force_disconnect?proxyID=`: the proxy connects again, perhaps to another instance.
+/// `POST /debug/force_disconnect?proxyID=`: closes the stream; the proxy connects again, possibly to another instance.
 pub(super) async fn force_disconnect(State(state): State<Arc<RunningState>>, params: Params) -> Response {
     match named(&state, &params) {
         Ok(client) => {

@@ -1,4 +1,4 @@
-//! `/debug/pushes?proxyID=`: why a proxy was pushed lately, and what came of it. (Ours; Istio logs it.)
+//! `/debug/pushes?proxyID=`: recent pushes of a proxy with reasons and results. Not in Istio, which logs them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,26 +11,26 @@ use super::page::{Params, named, page, time, wall};
 use super::{Arc, RunningState};
 use crate::ads::history::{Answer, Pushed, Told};
 
-/// Objects that are named of one push.
+/// Maximum number of listed objects of one push.
 const OBJECTS: usize = 20;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Shown {
-    /// When the first of what it tells of happened.
+    /// Time of the oldest change.
     #[serde(skip_serializing_if = "Option::is_none")]
     event: Option<String>,
-    /// When the proxy had its turn.
+    /// Start of the proxy's turn.
     started: String,
-    /// How often each reason was given.
+    /// Number of changes by reason.
     reasons: BTreeMap<&'static str, u32>,
-    /// Whether everything was generated anew.
+    /// `true` if everything was generated again.
     forced: bool,
-    /// How many objects changed.
+    /// Number of changed objects.
     changed: usize,
-    /// The first of them, `<kind>/<namespace>/<name>`.
+    /// First changed objects, `<kind>/<namespace>/<name>`.
     objects: Vec<String>,
-    /// What the proxy was sent. Empty: nothing of it was news to it.
+    /// Sent responses. Empty: the proxy had all resources.
     responses: Vec<Line>,
 }
 
@@ -45,10 +45,10 @@ struct Line {
     generated: f64,
     /// Seconds from the start of the push until it was sent.
     sent: f64,
-    /// `ACK` or `NACK`; nothing while the proxy has not said.
+    /// `ACK` or `NACK`; `None` until then.
     #[serde(skip_serializing_if = "Option::is_none")]
     answer: Option<&'static str>,
-    /// Seconds from then until the proxy answered.
+    /// Seconds from sending until the answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     answered: Option<f64>,
 }

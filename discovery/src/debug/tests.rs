@@ -1,4 +1,4 @@
-//! Pages over a made-up hub: who may, what is there, what it says.
+//! Debug pages over a test hub: access and content.
 
 mod xds;
 

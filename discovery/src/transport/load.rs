@@ -1,4 +1,4 @@
-//! The load of an instance, as it tells it to the others and as it asks them for theirs.
+//! Load of an instance: its report, and the query of others.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,24 +10,24 @@ use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
 
-/// How long another instance may take to answer.
+/// Time limit for the answer of another instance.
 pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 
-/// An answer takes a hundred bytes.
+/// Maximum size of an answer; it takes about a hundred bytes.
 const ANSWER: usize = 4 << 10;
 
-/// What an instance holds.
+/// Load of an instance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Load {
-    /// Which instance, whatever its address.
+    /// Identifier of the instance, at any of its addresses.
     pub(crate) id: String,
-    /// xDS streams open.
+    /// Number of open xDS streams.
     pub(crate) streams: usize,
-    /// Whether it takes no more: it ends, or has not begun.
+    /// `true` if it takes no new streams: it is starting or shutting down.
     pub(crate) draining: bool,
 }
 
-/// Asks the monitoring port of an instance.
+/// Queries the monitoring port of an instance.
 pub(super) async fn ask(address: SocketAddr) -> anyhow::Result<Load> {
     let exchange = async {
         let stream = TcpStream::connect(address).await.context("connect")?;
@@ -45,7 +45,7 @@ pub(super) async fn ask(address: SocketAddr) -> anyhow::Result<Load> {
         tokio::pin!(connection);
         tokio::select! {
             answer = exchange => answer,
-            // It only ends first when it breaks.
+            // The connection ends first only by an error.
             ended = &mut connection => Err(ended.err().map_or_else(|| anyhow::anyhow!("it closed"), Into::into)),
         }
     };

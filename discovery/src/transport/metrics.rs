@@ -1,4 +1,4 @@
-//! What the gRPC ports count.
+//! Metrics of the gRPC ports.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -10,7 +10,7 @@ struct Why {
     reason: &'static str,
 }
 
-/// The counters; clones count together.
+/// Counters; clones share them.
 #[derive(Clone, Default)]
 pub(crate) struct Metrics {
     connections: Family<Why, Counter>,
@@ -23,7 +23,7 @@ pub(crate) struct Metrics {
 // === impl Metrics ===
 
 impl Metrics {
-    /// Registers everything.
+    /// Registers all metrics.
     pub(crate) fn register(&self, registry: &mut Registry) {
         registry.register(
             "pilot_grpc_connections_closed",
@@ -51,7 +51,7 @@ impl Metrics {
         self.connections.get_or_create(&Why { reason }).inc();
     }
 
-    /// A stream or a request was refused for this limit.
+    /// Counts a refused stream or request by reason.
     pub(crate) fn refused(&self, reason: &'static str) {
         self.refusals.get_or_create(&Why { reason }).inc();
     }

@@ -1,4 +1,4 @@
-//! Connections of the gRPC ports: accepted, known, limited, told to leave, ended.
+//! Connections of the gRPC ports: accept, limits, GOAWAY, close.
 //!
 //! ```text
 //!  accept ── TLS? ──▶ serve (HTTP/2, one task a connection) ──▶ routes ──▶ services
@@ -7,7 +7,7 @@
 //!                  Connections ◀── drain, balance ──┘
 //! ```
 //!
-//! It knows neither xDS nor the mesh. A service finds its [`Peer`] among the extensions of a request.
+//! Independent of xDS and the mesh. A service finds its [`Peer`] among the extensions of a request.
 
 mod accept;
 mod admission;
@@ -46,7 +46,7 @@ pub(crate) use tls::follow as follow_tls;
 
 use crate::config::{Keepalive, Limits};
 
-/// What answers at the gRPC ports: these routes, on these terms.
+/// Creates the server of the gRPC ports for these routes.
 pub(crate) fn server(
     routes: Routes,
     keepalive: Keepalive,

@@ -1,26 +1,26 @@
-//! When connections leave, so that those that came together do not come again together: pure arithmetic, and dice.
+//! Spreads the end of connections over time, so that clients that came together do not come back together. Pure arithmetic and
+//! random numbers.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
-/// The most that lies between two streams told to leave. A few are through at once; many are spread over all the time
-/// there is.
+/// Maximum gap between two streams with GOAWAY: few streams are closed quickly, many are spread over the whole window.
 const WIDEST_GAP: Duration = Duration::from_millis(20);
 
-/// From 0 to 1, differently each time. For spreading, not for secrets.
+/// Returns a random number from 0 to 1; not for secrets.
 pub(crate) fn dice() -> f64 {
-    // Keys differ with every `RandomState`, and the first of a thread come from the system.
+    // Keys differ with every `RandomState`; the first of a thread come from the system.
     let drawn = u32::try_from(RandomState::new().hash_one(()) >> 32).unwrap_or_default();
     f64::from(drawn) / f64::from(u32::MAX)
 }
 
-/// How long a connection lives: its age with up to a tenth more or less, as gRPC does it.
+/// Returns the lifetime of a connection: its maximum age with a jitter of a tenth, as in gRPC.
 pub(crate) fn jittered(age: Duration, dice: f64) -> Duration {
     age.mul_f64(0.9 + 0.2 * dice.clamp(0.0, 1.0))
 }
 
-/// When each of these connections is told to leave, as a time from now: in the order given, evenly over `window` by the
-/// streams they carry, and no slower than it needs to be. One without streams goes with the one before it.
+/// Returns the delay of GOAWAY for each of these connections: in the given order, spread over `window` in proportion to their
+/// streams, and no slower than necessary. A connection without streams goes with the one before it.
 pub(crate) fn spread(streams: &[usize], window: Duration) -> Vec<Duration> {
     let total: usize = streams.iter().sum();
     let count = u32::try_from(total.max(1)).unwrap_or(u32::MAX);
@@ -34,7 +34,7 @@ pub(crate) fn spread(streams: &[usize], window: Duration) -> Vec<Duration> {
     moments.collect()
 }
 
-/// A random order of the numbers below `count`.
+/// Returns a random permutation of the numbers below `count`.
 pub(crate) fn shuffled(count: usize) -> Vec<usize> {
     let state = RandomState::new();
     let mut order: Vec<usize> = (0..count).collect();
@@ -64,7 +64,7 @@ mod tests {
             (vec![], ms(1000), vec![]),
             (vec![1, 1, 1], ms(1000), vec![0, 20, 40]),
             (vec![1; 4], ms(40), vec![0, 10, 20, 30]),
-            // One that carries many takes their time.
+            // A connection with many streams takes their share of time.
             (vec![3, 0, 1], ms(40), vec![0, 30, 30]),
             (vec![0, 0], ms(40), vec![0, 0]),
         ] {

@@ -1,4 +1,4 @@
-//! One connection as everybody else sees it: who is at its other end, what it carries, and how far its end has come.
+//! State of one connection, shared with other parts: identity of the peer, streams, stage of its end.
 //!
 //! ```text
 //!  Serving ──age, shutdown, too many here──▶ Leaving (GOAWAY) ──a moment──▶ Ending (streams end) ──grace is over──▶ Cut
@@ -13,19 +13,19 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tonic::Status;
 
-/// A connection.
+/// Connection of the gRPC ports.
 pub(crate) struct Peer {
-    /// Counts the connections of this instance.
+    /// Number of the connection on this instance.
     pub(crate) number: u64,
-    /// Where it comes from.
+    /// Address of the peer.
     pub(crate) address: SocketAddr,
-    /// Since when.
+    /// Time of accepting.
     pub(crate) since: SystemTime,
-    /// Whom the client's certificate names, if it gave one that our CA has signed.
+    /// Identities of the client's certificate, if it has one that our CA signed.
     pub(crate) identities: Vec<SpiffeId>,
-    /// xDS streams open.
+    /// Open xDS streams.
     pub(super) streams: AtomicUsize,
-    /// HTTP requests so far, of any service.
+    /// HTTP requests so far, of all services.
     pub(super) requests: AtomicU64,
     /// Bytes of the transport, within TLS.
     pub(super) read: AtomicU64,
@@ -34,34 +34,34 @@ pub(crate) struct Peer {
     stage: watch::Sender<Stage>,
 }
 
-/// Why we end a connection that works.
+/// Reason to end a working connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Farewell {
-    /// It is as old as `--keepaliveMaxServerConnectionAge`.
+    /// Reached `--keepaliveMaxServerConnectionAge`.
     Age,
-    /// Other instances hold fewer.
+    /// Other instances have fewer streams.
     Rebalance,
-    /// The process ends.
+    /// The process is shutting down.
     Shutdown,
 }
 
-/// How far the end of a connection has come. It never goes back.
+/// Stage of the end of a connection; only advances.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Stage {
-    /// It has not begun.
+    /// In service.
     Serving,
-    /// GOAWAY is due or said.
+    /// GOAWAY is due or sent.
     Leaving(Farewell),
-    /// Streams end.
+    /// Streams are ending.
     Ending(Farewell),
-    /// Nobody waits for it any longer.
+    /// Closed without waiting.
     Cut,
 }
 
 // === impl Peer ===
 
 impl Peer {
-    /// A connection that has just been accepted.
+    /// Creates the state of an accepted connection.
     pub(crate) fn new(number: u64, address: SocketAddr, identities: Vec<SpiffeId>) -> Self {
         Self {
             number,
@@ -76,16 +76,16 @@ impl Peer {
         }
     }
 
-    /// xDS streams open.
+    /// Returns the number of open xDS streams.
     pub(crate) fn streams(&self) -> usize {
         self.streams.load(Ordering::Relaxed)
     }
 
-    /// Waits until the streams of this connection have to end, and says how.
+    /// Waits until the streams of the connection must end; returns their status.
     pub(crate) fn ended(&self) -> impl Future<Output = Status> + Send + use<> {
         let mut stage = self.stage.subscribe();
         async move {
-            // The sender lives as long as the connection; when both are gone, so is the client.
+            // The sender lives as long as the connection.
             let reached = stage.wait_for(|stage| *stage >= Stage::Ending(Farewell::Age)).await;
             match reached.map(|stage| *stage) {
                 Ok(Stage::Ending(why) | Stage::Leaving(why)) => why.status(),
@@ -94,7 +94,7 @@ impl Peer {
         }
     }
 
-    /// Everything known of it, as JSON.
+    /// Returns the state as JSON.
     pub(crate) fn page(&self) -> Value {
         let counted = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         json!({
@@ -110,12 +110,12 @@ impl Peer {
         })
     }
 
-    /// Whether it may go on.
+    /// Returns `true` until GOAWAY.
     pub(super) fn is_serving(&self) -> bool {
         *self.stage.borrow() == Stage::Serving
     }
 
-    /// Moves the end on; what has come further stays.
+    /// Advances to a stage; a later one stays.
     pub(super) fn advance(&self, to: Stage) {
         self.stage.send_if_modified(|stage| {
             let news = *stage < to;
@@ -129,7 +129,7 @@ impl Peer {
     /// Waits for a stage or a later one.
     pub(super) async fn reached(&self, stage: Stage) -> Stage {
         let mut stages = self.stage.subscribe();
-        // We hold the sender: it is not closed.
+        // The sender is in `self`: the channel is not closed.
         stages.wait_for(|now| *now >= stage).await.map_or(Stage::Cut, |now| *now)
     }
 }
@@ -137,7 +137,7 @@ impl Peer {
 // === impl Farewell ===
 
 impl Farewell {
-    /// What streams end with. A proxy logs anything but OK as a fault.
+    /// Returns the status that ends streams. A proxy logs any code but OK as an error.
     fn status(self) -> Status {
         match self {
             Self::Age | Self::Rebalance => Status::ok(""),
@@ -145,7 +145,7 @@ impl Farewell {
         }
     }
 
-    /// As metrics and logs spell it.
+    /// Returns the name in metrics and logs.
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Age => "age",

@@ -1,6 +1,6 @@
-//! gRPC's server reflection, v1 and v1alpha: what is served here, in descriptors, for grpcurl and its like.
+//! gRPC's server reflection, v1 and v1alpha, for grpcurl and similar tools.
 //!
-//! The descriptors of Envoy's API are decoded when somebody asks for the first time.
+//! The descriptors of Envoy's API are decoded on the first request.
 //! <https://github.com/grpc/grpc/blob/master/doc/server-reflection.md>
 
 use std::convert::Infallible;
@@ -22,21 +22,21 @@ use tonic_reflection::pb::v1::{
     ServerReflectionRequest, ServerReflectionResponse, ServiceResponse,
 };
 
-/// Names of the two versions, and of the health service, which are described besides Envoy's API.
+/// Names of both versions and of the health service, which are described besides Envoy's API.
 pub(crate) const NAMES: [&str; 3] =
     ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", Alpha::<()>::NAME];
 
-/// Answers about these services.
+/// Reflection of these services.
 #[derive(Clone)]
 pub(crate) struct Reflection {
     services: Arc<[&'static str]>,
 }
 
-/// A service of v1 under the name of v1alpha: their messages are the same on the wire.
+/// Serves v1 under the name of v1alpha: their messages are equal on the wire.
 #[derive(Clone)]
 pub(crate) struct Alpha<S>(S);
 
-/// Both versions.
+/// Returns both versions.
 pub(crate) fn services(
     names: &[&'static str],
 ) -> (ServerReflectionServer<Reflection>, Alpha<ServerReflectionServer<Reflection>>) {
@@ -96,7 +96,7 @@ impl Reflection {
     }
 }
 
-/// Envoy's API, and what is served besides.
+/// Returns the descriptors of Envoy's API and of the other services.
 fn pools() -> [&'static DescriptorPool; 2] {
     static OURS: OnceLock<DescriptorPool> = OnceLock::new();
     let ours = OURS.get_or_init(|| {
@@ -106,7 +106,7 @@ fn pools() -> [&'static DescriptorPool; 2] {
             tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
             tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
         ] {
-            // Constants of those packages; a test finds every one of them.
+            // Constants of those packages; a test looks up each of them.
             let added = pool.decode_file_descriptor_set(set);
             debug_assert!(added.is_ok(), "{added:?}");
         }
@@ -130,7 +130,7 @@ fn containing(pool: &DescriptorPool, name: &str) -> Option<FileDescriptor> {
         let extension = || pool.get_extension_by_name(name).map(|found| found.parent_file());
         message.or_else(service).or_else(enumeration).or_else(extension)
     };
-    // A method, a field or a value is in the file of what it belongs to.
+    // A method, field or value is in the file of its parent.
     named(name).or_else(|| named(name.rsplit_once('.')?.0))
 }
 

@@ -1,5 +1,4 @@
-//! One connection from its first byte to its last: HTTP/2 with its limits, GOAWAY when its time has come, the cut when
-//! nobody waits any longer.
+//! One connection from accept to close: HTTP/2 with its limits, GOAWAY, grace, close.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -19,46 +18,46 @@ use super::pace;
 use super::peer::{Farewell, Peer, Stage};
 use crate::config::Keepalive;
 
-/// How long a connection may take to its first request. Slower is a scanner, or one that wants to hold a descriptor.
+/// Time limit for the first request. Slower clients are scanners, or hold descriptors on purpose.
 const FIRST_REQUEST: Duration = Duration::from_secs(10);
 
-/// Between GOAWAY and the end of the streams: a client that has read the one opens its next stream elsewhere.
+/// Time between GOAWAY and the end of streams: a client that has read GOAWAY opens its next stream elsewhere.
 const MOMENT: Duration = Duration::from_millis(250);
 
-/// Requests are small: a window that holds the largest ACKs of all types, and no more for a client to fill.
+/// Requests are small: the window holds the largest ACKs of all types, and bounds a client's buffer.
 const REQUEST_WINDOW: u32 = 1 << 20;
 
-/// What HTTP/2 may have of a stream's answer before the socket takes it.
+/// Bytes of a response that HTTP/2 buffers before the socket takes them.
 const SEND_BUFFER: usize = 256 << 10;
 
-/// All headers of a request together. Istio's tokens take 2 KiB.
+/// Maximum size of all headers of a request. Istio's tokens take 2 KiB.
 const HEADERS: u32 = 16 << 10;
 
-/// Streams a client opened and reset before we looked (CVE-2023-44487); with more of them its connection ends.
+/// Maximum number of streams that a client opens and resets before they are accepted (CVE-2023-44487).
 const RESETS_BEFORE_ACCEPT: usize = 20;
 
-/// Streams that we reset for a fault of the client's (CVE-2025-8671); with more of them its connection ends.
+/// Maximum number of streams that are reset for errors of the client (CVE-2025-8671).
 const RESETS_FOR_FAULTS: usize = 100;
 
-/// How connections are served; the same for all.
+/// Settings of all connections.
 pub(super) struct Terms {
     pub(super) keepalive: Keepalive,
     pub(super) routes: Routes,
     http2: http2::Builder<TokioExecutor>,
 }
 
-/// How a connection ended, as metrics and logs spell it.
+/// End of a connection, as named in metrics and logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ended {
-    /// The client left, or its network did.
+    /// The client closed it, or its network failed.
     ByClient,
-    /// It broke a rule of HTTP/2, or did not answer a ping.
+    /// The client violated HTTP/2, or did not answer a ping.
     ByFault,
-    /// It never asked for anything.
+    /// No request within the time limit.
     Silent,
-    /// As asked.
+    /// Closed for this reason.
     ByUs(Farewell),
-    /// As asked, and it was not gone by the end of its grace.
+    /// Closed for this reason at the end of the grace period.
     Cut(Farewell),
 }
 
@@ -94,7 +93,7 @@ impl Terms {
         Self { keepalive, routes, http2 }
     }
 
-    /// Serves a connection until it has ended, and says how. Dropped, it cuts it.
+    /// Serves a connection until its end; returns how it ended. Dropping the future closes it.
     pub(super) async fn serve<S>(&self, transport: S, place: &Place) -> Ended
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -143,7 +142,7 @@ impl Terms {
     }
 }
 
-/// Ready when the time for the first request is over and none has come.
+/// Completes if no request has come within the time limit.
 async fn silent(peer: &Peer) {
     sleep(FIRST_REQUEST).await;
     if peer.requests.load(Ordering::Relaxed) > 0 {
@@ -161,7 +160,7 @@ fn left(ended: &hyper::Result<()>) -> Ended {
     }
 }
 
-/// Whether a rule of HTTP/2 was broken; else the network has.
+/// Returns `true` for a violation of HTTP/2, `false` for a network error.
 fn is_of_http2(error: &hyper::Error) -> bool {
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
@@ -175,7 +174,7 @@ fn is_of_http2(error: &hyper::Error) -> bool {
 
 type Answer = Result<http::Response<tonic::body::Body>, std::convert::Infallible>;
 
-/// The routes, for requests of one peer: each request carries it as an extension.
+/// Returns the routes for requests of one peer, with the peer as extension.
 fn service(
     peer: Arc<Peer>,
     routes: Routes,

@@ -1,6 +1,6 @@
-//! TLS: the key pair and the CA of clients, read again when their files change, and whom a client's certificate names.
+//! TLS: key pair and CA of clients, reloaded when their files change, and identities of client certificates.
 //!
-//! What an identity may see is not decided here.
+//! Authorization is not decided here.
 
 use std::sync::Arc;
 
@@ -17,15 +17,15 @@ use tracing::{info, warn};
 use crate::config::Secure;
 use crate::source::file::single_file::{FileContent, watch_file};
 
-/// What the files say, watched.
+/// Watched files.
 struct Files {
     certificate: watch::Receiver<FileContent>,
     key: watch::Receiver<FileContent>,
     client_ca: Option<watch::Receiver<FileContent>>,
 }
 
-/// The configuration, now and whenever a file changes. Files that cannot be used are an error at first and a warning
-/// later: a key pair is two files, and for a moment they may not belong together.
+/// Returns the configuration and its changes. Unusable files are an error at the start and a warning later: a key pair is two
+/// files, and for a moment they may not match.
 pub(crate) fn follow(secure: &Secure) -> anyhow::Result<watch::Receiver<Arc<ServerConfig>>> {
     let mut files = Files {
         certificate: watch_file(&secure.certificate),
@@ -69,7 +69,7 @@ impl Files {
                 for root in certificates(&text(ca).context("--caCertFile")?).context("--caCertFile")? {
                     roots.add(root).context("--caCertFile: take a root certificate")?;
                 }
-                // A proxy may have a token instead, as Istio's have: whoever shows a certificate shows a good one.
+                // A certificate is optional: Istio's proxies may present a token instead.
                 let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
                     .allow_unauthenticated()
                     .build()
@@ -84,7 +84,7 @@ impl Files {
         Ok(config)
     }
 
-    /// Waits for a change of any file; false: nobody watches them any longer.
+    /// Waits for a change of any file; `false` if watching has ended.
     async fn changed(&mut self) -> bool {
         let client_ca = async {
             match &mut self.client_ca {
@@ -114,7 +114,7 @@ fn certificates(pem: &str) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     Ok(read)
 }
 
-/// Whom a verified certificate names, in Istio's form of SPIFFE ids; other names are not ours to know.
+/// Returns the SPIFFE ids of a verified certificate in Istio's form; other names are ignored.
 pub(super) fn identities(chain: &[CertificateDer<'_>]) -> Vec<SpiffeId> {
     let Some(leaf) = chain.first() else { return Vec::new() };
     match webpki::EndEntityCert::try_from(leaf) {
