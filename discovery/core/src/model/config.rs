@@ -1,4 +1,4 @@
-//! Istio's configuration objects as they were written, and the keys that changes are tracked by.
+//! Istio's configuration objects, and the keys of changes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::api::{
     WorkloadEntry, WorkloadGroup,
 };
 
-/// A kind of configuration object.
+/// Kind of a configuration object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ConfigKind {
     /// `ServiceEntry`
@@ -39,11 +39,11 @@ pub enum ConfigKind {
     Telemetry,
 }
 
-/// A kind of change that pushes are decided by.
+/// Kind of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ChangeKind {
-    /// A service appeared, changed or disappeared. Every service of every registry is included; a changed `ServiceEntry`
-    /// is a change of each service that it declares.
+    /// A service was added, changed or removed, in any registry; a changed `ServiceEntry` is a change of each service that it
+    /// declares.
     Service,
     /// Only endpoints of a service changed.
     Endpoints,
@@ -58,7 +58,7 @@ pub enum ChangeKind {
 // === impl ConfigKind ===
 
 impl ConfigKind {
-    /// Every kind.
+    /// All kinds.
     pub const ALL: [Self; 10] = [
         Self::ServiceEntry,
         Self::WorkloadEntry,
@@ -72,7 +72,7 @@ impl ConfigKind {
         Self::Telemetry,
     ];
 
-    /// Returns the name as manifests, logs and debug pages spell it: `VirtualService`.
+    /// Returns the name in manifests, logs and debug pages: `VirtualService`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ServiceEntry => "ServiceEntry",
@@ -88,12 +88,12 @@ impl ConfigKind {
         }
     }
 
-    /// Returns the kind with this name.
+    /// Returns the kind of this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == name)
     }
 
-    /// Returns the name as paths of Istio's metadata spell it: `virtual-service`.
+    /// Returns the name in Istio's metadata paths: `virtual-service`.
     pub const fn resource(self) -> &'static str {
         match self {
             Self::ServiceEntry => "service-entry",
@@ -113,7 +113,7 @@ impl ConfigKind {
 // === impl ChangeKind ===
 
 impl ChangeKind {
-    /// Returns the name as logs and debug pages spell it. A service is a `ServiceEntry`, as in Istio.
+    /// Returns the name in logs and debug pages. A service is a `ServiceEntry`, as in Istio.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Service => "ServiceEntry",
@@ -125,14 +125,14 @@ impl ChangeKind {
     }
 }
 
-/// Names one thing that can change. For services and endpoints the name is the host name.
+/// Key of a changed object. For services and endpoints the name is the host.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConfigKey {
-    /// What it is.
+    /// Kind of the change.
     pub kind: ChangeKind,
-    /// Its namespace; empty for what has none.
+    /// Namespace; empty if it has none.
     pub namespace: Namespace,
-    /// Its name.
+    /// Name of the object.
     pub name: Arc<str>,
 }
 
@@ -142,31 +142,31 @@ impl std::fmt::Display for ConfigKey {
     }
 }
 
-/// What every configuration object has.
+/// Metadata of a configuration object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigMeta {
-    /// Its namespace.
+    /// Namespace.
     pub namespace: Namespace,
-    /// Its name.
+    /// Name.
     pub name: Arc<str>,
-    /// Its labels.
+    /// Labels.
     pub labels: BTreeMap<String, String>,
-    /// Its annotations.
+    /// Annotations.
     pub annotations: BTreeMap<String, String>,
-    /// Seconds since 1970, 0 when unknown.
+    /// Creation time in seconds since 1970; 0 if unknown.
     pub created: i64,
 }
 
 /// A configuration object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigObject {
-    /// Who it is.
+    /// Metadata.
     pub meta: ConfigMeta,
-    /// What it says.
+    /// Specification.
     pub spec: ConfigSpec,
 }
 
-/// The kinds of configuration we read.
+/// Specification of a configuration object.
 #[expect(clippy::large_enum_variant, reason = "objects are shared behind an Arc, and never moved")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConfigSpec {
@@ -193,11 +193,11 @@ pub enum ConfigSpec {
 }
 
 impl ConfigSpec {
-    /// Reads the `spec` of an object of this kind.
+    /// Decodes the `spec` of an object of this kind.
     ///
     /// # Errors
     ///
-    /// Returns the first field whose value does not fit.
+    /// The first field with an invalid value.
     pub fn read(kind: ConfigKind, spec: &Value) -> Result<Read<Self>, InvalidField> {
         fn typed<T: DeserializeOwned>(
             spec: &Value,
@@ -220,11 +220,11 @@ impl ConfigSpec {
         }
     }
 
-    /// As users write it.
+    /// Encodes the specification as in a manifest.
     ///
     /// # Errors
     ///
-    /// None is known: all of it are texts, numbers, lists, and maps by text.
+    /// Only if the encoder fails; all values are texts, numbers, lists, and maps by text.
     pub fn written(&self) -> serde_json::Result<Value> {
         match self {
             Self::ServiceEntry(spec) => ser::message(spec),
@@ -240,7 +240,7 @@ impl ConfigSpec {
         }
     }
 
-    /// Which kind.
+    /// Returns the kind.
     pub const fn kind(&self) -> ConfigKind {
         match self {
             Self::ServiceEntry(_) => ConfigKind::ServiceEntry,

@@ -1,4 +1,4 @@
-//! One place where a port of a service is served.
+//! Endpoint of a service port.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use super::{Labels, Namespace};
 
-/// Where an endpoint listens.
+/// Address of an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EndpointAddress {
     /// An IP address.
     Ip(IpAddr),
     /// A Unix domain socket; the port is 0.
     Unix(Arc<str>),
-    /// A host name the proxy resolves.
+    /// A host name that the proxy resolves.
     Dns(Arc<str>),
 }
 
@@ -34,12 +34,12 @@ pub struct Locality {
     pub region: Arc<str>,
     /// For example `europe-west1-b`.
     pub zone: Arc<str>,
-    /// A rack, a building.
+    /// For example a rack or a building.
     pub sub_zone: Arc<str>,
 }
 
 impl Locality {
-    /// From `region/zone/sub-zone` (or with `.`, which labels may hold, when there is no `/`).
+    /// Parses `region/zone/sub-zone` (or with `.`, as in labels, if there is no `/`).
     pub fn parse(text: &str) -> Self {
         let separator = if text.contains('/') { '/' } else { '.' };
         let mut parts = text.splitn(3, separator).map(Arc::from);
@@ -61,37 +61,37 @@ impl fmt::Display for Locality {
     }
 }
 
-/// Whether an endpoint should get traffic.
+/// Health of an endpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Health {
-    /// Yes.
+    /// Gets traffic.
     #[default]
     Healthy,
-    /// No, unless nothing else is left.
+    /// Gets traffic only in panic mode.
     Unhealthy,
-    /// Only what it already has (persistent sessions).
+    /// Keeps existing traffic only (persistent sessions).
     Draining,
-    /// Going away; never sent.
+    /// Terminating; never sent.
     Terminating,
 }
 
-/// Whether an endpoint takes mutual TLS.
+/// TLS mode of an endpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TlsMode {
     /// Plaintext.
     #[default]
     Disabled,
-    /// A sidecar terminates Istio's mutual TLS.
+    /// Istio's mutual TLS, terminated by a sidecar.
     Istio,
 }
 
 impl TlsMode {
-    /// From the label `security.istio.io/tlsMode`.
+    /// Parses the label `security.istio.io/tlsMode`.
     pub fn from_label(value: Option<&str>) -> Self {
         if value == Some("istio") { Self::Istio } else { Self::Disabled }
     }
 
-    /// As endpoint metadata and labels spell it.
+    /// Returns the value in endpoint metadata and labels.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Disabled => "disabled",
@@ -100,41 +100,41 @@ impl TlsMode {
     }
 }
 
-/// One place where one port of a service is served. Never changed in place.
+/// Endpoint of a service port. Never changed in place.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Endpoint {
-    /// Where it listens.
+    /// Address.
     pub address: EndpointAddress,
-    /// On which port; 0 for Unix sockets.
+    /// Port; 0 for Unix sockets.
     pub port: u16,
-    /// Name of the service port it serves.
+    /// Name of the service port.
     pub port_name: Arc<str>,
-    /// Labels of the workload, for subsets.
+    /// Labels of the workload, which subsets select.
     pub labels: Labels,
-    /// SPIFFE id of the workload, empty when unknown.
+    /// SPIFFE id of the workload; empty if unknown.
     pub service_account: Arc<str>,
-    /// Network it can be reached in, empty for the default one.
+    /// Network of the workload; empty for the default network.
     pub network: Arc<str>,
-    /// Where it runs.
+    /// Locality of the workload.
     pub locality: Locality,
-    /// Share of the traffic; 1 when not declared.
+    /// Weight; 1 if not declared.
     pub weight: u32,
-    /// Whether it should get traffic.
+    /// Health.
     pub health: Health,
-    /// Whether it takes mutual TLS.
+    /// TLS mode.
     pub tls_mode: TlsMode,
     /// Namespace of the workload.
     pub namespace: Namespace,
-    /// Name of the workload (pod or `WorkloadEntry`), empty when unknown.
+    /// Name of the workload (pod or `WorkloadEntry`); empty if unknown.
     pub workload: Arc<str>,
-    /// Kubernetes node, empty when unknown.
+    /// Kubernetes node; empty if unknown.
     pub node: Arc<str>,
 }
 
 // === impl Endpoint ===
 
 impl Endpoint {
-    /// The cluster that it runs in, where its registry says so.
+    /// Returns the cluster of the workload, if its registry names one.
     pub fn cluster(&self) -> Option<&str> {
         self.labels.get("topology.istio.io/cluster").map(String::as_str)
     }

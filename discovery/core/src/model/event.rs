@@ -1,14 +1,14 @@
-//! What sources tell the world.
+//! Events from sources to the world.
 //!
-//! A source translates what it watches into these and nothing else; it never reads the world. After a
-//! (re)connect it sends `Resync`, everything it sees, then `Synced`: what was not mentioned in between is
-//! removed, so nothing that vanished meanwhile survives and nothing is dropped while the source is away.
+//! A source translates its objects to events and never reads the world. After a (re)connect it sends `Resync`, its complete
+//! state, then `Synced`: declarations that were not restated in between are removed. So nothing survives that vanished during a
+//! disconnect, and nothing is removed while the source is away.
 
 use std::sync::Arc;
 
 use super::{ConfigKind, ConfigObject, Endpoint, Hostname, Namespace, Service, Workload, WorkloadKind};
 
-/// Which source speaks: a shard of the world, for example `Kubernetes/cluster-1` or `File`.
+/// Identifier of a source, for example `Kubernetes/cluster-1` or `File`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SourceId(pub Arc<str>);
 
@@ -18,32 +18,32 @@ impl std::fmt::Display for SourceId {
     }
 }
 
-/// One statement of a source.
+/// Event of a source.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SourceEvent {
-    /// Everything the source sees follows, up to `Synced`.
+    /// The complete state follows, up to `Synced`.
     Resync,
-    /// The end of what the source sees; gates readiness the first time.
+    /// End of the complete state. The first one of every source makes the world ready.
     Synced,
-    /// One thing is now like this, or is gone.
+    /// A declaration was added, changed or removed.
     Change(Change),
 }
 
-/// One thing as it now is.
+/// Change of one declaration.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
-    /// A service is now this.
+    /// A service was added or changed.
     Service(Arc<Service>),
-    /// A service is gone.
+    /// A service was removed.
     ServiceGone(Namespace, Hostname),
-    /// All endpoints that this source has for a service, of all its ports. An empty list is a statement too.
+    /// All endpoints of a service from this source, of all ports; may be empty.
     Endpoints(Namespace, Hostname, Vec<Endpoint>),
-    /// A pod is now this. (`WorkloadEntry`s come as configuration.)
+    /// A pod was added or changed. `WorkloadEntry`s are configuration objects.
     Workload(Arc<Workload>),
-    /// A pod is gone.
+    /// A pod was removed.
     WorkloadGone(WorkloadKind, Namespace, Arc<str>),
-    /// A configuration object is now this.
+    /// A configuration object was added or changed.
     Config(Arc<ConfigObject>),
-    /// A configuration object is gone.
+    /// A configuration object was removed.
     ConfigGone(ConfigKind, Namespace, Arc<str>),
 }

@@ -1,4 +1,4 @@
-//! Istio's nouns: what every registry speaks and every generator reads.
+//! Istio's model of services, endpoints, workloads, proxies and configuration: the language between sources and generators.
 
 pub mod config;
 pub mod endpoint;
@@ -24,10 +24,10 @@ pub use workload::{Workload, WorkloadKind};
 
 pub use pilot_xds::{Difference, Fingerprint, NameSet, Resource, ResourceSet};
 
-/// Kubernetes labels, shared by everything that carries the same set.
+/// Kubernetes labels, shared by all objects with the same set.
 pub type Labels = std::sync::Arc<std::collections::BTreeMap<String, String>>;
 
-/// Whether `labels` has every pair of `selector`. An empty selector selects everything.
+/// Returns `true` if `labels` contains every pair of `selector`. An empty selector selects everything.
 pub fn selects(
     selector: &std::collections::BTreeMap<String, String>,
     labels: &std::collections::BTreeMap<String, String>,

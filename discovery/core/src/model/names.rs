@@ -1,4 +1,4 @@
-//! Names with a type each, and the only places that know their spelling.
+//! Types of names, with parsing and formatting.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,7 +11,7 @@ macro_rules! name {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// The name as written.
+            /// Returns the name as text.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -56,34 +56,34 @@ macro_rules! name {
 }
 
 name! {
-    /// A fully qualified host name, `reviews.default.svc.cluster.local`; may start with `*`.
+    /// Fully qualified host name, `reviews.default.svc.cluster.local`; may start with `*`.
     Hostname
 }
 
 name! {
-    /// A Kubernetes namespace.
+    /// Kubernetes namespace.
     Namespace
 }
 
 impl Hostname {
-    /// Whether the name stands for many: `*.example.com` or `*`.
+    /// Returns `true` for a wildcard: `*.example.com` or `*`.
     pub fn is_wildcard(&self) -> bool {
         self.0.starts_with('*')
     }
 
-    /// Whether every name that `other` stands for is one that this stands for.
+    /// Returns `true` if every name that `other` matches is matched by this one.
     pub fn includes(&self, other: &Self) -> bool {
         let Some(suffix) = self.0.strip_prefix('*') else { return self == other };
         other.0.strip_prefix('*').unwrap_or(&other.0).ends_with(suffix)
     }
 
-    /// Whether there is a name that both stand for.
+    /// Returns `true` if a name is matched by both.
     pub fn overlaps(&self, other: &Self) -> bool {
         self.includes(other) || other.includes(self)
     }
 
-    /// The host that a name in an object of a namespace means: `reviews` is `reviews.<namespace>.svc.<suffix>`. What has a
-    /// dot, a star or a colon in it is complete already.
+    /// Completes a host name of an object in a namespace: `reviews` becomes `reviews.<namespace>.svc.<suffix>`. Names with a dot,
+    /// star or colon are complete.
     pub fn completed(name: &str, namespace: &Namespace, domain_suffix: &str) -> Self {
         if name.is_empty() || name.contains(['.', '*', ':']) || namespace.as_str().is_empty() {
             return name.into();
@@ -92,17 +92,17 @@ impl Hostname {
     }
 }
 
-/// Which way traffic of a cluster goes, seen from the proxy.
+/// Traffic direction of a cluster, as seen from the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Direction {
-    /// Into the workload beside the proxy.
+    /// To the workload beside the proxy.
     Inbound,
-    /// Away from it.
+    /// From the workload beside the proxy.
     Outbound,
 }
 
 impl Direction {
-    /// As cluster names spell it.
+    /// Returns the spelling in cluster names.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Inbound => "inbound",
@@ -111,42 +111,41 @@ impl Direction {
     }
 }
 
-/// The name of an Envoy cluster in Istio's spelling: `outbound|9080|v1|reviews.default.svc.cluster.local`,
-/// `inbound|8080||`.
+/// Name of an Envoy cluster in Istio's format: `outbound|9080|v1|reviews.default.svc.cluster.local`, `inbound|8080||`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClusterName {
-    /// Which way.
+    /// Traffic direction.
     pub direction: Direction,
     /// Service port outbound, target port inbound.
     pub port: u16,
-    /// Empty when the cluster is of the whole service.
+    /// Subset; empty for the whole service.
     pub subset: String,
-    /// Empty for inbound clusters.
+    /// Host of the service; empty for inbound clusters.
     pub host: String,
 }
 
-/// Why a string is not a cluster name of ours.
+/// Error: not a cluster name in this format.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not <direction>|<port>|<subset>|<host>")]
 pub struct NotAClusterName(String);
 
 impl ClusterName {
-    /// `outbound|<port>||<host>`.
+    /// Returns `outbound|<port>||<host>`.
     pub fn outbound(port: u16, host: &Hostname) -> Self {
         Self { direction: Direction::Outbound, port, subset: String::new(), host: host.to_string() }
     }
 
-    /// `outbound|<port>|<subset>|<host>`; the whole service when the subset is empty.
+    /// Returns `outbound|<port>|<subset>|<host>`; for the whole service if the subset is empty.
     pub fn subset(port: u16, subset: &str, host: &Hostname) -> Self {
         Self { subset: subset.to_owned(), ..Self::outbound(port, host) }
     }
 
-    /// `inbound|<target port>||`.
+    /// Returns `inbound|<target port>||`.
     pub fn inbound(target_port: u16) -> Self {
         Self { direction: Direction::Inbound, port: target_port, subset: String::new(), host: String::new() }
     }
 
-    /// As TLS clients of the mesh ask for it, and gateways between networks route by it:
+    /// Returns the SNI of TLS clients of the mesh, which gateways between networks route by:
     /// `outbound_.9080_.v1_.reviews.default.svc.cluster.local`.
     pub fn sni(&self) -> String {
         format!("{}_.{}_.{}_.{}", self.direction.as_str(), self.port, self.subset, self.host)
@@ -164,7 +163,7 @@ impl FromStr for ClusterName {
 
     fn from_str(text: &str) -> Result<Self, NotAClusterName> {
         let fail = || NotAClusterName(text.to_owned());
-        // Or as SNI spells it.
+        // Accepts the SNI format too.
         let separator = if text.contains('|') { "|" } else { "_." };
         let parts: Vec<&str> = text.splitn(4, separator).collect();
         let [direction, port, subset, host] = parts.as_slice() else { return Err(fail()) };

@@ -1,4 +1,4 @@
-//! Which protocol a port speaks, and how that is read from its declaration.
+//! Protocol of a port, and its selection from the declaration.
 
 use std::fmt;
 
@@ -29,16 +29,16 @@ pub enum Protocol {
     MySql,
     /// HTTP CONNECT tunnel with mTLS.
     Hbone,
-    /// Not declared: the proxy sniffs it.
+    /// Not declared: the proxy detects it.
     Auto,
 }
 
-/// Ports whose servers speak first or never speak HTTP: sniffing would stall them.
+/// Ports of protocols in which the server sends first or that are never HTTP: detection would stall them.
 const WELL_KNOWN_TCP: [u16; 4] = [25, 53, 3306, 27017];
 
 impl Protocol {
-    /// The protocol of a declared port. First match wins: transport UDP, `appProtocol`, the name before
-    /// its first `-`, well-known server-first ports; otherwise [`Protocol::Auto`].
+    /// Selects the protocol of a declared port. The first match decides: transport UDP, `appProtocol`, the prefix of the name
+    /// before its first `-`, well-known server-first ports; otherwise [`Protocol::Auto`].
     /// <https://istio.io/latest/docs/ops/configuration/traffic-management/protocol-selection/>
     pub fn select(transport: &str, app_protocol: Option<&str>, name: &str, port: u16) -> Self {
         if transport.eq_ignore_ascii_case("udp") {
@@ -54,7 +54,7 @@ impl Protocol {
         }
     }
 
-    /// `appProtocol` values, Kubernetes' own included; anything else is read like a port name.
+    /// Parses `appProtocol`, including Kubernetes' own values; other values are parsed like a port name.
     fn from_app_protocol(value: &str) -> Self {
         match value {
             "kubernetes.io/h2c" => Self::Http2,
@@ -72,7 +72,7 @@ impl Protocol {
         Self::parse(name.split('-').next().unwrap_or_default())
     }
 
-    /// The protocol with this name, in any case; [`Protocol::Auto`] for everything else.
+    /// Parses a name, case-insensitively; [`Protocol::Auto`] if unknown.
     pub fn parse(name: &str) -> Self {
         match name.to_ascii_lowercase().as_str() {
             "http" => Self::Http,
@@ -91,17 +91,17 @@ impl Protocol {
         }
     }
 
-    /// Requests can be routed by their content.
+    /// Returns `true` if requests can be routed by their content.
     pub const fn is_http(self) -> bool {
         matches!(self, Self::Http | Self::Http2 | Self::Grpc | Self::GrpcWeb)
     }
 
-    /// Upstream connections speak HTTP/2.
+    /// Returns `true` if upstream connections use HTTP/2.
     pub const fn is_http2(self) -> bool {
         matches!(self, Self::Http2 | Self::Grpc | Self::GrpcWeb)
     }
 
-    /// As Istio's debug pages spell it.
+    /// Returns the name on Istio's debug pages.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Http => "HTTP",

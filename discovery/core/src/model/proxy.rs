@@ -1,4 +1,4 @@
-//! A proxy as it introduced itself.
+//! Proxy, as described by the node of its first request.
 
 use std::net::IpAddr;
 
@@ -7,39 +7,39 @@ use pilot_proto::node::{InterceptionMode, MetadataError, NodeId, NodeIdError, No
 
 use super::{Locality, Namespace};
 
-/// One proxy: what its first request said about it.
+/// Connected proxy.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Proxy {
     /// `<type>~<ip>~<id>~<dns domain>`.
     pub id: NodeId,
-    /// Addresses, the first one first; never empty.
+    /// Addresses, the primary one first; never empty.
     pub ips: Vec<IpAddr>,
     /// Namespace of its configuration.
     pub namespace: Namespace,
-    /// Everything else it said.
+    /// Node metadata.
     pub metadata: NodeMetadata,
-    /// Where it runs.
+    /// Locality of the proxy.
     pub locality: Locality,
-    /// What its spans call it (`node.cluster`); empty: nothing.
+    /// Service name in traces (`node.cluster`); may be empty.
     pub service_cluster: String,
 }
 
-/// Why a node cannot be served. All of them are `InvalidArgument` to gRPC.
+/// Error: the node cannot be served. gRPC status `InvalidArgument`.
 #[derive(Debug, thiserror::Error)]
 pub enum ProxyError {
-    /// The id has the wrong form.
+    /// Invalid id.
     #[error(transparent)]
     Id(#[from] NodeIdError),
-    /// The metadata has the wrong form.
+    /// Invalid metadata.
     #[error(transparent)]
     Metadata(#[from] MetadataError),
-    /// Neither `INSTANCE_IPS` nor the id tell an address.
+    /// Neither `INSTANCE_IPS` nor the id has an address.
     #[error("node {0} has no valid IP address in its id or INSTANCE_IPS")]
     NoAddress(String),
 }
 
 impl Proxy {
-    /// Reads the node of a first request.
+    /// Parses the node of a first request.
     pub fn from_node(node: &Node) -> Result<Self, ProxyError> {
         let id: NodeId = node.id.parse()?;
         let metadata = node.metadata.as_ref().map(NodeMetadata::from_struct).transpose()?.unwrap_or_default();
@@ -57,32 +57,32 @@ impl Proxy {
         Ok(Self { id, ips, namespace, metadata, locality, service_cluster: node.cluster.clone() })
     }
 
-    /// What kind of proxy.
+    /// Returns the type of the proxy.
     pub const fn node_type(&self) -> NodeType {
         self.id.node_type
     }
 
-    /// How connections reach it.
+    /// Returns the interception mode.
     pub fn interception(&self) -> InterceptionMode {
         self.metadata.interception_mode.unwrap_or_default()
     }
 
-    /// Whether it has an IPv4 address.
+    /// Returns `true` if it has an IPv4 address.
     pub fn has_ipv4(&self) -> bool {
         self.ips.iter().any(IpAddr::is_ipv4)
     }
 
-    /// Whether it has an IPv6 address.
+    /// Returns `true` if it has an IPv6 address.
     pub fn has_ipv6(&self) -> bool {
         self.ips.iter().any(IpAddr::is_ipv6)
     }
 
-    /// The address that stands for "all of them" in this proxy's first family.
+    /// Returns the wildcard address of the proxy's primary family.
     pub fn wildcard(&self) -> &'static str {
         if self.has_ipv4() { "0.0.0.0" } else { "::" }
     }
 
-    /// Whether it is a gRPC library that speaks xDS itself (`GENERATOR: grpc`).
+    /// Returns `true` for a gRPC library with xDS (`GENERATOR: grpc`).
     pub fn is_proxyless(&self) -> bool {
         self.metadata.generator.as_deref() == Some("grpc")
     }

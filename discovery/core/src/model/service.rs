@@ -1,4 +1,4 @@
-//! A service: a host name with ports, whatever registry it came from.
+//! Service: a host name with ports, from any registry.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -20,7 +20,7 @@ pub enum Registry {
 }
 
 impl Registry {
-    /// Precedence among the declarations of one host: the lowest rank wins.
+    /// Returns the precedence among the declarations of one host: the lowest rank wins.
     pub const fn rank(self) -> u8 {
         match self {
             Self::Kubernetes => 0,
@@ -28,23 +28,23 @@ impl Registry {
         }
     }
 
-    /// Returns true if the workloads of its services are pods: a service without a virtual address is headless, and its
+    /// Returns `true` if the workloads of its services are pods: a service without a virtual address is headless, and its
     /// selector also selects `WorkloadEntry`s.
     pub const fn has_pods(self) -> bool {
         matches!(self, Self::Kubernetes)
     }
 
-    /// Returns true if clients may use the short name of a service with its namespace, as in `reviews.default`.
+    /// Returns `true` if clients may use the short name of a service with its namespace, as in `reviews.default`.
     pub const fn has_short_names(self) -> bool {
         matches!(self, Self::Kubernetes)
     }
 
-    /// Returns true if equal declarations of one host are merged to one service.
+    /// Returns `true` if equal declarations of one host are merged to one service.
     pub const fn merges_declarations(self) -> bool {
         !matches!(self, Self::Kubernetes)
     }
 
-    /// As Istio's debug pages spell it.
+    /// Returns the name on Istio's debug pages.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Kubernetes => "Kubernetes",
@@ -55,34 +55,34 @@ impl Registry {
     }
 }
 
-/// How a proxy finds the service's endpoints.
+/// Resolution of a service: the way in which a proxy finds endpoints.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Resolution {
-    /// The control plane knows them (EDS).
+    /// By the control plane (EDS).
     ClientSideLb,
-    /// The proxy asks DNS and balances over all answers (`STRICT_DNS`).
+    /// By DNS, with load balancing over all addresses (`STRICT_DNS`).
     Dns,
-    /// The proxy asks DNS and uses one answer at a time (`LOGICAL_DNS`).
+    /// By DNS, with one address at a time (`LOGICAL_DNS`).
     DnsRoundRobin,
-    /// The application has chosen: the connection goes where it was going (`ORIGINAL_DST`).
+    /// The original destination of the connection (`ORIGINAL_DST`).
     Passthrough,
-    /// The proxy asks DNS for the host that each request or connection names (a dynamic forward proxy).
+    /// By DNS, for the host of each request or connection (dynamic forward proxy).
     DynamicDns,
-    /// Another name for this host (Kubernetes `ExternalName`); has no cluster of its own.
+    /// Alias of this host (Kubernetes `ExternalName`); has no cluster of its own.
     Alias(Hostname),
 }
 
-/// Whether the service is part of the mesh.
+/// Location of the service, inside or outside the mesh.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Location {
-    /// Its workloads have (or may have) sidecars.
+    /// Workloads may have sidecars.
     #[default]
     MeshInternal,
-    /// They have none: never mutual TLS on our initiative.
+    /// Workloads have no sidecars: no automatic mutual TLS.
     MeshExternal,
 }
 
-/// Who may see an object (`exportTo`).
+/// Namespaces that can use an object (`exportTo`).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ExportTo {
     /// `*`
@@ -96,7 +96,7 @@ pub enum ExportTo {
 }
 
 impl ExportTo {
-    /// Reads one element of an `exportTo` list.
+    /// Parses an element of an `exportTo` list.
     pub fn parse(text: &str) -> Self {
         match text {
             "*" => Self::Public,
@@ -106,7 +106,7 @@ impl ExportTo {
         }
     }
 
-    /// Whether an object of `owner` that carries `list` is seen from `viewer`. An empty list is public.
+    /// Returns `true` if an object of `owner` with this `exportTo` can be used from `viewer`. An empty list is public.
     pub fn allows(list: &[Self], owner: &Namespace, viewer: &Namespace) -> bool {
         list.is_empty()
             || list.iter().any(|target| match target {
@@ -118,27 +118,27 @@ impl ExportTo {
     }
 }
 
-/// A virtual address: one IP, or a network when the prefix is shorter than the address.
+/// Virtual address: an IP address, or a network if the prefix is shorter than the address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Vip {
-    /// The address (of the network).
+    /// Address, or address of the network.
     pub ip: IpAddr,
-    /// Bits that count: 32 or 128 for one address.
+    /// Length of the prefix in bits: 32 or 128 for one address.
     pub prefix: u8,
 }
 
 impl Vip {
-    /// One address.
+    /// Creates a single address.
     pub const fn host(ip: IpAddr) -> Self {
         Self { ip, prefix: if ip.is_ipv4() { 32 } else { 128 } }
     }
 
-    /// Whether this is one address and not a network.
+    /// Returns `true` for a single address.
     pub const fn is_host(self) -> bool {
         self.prefix == if self.ip.is_ipv4() { 32 } else { 128 }
     }
 
-    /// `10.0.0.1` or `10.0.0.0/8`.
+    /// Parses `10.0.0.1` or `10.0.0.0/8`.
     pub fn parse(text: &str) -> Option<Self> {
         match text.split_once('/') {
             None => Some(Self::host(text.parse().ok()?)),
@@ -156,82 +156,82 @@ impl std::fmt::Display for Vip {
     }
 }
 
-/// Which port of the workload a service port leads to.
+/// Port of the workload that a service port leads to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TargetPort {
-    /// This number.
+    /// Port number.
     Number(u16),
-    /// The container port with this name.
+    /// Name of a container port.
     Name(String),
 }
 
-/// One port of a service.
+/// Port of a service.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServicePort {
-    /// Unique in the service; endpoints are matched by it. May be empty when there is one port.
+    /// Name, unique in the service; endpoints refer to it. May be empty if there is one port.
     pub name: Arc<str>,
-    /// What clients connect to.
+    /// Port number for clients.
     pub port: u16,
-    /// What is spoken there.
+    /// Protocol.
     pub protocol: Protocol,
-    /// Where it leads in the workload.
+    /// Port of the workload.
     pub target: TargetPort,
 }
 
-/// Which of its endpoints a service asks clients to prefer. <https://kubernetes.io/docs/concepts/services-networking/service/#traffic-distribution>
+/// Endpoints that clients prefer. <https://kubernetes.io/docs/concepts/services-networking/service/#traffic-distribution>
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Distribution {
-    /// None.
+    /// No preference.
     #[default]
     Any,
-    /// Those of the same zone, then of the same region, then of the same network.
+    /// The same zone, then the same region, then the same network.
     SameZone,
-    /// Those on the same node, then as near as there are.
+    /// The same node, then as `SameZone`.
     SameNode,
 }
 
-/// A service. Never changed in place: a change makes a new one.
+/// Service. Never changed in place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
-    /// The name clients use.
+    /// Host name for clients.
     pub hostname: Hostname,
     /// Namespace of the declaring object.
     pub namespace: Namespace,
     /// Name of the declaring object.
     pub name: Arc<str>,
-    /// Where it was declared.
+    /// Registry of the declaration.
     pub registry: Registry,
-    /// In the order of the declaration.
+    /// Ports in the order of the declaration.
     pub ports: Vec<ServicePort>,
     /// Virtual addresses; none for headless services and most external ones.
     pub addresses: Vec<Vip>,
-    /// How endpoints are found.
+    /// Resolution of endpoints.
     pub resolution: Resolution,
-    /// Inside the mesh or not.
+    /// Location inside or outside the mesh.
     pub location: Location,
-    /// Who may see it; empty: everybody.
+    /// Namespaces that can use it; empty: all.
     pub export_to: Vec<ExportTo>,
     /// Labels of the declaring object.
     pub labels: BTreeMap<String, String>,
-    /// Labels of its workloads; empty: endpoints are declared some other way.
+    /// Selector of its workloads; empty: endpoints are declared otherwise.
     pub selector: BTreeMap<String, String>,
-    /// Identities allowed to serve it besides those of its endpoints.
+    /// Identities of its servers, besides those of its endpoints.
     pub service_accounts: Vec<String>,
-    /// Seconds since 1970, 0 when unknown. The oldest wins every tie.
+    /// Creation time in seconds since 1970; 0 if unknown. The oldest object takes precedence.
     pub created: i64,
-    /// Only endpoints on the client's node are used (`internalTrafficPolicy: Local`).
+    /// Uses only endpoints on the client's node (`internalTrafficPolicy: Local`).
     pub node_local: bool,
-    /// Which endpoints come first, where no `DestinationRule` says so.
+    /// Preferred endpoints, unless a `DestinationRule` sets them.
     pub distribution: Distribution,
 }
 
 // === impl Distribution ===
 
 impl Distribution {
-    /// The annotation of objects that have no field for it.
+    /// Annotation of objects without a field for it.
     pub const ANNOTATION: &str = "networking.istio.io/traffic-distribution";
 
-    /// What `spec.trafficDistribution` asks for, if it is something known; else what the annotation does, in capitals or not.
+    /// Parses `spec.trafficDistribution` if its value is known; otherwise the annotation, case-insensitively.
     pub fn of(said: Option<&str>, annotation: Option<&str>) -> Self {
         let known = |text: &str| match text {
             "preferclose" | "prefersamezone" => Some(Self::SameZone),
@@ -243,7 +243,7 @@ impl Distribution {
         spelt.as_deref().and_then(known).or_else(annotated).unwrap_or_default()
     }
 
-    /// The labels that endpoints should have in common with the client, the most important first.
+    /// Returns the labels that preferred endpoints share with the client, the most important first.
     pub const fn labels(self) -> &'static [&'static str] {
         const NEAREST: &[&str; 5] = &[
             "topology.istio.io/network",
@@ -261,13 +261,13 @@ impl Distribution {
 }
 
 impl Service {
-    /// The port with this number that is proxied.
+    /// Returns the port of this number, if it is proxied.
     pub fn port(&self, number: u16) -> Option<&ServicePort> {
         self.ports.iter().find(|port| port.port == number && self.is_proxied_at(port))
     }
 
-    /// Whether proxies have a cluster for one of its ports. Bytes name no host, so they cannot be led to one that is known
-    /// only by its name.
+    /// Returns `true` if proxies have a cluster for the port. A dynamic host needs a protocol that names the host, which TCP does
+    /// not.
     pub fn is_proxied_at(&self, port: &ServicePort) -> bool {
         use Protocol::{Grpc, Http, Http2, Tls, Udp};
         match self.resolution {
@@ -276,13 +276,12 @@ impl Service {
         }
     }
 
-    /// Whether clients meet it at the addresses of its endpoints: it has none of its own, and they choose among the
-    /// endpoints (headless services).
+    /// Returns `true` if clients address its endpoints directly: it has no address of its own (headless services).
     pub fn is_met_at_members(&self) -> bool {
         self.resolution == Resolution::Passthrough && self.addresses.iter().all(|vip| vip.ip.is_unspecified())
     }
 
-    /// Whether the service is headless: Kubernetes-style, endpoints without a virtual address.
+    /// Returns `true` for a headless service: in Kubernetes, without a virtual address.
     pub fn is_headless(&self) -> bool {
         self.registry.has_pods() && self.resolution == Resolution::Passthrough
     }

@@ -1,20 +1,20 @@
-//! A shared value that is compared by where it is.
+//! A shared value with identity comparison.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// An `Arc` as part of a cache key: two are equal when they are the same allocation.
+/// `Arc` as part of a cache key: two are equal if they are the same allocation.
 ///
-/// Values of the snapshot are never changed in place, so the same allocation is the same value; and as long
-/// as a key holds the `Arc`, its address belongs to no other.
+/// Values of a snapshot are never changed in place, so the same allocation has the same value; and while a key holds the `Arc`,
+/// no other value has its address.
 pub struct Shared<T: ?Sized>(Arc<T>);
 
 // === impl Shared ===
 
 impl<T: ?Sized> Shared<T> {
-    /// The value as others share it.
+    /// Returns the inner `Arc`.
     pub const fn arc(&self) -> &Arc<T> {
         &self.0
     }

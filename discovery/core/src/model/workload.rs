@@ -1,11 +1,11 @@
-//! Something that runs: a pod or a declared `WorkloadEntry`.
+//! Workload: a pod or a `WorkloadEntry`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{EndpointAddress, Health, Labels, Locality, Namespace, TlsMode};
 
-/// What declared the workload.
+/// Kind of a workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum WorkloadKind {
     /// A Kubernetes pod.
@@ -14,34 +14,33 @@ pub enum WorkloadKind {
     WorkloadEntry,
 }
 
-/// A pod or a `WorkloadEntry`. It is what registries exchange: a `ServiceEntry` may select pods, and a
-/// Kubernetes service may select `WorkloadEntry`s.
+/// A pod or a `WorkloadEntry`. A `ServiceEntry` may select pods, and a Kubernetes service may select `WorkloadEntry`s.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Workload {
-    /// What declared it.
+    /// Kind of the declaring object.
     pub kind: WorkloadKind,
     /// Namespace of the object.
     pub namespace: Namespace,
     /// Name of the object.
     pub name: Arc<str>,
-    /// Addresses, the first one first.
+    /// Addresses, the primary one first.
     pub addresses: Vec<EndpointAddress>,
-    /// Labels that selectors see.
+    /// Labels.
     pub labels: Labels,
     /// Container ports by name (pods), or service port name to number (`WorkloadEntry.ports`).
     pub ports: BTreeMap<String, u16>,
-    /// SPIFFE id, empty when unknown.
+    /// SPIFFE id; empty if unknown.
     pub service_account: Arc<str>,
-    /// Network it can be reached in, empty for the default one.
+    /// Network of the workload; empty for the default network.
     pub network: Arc<str>,
-    /// Where it runs.
+    /// Locality of the workload.
     pub locality: Locality,
-    /// Share of the traffic; 1 when not declared.
+    /// Weight; 1 if not declared.
     pub weight: u32,
-    /// Whether it should get traffic.
+    /// Health.
     pub health: Health,
-    /// Whether it takes mutual TLS.
+    /// TLS mode.
     pub tls_mode: TlsMode,
-    /// Kubernetes node, empty when unknown.
+    /// Kubernetes node; empty if unknown.
     pub node: Arc<str>,
 }

@@ -1,4 +1,4 @@
-//! What an event changed: the keys that pushes are decided by.
+//! Changes that an event makes to the world, as keys of a push.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -8,24 +8,24 @@ use super::ServiceKey;
 use super::resolve::endpoints_are_config;
 use crate::model::{ChangeKind, ConfigKey, ConfigKind, Endpoint, Health, Namespace, Resolution};
 
-/// What an event changed. Empty: nothing that anybody could notice.
+/// Changes that an event makes. Empty: nothing observable.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// Everything that changed.
+    /// Changed objects.
     pub keys: BTreeSet<ConfigKey>,
-    /// An endpoint that took traffic takes none any more: worth telling without waiting for more changes.
+    /// An endpoint that took traffic was removed; the push is urgent.
     pub endpoint_removed: bool,
 }
 
 // === impl Changes ===
 
 impl Changes {
-    /// Whether nothing changed.
+    /// Returns `true` if nothing changed.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
 
-    /// Adds what another event changed.
+    /// Adds the changes of another event.
     pub fn merge(&mut self, other: Self) {
         self.keys.extend(other.keys);
         self.endpoint_removed |= other.endpoint_removed;
@@ -55,7 +55,7 @@ impl Changes {
                 .filter(|id| !id.is_empty())
                 .collect()
         };
-        // Clusters with mutual TLS name the identities that their servers may have.
+        // Clusters with mutual TLS contain the identities of their servers.
         if identities(before) != identities(after) {
             self.service(&(host.clone(), namespace.clone()));
         }

@@ -1,7 +1,7 @@
-//! `ServiceEntry` and `WorkloadEntry`: how declared hosts and machines become services and endpoints.
+//! `ServiceEntry` and `WorkloadEntry`: services and endpoints of declared hosts and machines.
 //!
-//! A `ServiceEntry` makes one service for each of its hosts. Its endpoints are listed in it, or are the pods and
-//! `WorkloadEntry`s of its namespace that its selector picks; a Kubernetes service picks `WorkloadEntry`s likewise.
+//! A `ServiceEntry` is one service for each of its hosts. Its endpoints are listed in it, or are the pods and `WorkloadEntry`s of
+//! its namespace that its selector matches; a Kubernetes service selects `WorkloadEntry`s likewise.
 //! <https://istio.io/latest/docs/reference/config/networking/service-entry/>
 
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ use crate::model::{
 // === impl World ===
 
 impl World {
-    /// Rebuilds what a `ServiceEntry` declares; `None`: it is gone.
+    /// Updates the declarations of a `ServiceEntry`; `None`: it was removed.
     pub(super) fn entry_changed(
         &mut self,
         namespace: &Namespace,
@@ -79,7 +79,7 @@ impl World {
         }
     }
 
-    /// A workload of the namespace changed from one of `versions` to the other: whoever selects either is rebuilt.
+    /// Updates the services with a selector that matches one of the versions of a changed workload.
     pub(super) fn reselect(
         &mut self,
         namespace: &Namespace,
@@ -120,7 +120,7 @@ impl World {
         }
     }
 
-    /// A Kubernetes service with a selector also serves from the `WorkloadEntry`s it picks.
+    /// Updates the endpoints of a Kubernetes service with a selector from the `WorkloadEntry`s that it matches.
     pub(super) fn select_workload_entries(&mut self, key: &ServiceKey, changes: &mut Changes) {
         let service = self.services.get(key).filter(|service| {
             service.registry.has_pods()
@@ -156,13 +156,13 @@ impl World {
     }
 }
 
-/// Whether a selector may pick the workload. A pod that is not ready is not there yet, or not any more (as in Istio,
-/// where it leaves the registry); of a declared machine nobody tells whether it is.
+/// Returns `true` if a selector can match the workload. A pod that is not ready is left out, as in Istio, where it is not in the
+/// registry; the readiness of a declared machine is not known.
 fn serves(workload: &Workload) -> bool {
     workload.kind == WorkloadKind::WorkloadEntry || workload.health == Health::Healthy
 }
 
-/// The services a `ServiceEntry` declares, one for each host.
+/// Returns the services of a `ServiceEntry`, one for each host.
 fn services(meta: &ConfigMeta, entry: &ServiceEntry) -> Vec<Arc<Service>> {
     let ports: Vec<ServicePort> = entry.ports.iter().filter_map(service_port).collect();
     let resolution = match entry.resolution {
@@ -204,7 +204,7 @@ fn services(meta: &ConfigMeta, entry: &ServiceEntry) -> Vec<Arc<Service>> {
     entry.hosts.iter().map(service).collect()
 }
 
-/// Ports out of range were refused when the object was read; should one come this far it is left out.
+/// Converts a port. Ports out of range are rejected with the object; one that comes here is left out.
 fn service_port(port: &ServiceEntryPort) -> Option<ServicePort> {
     let number = u16::try_from(port.number).ok().filter(|number| *number > 0)?;
     let target = u16::try_from(port.target_port).ok().filter(|number| *number > 0).unwrap_or(number);
@@ -220,7 +220,8 @@ fn service_port(port: &ServiceEntryPort) -> Option<ServicePort> {
     })
 }
 
-/// The workloads a `ServiceEntry` lists itself, as unnamed `WorkloadEntry`s. DNS without any: the host is the endpoint.
+/// Returns the endpoints of a `ServiceEntry` as unnamed `WorkloadEntry`s. With DNS resolution and without endpoints, the host is
+/// the endpoint.
 fn listed(meta: &ConfigMeta, entry: &ServiceEntry, trust_domain: &str) -> Vec<Arc<Workload>> {
     let workload = |(index, listed): (usize, &WorkloadEntry)| {
         let meta = ConfigMeta {
@@ -235,7 +236,7 @@ fn listed(meta: &ConfigMeta, entry: &ServiceEntry, trust_domain: &str) -> Vec<Ar
     entry.endpoints.iter().enumerate().map(workload).collect()
 }
 
-/// The endpoints of one host of a `ServiceEntry` in these workloads.
+/// Returns the endpoints of one host of a `ServiceEntry` at these workloads.
 fn endpoints(
     host: &str,
     entry: &ServiceEntry,
@@ -255,7 +256,7 @@ fn endpoints(
     ports()
         .flat_map(|port| {
             workloads.iter().filter_map(move |workload| {
-                // Container ports of pods are not service ports: only declared machines map by name.
+                // Container ports of pods are not service ports: only the ports of declared machines are mapped by name.
                 let mapped = workload.ports.get(&*port.name).copied();
                 let number = mapped.filter(|_| workload.kind == WorkloadKind::WorkloadEntry);
                 endpoint(workload, port.name.clone(), number.unwrap_or_else(|| target(&port)))
@@ -264,7 +265,7 @@ fn endpoints(
         .collect()
 }
 
-/// The host itself, for the proxy to resolve.
+/// Returns the host itself as endpoint, for the proxy to resolve.
 fn synthetic(host: &str, port: &ServicePort, number: u16, namespace: &Namespace) -> Endpoint {
     Endpoint {
         address: EndpointAddress::Dns(host.into()),
@@ -303,8 +304,8 @@ fn endpoint(workload: &Workload, port_name: Arc<str>, number: u16) -> Option<End
     })
 }
 
-/// A `WorkloadEntry` as a workload. Labels of the object win over those of its spec, and tell the locality when
-/// the spec does not; a machine with a service account is one with a sidecar unless its label says otherwise.
+/// Converts a `WorkloadEntry` to a workload. Labels of the object take precedence over those of its spec, and give the locality
+/// if the spec has none; a machine with a service account has a sidecar unless its label says otherwise.
 pub(super) fn workload(meta: &ConfigMeta, entry: &WorkloadEntry, trust_domain: &str) -> Workload {
     let mut labels = entry.labels.clone();
     labels.extend(meta.labels.clone());
@@ -345,7 +346,7 @@ pub(super) fn workload(meta: &ConfigMeta, entry: &WorkloadEntry, trust_domain: &
     }
 }
 
-/// `unix:///path`, an IP, or a name to resolve; nothing for an empty text.
+/// Parses `unix:///path`, an IP address, or a host name; `None` if empty.
 fn address(text: &str) -> Option<EndpointAddress> {
     match text.strip_prefix("unix://") {
         Some(path) => Some(EndpointAddress::Unix(path.into())),

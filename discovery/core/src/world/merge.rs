@@ -1,15 +1,15 @@
-//! Several declarations of one service: what they come to.
+//! Merge of several declarations of one service.
 //!
-//! `ServiceEntry`s of one host and namespace that are alike are one service, with the ports of all of them. Ports are told
-//! apart by number; endpoints know theirs by name, so where two entries call different ports the same, or the same port by
-//! different names, the service has names of its own.
+//! `ServiceEntry`s of the same host and namespace with the same properties are one service with all their ports. Ports are
+//! identified by number; endpoints refer to them by name. If two entries use the same name for different ports, or different
+//! names for the same port, the service has names of its own.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::model::{Endpoint, Resolution, Service, ServicePort};
 
-/// The first declaration, with the ports and the identities of those that are alike.
+/// Returns the first declaration, with ports and identities of compatible ones.
 pub(super) fn services(declared: &[&Arc<Service>]) -> Option<Arc<Service>> {
     let (first, others) = declared.split_first()?;
     let mut whole = Arc::clone(first);
@@ -29,8 +29,8 @@ pub(super) fn services(declared: &[&Arc<Service>]) -> Option<Arc<Service>> {
     Some(whole)
 }
 
-/// The endpoints of all declarations, those that count first at the front, each with its declaration. Of names that are
-/// resolved to one answer at a time there can be but one for each port: the one that was said first.
+/// Returns the endpoints of all declarations in order of precedence, each with its declaration. With a resolution to a single
+/// address there is one endpoint for each port: the first.
 pub(super) fn endpoints<'a>(
     whole: &Service,
     declared: impl Iterator<Item = (&'a Service, &'a [Endpoint])>,
@@ -48,8 +48,7 @@ pub(super) fn endpoints<'a>(
     renamed.filter(|endpoint| ports.insert(endpoint.port_name.clone())).collect()
 }
 
-/// Whether another declaration of a host says more of the same service, and not of another one. Those of Kubernetes are
-/// whole.
+/// Returns `true` if another declaration of a host is merged into the first. Services of Kubernetes are not merged.
 fn is_more_of(first: &Service, other: &Service) -> bool {
     first.registry.merges_declarations()
         && first.registry == other.registry
@@ -59,13 +58,13 @@ fn is_more_of(first: &Service, other: &Service) -> bool {
         && first.export_to == other.export_to
 }
 
-/// The name of a port, or one that no other port has.
+/// Returns the name of a port, or one that no other port has.
 fn free_name(whole: &Service, port: &ServicePort) -> Arc<str> {
     let is_taken = whole.ports.iter().any(|own| own.name == port.name);
     if is_taken { format!("{}-{}", port.name, port.port).into() } else { port.name.clone() }
 }
 
-/// What the whole service calls the port of an endpoint of one of its declarations.
+/// Returns the name in the merged service of the port of an endpoint.
 fn name_within<'a>(whole: &'a Service, own: &Service, endpoint: &Endpoint) -> Option<&'a Arc<str>> {
     if !whole.registry.merges_declarations() {
         return None;

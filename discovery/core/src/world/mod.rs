@@ -1,15 +1,15 @@
-//! The one mutable value: everything every source said, resolved into services and endpoints.
+//! The mutable state (Istio's `Environment`): declarations of all sources, resolved to services and endpoints.
 //!
 //! ```text
-//! SourceEvent ──▶ apply ──▶ registries' own services and endpoints ──┐
-//!                   │                                               ├─▶ winners, merged endpoints, indexes ──▶ Changes
+//! SourceEvent ──▶ apply ──▶ services and endpoints of registries ───┐
+//!                   │                                               ├─▶ precedence, merged endpoints, indexes ──▶ Changes
 //!                   └─────▶ ServiceEntry × WorkloadEntry × pods ────┘        (persistent maps)
 //! ```
 //!
-//! `apply` is synchronous and pure, and touches what the event touches: a workload is matched against the selectors of
-//! its own namespace, nothing is rebuilt whole. Values are never changed in place; snapshots share them.
+//! `apply` is synchronous and pure, and its cost follows the event: a workload is matched against the selectors of its own
+//! namespace, nothing is rebuilt as a whole. Values are never changed in place; snapshots share them.
 //!
-//! Does not know who is connected or what a change means to them: that is `push`.
+//! Connected proxies are not known here: the effect of a change on them is decided in `push`.
 
 mod changes;
 mod entries;
@@ -35,15 +35,15 @@ use crate::model::{
     Service, SourceEvent, SourceId, Workload, WorkloadKind,
 };
 
-/// Host and namespace: what names a service. (Two namespaces may declare the same host.)
+/// Host and namespace of a service. Two namespaces may declare the same host.
 pub type ServiceKey = (Hostname, Namespace);
 
-/// Who said it. Orders ties between equals.
+/// Origin of a declaration. Its order is the last criterion of precedence.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Origin {
-    /// A registry, directly.
+    /// A registry.
     Registry(SourceId),
-    /// The `ServiceEntry` with this name in the service's namespace.
+    /// The `ServiceEntry` of this name in the namespace of the service.
     Entry(Arc<str>),
     /// `WorkloadEntry`s that a Kubernetes service selects.
     SelectedWorkloads,
@@ -52,7 +52,7 @@ enum Origin {
 type ConfigName = (ConfigKind, Namespace, Arc<str>);
 type WorkloadName = (WorkloadKind, Namespace, Arc<str>);
 
-/// Everything every source said.
+/// Declarations of all sources, and their resolution.
 #[derive(Clone, Debug, Default)]
 pub struct World {
     mesh: Arc<MeshConfig>,
@@ -74,19 +74,19 @@ pub struct World {
     configs: OrdMap<ConfigName, Arc<ConfigObject>>,
     workloads: OrdMap<WorkloadName, Arc<Workload>>,
     at_address: OrdMap<IpAddr, Arc<Workload>>,
-    /// Everybody who says to have an address.
+    /// Workloads that claim an address.
     claims: BTreeMap<IpAddr, BTreeSet<WorkloadName>>,
     workloads_in: BTreeMap<Namespace, BTreeSet<WorkloadName>>,
     /// `ServiceEntry`s with a selector, by namespace.
     entries_in: BTreeMap<Namespace, BTreeSet<Arc<str>>>,
-    /// What each `ServiceEntry` declares.
+    /// Hosts of each `ServiceEntry`.
     hosts_of_entry: BTreeMap<(Namespace, Arc<str>), Vec<Hostname>>,
 }
 
 // === impl World ===
 
 impl World {
-    /// An empty world that waits for these sources.
+    /// Creates an empty world that waits for these sources.
     pub fn new(domain_suffix: &str, sources: impl IntoIterator<Item = SourceId>) -> Self {
         Self {
             domain_suffix: domain_suffix.into(),
@@ -95,12 +95,12 @@ impl World {
         }
     }
 
-    /// Whether every source has told all it sees at least once.
+    /// Returns `true` if every source has sent its complete state at least once.
     pub fn is_synced(&self) -> bool {
         self.sources.values().all(ResyncTracker::is_synced)
     }
 
-    /// Takes one statement of a source.
+    /// Applies an event of a source.
     pub fn apply(&mut self, source: &SourceId, event: SourceEvent) -> Changes {
         let mut changes = Changes::default();
         match event {
@@ -121,7 +121,7 @@ impl World {
         changes
     }
 
-    /// Takes a new mesh configuration. An equal one changes nothing.
+    /// Sets the mesh configuration. An equal one changes nothing.
     pub fn set_mesh(&mut self, mesh: Arc<MeshConfig>) -> Changes {
         let mut changes = Changes::default();
         if *self.mesh != *mesh {
@@ -129,7 +129,7 @@ impl World {
             self.mesh = mesh;
             changes.mesh();
             if trust_domain_moved {
-                // Identities of WorkloadEntrys are spelt with it.
+                // Identities of `WorkloadEntry`s contain the trust domain.
                 for (kind, namespace, name) in self.configs.keys().cloned().collect::<Vec<_>>() {
                     self.config_changed(kind, &namespace, &name, &mut changes);
                 }
@@ -138,7 +138,7 @@ impl World {
         changes
     }
 
-    /// Takes new networks. Equal ones change nothing.
+    /// Sets the networks. Equal ones change nothing.
     pub fn set_networks(&mut self, networks: Arc<MeshNetworks>) -> Changes {
         let mut changes = Changes::default();
         if *self.networks != *networks {
@@ -148,12 +148,12 @@ impl World {
         changes
     }
 
-    /// Which networks there are.
+    /// Returns the networks.
     pub fn networks(&self) -> &Arc<MeshNetworks> {
         &self.networks
     }
 
-    /// Mesh-wide settings.
+    /// Returns the mesh configuration.
     pub fn mesh(&self) -> &Arc<MeshConfig> {
         &self.mesh
     }
@@ -163,32 +163,32 @@ impl World {
         &self.domain_suffix
     }
 
-    /// Every service, as resolved between its declarations.
+    /// Returns the resolved services.
     pub fn services(&self) -> &OrdMap<ServiceKey, Arc<Service>> {
         &self.services
     }
 
-    /// Host names by namespace.
+    /// Returns the hosts of each namespace.
     pub fn in_namespace(&self) -> &OrdMap<Namespace, OrdSet<Hostname>> {
         &self.in_namespace
     }
 
-    /// Endpoints of every service, all ports and all sources together, sorted.
+    /// Returns the endpoints of each service, of all ports and sources, sorted.
     pub fn endpoints(&self) -> &OrdMap<ServiceKey, Arc<[Endpoint]>> {
         &self.endpoints
     }
 
-    /// Services that have an endpoint at an address.
+    /// Returns the services that have an endpoint at an address.
     pub fn served_at(&self) -> &OrdMap<IpAddr, OrdSet<ServiceKey>> {
         &self.served_at
     }
 
-    /// Pods and `WorkloadEntry`s by address.
+    /// Returns pods and `WorkloadEntry`s by address.
     pub fn at_address(&self) -> &OrdMap<IpAddr, Arc<Workload>> {
         &self.at_address
     }
 
-    /// Every configuration object.
+    /// Returns the configuration objects.
     pub fn configs(&self) -> &OrdMap<(ConfigKind, Namespace, Arc<str>), Arc<ConfigObject>> {
         &self.configs
     }
@@ -293,8 +293,8 @@ impl World {
         self.reselect(namespace, &[before, now], changes);
     }
 
-    /// Of several at one address (a pod that has ended keeps its own, which may be another's already) one that serves counts,
-    /// then a pod, then the first by name: whoever spoke last is nothing to go by.
+    /// Resolves the workload of an address. If several claim it (a pod that has ended keeps its address, which may be in use
+    /// again), a healthy one takes precedence, then a pod, then the lowest name; the order of arrival does not matter.
     fn resolve_address(&mut self, ip: IpAddr) {
         let claims = self.claims.get(&ip).into_iter().flatten();
         let known = claims.filter_map(|name| Some((name, self.workloads.get(name)?)));

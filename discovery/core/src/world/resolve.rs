@@ -1,4 +1,4 @@
-//! Between declarations: which one of a service counts, what all its endpoints are, and who has to know.
+//! Resolution of several declarations of a service: precedence, all endpoints, affected keys.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -61,8 +61,8 @@ impl World {
         self.name_affected_proxies(key, changes);
     }
 
-    /// The declarations of a service, the one that counts first: the lowest rank of the registry, then the oldest, then
-    /// the first by name.
+    /// Returns the declarations of a service in order of precedence: the lowest rank of the registry, then the oldest, then the
+    /// lowest name.
     fn precedence(&self, key: &ServiceKey) -> Vec<(&Origin, &Arc<Service>)> {
         let mut declared: Vec<_> = self.declared_services.get(key).into_iter().flatten().collect();
         declared.sort_by_key(|(origin, service)| (service.registry.rank(), service.created, *origin));
@@ -101,14 +101,14 @@ impl World {
         if merged.is_empty() {
             self.endpoints.remove(key);
         } else {
-            // One declaration in order is what it resolves to: both share the memory.
+            // A single sorted declaration is its own resolution: both share the memory.
             let mut declared = self.declared_endpoints.get(key).into_iter().flat_map(BTreeMap::values);
             let shared = declared.find(|declared| ***declared == *merged).cloned();
             self.endpoints.insert(key.clone(), shared.unwrap_or_else(|| merged.into()));
         }
     }
 
-    /// What all declarations say of where a service is served.
+    /// Returns the endpoints of all declarations of a service.
     fn merged_endpoints(&self, key: &ServiceKey) -> Vec<Endpoint> {
         let Some(declared) = self.declared_endpoints.get(key) else { return Vec::new() };
         let mut declarations = self.precedence(key);
@@ -131,7 +131,8 @@ impl World {
         merged
     }
 
-    /// Keeps `served_at`. An address that a service came to or left is a proxy whose own services changed.
+    /// Updates `served_at`. If a service begins or ceases to have an endpoint at an address, the services of the proxy there have
+    /// changed.
     fn index_addresses(
         &mut self,
         key: &ServiceKey,
@@ -164,7 +165,7 @@ impl World {
         }
     }
 
-    /// A service that changed changes what its own proxies listen to.
+    /// A changed service changes the listeners of the proxies of its workloads.
     fn name_affected_proxies(&self, key: &ServiceKey, changes: &mut Changes) {
         for endpoint in self.endpoints.get(key).into_iter().flat_map(|endpoints| endpoints.iter()) {
             if let EndpointAddress::Ip(ip) = endpoint.address {
@@ -174,11 +175,11 @@ impl World {
     }
 }
 
-/// Whether proxies learn the endpoints of such a service from anything but EDS, so that a change of endpoints
-/// is a change of the service to them.
+/// Returns `true` if proxies get the endpoints of such a service by other means than EDS; then a change of endpoints is a change
+/// of the service.
 pub(super) fn endpoints_are_config(resolution: &Resolution) -> bool {
     match resolution {
-        // Inline in the cluster; or one listener for each endpoint of a headless service.
+        // Inline in the cluster, or one listener for each endpoint of a headless service.
         Resolution::Dns | Resolution::DnsRoundRobin | Resolution::Passthrough => true,
         Resolution::ClientSideLb | Resolution::DynamicDns | Resolution::Alias(_) => false,
     }

@@ -1,11 +1,11 @@
-//! Mark and sweep: which declarations of a source it has not restated since it began to resynchronize.
+//! Mark and sweep: declarations of a source that it has not restated during a resynchronization.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::model::{Change, ConfigKind, Hostname, Namespace, WorkloadKind};
 
-/// Identity of what a source declares.
+/// Identity of a declaration of a source.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum DeclarationKey {
     Service(Namespace, Hostname),
