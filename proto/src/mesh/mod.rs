@@ -106,7 +106,7 @@ pub struct MeshConfig {
     pub service_settings: Vec<ServiceSettings>,
     /// Selectors of the namespaces that are read, as written.
     pub discovery_selectors: Vec<Value>,
-    /// `ProxyConfig` of every proxy, as written; see [`proxy`].
+    /// `ProxyConfig` of every proxy, as written; see [`proxy_config`].
     pub default_config: Value,
     /// All other fields.
     #[serde(flatten, skip_deserializing)]

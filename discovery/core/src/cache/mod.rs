@@ -1,7 +1,7 @@
 //! Cache of generated resources, encoded once.
 //!
 //! Two levels: single resources by their inputs, and sets of resources by what a class of proxies has in common. A change is
-//! generated once, and the set of a class is built once. The cache is shared by all streams and locks its shards: [`memo`].
+//! generated once, and the set of a class is built once. The cache is shared by all streams and locks its shards (`memo`).
 
 mod clusters;
 mod endpoints;
