@@ -1,4 +1,4 @@
-//! `DestinationRule`: how connections to a host are made, and what parts the host has.
+//! `DestinationRule`: traffic policy and subsets of a host.
 //! <https://istio.io/latest/docs/reference/config/networking/destination-rule/>
 
 use std::time::Duration;
@@ -17,77 +17,77 @@ pub use pilot_proto::networking::{
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct DestinationRule {
-    /// Host name, may begin with `*`; a short one is completed with the namespace of the object.
+    /// Host name; may begin with `*`; a short name is completed with the namespace of the object.
     pub host: String,
-    /// For all of it.
+    /// Policy of the whole host.
     pub traffic_policy: Option<TrafficPolicy>,
-    /// Its parts.
+    /// Subsets of the host.
     pub subsets: Vec<Subset>,
-    /// Who may see it.
+    /// Namespaces that can use it.
     pub export_to: Vec<String>,
-    /// For which clients of the namespace; absent: all.
+    /// Clients of the namespace that it is for; absent: all.
     pub workload_selector: Option<MatchLabels>,
 }
 
-/// A part of a service.
+/// Subset of a host.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Subset {
-    /// Its name.
+    /// Name of the subset.
     pub name: String,
-    /// Labels that its endpoints have.
+    /// Labels of the endpoints.
     pub labels: Map,
-    /// What is different for it.
+    /// Policy of the subset; unset fields come from the host.
     pub traffic_policy: Option<TrafficPolicy>,
 }
 
-/// How connections are made.
+/// Traffic policy of connections to a host.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct TrafficPolicy {
-    /// To which endpoint.
+    /// Load balancing.
     pub load_balancer: Option<LoadBalancer>,
-    /// How many.
+    /// Limits on connections and requests.
     pub connection_pool: Option<ConnectionPool>,
-    /// Which endpoints are left alone for a while.
+    /// Ejection of failing endpoints.
     pub outlier_detection: Option<OutlierDetection>,
-    /// How they are secured.
+    /// TLS of connections.
     pub tls: Option<ClientTls>,
-    /// What is different for some ports; nothing is inherited.
+    /// Policies of single ports; they inherit nothing.
     pub port_level_settings: Vec<PortTrafficPolicy>,
-    /// Through another proxy.
+    /// Tunnel through another proxy.
     pub tunnel: Option<Tunnel>,
-    /// The server is told who the client is.
+    /// PROXY protocol towards the server.
     pub proxy_protocol: Option<ProxyProtocol>,
-    /// How many retries at a time.
+    /// Limit on concurrent retries.
     pub retry_budget: Option<RetryBudget>,
 }
 
-/// How connections to one port are made.
+/// Traffic policy of one port.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PortTrafficPolicy {
     /// The port.
     pub port: Option<PortSelector>,
-    /// To which endpoint.
+    /// Load balancing.
     pub load_balancer: Option<LoadBalancer>,
-    /// How many.
+    /// Limits on connections and requests.
     pub connection_pool: Option<ConnectionPool>,
-    /// Which endpoints are left alone for a while.
+    /// Ejection of failing endpoints.
     pub outlier_detection: Option<OutlierDetection>,
-    /// How they are secured.
+    /// TLS of connections.
     pub tls: Option<ClientTls>,
 }
 
-/// A tunnel by `CONNECT` or `POST`.
+/// Tunnel by `CONNECT` or `POST`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Tunnel {
     /// `CONNECT` or `POST`; empty: `CONNECT`.
     pub protocol: String,
-    /// Host at the other end.
+    /// Target host of the tunnel.
     pub target_host: String,
-    /// Port at the other end.
+    /// Target port of the tunnel.
     pub target_port: u32,
 }
 
@@ -95,7 +95,7 @@ pub struct Tunnel {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ProxyProtocol {
-    /// Which version.
+    /// Version of the protocol.
     pub version: ProxyProtocolVersion,
 }
 
@@ -109,187 +109,187 @@ pub enum ProxyProtocolVersion {
     V2,
 }
 
-/// How many retries there may be at a time.
+/// Limit on concurrent retries.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RetryBudget {
-    /// Share of the requests under way; absent: 20 %.
+    /// Percentage of active requests; absent: 20 %.
     pub percent: Option<Double>,
-    /// So many at least; 0: 3.
+    /// Minimum of the limit; 0: 3.
     pub min_retry_concurrency: u32,
-    /// Over which time requests are counted.
+    /// Interval in which requests are counted.
     #[serde(with = "duration")]
     pub budget_interval: Option<Duration>,
 }
 
-/// Which endpoint a request goes to. Of `simple` and `consistentHash` at most one.
+/// Load balancing. At most one of `simple` and `consistentHash` is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct LoadBalancer {
     /// A policy without settings.
     pub simple: Option<SimpleLb>,
-    /// The same endpoint for the same client.
+    /// Session affinity by a hash.
     pub consistent_hash: Option<ConsistentHash>,
-    /// Near ones first.
+    /// Locality load balancing.
     pub locality_lb_setting: Option<LocalityLb>,
-    /// Near ones first, as far as they suffice.
+    /// Zone-aware routing.
     pub zone_aware_lb_setting: Option<ZoneAwareLb>,
     /// Deprecated: the duration of `warmup`.
     #[serde(with = "duration")]
     pub warmup_duration_secs: Option<Duration>,
-    /// New ones get less at first.
+    /// Slow start of new endpoints.
     pub warmup: Option<Warmup>,
-    /// Less busy ones get more, by what they say of themselves.
+    /// Weights by load reports of endpoints.
     pub backend_utilization: Option<BackendUtilization>,
 }
 
-/// How endpoints' own reports of their load (ORCA) are read.
+/// Weights by load reports of endpoints (ORCA).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct BackendUtilization {
-    /// Metrics that tell how busy an endpoint is.
+    /// Metrics of the utilization.
     pub metric_names_for_computing_utilization: Vec<String>,
-    /// How much errors count, in percent of the load.
+    /// Penalty for errors, in percent of the utilization.
     pub error_utilization_penalty_percent: u32,
-    /// How long the first reports of an endpoint are not believed.
+    /// Time in which the first reports of an endpoint are ignored.
     #[serde(with = "duration")]
     pub weight_stabilization_period: Option<Duration>,
-    /// How long the last report of an endpoint counts.
+    /// Time after which the last report of an endpoint expires.
     #[serde(with = "duration")]
     pub weight_expiration_period: Option<Duration>,
-    /// How often weights are computed.
+    /// Interval between updates of weights.
     #[serde(with = "duration")]
     pub weight_update_period: Option<Duration>,
 }
 
-/// A policy without settings.
+/// Policy without settings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum SimpleLb {
-    /// Istio's choice: `LEAST_REQUEST`.
+    /// Istio's default: `LEAST_REQUEST`.
     #[default]
     Unspecified,
     /// Deprecated name of `LEAST_REQUEST`.
     LeastConn,
-    /// Any.
+    /// Random endpoint.
     Random,
-    /// Where the connection was going.
+    /// Original destination of the connection.
     Passthrough,
-    /// One after the other.
+    /// Endpoints in turn.
     RoundRobin,
-    /// The less busy one of two.
+    /// The endpoint with fewer active requests, of two random ones.
     LeastRequest,
 }
 
-/// The same endpoint for the same client: one key, one algorithm.
+/// Session affinity: one key, one algorithm.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ConsistentHash {
-    /// By a header.
+    /// Hash of a header.
     pub http_header_name: Option<String>,
-    /// By a cookie.
+    /// Hash of a cookie.
     pub http_cookie: Option<HashCookie>,
-    /// By the address of the client.
+    /// Hash of the client's address.
     pub use_source_ip: Option<bool>,
-    /// By a parameter of the query.
+    /// Hash of a query parameter.
     pub http_query_parameter_name: Option<String>,
-    /// By a ring.
+    /// Ring hash.
     pub ring_hash: Option<RingHash>,
-    /// By Maglev's table.
+    /// Maglev.
     pub maglev: Option<Maglev>,
     /// Deprecated size of the ring; 0: 1024.
     pub minimum_ring_size: u64,
 }
 
-/// A cookie that is hashed.
+/// Cookie that is hashed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct HashCookie {
-    /// Its name.
+    /// Name of the cookie.
     pub name: String,
-    /// Its path.
+    /// Path of the cookie.
     pub path: String,
-    /// How long a new one lives; absent: none is made; 0: as long as the session.
+    /// Lifetime of generated cookies; absent: none is generated; 0: session cookie.
     #[serde(with = "duration")]
     pub ttl: Option<Duration>,
-    /// Attributes of a new one.
+    /// Attributes of generated cookies.
     pub attributes: Vec<CookieAttribute>,
 }
 
-/// An attribute of a cookie.
+/// Attribute of a cookie.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct CookieAttribute {
-    /// `SameSite` and the like.
+    /// Name, such as `SameSite`.
     pub name: String,
-    /// Its value.
+    /// Value.
     pub value: String,
 }
 
-/// A ring.
+/// Settings of ring hash.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RingHash {
-    /// Its size at least; 0: 1024.
+    /// Minimum size of the ring; 0: 1024.
     pub minimum_ring_size: u64,
 }
 
-/// Maglev's table.
+/// Settings of Maglev.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Maglev {
-    /// Its size, a prime; 0: 65537.
+    /// Size of the table, a prime; 0: 65537.
     pub table_size: u64,
 }
 
-/// New endpoints get less at first.
+/// Slow start of new endpoints.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Warmup {
-    /// For so long.
+    /// Duration.
     #[serde(with = "duration")]
     pub duration: Option<Duration>,
-    /// Share at the beginning; absent: 10 %.
+    /// Initial percentage of the weight; absent: 10 %.
     pub minimum_percent: Option<Double>,
-    /// How quickly it grows; absent: 1, evenly.
+    /// Exponent of the growth; absent: 1, linear.
     pub aggression: Option<Double>,
 }
 
-/// How connections are secured.
+/// TLS of connections to a host.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ClientTls {
-    /// How.
+    /// TLS mode.
     pub mode: ClientTlsMode,
-    /// Path of the certificate.
+    /// Path of the client certificate.
     pub client_certificate: String,
-    /// Path of its key.
+    /// Path of its private key.
     pub private_key: String,
-    /// Path of the roots that servers' certificates lead to; empty: the system's.
+    /// Path of the CA certificates that verify servers; empty: those of the system.
     pub ca_certificates: String,
-    /// Secret that holds them instead.
+    /// Secret with certificate, key and CA certificates.
     pub credential_name: String,
-    /// Names that servers' certificates may have.
+    /// Accepted names of server certificates.
     pub subject_alt_names: Vec<String>,
-    /// Name that is asked for.
+    /// SNI.
     pub sni: String,
-    /// Servers' certificates are not verified.
+    /// Does not verify server certificates.
     pub insecure_skip_verify: Option<bool>,
-    /// Path of the list of revoked certificates.
+    /// Path of the certificate revocation list.
     pub ca_crl: String,
 }
 
-/// How connections are secured.
+/// TLS mode of connections to a host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum ClientTlsMode {
-    /// Not at all.
+    /// Plaintext.
     #[default]
     Disable,
     /// TLS.
     Simple,
-    /// TLS, with a certificate of the client's.
+    /// TLS with a client certificate.
     Mutual,
-    /// TLS, with the mesh's own certificates on both sides.
+    /// Istio's mutual TLS, with the certificates of the mesh.
     IstioMutual,
 }

@@ -1,4 +1,4 @@
-//! `EnvoyFilter`: changes to what was generated, in Envoy's own words.
+//! `EnvoyFilter`: patches of generated configuration, in terms of Envoy's API.
 //! <https://istio.io/latest/docs/reference/config/networking/envoy-filter/>
 
 use serde::{Deserialize, Serialize};
@@ -11,33 +11,33 @@ use super::values::Map;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct EnvoyFilter {
-    /// For which workloads; absent: all of the namespace, or of the mesh in the root namespace.
+    /// Workloads that it is for; absent: all of the namespace, or of the mesh in the root namespace.
     pub workload_selector: Option<WorkloadSelector>,
-    /// For which gateways.
+    /// Gateways that it is for.
     pub target_refs: Vec<PolicyTargetReference>,
-    /// What is changed, in this order.
+    /// Patches, in order of application.
     pub config_patches: Vec<ConfigPatch>,
-    /// Lower ones go first.
+    /// Priority; lower ones are applied first.
     pub priority: i32,
 }
 
-/// One change.
+/// One patch with its conditions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ConfigPatch {
-    /// To what kind of thing.
+    /// Type of the patched objects.
     pub apply_to: ApplyTo,
-    /// To which of them.
+    /// Conditions on the patched objects.
     pub r#match: Option<ObjectMatch>,
-    /// What is done.
+    /// Operation and value.
     pub patch: Option<Patch>,
 }
 
-/// What kind of thing a patch is applied to.
+/// Type of object that a patch applies to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum ApplyTo {
-    /// None: an error.
+    /// Not set: an error.
     #[default]
     Invalid,
     /// A listener.
@@ -64,16 +64,16 @@ pub enum ApplyTo {
     ListenerFilter,
 }
 
-/// Where a proxy stands when a patch applies.
+/// Context in which a patch applies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum PatchContext {
-    /// Anywhere.
+    /// All contexts.
     #[default]
     Any,
-    /// What comes to a workload.
+    /// Inbound traffic of a sidecar.
     SidecarInbound,
-    /// What leaves it.
+    /// Outbound traffic of a sidecar.
     SidecarOutbound,
     /// A gateway.
     Gateway,
@@ -81,35 +81,35 @@ pub enum PatchContext {
     Waypoint,
 }
 
-/// Which things a patch is applied to: one of the last four.
+/// Conditions on the patched objects; at most one of the last four is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ObjectMatch {
-    /// Where.
+    /// Context.
     pub context: PatchContext,
-    /// Of which proxies.
+    /// Conditions on proxies.
     pub proxy: Option<ProxyMatch>,
-    /// In which listeners.
+    /// Conditions on listeners.
     pub listener: Option<ListenerMatch>,
-    /// In which route configurations.
+    /// Conditions on route configurations.
     pub route_configuration: Option<RouteConfigurationMatch>,
-    /// Which clusters.
+    /// Conditions on clusters.
     pub cluster: Option<ClusterMatch>,
-    /// In which waypoints.
+    /// Conditions on waypoints.
     pub waypoint: Option<WaypointMatch>,
 }
 
-/// Which proxies.
+/// Conditions on proxies.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ProxyMatch {
     /// Regular expression of `ISTIO_VERSION`.
     pub proxy_version: String,
-    /// Node metadata, equal to these.
+    /// Required node metadata.
     pub metadata: Map,
 }
 
-/// Which clusters.
+/// Conditions on clusters.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ClusterMatch {
@@ -123,7 +123,7 @@ pub struct ClusterMatch {
     pub name: String,
 }
 
-/// Which route configurations.
+/// Conditions on route configurations.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RouteConfigurationMatch {
@@ -133,13 +133,13 @@ pub struct RouteConfigurationMatch {
     pub port_name: String,
     /// `<namespace>/<name>` of the `Gateway`; empty: any.
     pub gateway: String,
-    /// Which virtual hosts.
+    /// Conditions on virtual hosts.
     pub vhost: Option<VirtualHostMatch>,
     /// Exact name; empty: any.
     pub name: String,
 }
 
-/// Which virtual hosts.
+/// Conditions on virtual hosts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct VirtualHostMatch {
@@ -147,36 +147,36 @@ pub struct VirtualHostMatch {
     pub name: String,
     /// One of its domains; empty: any.
     pub domain_name: String,
-    /// Which routes.
+    /// Conditions on routes.
     pub route: Option<RouteMatch>,
 }
 
-/// Which routes.
+/// Conditions on routes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RouteMatch {
     /// Name; empty: any.
     pub name: String,
-    /// What they do.
+    /// Action of the route.
     pub action: RouteAction,
 }
 
-/// What a route does.
+/// Action of a route.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum RouteAction {
-    /// Anything.
+    /// Any action.
     #[default]
     Any,
-    /// Sends requests to a cluster.
+    /// Forwards requests to a cluster.
     Route,
-    /// Redirects.
+    /// Redirects requests.
     Redirect,
-    /// Answers.
+    /// Responds directly.
     DirectResponse,
 }
 
-/// Which listeners.
+/// Conditions on listeners.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ListenerMatch {
@@ -184,7 +184,7 @@ pub struct ListenerMatch {
     pub port_number: u32,
     /// Without effect, as in Istio.
     pub port_name: String,
-    /// Which filter chains.
+    /// Conditions on filter chains.
     pub filter_chain: Option<FilterChainMatch>,
     /// Name of a listener filter; empty: any.
     pub listener_filter: String,
@@ -192,7 +192,7 @@ pub struct ListenerMatch {
     pub name: String,
 }
 
-/// Which filter chains.
+/// Conditions on filter chains.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct FilterChainMatch {
@@ -206,23 +206,23 @@ pub struct FilterChainMatch {
     pub transport_socket: String,
     /// Comma-separated, all of them; empty: any.
     pub application_protocols: String,
-    /// A filter they have.
+    /// Filter of the chain.
     pub filter: Option<FilterMatch>,
-    /// Port that connections go to; 0: any.
+    /// Destination port of the chain; 0: any.
     pub destination_port: u32,
 }
 
-/// A filter.
+/// Condition on a network filter.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct FilterMatch {
     /// Name.
     pub name: String,
-    /// A filter inside it.
+    /// Condition on an HTTP filter inside it.
     pub sub_filter: Option<SubFilterMatch>,
 }
 
-/// A filter inside an HTTP connection manager.
+/// Condition on an HTTP filter inside an HTTP connection manager.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct SubFilterMatch {
@@ -230,7 +230,7 @@ pub struct SubFilterMatch {
     pub name: String,
 }
 
-/// In which waypoints; there are none here.
+/// Conditions on waypoints, which are not supported.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct WaypointMatch {
@@ -242,48 +242,48 @@ pub struct WaypointMatch {
     pub filter: Option<FilterMatch>,
 }
 
-/// What is done.
+/// Operation of a patch, with its value.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Patch {
-    /// How.
+    /// Operation.
     pub operation: PatchOperation,
-    /// With what, as protobuf's JSON of the thing that is patched.
+    /// Value, as protobuf's JSON of the patched object.
     pub value: Option<Value>,
-    /// Where among filters of certain classes it is put.
+    /// Position among filters of these classes.
     pub filter_class: FilterClass,
 }
 
-/// How a patch is done.
+/// Operation of a patch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum PatchOperation {
-    /// Not at all: an error.
+    /// Not set: an error.
     #[default]
     Invalid,
-    /// Merged into what is there; lists grow.
+    /// Merges into the object; lists are appended to.
     Merge,
-    /// Added.
+    /// Adds an object.
     Add,
-    /// Removed.
+    /// Removes the object.
     Remove,
-    /// Put before what matches.
+    /// Inserts before the matched object.
     InsertBefore,
-    /// Put after what matches.
+    /// Inserts after the matched object.
     InsertAfter,
-    /// Put before all others.
+    /// Inserts before all others.
     InsertFirst,
-    /// Put in place of what matches.
+    /// Replaces the matched object.
     Replace,
-    /// Merged into what is there; lists are replaced.
+    /// Merges into the object; lists are replaced.
     MergeAndReplaceList,
 }
 
-/// Where a filter is put.
+/// Class of filters that determines a position.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum FilterClass {
-    /// By the operation alone.
+    /// Position by the operation alone.
     #[default]
     Unspecified,
     /// After Istio's authentication filters.

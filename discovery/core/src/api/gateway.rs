@@ -1,4 +1,4 @@
-//! `Gateway`: what the proxies at the edge of the mesh listen to.
+//! `Gateway`: servers of the proxies at the edge of the mesh.
 //! <https://istio.io/latest/docs/reference/config/networking/gateway/>
 
 use serde::{Deserialize, Serialize};
@@ -9,13 +9,13 @@ use super::values::Map;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Gateway {
-    /// What is served.
+    /// Servers.
     pub servers: Vec<Server>,
-    /// Labels of the proxies, of any namespace; empty: all gateways.
+    /// Labels of the gateway proxies, in any namespace; empty: all gateways.
     pub selector: Map,
 }
 
-/// Hosts that are served at one port.
+/// Hosts of one port.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Server {
@@ -25,7 +25,7 @@ pub struct Server {
     pub bind: String,
     /// `[<namespace>/]<host>`; the namespace may be `*` or `.`, the host may begin with `*`.
     pub hosts: Vec<String>,
-    /// TLS.
+    /// TLS settings.
     pub tls: Option<ServerTls>,
     /// Without effect.
     pub default_endpoint: String,
@@ -41,51 +41,51 @@ pub struct Port {
     pub number: u32,
     /// HTTP, HTTPS, GRPC, GRPC-WEB, HTTP2, MONGO, TCP, TLS.
     pub protocol: String,
-    /// Its name.
+    /// Name of the port.
     pub name: String,
     /// Deprecated and without effect.
     pub target_port: u32,
 }
 
-/// TLS of a server.
+/// TLS settings of a server.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ServerTls {
-    /// Plaintext requests are sent to the HTTPS port (301).
+    /// Redirects plaintext requests to the HTTPS port (301).
     pub https_redirect: bool,
-    /// What is done with TLS.
+    /// TLS mode.
     pub mode: ServerTlsMode,
     /// Path of the certificate.
     pub server_certificate: String,
-    /// Path of its key.
+    /// Path of its private key.
     pub private_key: String,
-    /// Path of the roots that clients' certificates lead to.
+    /// Path of the CA certificates that verify clients.
     pub ca_certificates: String,
-    /// Path of the list of revoked certificates.
+    /// Path of the certificate revocation list.
     pub ca_crl: String,
-    /// Secret that holds certificate, key and roots.
+    /// Secret with certificate, key and CA certificates.
     pub credential_name: String,
-    /// Secrets of several certificates, for clients that differ in what they can verify.
+    /// Secrets of several certificates, for clients with different algorithms.
     pub credential_names: Vec<String>,
-    /// Secret that holds the roots alone.
+    /// Secret with the CA certificates only.
     pub ca_cert_credential_name: String,
     /// Paths of several certificates.
     pub tls_certificates: Vec<TlsCertificate>,
-    /// Names that clients' certificates may have.
+    /// Accepted names of client certificates.
     pub subject_alt_names: Vec<String>,
-    /// Base64 SHA-256 of public keys of clients' certificates.
+    /// Base64 SHA-256 of the public keys of accepted client certificates.
     pub verify_certificate_spki: Vec<String>,
-    /// Hexadecimal SHA-256 of clients' certificates.
+    /// Hexadecimal SHA-256 of accepted client certificates.
     pub verify_certificate_hash: Vec<String>,
-    /// Oldest version of TLS; automatic: 1.2.
+    /// Minimum version of TLS; automatic: 1.2.
     pub min_protocol_version: TlsProtocol,
-    /// Newest version of TLS.
+    /// Maximum version of TLS.
     pub max_protocol_version: TlsProtocol,
-    /// Suites of TLS 1.2, as OpenSSL spells them; empty: Envoy's.
+    /// Cipher suites of TLS 1.2, in OpenSSL's spelling; empty: Envoy's defaults.
     pub cipher_suites: Vec<String>,
-    /// Curves of ECDH; empty: Envoy's.
+    /// Curves of ECDH; empty: Envoy's defaults.
     pub ecdh_curves: Vec<String>,
-    /// Clients' certificates are asked for and not verified.
+    /// Requests client certificates without verifying them.
     pub insecure_skip_verify: Option<bool>,
 }
 
@@ -93,37 +93,37 @@ pub struct ServerTls {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct TlsCertificate {
-    /// The certificate.
+    /// Path of the certificate.
     pub server_certificate: String,
-    /// Its key.
+    /// Path of its private key.
     pub private_key: String,
-    /// The roots.
+    /// Path of the CA certificates.
     pub ca_certificates: String,
 }
 
-/// What is done with TLS.
+/// TLS mode of a server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum ServerTlsMode {
-    /// It is passed on by SNI, by what `VirtualService`s say.
+    /// Routes by SNI according to `VirtualService`s, without terminating TLS.
     #[default]
     Passthrough,
-    /// It ends here.
+    /// Terminates TLS.
     Simple,
-    /// It ends here, and clients show certificates.
+    /// Terminates TLS, and requires client certificates.
     Mutual,
-    /// It is passed on by SNI to the service whose cluster the SNI names.
+    /// Routes by SNI to the service that the SNI names, without terminating TLS.
     AutoPassthrough,
-    /// It ends here with the mesh's own certificates on both sides.
+    /// Terminates Istio's mutual TLS, with the certificates of the mesh.
     IstioMutual,
-    /// It ends here, and clients may show certificates.
+    /// Terminates TLS, and accepts client certificates.
     OptionalMutual,
 }
 
-/// A version of TLS.
+/// Version of TLS.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
 pub enum TlsProtocol {
-    /// Whatever is best.
+    /// Default of the proxy.
     #[default]
     #[serde(rename = "TLS_AUTO")]
     Auto,

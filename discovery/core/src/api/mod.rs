@@ -1,7 +1,7 @@
-//! Istio's configuration objects as users write them: one type for each message of the API.
+//! Istio's configuration objects: one type for each message of the API.
 //!
-//! A type says what can be written, not what may be: that is `validate`'s. Names are Istio's, and every field is here, so
-//! that what is not acted upon can be named. Where the API has a `oneof`, several fields of which at most one is set.
+//! A type accepts what can be written; `validate` checks what is allowed. Names are Istio's, and all fields are present, so that
+//! fields without effect can be reported. A `oneof` of the API is several fields, of which at most one is set.
 //! <https://istio.io/latest/docs/reference/config/networking/>
 
 pub mod destination_rule;

@@ -10,11 +10,11 @@ use super::values::Map;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ProxyConfig {
-    /// For which workloads of the namespace; absent: all.
+    /// Workloads of the namespace that it is for; absent: all.
     pub selector: Option<MatchLabels>,
     /// Worker threads; 0: one per core.
     pub concurrency: Option<i32>,
-    /// Environment of the proxy.
+    /// Environment variables of the proxy.
     pub environment_variables: Map,
     /// Image of the proxy.
     pub image: Option<ProxyImage>,

@@ -1,26 +1,26 @@
-//! Which workloads an object is for.
+//! Selectors of workloads and references to targets.
 
 use serde::{Deserialize, Serialize};
 
 use super::values::Map;
 
-/// `networking.istio.io WorkloadSelector`, spelt `labels`.
+/// `networking.istio.io WorkloadSelector`, with the field `labels`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct WorkloadSelector {
-    /// All of them must be there.
+    /// Required labels.
     pub labels: Map,
 }
 
-/// `type.istio.io WorkloadSelector`, spelt `matchLabels`.
+/// `type.istio.io WorkloadSelector`, with the field `matchLabels`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct MatchLabels {
-    /// All of them must be there.
+    /// Required labels.
     pub match_labels: Map,
 }
 
-/// Names one object that a policy is for: a Kubernetes `Gateway`, a `Service`, a `ServiceEntry`.
+/// Reference to the target of a policy: a Kubernetes `Gateway`, a `Service`, a `ServiceEntry`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PolicyTargetReference {

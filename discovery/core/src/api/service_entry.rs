@@ -1,4 +1,4 @@
-//! `ServiceEntry`: a service that no registry knows.
+//! `ServiceEntry`: a service that is in no registry.
 //! <https://istio.io/latest/docs/reference/config/networking/service-entry/>
 
 use serde::{Deserialize, Serialize};
@@ -10,41 +10,41 @@ use super::selector::WorkloadSelector;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ServiceEntry {
-    /// Host names; may be wildcards when the resolution is `NONE` or `DYNAMIC_DNS`.
+    /// Host names; may be wildcards if the resolution is `NONE` or `DYNAMIC_DNS`.
     pub hosts: Vec<String>,
     /// Virtual addresses or networks.
     pub addresses: Vec<String>,
-    /// Ports of every host.
+    /// Ports of all hosts.
     pub ports: Vec<ServiceEntryPort>,
-    /// Inside the mesh or not.
+    /// Location inside or outside the mesh.
     pub location: ServiceEntryLocation,
-    /// How endpoints are found.
+    /// Resolution of endpoints.
     pub resolution: ServiceEntryResolution,
-    /// Where it is served; excludes `workloadSelector`.
+    /// Endpoints; excludes `workloadSelector`.
     pub endpoints: Vec<WorkloadEntry>,
     /// Selects pods and `WorkloadEntry`s of the namespace.
     pub workload_selector: Option<WorkloadSelector>,
-    /// Who may see it.
+    /// Namespaces that can use it.
     pub export_to: Vec<String>,
     /// Identities of the servers.
     pub subject_alt_names: Vec<String>,
 }
 
-/// One port of a `ServiceEntry`.
+/// Port of a `ServiceEntry`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ServiceEntryPort {
-    /// What clients connect to.
+    /// Port number for clients.
     pub number: u32,
-    /// HTTP, HTTPS, GRPC, HTTP2, MONGO, TCP, TLS; empty: by the name.
+    /// HTTP, HTTPS, GRPC, HTTP2, MONGO, TCP, TLS; empty: selected by the name.
     pub protocol: String,
-    /// Unique in the entry.
+    /// Name, unique in the entry.
     pub name: String,
-    /// Where endpoints listen when that differs.
+    /// Port of endpoints; 0: `number`.
     pub target_port: u32,
 }
 
-/// Inside the mesh or not.
+/// Location inside or outside the mesh.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum ServiceEntryLocation {
@@ -55,19 +55,19 @@ pub enum ServiceEntryLocation {
     MeshInternal,
 }
 
-/// How endpoints are found.
+/// Resolution of endpoints.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum ServiceEntryResolution {
-    /// The application has resolved the name.
+    /// The application resolves the name.
     #[default]
     None,
-    /// `endpoints` or `workloadSelector` tell.
+    /// By `endpoints` or `workloadSelector`.
     Static,
-    /// The proxy asks DNS.
+    /// The proxy resolves the name by DNS.
     Dns,
-    /// The proxy asks DNS and takes one answer at a time.
+    /// The proxy resolves the name by DNS and uses one address at a time.
     DnsRoundRobin,
-    /// The proxy asks DNS for the host that a request or a connection names.
+    /// The proxy resolves the host of each request or connection by DNS.
     DynamicDns,
 }

@@ -1,4 +1,4 @@
-//! `Sidecar`: what the proxies of some workloads listen to and may see.
+//! `Sidecar`: listeners of the proxies of some workloads, and the services that they can reach.
 //! <https://istio.io/latest/docs/reference/config/networking/sidecar/>
 
 use serde::{Deserialize, Serialize};
@@ -12,94 +12,94 @@ use super::virtual_service::Destination;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Sidecar {
-    /// For which workloads of the namespace; absent: all that no other one selects.
+    /// Workloads of the namespace that it is for; absent: all that no other one selects.
     pub workload_selector: Option<WorkloadSelector>,
-    /// What is served; empty: what services say.
+    /// Inbound listeners; empty: those of the services.
     pub ingress: Vec<IngressListener>,
-    /// What can be reached; empty: everything.
+    /// Outbound listeners; empty: one for all services.
     pub egress: Vec<EgressListener>,
-    /// Limits of connections to the workload.
+    /// Limits on connections to the workload.
     pub inbound_connection_pool: Option<ConnectionPool>,
-    /// What happens to traffic to hosts nobody declared; absent: what the mesh says.
+    /// Treatment of traffic to undeclared hosts; absent: that of the mesh.
     pub outbound_traffic_policy: Option<OutboundTrafficPolicy>,
 }
 
-/// A port that the proxy serves for the workload.
+/// Inbound listener of a `Sidecar`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct IngressListener {
     /// The port.
     pub port: Option<SidecarPort>,
-    /// Address to bind; empty: the workload's.
+    /// Address to bind; empty: that of the workload.
     pub bind: String,
-    /// How connections reach it.
+    /// Capture mode of the listener.
     pub capture_mode: CaptureMode,
-    /// `127.0.0.1:<port>`, `0.0.0.0:<port>`, their IPv6 likes, or `unix:///path`; empty: the same port.
+    /// `127.0.0.1:<port>`, `0.0.0.0:<port>`, the same in IPv6, or `unix:///path`; empty: the same port.
     pub default_endpoint: String,
-    /// TLS of this port instead of the mesh's.
+    /// TLS of this port instead of that of the mesh.
     pub tls: Option<ServerTls>,
-    /// Limits of connections to the workload.
+    /// Limits on connections to the workload.
     pub connection_pool: Option<ConnectionPool>,
 }
 
-/// Hosts that can be reached, at one port or at all.
+/// Outbound listener of a `Sidecar`: hosts at one port or at all ports.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct EgressListener {
-    /// The port; absent: every port of the hosts.
+    /// The port; absent: all ports of the hosts.
     pub port: Option<SidecarPort>,
     /// Address to bind, or `unix:///path`; empty: that of the service.
     pub bind: String,
-    /// How connections reach it.
+    /// Capture mode of the listener.
     pub capture_mode: CaptureMode,
     /// `<namespace>/<host>`; the namespace may be `*`, `.` or `~`, the host may begin with `*`.
     pub hosts: Vec<String>,
 }
 
-/// A port of a `Sidecar`.
+/// Port of a `Sidecar`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct SidecarPort {
-    /// Its number; 0 for Unix sockets.
+    /// Port number; 0 for Unix sockets.
     pub number: u32,
-    /// What is spoken there.
+    /// Protocol.
     pub protocol: String,
-    /// Its name.
+    /// Name of the port.
     pub name: String,
     /// Deprecated and without effect.
     pub target_port: u32,
 }
 
-/// How connections reach a listener.
+/// Capture mode: how connections reach a listener.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum CaptureMode {
-    /// As they reach all others of the proxy.
+    /// As for the other listeners of the proxy.
     #[default]
     Default,
-    /// iptables redirects them.
+    /// Redirection by iptables.
     Iptables,
-    /// Clients connect to it themselves.
+    /// Clients connect to it directly.
     None,
 }
 
-/// What happens to traffic to hosts nobody declared.
+/// Treatment of traffic to undeclared hosts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct OutboundTrafficPolicy {
-    /// Pass it on or refuse it.
+    /// Passes it on or refuses it.
     pub mode: OutboundTrafficMode,
-    /// Where it is passed on to instead of where it was going.
+    /// Destination of passed-on traffic; absent: its original destination.
     pub egress_proxy: Option<Destination>,
 }
 
-/// Pass it on or refuse it.
+/// Mode of the outbound traffic policy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum OutboundTrafficMode {
-    /// It goes to `BlackHoleCluster` (the default of the message, not of the mesh).
+    /// Refuses it: `BlackHoleCluster` (the default of the message, not of the mesh).
     #[default]
     RegistryOnly,
-    /// It goes to `PassthroughCluster`.
+    /// Passes it on: `PassthroughCluster`.
     AllowAny,
 }

@@ -1,4 +1,4 @@
-//! `Telemetry`: what proxies report of the traffic that passes them.
+//! `Telemetry`: metrics, traces and access logs of proxies.
 //! <https://istio.io/latest/docs/reference/config/telemetry/>
 
 use std::collections::BTreeMap;
@@ -15,11 +15,11 @@ pub use pilot_proto::networking::{CustomTag, TagSource, TagText};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Telemetry {
-    /// For which workloads; absent: all of the namespace, or of the mesh in the root namespace.
+    /// Workloads that it is for; absent: all of the namespace, or of the mesh in the root namespace.
     pub selector: Option<MatchLabels>,
     /// Deprecated: the first of `targetRefs`.
     pub target_ref: Option<PolicyTargetReference>,
-    /// For which gateways and services.
+    /// Gateways and services that it is for.
     pub target_refs: Vec<PolicyTargetReference>,
     /// Traces.
     pub tracing: Vec<Tracing>,
@@ -29,19 +29,19 @@ pub struct Telemetry {
     pub access_logging: Vec<AccessLogging>,
 }
 
-/// Names an extension provider of the mesh.
+/// Reference to an extension provider of the mesh.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ProviderRef {
-    /// Its name.
+    /// Name of the provider.
     pub name: String,
 }
 
-/// Which side of a connection a rule is for.
+/// Side of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum WorkloadMode {
-    /// Both.
+    /// Both sides.
     #[default]
     ClientAndServer,
     /// Outbound.
@@ -50,78 +50,78 @@ pub enum WorkloadMode {
     Server,
 }
 
-/// A side of a connection.
+/// Condition on the side of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Side {
-    /// Which.
+    /// The side.
     pub mode: WorkloadMode,
 }
 
-/// Traces.
+/// Tracing settings.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Tracing {
-    /// Which side.
+    /// Side of connections.
     pub r#match: Option<Side>,
-    /// Where spans go; one at most.
+    /// Tracing provider; at most one.
     pub providers: Vec<ProviderRef>,
-    /// Requests that are traced, of a hundred.
+    /// Percentage of traced requests.
     pub random_sampling_percentage: Option<Double>,
-    /// Spans are made and not sent.
+    /// Creates spans without sending them.
     pub disable_span_reporting: Option<bool>,
-    /// Tags that spans get.
+    /// Additional tags of spans.
     pub custom_tags: BTreeMap<String, CustomTag>,
-    /// The request id decides what is traced.
+    /// Samples by the request id.
     pub use_request_id_for_trace_sampling: Option<bool>,
-    /// Istio's own tags.
+    /// Adds Istio's tags.
     pub enable_istio_tags: Option<bool>,
-    /// Trace headers are not passed on.
+    /// Does not forward trace headers.
     pub disable_context_propagation: Option<bool>,
 }
 
-/// Metrics.
+/// Metrics settings.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Metrics {
-    /// Where they go.
+    /// Metrics providers.
     pub providers: Vec<ProviderRef>,
-    /// What is different from Istio's own.
+    /// Overrides of Istio's metrics.
     pub overrides: Vec<MetricsOverrides>,
-    /// How often they are sent.
+    /// Interval of reports.
     #[serde(with = "duration")]
     pub reporting_interval: Option<Duration>,
 }
 
-/// What is different about some metrics.
+/// Override of some metrics.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct MetricsOverrides {
-    /// Which.
+    /// Metrics that it is for.
     pub r#match: Option<MetricSelector>,
-    /// They are not kept.
+    /// Disables the metrics.
     pub disabled: Option<bool>,
-    /// Their tags.
+    /// Overrides of tags, by name.
     pub tag_overrides: BTreeMap<String, TagOverride>,
 }
 
-/// Some metrics: one of the first two.
+/// Selector of metrics; at most one of the first two is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct MetricSelector {
-    /// One of Istio's.
+    /// One of Istio's metrics.
     pub metric: Option<IstioMetric>,
-    /// Another one.
+    /// Another metric.
     pub custom_metric: Option<String>,
-    /// Which side.
+    /// Side of connections.
     pub mode: WorkloadMode,
 }
 
-/// One of Istio's metrics.
+/// Metric of Istio.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum IstioMetric {
-    /// All of them.
+    /// All metrics.
     #[default]
     AllMetrics,
     /// `istio_requests_total`
@@ -146,45 +146,45 @@ pub enum IstioMetric {
     GrpcResponseMessages,
 }
 
-/// What becomes of a tag.
+/// Override of a tag.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct TagOverride {
-    /// Set or removed.
+    /// Operation on the tag.
     pub operation: TagOperation,
-    /// The value: an expression.
+    /// Value, an expression.
     pub value: String,
 }
 
-/// Set or removed.
+/// Operation on a tag.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum TagOperation {
-    /// Set.
+    /// Sets the tag.
     #[default]
     Upsert,
-    /// Removed.
+    /// Removes the tag.
     Remove,
 }
 
-/// Access logs.
+/// Access log settings.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct AccessLogging {
-    /// Which side.
+    /// Side of connections.
     pub r#match: Option<Side>,
-    /// Where they go.
+    /// Access log providers.
     pub providers: Vec<ProviderRef>,
-    /// There is none.
+    /// Disables access logs.
     pub disabled: Option<bool>,
-    /// What is logged.
+    /// Condition on logged requests.
     pub filter: Option<LogFilter>,
 }
 
-/// What is logged.
+/// Condition on logged requests.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct LogFilter {
-    /// A CEL expression.
+    /// Expression in CEL.
     pub expression: String,
 }

@@ -1,4 +1,4 @@
-//! Values that several kinds have.
+//! Values that several kinds have in common.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -6,20 +6,20 @@ use std::hash::{Hash, Hasher};
 
 use serde::{Deserialize, Serialize};
 
-/// A `double`. Ordered and compared as IEEE 754 totally orders numbers, so that what holds one can be a key.
+/// A `double`, with the total order of IEEE 754, so that it can be part of a key.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 #[serde(transparent)]
 pub struct Double(pub f64);
 
-/// A share of something; 0 to 100.
+/// Percentage, 0 to 100.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Percent {
-    /// Of a hundred.
+    /// The percentage.
     pub value: Double,
 }
 
-/// A number of a port.
+/// Selector of a port by number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PortSelector {
@@ -27,23 +27,23 @@ pub struct PortSelector {
     pub number: u32,
 }
 
-/// What a text has to be. Istio's `oneof match_type`.
+/// Match of a text: Istio's `oneof match_type`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum StringMatch {
-    /// Nothing was said: present, whatever it is.
+    /// Not set: any value, if present.
     #[default]
     #[serde(rename = "")]
     Unset,
-    /// This.
+    /// Equal to this.
     Exact(String),
-    /// It begins with this.
+    /// Begins with this.
     Prefix(String),
-    /// All of it matches this RE2 expression.
+    /// Matches this RE2 expression as a whole.
     Regex(String),
 }
 
-/// Text by text.
+/// Map from text to text.
 pub type Map = BTreeMap<String, String>;
 
 pub(super) use pilot_proto::duration::maybe as duration;

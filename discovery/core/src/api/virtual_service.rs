@@ -1,4 +1,4 @@
-//! `VirtualService`: where requests and connections to some hosts go.
+//! `VirtualService`: routing of requests and connections to some hosts.
 //! <https://istio.io/latest/docs/reference/config/networking/virtual-service/>
 
 use std::collections::BTreeMap;
@@ -14,21 +14,21 @@ pub use pilot_proto::networking::HttpRetry;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct VirtualService {
-    /// Hosts it is for; none: it is a delegate of others.
+    /// Hosts that it is for; empty: it is a delegate.
     pub hosts: Vec<String>,
     /// `[<namespace>/]<name>` of `Gateway`s, and `mesh` for sidecars; empty: sidecars.
     pub gateways: Vec<String>,
-    /// Rules for requests; the first that matches counts.
+    /// Routes of requests; the first match applies.
     pub http: Vec<HttpRoute>,
-    /// Rules for TLS that is not opened.
+    /// Routes of TLS connections that are not terminated.
     pub tls: Vec<TlsRoute>,
-    /// Rules for bytes.
+    /// Routes of TCP connections.
     pub tcp: Vec<TcpRoute>,
-    /// Who may see it.
+    /// Namespaces that can use it.
     pub export_to: Vec<String>,
 }
 
-/// A port of a service, or of a subset of it.
+/// Port of a service, or of a subset of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Destination {
@@ -36,106 +36,106 @@ pub struct Destination {
     pub host: String,
     /// Subset of a `DestinationRule`; empty: the whole service.
     pub subset: String,
-    /// Absent: the only port of the service, or the one that was asked for.
+    /// Port; absent: the only port of the service, or that of the request.
     pub port: Option<PortSelector>,
 }
 
-/// One rule for requests.
+/// Route of requests.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct HttpRoute {
-    /// Its name, for logs.
+    /// Name, for logs.
     pub name: String,
-    /// Requests it is for: one of these; none: all.
+    /// Conditions, of which one must match; empty: all requests.
     pub r#match: Vec<HttpMatch>,
-    /// Where they go.
+    /// Destinations with weights.
     pub route: Vec<HttpDestination>,
-    /// They are redirected.
+    /// Redirect response.
     pub redirect: Option<HttpRedirect>,
-    /// They are answered.
+    /// Direct response.
     pub direct_response: Option<DirectResponse>,
-    /// Another object decides.
+    /// Delegate `VirtualService` with the routes.
     pub delegate: Option<Delegate>,
-    /// What is rewritten on the way.
+    /// Rewrite of path and host.
     pub rewrite: Option<HttpRewrite>,
-    /// How long an answer may take; 0 and absent: as long as it takes.
+    /// Timeout of the response; 0 and absent: none.
     #[serde(with = "duration")]
     pub timeout: Option<Duration>,
-    /// What is tried again.
+    /// Retry policy.
     pub retries: Option<HttpRetry>,
-    /// What is made to fail.
+    /// Fault injection.
     pub fault: Option<FaultInjection>,
-    /// Where copies go.
+    /// Destination of mirrored requests.
     pub mirror: Option<Destination>,
-    /// Where copies go, with a share each.
+    /// Destinations of mirrored requests, each with a percentage.
     pub mirrors: Vec<MirrorPolicy>,
-    /// Deprecated share of `mirror`.
+    /// Deprecated percentage of `mirror`.
     pub mirror_percent: Option<u32>,
-    /// Share of `mirror`; absent: all.
+    /// Percentage of `mirror`; absent: all.
     pub mirror_percentage: Option<Percent>,
-    /// Cross-origin requests.
+    /// CORS policy.
     pub cors_policy: Option<CorsPolicy>,
-    /// Headers that are changed.
+    /// Header operations.
     pub headers: Option<Headers>,
 }
 
-/// Names a `VirtualService` that decides further.
+/// Reference to a delegate `VirtualService`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Delegate {
-    /// Its name.
+    /// Name of the delegate.
     pub name: String,
-    /// Its namespace; empty: the same.
+    /// Namespace of the delegate; empty: the same.
     pub namespace: String,
 }
 
-/// Headers that are changed.
+/// Header operations.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Headers {
-    /// Of requests.
+    /// Operations on request headers.
     pub request: Option<HeaderOperations>,
-    /// Of responses.
+    /// Operations on response headers.
     pub response: Option<HeaderOperations>,
 }
 
-/// How headers are changed.
+/// Operations on headers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct HeaderOperations {
-    /// Overwritten.
+    /// Headers to set.
     pub set: Map,
-    /// Appended.
+    /// Headers to append.
     pub add: Map,
-    /// Removed.
+    /// Headers to remove.
     pub remove: Vec<String>,
 }
 
-/// One rule for TLS that is not opened.
+/// Route of TLS connections that are not terminated.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct TlsRoute {
-    /// Connections it is for: one of these.
+    /// Conditions, of which one must match.
     pub r#match: Vec<TlsMatch>,
-    /// Where they go.
+    /// Destinations with weights.
     pub route: Vec<RouteDestination>,
 }
 
-/// One rule for bytes.
+/// Route of TCP connections.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct TcpRoute {
-    /// Connections it is for: one of these; none: all.
+    /// Conditions, of which one must match; empty: all connections.
     pub r#match: Vec<L4Match>,
-    /// Where they go.
+    /// Destinations with weights.
     pub route: Vec<RouteDestination>,
 }
 
-/// Some requests: all that is said here holds for them.
+/// Conditions on requests, which must all match.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct HttpMatch {
-    /// Its name, for logs.
+    /// Name, for logs.
     pub name: String,
     /// Path.
     pub uri: Option<StringMatch>,
@@ -147,17 +147,17 @@ pub struct HttpMatch {
     pub authority: Option<StringMatch>,
     /// Headers, by lower-case name.
     pub headers: BTreeMap<String, StringMatch>,
-    /// Port that was asked for; 0: any.
+    /// Destination port of the request; 0: any.
     pub port: u32,
     /// Labels of the client.
     pub source_labels: Map,
     /// Gateways, instead of those of the object.
     pub gateways: Vec<String>,
-    /// Parameters of the query.
+    /// Query parameters.
     pub query_params: BTreeMap<String, StringMatch>,
-    /// Upper and lower case of the path are the same.
+    /// Matches the path case-insensitively.
     pub ignore_uri_case: bool,
-    /// Headers that must not be like this.
+    /// Headers that must not match.
     pub without_headers: BTreeMap<String, StringMatch>,
     /// Namespace of the client.
     pub source_namespace: String,
@@ -165,35 +165,35 @@ pub struct HttpMatch {
     pub stat_prefix: String,
 }
 
-/// Where requests go.
+/// Destination of requests.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct HttpDestination {
-    /// Where.
+    /// The destination.
     pub destination: Option<Destination>,
-    /// How many of them, in relation to the others.
+    /// Weight relative to the others.
     pub weight: i32,
-    /// Headers that are changed for them.
+    /// Header operations for this destination.
     pub headers: Option<Headers>,
 }
 
-/// Where connections go.
+/// Destination of connections.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RouteDestination {
-    /// Where.
+    /// The destination.
     pub destination: Option<Destination>,
-    /// How many of them, in relation to the others.
+    /// Weight relative to the others.
     pub weight: i32,
 }
 
-/// Some connections: all that is said here holds for them.
+/// Conditions on connections, which must all match.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct L4Match {
-    /// Networks of the address that was asked for: one of these.
+    /// Networks of the destination address, of which one must match.
     pub destination_subnets: Vec<String>,
-    /// Port that was asked for; 0: any.
+    /// Destination port; 0: any.
     pub port: u32,
     /// Without effect, as in Istio.
     pub source_subnet: String,
@@ -205,15 +205,15 @@ pub struct L4Match {
     pub source_namespace: String,
 }
 
-/// Some TLS connections: all that is said here holds for them.
+/// Conditions on TLS connections, which must all match.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct TlsMatch {
-    /// The name that is asked for: one of these; each within the hosts of the object.
+    /// Server names, of which one must match; each within the hosts of the object.
     pub sni_hosts: Vec<String>,
-    /// Networks of the address that was asked for: one of these.
+    /// Networks of the destination address, of which one must match.
     pub destination_subnets: Vec<String>,
-    /// Port that was asked for; 0: any.
+    /// Destination port; 0: any.
     pub port: u32,
     /// Labels of the client.
     pub source_labels: Map,
@@ -223,48 +223,48 @@ pub struct TlsMatch {
     pub source_namespace: String,
 }
 
-/// A redirect. Of `port` and `derivePort` at most one.
+/// Redirect. At most one of `port` and `derivePort` is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct HttpRedirect {
-    /// The new path; empty: the same.
+    /// New path; empty: unchanged.
     pub uri: String,
-    /// The new host; empty: the same.
+    /// New host; empty: unchanged.
     pub authority: String,
-    /// The new port.
+    /// New port.
     pub port: Option<u32>,
-    /// How the new port is found.
+    /// Derivation of the new port.
     pub derive_port: Option<RedirectPort>,
-    /// The new scheme; empty: the same.
+    /// New scheme; empty: unchanged.
     pub scheme: String,
     /// 301, 302, 303, 307 or 308; 0: 301.
     pub redirect_code: u32,
-    /// What the matched prefix becomes; empty: what it was.
+    /// Replacement of the matched prefix; empty: unchanged.
     pub prefix_rewrite: String,
 }
 
-/// How the port of a redirect is found.
+/// Derivation of the port of a redirect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum RedirectPort {
-    /// 80 or 443.
+    /// 80 or 443, by the scheme.
     #[default]
     FromProtocolDefault,
-    /// It stays.
+    /// The port of the request.
     FromRequestPort,
 }
 
-/// An answer.
+/// Direct response.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct DirectResponse {
-    /// Its status.
+    /// HTTP status.
     pub status: u32,
-    /// Its body.
+    /// Body.
     pub body: Option<HttpBody>,
 }
 
-/// A body: one of these.
+/// Body; one of these is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct HttpBody {
@@ -274,35 +274,35 @@ pub struct HttpBody {
     pub bytes: Option<String>,
 }
 
-/// What is rewritten.
+/// Rewrite of path and host.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct HttpRewrite {
-    /// What the path, or the prefix that matched, becomes; empty: what it was.
+    /// Replacement of the path, or of the matched prefix; empty: unchanged.
     pub uri: String,
-    /// What the host becomes; empty: what it was.
+    /// New host; empty: unchanged.
     pub authority: String,
-    /// What the path becomes by a regular expression.
+    /// Rewrite of the path by a regular expression.
     pub uri_regex_rewrite: Option<RegexRewrite>,
 }
 
-/// A replacement by a regular expression.
+/// Replacement by a regular expression.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RegexRewrite {
-    /// RE2.
+    /// Expression in RE2.
     pub r#match: String,
-    /// May refer to groups: `\1`.
+    /// Replacement; may refer to groups: `\1`.
     pub rewrite: String,
 }
 
-/// Cross-origin requests.
+/// CORS policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct CorsPolicy {
     /// Deprecated: exact origins.
     pub allow_origin: Vec<String>,
-    /// Origins that are allowed: one of these.
+    /// Allowed origins, of which one must match.
     pub allow_origins: Vec<StringMatch>,
     /// `Access-Control-Allow-Methods`
     pub allow_methods: Vec<String>,
@@ -315,69 +315,69 @@ pub struct CorsPolicy {
     pub max_age: Option<Duration>,
     /// `Access-Control-Allow-Credentials`
     pub allow_credentials: Option<bool>,
-    /// What happens to preflight requests of other origins.
+    /// Treatment of preflight requests from other origins.
     pub unmatched_preflights: UnmatchedPreflights,
 }
 
-/// What happens to preflight requests of origins that are not allowed.
+/// Treatment of preflight requests from origins that are not allowed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum UnmatchedPreflights {
     /// As `FORWARD`.
     #[default]
     Unspecified,
-    /// The workload answers.
+    /// Forwards them to the workload.
     Forward,
-    /// The proxy answers, without allowing anything.
+    /// Responds from the proxy, without allowing anything.
     Ignore,
 }
 
-/// What is made to fail.
+/// Fault injection.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct FaultInjection {
-    /// Late.
+    /// Delay of requests.
     pub delay: Option<Delay>,
-    /// Not at all.
+    /// Error responses.
     pub abort: Option<Abort>,
 }
 
-/// Requests that are held up: one of the two delays.
+/// Delay of requests; one of the two delays is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Delay {
-    /// Deprecated share.
+    /// Deprecated percentage.
     pub percent: i32,
-    /// For so long.
+    /// Delay.
     #[serde(with = "duration")]
     pub fixed_delay: Option<Duration>,
     /// Never implemented by Istio.
     #[serde(with = "duration")]
     pub exponential_delay: Option<Duration>,
-    /// How many of them.
+    /// Percentage of delayed requests.
     pub percentage: Option<Percent>,
 }
 
-/// Requests that are answered with an error: one of the first three.
+/// Error response; one of the first three is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Abort {
-    /// Status.
+    /// HTTP status.
     pub http_status: Option<i32>,
-    /// `UNAVAILABLE` and the like.
+    /// gRPC status, such as `UNAVAILABLE`.
     pub grpc_status: Option<String>,
     /// Never implemented by Istio.
     pub http2_error: Option<String>,
-    /// How many of them; absent: none.
+    /// Percentage of requests; absent: none.
     pub percentage: Option<Percent>,
 }
 
-/// Where copies go.
+/// Destination of mirrored requests.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct MirrorPolicy {
-    /// Where.
+    /// The destination.
     pub destination: Option<Destination>,
-    /// Of how many requests; absent: all.
+    /// Percentage of mirrored requests; absent: all.
     pub percentage: Option<Percent>,
 }

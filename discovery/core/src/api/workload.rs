@@ -1,4 +1,4 @@
-//! `WorkloadEntry` and `WorkloadGroup`: workloads that are no pods.
+//! `WorkloadEntry` and `WorkloadGroup`: workloads outside Kubernetes.
 //! <https://istio.io/latest/docs/reference/config/networking/workload-entry/>
 
 use std::collections::BTreeMap;
@@ -13,29 +13,29 @@ use super::values::Map;
 pub struct WorkloadEntry {
     /// IP, host name (DNS resolution) or `unix:///path`.
     pub address: String,
-    /// Service port name to number.
+    /// Service port names with port numbers.
     pub ports: BTreeMap<String, u32>,
     /// Labels of the workload.
     pub labels: Map,
-    /// Network it can be reached in.
+    /// Network of the workload.
     pub network: String,
     /// `region/zone/sub-zone`.
     pub locality: String,
-    /// Share of the traffic; 0 counts as 1.
+    /// Weight; 0 counts as 1.
     pub weight: u32,
     /// Kubernetes service account of the workload.
     pub service_account: String,
 }
 
-/// `WorkloadGroup.spec`: what `WorkloadEntry`s of machines that register themselves are made from.
+/// `WorkloadGroup.spec`: template of the `WorkloadEntry`s of machines that register themselves.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct WorkloadGroup {
     /// Labels and annotations of the entries.
     pub metadata: GroupMetadata,
-    /// Their spec.
+    /// Specification of the entries.
     pub template: Option<WorkloadEntry>,
-    /// How they are probed.
+    /// Readiness probe of the workloads.
     pub probe: Option<ReadinessProbe>,
 }
 
@@ -49,31 +49,31 @@ pub struct GroupMetadata {
     pub annotations: Map,
 }
 
-/// How a workload is probed: one of the last four.
+/// Readiness probe; one of the last four is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ReadinessProbe {
     /// Seconds before the first probe.
     pub initial_delay_seconds: i32,
-    /// Seconds a probe may take; 0 counts as 1.
+    /// Timeout of a probe in seconds; 0 counts as 1.
     pub timeout_seconds: i32,
     /// Seconds between probes; 0 counts as 10.
     pub period_seconds: i32,
-    /// Successes that make it ready.
+    /// Number of successes until ready.
     pub success_threshold: i32,
-    /// Failures that make it not ready.
+    /// Number of failures until not ready.
     pub failure_threshold: i32,
-    /// An HTTP request.
+    /// Probe by an HTTP request.
     pub http_get: Option<HttpProbe>,
-    /// A connection.
+    /// Probe by a TCP connection.
     pub tcp_socket: Option<TcpProbe>,
-    /// A command.
+    /// Probe by a command.
     pub exec: Option<ExecProbe>,
-    /// gRPC's health service.
+    /// Probe by gRPC's health service.
     pub grpc: Option<GrpcProbe>,
 }
 
-/// An HTTP request.
+/// Probe by an HTTP request.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct HttpProbe {
@@ -89,7 +89,7 @@ pub struct HttpProbe {
     pub http_headers: Vec<ProbeHeader>,
 }
 
-/// One header of a probe.
+/// Header of a probe.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ProbeHeader {
@@ -99,7 +99,7 @@ pub struct ProbeHeader {
     pub value: String,
 }
 
-/// A connection.
+/// Probe by a TCP connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct TcpProbe {
@@ -109,7 +109,7 @@ pub struct TcpProbe {
     pub port: u32,
 }
 
-/// A command.
+/// Probe by a command.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ExecProbe {
@@ -117,12 +117,12 @@ pub struct ExecProbe {
     pub command: Vec<String>,
 }
 
-/// gRPC's health service.
+/// Probe by gRPC's health service.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct GrpcProbe {
     /// Port.
     pub port: u32,
-    /// Service that is asked for.
+    /// Name of the service.
     pub service: String,
 }
