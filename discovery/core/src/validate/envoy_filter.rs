@@ -1,4 +1,4 @@
-//! `EnvoyFilter`, as far as Istio's own words go. Whether a patch fits what Envoy knows is `patch`'s to say.
+//! Validation of `EnvoyFilter` by Istio's rules. The value of a patch is checked against Envoy's API in `patch`.
 
 use super::findings::{At, Findings};
 use crate::api::EnvoyFilter;
@@ -6,10 +6,10 @@ use crate::api::envoy_filter::{
     ApplyTo, ConfigPatch, FilterMatch, ListenerMatch, ObjectMatch, Patch, PatchContext, PatchOperation,
 };
 
-/// The filter that HTTP filters are inside of, by its name and by an older one.
+/// Names of the filter that contains HTTP filters, current and deprecated.
 const HTTP_CONNECTION_MANAGER: [&str; 2] =
     ["envoy.filters.network.http_connection_manager", "envoy.http_connection_manager"];
-/// Longest expression for versions of proxies that is looked at.
+/// Maximum length of an expression for versions of proxies.
 const LONGEST_VERSION: usize = 1024;
 
 pub(super) fn check(out: &mut Findings, at: At<'_>, filter: &EnvoyFilter) {
@@ -63,7 +63,7 @@ fn kinds(matching: &ObjectMatch) -> [(&'static str, bool); 4] {
     ]
 }
 
-/// By what kind of match a thing is found; nothing: by any.
+/// Returns the field of `match` that fits a type of object; `None`: any.
 const fn fitting(apply_to: ApplyTo) -> Option<&'static str> {
     match apply_to {
         ApplyTo::Listener | ApplyTo::FilterChain | ApplyTo::NetworkFilter | ApplyTo::HttpFilter => {
@@ -131,7 +131,7 @@ fn check_patch(out: &mut Findings, at: At<'_>, patch: &Patch) {
     }
 }
 
-/// As users spell it.
+/// Returns the spelling in manifests.
 fn spelt(apply_to: ApplyTo) -> String {
     serde_json::to_value(apply_to).ok().and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default()
 }

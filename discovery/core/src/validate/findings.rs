@@ -1,51 +1,51 @@
-//! What was found, and where.
+//! Findings of validation, with the path of their field.
 
 use std::fmt;
 
-/// How much a finding weighs.
+/// Severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
-    /// The object cannot be used.
+    /// The object is rejected.
     Error,
-    /// The object is used, and does not mean all that was written.
+    /// The object is used; a part of it has no effect or an unexpected one.
     Warning,
 }
 
-/// Something about a field.
+/// Finding about a field.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Finding {
-    /// How much it weighs.
+    /// Severity.
     pub severity: Severity,
-    /// Path of the field, `spec.http[0].route[1].weight`; empty: none in particular.
+    /// Path of the field, `spec.http[0].route[1].weight`; empty: the whole object.
     pub field: String,
-    /// What is wrong with it.
+    /// Problem with the field.
     pub message: String,
 }
 
-/// Where a field is. Only spelt out when there is something to say.
+/// Path of a field; formatted only for a finding.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum At<'a> {
-    /// The outermost field.
+    /// Outermost field.
     Root(&'a str),
-    /// A field of a message, or an entry of a map.
+    /// Field of a message, or entry of a map.
     Field(&'a At<'a>, &'a str),
-    /// An element of a list.
+    /// Element of a list.
     Element(&'a At<'a>, usize),
 }
 
-/// Findings as they come.
+/// Findings in the order of checks.
 #[derive(Debug, Default)]
 pub(super) struct Findings(Vec<Finding>);
 
 // === impl Finding ===
 
 impl Finding {
-    /// An error.
+    /// Creates an error.
     pub fn error(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self { severity: Severity::Error, field: field.into(), message: message.into() }
     }
 
-    /// A warning.
+    /// Creates a warning.
     pub fn warning(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self { severity: Severity::Warning, field: field.into(), message: message.into() }
     }
@@ -63,12 +63,12 @@ impl fmt::Display for Finding {
 // === impl At ===
 
 impl<'a> At<'a> {
-    /// One of its fields.
+    /// Returns the path of a field.
     pub(super) const fn of(&'a self, name: &'a str) -> Self {
         Self::Field(self, name)
     }
 
-    /// One of its elements.
+    /// Returns the path of an element.
     pub(super) const fn nth(&'a self, index: usize) -> Self {
         Self::Element(self, index)
     }
@@ -87,17 +87,17 @@ impl fmt::Display for At<'_> {
 // === impl Findings ===
 
 impl Findings {
-    /// The object cannot be used.
+    /// Adds an error.
     pub(super) fn error(&mut self, at: At<'_>, message: impl Into<String>) {
         self.0.push(Finding::error(at.to_string(), message));
     }
 
-    /// The object is used, and does not mean all that was written.
+    /// Adds a warning.
     pub(super) fn warning(&mut self, at: At<'_>, message: impl Into<String>) {
         self.0.push(Finding::warning(at.to_string(), message));
     }
 
-    /// All of them.
+    /// Returns the findings.
     pub(super) fn into_inner(self) -> Vec<Finding> {
         self.0
     }

@@ -1,4 +1,4 @@
-//! `Gateway`.
+//! Validation of `Gateway`.
 
 use std::collections::HashSet;
 
@@ -11,7 +11,7 @@ use crate::api::Gateway;
 use crate::api::gateway::{Port, Server, ServerTls, ServerTlsMode};
 
 pub(super) fn check(out: &mut Findings, at: At<'_>, name: &str, gateway: &Gateway) {
-    // `<namespace>/<name>` and `<name>.<namespace>` name it elsewhere.
+    // References contain the name: `<namespace>/<name>`, `<name>.<namespace>`.
     if !is_dns_label(name) {
         out.error(At::Root("metadata.name"), format!("{name:?} is not a single DNS label"));
     }
@@ -53,7 +53,7 @@ fn check_server(out: &mut Findings, at: At<'_>, server: &Server) {
     }
 }
 
-/// `[<namespace>/]<host>`
+/// Checks `[<namespace>/]<host>`.
 fn check_host(out: &mut Findings, at: At<'_>, text: &str) {
     let host = match text.split_once('/') {
         None => text,
@@ -101,7 +101,7 @@ fn check_port(out: &mut Findings, at: At<'_>, port: &Port, bind: &str) {
     out.present(at.of("name"), &port.name);
 }
 
-/// Ports with TLS say how; others may only send their clients there.
+/// Checks that ports with TLS have settings; others may only redirect to HTTPS.
 fn tls_fits(out: &mut Findings, at: At<'_>, port: &Port, tls: Option<&ServerTls>) {
     let Some(tls) = tls else {
         if is_tls(&port.protocol) {

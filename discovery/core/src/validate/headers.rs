@@ -1,14 +1,14 @@
-//! Names and values of headers that are matched or changed.
+//! Validation of header names and values.
 
 use super::findings::{At, Findings};
 use crate::api::virtual_service::{HeaderOperations, Headers};
 
-/// Beginning of what looks like a header and is a claim of a JWT; gateways alone read them.
+/// Prefix of JWT claims in place of headers; only gateways evaluate them.
 const CLAIM: &str = "@request.auth.claims";
-/// Pseudo headers that may be matched. <https://httpwg.org/specs/rfc7540.html#PseudoHeaderFields>
+/// Pseudo headers that can be matched. <https://httpwg.org/specs/rfc7540.html#PseudoHeaderFields>
 const PSEUDO: [&str; 5] = [":method", ":scheme", ":authority", ":path", ":status"];
 
-/// Whether what is matched is a claim of a JWT: `@request.auth.claims.group`, `@request.auth.claims[group]`.
+/// Returns `true` for a JWT claim: `@request.auth.claims.group`, `@request.auth.claims[group]`.
 pub(super) fn is_claim(name: &str) -> bool {
     let head = name.get(..CLAIM.len()).filter(|head| head.eq_ignore_ascii_case(CLAIM));
     let Some(rest) = head.and_then(|head| name.get(head.len()..)) else { return false };
@@ -16,33 +16,33 @@ pub(super) fn is_claim(name: &str) -> bool {
     rest.strip_prefix('.').or(in_brackets).is_some_and(|claim| !claim.is_empty())
 }
 
-/// The host, by whatever name.
+/// Returns `true` for the host, by any of its names.
 pub(super) fn is_authority(name: &str) -> bool {
     name.eq_ignore_ascii_case(":authority") || name.eq_ignore_ascii_case("host")
 }
 
-/// A token. <https://www.rfc-editor.org/rfc/rfc9110#name-tokens>
+/// Returns `true` for a token. <https://www.rfc-editor.org/rfc/rfc9110#name-tokens>
 fn is_header(name: &str) -> bool {
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     !name.is_empty() && name.bytes().all(is_token)
 }
 
 impl Findings {
-    /// The name of a header that is matched.
+    /// Checks the name of a matched header.
     pub(super) fn matched_header(&mut self, at: At<'_>, name: &str) {
         if !is_claim(name) && !PSEUDO.contains(&name) && !is_header(name) {
             self.error(at, format!("{name:?} is no name of a header"));
         }
     }
 
-    /// The name of a header that CORS allows or exposes.
+    /// Checks the name of a header in a CORS policy.
     pub(super) fn cors_header(&mut self, at: At<'_>, name: &str) {
         if !is_header(name) {
             self.error(at, format!("{name:?} is no name of a header"));
         }
     }
 
-    /// What is done to headers of requests and responses.
+    /// Checks operations on request and response headers.
     pub(super) fn headers(&mut self, at: At<'_>, headers: Option<&Headers>) {
         let Some(headers) = headers else { return };
         if let Some(request) = &headers.request {
@@ -89,14 +89,14 @@ impl Findings {
     }
 }
 
-/// Whether the host is among the headers that may be changed.
+/// Permission to change the host header.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Changes {
     RequestsAndHost,
     NotHost,
 }
 
-/// Envoy's command operators: `%NAME%`, `%NAME(arguments)%`; `%%` is a percent sign.
+/// Checks Envoy's command operators: `%NAME%`, `%NAME(arguments)%`; `%%` is a percent sign.
 /// <https://www.envoyproxy.io/docs/envoy/latest/configuration/observability/access_log/usage#command-operators>
 fn format_string(text: &str) -> Result<(), &'static str> {
     let mut rest = text;
@@ -121,7 +121,7 @@ fn format_string(text: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Where the arguments of an operator end, behind the `)`. A backslash escapes the character behind it.
+/// Returns the position after the closing `)` of arguments. A backslash escapes the next character.
 fn end_of_arguments(arguments: &str) -> Result<usize, &'static str> {
     let mut escaped = false;
     for (at, c) in arguments.char_indices() {

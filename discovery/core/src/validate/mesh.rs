@@ -1,6 +1,6 @@
-//! `MeshConfig`: what in it has no effect, or cannot be read and is taken for nothing.
+//! Validation of `MeshConfig`: fields without effect, and values that are ignored.
 //!
-//! That it can be read as a whole was decided where it was read.
+//! Types of fields were checked when it was decoded.
 
 use pilot_proto::mesh::proxy_config::ControlPlaneOptions;
 use pilot_proto::mesh::{AccessLogEncoding, MeshConfig};

@@ -1,9 +1,8 @@
-//! What makes a configuration object unusable though every field has the right type, and what in it has no effect.
+//! Validation of configuration objects: errors that reject an object, and warnings about fields without effect.
 //!
-//! One object at a time, by itself: whether a host or a gateway that it names is there is not known here. The rules are
-//! Istio's, of its webhook and of its CRDs, so that what `kubectl apply` takes there is taken here; one file for each
-//! kind, and one for each part that several kinds have.
-//! <https://istio.io/latest/docs/reference/config/analysis/>
+//! One object at a time: references to other objects are not checked. The rules are those of Istio's webhook and CRDs, so that an
+//! object that `kubectl apply` accepts there is accepted here. One file for each kind, and one for each part that several kinds
+//! have. <https://istio.io/latest/docs/reference/config/analysis/>
 
 mod destination_rule;
 mod envoy_filter;
@@ -31,7 +30,7 @@ use crate::model::{ConfigMeta, ConfigObject, ConfigSpec};
 
 pub use findings::{Finding, Severity};
 
-/// Annotations that nobody may write, and that Istio's webhook refuses.
+/// Annotations that Istio's webhook refuses.
 const FORBIDDEN: [&str; 4] = [
     "istio.io/dry-run",
     "internal.istio.io/parents",
@@ -39,14 +38,14 @@ const FORBIDDEN: [&str; 4] = [
     "internal.istio.io/webhook-always-reject",
 ];
 
-/// What in the settings of the whole mesh does not mean what was written; warnings all.
+/// Returns the findings about the mesh configuration, which are all warnings.
 pub fn mesh(mesh: &MeshConfig) -> Vec<Finding> {
     let mut out = Findings::default();
     mesh::check(&mut out, mesh);
     out.into_inner()
 }
 
-/// Everything that is to be said about an object; without an [`Severity::Error`] it can be used.
+/// Returns the findings about an object; without an [`Severity::Error`] it is used.
 pub fn config(object: &ConfigObject) -> Vec<Finding> {
     let mut out = Findings::default();
     let ConfigMeta { namespace, name, annotations, .. } = &object.meta;

@@ -1,9 +1,9 @@
-//! `ProxyConfig`.
+//! Validation of `ProxyConfig`.
 
 use super::findings::{At, Findings};
 use crate::api::ProxyConfig;
 
-/// Longest value of a variable.
+/// Maximum length of the value of an environment variable.
 const LONGEST_VALUE: usize = 2048;
 
 pub(super) fn check(out: &mut Findings, at: At<'_>, config: &ProxyConfig) {

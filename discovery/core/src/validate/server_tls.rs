@@ -1,4 +1,4 @@
-//! TLS of servers, of a `Gateway` or of an ingress listener of a `Sidecar`.
+//! Validation of server TLS, of a `Gateway` or of an ingress listener of a `Sidecar`.
 
 use std::collections::HashSet;
 
@@ -6,7 +6,7 @@ use super::findings::{At, Findings};
 use super::values::{is_cipher_suite, is_ecdh_curve};
 use crate::api::gateway::{ServerTls, ServerTlsMode, TlsProtocol};
 
-/// The most certificates of one server: one of RSA, one of ECDSA.
+/// Maximum number of certificates of one server: RSA and ECDSA.
 const MOST_CERTIFICATES: usize = 2;
 
 pub(super) fn check(out: &mut Findings, at: At<'_>, tls: &ServerTls) {
@@ -32,7 +32,7 @@ pub(super) fn check(out: &mut Findings, at: At<'_>, tls: &ServerTls) {
     }
 }
 
-/// Where certificates come from.
+/// Returns the sources of certificates that are set.
 fn sources(tls: &ServerTls) -> [(&'static str, bool); 4] {
     [
         ("credentialName", !tls.credential_name.is_empty()),
@@ -55,7 +55,7 @@ fn versions(out: &mut Findings, at: At<'_>, tls: &ServerTls) {
     }
 }
 
-/// Each of a list is something that Envoy has, and there once.
+/// Checks that the elements of a list are known to Envoy and unique.
 fn known(out: &mut Findings, at: At<'_>, what: &str, list: &[String], is_known: fn(&str) -> bool) {
     let mut seen = HashSet::new();
     for (index, name) in list.iter().enumerate() {

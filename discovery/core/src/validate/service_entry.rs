@@ -1,4 +1,4 @@
-//! `ServiceEntry`.
+//! Validation of `ServiceEntry`.
 
 use std::collections::HashSet;
 
@@ -10,7 +10,7 @@ use crate::api::ServiceEntry;
 use crate::api::service_entry::ServiceEntryResolution as Resolution;
 use crate::model::Vip;
 
-/// The most hosts, addresses, ports; the most endpoints.
+/// Maximum number of hosts, addresses and ports; of endpoints.
 const MOST: usize = 256;
 const MOST_ENDPOINTS: usize = 4096;
 
@@ -73,7 +73,7 @@ fn ports(out: &mut Findings, at: At<'_>, entry: &ServiceEntry) {
             out.error(at.of("number"), format!("{} is taken by a port before", port.number));
         }
         out.served_protocol(at.of("protocol"), &port.protocol);
-        // Several hosts behind one port can only be told apart by what HTTP and TLS say of them.
+        // Several hosts of one port are distinguished by HTTP or TLS only.
         let told_apart = is_http(&port.protocol) || is_tls(&port.protocol);
         if entry.hosts.len() > 1 && entry.resolution != Resolution::None && !told_apart {
             out.error(at.of("protocol"), "several hosts need HTTP or TLS to be told apart");
@@ -107,7 +107,7 @@ fn resolution(out: &mut Findings, at: At<'_>, entry: &ServiceEntry) {
     }
 }
 
-/// The host of each request or connection is the endpoint: nothing else may say where it is.
+/// Checks an entry with dynamic DNS, which has no endpoints.
 fn dynamic(out: &mut Findings, at: At<'_>, entry: &ServiceEntry) {
     for (index, host) in entry.hosts.iter().enumerate() {
         if !host.starts_with('*') {

@@ -1,4 +1,4 @@
-//! What several kinds say in the same words: who may see an object, whom it is for, where traffic goes.
+//! Validation of fields that several kinds have: `exportTo`, selectors, `targetRefs`, destinations.
 
 use std::collections::BTreeSet;
 
@@ -7,20 +7,20 @@ use super::values::is_dns_label;
 use crate::api::selector::{MatchLabels, PolicyTargetReference, WorkloadSelector};
 use crate::api::virtual_service::Destination;
 
-/// What kind of object says who may see it.
+/// Type of an object with `exportTo`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Exporter {
-    /// A service: may be for nobody.
+    /// A service: may be exported to no namespace.
     Service,
     /// A rule for some clients of its own namespace.
     Selective,
-    /// Any other.
+    /// Other objects.
     Other,
 }
 
-/// The most targets of one object.
+/// Maximum number of targets of one object.
 const MOST_TARGETS: usize = 16;
-/// What may be named by `targetRefs`: group and kind.
+/// Valid targets of `targetRefs`: group and kind.
 const TARGETS: [(&str, &str); 4] = [
     ("", "Service"),
     ("networking.istio.io", "ServiceEntry"),
@@ -29,7 +29,7 @@ const TARGETS: [(&str, &str); 4] = [
 ];
 
 impl Findings {
-    /// `exportTo` of an object in this namespace.
+    /// Checks `exportTo` of an object in this namespace.
     pub(super) fn export_to(&mut self, at: At<'_>, namespace: &str, targets: &[String], exporter: Exporter) {
         let mut seen = BTreeSet::new();
         for (index, target) in targets.iter().enumerate() {
@@ -58,21 +58,21 @@ impl Findings {
         }
     }
 
-    /// `workloadSelector` of the older kinds.
+    /// Checks `workloadSelector` of the older kinds.
     pub(super) fn workload_selector(&mut self, at: At<'_>, selector: Option<&WorkloadSelector>) {
         if let Some(selector) = selector {
             self.selector(at.of("labels"), &selector.labels);
         }
     }
 
-    /// `selector` of the newer kinds.
+    /// Checks `selector` of the newer kinds.
     pub(super) fn match_labels(&mut self, at: At<'_>, selector: Option<&MatchLabels>) {
         if let Some(selector) = selector {
             self.selector(at.of("matchLabels"), &selector.match_labels);
         }
     }
 
-    /// `targetRefs`.
+    /// Checks `targetRefs`.
     pub(super) fn target_refs(&mut self, at: At<'_>, targets: &[PolicyTargetReference]) {
         self.at_most(at, targets.len(), MOST_TARGETS);
         for (index, target) in targets.iter().enumerate() {
@@ -80,7 +80,7 @@ impl Findings {
         }
     }
 
-    /// `targetRef`.
+    /// Checks `targetRef`.
     pub(super) fn target_ref(&mut self, at: At<'_>, target: &PolicyTargetReference) {
         self.present(at.of("name"), &target.name);
         if !target.namespace.is_empty() {
@@ -95,7 +95,7 @@ impl Findings {
         }
     }
 
-    /// Where traffic goes.
+    /// Checks a destination.
     pub(super) fn destination(&mut self, at: At<'_>, destination: &Destination) {
         if destination.host.is_empty() {
             self.error(at.of("host"), "is missing");

@@ -1,4 +1,4 @@
-//! `Sidecar`.
+//! Validation of `Sidecar`.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -73,7 +73,7 @@ fn check_port(out: &mut Findings, at: At<'_>, port: &SidecarPort) {
     }
 }
 
-/// `127.0.0.1:<port>`, `0.0.0.0:<port>`, `[::1]:<port>`, `[::]:<port>`, `:<port>`, `unix://<path>`.
+/// Checks `127.0.0.1:<port>`, `0.0.0.0:<port>`, `[::1]:<port>`, `[::]:<port>`, `:<port>`, `unix://<path>`.
 fn default_endpoint(out: &mut Findings, at: At<'_>, endpoint: &str) {
     if endpoint.is_empty() {
         return;
@@ -158,7 +158,7 @@ fn egress_port(out: &mut Findings, at: At<'_>, listener: &EgressListener, port: 
     }
 }
 
-/// `<namespace>/<host>`; the namespace may be `*`, `.`, `~`, or a namespace that `~` leaves out.
+/// Checks `<namespace>/<host>`; the namespace may be `*`, `.`, `~`, or one that `~` excludes.
 fn hosts(out: &mut Findings, at: At<'_>, namespace: &str, hosts: &[String]) {
     let mut seen: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for (index, text) in hosts.iter().enumerate() {

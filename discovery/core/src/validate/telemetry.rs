@@ -1,4 +1,4 @@
-//! `Telemetry`.
+//! Validation of `Telemetry`.
 
 use std::time::Duration;
 
@@ -41,10 +41,10 @@ pub(super) fn check(out: &mut Findings, at: At<'_>, telemetry: &Telemetry) {
     }
 }
 
-/// Envoy refuses whole listeners for an expression that it cannot read; what is plainly none is found here.
+/// Checks the quotes and brackets of an expression: Envoy rejects the whole listener for an invalid one.
 fn expression(out: &mut Findings, at: At<'_>, text: &str) {
     out.present(at, text);
-    // Raw and long texts and comments have quotes of their own; those are for Envoy to judge.
+    // Raw and multi-line texts and comments have other rules for quotes; they are not checked.
     if ["r'", "r\"", "R'", "R\"", "'''", "\"\"\"", "//"].iter().any(|own| text.contains(own)) {
         return;
     }

@@ -1,6 +1,6 @@
-//! What can be written and has no effect, because nothing here acts on it.
+//! Fields without effect.
 //!
-//! One table, of what is to be taken out of it as it comes to have an effect. What has none in Istio either is in it too.
+//! One table; a field is removed from it when it gets an effect. It includes fields that have no effect in Istio either.
 
 use pilot_proto::mesh::MeshConfig;
 use pilot_proto::proto3_json::ser;
@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::findings::{At, Findings};
 use crate::model::{ConfigKind, ConfigSpec};
 
-/// Kind, and the field in `spec`: `[]` is any element of a list, `{}` any entry of a map, `=` its value.
+/// Kind and field in `spec`: `[]` is any element of a list, `{}` any entry of a map, `=` its value.
 const UNSUPPORTED: &[(ConfigKind, &str)] = &[
     (ConfigKind::DestinationRule, "trafficPolicy.tunnel"),
     (ConfigKind::DestinationRule, "subsets[].trafficPolicy.tunnel"),
@@ -22,25 +22,24 @@ const UNSUPPORTED: &[(ConfigKind, &str)] = &[
     ),
     (ConfigKind::EnvoyFilter, "configPatches[].match.listener.portName"),
     (ConfigKind::Gateway, "servers[].defaultEndpoint"),
-    // The roots of all certificates are those of the server.
+    // The CA certificates of all certificates are those of the server.
     (ConfigKind::Gateway, "servers[].tls.tlsCertificates[].caCertificates"),
-    // TLS there begins with `PeerAuthentication`, which is not read.
+    // TLS there depends on `PeerAuthentication`, which is not supported.
     (ConfigKind::Sidecar, "ingress[].tls"),
     (ConfigKind::VirtualService, "tcp[].match[].sourceSubnet"),
-    // Machines do not register themselves here.
+    // Registration of machines is not supported.
     (ConfigKind::WorkloadGroup, "metadata"),
     (ConfigKind::WorkloadGroup, "template"),
     (ConfigKind::WorkloadGroup, "probe"),
-    // Read by whoever injects sidecars, which nobody does here.
+    // Used by sidecar injection, which is not supported.
     (ConfigKind::ProxyConfig, "concurrency"),
     (ConfigKind::ProxyConfig, "environmentVariables"),
     (ConfigKind::ProxyConfig, "image"),
-    // Kept by `istio.stats`, a filter of Istio's own build of Envoy.
+    // Used by `istio.stats`, a filter of Istio's build of Envoy.
     (ConfigKind::Telemetry, "metrics"),
 ];
 
-/// Fields, as above, by which Envoy waits for a secret that nobody gives it: the control plane serves none, the agent none of the
-/// mesh's own.
+/// Fields, in the same notation, that make Envoy wait for a secret. Neither the control plane nor the agent serves secrets.
 const SECRETS: &[(ConfigKind, &str)] = &[
     (ConfigKind::DestinationRule, "trafficPolicy.tls.credentialName"),
     (ConfigKind::DestinationRule, "trafficPolicy.tls.mode=ISTIO_MUTUAL"),
@@ -56,7 +55,7 @@ const SECRETS: &[(ConfigKind, &str)] = &[
     (ConfigKind::Gateway, "servers[].tls.mode=ISTIO_MUTUAL"),
 ];
 
-/// The same of `MeshConfig`.
+/// Fields of `MeshConfig`, in the same notation.
 const OF_MESH: &[&str] = &[
     "meshMTLS",
     "verifyCertificateAtClient",
@@ -64,7 +63,7 @@ const OF_MESH: &[&str] = &[
     "defaultProviders.metrics",
     "extensionProviders[].envoyExtAuthzHttp",
     "extensionProviders[].envoyExtAuthzGrpc",
-    // Envoy has dropped both tracers; `opentelemetry` does what they did.
+    // Envoy has removed both tracers; `opentelemetry` replaces them.
     "extensionProviders[].lightstep",
     "extensionProviders[].opencensus",
     "extensionProviders[].sds",
@@ -77,7 +76,7 @@ const OF_MESH: &[&str] = &[
     "extensionProviders[].zipkin.headers[].envName",
     "defaultConfig.privateKeyProvider",
     "defaultConfig.proxyHeaders.preserveHttp1HeaderCase",
-    // All but `globalDownstreamConnectionLimit`, which the agent reads.
+    // All except `globalDownstreamConnectionLimit`, which the agent reads.
     "defaultConfig.connectionSettings.profile",
     "defaultConfig.connectionSettings.httpIdleTimeout",
     "defaultConfig.connectionSettings.httpMaxConnectionDuration",
@@ -97,19 +96,19 @@ const OF_MESH: &[&str] = &[
 
 const NO_EFFECT: &str = "is not supported yet and has no effect";
 
-/// What either table says of a field.
+/// Messages for the fields of both tables.
 const MESSAGES: [(&[(ConfigKind, &str)], &str); 2] = [
     (UNSUPPORTED, NO_EFFECT),
     (SECRETS, "asks for a secret, and secrets are not served yet: connections will fail"),
 ];
 
-/// Warns of what is set and in the tables.
+/// Adds warnings about fields that are set and have no effect.
 pub(super) fn check(out: &mut Findings, at: At<'_>, spec: &ConfigSpec) {
     let kind = spec.kind();
     if !MESSAGES.iter().any(|(table, _)| table.iter().any(|(of, _)| *of == kind)) {
         return;
     }
-    // Texts, numbers and maps by text: nothing that JSON could not hold.
+    // All values can be encoded as JSON.
     let Ok(written) = spec.written() else { return };
     for (table, message) in MESSAGES {
         for (_, pattern) in table.iter().filter(|(of, _)| *of == kind) {
@@ -118,13 +117,13 @@ pub(super) fn check(out: &mut Findings, at: At<'_>, spec: &ConfigSpec) {
     }
 }
 
-/// The same for `MeshConfig`.
+/// Adds warnings about fields of `MeshConfig`.
 pub(super) fn mesh(out: &mut Findings, mesh: &MeshConfig) {
     let fields = |mesh: &MeshConfig| match ser::message(mesh) {
         Ok(Value::Object(fields)) => fields,
         _ => Map::new(),
     };
-    // What everybody has means nothing either, and nobody wrote it.
+    // Default values are not reported.
     let default = fields(&MeshConfig::default());
     for (name, value) in fields(mesh).iter().filter(|(name, value)| default.get(*name) != Some(value)) {
         let of_field = OF_MESH.iter().filter_map(|pattern| pattern.strip_prefix(name.as_str()));
@@ -135,7 +134,7 @@ pub(super) fn mesh(out: &mut Findings, mesh: &MeshConfig) {
     }
 }
 
-/// With the names that JSON has, whichever were written: what is kept as it was written may have those of protobuf.
+/// Returns the value with JSON's field names; a value that was kept as written may have those of protobuf.
 fn renamed(value: &Value) -> Value {
     match value {
         Value::Object(fields) => {
@@ -187,7 +186,7 @@ fn find(out: &mut Findings, at: At<'_>, value: &Value, pattern: &str, message: &
 mod tests {
     use super::*;
 
-    /// A pattern that leads nowhere would keep silent for ever.
+    /// A pattern of no field would never match.
     #[test]
     fn every_pattern_is_a_field_of_its_kind() {
         let tls = serde_json::json!({"mode": "ISTIO_MUTUAL", "credentialName": "x"});
@@ -226,7 +225,7 @@ mod tests {
         }
     }
 
-    /// A value that has a field at a path, and nothing else.
+    /// Returns a value with this field only.
     fn having(pattern: &str) -> Value {
         let Some((name, rest)) = pattern.split_once('.') else {
             return serde_json::json!({pattern: null});
@@ -239,7 +238,7 @@ mod tests {
 
     #[test]
     fn every_pattern_of_the_mesh_is_a_field_of_it() {
-        // What each of them is when it is set, by the type of the last field.
+        // Values of the fields, by the type of the last one.
         let values = [
             serde_json::json!({}),
             serde_json::json!([{}]),

@@ -1,4 +1,4 @@
-//! The vocabulary that all kinds share: names, hosts, ports, durations, shares, labels, expressions.
+//! Validation of values that all kinds have: names, hosts, ports, durations, percentages, labels, expressions.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -10,18 +10,18 @@ use super::findings::{At, Findings};
 use crate::api::values::Percent;
 use crate::model::{Protocol, Vip};
 
-/// Longest name of a host.
+/// Maximum length of a host name.
 const LONGEST_HOST: usize = 255;
-/// Longest label of DNS, longest name and value of a label of Kubernetes.
+/// Maximum length of a DNS label, and of the name and value of a Kubernetes label.
 const LONGEST_LABEL: usize = 63;
-/// Longest prefix of a label's name.
+/// Maximum length of the prefix of a label's name.
 const LONGEST_PREFIX: usize = 253;
-/// Longest expression that Istio takes; Envoy's own bound is by the size of the compiled one.
+/// Maximum length of an expression in Istio; Envoy's own limit is the size of the compiled program.
 const LONGEST_REGEX: usize = 1024;
-/// What an address of a Unix socket begins with.
+/// Prefix of addresses of Unix sockets.
 pub(super) const UNIX: &str = "unix://";
 
-/// Suites of TLS 1.2 and below that Envoy's TLS library has.
+/// Cipher suites of TLS 1.2 and below in Envoy's TLS library.
 const CIPHER_SUITES: [&str; 14] = [
     "ECDHE-ECDSA-AES128-GCM-SHA256",
     "ECDHE-RSA-AES128-GCM-SHA256",
@@ -38,20 +38,20 @@ const CIPHER_SUITES: [&str; 14] = [
     "AES128-SHA",
     "AES256-SHA",
 ];
-/// Curves of ECDH that it has.
+/// Curves of ECDH in Envoy's TLS library.
 const ECDH_CURVES: [&str; 6] = ["P-256", "P-384", "P-521", "X25519", "X25519MLKEM768", "MLKEM1024"];
 
-/// A suite of TLS 1.2 or below that Envoy has. It refuses a listener that names another.
+/// Returns `true` for a cipher suite of TLS 1.2 or below that Envoy supports. It rejects a listener with another one.
 pub fn is_cipher_suite(text: &str) -> bool {
     CIPHER_SUITES.contains(&text)
 }
 
-/// A curve of ECDH that Envoy has. It refuses a listener that names another.
+/// Returns `true` for a curve of ECDH that Envoy supports. It rejects a listener with another one.
 pub fn is_ecdh_curve(text: &str) -> bool {
     ECDH_CURVES.contains(&text)
 }
 
-/// A label of DNS (RFC 1123), in any case.
+/// Returns `true` for a DNS label (RFC 1123), case-insensitively.
 pub fn is_dns_label(text: &str) -> bool {
     let is_edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
     text.len() <= LONGEST_LABEL
@@ -60,7 +60,7 @@ pub fn is_dns_label(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
-/// A host name without wildcards; may end in a dot, and its last label must not look like a number.
+/// Returns `true` for a host name without wildcards; may end with a dot, and its last label must not be a number.
 pub fn is_host(name: &str) -> bool {
     let labels = name.strip_suffix('.').unwrap_or(name);
     let last = labels.rsplit('.').next().unwrap_or_default();
@@ -68,7 +68,7 @@ pub fn is_host(name: &str) -> bool {
     name.len() <= LONGEST_HOST && !is_number && labels.split('.').all(is_dns_label)
 }
 
-/// A host name whose first label may be a wildcard or begin with one: `*`, `*.com`, `*-a.com`, `*a.com`.
+/// Returns `true` for a host name with an optional wildcard at its beginning: `*`, `*.com`, `*-a.com`, `*a.com`.
 pub fn is_wildcard_host(name: &str) -> bool {
     let (first, rest) = name.split_once('.').map_or((name, None), |(first, rest)| (first, Some(rest)));
     let is_first = match first.strip_prefix('*') {
@@ -79,12 +79,12 @@ pub fn is_wildcard_host(name: &str) -> bool {
     name.len() <= LONGEST_HOST && is_first && rest.is_none_or(|rest| rest.is_empty() || is_host(rest))
 }
 
-/// Whether a host has a wildcard that is not a whole label: `*a.com`. Envoy knows it as a suffix, DNS does not know it at all.
+/// Returns `true` for a wildcard that is not a whole label: `*a.com`. Envoy matches it as a suffix, DNS does not support it.
 pub(super) fn is_partial_wildcard(name: &str) -> bool {
     name.contains('*') && name != "*" && !name.starts_with("*.")
 }
 
-/// Whether all hosts of `narrow` are hosts of `wide` too.
+/// Returns `true` if all hosts that `narrow` matches are matched by `wide`.
 pub(super) fn is_within(narrow: &str, wide: &str) -> bool {
     match (wide.strip_prefix('*'), narrow.strip_prefix('*')) {
         (None, None) => narrow == wide,
@@ -93,17 +93,17 @@ pub(super) fn is_within(narrow: &str, wide: &str) -> bool {
     }
 }
 
-/// A name of a protocol, in any case.
+/// Returns `true` for the name of a protocol, case-insensitively.
 pub(super) fn is_protocol(name: &str) -> bool {
     is_http_proxy(name) || !matches!(Protocol::parse(name), Protocol::Auto | Protocol::Hbone)
 }
 
-/// Requests can be routed by their content.
+/// Returns `true` if requests can be routed by their content.
 pub(super) fn is_http(name: &str) -> bool {
     is_http_proxy(name) || Protocol::parse(name).is_http()
 }
 
-/// TLS, whatever is in it.
+/// Returns `true` for protocols over TLS.
 pub(super) fn is_tls(name: &str) -> bool {
     matches!(Protocol::parse(name), Protocol::Https | Protocol::Tls)
 }
@@ -112,7 +112,7 @@ fn is_http_proxy(name: &str) -> bool {
     name.eq_ignore_ascii_case("HTTP_PROXY")
 }
 
-/// An address, of either family.
+/// Returns `true` for an IP address of either family.
 pub(super) fn is_ip(text: &str) -> bool {
     text.parse::<IpAddr>().is_ok()
 }
@@ -120,21 +120,21 @@ pub(super) fn is_ip(text: &str) -> bool {
 // === impl Findings ===
 
 impl Findings {
-    /// A host name without wildcards.
+    /// Checks a host name without wildcards.
     pub(super) fn host(&mut self, at: At<'_>, name: &str) {
         if !is_host(name) {
             self.error(at, format!("{name:?} is no host name"));
         }
     }
 
-    /// A host name that may have a wildcard in front.
+    /// Checks a host name with an optional wildcard at its beginning.
     pub(super) fn wildcard_host(&mut self, at: At<'_>, name: &str) {
         if !is_wildcard_host(name) {
             self.error(at, format!("{name:?} is no host name, with or without a wildcard in front"));
         }
     }
 
-    /// A name that becomes part of others: of subsets, ports, namespaces.
+    /// Checks a name that becomes part of others: of subsets, ports, namespaces.
     pub(super) fn label(&mut self, at: At<'_>, name: &str) {
         if name.is_empty() {
             self.error(at, "is missing");
@@ -143,28 +143,28 @@ impl Findings {
         }
     }
 
-    /// A text that must be there.
+    /// Checks that a text is not empty.
     pub(super) fn present(&mut self, at: At<'_>, text: &str) {
         if text.is_empty() {
             self.error(at, "is missing");
         }
     }
 
-    /// 1 to 65535.
+    /// Checks a port: 1 to 65535.
     pub(super) fn port(&mut self, at: At<'_>, number: u32) {
         if !(1..=65535).contains(&number) {
             self.error(at, format!("{number} is no port: 1 to 65535"));
         }
     }
 
-    /// A protocol's name; empty: whatever it turns out to be.
+    /// Checks the name of a protocol; may be empty.
     pub(super) fn protocol(&mut self, at: At<'_>, name: &str) {
         if !name.is_empty() && !is_protocol(name) {
             self.error(at, format!("{name:?} is no protocol"));
         }
     }
 
-    /// The protocol of what serves: nobody but the egress of a `Sidecar` is a proxy.
+    /// Checks the protocol of a server port: `HTTP_PROXY` is allowed for the egress of a `Sidecar` only.
     pub(super) fn served_protocol(&mut self, at: At<'_>, name: &str) {
         self.protocol(at, name);
         if is_http_proxy(name) {
@@ -172,7 +172,7 @@ impl Findings {
         }
     }
 
-    /// Whole milliseconds, one at least; absent is fine.
+    /// Checks a duration: whole milliseconds, at least one; may be absent.
     pub(super) fn duration(&mut self, at: At<'_>, duration: Option<Duration>) {
         match duration {
             Some(duration) if duration < Duration::from_millis(1) => {
@@ -185,21 +185,21 @@ impl Findings {
         }
     }
 
-    /// A count that Envoy has as unsigned.
+    /// Checks a number that is unsigned in Envoy's API.
     pub(super) fn not_negative(&mut self, at: At<'_>, number: i32) {
         if number < 0 {
             self.error(at, format!("{number} is less than 0"));
         }
     }
 
-    /// 0 to 100.
+    /// Checks a percentage: 0 to 100.
     pub(super) fn whole_percent(&mut self, at: At<'_>, number: i32) {
         if !(0..=100).contains(&number) {
             self.error(at, format!("{number} is no share: 0 to 100"));
         }
     }
 
-    /// 0 to 100, with fractions.
+    /// Checks a percentage with fractions: 0 to 100.
     pub(super) fn percent(&mut self, at: At<'_>, percent: Option<Percent>) {
         if let Some(Percent { value }) = percent
             && !(0.0..=100.0).contains(&value.0)
@@ -208,28 +208,28 @@ impl Findings {
         }
     }
 
-    /// An address or a network.
+    /// Checks an IP address or a network.
     pub(super) fn network(&mut self, at: At<'_>, text: &str) {
         if Vip::parse(text).is_none() {
             self.error(at, format!("{text:?} is neither an IP address nor a network"));
         }
     }
 
-    /// An address.
+    /// Checks an IP address.
     pub(super) fn ip(&mut self, at: At<'_>, text: &str) {
         if !is_ip(text) {
             self.error(at, format!("{text:?} is no IP address"));
         }
     }
 
-    /// What follows `unix://`: the path of a socket, or `@` and a name of Linux's abstract namespace.
+    /// Checks the path after `unix://`: a socket, or `@` and a name of Linux's abstract namespace.
     pub(super) fn unix_path(&mut self, at: At<'_>, path: &str) {
         if !path.starts_with('@') && (!path.starts_with('/') || path.ends_with('/')) {
             self.error(at, format!("{path:?} is no absolute path of a socket"));
         }
     }
 
-    /// Labels that something has.
+    /// Checks labels of an object.
     pub(super) fn labels(&mut self, at: At<'_>, labels: &BTreeMap<String, String>) {
         for (key, value) in labels {
             if !is_label_key(key) {
@@ -241,7 +241,7 @@ impl Findings {
         }
     }
 
-    /// Labels that something must have. None select everything, which is seldom meant.
+    /// Checks labels of a selector. An empty selector selects everything, which is rarely intended.
     pub(super) fn selector(&mut self, at: At<'_>, labels: &BTreeMap<String, String>) {
         for (key, value) in labels {
             if key.is_empty() {
@@ -259,7 +259,7 @@ impl Findings {
         }
     }
 
-    /// Of some fields, those that are set exclude each other.
+    /// Checks that at most one of some fields is set.
     pub(super) fn at_most_one(&mut self, at: At<'_>, fields: &[(&str, bool)]) {
         let set: Vec<&str> = fields.iter().filter(|(_, is_set)| *is_set).map(|(name, _)| *name).collect();
         if set.len() > 1 {
@@ -267,7 +267,7 @@ impl Findings {
         }
     }
 
-    /// Of some fields, one has to be set.
+    /// Checks that exactly one of some fields is set.
     pub(super) fn exactly_one(&mut self, at: At<'_>, fields: &[(&str, bool)]) {
         if fields.iter().any(|(_, is_set)| *is_set) {
             self.at_most_one(at, fields);
@@ -277,14 +277,14 @@ impl Findings {
         }
     }
 
-    /// A list that is longer than Istio takes.
+    /// Checks the length of a list against Istio's maximum.
     pub(super) fn at_most(&mut self, at: At<'_>, count: usize, most: usize) {
         if count > most {
             self.error(at, format!("{count} are too many: {most} at most"));
         }
     }
 
-    /// An expression for RE2.
+    /// Checks an RE2 expression.
     pub(super) fn regex(&mut self, at: At<'_>, text: &str) {
         if text.is_empty() {
             self.error(at, "an empty expression");
@@ -296,7 +296,7 @@ impl Findings {
     }
 }
 
-/// The last line of what the parser says; those before draw a picture.
+/// Returns the last line of the parser's message; the others are a drawing.
 fn reason(error: &regex::Error) -> String {
     let text = error.to_string();
     let last = text.lines().last().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! `WorkloadEntry`, and the same as an endpoint of a `ServiceEntry`; `WorkloadGroup`.
+//! Validation of `WorkloadEntry`, as an object and as an endpoint of a `ServiceEntry`, and of `WorkloadGroup`.
 
 use super::findings::{At, Findings};
 use super::values::{UNIX, is_host, is_ip};
@@ -6,18 +6,18 @@ use crate::api::service_entry::ServiceEntryPort;
 use crate::api::workload::{HttpProbe, ReadinessProbe};
 use crate::api::{WorkloadEntry, WorkloadGroup};
 
-/// Where a workload is written.
+/// Place of a `WorkloadEntry`.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Place<'a> {
-    /// As an object.
+    /// An object.
     Alone,
-    /// In a `ServiceEntry` that has these ports.
+    /// An endpoint of a `ServiceEntry` with these ports.
     Inside(&'a [ServiceEntryPort]),
-    /// As the pattern of a group, which knows no address yet.
+    /// The template of a group, without an address.
     Template,
 }
 
-/// A `WorkloadEntry`, wherever it is.
+/// Checks a `WorkloadEntry`.
 pub(super) fn entry(out: &mut Findings, at: At<'_>, entry: &WorkloadEntry, place: Place<'_>) {
     address(out, at, entry, place);
     for (name, number) in &entry.ports {
@@ -59,7 +59,7 @@ fn address(out: &mut Findings, at: At<'_>, entry: &WorkloadEntry, place: Place<'
     }
 }
 
-/// A `WorkloadGroup`.
+/// Checks a `WorkloadGroup`.
 pub(super) fn group(out: &mut Findings, at: At<'_>, group: &WorkloadGroup) {
     match &group.template {
         None => out.error(at.of("template"), "is missing"),

@@ -1,4 +1,4 @@
-//! `loadBalancer`: which endpoint a request goes to.
+//! Validation of `loadBalancer`.
 
 use std::collections::HashSet;
 
@@ -7,10 +7,10 @@ use crate::api::destination_rule::{
     ConsistentHash, Failover, HashCookie, LoadBalancer, LocalityLb, OutlierDetection, Warmup,
 };
 
-/// Labels that say where something is; near endpoints have them in common anyway.
+/// Labels of the topology; endpoints of the same locality share them anyway.
 const TOPOLOGY: [&str; 3] =
     ["topology.kubernetes.io/region", "topology.kubernetes.io/zone", "topology.istio.io/subzone"];
-/// Envoy's largest table of Maglev's is smaller.
+/// Maximum size of Envoy's Maglev tables.
 const LARGEST_TABLE: u64 = 5_000_011;
 
 pub(super) fn check(
@@ -106,7 +106,7 @@ fn is_prime(number: u64) -> bool {
     number > 1 && !divisors.any(|divisor| number.is_multiple_of(divisor))
 }
 
-/// Shares, by where the client is.
+/// Checks distribution and failover of localities.
 fn locality_lb(out: &mut Findings, at: At<'_>, locality: &LocalityLb) {
     out.at_most_one(
         at,
@@ -138,8 +138,8 @@ fn locality_lb(out: &mut Findings, at: At<'_>, locality: &LocalityLb) {
     }
 }
 
-/// Localities, of which none may be part of another: `region`, `region/zone`, `region/zone/sub-zone`, each with `*` at its
-/// end or without.
+/// Checks a list of localities, of which none may contain another: `region`, `region/zone`, `region/zone/sub-zone`, each with or
+/// without a final `*`.
 fn localities(out: &mut Findings, at: At<'_>, places: &[&str]) {
     let mut before: Vec<Vec<&str>> = Vec::new();
     for place in places {
@@ -175,7 +175,7 @@ fn failover(out: &mut Findings, at: At<'_>, failover: &[Failover]) {
     }
 }
 
-/// Who takes over can only be needed where somebody is found to be out.
+/// Warns of failover without outlier detection: it needs ejected endpoints.
 fn without_outliers(
     out: &mut Findings,
     at: At<'_>,

@@ -1,9 +1,9 @@
-//! `tls`: how connections to a host are secured.
+//! Validation of `tls` of connections to a host.
 
 use super::super::findings::{At, Findings};
 use crate::api::destination_rule::{ClientTls, ClientTlsMode};
 
-/// Secrets that are a `ConfigMap`: `configmap://[<namespace>/]<name>`.
+/// Prefix of secrets in a `ConfigMap`: `configmap://[<namespace>/]<name>`.
 const CONFIG_MAP: &str = "configmap://";
 
 pub(super) fn check(out: &mut Findings, at: At<'_>, namespace: &str, tls: &ClientTls) {

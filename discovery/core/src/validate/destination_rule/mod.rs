@@ -1,4 +1,4 @@
-//! `DestinationRule`.
+//! Validation of `DestinationRule`.
 
 mod balancing;
 mod client_tls;
@@ -12,7 +12,7 @@ use super::values::{is_host, is_ip};
 use crate::api::DestinationRule;
 use crate::api::destination_rule::{OutlierDetection, PortTrafficPolicy, TrafficPolicy, Tunnel};
 
-/// The most ports of one policy.
+/// Maximum number of ports of one policy.
 const MOST_PORTS: usize = 4096;
 
 pub(super) fn check(out: &mut Findings, at: At<'_>, namespace: &str, rule: &DestinationRule) {
@@ -83,7 +83,7 @@ fn traffic_policy(out: &mut Findings, at: At<'_>, namespace: &str, policy: &Traf
     }
 }
 
-/// What can be said of a host and of a port of it.
+/// Checks the settings that a host and its ports have in common.
 fn settings(out: &mut Findings, at: At<'_>, namespace: &str, settings: &PortTrafficPolicy) {
     let outliers = settings.outlier_detection.as_ref();
     if let Some(outliers) = outliers {

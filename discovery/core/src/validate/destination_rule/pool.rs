@@ -1,11 +1,11 @@
-//! `connectionPool`, of a `DestinationRule` and of a `Sidecar`.
+//! Validation of `connectionPool`, of a `DestinationRule` and of a `Sidecar`.
 
 use std::time::Duration;
 
 use super::super::findings::{At, Findings};
 use crate::api::destination_rule::{ConnectionPool, H2Upgrade, HttpSettings, TcpSettings};
 
-/// Limits and timeouts.
+/// Checks limits and timeouts.
 pub(in crate::validate) fn check(out: &mut Findings, at: At<'_>, pool: &ConnectionPool) {
     if pool.http.is_none() && pool.tcp.is_none() {
         out.error(at, "says nothing");
@@ -47,7 +47,7 @@ fn tcp(out: &mut Findings, at: At<'_>, tcp: &TcpSettings) {
     out.not_negative(at.of("maxConnections"), tcp.max_connections);
     out.duration(at.of("connectTimeout"), tcp.connect_timeout);
     out.duration(at.of("maxConnectionDuration"), tcp.max_connection_duration);
-    // 0: for ever.
+    // 0: no timeout.
     out.duration(
         at.of("idleTimeout"),
         tcp.idle_timeout.filter(|timeout| *timeout >= Duration::from_millis(1)),

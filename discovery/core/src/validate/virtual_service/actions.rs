@@ -1,4 +1,4 @@
-//! What is done with requests: redirects, answers, rewrites, retries, mirrors, CORS.
+//! Validation of actions on requests: redirects, direct responses, rewrites, retries, mirrors, CORS.
 
 use super::super::findings::{At, Findings};
 use super::http::string_match;
@@ -7,10 +7,10 @@ use crate::api::virtual_service::{
     CorsPolicy, DirectResponse, HttpRedirect, HttpRetry, HttpRewrite, HttpRoute,
 };
 
-/// Methods that CORS may allow.
+/// Methods that a CORS policy can allow.
 const METHODS: [&str; 10] =
     ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS", "TRACE", "*"];
-/// Envoy's conditions of a retry, of HTTP and of gRPC.
+/// Envoy's retry conditions for HTTP and gRPC.
 /// <https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/router_filter#x-envoy-retry-on>
 const RETRY_ON: [&str; 16] = [
     "5xx",
@@ -30,9 +30,9 @@ const RETRY_ON: [&str; 16] = [
     "resource-exhausted",
     "unavailable",
 ];
-/// Redirects that Envoy can answer with.
+/// Status codes of Envoy's redirects.
 const REDIRECTS: [u32; 5] = [301, 302, 303, 307, 308];
-/// Bodies beyond these many bytes burden every proxy that has the route.
+/// Larger bodies use memory in every proxy that has the route.
 const LARGE_BODY: usize = 100 * 1024;
 const LARGEST_BODY: usize = 1024 * 1024;
 
@@ -107,7 +107,7 @@ fn direct_response(out: &mut Findings, at: At<'_>, response: &DirectResponse) {
     }
 }
 
-/// Either alphabet, padded or not, as protobuf's JSON takes it.
+/// Returns `true` for base64 of either alphabet, with or without padding, as in protobuf's JSON.
 fn is_base64(text: &str) -> bool {
     let digits = text.trim_end_matches('=');
     text.len() - digits.len() <= 2
@@ -128,7 +128,7 @@ fn check_rewrite(out: &mut Findings, at: At<'_>, rewrite: &HttpRewrite) {
     }
 }
 
-/// Retries, of a `VirtualService` and of the mesh.
+/// Checks retries of a `VirtualService` or of the mesh.
 fn check_retries(out: &mut Findings, at: At<'_>, retries: &HttpRetry) {
     out.not_negative(at.of("attempts"), retries.attempts);
     let says_more = retries.per_try_timeout.is_some()
@@ -151,7 +151,7 @@ fn check_retries(out: &mut Findings, at: At<'_>, retries: &HttpRetry) {
     }
 }
 
-/// A status that HTTP has given a name. <https://www.iana.org/assignments/http-status-codes>
+/// Returns `true` for a registered HTTP status. <https://www.iana.org/assignments/http-status-codes>
 const fn is_status(status: u16) -> bool {
     matches!(status, 100..=103 | 200..=208 | 226 | 300..=308 | 400..=418 | 421..=426 | 428 | 429 | 431 | 451)
         || matches!(status, 500..=508 | 510 | 511)

@@ -1,10 +1,10 @@
-//! What is made to fail: delays and aborts.
+//! Validation of fault injection: delays and aborts.
 
 use super::super::findings::{At, Findings};
 use crate::api::values::Percent;
 use crate::api::virtual_service::{Abort, Delay, HttpRoute};
 
-/// Names of gRPC's statuses. <https://grpc.io/docs/guides/status-codes/>
+/// Names of gRPC status codes. <https://grpc.io/docs/guides/status-codes/>
 const GRPC_STATUS: [&str; 17] = [
     "OK",
     "CANCELLED",
@@ -24,7 +24,7 @@ const GRPC_STATUS: [&str; 17] = [
     "DATA_LOSS",
     "UNAUTHENTICATED",
 ];
-/// Envoy counts in millionths.
+/// Envoy's percentages are in millionths.
 const SMALLEST_SHARE: f64 = 0.0001;
 
 pub(super) fn check(out: &mut Findings, at: At<'_>, route: &HttpRoute) {

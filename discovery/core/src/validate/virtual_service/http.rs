@@ -1,4 +1,4 @@
-//! One rule for requests: which ones, and that what is done with them goes together.
+//! Validation of HTTP routes: conditions, and combinations of actions.
 
 use std::collections::BTreeMap;
 
@@ -8,12 +8,12 @@ use super::{actions, faults};
 use crate::api::values::StringMatch;
 use crate::api::virtual_service::{HttpDestination, HttpMatch, HttpRoute};
 
-/// Where a rule is.
+/// Place of a route.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
-    /// In an object with hosts.
+    /// In a `VirtualService` with hosts.
     Root,
-    /// In one that others delegate to.
+    /// In a delegate.
     Delegate,
 }
 
@@ -30,7 +30,7 @@ pub(super) fn check(out: &mut Findings, at: At<'_>, route: &HttpRoute, place: Pl
     out.duration(at.of("timeout"), route.timeout);
 }
 
-/// A request is routed, redirected, answered, or another object decides.
+/// Checks that a route has exactly one of destinations, redirect, direct response, delegate.
 fn goes_together(out: &mut Findings, at: At<'_>, route: &HttpRoute, place: Place) {
     let ends = [
         ("route", !route.route.is_empty()),
@@ -73,12 +73,12 @@ fn matched(out: &mut Findings, at: At<'_>, rule: &HttpMatch) {
     for (name, header) in &rule.without_headers {
         let field = at.of("withoutHeaders");
         out.matched_header(field.of(name), name);
-        // Not an expression: any value at all.
+        // Not an expression: any value.
         if *header != StringMatch::Regex("*".into()) {
             string_match(out, field.of(name), Some(header));
         }
     }
-    // Every path has the empty prefix; nothing else has.
+    // Every path has the empty prefix; other texts may not.
     if let Some(StringMatch::Regex(regex)) = &rule.uri {
         out.regex(at.of("uri").of("regex"), regex);
     }
@@ -111,7 +111,7 @@ pub(super) fn string_match(out: &mut Findings, at: At<'_>, text: Option<&StringM
     }
 }
 
-/// The host is rewritten in one place, not in several.
+/// Checks that the host is rewritten in one field only.
 fn authority(out: &mut Findings, at: At<'_>, route: &HttpRoute) {
     let request = route.headers.as_ref().and_then(|headers| headers.request.as_ref());
     let changed = request.into_iter().flat_map(|request| request.set.keys().chain(request.add.keys()));

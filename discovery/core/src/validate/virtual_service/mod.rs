@@ -1,4 +1,4 @@
-//! `VirtualService`.
+//! Validation of `VirtualService`.
 
 mod actions;
 mod faults;
@@ -12,17 +12,17 @@ use super::values::{is_dns_label, is_host, is_ip, is_wildcard_host, is_within};
 use crate::api::VirtualService;
 use crate::api::virtual_service::{L4Match, RouteDestination, TcpRoute, TlsMatch, TlsRoute};
 
-/// The gateway that stands for all sidecars.
+/// Name of all sidecars in a list of gateways.
 const MESH: &str = "mesh";
-/// Beginning of the names that gateways with `AUTO_PASSTHROUGH` are asked for.
+/// Prefix of the SNI at gateways with `AUTO_PASSTHROUGH`.
 const AUTOMATIC: &str = "outbound_";
 
-/// Who an object is for.
+/// Proxies that an object is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Audience {
-    /// Sidecars, perhaps among others.
+    /// Sidecars, and possibly gateways.
     Mesh,
-    /// Gateways alone.
+    /// Gateways only.
     Gateways,
 }
 
@@ -60,7 +60,7 @@ pub(super) fn check(out: &mut Findings, at: At<'_>, namespace: &str, service: &V
     shadow::tcp(out, tcp, &service.tcp);
 }
 
-/// Without hosts it decides for others, about requests.
+/// Checks a delegate, which has no hosts and only HTTP routes.
 fn delegate(out: &mut Findings, at: At<'_>, service: &VirtualService) {
     for (field, is_there) in [
         ("gateways", !service.gateways.is_empty()),
@@ -73,7 +73,7 @@ fn delegate(out: &mut Findings, at: At<'_>, service: &VirtualService) {
     }
 }
 
-/// `[<namespace>/]<name>`
+/// Checks `[<namespace>/]<name>`.
 fn gateways(out: &mut Findings, at: At<'_>, names: &[String]) {
     for (index, name) in names.iter().enumerate() {
         let at = at.nth(index);
@@ -114,7 +114,7 @@ fn hosts(out: &mut Findings, at: At<'_>, service: &VirtualService, audience: Aud
     }
 }
 
-/// `outbound_.80_._.reviews.default.svc.cluster.local`, as clusters are named in SNI.
+/// Returns `true` for the SNI format of cluster names: `outbound_.80_._.reviews.default.svc.cluster.local`.
 fn is_automatic(name: &str) -> bool {
     let mut parts = name.strip_prefix(AUTOMATIC).unwrap_or_default().split('_');
     let port = parts.next().unwrap_or_default().trim_matches('.');
@@ -214,7 +214,7 @@ fn destinations(out: &mut Findings, at: At<'_>, routes: &[RouteDestination]) {
     weights(out, at, routes.iter().map(|route| route.weight));
 }
 
-/// Several destinations share what there is.
+/// Checks the weights of several destinations.
 fn weights(out: &mut Findings, at: At<'_>, weights: impl ExactSizeIterator<Item = i32>) {
     if weights.len() > 1 && weights.map(i64::from).sum::<i64>() == 0 {
         out.error(at, "the weights are 0 together: nobody gets anything");

@@ -1,4 +1,4 @@
-//! Rules that are never used, since a rule before them takes all that they match.
+//! Warnings about routes that are never used, because an earlier route matches everything that they match.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ pub(super) fn tcp(out: &mut Findings, at: At<'_>, routes: &[TcpRoute]) {
     check(out, at, routes.iter().map(|route| route.r#match.as_slice()), covers_tcp);
 }
 
-/// `covers(a, b)`: whatever `b` matches, `a` matches too.
+/// Adds a warning for each shadowed route. `covers(a, b)`: `a` matches everything that `b` matches.
 fn check<'a, M: 'a>(
     out: &mut Findings,
     at: At<'_>,
@@ -48,13 +48,13 @@ fn check<'a, M: 'a>(
     }
 }
 
-/// What says nothing matches everything.
+/// Returns `true` if `wide` is not set or is equal to `narrow`.
 fn says_less<T: PartialEq + Default>(wide: &T, narrow: &T) -> bool {
     *wide == T::default() || wide == narrow
 }
 
 fn covers_request(wide: &HttpMatch, narrow: &HttpMatch) -> bool {
-    // Names and statistics tell matches apart for people alone.
+    // Names and prefixes of statistics do not affect matching.
     covers_path(wide, narrow)
         && says_less(&wide.scheme, &narrow.scheme)
         && says_less(&wide.method, &narrow.method)
@@ -81,7 +81,7 @@ fn covers_path(wide: &HttpMatch, narrow: &HttpMatch) -> bool {
     }
 }
 
-/// Every condition is among the other's.
+/// Returns `true` if every condition of `wide` is a condition of `narrow`.
 fn covers_all<T: PartialEq>(wide: &BTreeMap<String, T>, narrow: &BTreeMap<String, T>) -> bool {
     wide.iter().all(|(name, value)| narrow.get(name) == Some(value))
 }
