@@ -9,8 +9,8 @@ use super::{Context, Patch, within};
 use crate::api::envoy_filter::{ClusterMatch, PatchOperation};
 use crate::model::Hostname;
 
-/// A cluster as its patches leave it; nothing if one removes it. `hosts` are the services behind an inbound cluster, whose
-/// name does not tell them.
+/// Applies patches to a cluster; returns `None` if one removes it. `hosts` are the services of an inbound cluster, whose name
+/// does not contain them.
 pub fn cluster(
     patches: &ClusterPatches,
     (context, hosts): (Context, &[Hostname]),
@@ -31,7 +31,7 @@ pub fn cluster(
     Some(cluster)
 }
 
-/// The clusters that patches add in a context, as they are: patches do not change what patches add.
+/// Returns the clusters that patches add in a context. Other patches do not apply to them.
 pub fn added_clusters(patches: &ClusterPatches, context: Context, outcomes: &mut Outcomes) -> Vec<Cluster> {
     let adding = patches.iter().filter(|patch| patch.adds_in(context));
     adding
@@ -41,9 +41,9 @@ pub fn added_clusters(patches: &ClusterPatches, context: Context, outcomes: &mut
         .collect()
 }
 
-/// Merges a patch into a cluster. A transport socket is merged into the cluster's of the same name, in place of any other.
+/// Merges a patch into a cluster. A transport socket is merged into the cluster's socket of the same name, or replaces any other.
 ///
-/// Where a patch has a transport socket, Istio leaves out all else that the patch has. Here it is merged too.
+/// If a patch has a transport socket, Istio ignores its other fields; here they are merged too.
 fn merge(patch: &Patch, cluster: &mut Cluster) -> Verdict {
     let socket = patch.brings::<Cluster>().and_then(|value| value.transport_socket.as_ref());
     patch.merge_with(cluster, |merge: &Merge, cluster: &mut Cluster| {
@@ -57,7 +57,7 @@ fn merge(patch: &Patch, cluster: &mut Cluster) -> Verdict {
                 }
             };
         }
-        // Envoy would not know which to take if there were one beside these.
+        // A second transport socket beside these would be ambiguous for Envoy.
         let mut own =
             cluster.transport_socket_matches.iter_mut().filter_map(|other| other.transport_socket.as_mut());
         own.find(|own| own.name == socket.name).map_or(Ok(()), |own| merge.configure(own))
@@ -78,7 +78,7 @@ fn fits(wanted: &ClusterMatch, name: &str, hosts: &[Hostname]) -> bool {
         && (wanted.port_number == 0 || wanted.port_number == parts.port)
 }
 
-/// The parts of a cluster's name; empty for names that have none, such as `BlackHoleCluster`.
+/// Parts of the name of a cluster; empty for other names, such as `BlackHoleCluster`.
 #[derive(Default)]
 struct Parts<'a> {
     direction: &'a str,
@@ -90,7 +90,7 @@ struct Parts<'a> {
 // === impl Parts ===
 
 impl<'a> Parts<'a> {
-    /// `outbound|80|v1|host`, or `outbound_.80_.v1_.host` as gateways of several networks name them.
+    /// Parses `outbound|80|v1|host`, or `outbound_.80_.v1_.host` of gateways between networks.
     fn of(name: &'a str) -> Self {
         let separator = ["outbound_.", "inbound_."].iter().any(|start| name.starts_with(start));
         let mut parts = name.split(if separator { "_." } else { "|" });
@@ -103,7 +103,7 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// Port of a cluster's name; 0 if it tells none.
+/// Returns the port in the name of a cluster; 0 if it has none.
 pub(super) fn port_of(name: &str) -> u32 {
     Parts::of(name).port
 }

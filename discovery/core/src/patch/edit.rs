@@ -1,11 +1,12 @@
-//! A patch that changes a list: which items come, go and make room.
+//! Patches that change a list: add, remove, insert, replace.
 
 use super::outcome::Verdict;
 use super::value::Thing;
 use super::{Patch, filter_name};
 use crate::api::envoy_filter::{FilterClass, PatchOperation as Operation};
 
-/// Does what a patch that does not merge says to a list. `anchor` finds the items it is about; without one it is about the list.
+/// Applies a patch that does not merge to a list. `anchor` matches the items that it refers to; without one it refers to the
+/// list.
 pub(super) fn edit<T: Thing>(
     list: &mut Vec<T>,
     patch: &Patch,
@@ -34,17 +35,17 @@ pub(super) fn edit<T: Thing>(
     }
 }
 
-/// Puts what a patch brings at a place of a list.
+/// Inserts the value of a patch at a position of a list.
 pub(super) fn insert<T: Thing>(list: &mut Vec<T>, at: usize, patch: &Patch) -> Verdict {
     let Some(value) = patch.brings::<T>() else { return Verdict::NotMatched };
     list.insert(at.min(list.len()), value.clone());
     Verdict::Applied
 }
 
-/// Where a filter of a class is added among filters of these names. Those of one class are in the order in which they were
-/// added, which `added` knows.
+/// Returns the position of a filter of a class among filters of these names. Filters of the same class are in order of adding, by
+/// `added`.
 ///
-/// Istio's API has classes and its code does not look at them; this is what the API says.
+/// Istio's API has these classes and its code ignores them; this follows the description of the API.
 pub(super) fn place(class: FilterClass, names: &[&str], added: &[(String, FilterClass)]) -> usize {
     let class_of = |name: &str| {
         let added = added.iter().find(|(known, _)| known == name);
@@ -59,7 +60,7 @@ pub(super) fn place(class: FilterClass, names: &[&str], added: &[(String, Filter
         FilterClass::Authz => after(&[FilterClass::Authn, FilterClass::Authz]),
         FilterClass::Stats => {
             let stats = |name: &&str| filter_name::class(name) == FilterClass::Stats;
-            // The last generated filter ends a chain: nothing may stand behind it.
+            // The last generated filter is the terminal one and must stay last.
             let generated = |name: &&str| !added.iter().any(|(known, _)| known == name);
             let end = || names.iter().rposition(generated).unwrap_or(names.len());
             names.iter().position(stats).unwrap_or_else(end)

@@ -1,4 +1,4 @@
-//! Patches of the network filters of a chain.
+//! Patches of network filters.
 
 use std::sync::Arc;
 
@@ -11,13 +11,13 @@ use super::value::{Configured, Thing};
 use super::{Patch, filter_name, of_kind};
 use crate::api::envoy_filter::{ApplyTo, FilterClass, FilterMatch, PatchOperation};
 
-/// Applies patches that are about a chain to its filters: first what changes their list, then what changes each of them.
+/// Applies patches of a chain to its filters: first those that change the list, then those that change single filters.
 pub(super) fn network_filters(patches: &[&Arc<Patch>], filters: &mut Vec<Filter>, outcomes: &mut Outcomes) {
     let own: Vec<&Arc<Patch>> = of_kind(patches, ApplyTo::NetworkFilter).collect();
     edit_filters(&own, filters, |patch| patch.filter().map(|filter| filter.name.as_str()), outcomes);
     for filter in filters {
         for patch in own.iter().filter(|patch| patch.merges()) {
-            // Asked anew for each: the one before may have given the filter another name.
+            // Matched for each patch: the previous one may have renamed the filter.
             if patch.is_about_filter(&filter.name) {
                 outcomes.note(patch, patch.merge_into_filter(filter));
             }
@@ -28,7 +28,7 @@ pub(super) fn network_filters(patches: &[&Arc<Patch>], filters: &mut Vec<Filter>
     }
 }
 
-/// Applies what changes a list of filters. `anchor` is the name that a patch puts things next to.
+/// Applies patches that change a list of filters. `anchor` is the name of the filter that a patch refers to.
 pub(super) fn edit_filters<T: Thing + Configured>(
     patches: &[&Arc<Patch>],
     filters: &mut Vec<T>,
@@ -56,7 +56,7 @@ pub(super) fn edit_filters<T: Thing + Configured>(
 // === impl Patch ===
 
 impl Patch {
-    /// Which network filter it is about; nothing: any.
+    /// Returns the condition on network filters; `None`: any filter.
     pub(super) fn filter(&self) -> Option<&FilterMatch> {
         self.listener.as_ref()?.filter_chain.as_ref()?.filter.as_ref()
     }
@@ -67,7 +67,7 @@ impl Patch {
 }
 
 impl Outcomes {
-    /// The same reason for each of these patches.
+    /// Notes the same failure of each of these patches.
     pub(super) fn fail(&mut self, patches: &[&Arc<Patch>], reason: &str) {
         for patch in patches {
             self.note(patch, Verdict::Failed(reason.to_owned()));

@@ -1,13 +1,13 @@
-//! Names of Envoy's filters: those they had before Envoy 1.14, and which of them Istio puts into which class.
+//! Names of Envoy's filters: deprecated names from before Envoy 1.14, and Istio's classes.
 //!
-//! Istio generates today's names, and so do we. A patch that matches by an old one means the filter of today.
+//! Generated filters have current names. A patch that matches a deprecated name applies to the current one.
 
 use crate::api::envoy_filter::FilterClass;
 
-/// The filter whose filters `HTTP_FILTER` is about.
+/// Name of the filter that contains HTTP filters.
 pub(super) const CONNECTION_MANAGER: &str = "envoy.filters.network.http_connection_manager";
 
-/// Where a filter stands. The same old name can mean one of each.
+/// Level of a filter. A deprecated name can exist on several levels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Level {
     Listener,
@@ -61,7 +61,7 @@ const AUTHZ: &[&str] = &[
 ];
 const STATS: &[&str] = &["istio.stats", "envoy.filters.http.grpc_stats"];
 
-/// Today's name of a filter that is named by its old one.
+/// Returns the current name of a filter with a deprecated name.
 pub(super) fn successor(level: Level, name: &str) -> Option<&'static str> {
     let names = match level {
         Level::Listener => LISTENER,
@@ -71,7 +71,7 @@ pub(super) fn successor(level: Level, name: &str) -> Option<&'static str> {
     names.iter().find(|(old, _)| *old == name).map(|(_, today)| *today)
 }
 
-/// Class of a filter that the control plane generates.
+/// Returns the class of a generated filter.
 pub(super) fn class(name: &str) -> FilterClass {
     match name {
         name if AUTHN.contains(&name) => FilterClass::Authn,

@@ -1,4 +1,4 @@
-//! Patches of what is inside an HTTP connection manager: its filters, and routes that are not sent on their own.
+//! Patches inside an HTTP connection manager: HTTP filters and inline routes.
 
 use std::sync::Arc;
 
@@ -16,8 +16,8 @@ use super::value::Configured as _;
 use super::{Context, Patch, filter_name, of_kind, within};
 use crate::api::envoy_filter::ApplyTo;
 
-/// Applies patches that are about a chain to the filters inside its connection manager: first what changes their list, then what
-/// changes each of them. A manager that no patch is about is not decoded.
+/// Applies patches of a chain to the HTTP filters of its connection manager: first those that change the list, then those that
+/// change single filters. A manager without patches is not decoded.
 pub(super) fn http_filters(patches: &[&Arc<Patch>], filter: &mut Filter, outcomes: &mut Outcomes) {
     let own: Vec<&Arc<Patch>> =
         of_kind(patches, ApplyTo::HttpFilter).filter(|patch| patch.is_about_filter(&filter.name)).collect();
@@ -42,8 +42,8 @@ pub(super) fn http_filters(patches: &[&Arc<Patch>], filter: &mut Filter, outcome
     }
 }
 
-/// An inbound listener with patches applied to the route configurations that are inside it. To be done before patches are applied
-/// to the listener: Istio patches routes before it puts them there.
+/// Applies patches to the inline route configurations of an inbound listener. To be called before the listener is patched: Istio
+/// patches routes before it puts them there.
 pub fn inline_routes(
     patches: &RoutePatches,
     context: Context,
@@ -87,7 +87,7 @@ fn encode(filter: &mut Filter, manager: &HttpConnectionManager) {
 // === impl Patch ===
 
 impl Patch {
-    /// Which HTTP filter it is about; nothing: any.
+    /// Returns the condition on HTTP filters; `None`: any filter.
     fn http_filter(&self) -> Option<&str> {
         Some(&self.filter()?.sub_filter.as_ref()?.name)
     }

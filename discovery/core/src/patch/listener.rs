@@ -1,4 +1,4 @@
-//! Patches of listeners, their listener filters and filter chains.
+//! Patches of listeners, listener filters and filter chains.
 
 use std::mem;
 use std::sync::Arc;
@@ -14,15 +14,15 @@ use super::value::Merge;
 use super::{Context, Patch, of_kind, within};
 use crate::api::envoy_filter::{ApplyTo, PatchOperation};
 
-/// What filter chains are told apart by, besides themselves.
+/// Properties that filter chains are matched by, besides their own.
 #[derive(Clone, Copy)]
 pub(super) struct Place<'a> {
     name: &'a str,
-    /// Port of its address; nothing for one that has none.
+    /// Port of the address; `None` if it has none.
     port: Option<u32>,
 }
 
-/// A listener as its patches leave it; nothing if one removes it. One that no patch is about is not looked into.
+/// Applies patches to a listener; returns `None` if one removes it. A listener without patches is not decoded.
 pub fn listener(
     patches: &ListenerPatches,
     context: Context,
@@ -58,7 +58,7 @@ pub fn listener(
     Some(listener)
 }
 
-/// The listeners that patches add in a context, as they are: patches do not change what patches add.
+/// Returns the listeners that patches add in a context. Other patches do not apply to them.
 pub fn added_listeners(
     patches: &ListenerPatches,
     context: Context,
@@ -89,7 +89,7 @@ fn listener_filters(patches: &[&Arc<Patch>], filters: &mut Vec<ListenerFilter>, 
     }
 }
 
-/// A chain and its filters; nothing if a patch removes it.
+/// Applies patches to a chain and its filters; returns `None` if one removes it.
 fn filter_chain(
     patches: &[&Arc<Patch>],
     place: Place<'_>,
@@ -119,9 +119,9 @@ fn edit_added(patch: &Patch, chains: &mut Vec<FilterChain>) -> Verdict {
     }
 }
 
-/// Merges a patch into a chain. A transport socket is merged into the chain's of the same name, in place of any other.
+/// Merges a patch into a chain. A transport socket is merged into the chain's socket of the same name, or replaces any other.
 ///
-/// Where a patch has a transport socket of the chain's name, Istio leaves out all else that the patch has. Here it is merged too.
+/// If a patch has a transport socket of the same name, Istio ignores its other fields; here they are merged too.
 fn merge(patch: &Patch, chain: &mut FilterChain) -> Verdict {
     let socket = patch.brings::<FilterChain>().and_then(|value| value.transport_socket.as_ref());
     patch.merge_with(chain, |merge: &Merge, chain: &mut FilterChain| {
@@ -151,16 +151,16 @@ impl<'a> Place<'a> {
         Self { name: &listener.name, port }
     }
 
-    /// Whether a patch is about this listener or something in it.
+    /// Returns `true` if a patch applies to this listener or to a part of it.
     fn fits(self, patch: &Patch) -> bool {
         let Some(wanted) = &patch.listener else { return true };
         let named = wanted.name.is_empty() || wanted.name == self.name;
-        // The ports of virtual listeners are those of their chains.
+        // Virtual listeners are matched by the ports of their chains.
         let by_chain = patch.apply_to != ApplyTo::Listener && self.is_virtual();
         named && (by_chain || wanted.port_number == 0 || self.port == Some(wanted.port_number))
     }
 
-    /// Whether a patch that fits the listener is about this chain or something in it.
+    /// Returns `true` if a patch that matches the listener applies to this chain or to a part of it.
     fn fits_chain(self, patch: &Patch, chain: &FilterChain) -> bool {
         let Some(listener) = &patch.listener else { return true };
         let none = FilterChainMatch::default();

@@ -1,4 +1,4 @@
-//! `EnvoyFilter`: users' changes to what was generated, in Envoy's own words.
+//! `EnvoyFilter`: patches of generated configuration, in terms of Envoy's API.
 //!
 //! ```text
 //!  EnvoyFilter ── Patches::parse ──▶ Arc<Patch>, Findings        once for each object
@@ -6,9 +6,9 @@
 //!  a generated resource, its patches, its Context ── cluster, listener, route_configuration ──▶ resource, Outcomes
 //! ```
 //!
-//! Decides what a patch means, which proxies it is for, and what becomes of a resource. Does not know what may be written, which is `validate`'s, nor how resources are
-//! generated, named or kept. What a patch does not concern is not decoded; a patch that does not fit leaves its resource as it was
-//! and is reported. Rules are those of Istio's `pilot/pkg/networking/core/envoyfilter`; where it differs, it says so.
+//! Decides which proxies and objects a patch applies to, and applies it. `validate` checks the object; generation and caching are
+//! elsewhere. Configuration without patches is not decoded; a patch that cannot be applied leaves its resource unchanged and is
+//! reported. The rules are those of Istio's `pilot/pkg/networking/core/envoyfilter`; differences are documented.
 
 use std::sync::Arc;
 
@@ -46,16 +46,16 @@ pub use set::{ClusterPatches, ExtensionPatches, ListenerPatches, PatchSet, Route
 use proxy::ProxyCondition;
 use value::{Merge, Value};
 
-/// One change: an entry of an `EnvoyFilter`'s `configPatches`, understood.
+/// Parsed entry of `configPatches` of an `EnvoyFilter`.
 #[derive(Debug)]
 pub struct Patch {
     /// The `EnvoyFilter`.
     pub object: ConfigKey,
-    /// Its place in `configPatches`, from 0.
+    /// Index in `configPatches`, from 0.
     pub index: usize,
-    /// What kind of thing it changes.
+    /// Type of the patched objects.
     pub apply_to: ApplyTo,
-    /// What it does: one that has an effect on this kind of thing.
+    /// Operation; valid for this type.
     pub operation: PatchOperation,
     class: FilterClass,
     context: PatchContext,
@@ -63,24 +63,24 @@ pub struct Patch {
     listener: Option<ListenerMatch>,
     routes: Option<RouteConfigurationMatch>,
     cluster: Option<ClusterMatch>,
-    /// Nothing for `REMOVE`.
+    /// Value; `None` for `REMOVE`.
     value: Option<Value>,
-    /// Of operations that merge.
+    /// Merge plan of operations that merge.
     merge: Option<Merge>,
 }
 
-/// Where a resource stands. Istio's `PatchContext` of something that was generated.
+/// Context of a generated resource (Istio's `PatchContext`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Context {
-    /// What comes to a workload.
+    /// Inbound traffic of a sidecar.
     SidecarInbound,
-    /// What leaves it.
+    /// Outbound traffic of a sidecar.
     SidecarOutbound,
     /// A gateway.
     Gateway,
 }
 
-/// What is wrong with the patches of an object, and what in them is doubtful; of objects of other kinds nothing.
+/// Returns the findings about the patches of an object; none for other kinds.
 pub fn findings(object: &ConfigObject) -> Vec<Finding> {
     match &object.spec {
         ConfigSpec::EnvoyFilter(filter) => Patches::parse(&object.meta, filter).1,
@@ -91,7 +91,7 @@ pub fn findings(object: &ConfigObject) -> Vec<Finding> {
 // === impl Patch ===
 
 impl Patch {
-    /// Label `patch` of Istio's metric `pilot_envoy_filter_status`.
+    /// Returns the label `patch` of Istio's metric `pilot_envoy_filter_status`.
     pub const fn label(&self) -> &'static str {
         match self.apply_to {
             ApplyTo::Cluster => "cluster",
@@ -102,7 +102,7 @@ impl Patch {
             ApplyTo::HttpFilter => "httpfilter",
             ApplyTo::RouteConfiguration | ApplyTo::HttpRoute => "route",
             ApplyTo::VirtualHost => "vhost",
-            // Istio counts none of these; its own word for the first one's resources.
+            // Istio counts none of these; `ecds` is its name for resources of the first.
             ApplyTo::ExtensionConfig | ApplyTo::Bootstrap | ApplyTo::Invalid => "ecds",
         }
     }
@@ -117,8 +117,8 @@ impl Patch {
         }
     }
 
-    /// Whether it adds a cluster or a listener in this context. What is meant for any context is added once: a sidecar
-    /// has two.
+    /// Returns `true` if it adds a cluster or a listener in this context. A patch for any context is added once, although a
+    /// sidecar has two.
     fn adds_in(&self, context: Context) -> bool {
         let once = self.context != PatchContext::Any || context != Context::SidecarInbound;
         self.operation == PatchOperation::Add && self.is_for(context) && once
@@ -138,7 +138,7 @@ impl std::fmt::Display for Patch {
 // === impl Context ===
 
 impl Context {
-    /// Where resources of this direction stand in a proxy of this type; nowhere if it is not a proxy of ours.
+    /// Returns the context of resources of this direction in a proxy of this type; `None` for other types.
     pub const fn of(node_type: NodeType, direction: Direction) -> Option<Self> {
         match (node_type, direction) {
             (NodeType::Sidecar, Direction::Inbound) => Some(Self::SidecarInbound),
@@ -149,12 +149,12 @@ impl Context {
     }
 }
 
-/// The patches for a context among these.
+/// Returns the patches for a context.
 fn within<'a>(patches: impl Iterator<Item = &'a Arc<Patch>>, context: Context) -> Vec<&'a Arc<Patch>> {
     patches.filter(|patch| patch.is_for(context)).collect()
 }
 
-/// The patches of one kind among these.
+/// Returns the patches of a type of objects.
 fn of_kind<'a>(patches: &[&'a Arc<Patch>], kind: ApplyTo) -> impl Iterator<Item = &'a Arc<Patch>> {
     patches.iter().copied().filter(move |patch| patch.apply_to == kind)
 }

@@ -1,22 +1,22 @@
-//! What became of patches. Istio's `pilot_envoy_filter_status`.
+//! Results of patches, as in Istio's `pilot_envoy_filter_status`.
 
 use std::sync::Arc;
 
 use super::Patch;
 use crate::model::Shared;
 
-/// What one patch did to one thing.
+/// Result of one patch for one object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It changed it.
+    /// The object was changed.
     Applied,
-    /// It is not for it, or what it was to be put next to is not there.
+    /// The patch does not match the object, or its anchor does not exist.
     NotMatched,
-    /// It is for it and does not fit; the thing is as it was. In the words of the reason.
+    /// The patch matches and cannot be applied; the object is unchanged. Holds the reason.
     Failed(String),
 }
 
-/// What patches did to one or many resources. A patch that is named nowhere here did not match.
+/// Results of patches for one or many resources. A patch that is not in it did not match.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcomes {
     applied: Vec<Shared<Patch>>,
@@ -26,17 +26,17 @@ pub struct Outcomes {
 // === impl Outcomes ===
 
 impl Outcomes {
-    /// Patches that changed something, each once.
+    /// Returns the applied patches, each once.
     pub fn applied(&self) -> impl Iterator<Item = &Arc<Patch>> {
         self.applied.iter().map(Shared::arc)
     }
 
-    /// Patches that did not fit somewhere, each once, with the first reason.
+    /// Returns the failed patches, each once, with the first reason.
     pub fn failed(&self) -> impl Iterator<Item = (&Arc<Patch>, &str)> {
         self.failed.iter().map(|(patch, reason)| (patch.arc(), reason.as_str()))
     }
 
-    /// What became of a patch on the whole: one that did not fit somewhere failed.
+    /// Returns the overall result of a patch: a single failure counts.
     pub fn verdict(&self, patch: &Arc<Patch>) -> Verdict {
         let patch = Shared::from(patch.clone());
         match self.failed.iter().find(|(failed, _)| *failed == patch) {
@@ -46,7 +46,7 @@ impl Outcomes {
         }
     }
 
-    /// Takes in what happened elsewhere.
+    /// Adds the results of other resources.
     pub fn absorb(&mut self, other: &Self) {
         other.applied().for_each(|patch| self.note(patch, Verdict::Applied));
         other.failed().for_each(|(patch, reason)| self.note(patch, Verdict::Failed(reason.to_owned())));

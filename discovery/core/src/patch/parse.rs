@@ -1,8 +1,8 @@
-//! An `EnvoyFilter` as it was written into patches, each understood once.
+//! Parses an `EnvoyFilter` to patches.
 //!
-//! A patch that does not fit what Envoy knows is left out and named; the others stay. What is merely doubtful is used as far as it
-//! has a meaning, and named too: Istio accepts fields that it does not know, as they may be those of another version of Envoy's API.
-//! What `validate` has an error for is left out without another word.
+//! A patch that does not fit Envoy's API is left out with a finding; the others stay. Unknown fields are ignored with a finding,
+//! as in Istio: they may be those of another version of Envoy's API. Patches that `validate` rejects are left out without another
+//! finding.
 
 use std::sync::Arc;
 
@@ -28,21 +28,21 @@ use pilot_proto::envoy::config::listener::v3::{Filter, FilterChain, Listener, Li
 use pilot_proto::envoy::config::route::v3::{Route, RouteConfiguration, VirtualHost};
 use pilot_proto::envoy::extensions::filters::network::http_connection_manager::v3::HttpFilter;
 
-/// What an `EnvoyFilter` asks for.
+/// Parsed `EnvoyFilter`.
 #[derive(Clone, Debug)]
 pub struct Patches {
     /// The object.
     pub object: ConfigKey,
-    /// When it was created, in seconds since 1970; 0 when unknown.
+    /// Creation time in seconds since 1970; 0 if unknown.
     pub created: i64,
-    /// Lower ones go first.
+    /// Priority; lower ones are applied first.
     pub priority: i32,
     pub(super) selector: Option<Map>,
     pub(super) targets: Vec<PolicyTargetReference>,
     pub(super) listed: Vec<Arc<Patch>>,
 }
 
-/// One entry of `configPatches` while it is read.
+/// Entry of `configPatches` during parsing.
 struct Reading<'a> {
     path: String,
     findings: &'a mut Vec<Finding>,
@@ -51,7 +51,7 @@ struct Reading<'a> {
 // === impl Patches ===
 
 impl Patches {
-    /// Reads an object. An error among the findings is that of one patch, which is left out.
+    /// Parses an object. An error among the findings concerns one patch, which is left out.
     pub fn parse(meta: &ConfigMeta, written: &EnvoyFilter) -> (Self, Vec<Finding>) {
         let object = ConfigKey {
             kind: ChangeKind::Config(ConfigKind::EnvoyFilter),
@@ -76,7 +76,7 @@ impl Patches {
         (parsed, findings)
     }
 
-    /// What it changes, in its order.
+    /// Returns the patches in order.
     pub fn patches(&self) -> &[Arc<Patch>] {
         &self.listed
     }
@@ -131,7 +131,7 @@ impl Reading<'_> {
         })
     }
 
-    /// The same match with today's names of filters.
+    /// Returns the condition with current names of filters.
     fn listener(&mut self, mut written: ListenerMatch) -> ListenerMatch {
         self.rename("match.listener.listenerFilter", Level::Listener, &mut written.listener_filter);
         let filter = written.filter_chain.as_mut().and_then(|chain| chain.filter.as_mut());
@@ -172,7 +172,7 @@ impl Reading<'_> {
         }
     }
 
-    /// The value as a message of this type, and how it is merged if it is.
+    /// Decodes the value as a message of this type, with its merge plan.
     fn message<T: Thing>(
         &mut self,
         operation: Operation,
@@ -234,7 +234,7 @@ impl Reading<'_> {
     }
 }
 
-/// Whether a thing is not matched by the attributes of another kind of thing, and so by none.
+/// Returns `true` unless the condition is on objects of another type, which never match.
 const fn is_matched_as_such(apply_to: ApplyTo, matching: &ObjectMatch) -> bool {
     let (listener, routes) = (matching.listener.is_some(), matching.route_configuration.is_some());
     let (cluster, waypoint) = (matching.cluster.is_some(), matching.waypoint.is_some());
@@ -251,7 +251,7 @@ const fn is_matched_as_such(apply_to: ApplyTo, matching: &ObjectMatch) -> bool {
     }
 }
 
-/// What an operation comes to: what is not in an order is not inserted but added.
+/// Returns the effective operation: objects in unordered lists are added, not inserted.
 const fn effective(apply_to: ApplyTo, operation: Operation) -> Operation {
     let ordered = matches!(
         apply_to,
@@ -265,7 +265,8 @@ const fn effective(apply_to: ApplyTo, operation: Operation) -> Operation {
     }
 }
 
-/// Whether Istio does this to such a thing. It merges no lists of filters' configurations by replacing them, and we do.
+/// Returns `true` if an operation is valid for a type. `MERGE_AND_REPLACE_LIST` of filter configuration is supported here and not
+/// in Istio.
 const fn has_effect(apply_to: ApplyTo, operation: Operation) -> bool {
     match operation {
         Operation::Invalid => false,
@@ -280,7 +281,7 @@ const fn has_effect(apply_to: ApplyTo, operation: Operation) -> bool {
     }
 }
 
-/// As the API spells it.
+/// Returns the spelling of the API.
 fn name(word: impl serde::Serialize) -> String {
     match serde_json::to_value(word) {
         Ok(Json::String(name)) => name,

@@ -1,4 +1,4 @@
-//! Which proxies a patch is for, by what they said about themselves.
+//! Conditions of patches on proxies, by node metadata.
 
 use std::cell::OnceCell;
 
@@ -8,10 +8,10 @@ use serde_json::{Map, Value};
 
 use crate::api::envoy_filter::ProxyMatch;
 
-/// Longer ones match nothing: they take long to compile, and no version does.
+/// Longer expressions match nothing: compiling them takes long, and no version needs them.
 const LONGEST_VERSION: usize = 1024;
 
-/// What a proxy must have said.
+/// Condition on node metadata.
 #[derive(Debug, Default)]
 pub(super) struct ProxyCondition {
     version: Version,
@@ -27,7 +27,7 @@ enum Version {
     Never,
 }
 
-/// What a proxy said, written out once for all patches and only if one asks.
+/// Node metadata of a proxy, encoded at most once for all patches.
 pub(super) struct Said<'a> {
     metadata: &'a NodeMetadata,
     all: OnceCell<Map<String, Value>>,
@@ -51,7 +51,7 @@ impl ProxyCondition {
         let version = match &self.version {
             Version::Any => true,
             Version::Never => false,
-            // Anywhere in the version, as in Istio, unless the expression says `^`.
+            // Anywhere in the version, as in Istio, unless the expression begins with `^`.
             Version::Matching(expression) => {
                 let version = said.metadata.istio_version.as_deref().filter(|version| !version.is_empty());
                 version.is_some_and(|version| expression.is_match(version))
@@ -68,11 +68,11 @@ impl<'a> Said<'a> {
         Self { metadata, all: OnceCell::new() }
     }
 
-    /// Whether it said this. Only strings can be equal to one.
+    /// Returns `true` if the metadata has this value. Only strings are compared.
     fn is(&self, key: &str, value: &str) -> bool {
         let all = self.all.get_or_init(|| match serde_json::to_value(self.metadata) {
             Ok(Value::Object(all)) => all,
-            // Metadata is a map with string keys: it is always an object.
+            // Metadata is always an object.
             _ => Map::new(),
         });
         all.get(key).and_then(Value::as_str) == Some(value)

@@ -1,4 +1,4 @@
-//! Patches of route configurations, their virtual hosts and routes.
+//! Patches of route configurations, virtual hosts and routes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,11 +14,11 @@ use crate::api::envoy_filter::{
     ApplyTo, PatchOperation as Operation, RouteAction, RouteConfigurationMatch, RouteMatch, VirtualHostMatch,
 };
 
-/// Ports of a gateway's services by the port that its listener is on, where they are not the same: its routes are named by the
-/// latter, and patches name the former.
+/// Service ports of a gateway by port of the listener, where they differ: route configurations are named by the latter, and
+/// patches refer to the former.
 pub type GatewayPorts = BTreeMap<u32, BTreeSet<u32>>;
 
-/// A route configuration as its patches leave it.
+/// Applies patches to a route configuration.
 pub fn route_configuration(
     patches: &RoutePatches,
     (context, ports): (Context, &GatewayPorts),
@@ -48,7 +48,7 @@ pub fn route_configuration(
     routes
 }
 
-/// A virtual host and its routes; nothing if a patch removes it.
+/// Applies patches to a virtual host and its routes; returns `None` if one removes it.
 fn virtual_host(
     patches: &[&Arc<Patch>],
     mut host: VirtualHost,
@@ -75,7 +75,7 @@ fn virtual_host(
     Some(host)
 }
 
-/// Applies patches to the routes of a host: first what changes or removes each of them, then what is put among them.
+/// Applies patches to the routes of a host: first those that change or remove single routes, then those that insert.
 fn http_routes(patches: &[&Arc<Patch>], host: &mut VirtualHost, outcomes: &mut Outcomes) {
     let own: Vec<&Arc<Patch>> =
         of_kind(patches, ApplyTo::HttpRoute).filter(|patch| patch.is_about_host(host)).collect();
@@ -105,14 +105,14 @@ fn http_routes(patches: &[&Arc<Patch>], host: &mut VirtualHost, outcomes: &mut O
 fn put_among(patch: &Patch, routes: &mut Vec<Route>) -> Verdict {
     let anchored = patch.route().is_some();
     let anchor = |route: &Route| patch.is_about_route(route);
-    // The first of all, yet only where the route that it names is there.
+    // `INSERT_FIRST` with a route name requires that the route exists.
     if patch.operation == Operation::InsertFirst && !routes.iter().any(anchor) && anchored {
         return Verdict::NotMatched;
     }
     edit(routes, patch, anchored.then_some(anchor))
 }
 
-/// Whether a route configuration of this name is wanted.
+/// Returns `true` if the condition matches a route configuration of this name.
 fn fits(wanted: &RouteConfigurationMatch, (context, ports): (Context, &GatewayPorts), name: &str) -> bool {
     if !wanted.name.is_empty() && wanted.name != name {
         return false;
@@ -130,12 +130,12 @@ fn fits(wanted: &RouteConfigurationMatch, (context, ports): (Context, &GatewayPo
         && (wanted.port_number == 0 || on_port())
 }
 
-/// Port of a sidecar's route configuration: `80`, or `inbound|80||`.
+/// Returns the port of a sidecar's route configuration: `80`, or `inbound|80||`.
 fn sidecar_port(name: &str) -> u32 {
     if name.starts_with("inbound") { port_of(name) } else { name.parse().unwrap_or(0) }
 }
 
-/// The server of a gateway, as far as the name of its route configuration tells.
+/// Server of a gateway, parsed from the name of its route configuration.
 #[derive(Default)]
 struct Server<'a> {
     port: u32,
@@ -147,7 +147,7 @@ struct Server<'a> {
 // === impl Server ===
 
 impl<'a> Server<'a> {
-    /// `http.<port>`, or `https.<port>.<port name>.<gateway>.<namespace>`.
+    /// Parses `http.<port>`, or `https.<port>.<port name>.<gateway>.<namespace>`.
     fn of(name: &'a str) -> Self {
         if let Some(port) = name.strip_prefix("http.") {
             return Self { port: port.parse().unwrap_or(0), ..Self::default() };
@@ -187,7 +187,7 @@ impl Patch {
     }
 }
 
-/// Whether a route does this. As in Istio, what does none of these three is taken for each of them.
+/// Returns `true` if a route has this action. As in Istio, a route with none of the three matches each of them.
 fn does(route: &Route, wanted: RouteAction) -> bool {
     match (wanted, &route.action) {
         (RouteAction::Any, _) => true,

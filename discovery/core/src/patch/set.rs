@@ -1,7 +1,7 @@
-//! The patches that are for a proxy, in the order in which they are applied, apart by what they change.
+//! Patches of one proxy, in order of application, by type of resource.
 //!
-//! A part is compared by which patches are in it: a change of an `EnvoyFilter` that is about clusters leaves the part about routes equal to
-//! what it was, and with it everything that was made from it.
+//! Each part is compared by the identity of its patches: a changed `EnvoyFilter` for clusters leaves the part for routes equal,
+//! and with it all resources that were generated from it.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -15,10 +15,10 @@ use super::{Context, Patch, Patches};
 use crate::api::envoy_filter::{ApplyTo, PatchOperation};
 use crate::model::{Direction, Namespace, Proxy, selects};
 
-/// Label of a workload that is a gateway of Kubernetes' Gateway API: the name of the `Gateway`.
+/// Label of the gateways of Kubernetes' Gateway API: name of the `Gateway`.
 const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
 
-/// What is changed of a proxy's resources. Compared by identity of the patches.
+/// Patches of a proxy's resources. Compared by identity of the patches.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PatchSet {
     clusters: ClusterPatches,
@@ -27,7 +27,7 @@ pub struct PatchSet {
     extensions: ExtensionPatches,
 }
 
-/// Patches in their order. Cheap to clone, to compare and to hash.
+/// Ordered patches. Cheap to clone, compare and hash.
 #[derive(Clone, Debug, Default)]
 struct PatchList {
     patches: Arc<[Arc<Patch>]>,
@@ -42,12 +42,12 @@ macro_rules! parts {
             pub struct $name(PatchList);
 
             impl $name {
-                /// Whether there are none.
+                /// Returns `true` if there are none.
                 pub fn is_empty(&self) -> bool {
                     self.0.patches.is_empty()
                 }
 
-                /// All of them, in the order in which they are applied.
+                /// Returns the patches in order of application.
                 pub fn iter(&self) -> impl Iterator<Item = &Arc<Patch>> {
                     self.0.patches.iter()
                 }
@@ -59,20 +59,20 @@ macro_rules! parts {
 parts! {
     /// Patches of clusters.
     ClusterPatches
-    /// Patches of listeners and what is in them, but routes.
+    /// Patches of listeners and their parts, except routes.
     ListenerPatches
-    /// Patches of route configurations and what is in them.
+    /// Patches of route configurations and their parts.
     RoutePatches
-    /// Resources of ECDS that are added.
+    /// Added extension configurations (ECDS).
     ExtensionPatches
 }
 
 // === impl PatchSet ===
 
 impl PatchSet {
-    /// What of `all` is for a proxy with these labels. Objects of other namespaces than its own and the root count for nothing.
+    /// Selects the patches for a proxy with these labels. Only objects in its own namespace and in the root namespace apply.
     ///
-    /// In Istio's order: by priority; at one priority the root namespace's first; then the older; then by name.
+    /// The order is Istio's: by priority; then the root namespace first; then by age; then by name.
     pub fn select<'a>(
         all: impl IntoIterator<Item = &'a Patches>,
         root: &Namespace,
@@ -122,27 +122,27 @@ impl PatchSet {
         }
     }
 
-    /// Of clusters.
+    /// Returns the patches of clusters.
     pub const fn clusters(&self) -> &ClusterPatches {
         &self.clusters
     }
 
-    /// Of listeners, filter chains and filters.
+    /// Returns the patches of listeners, filter chains and filters.
     pub const fn listeners(&self) -> &ListenerPatches {
         &self.listeners
     }
 
-    /// Of route configurations, virtual hosts and routes.
+    /// Returns the patches of route configurations, virtual hosts and routes.
     pub const fn routes(&self) -> &RoutePatches {
         &self.routes
     }
 
-    /// Of resources of ECDS.
+    /// Returns the added extension configurations.
     pub const fn extensions(&self) -> &ExtensionPatches {
         &self.extensions
     }
 
-    /// All patches: those that are about one kind of resource in their order.
+    /// Returns all patches; those of one type of resource in their order.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Patch>> {
         self.clusters
             .iter()
@@ -162,7 +162,7 @@ fn contexts(node_type: NodeType) -> Vec<Context> {
 // === impl ExtensionPatches ===
 
 impl ExtensionPatches {
-    /// Resources of ECDS that are added under this name. As in Istio, whatever the context.
+    /// Returns the extension configurations of this name. As in Istio, for any context.
     pub fn named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a TypedExtensionConfig> {
         self.iter()
             .filter(|patch| patch.operation == PatchOperation::Add)
@@ -174,8 +174,8 @@ impl ExtensionPatches {
 // === impl Patches ===
 
 impl Patches {
-    /// Whether this is for a workload with these labels, its namespace aside. `targetRefs` are for gateways of the Gateway API in
-    /// the object's own namespace only.
+    /// Returns `true` if it is for a workload with these labels; namespaces are not compared. `targetRefs` refer to gateways of
+    /// the Gateway API in the object's own namespace only.
     fn attach_to(&self, proxy: &Proxy, labels: &BTreeMap<String, String>) -> bool {
         if self.targets.is_empty() {
             return self.selector.as_ref().is_none_or(|selector| selects(selector, labels));

@@ -1,4 +1,4 @@
-//! What a patch brings: a message of the type that its `applyTo` asks for, and how that is merged.
+//! Value of a patch: a message of the type of its `applyTo`, and its merge plan.
 
 use pilot_proto::envoy::config::cluster::v3::Cluster;
 use pilot_proto::envoy::config::core::v3::{TransportSocket, TypedExtensionConfig, transport_socket};
@@ -17,35 +17,35 @@ use prost::{Message, Name};
 use super::Patch;
 use super::outcome::Verdict;
 
-/// How a value is merged, made once for each patch. What an `Any` holds is merged on its own.
+/// Merge plan of a value, created once for each patch. The content of an `Any` is merged separately.
 #[derive(Debug)]
 pub(super) struct Merge {
-    /// Without what `config` is of.
+    /// Everything except `config`.
     pub(super) rest: Overlay,
-    /// A filter's configuration, or that of the transport socket of a cluster or a filter chain.
+    /// Configuration of a filter, or of the transport socket of a cluster or a filter chain.
     pub(super) config: Option<Overlay>,
 }
 
-/// A thing that patches are applied to.
+/// Type of object that patches apply to.
 pub(super) trait Thing: Message + Name + Default + Clone {
-    /// This as a patch's value.
+    /// Converts to the value of a patch.
     fn into_value(self) -> Value;
 
-    /// The value of a patch that is for such things.
+    /// Returns the value of a patch for this type.
     fn of(value: &Value) -> Option<&Self>;
 
-    /// Takes out the configuration that is merged on its own.
+    /// Takes out the configuration that is merged separately.
     fn take_config(&mut self) -> Option<Any> {
         None
     }
 
-    /// Whether it names something and lacks the configuration that Envoy finds it by.
+    /// Returns `true` if it has a name and lacks the configuration that Envoy identifies it by.
     fn is_bare(&self) -> bool {
         false
     }
 }
 
-/// A filter or a transport socket: a name and a configuration.
+/// Filter or transport socket: a name and a configuration.
 pub(super) trait Configured {
     fn name(&self) -> &str;
     fn config_mut(&mut self) -> Option<&mut Any>;
@@ -53,7 +53,7 @@ pub(super) trait Configured {
 
 macro_rules! values {
     ($($kind:ident($message:ident) $({ $($own:tt)* })?)*) => {
-        /// The message that a patch brings.
+        /// Message of a patch.
         #[derive(Debug)]
         pub(super) enum Value {
             $($kind(Box<$message>),)*
@@ -159,26 +159,26 @@ impl Merge {
 }
 
 impl Patch {
-    /// What it brings for such a thing.
+    /// Returns the value for this type.
     pub(super) fn brings<T: Thing>(&self) -> Option<&T> {
         self.value.as_ref().and_then(T::of)
     }
 
-    /// Merges what it brings into a thing as a whole.
+    /// Merges the value into an object.
     pub(super) fn merge_into<T: Thing>(&self, target: &mut T) -> Verdict {
         self.merge_with(target, |_, _| Ok(()))
     }
 
-    /// Merges what it brings into a filter.
+    /// Merges the value into a filter.
     pub(super) fn merge_into_filter<T: Thing + Configured>(&self, target: &mut T) -> Verdict {
         if target.config_mut().is_none() {
-            // What it is configured with comes from elsewhere.
+            // The configuration of the filter is in another resource.
             return Verdict::NotMatched;
         }
         self.merge_with(target, Merge::configure)
     }
 
-    /// Merges all but the configuration, then does `config` with what came out; both or nothing.
+    /// Merges everything except the configuration, then applies `config` to the result; both or nothing.
     pub(super) fn merge_with<T: Thing>(
         &self,
         target: &mut T,
@@ -196,7 +196,7 @@ impl Patch {
     }
 }
 
-/// An error with its causes.
+/// Formats an error with its causes.
 pub(super) fn explain(error: &dyn std::error::Error) -> String {
     match error.source() {
         Some(source) => format!("{error}: {}", explain(source)),
