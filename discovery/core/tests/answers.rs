@@ -1,4 +1,4 @@
-//! What is answered for which names, and what is remembered.
+//! Resources for requested names, and cache hits.
 
 #![allow(
     clippy::expect_used,
@@ -25,7 +25,7 @@ use pilot_proto::envoy::config::listener::v3 as lds;
 use pilot_proto::envoy::config::route::v3::RouteConfiguration;
 use pilot_proto::node::InterceptionMode;
 
-/// `address:port health weight` of every endpoint.
+/// Returns `address:port health weight` of every endpoint.
 fn served(assignment: &ClusterLoadAssignment) -> Vec<String> {
     let endpoints = assignment.endpoints.iter().flat_map(|locality| &locality.lb_endpoints);
     endpoints
@@ -137,7 +137,7 @@ fn a_name_of_two_services_stays_with_the_older_one() {
     let push = mesh([
         entry("web.example.com").port("http", 80).vip("240.0.0.1"),
         entry("www.example.com").port("http", 80).vip("240.0.0.1"),
-        // Short for a service of the proxy's namespace, and in full the name of another.
+        // The short name of a service in the proxy's namespace is the full name of another.
         kubernetes("api.default").port("http", 80),
         entry("api.default").port("http", 80),
     ]);
@@ -209,7 +209,7 @@ fn proxies_of_a_class_share_what_is_the_same_for_them() {
     assert!(shared("0.0.0.0_80") && shared("10.0.0.2_5432") && shared("virtualOutbound"));
     assert_ne!(get(&mine, "virtualInbound").version, get(&theirs, "virtualInbound").version);
 
-    // A new snapshot in which one service changed makes that service's cluster anew and no other.
+    // A new snapshot with one changed service generates the cluster of that service only.
     let mut next = push.clone();
     let key = (fqdn("web"), "default".into());
     let mut changed = next.services[&key].as_ref().clone();
@@ -258,8 +258,8 @@ fn one_changed_service_in_a_thousand_is_generated_alone() {
     everything(&next);
     let made: BTreeMap<ResourceType, u64> =
         made().into_iter().map(|(kind, made)| (kind, made - before[&kind])).collect();
-    // Both of its clusters, and the assignment of the one whose port is another now; the listener of that port; the
-    // routes of port 80, which name it, and its own.
+    // Both of its clusters, the assignment of the one with the changed port, the listener of that port, and the routes of port
+    // 80, which contain the service.
     assert!(
         made[&Cluster] <= 2 && made[&Endpoint] <= 2 && made[&Listener] <= 1 && made[&Route] <= 2,
         "{made:?}"

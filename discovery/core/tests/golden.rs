@@ -1,6 +1,6 @@
-//! What proxies are sent, to the letter: `testdata/<case>/*.json`. `UPDATE_EXPECT=1` rewrites the files.
+//! Golden files of generated resources: `testdata/<case>/*.json`. `UPDATE_EXPECT=1` rewrites the files.
 //!
-//! Messages are spelt as Envoy's `/config_dump` spells them.
+//! Messages have the spelling of Envoy's `/config_dump`.
 
 #![allow(
     clippy::disallowed_methods,
@@ -29,7 +29,7 @@ use pilot_proto::node::InterceptionMode;
 use prost::Message;
 use serde_json::Value;
 
-/// Envoy's own order of asking: clusters and listeners, then what they name.
+/// Checks all types in the order of Envoy's requests: clusters and listeners, then the resources that they refer to.
 fn check(case: &str, push: &PushContext, proxy: &Proxy) {
     let clusters = dump(push, proxy, ResourceType::Cluster, None);
     let listeners = dump(push, proxy, ResourceType::Listener, None);
@@ -50,7 +50,7 @@ fn check(case: &str, push: &PushContext, proxy: &Proxy) {
     }
 }
 
-/// Routes alone: what they say is all that rules change of them.
+/// Checks routes only: the other types do not depend on rules.
 fn check_routes(case: &str, mesh: &Mesh, proxy: &Proxy, asked: &[&str]) {
     let asked = names(asked.iter().copied());
     expect(&format!("{case}/routes.json"), &dump(&mesh.push(), proxy, ResourceType::Route, Some(&asked)));
@@ -87,7 +87,7 @@ fn expect(file: &str, found: &[Value]) {
     );
 }
 
-/// One service of every kind that Kubernetes has.
+/// Returns a snapshot with every type of Kubernetes service.
 fn kubernetes_services() -> PushContext {
     mesh([
         kubernetes("reviews.default")
@@ -186,7 +186,7 @@ fn ipv6() {
     check("ipv6", &push, &sidecar("fd00:1::1", "default"));
 }
 
-/// Rules of every kind, for services that are found in every way.
+/// Policies of every type, for services of every resolution.
 const POLICIES: &str = r"
 {kind: DestinationRule, metadata: {name: reviews}, spec: {
   host: reviews,
@@ -297,7 +297,7 @@ fn what_destination_rules_and_sidecars_say() {
     check("policies", &mesh.push(), &proxy);
 }
 
-/// Everything that a rule for requests can say.
+/// All fields of HTTP routes.
 const RULES: &str = "
 apiVersion: networking.istio.io/v1
 kind: DestinationRule

@@ -1,4 +1,4 @@
-//! What `DestinationRule`s, `Sidecar`s and the mesh make of clusters and endpoints, and what they leave alone.
+//! Effects of `DestinationRule`s, `Sidecar`s and the mesh on clusters and endpoints.
 
 #![allow(
     clippy::disallowed_methods,
@@ -70,7 +70,7 @@ fn cluster_names(push: &PushContext, proxy: &Proxy) -> Vec<String> {
     all.iter().map(|cluster| cluster["name"].as_str().unwrap().to_owned()).collect()
 }
 
-/// `priority:address ...` of an assignment.
+/// Formats an assignment as `priority:address ...`.
 fn told(assignment: &ClusterLoadAssignment) -> String {
     let groups = assignment.endpoints.iter().flat_map(|group| {
         group.lb_endpoints.iter().map(|endpoint| {
@@ -111,7 +111,7 @@ fn each_subset_of_each_port_is_a_cluster_with_its_own_endpoints() {
     for (subset, expected) in [
         ("", "0:10.1.0.3 0:10.1.0.1 0:10.1.0.2"),
         ("v1", "0:10.1.0.1"),
-        // Those that are known to be bad are left out where Envoy might use them.
+        // Unhealthy endpoints are left out where Envoy might use them.
         ("v2", "0:10.1.0.2"),
         ("v3", ""),
         ("nobody", ""),
@@ -136,7 +136,7 @@ fn a_subset_that_is_there_twice_is_reported() {
     assert_eq!(made.report.counters().get("pilot_destrule_subsets"), Some(&3));
 }
 
-/// What was generated since, of a type.
+/// Returns the number of newly generated resources, and all resources of a type.
 fn fresh(cache: &Cache, push: &PushContext, kind: ResourceType, proxy: &Proxy) -> (u64, Generated) {
     let before = cache.stats()[&kind].misses;
     let scope = Scope::of(push, ScopeKey::of(push, proxy), None);
@@ -166,7 +166,7 @@ fn a_rule_that_changes_costs_what_its_host_has() {
     for (why, policy, clusters, assignments) in [
         ("both ports have another balancer", "{loadBalancer: {simple: ROUND_ROBIN}}", 2, 0),
         ("nothing has changed", "{loadBalancer: {simple: ROUND_ROBIN}}", 0, 0),
-        // Three names of web: its two ports, and a subset that it does not have, which stays unknown.
+        // Three names of web: its two ports, and a subset that does not exist.
         ("endpoints are ordered now", "{outlierDetection: {}}", 2, 2),
     ] {
         let next = mesh(policy).again(&mut world, &push);

@@ -24,7 +24,7 @@ pub(super) struct Ruled {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Wants {
     place: Option<Wanted>,
-    /// Services whose clients verify identities of endpoints.
+    /// Services with clients that verify identities of endpoints.
     pub(super) mutual: Vec<Shared<Service>>,
 }
 

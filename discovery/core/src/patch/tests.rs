@@ -1,4 +1,4 @@
-//! What users write is applied to resources made by hand and compared as JSON.
+//! Patches as users write them, applied to hand-made resources and compared as JSON.
 
 mod http_filters;
 mod inside_clusters;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::model::{Hostname, Namespace};
 
-/// Where to search for imported services.
+/// Search range of imported services.
 pub(super) enum Place<'a> {
     /// All services.
     Everywhere,

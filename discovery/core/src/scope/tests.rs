@@ -1,4 +1,4 @@
-//! Scopes over histories of a mesh: what follows it is what a fresh look would find, and whoever sees a change is told.
+//! Scopes over histories of a mesh: an incremental scope equals a new one, and affected proxies are notified.
 
 use pilot_proto::mesh::MeshConfig;
 use pilot_proto::node::{NodeId, NodeMetadata};
@@ -148,7 +148,7 @@ proptest! {
     }
 }
 
-/// Who is told of a service of `shop`, when each namespace has these `Sidecar`s: `<namespace> <host> ...`.
+/// Checks the affected proxies of a service of `shop`, with these `Sidecar`s in each namespace: `<namespace> <host> ...`.
 fn told_of(host: &str, sidecars: &[&str], more: &[Change]) -> Vec<usize> {
     let mut world = World::new("cluster.local", [source()]);
     let mut say = |change: Change| world.apply(&source(), SourceEvent::Change(change));

@@ -33,7 +33,7 @@ fn told(object: &ConfigObject) -> Vec<String> {
     config(object).iter().map(|finding| format!("{}{finding}", mark(finding.severity))).collect()
 }
 
-/// What is said about a spec: nothing more, nothing less, each line from its beginning. That secrets are not served is said of
+/// Checks the complete findings about a spec, each line by its beginning. That secrets are not served is said of
 /// every field that asks for one, and tested beside the table of them.
 fn check(kind: ConfigKind, value: &Value, expected: &[&str]) {
     let mut told = told(&object(kind, value));

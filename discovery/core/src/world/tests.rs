@@ -1,4 +1,4 @@
-//! What the world makes of what sources say.
+//! Resolution of events of sources to a world.
 
 use proptest::prelude::*;
 

@@ -1,7 +1,7 @@
-//! What users write, and what it means: calls in a mesh of manifests, each named for the rule that it proves.
+//! Meaning of configuration: calls in a mesh of manifests, each named after the rule that it proves.
 //!
-//! One module for each object of the API, and for what proxies say of themselves. A case is a rule, a call, and where the call
-//! ends: see `table.rs`. Every module lists its tables, for the census.
+//! One module for each object of the API, and for node metadata. A case is a rule, a call, and its expected destination: see
+//! `table.rs`. Every module lists its tables, for the census.
 
 #![allow(
     clippy::expect_used,
@@ -25,10 +25,10 @@ mod table;
 mod virtual_service;
 mod workload;
 
-/// Tables of cases, each a test of its own too.
+/// Tables of cases; each is a test of its own too.
 type Tables = &'static [fn()];
 
-/// Every table, by what its rules are about.
+/// All tables, by subject.
 const OBJECTS: [(&str, &[Tables]); 9] = [
     ("DestinationRule", destination_rule::TABLES),
     ("EnvoyFilter", envoy_filter::TABLES),

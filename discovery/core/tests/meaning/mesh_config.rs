@@ -1,4 +1,4 @@
-//! `MeshConfig`: what holds where no object says anything.
+//! `MeshConfig`: defaults of the mesh.
 
 use crate::Tables;
 use crate::fixture::*;
@@ -7,7 +7,7 @@ use crate::table::*;
 pub(crate) const TABLES: Tables =
     &[unknown_hosts, connections, upgrades, defaults, exports, ports, namespaces, detection, identities];
 
-/// Service `b` of namespace `default`, one of DNS, and one that says it may be seen by all.
+/// Services: `b` in namespace `default`, one with DNS resolution, and one that is exported to all.
 fn services() -> Vec<Declared> {
     let b = kubernetes("b.default").port("http", 80).port("tcp", 81).port("", 82).vip("10.0.0.2");
     let dns = entry("api.example.com").resolution(pilot_core::model::Resolution::Dns).port("http", 80);
@@ -23,7 +23,7 @@ fn client(said: &str) -> Client {
     mesh(said).sidecar("default", "app=web")
 }
 
-/// A client of `b` by this rule.
+/// Returns a client of `b` with this route.
 fn ruled(rule: &'static str) -> impl Fn(&str) -> Client {
     move |said| {
         let rule = object("DestinationRule", "b", &format!("host: b\ntrafficPolicy: {rule}"));
@@ -248,7 +248,7 @@ fn namespaces() {
     );
 }
 
-/// How long a listener waits to find out what is spoken.
+/// Returns the timeout of protocol detection of a listener.
 fn waits(said: &str) -> String {
     let client = client(said);
     let listener = &client.0.told.listeners["10.0.0.2_82"];

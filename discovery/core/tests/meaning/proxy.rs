@@ -1,4 +1,4 @@
-//! What proxies say of themselves: where they stand, how connections reach them, what their Envoy is to do.
+//! Node metadata: locality, interception, settings of Envoy.
 
 use crate::Tables;
 use crate::fixture::*;
@@ -18,7 +18,7 @@ pub(crate) const TABLES: Tables = &[
     namespaces,
 ];
 
-/// Requests, bytes, something sniffed and something at a port for the mighty.
+/// Services with HTTP, TCP, protocol detection, and a privileged port.
 fn services() -> Vec<Declared> {
     let service = |name: &str, port: &str, number: u16, last: u8| {
         let declared = kubernetes(&format!("{name}.default")).port(port, number);
@@ -36,7 +36,7 @@ fn sidecar_of(metadata: &str) -> pilot_core::model::Proxy {
     introduced("sidecar~10.9.0.1~pod.default~default.svc.cluster.local", metadata, "")
 }
 
-/// A sidecar that says this of itself.
+/// Returns a sidecar with this metadata.
 fn client(metadata: &str) -> Client {
     Mesh::of(services(), "").proxy(sidecar_of(metadata))
 }

@@ -1,4 +1,4 @@
-//! The one form of a case: a rule, a call, and where the call ends; and the count of those that were checked.
+//! Form of a case: a rule, a call, and its expected result; and the count of checked cases.
 
 use std::cell::RefCell;
 use std::fmt::Write as _;
@@ -7,30 +7,29 @@ use pilot_core::simulate::{Request, Stage, Trace};
 
 use crate::fixture::{Client, short};
 
-/// A rule, a call, and where the call ends. In [`check_each`] all make the same call, and what is written stands in its
-/// place.
+/// Rule, call, expected result. In [`check_each`] all cases make the same call, and the second part is the configuration.
 pub(crate) type Case<'a> = (&'a str, &'a str, &'a str);
 
-/// What of a trace a table is about.
+/// Part of a trace that a table checks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Look {
-    /// Where the call ends, from its listener on.
+    /// Destination of the call, from its listener on.
     End,
-    /// Where it ends, be it whatever listener; clusters of namespace `default` are written `<port>|<subset>|<name>`.
+    /// Destination without the listener; clusters of namespace `default` are written `<port>|<subset>|<name>`.
     Verdict,
-    /// The request as it leaves the proxy, for each of its destinations: `GET host /path name=value`.
+    /// Upstream request for each destination: `GET host /path name=value`.
     Request,
-    /// What stands behind the first of the clusters.
+    /// Upstream of the first cluster.
     Upstream,
-    /// What the route, or the chain, asks for besides, of what begins with this.
+    /// Settings of the route or filter chain that begin with this.
     Policy(&'static str),
-    /// How the first of the clusters deals with its endpoints, of what begins with this.
+    /// Settings of the first cluster that begin with this.
     Settings(&'static str),
-    /// What was decided at a stage.
+    /// Decision at a stage.
     Said(Stage),
-    /// The name of the route.
+    /// Name of the route.
     Route,
-    /// The objects that decided at a stage.
+    /// Objects behind the decision at a stage.
     Origins(Stage),
 }
 
@@ -38,27 +37,27 @@ thread_local! {
     static CHECKED: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Calls of one client.
+/// Checks calls of one client.
 pub(crate) fn check(client: &Client, look: Look, cases: &[Case<'_>]) {
     judge(cases.iter().map(|case| (*case, look.at(&client.ask(case.1)))));
 }
 
-/// One call, of clients that what is written makes.
+/// Checks one call of clients with different configuration.
 pub(crate) fn check_each(look: Look, call: &str, client: impl Fn(&str) -> Client, cases: &[Case<'_>]) {
     judge(cases.iter().map(|case| (*case, look.at(&client(case.1).ask(call)))));
 }
 
-/// Rules that a call cannot show: what was written, and what was found instead of where it ends.
+/// Checks rules that no call shows: configuration and a computed result.
 pub(crate) fn check_found(found: impl Fn(&str) -> String, cases: &[Case<'_>]) {
     judge(cases.iter().map(|case| (*case, found(case.1))));
 }
 
-/// The rules that this thread has checked since it was last asked.
+/// Returns the rules that this thread has checked since the last call.
 pub(crate) fn checked() -> Vec<String> {
     CHECKED.take()
 }
 
-/// Every case, whatever became of those before it.
+/// Checks all cases, including those after a failed one.
 fn judge<'a>(cases: impl Iterator<Item = (Case<'a>, String)>) {
     let mut wrong = String::new();
     for ((rule, said, expected), found) in cases {

@@ -1,4 +1,4 @@
-//! `WorkloadEntry`s, groups of them, and pods: who serves, and who a proxy is.
+//! `WorkloadEntry`s, groups and pods: endpoints and services of proxies.
 
 use crate::Tables;
 use crate::fixture::*;
@@ -7,7 +7,7 @@ use crate::table::*;
 pub(crate) const TABLES: Tables =
     &[machines_of_a_service, ports, labels, weights_and_places, who_is_beside_a_proxy, groups];
 
-/// A service of Kubernetes' that selects `app: api`, and one pod of it.
+/// Kubernetes service with selector `app: api`, and one pod of it.
 const MESH: &str = "
 apiVersion: v1
 kind: Service
@@ -21,7 +21,7 @@ spec: {containers: [{name: api, ports: [{name: web, containerPort: 9080}]}]}
 status: {podIP: 10.244.0.1}
 ";
 
-/// The mesh with one machine.
+/// Returns the mesh with one machine.
 fn with_machine(spec: &str) -> Mesh {
     Mesh::yaml(MESH).and(&object("WorkloadEntry", "machine", spec))
 }

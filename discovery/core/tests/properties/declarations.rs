@@ -1,4 +1,4 @@
-//! What holds for every mesh, however its services are declared.
+//! Properties of every mesh, for any declarations of services.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,7 @@ use proptest::sample::select;
 use crate::KINDS;
 use crate::fixture::*;
 
-/// A service that shares hosts, ports and addresses with others as often as not.
+/// Returns a service that often shares hosts, ports and addresses with others.
 fn service() -> impl Strategy<Value = Declared> {
     let port = (
         select(vec!["http", "grpc", "tcp", "", "tls", "mongo", "udp", "grpc-web"]),
@@ -77,7 +77,7 @@ fn proxy() -> impl Strategy<Value = Proxy> {
         })
 }
 
-/// Every name that anything a proxy is sent could make it ask for.
+/// Returns every name that a proxy can request.
 fn askable(push: &PushContext, proxy: &Proxy, kind: ResourceType) -> Option<NameSet> {
     let asked = match kind {
         Endpoint => generate(push, proxy, Cluster, None)
@@ -99,7 +99,7 @@ fn askable(push: &PushContext, proxy: &Proxy, kind: ResourceType) -> Option<Name
     Some(asked)
 }
 
-/// A chain's match as Envoy compares it: one for each network and each name.
+/// Returns the matches of a filter chain as Envoy compares them: one for each network and name.
 fn each_match(chain: &lds::FilterChain) -> Vec<lds::FilterChainMatch> {
     let all = chain.filter_chain_match.clone().unwrap_or_default();
     let split = |count: usize| (0..count.max(1)).collect::<Vec<_>>();
@@ -121,7 +121,7 @@ proptest! {
 
     #[test]
     fn the_order_of_declarations_does_not_matter(mut services in vec(service(), 0..8), proxy in proxy()) {
-        // Of two declarations of one service the later one is the service: keep one of each.
+        // Of two declarations of one service the later one replaces the first: keep one of each.
         let mut seen = BTreeSet::new();
         services.retain(|it| seen.insert((it.service.hostname.clone(), it.service.namespace.clone())));
         let forwards = mesh(services.clone());
@@ -144,7 +144,7 @@ proptest! {
         meshes in vec(vec(service(), 0..6), 1..4),
         proxies in vec(proxy(), 1..4),
     ) {
-        // Small enough to forget, shared by all, over changes of the mesh and back.
+        // A small cache with evictions, shared by all cases.
         let cache = Cache::new(40);
         let pushes: Vec<PushContext> = meshes.into_iter().map(mesh).collect();
         for push in pushes.iter().chain(pushes.iter().rev()) {
@@ -194,7 +194,7 @@ proptest! {
                 prop_assert!(domains.insert(domain.to_ascii_lowercase()), "{} twice in {}", domain, name);
             }
         }
-        // Clusters that could not be made are missing on purpose, and reported.
+        // Clusters that could not be generated are missing, and reported.
         let report = generate(&push, &proxy, Cluster, None).report;
         let missing: BTreeSet<String> = report.rejected.iter().map(|it| it.subject.clone()).collect();
         let named = texts_in(listeners.values(), "cluster").union(&texts_in(routes.values(), "cluster"));

@@ -1,4 +1,4 @@
-//! What holds whatever happened before: how a mesh is now decides what proxies are told, and nothing else does.
+//! Properties of every history: resources depend on the current mesh only.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::KINDS;
 use crate::statements::{Statement, Subject, furniture, statement};
 use crate::told::{Answer, Living, Scopes, difference, everything, proxies};
 
-/// Statements, each with whether a snapshot follows. Most histories begin in a mesh where there is something to change.
+/// Events, each with a flag for a snapshot after it. Most histories begin with a mesh of some objects.
 fn history(most: usize) -> impl Strategy<Value = Vec<(Statement, bool)>> {
     (weighted(0.8), vec((statement(), any::<bool>()), 1..most)).prop_map(|(furnished, mut history)| {
         if furnished {
@@ -28,7 +28,7 @@ fn history(most: usize) -> impl Strategy<Value = Vec<(Statement, bool)>> {
     })
 }
 
-/// What is true at the end of a history, by what it is about.
+/// Returns the last event of each subject.
 fn true_at_last(history: &[(Statement, bool)]) -> BTreeMap<Subject, Statement> {
     let mut last = BTreeMap::new();
     for (statement, _) in history {
@@ -38,7 +38,7 @@ fn true_at_last(history: &[(Statement, bool)]) -> BTreeMap<Subject, Statement> {
     last
 }
 
-/// The request that a push after these changes is made of.
+/// Returns the request of a push for these changes.
 fn request(changes: &Changes) -> PushRequest {
     let reason = |kind: ChangeKind| match kind {
         ChangeKind::Service => Reason::Service,
@@ -51,7 +51,7 @@ fn request(changes: &Changes) -> PushRequest {
     PushRequest { updated: changes.keys.clone(), reasons, ..PushRequest::default() }
 }
 
-/// A quarter of the usual cases, 64: each is a whole mesh again and again.
+/// A quarter of the usual 64 cases: each one generates whole meshes repeatedly.
 fn fewer() -> ProptestConfig {
     let usual = ProptestConfig::default();
     ProptestConfig { cases: usual.cases / 4, ..usual }
@@ -60,7 +60,7 @@ fn fewer() -> ProptestConfig {
 proptest! {
     #![proptest_config(fewer())]
 
-    /// Step by step is what all at once is, in whatever order it is said.
+    /// An incremental snapshot equals a full one, in any order of events.
     #[test]
     fn how_things_came_about_does_not_matter(history in history(30), seed in any::<u64>()) {
         let mut living = Living::new();
@@ -72,7 +72,7 @@ proptest! {
         }
         living.look();
         let mut rest: Vec<Statement> = true_at_last(&history).into_values().collect();
-        // Any order will do, as long as it is another one each time.
+        // Any order, a different one each time.
         rest.sort_by_key(|statement| {
             let text = format!("{:?}", statement.subject());
             text.bytes().fold(seed, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
@@ -89,7 +89,7 @@ proptest! {
         }
     }
 
-    /// What is remembered is what would be made, over every change and with little room.
+    /// Cached resources equal generated ones, after any change and with evictions.
     #[test]
     fn what_was_told_before_does_not_matter(history in history(12), room in 1..60_usize) {
         let (mut living, mut scopes, cache) = (Living::new(), Scopes::default(), Cache::new(room));
@@ -112,7 +112,7 @@ proptest! {
         }
     }
 
-    /// Whom a push leaves out has nothing new, and neither have the types and endpoints that it leaves out.
+    /// Proxies, types and endpoints that a push leaves out have no changes.
     #[test]
     fn what_a_push_leaves_out_is_as_it_was(history in history(16)) {
         let proxies = proxies();
@@ -146,7 +146,7 @@ proptest! {
                 for kind in KINDS {
                     let (old, new) = (&before.1[number][&kind], &now[number][&kind]);
                     let mut news: BTreeSet<String> = difference(old, new).into_iter().collect();
-                    // What was not asked for yet is not pushed but answered.
+                    // Resources that were not requested before are not pushed; they are sent in response to the request.
                     if !kind.is_wildcard() || proxy.is_proxyless() {
                         news.retain(|name| old.get(name).is_some() && new.get(name).is_some());
                     }

@@ -1,4 +1,4 @@
-//! What holds for every mesh: whatever is declared, whatever happens to it, in whatever order.
+//! Properties of every mesh, for any declarations, changes and order.
 
 #![allow(
     clippy::expect_used,
@@ -17,5 +17,5 @@ mod told;
 
 use pilot_proto::ResourceType::{self, Cluster, Endpoint, Listener, Route};
 
-/// What proxies are told, in the order in which one names the other.
+/// Types in the order of references.
 const KINDS: [ResourceType; 4] = [Cluster, Endpoint, Listener, Route];

@@ -1,5 +1,5 @@
-//! What sources say, at random: of few things, so that they meet. Every kind of object, changed, replaced and gone; settings of
-//! the mesh and its networks.
+//! Random events of sources, about few subjects, so that they interact: all kinds of objects, added, changed and removed; mesh
+//! configuration and networks.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,18 +17,18 @@ use proptest::sample::select;
 
 use crate::fixture::*;
 
-/// Something that is said.
+/// Random event.
 #[derive(Clone, Debug)]
 pub(crate) enum Statement {
-    /// One thing is now so, or gone.
+    /// A change of a declaration.
     Change(Change),
-    /// The mesh is so now.
+    /// New mesh configuration.
     Mesh(Arc<MeshConfig>),
-    /// The networks are these now.
+    /// New networks.
     Networks(Arc<MeshNetworks>),
 }
 
-/// What a statement is about: the last one about it counts.
+/// Subject of an event; the last event of a subject determines the state.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Subject {
     Service(Namespace, Hostname),
@@ -65,7 +65,7 @@ impl Statement {
         }
     }
 
-    /// Whether nothing is left of its subject.
+    /// Returns `true` if the subject does not exist after it.
     pub(crate) fn is_gone(&self) -> bool {
         matches!(
             self,
@@ -74,7 +74,7 @@ impl Statement {
     }
 }
 
-/// Anything that can be said. Configuration is what most of it is about.
+/// Returns any event, mostly of configuration objects.
 pub(crate) fn statement() -> impl Strategy<Value = Statement> {
     prop_oneof![
         2 => service().prop_map(Statement::Change),
@@ -86,7 +86,7 @@ pub(crate) fn statement() -> impl Strategy<Value = Statement> {
     ]
 }
 
-/// A mesh with services, pods of two versions and rules for them: what follows changes something of it as often as not.
+/// Returns a mesh with services, pods of two versions, and rules for them.
 pub(crate) fn furniture() -> Vec<Statement> {
     changes_in(
         "
@@ -138,7 +138,7 @@ const HOSTS: [&str; 4] = [
     "x.example.com",
 ];
 
-/// Hosts with the namespaces that declare them.
+/// Returns hosts with their namespaces.
 fn host() -> impl Strategy<Value = (Namespace, Hostname)> {
     select(HOSTS.to_vec()).prop_map(|host| {
         let namespace = if host.contains(".shop.") { "shop" } else { "default" };
@@ -146,7 +146,7 @@ fn host() -> impl Strategy<Value = (Namespace, Hostname)> {
     })
 }
 
-/// Labels by which workloads are known.
+/// Returns labels of workloads.
 fn labels() -> impl Strategy<Value = Labels> {
     select(vec!["app=a,version=v1", "app=a,version=v2", "app=web", "istio=edge"]).prop_map(|text| {
         let pairs = text.split(',').filter_map(|pair| pair.split_once('='));
@@ -231,7 +231,7 @@ fn endpoints() -> impl Strategy<Value = Change> {
     })
 }
 
-/// Pods, some of which have the address of another for a while. A proxy is of the namespace of its workload.
+/// Returns pods, some of which temporarily have the address of another. A proxy is in the namespace of its workload.
 fn workload() -> impl Strategy<Value = Change> {
     let pod = (select(vec!["default", "shop"]), select(vec!["one", "two"]));
     let details = (
@@ -267,7 +267,7 @@ fn workload() -> impl Strategy<Value = Change> {
     })
 }
 
-/// What objects say, by kind.
+/// Specs by kind.
 const CONFIGS: &[(ConfigKind, &[&str])] = &[
     (
         ConfigKind::ServiceEntry,
@@ -342,7 +342,7 @@ const CONFIGS: &[(ConfigKind, &[&str])] = &[
 ];
 
 fn config() -> impl Strategy<Value = Change> {
-    // Rules for connections have a part in everything.
+    // Rules for connections affect all types.
     let rules: Vec<_> =
         CONFIGS.iter().filter(|(kind, _)| *kind == ConfigKind::DestinationRule).copied().collect();
     let kind = prop_oneof![3 => select(CONFIGS.to_vec()), 1 => select(rules)];

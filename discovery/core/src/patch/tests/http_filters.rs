@@ -5,7 +5,7 @@ use pilot_proto::envoy::extensions::filters::network::http_connection_manager::v
 
 use super::*;
 
-/// A listener whose one chain has the filters of these names in its connection manager.
+/// Returns a listener with one chain and these HTTP filters.
 fn with_http_filters(filters: &Value) -> Value {
     json!({"name": "0.0.0.0_80", "filter_chains": chains(&json!([
         {"name": MANAGER, "typed_config": {

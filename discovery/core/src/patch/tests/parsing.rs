@@ -1,8 +1,8 @@
-//! What is said of what users write.
+//! Findings about `EnvoyFilter`s.
 
 use super::*;
 
-/// What is said of one patch, and how many patches come of it.
+/// Checks the findings about one patch, and the number of parsed patches.
 fn said(patch: &Value) -> (Vec<String>, usize) {
     let good = json!({"applyTo": "CLUSTER", "patch": {"operation": "REMOVE"}});
     let spec: EnvoyFilter = serde_json::from_value(json!({"configPatches": [good, patch]})).unwrap();

@@ -1,4 +1,4 @@
-//! What holds whatever the patches are.
+//! Properties of all patches.
 
 use pilot_proto::envoy::config::listener::v3::Listener;
 use pilot_proto::envoy::config::route::v3::RouteConfiguration;

@@ -1,4 +1,4 @@
-//! Which patches are for which proxy, in which order, and when two sets are the same.
+//! Selection of patches for a proxy, their order, and equality of sets.
 
 use super::*;
 use crate::model::Namespace;

@@ -28,7 +28,7 @@ pub struct Routing {
     pub namespace: Namespace,
     /// Seconds since 1970, 0 when unknown.
     pub created: i64,
-    /// Hosts whose requests it routes.
+    /// Hosts that it routes.
     pub hosts: Vec<Hostname>,
     /// `<namespace>/<name>` of `Gateway`s, or [`MESH`]; never empty.
     pub gateways: Vec<String>,

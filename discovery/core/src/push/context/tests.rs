@@ -1,4 +1,4 @@
-//! What objects mean together, and that a snapshot built on another one is what a fresh one would be.
+//! Indexes of a snapshot, and equality of incremental and full snapshots.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Whom a change concerns, over a small mesh of two namespaces.
+//! Affected proxies of changes, in a mesh of two namespaces.
 
 use pilot_proto::node::{NodeId, NodeMetadata, NodeType};
 
@@ -39,7 +39,7 @@ fn index() -> Index<u8> {
     index
 }
 
-/// Who is told, and how many of the keys.
+/// Checks the affected proxies, and the number of keys of each.
 fn told(index: &Index<u8>, keys: &[ConfigKey], push: &PushContext) -> Vec<(u8, usize)> {
     let request = Arc::new(PushRequest::of(keys.iter().cloned(), Reason::Config));
     let mut told: Vec<(u8, usize)> = index

@@ -124,7 +124,7 @@ fn the_first_route_that_matches_counts() {
     assert_eq!(end(&routed(""), &get("/")), "404");
 }
 
-/// Whether a route with this match is chosen.
+/// Checks if a route with this condition is selected.
 fn matches(wanted: &str, request: Request) -> bool {
     let told = routed(&format!("{{match: {{{wanted}}}, {DIRECT}}}"));
     end(&told, &call(request)) == "200"

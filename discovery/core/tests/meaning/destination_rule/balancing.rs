@@ -1,4 +1,4 @@
-//! Which endpoint is taken.
+//! Load balancing.
 
 use super::*;
 

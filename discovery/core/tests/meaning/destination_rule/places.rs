@@ -1,4 +1,4 @@
-//! Near endpoints first.
+//! Locality load balancing.
 
 use pilot_core::model::{Endpoint, Locality};
 
@@ -6,7 +6,7 @@ use super::*;
 
 pub(super) const TABLES: Tables = &[failover, distribute, failover_priority, mesh_and_rule, zone_aware];
 
-/// `b` in five places.
+/// Service `b` in five localities.
 fn everywhere() -> Declared {
     let at = |text: &'static str| move |it: &mut Endpoint| it.locality = Locality::parse(text);
     kubernetes("b.default")
@@ -19,7 +19,7 @@ fn everywhere() -> Declared {
         .endpoint("10.1.0.5", at("r3/z1/s1"))
 }
 
-/// A client in `r1/z1/s1` where this is said about `b`, and this about the mesh.
+/// Returns a client in `r1/z1/s1` with this policy for `b` and this mesh configuration.
 fn near(policy: &str, mesh: &str) -> Client {
     let rule = object("DestinationRule", "b", &format!("host: b\ntrafficPolicy: {{{policy}}}"));
     let mut proxy = sidecar("10.9.0.1", "default");
@@ -27,7 +27,7 @@ fn near(policy: &str, mesh: &str) -> Client {
     Mesh::of([everywhere()], &rule).config(mesh).proxy(proxy)
 }
 
-/// Who comes when: priority by priority, the last numbers of addresses with their localities' shares.
+/// Formats the priorities: for each, the last numbers of addresses and the weights of their localities.
 fn order(client: &Client) -> String {
     let trace = client.ask("http://b/");
     let mut groups: std::collections::BTreeMap<u32, Vec<String>> = std::collections::BTreeMap::new();

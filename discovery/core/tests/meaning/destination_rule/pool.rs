@@ -1,4 +1,4 @@
-//! How many connections and requests there are, how long they live, and which endpoints are left alone for a while.
+//! Connection pools and outlier detection.
 
 use super::*;
 

@@ -1,12 +1,12 @@
-//! Which rule is for whom: the order of search, exports, selectors, and several rules that are one.
+//! Lookup of rules: order of namespaces, exports, selectors, merge of several rules.
 
 use super::*;
 
 pub(super) const TABLES: Tables =
     &[namespaces, hosts, exports, exports_of_the_root_namespace, selectors, several, several_of_a_selector];
 
-/// Rules that can be told apart by how long connecting may take: `namespace=seconds`, `namespace:host=seconds`,
-/// and `namespace/exportTo=seconds`.
+/// Creates a mesh with rules that differ by their connect timeout: `namespace=seconds`, `namespace:host=seconds`, and
+/// `namespace/exportTo=seconds`.
 fn rules(said: &str) -> Mesh {
     let mut mesh = Mesh::of(services(), "");
     for (number, rule) in said.split_whitespace().enumerate() {
@@ -165,7 +165,7 @@ fn exports_of_the_root_namespace() {
     );
 }
 
-/// A rule for all clients, and one for those that are selected.
+/// Creates a mesh with a rule for all clients, and one for selected clients.
 fn selecting(all: &str, selected: &str) -> Mesh {
     let rule = |name: &str, more: &str| {
         let spec = format!("host: b.default.svc.cluster.local\n{more}");

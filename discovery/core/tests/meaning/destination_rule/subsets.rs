@@ -1,10 +1,10 @@
-//! Subsets, and what is said for ports.
+//! Subsets, and policies of ports.
 
 use super::*;
 
 pub(super) const TABLES: Tables = &[endpoints, policies, ports];
 
-/// Three endpoints of `b`, rules that lead to subset `v1`, and a `DestinationRule`.
+/// Returns a client with three endpoints of `b`, routes to subset `v1`, and a `DestinationRule`.
 fn subset(spec: &str) -> Client {
     let labelled = |text: &'static str| {
         move |it: &mut pilot_core::model::Endpoint| {

@@ -1,4 +1,4 @@
-//! How connections are secured.
+//! TLS of connections to a host.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Clusters, and where a patch is for.
+//! Patches of clusters, and their contexts.
 
 use super::*;
 

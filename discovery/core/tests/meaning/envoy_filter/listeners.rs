@@ -1,4 +1,4 @@
-//! Listeners, their chains, and the filters in them.
+//! Patches of listeners, filter chains and filters.
 
 use pilot_core::simulate::Stage;
 
@@ -84,7 +84,7 @@ fn listener_filters() {
     );
 }
 
-/// A network filter that is only named.
+/// Value of a patch with a network filter.
 const NAMED: &str = "value: {name: own, typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.network.rbac.v3.RBAC, stat_prefix: x}}";
 
 #[test]
@@ -131,7 +131,7 @@ fn network_filters() {
     );
 }
 
-/// The names of HTTP filters that a request passes and the simulation does not know.
+/// Returns the names of HTTP filters of a request that the simulation does not know.
 fn passed(client: &Client) -> String {
     let steps = client.ask("http://a/").steps;
     let filters = steps.iter().filter(|step| step.stage == Stage::HttpFilter);

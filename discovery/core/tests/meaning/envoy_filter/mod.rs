@@ -1,4 +1,4 @@
-//! `EnvoyFilter`: what is made of what was generated, in Envoy's own words.
+//! `EnvoyFilter`: patches of generated configuration.
 
 mod clusters;
 mod listeners;
@@ -12,7 +12,7 @@ use crate::table::*;
 pub(crate) const TABLES: &[Tables] =
     &[clusters::TABLES, listeners::TABLES, routes::TABLES, selecting::TABLES];
 
-/// `a` for requests, which `v1` is a part of; `db` for bytes; `c` for requests, which rules lead to `added.com`.
+/// Services `a` with HTTP and subset `v1`; `db` with TCP; `c` with HTTP and a route to `added.com`.
 fn mesh() -> Mesh {
     let service = |name: &str, port: &str, number: u16, last: u8| {
         let declared = kubernetes(&format!("{name}.default")).port(port, number);
@@ -33,7 +33,7 @@ fn mesh() -> Mesh {
     Mesh::of(services, &subset).and(&rules).and(&added)
 }
 
-/// The mesh with these patches.
+/// Returns the mesh with these patches.
 fn with(patches: &str) -> Mesh {
     mesh().and(&object("EnvoyFilter", "filter", &format!("configPatches: [{patches}]")))
 }
@@ -42,12 +42,12 @@ fn client(patches: &str) -> Client {
     with(patches).sidecar("default", "app=web,version=v1")
 }
 
-/// What comes to `a` itself.
+/// Returns the client with inbound calls to `a`.
 fn server(patches: &str) -> Client {
     with(patches).proxy(sidecar("10.1.0.1", "default")).arriving()
 }
 
-/// One change to a kind of thing.
+/// Returns a patch of a type of object.
 fn patch(apply_to: &str, matches: &str, change: &str) -> String {
     format!("{{applyTo: {apply_to}, match: {{{matches}}}, patch: {{{change}}}}}")
 }

@@ -1,4 +1,4 @@
-//! Routes, virtual hosts, and configurations of both.
+//! Patches of route configurations, virtual hosts and routes.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Which proxies a `Gateway` is for, where they listen, and which rules are for it.
+//! Selection of gateway proxies, bind addresses, and `VirtualService`s of a `Gateway`.
 
 use super::*;
 

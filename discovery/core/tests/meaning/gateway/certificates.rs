@@ -1,4 +1,4 @@
-//! TLS that ends at a server: who shows what, who is let in.
+//! TLS termination: certificates and verification of clients.
 
 use pilot_core::simulate::Stage;
 
@@ -6,7 +6,7 @@ use super::*;
 
 pub(super) const TABLES: Tables = &[who_is_let_in, what_is_shown, protocols];
 
-/// A gateway whose only server ends TLS like this, for HTTP.
+/// Returns a gateway with one HTTPS server with these TLS settings.
 fn secured(tls: &str) -> Client {
     let server = format!(
         "{{port: {{number: 443, name: https, protocol: HTTPS}}, hosts: ['a.example.com'], tls: {tls}}}"

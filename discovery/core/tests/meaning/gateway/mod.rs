@@ -1,4 +1,4 @@
-//! `Gateway`: what enters the mesh, and where to.
+//! `Gateway`: servers at the edge of the mesh, and their routes.
 
 mod binding;
 mod certificates;
@@ -17,7 +17,7 @@ metadata: {name: web, namespace: shop}
 spec: {clusterIP: 10.0.0.1, ports: [{name: http, port: 80}, {name: tcp, port: 9000}, {name: tls, port: 443}]}
 ";
 
-/// A gateway with a `Gateway` of these servers, and these rules for `*.example.com` at it.
+/// Returns a gateway with these servers, and these routes for `*.example.com`.
 fn gateway(servers: &str, rules: &str) -> Client {
     let servers =
         object("Gateway", "edge.shop", &format!("selector: {{istio: ingressgateway}}\nservers: [{servers}]"));

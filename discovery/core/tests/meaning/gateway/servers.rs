@@ -1,4 +1,4 @@
-//! What is spoken at the port of a server, and where it goes.
+//! Protocols and destinations of servers.
 
 use super::*;
 

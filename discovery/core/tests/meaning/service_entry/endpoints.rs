@@ -1,4 +1,4 @@
-//! Where the endpoints of a host come from, and what they are.
+//! Endpoints of a `ServiceEntry`.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! By which names and addresses a service is met, by whom, and which of several it is.
+//! Hosts and addresses of a `ServiceEntry`: visibility, and precedence of several entries.
 
 use super::*;
 

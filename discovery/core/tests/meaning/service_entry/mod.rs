@@ -1,4 +1,4 @@
-//! `ServiceEntry`: services that no registry knows.
+//! `ServiceEntry`: services that are in no registry.
 
 mod endpoints;
 mod hosts;
@@ -10,7 +10,7 @@ use crate::table::*;
 
 pub(crate) const TABLES: &[Tables] = &[endpoints::TABLES, hosts::TABLES, selecting::TABLES];
 
-/// A `ServiceEntry` of namespace `default` for `api.example.com` with ports for requests, bytes and TLS.
+/// Returns a `ServiceEntry` in namespace `default` for `api.example.com` with ports for HTTP, TCP and TLS.
 fn entry_of(spec: &str) -> String {
     object(
         "ServiceEntry",
@@ -21,7 +21,7 @@ fn entry_of(spec: &str) -> String {
     )
 }
 
-/// A client of it.
+/// Returns a client of the entry.
 fn client(spec: &str) -> Client {
     Mesh::yaml(&entry_of(spec)).sidecar("default", "app=web")
 }

@@ -1,4 +1,4 @@
-//! What can be reached, and through what.
+//! Egress listeners: reachable hosts and ports.
 
 use super::*;
 
@@ -13,7 +13,7 @@ pub(super) const TABLES: Tables = &[
     what_rules_lead_to,
 ];
 
-/// Three namespaces; `shop` is where the clients are.
+/// Three namespaces; the clients are in `shop`.
 const MESH: &str = "
 apiVersion: v1
 kind: Service

@@ -1,4 +1,4 @@
-//! What is served for the workload.
+//! Ingress listeners.
 
 use super::*;
 
@@ -15,12 +15,12 @@ kind: Pod
 metadata: {name: cart-1, namespace: shop, labels: {app: cart}}
 ";
 
-/// The pod's sidecar as the world calls it, with this `Sidecar`.
+/// Returns the client with inbound calls to the pod, with this `Sidecar`.
 fn served(spec: &str) -> Client {
     Mesh::yaml(MESH).and(&object("Sidecar", "cart.shop", spec)).pod("cart-1.shop").arriving()
 }
 
-/// With these ingress listeners.
+/// The same with these ingress listeners.
 fn ingress(listeners: &str) -> Client {
     served(&format!("workloadSelector: {{labels: {{app: cart}}}}\ningress: [{listeners}]"))
 }

@@ -1,4 +1,4 @@
-//! `Sidecar`: what can be reached, through what, and what is served.
+//! `Sidecar`: ingress and egress listeners.
 
 mod egress;
 mod ingress;

@@ -1,4 +1,4 @@
-//! What a proxy answers by itself: redirects, direct responses, faults, preflights.
+//! Responses of the proxy: redirects, direct responses, faults, preflights.
 
 use pilot_core::simulate::Stage;
 
@@ -72,7 +72,7 @@ fn direct_response() {
     );
 }
 
-/// The client of a rule with a fault.
+/// Returns the client of a route with a fault.
 fn faulty(said: &str) -> Client {
     ruled(&format!("[{{fault: {said}, {TO_B}}}]"))
 }

@@ -1,4 +1,4 @@
-//! `VirtualService.tls` and `.tcp`: connections that are not read.
+//! `VirtualService.tls` and `.tcp`: routes of connections.
 
 use super::*;
 
@@ -24,13 +24,13 @@ spec:
   resolution: DNS
 ";
 
-/// A client in a mesh where these are the rules for host `db`.
+/// Returns a client with these TCP routes for host `db`.
 fn with_tcp(rules: &str) -> Client {
     let rules = virtual_service("db", &format!("hosts: [db]\ntcp: [{rules}]"));
     Mesh::yaml(MESH).and(&rules).sidecar("default", "app=cart")
 }
 
-/// A client in a mesh where these are the rules for both sites.
+/// Returns a client with these TLS routes for both hosts.
 fn with_tls(rules: &str) -> Client {
     let rules = virtual_service("sites", &format!("hosts: [a.example.com, b.example.com]\ntls: [{rules}]"));
     Mesh::yaml(MESH).and(&rules).sidecar("default", "app=cart")

@@ -1,4 +1,4 @@
-//! What a change of rules costs, and who shares what was made.
+//! Cost of changed routes, and sharing of generated resources.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use pilot_proto::ResourceType;
 
 use crate::fixture::*;
 
-/// A world that can change.
+/// World that changes.
 struct Changing {
     world: World,
     push: PushContext,
@@ -53,7 +53,7 @@ impl Changing {
         self.config(name, ConfigSpec::VirtualService(de::message("spec", &spec).unwrap().value));
     }
 
-    /// Routes of these names for a sidecar of namespace `default` with these labels.
+    /// Returns routes of these names for a sidecar in namespace `default` with these labels.
     fn ask(&self, app: &str, asked: &[&str]) -> ResourceSet {
         let mut proxy = sidecar("10.9.0.1", "default");
         proxy.metadata.labels.insert("app".into(), app.into());
@@ -62,13 +62,13 @@ impl Changing {
         resources(&self.cache, &self.push, &scope, &proxy, ResourceType::Route, Some(&asked)).resources
     }
 
-    /// How many routes were generated so far.
+    /// Returns the number of generated routes so far.
     fn made(&self) -> u64 {
         self.cache.stats()[&ResourceType::Route].misses
     }
 }
 
-/// A hundred services, each at a port of its own that is sniffed, ten of them at port 80 too.
+/// Creates a hundred services, each with a port of its own with protocol detection, ten of them also with port 80.
 fn a_hundred() -> (Changing, Vec<String>) {
     let service = |number: u16| {
         let declared = kubernetes(&format!("s{number}.default")).port("", 7000 + number);
@@ -95,7 +95,7 @@ fn changed_rules_cost_the_routes_of_their_services() {
         assert_eq!(changing.made() - before, costs, "{name}");
     }
 
-    // What does not concern requests costs no routes, and what they are hashed by costs those that lead there.
+    // Settings without effect on requests regenerate no routes; hash policies regenerate the routes to their host.
     let policy = |said: serde_json::Value| {
         let spec = serde_json::json!({"host": "s60", "trafficPolicy": said});
         ConfigSpec::DestinationRule(de::message("spec", &spec).unwrap().value)

@@ -1,10 +1,10 @@
-//! `delegate`: rules that are decided further by an object of somebody else's.
+//! `delegate`: routes in other objects.
 
 use super::*;
 
 pub(super) const TABLES: Tables = &[delegate, several_delegates];
 
-/// The mesh with a root for host `a` whose rule under `/x` is delegated, and with delegates.
+/// Creates a mesh with a root for host `a` that delegates the routes below `/x`.
 fn delegating(root: &str, delegates: &[String]) -> Mesh {
     let root = virtual_service("a", &format!("hosts: [a]\nhttp: [{root}, {{{TO_A}}}]"));
     delegates.iter().fold(Mesh::of(services(), &root), |mesh, delegate| mesh.and(delegate))

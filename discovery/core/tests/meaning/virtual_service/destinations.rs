@@ -1,4 +1,4 @@
-//! Where requests go, in which shares, and what the destination is told.
+//! Destinations, weights and header operations.
 
 use super::*;
 
@@ -157,7 +157,7 @@ fn header_operations_of_one_destination() {
     );
 }
 
-/// What the route changes of answers, as `<where>: <operation>`.
+/// Returns the operations on responses, as `<where>: <operation>`.
 fn answered(said: &str) -> String {
     let route = ruled(said).ask("http://a/").route.unwrap();
     let add = route.response_headers_to_add.iter().filter_map(|option| {

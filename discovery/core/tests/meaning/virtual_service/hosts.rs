@@ -1,4 +1,4 @@
-//! Which hosts rules are for, and where they are asked for.
+//! Hosts of routes, and their ports.
 
 use pilot_proto::ResourceType;
 
@@ -30,12 +30,12 @@ fn names_of_a_service() {
     );
 }
 
-/// An object for a host that leads to another.
+/// Returns an object for a host with a route to another.
 fn leading(name: &str, host: &str, to: &str) -> String {
     virtual_service(name, &format!("hosts: ['{host}']\nhttp: [{{route: [{{destination: {{host: {to}}}}}]}}]"))
 }
 
-/// How many virtual hosts had to be left out at port 80.
+/// Returns the number of virtual hosts that were left out at port 80.
 fn left_out(mesh: &Mesh) -> u64 {
     let (push, proxy) = (mesh.push(), client(mesh).0.proxy);
     let report = generate(&push, &proxy, ResourceType::Route, Some(&names(["80"]))).report;

@@ -1,4 +1,4 @@
-//! Which requests a rule is for, and which rule is first.
+//! Conditions on requests, and order of routes.
 
 use super::*;
 
@@ -15,7 +15,7 @@ pub(super) const TABLES: Tables = &[
     several_rules,
 ];
 
-/// A rule for what this matches leads to `b`, all else to `a`.
+/// Returns a route to `b` with this condition, and one to `a` for other requests.
 fn matching(said: &str) -> String {
     format!("[{{match: [{{{said}}}], {TO_B}}}, {{{TO_A}}}]")
 }

@@ -1,4 +1,4 @@
-//! Rules of `VirtualService`s, field by field, for the clients beside whom a proxy stands.
+//! Routes of `VirtualService`s, field by field, for clients with a sidecar.
 
 mod answers;
 mod bytes;
@@ -39,17 +39,17 @@ fn services() -> Vec<Declared> {
     ]
 }
 
-/// A `VirtualService` of namespace `default`.
+/// Returns a `VirtualService` in namespace `default`.
 fn virtual_service(name: &str, spec: &str) -> String {
     object("VirtualService", name, spec)
 }
 
-/// A `DestinationRule` of namespace `default`.
+/// Returns a `DestinationRule` in namespace `default`.
 fn destination_rule(name: &str, spec: &str) -> String {
     object("DestinationRule", name, spec)
 }
 
-/// The mesh with these rules for host `a`.
+/// Returns the mesh with these routes for host `a`.
 fn rules_for_a(http: &str) -> Mesh {
     Mesh::of(services(), &virtual_service("a", &format!("hosts: [a]\nhttp: {http}")))
 }
@@ -58,12 +58,12 @@ fn client(mesh: &Mesh) -> Client {
     mesh.sidecar("default", "app=web")
 }
 
-/// A client of the mesh with these rules for host `a`.
+/// Returns a client of the mesh with these routes for host `a`.
 fn ruled(http: &str) -> Client {
     client(&rules_for_a(http))
 }
 
-/// Rules for host `a`, calls, and where they end.
+/// Checks calls with these routes for host `a`.
 fn check_rules(http: &str, cases: &[Case<'_>]) {
     check_in(&rules_for_a(http), cases);
 }

@@ -1,4 +1,4 @@
-//! What is asked of the proxy besides: how long, how often, who else hears it, which endpoint.
+//! Policies of routes: timeouts, retries, mirrors, hash policies.
 
 use pilot_core::simulate::Stage;
 
@@ -7,7 +7,7 @@ use super::*;
 pub(super) const TABLES: Tables =
     &[timeout, retries, retries_of_the_mesh, mirrors, consistent_hash, consistent_hash_and_retries, names];
 
-/// The client of a rule for all requests that says this besides.
+/// Returns the client of a route for all requests with this policy.
 fn asked(said: &str) -> Client {
     ruled(&format!("[{{{said}{}{TO_B}}}]", if said.is_empty() { "" } else { ", " }))
 }
@@ -124,7 +124,7 @@ fn mirrors() {
     );
 }
 
-/// The client of a rule that leads here, to a host with this `DestinationRule`.
+/// Returns the client of a route to this destination, whose host has this `DestinationRule`.
 fn hashed(destination: &str, rule: &str) -> Client {
     let mesh = rules_for_a(&format!("[{{route: [{{destination: {destination}}}]}}]"));
     client(&mesh.and(&destination_rule("b", &format!("host: b\n{rule}"))))
