@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-/// Stands for the node's address, which only the environment of the pod knows.
+/// Placeholder for the node's address, which the environment of the pod has.
 const HOST_IP: &str = "$(HOST_IP)";
 
 /// `host:port`; the host of IPv6 is written in brackets.
@@ -16,12 +16,12 @@ pub(crate) struct HostPort {
     pub(crate) port: u16,
 }
 
-/// Why a text is not `host:port`.
+/// Error: not `host:port`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not host:port")]
 pub(crate) struct InvalidHostPort(String);
 
-/// Which IP family a proxy speaks, and which first.
+/// IP families of a proxy, the preferred one first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum IpFamily {
     /// IPv4 alone.
@@ -35,7 +35,7 @@ pub(crate) enum IpFamily {
     V6First,
 }
 
-/// Whether a pod with addresses of both families uses both.
+/// Use of both families in a dual-stack pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DualStack {
     /// It does.

@@ -13,7 +13,7 @@ const APP: [&str; 3] = ["app", "app.kubernetes.io/name", CANONICAL_NAME];
 const CANONICAL: [&str; 3] = [CANONICAL_NAME, "app.kubernetes.io/name", "app"];
 const CANONICAL_NAME: &str = "service.istio.io/canonical-name";
 
-/// The name, by the rule that `ProxyConfig` asks for.
+/// Returns the name of the proxy's cluster, by the rule of its `ProxyConfig`.
 pub(super) fn name(proxy: &ProxyConfig, metadata: &NodeMetadata) -> String {
     let namespace = metadata.namespace.as_deref().unwrap_or_default();
     let canonical = || {

@@ -30,7 +30,7 @@ fn unquote(quoted: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// What follows a backslash; the rest after it.
+/// Decodes the escape sequence after a backslash; returns the rest.
 fn escape<'a>(text: &'a str, bytes: &mut Vec<u8>) -> Option<&'a str> {
     let letter = text.chars().next()?;
     let rest = text.get(letter.len_utf8()..)?;

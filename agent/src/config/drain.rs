@@ -14,16 +14,16 @@ const MINIMUM: Duration = Duration::from_secs(5);
 /// Kubernetes' default of `terminationGracePeriodSeconds`.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// What is left of the grace period when the drain has to end: two thirds of it for SIGTERM, the rest for
-/// SIGKILL and our own end. Never more than a quarter of the period.
+/// Part of the grace period after the drain: two thirds of it for SIGTERM, the rest for SIGKILL and the end of the agent. At most
+/// a quarter of the period.
 const MARGIN: Duration = Duration::from_secs(3);
 
-/// How Envoy's end is bounded.
+/// Limits of Envoy's drain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Drain {
-    /// No shorter than this, if anybody said how long: what load balancers need to hear that we are gone.
+    /// Minimum duration, if it is set: the time that load balancers need to notice.
     pub(crate) minimum: Option<Duration>,
-    /// If nobody did, no shorter than this where no traffic tells that they have heard.
+    /// Minimum duration without any traffic, if none is set.
     pub(crate) evident: Duration,
     /// No longer than this.
     pub(crate) deadline: Duration,
@@ -31,7 +31,7 @@ pub(crate) struct Drain {
     pub(crate) kill_grace: Duration,
 }
 
-/// What the user said; `None` where nothing.
+/// Drain settings of the user; `None` if unset.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DrainSettings {
     /// `--terminationGracePeriod`: a promise about the platform, so it outranks the others.
@@ -44,7 +44,7 @@ pub(super) struct DrainSettings {
     pub(super) mode: DrainMode,
 }
 
-/// Whether Istio would wait for zero connections, and if so until the kubelet's SIGKILL.
+/// Drain mode of Istio: wait for zero connections, with or without a limit before the kubelet's SIGKILL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DrainMode {
     FixedTime,
@@ -78,7 +78,7 @@ impl Drain {
 mod tests {
     use super::*;
 
-    /// A minimum that nobody set is -1.
+    /// An unset minimum is -1.
     fn check(wanted: DrainSettings, (minimum, deadline, kill_grace): (i64, u64, u64)) {
         let minimum = u64::try_from(minimum).ok().map(Duration::from_millis);
         let [deadline, kill_grace] = [deadline, kill_grace].map(Duration::from_millis);

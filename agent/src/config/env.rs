@@ -1,7 +1,7 @@
-//! The environment: one table of the variables we act on, read once, checked, defaults beside the names.
+//! Environment: one table of the variables that the agent uses, with defaults, read and checked once.
 //!
-//! Nothing else in the agent asks the environment. Variables that only pass through it into node metadata
-//! (`ISTIO_META_*`) are collected in [`super::node`].
+//! No other module reads the environment. Variables that are only passed to node metadata (`ISTIO_META_*`) are collected in
+//! [`super::node`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -17,7 +17,7 @@ use super::fault::Faults;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Environment(BTreeMap<String, String>);
 
-/// What can be turned on or off.
+/// Feature that can be turned on or off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Switch {
     /// Envoy writes core dumps.
@@ -67,9 +67,9 @@ pub(crate) struct Variables {
     pub(crate) secure_merged_metrics_port: u16,
     /// Shortest drain when a drain may end with the last connection.
     pub(crate) minimum_drain: Option<Duration>,
-    /// How long a drain may last, unless `terminationDrainDuration` says it. Istio's variable until 1.10.
+    /// Maximum duration of a drain, unless `terminationDrainDuration` sets it. Istio's variable until 1.10.
     pub(crate) termination_drain: Option<Duration>,
-    /// Whether `istio.workload` is discovered; unset: if HBONE is on.
+    /// Discovery of `istio.workload`; unset: on if HBONE is on.
     pub(crate) peer_metadata_discovery: Option<bool>,
     /// `fips-140-2`, `fips-140-3` or nothing.
     pub(crate) compliance_policy: String,
@@ -79,7 +79,7 @@ pub(crate) struct Variables {
     pub(crate) istiod_san: Option<String>,
     /// File of the roots the control plane is verified with, or `SYSTEM`.
     pub(crate) xds_root_ca: Option<String>,
-    /// Where the DNS proxy listens.
+    /// Listen address of the DNS proxy.
     pub(crate) dns_proxy_address: Option<String>,
     /// File that Kubernetes reads the container's last message from, if it is there.
     pub(crate) termination_log: String,
@@ -115,7 +115,7 @@ impl Environment {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
-    /// Where the agent's last message goes. Named after `terminationMessagePath`, for pods that have set it.
+    /// Path of the termination message. Named after `terminationMessagePath`, for pods that set it.
     pub(crate) fn termination_log(&self) -> &str {
         self.get("TERMINATION_MESSAGE_PATH").unwrap_or("/dev/termination-log")
     }
@@ -208,12 +208,12 @@ impl Variables {
         }
     }
 
-    /// Whether the switch is on.
+    /// Returns `true` if the switch is on.
     pub(crate) fn is_on(&self, switch: Switch) -> bool {
         self.on.contains(&switch)
     }
 
-    /// Whether a pod with addresses of both families uses both.
+    /// Returns the use of both families in a dual-stack pod.
     pub(crate) fn dual_stack(&self) -> DualStack {
         if self.is_on(Switch::DualStack) { DualStack::On } else { DualStack::Off }
     }

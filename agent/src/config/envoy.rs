@@ -1,5 +1,4 @@
-//! What Envoy is started with besides its bootstrap: the binary, its flags' values, and the files that users
-//! put in the place of, or over, the bootstrap we render.
+//! Envoy's settings besides its bootstrap: binary, flags, and files of users that replace or overlay the rendered bootstrap.
 
 use std::num::NonZeroU64;
 use std::os::unix::fs::PermissionsExt as _;
@@ -16,7 +15,7 @@ use super::sizing::Concurrency;
 use super::yaml;
 use crate::cli::ProxyFlags;
 
-/// What Envoy is started with, besides its bootstrap.
+/// Envoy's settings besides its bootstrap.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct EnvoySettings {
     /// The binary. Checked to be there only when it is to be run.
@@ -25,17 +24,17 @@ pub(crate) struct EnvoySettings {
     pub(crate) levels: EnvoyLevels,
     /// Worker threads.
     pub(crate) concurrency: Concurrency,
-    /// Bytes its heap is to stay below; `None`: nobody limits it, or the user has an overload manager of their own.
+    /// Limit of its heap in bytes; `None` without a limit, or if the user has an overload manager.
     pub(crate) max_heap: Option<NonZeroU64>,
     /// The form of its log lines.
     pub(crate) log_form: LogFormatSource,
     /// A bootstrap that replaces the rendered one.
     pub(crate) custom_bootstrap: Option<Value>,
-    /// What `--config-yaml` lays over the bootstrap, as JSON.
+    /// Overlay of the bootstrap for `--config-yaml`, as JSON.
     pub(crate) overlay: Option<String>,
 }
 
-/// Who says what Envoy's log lines look like.
+/// Source of Envoy's log format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LogFormatSource {
     /// We: they are read back, and go out in the form of our own.
@@ -120,7 +119,7 @@ fn custom_bootstrap(path: &str, root: &Root, faults: &mut Faults) -> Option<Valu
     None
 }
 
-/// What `--config-yaml` lays over the bootstrap, with the node's address filled in.
+/// Returns the overlay for `--config-yaml`, with the node's address filled in.
 fn overlay_of(path: &str, variables: &Variables, root: &Root, faults: &mut Faults) -> Option<Value> {
     const HOST_IP: &str = "$(HOST_IP)";
     let text = root.required(path, faults)?;
@@ -141,7 +140,7 @@ fn overlay_of(path: &str, variables: &Variables, root: &Root, faults: &mut Fault
     }
 }
 
-/// Whether there is something at this path, whose every part may be spelt in two ways.
+/// Returns `true` if a value exists at this path; each part of the path has two spellings.
 fn has(value: &Value, path: &[[&str; 2]]) -> bool {
     match path {
         [] => !value.is_null(),

@@ -1,17 +1,17 @@
-//! What is wrong with what the user gave us, all of it at once, and the exit code that says so.
+//! Errors in the configuration, collected, and the exit code for them.
 
 use std::fmt;
 
-/// What kind of mistake it is. Ordered by what the exit code tells first.
+/// Kind of an error, in order of precedence for the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum FaultKind {
     /// A flag: `EX_USAGE`.
     Usage,
     /// A file, a variable or an annotation: `EX_CONFIG`.
     Configuration,
-    /// The Envoy binary is not there, as a shell says it.
+    /// The Envoy binary does not exist; exit code as in a shell.
     NoBinary,
-    /// The Envoy binary cannot be executed, as a shell says it.
+    /// The Envoy binary cannot be executed; exit code as in a shell.
     NotExecutable,
 }
 
@@ -30,11 +30,11 @@ impl FaultKind {
 /// One mistake: where, in which field, and what.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fault {
-    /// What kind.
+    /// Kind of the error.
     pub(crate) kind: FaultKind,
     /// A flag, a variable, a file, an annotation.
     pub(crate) place: String,
-    /// What is wrong; begins with the field where there is one.
+    /// Description; begins with the field, if there is one.
     pub(crate) problem: String,
 }
 
@@ -80,7 +80,7 @@ impl Faults {
         self.0.iter()
     }
 
-    /// How many there are so far.
+    /// Returns the number of errors so far.
     pub(crate) fn count(&self) -> usize {
         self.0.len()
     }

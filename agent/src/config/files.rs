@@ -1,7 +1,7 @@
-//! The files around the agent, and which of them were asked for. Paths are relative to the working directory, as
-//! Istio's are: a virtual machine runs the agent in `/`, a developer in any folder.
+//! Files that the configuration depends on, with a record of all reads. Paths are relative to the working directory, as in Istio:
+//! on a virtual machine the agent runs in `/`, for a developer in any folder.
 //!
-//! A file that is not there is nothing; a file that cannot be read or parsed is a mistake with its name.
+//! A missing file is empty; a file that cannot be read or parsed is an error with its name.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -19,17 +19,17 @@ use super::{downward, yaml};
 pub(super) const ANNOTATIONS: &str = "./etc/istio/pod/annotations";
 /// Labels of the pod, mounted by the downward API.
 pub(super) const LABELS: &str = "./etc/istio/pod/labels";
-/// Bytes of a file that somebody wrote: more than any can mean, and less than a sidecar's memory.
+/// Maximum size of a text file in bytes: more than any valid one, less than the memory of a sidecar.
 const MAX_TEXT: u64 = 16 << 20;
 
-/// A folder that relative paths begin at. Remembers which files it was asked for.
+/// Folder of relative paths. Records which files were read.
 #[derive(Clone, Debug)]
 pub(crate) struct Root {
     folder: PathBuf,
     asked: RefCell<SourceFiles>,
 }
 
-/// What the pod says about itself.
+/// Metadata of the pod from the downward API.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Pod {
     /// `None`: nothing is mounted.
@@ -46,7 +46,7 @@ impl Root {
         Self { folder: folder.into(), asked: RefCell::default() }
     }
 
-    /// Whether there is such a file.
+    /// Returns `true` if the file exists.
     pub(crate) fn has(&self, path: &str) -> bool {
         self.look(path, Probe::Presence) == FileState::Present
     }
@@ -88,7 +88,7 @@ impl Root {
         text
     }
 
-    /// What the pod says about itself.
+    /// Reads the metadata of the pod.
     pub(crate) fn pod(&self, faults: &mut Faults) -> Pod {
         let mut read = |path| {
             let text = self.text(path, faults)?;
@@ -97,8 +97,8 @@ impl Root {
         Pod { labels: read(LABELS), annotations: read(ANNOTATIONS).unwrap_or_default() }
     }
 
-    /// Whether this is one of the files that the pod's labels and annotations are in. They are empty when the
-    /// pod has none, and change by a rename: an empty one means what it says.
+    /// Returns `true` for the files with labels and annotations of the pod. They are empty if the pod has none, and are replaced
+    /// by rename: an empty one is complete.
     pub(crate) fn is_of_pod(&self, path: &Path) -> bool {
         [LABELS, ANNOTATIONS].into_iter().any(|file| self.path(file) == path)
     }
@@ -109,7 +109,7 @@ impl Root {
         self.path(path)
     }
 
-    /// What a file says that somebody else will read.
+    /// Returns the state of a file that another program reads.
     pub(crate) fn look(&self, path: &str, probe: Probe) -> FileState {
         let path = self.path(path);
         let state = probe.run(&path);
@@ -122,7 +122,7 @@ impl Root {
         self.folder.join(path).components().collect()
     }
 
-    /// Every file that was asked for so far, also those that are not there, and what was seen.
+    /// Returns all files that were read so far, including missing ones, with their state.
     pub(crate) fn sources(&self) -> SourceFiles {
         self.asked.borrow().clone()
     }

@@ -13,7 +13,7 @@ pub(crate) struct EnvoyLevels {
     pub(crate) components: Vec<String>,
 }
 
-/// Why a text is not levels; names the part that is wrong.
+/// Error: invalid log levels; holds the invalid part.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{part:?} is none of {expected}")]
 pub(crate) struct InvalidLevel {
@@ -45,7 +45,7 @@ pub(crate) struct LogLevels {
     pub(crate) scopes: BTreeMap<String, Level>,
 }
 
-/// How the agent and Envoy write their logs.
+/// Log format of the agent and Envoy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum LogFormat {
     /// Lines for people.

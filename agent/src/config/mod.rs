@@ -1,8 +1,7 @@
-//! What the user gave us, checked: raw flags, variables and files go in, a [`Config`] comes out, or every
-//! mistake at once.
+//! Configuration: flags, variables and files are checked and combined to a [`Config`], or to a list of all errors.
 //!
-//! The environment and the files around the agent are read here and nowhere else. What Envoy is to be told
-//! is [`crate::bootstrap`]'s matter.
+//! The environment and the files around the agent are read in this module only. Envoy's bootstrap is rendered by
+//! [`crate::bootstrap`].
 
 pub(crate) mod address;
 mod cluster;
@@ -50,23 +49,23 @@ use xds::XdsTransport;
 /// Everything the agent needs to know, checked.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Config {
-    /// Who this proxy is.
+    /// Identity of the proxy.
     pub(crate) node: Node,
     /// The effective `ProxyConfig`.
     pub(crate) proxy: ProxyConfig,
     /// The environment's part.
     pub(crate) variables: Variables,
-    /// Which IP family the proxy speaks.
+    /// IP families of the proxy.
     pub(crate) family: IpFamily,
-    /// How Envoy reaches the control plane.
+    /// Connection to the control plane.
     pub(crate) xds: XdsTransport,
-    /// What Envoy is started with.
+    /// Envoy's settings besides its bootstrap.
     pub(crate) envoy: EnvoySettings,
-    /// How Envoy's end is bounded.
+    /// Limits of Envoy's drain.
     pub(crate) drain: Drain,
     /// The agent's log.
     pub(crate) log: Log,
-    /// What is odd but works: one line each, for the log.
+    /// Warnings for the log, a line each.
     pub(crate) warnings: Vec<String>,
 }
 
@@ -77,11 +76,11 @@ pub(crate) struct Log {
     pub(crate) levels: LogLevels,
     /// Also Envoy's.
     pub(crate) format: LogFormat,
-    /// Where it goes.
+    /// Target of the log.
     pub(crate) target: LogTarget,
 }
 
-/// What the configuration is for.
+/// Purpose of loading the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
     /// To run Envoy: its binary must be there.
@@ -97,16 +96,16 @@ pub(crate) struct ConfigInputs<'a> {
     pub(crate) flags: &'a ProxyFlags,
     /// Flags of the log.
     pub(crate) log: &'a LogFlags,
-    /// What `bootstrap` puts in the place of what the agent would find out.
+    /// Values of `bootstrap` that replace detected ones.
     pub(crate) overrides: &'a Overrides,
     /// The environment.
     pub(crate) environment: &'a Environment,
-    /// Where relative paths begin.
+    /// Folder of relative paths.
     pub(crate) root: &'a Root,
     /// Addresses of the machine.
     pub(crate) interfaces: &'a Interfaces,
-    /// How much of the machine is ours. Taken once: whoever loads again gives the same, so that Envoy's threads
-    /// stay as many over a hot restart.
+    /// Resources of the container. Read once, so that a later load gives the same and Envoy keeps its number of threads over a
+    /// hot restart.
     pub(crate) limits: &'a Limits,
 }
 
@@ -123,7 +122,7 @@ impl Config {
             overrides.prometheus_port.unwrap_or(variables.envoy_prometheus_port);
         let pod = root.pod(&mut faults);
         let read = proxy::read((flags, &variables, &pod, root), &mut faults, &mut warnings);
-        // What defaults get wrong is no mistake of a user whose ProxyConfig could not be read.
+        // Errors of defaults are not reported to a user with an unreadable ProxyConfig.
         let (mut proxy, mut consequent) =
             (read.clone().unwrap_or_else(ProxyConfig::defaults), Faults::default());
         if proxy.custom_config_file.is_empty() && !flags.template_file.is_empty() {
@@ -132,7 +131,7 @@ impl Config {
 
         let concurrency = Concurrency::decide(flags.concurrency, proxy.concurrency, &variables, limits);
         match concurrency.source {
-            // Node metadata tells what was said, not what was found.
+            // Node metadata contains configured values, not detected ones.
             ConcurrencySource::Quota | ConcurrencySource::Cores => {}
             _ => proxy.concurrency = Some(concurrency.threads.get()),
         }

@@ -1,8 +1,8 @@
-//! Who this proxy is: node id, `node.cluster`, locality and metadata, as the control plane reads them.
+//! Identity of the proxy: node id, `node.cluster`, locality and metadata for the control plane.
 //!
-//! Metadata, later ones win: `ISTIO_META_*` of `proxyMetadata`, of the environment, `ISTIO_METAJSON_*`, then
-//! what the agent knows itself. Cloud platforms are not asked: their metadata servers cost a start up to
-//! five seconds, and a locality label says the same.
+//! Precedence of metadata, the last one wins: `ISTIO_META_*` of `proxyMetadata`, of the environment, `ISTIO_METAJSON_*`, values
+//! of the agent. Metadata servers of cloud platforms are not queried: they delay a start by up to five seconds, and a locality
+//! label has the same information.
 
 use pilot_proto::mesh::proxy_config::ProxyConfig;
 use pilot_proto::node::{NodeId, NodeMetadata, StringBool, StringList};
@@ -15,24 +15,24 @@ use super::files::Pod;
 
 const META: &str = "ISTIO_META_";
 const METAJSON: &str = "ISTIO_METAJSON_";
-/// Changes with every revision of a deployment, and says nothing else.
+/// Label that changes with every revision of a deployment and has no other meaning.
 const POD_TEMPLATE_HASH: &str = "pod-template-hash";
 const LOCALITY: &str = "istio-locality";
 
-/// Who this proxy is.
+/// Identity of the proxy.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Node {
     /// `sidecar~10.1.1.1~pod.ns~ns.svc.cluster.local`.
     pub(crate) id: NodeId,
     /// Service name of the proxy, for spans.
     pub(crate) cluster: String,
-    /// Where it runs.
+    /// Locality of the proxy.
     pub(crate) locality: Locality,
     /// Everything else.
     pub(crate) metadata: NodeMetadata,
 }
 
-/// Where a proxy runs; empty parts are unknown.
+/// Locality of a proxy; empty parts are unknown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Locality {
     /// Of the cloud.
@@ -43,7 +43,7 @@ pub(crate) struct Locality {
     pub(crate) sub_zone: String,
 }
 
-/// What the agent knows itself.
+/// Values that the agent adds.
 pub(super) struct NodeInputs<'a> {
     pub(super) id: NodeId,
     pub(super) addresses: Vec<String>,

@@ -76,7 +76,7 @@ fn yaml_layer(source: &str, text: &str, faults: &mut Faults) -> Layer {
     Layer { source: source.into(), config }
 }
 
-/// What Istio checks, and what Envoy would choke on later.
+/// Checks Istio's rules, and values that Envoy would reject.
 fn check(config: &ProxyConfig, faults: &mut Faults) {
     let mut fault =
         |field: &str, problem: &str| faults.configuration("ProxyConfig", format!("{field}: {problem}"));

@@ -1,6 +1,6 @@
-//! How large Envoy may be: its threads and its heap, from what the user says and what the container may use.
+//! Size of Envoy: worker threads and heap, from the configuration and the limits of the container.
 //!
-//! What the container may use is [`Limits`]; what Envoy does near its limit is [`crate::bootstrap`]'s matter.
+//! The limits are in [`Limits`]; Envoy's behaviour near its heap limit is configured by [`crate::bootstrap`].
 
 use std::fmt;
 use std::num::{NonZeroU32, NonZeroU64};
@@ -22,13 +22,13 @@ const RESERVED_SHARE: u64 = 8;
 /// Envoy's worker threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Concurrency {
-    /// How many. Always told to Envoy, so that it is the same after a hot restart.
+    /// Number of threads. Always passed to Envoy, so that it stays the same over a hot restart.
     pub(crate) threads: NonZeroU32,
-    /// Who says so.
+    /// Source of the number.
     pub(crate) source: ConcurrencySource,
 }
 
-/// Who says how many worker threads Envoy has, the first of them that does.
+/// Sources of the number of worker threads, in order of precedence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ConcurrencySource {
     /// `--concurrency`.
@@ -46,7 +46,7 @@ pub(crate) enum ConcurrencySource {
 // === impl Concurrency ===
 
 impl Concurrency {
-    /// Decides. `flag` 0 says nothing; a `ProxyConfig` of 0 says "all cores", as in Istio.
+    /// Chooses the number of threads. `flag` 0 is unset; a `ProxyConfig` of 0 means all cores, as in Istio.
     pub(super) fn decide(
         flag: u32,
         proxy_config: Option<u32>,

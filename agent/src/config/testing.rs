@@ -11,7 +11,7 @@ use super::{Config, ConfigInputs, Interfaces, Purpose, Root};
 use crate::cgroup::Limits;
 use crate::cli::{Cli, Command};
 
-/// What the agent would make of these flags of `bootstrap`, this environment and this folder.
+/// Loads the configuration of these flags of `bootstrap`, this environment and this folder.
 pub(crate) fn load(
     flags: &[&str],
     environment: &Environment,

@@ -1,4 +1,4 @@
-//! How Envoy reaches the control plane.
+//! Connection of Envoy to the control plane.
 
 use std::path::Path;
 
@@ -19,7 +19,7 @@ const CERTS: [&str; 3] = ["./etc/certs/cert-chain.pem", "./etc/certs/key.pem", "
 /// `XDS_ROOT_CA` of a control plane with a public certificate.
 const SYSTEM: &str = "SYSTEM";
 
-/// How Envoy reaches the control plane.
+/// Connection of Envoy to the control plane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum XdsTransport {
     /// Through the agent, which listens on this socket.
@@ -28,12 +28,12 @@ pub(crate) enum XdsTransport {
     Direct {
         /// `discoveryAddress`.
         address: HostPort,
-        /// Whether and how the connection is secured.
+        /// Security of the connection.
         security: XdsSecurity,
     },
 }
 
-/// Whether and how Envoy's connection to the control plane is secured.
+/// Security of Envoy's connection to the control plane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum XdsSecurity {
     /// Not at all.

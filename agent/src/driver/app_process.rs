@@ -1,9 +1,9 @@
-//! The process whose exit ends the agent, if there is one: a command that the agent starts beside Envoy, or a process
-//! that runs already.
+//! The application process, if there is one: a command that the agent starts beside Envoy, or a running process. Its exit ends
+//! the agent.
 //!
-//! A command starts once Envoy serves and receives the agent's signals. When it exits, Envoy is drained and the agent
-//! exits with the command's code, so that a job with a sidecar completes with its own result. A command that does not
-//! stop when it is signalled has the drain deadline, or until the next signal.
+//! A command starts once Envoy serves and receives the agent's signals. When it exits, Envoy is drained and the agent exits with
+//! the command's code, so that a job with a sidecar completes with its own result. A command that does not stop after a signal
+//! has the drain deadline, or until the next signal.
 
 use std::{
     ffi::OsString,
@@ -60,7 +60,7 @@ enum AppState {
     Watched(WatchedProcess),
 }
 
-/// State from which [`AppProcess`] knows that Envoy serves.
+/// Readiness of Envoy as the condition to start the command.
 #[derive(Debug)]
 pub(super) struct EnvoyReadiness {
     pub(super) phases: watch::Receiver<Phase>,

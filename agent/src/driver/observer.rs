@@ -1,7 +1,7 @@
-//! Watches one Envoy through its admin and tells the driver what it sees: LIVE, silent, back, how busy, on what it
-//! listens, empty.
+//! Observes one Envoy through its admin endpoint and reports to the driver: LIVE, unresponsive, recovered, activity, listeners,
+//! empty.
 //!
-//! What is worth looking at depends on the Envoy's role. A look is dropped half-way when the role changes.
+//! The role of the Envoy determines the observations. A running observation is dropped when the role changes.
 
 use std::{
     collections::BTreeSet,
@@ -43,7 +43,7 @@ const RUN_INTERVAL: Duration = Duration::from_secs(1);
 const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 const SILENT_AFTER: Duration = Duration::from_millis(3500);
 
-/// One lost answer is no silence, however long ago the last one was: it is we who may have been stopped.
+/// A single lost response does not count, however long ago the last one was: the agent itself may have been stopped.
 const SILENT_QUESTIONS: u32 = 2;
 
 /// While draining: often, but never more than a twentieth of Envoy's main thread.
@@ -64,18 +64,18 @@ pub(super) struct Observation {
     pub(super) kind: ObservationKind,
 }
 
-/// What was seen.
+/// Content of an observation.
 #[derive(Clone, Debug)]
 pub(super) enum ObservationKind {
     /// Something for the supervisor.
     Event(Event),
-    /// Which hot-restart protocol it speaks.
+    /// Hot-restart protocol version of the Envoy.
     HotRestartVersion(HotRestartVersion),
-    /// What it listens on, now that this has changed.
+    /// Changed listeners.
     Listeners(Vec<ListenAddress>),
     /// It does not hear that it is to drain.
     DrainFailed,
-    /// Who is busy in its last moments.
+    /// Activity during a drain.
     Activity(ActivityStats, Vec<Listener>),
 }
 
@@ -88,13 +88,13 @@ pub(super) struct Observer {
     pub(super) bootstrap: PathBuf,
     /// `--restart-epoch` on its command line.
     pub(super) restart_epoch: u32,
-    /// What it has to have before it may take over from another.
+    /// Resources that it must have before it takes over.
     pub(super) expected: Expected,
     pub(super) phases: watch::Receiver<Phase>,
     pub(super) observations: mpsc::Sender<Observation>,
 }
 
-/// What has been seen of it so far.
+/// Last observed state.
 #[derive(Debug)]
 struct ObserverState {
     since: Instant,
@@ -106,14 +106,14 @@ struct ObserverState {
     calm: Option<(u64, Instant)>,
 }
 
-/// Whether it has been asked what it speaks.
+/// State of the query of the protocol version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum VersionQuery {
     Unknown,
     DrainRequest,
 }
 
-/// How its admin has been answering.
+/// State of the admin endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Admin {
     Never,
@@ -124,7 +124,7 @@ enum Admin {
 // === impl Observer ===
 
 impl Observer {
-    /// Looks for as long as there is an Envoy to look at, and somebody to tell.
+    /// Observes until the Envoy or the receiver is gone.
     pub(super) async fn run(mut self) {
         let mut state = ObserverState::new(Instant::now());
         loop {
@@ -169,8 +169,8 @@ impl Observer {
         }
     }
 
-    /// Whether the admin that answers as LIVE is this Envoy's. One that takes over must also have what it needs: after
-    /// `initial_fetch_timeout` Envoy is LIVE without a single listener.
+    /// Returns `true` if the admin endpoint that reports LIVE belongs to this Envoy. A successor must also have its resources:
+    /// after `initial_fetch_timeout` an Envoy is LIVE without a single listener.
     async fn may_serve(&self) -> bool {
         match self.admin.identify(self.restart_epoch, &self.bootstrap).await {
             Ok(Identity::Live) => {}
@@ -189,7 +189,7 @@ impl Observer {
 
     /// The list of listeners is as cheap as `/ready`, at any size of configuration.
     async fn serving(&self, state: &mut ObserverState) -> ObservationKind {
-        // Before anything that depends on it: an Envoy is asked for its sockets only in its own language.
+        // Before all that depends on it: sockets are requested in the Envoy's own protocol version.
         if state.version == VersionQuery::Unknown
             && let Ok(version) = self.admin.hot_restart_version().await
         {
@@ -224,7 +224,7 @@ impl Observer {
             Err(error) => {
                 debug!(%error, "cannot read the activity of Envoy");
                 let without_admin = match error {
-                    // Closed for a successor that came to nothing: the kernel still knows who is connected.
+                    // Closed for a successor that failed: the kernel still has the connections.
                     AdminError::Connect(_) => self.connections(state).await.ok(),
                     _ => None,
                 };
@@ -257,7 +257,7 @@ impl Observer {
                 Ok(_) => {}
                 Err(error) => debug!(%error, "connections of an old Envoy"),
             }
-            // A look reads tables whose length others decide.
+            // The length of the tables that an observation reads is unbounded.
             sleep(LEAVE_INTERVAL).await;
         }
     }
@@ -279,7 +279,8 @@ async fn another_role(phases: &mut watch::Receiver<Phase>, launch: Launch, role:
     drop(changed);
 }
 
-/// In the words of the protocol. Envoy does not say which of its sockets are for datagrams only, so both are asked for.
+/// Returns the addresses in the protocol's format. Envoy does not report which sockets are for datagrams only, so both are
+/// requested.
 pub(super) fn addresses(listeners: &[Listener]) -> Vec<ListenAddress> {
     let of = |address: &ListenerAddress| match address {
         ListenerAddress::Socket { protocol: Protocol::Tcp, address } => {
@@ -337,7 +338,7 @@ impl ObserverState {
         lifecycle_publisher
     }
 
-    /// Whether it has nothing left to do. Idle connections are nothing, once they have been so for a while.
+    /// Returns `true` if nothing is left to do. Idle connections do not count once they have been idle for a while.
     fn is_empty(&mut self, activity: Option<Activity>, connections: u64, now: Instant) -> bool {
         let Some(Activity { active, begun }) = activity else { return false };
         if active > 0 {

@@ -54,7 +54,7 @@ impl Driver {
                 };
                 self.inputs.timers.arm(timer, Instant::now() + after);
             }
-            // The successor has told it; `run` has returned already.
+            // The successor has already done it; `run` has returned.
             Effect::StopAccepting(_, Coupling::Coupled) | Effect::Exit(_) => {}
         }
     }

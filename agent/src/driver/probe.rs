@@ -1,7 +1,7 @@
-//! Asks a new Envoy, out of turn, whether it is LIVE: when the agent is to end, or its predecessor has died.
+//! Probes out of turn if a new Envoy is LIVE: when the agent is about to end, or its predecessor has died.
 //!
-//! An Envoy that was LIVE for some milliseconds may not have been noticed by its [`Observer`](super::observer), and
-//! its predecessor's listeners are closed already.
+//! The [`Observer`](super::observer) may not have noticed an Envoy that became LIVE milliseconds ago, and the listeners of its
+//! predecessor are closed already.
 
 use std::time::Duration;
 

@@ -36,7 +36,7 @@ const REPLY_TIMEOUT: Duration = Duration::from_secs(2);
 /// or will be killed.
 const LINGER: Duration = Duration::from_mins(1);
 
-/// Limit of workers that are asked for, against an endless loop.
+/// Maximum number of requested workers, against an endless loop.
 const MAX_WORKERS: u32 = 1024;
 
 /// Sender of requests to a running Envoy, in the role of its successor. Among native Envoys it must be dropped before

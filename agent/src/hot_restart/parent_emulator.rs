@@ -174,9 +174,9 @@ impl ParentEmulator {
     }
 }
 
-/// Sends the child of this epoch an empty statistics reply that it may not have asked for. A child waits without a limit
-/// for a reply that its parent took along. One that does not wait takes this reply for that of its next request, and
-/// statistics are all that a LIVE child waits for.
+/// Sends the child of this epoch an empty statistics reply that it may not have requested. A child waits without a limit for a
+/// reply that its parent did not send. A child that does not wait takes this reply for that of its next request, and statistics
+/// are all that a LIVE child waits for.
 pub(crate) fn answer_stats(base_id: &BaseIdLease, child: RestartEpoch) -> io::Result<()> {
     let socket = net::UnixDatagram::unbound()?;
     socket.set_nonblocking(true)?;

@@ -100,7 +100,7 @@ pub(crate) enum Event {
 pub(crate) enum PredecessorAdmin {
     /// It accepts connections.
     Open,
-    /// The successor has closed it: the predecessor can no longer be told to drain.
+    /// The successor has closed it: the predecessor can no longer be drained.
     Closed,
 }
 
@@ -127,8 +127,7 @@ pub(crate) enum Effect {
     /// Take over the hot-restart socket of this predecessor and answer its successor from now on. Comes before
     /// the predecessor is signalled, and again when it has been reaped; a second one changes nothing.
     EmulateParent(Generation),
-    /// This predecessor has been reaped. Its successor may wait, without a limit, for statistics that the
-    /// predecessor was asked for; send an empty answer.
+    /// This predecessor has been reaped. Its successor may wait, without a limit, for requested statistics; send an empty answer.
     AnswerPendingStats(Generation),
     /// Ask this Envoy whether it is LIVE, and if not whether the admin of its predecessor is closed; the answer is
     /// [`Event::Live`] or [`Event::NotLive`].

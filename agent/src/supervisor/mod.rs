@@ -81,7 +81,7 @@ enum State {
 enum Wait {
     /// The back-off.
     Time,
-    /// This Envoy was starting when its predecessor died; it is asked whether it is LIVE.
+    /// This Envoy was starting when its predecessor died; it is probed for LIVE.
     Probing(Generation),
     /// This Envoy was killed.
     Reaping(Generation),

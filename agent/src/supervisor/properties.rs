@@ -1,4 +1,4 @@
-//! What holds for any order of events, with Envoys that die, hang, become LIVE or never do, as they please.
+//! Properties for any order of events, with Envoys that die, hang, become LIVE or never do.
 
 mod act;
 mod world;
@@ -63,7 +63,7 @@ fn verdict(number: u32) -> ValidationResult {
     }
 }
 
-/// News of any Envoy, and timers nobody armed.
+/// Events of any Envoy, and timers that are not armed.
 fn stranger(number: u32) -> Event {
     let launch = Launch::nth(number / 10 % 40);
     match number % 11 {
@@ -85,7 +85,7 @@ fn acts() -> impl Strategy<Value = Vec<u32>> {
     proptest::collection::vec(any::<u32>(), 0..50)
 }
 
-/// What may happen to an agent that nobody tells to end.
+/// Events of an agent that gets no signal.
 fn trouble(acts: Vec<u32>) -> impl Iterator<Item = Act> {
     acts.into_iter().map(decode).filter(|act| !matches!(act, Act::Terminate | Act::Quit))
 }

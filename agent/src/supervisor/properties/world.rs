@@ -38,7 +38,7 @@ pub(super) struct World {
     pub(super) exit: Option<u8>,
     /// Predecessors whose sockets the agent has taken over.
     pub(super) emulated: Vec<Launch>,
-    /// An Envoy that is being asked whether it is LIVE.
+    /// Envoy with a running probe for LIVE.
     pub(super) probed: Option<Launch>,
     pub(super) log: Vec<Line>,
 }
@@ -121,7 +121,7 @@ impl World {
         }
     }
 
-    /// An Envoy that sends to a predecessor whose socket is closed aborts after ten seconds. So its place is taken
+    /// An Envoy that sends to a predecessor whose socket is closed aborts after ten seconds. So the predecessor is emulated
     /// before it is signalled, and when it is reaped at the latest, however late that is.
     fn check_successors(&self) {
         for successor in &self.envoys {
@@ -144,7 +144,7 @@ impl World {
         }
     }
 
-    /// A number is used above a LIVE one only, and the first is for when nobody lives.
+    /// An epoch is started above a LIVE one only, and the first one when no Envoy lives.
     fn spawn(&mut self, generation: Generation, after: StartMode) {
         self.launches += 1;
         assert_eq!(generation.launch.get(), self.launches, "a start number twice, or none");
@@ -166,7 +166,7 @@ impl World {
         self.envoys.push(Envoy { generation, live: false, told: None, after, ended: None, stuck });
     }
 
-    /// Told to leave before it is LIVE, an Envoy tells its living predecessor to leave too.
+    /// An Envoy that is terminated before it is LIVE terminates its living predecessor too.
     fn signal(&mut self, launch: Launch, signal: EnvoySignal) {
         let Some(envoy) = self.find(launch) else { return };
         if let (StartMode::After(parent, Coupling::Coupled), false, EnvoySignal::Terminate) =
@@ -340,7 +340,7 @@ impl World {
         }
     }
 
-    /// From here on Envoys do as they are told, become LIVE, and run out of work.
+    /// From here on Envoys obey signals, become LIVE, and run out of work.
     pub(super) fn settle(&mut self) {
         for _ in 0..400 {
             if self.exit.is_some() {
