@@ -1,12 +1,11 @@
-//! Envoy's admin for people and their tools: what is safe of it, on the port where Istio has all of it.
+//! Proxy of Envoy's admin endpoint: the safe part of it, on Istio's port.
 //!
 //! ```text
 //!   istioctl, dashboards ──▶ 127.0.0.1:15000 ──▶ who? ──▶ what? ──▶ Envoy's admin, a Unix socket of mode 0600
 //!                                               peer      rules     (that of the newest Envoy)
 //! ```
 //!
-//! Answers are passed on as they come, whatever their length. Deliberately does not know which Envoy it is:
-//! the driver says where the admin is, or that there is none.
+//! Responses are passed on as a stream of any length. The driver sets the address of the admin endpoint, or that there is none.
 
 mod rules;
 
@@ -36,17 +35,17 @@ use crate::{
 /// At once. Browsers open six.
 const CONNECTIONS: usize = 32;
 
-/// Of these, so many may be of strangers who are told why they are refused; the others are just hung up on,
-/// so that they cannot keep anybody out.
+/// Maximum number of refused connections that get an explanation; others are closed at once, so that they cannot exhaust the
+/// limit.
 const STRANGERS: usize = 4;
 
-/// Whoever has connected, or asked before, has this long to say what for.
+/// Time limit for the header of a request, the first or a later one.
 const HEADER_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Envoy's main thread may first have to finish what somebody else has asked for.
+/// Time limit for Envoy's response: its main thread may have to finish another request first.
 const ENVOYS_PATIENCE: Duration = Duration::from_secs(30);
 
-/// Neither Envoy nor the one who asks may let the other wait for longer than this in the midst of an answer.
+/// Maximum time without progress in the middle of a response, on either side.
 const STANDSTILL: Duration = Duration::from_mins(1);
 
 /// The proxy before Envoy's admin.

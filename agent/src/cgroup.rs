@@ -1,7 +1,6 @@
-//! The control groups this process is in, of version 1, 2 or both at once: where their files lie.
+//! Control groups of this process, of version 1, 2 or both: paths of their files.
 //!
-//! What the files say is read by [`Limits`] and [`OomCount`]. A file that is not there or not understood
-//! limits nothing: an agent that does not start because of it helps nobody.
+//! The files are read by [`Limits`] and [`OomCount`]. A missing or invalid file sets no limit, so that the agent starts anyway.
 //!
 //! ```text
 //!   /proc/self/cgroup     4:memory:/kubepods/pod1/c1     0::/kubepods/pod1/c1
@@ -20,7 +19,7 @@ use std::path::{Path, PathBuf};
 pub(crate) use self::limits::Limits;
 pub(crate) use self::oom::{Oom, OomCount};
 
-/// What limits a process. Version 1 has a hierarchy for each, version 2 one for all.
+/// Controller of a resource. Version 1 has a hierarchy for each, version 2 one for all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Controller {
     Cpu,
@@ -78,7 +77,7 @@ impl Cgroup {
         Self { groups }
     }
 
-    /// Our groups whose files may speak of this controller: more than one on a machine with both versions.
+    /// Returns the groups with files of this controller: more than one on a machine with both versions.
     fn groups(&self, controller: Controller) -> impl Iterator<Item = &Group> {
         self.groups.iter().filter(move |group| group.hierarchy.has(controller.name()))
     }
@@ -111,8 +110,8 @@ impl Group {
         };
         let path = memberships.lines().find_map(|line| hierarchy.membership(line))?;
         let mount = root.join(mount.trim_start_matches('/'));
-        // Where the mount shows a part that we are not in (`/../..` from another namespace), it is ours all
-        // the same: nobody mounts the groups of others into a container.
+        // A mount of a part without this process (`/../..` from another namespace) still belongs to it: groups of other
+        // containers are not mounted into a container.
         let below = Path::new(path).strip_prefix(&seen).unwrap_or(Path::new(""));
         let own = if below.components().any(|part| part.as_os_str() == "..") {
             mount.clone()

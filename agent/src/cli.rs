@@ -19,7 +19,7 @@ use crate::peer::TrustedUids;
 #[derive(Debug, Parser)]
 #[command(name = "pilot-agent")]
 pub(crate) struct Cli {
-    /// What to do.
+    /// Subcommand to run
     #[command(subcommand)]
     pub(crate) command: Command,
     /// The agent's log.
@@ -27,7 +27,7 @@ pub(crate) struct Cli {
     pub(crate) log: LogFlags,
 }
 
-/// What to do.
+/// Subcommand.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run Envoy
@@ -68,12 +68,12 @@ pub(crate) struct LogFlags {
         num_args = 0..=1, require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set
     )]
     pub(crate) as_json: bool,
-    /// Where the agent's log goes
+    /// Target of the agent's log
     #[arg(long = "log_target", global = true, value_enum, default_value_t = LogTarget::Stdout)]
     pub(crate) target: LogTarget,
 }
 
-/// Where the agent's log goes.
+/// Target of the agent's log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogTarget {
     /// Standard output.
@@ -83,7 +83,7 @@ pub(crate) enum LogTarget {
     Stderr,
 }
 
-/// What the proxy is.
+/// Role of the proxy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Role {
     /// Beside an application
@@ -93,7 +93,7 @@ pub(crate) enum Role {
     Router,
 }
 
-/// How a new Envoy takes over from the one before.
+/// Mode of hot restarts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum HotRestartMode {
     /// Mediated where Envoy's protocol is known, else native
@@ -107,7 +107,7 @@ pub(crate) enum HotRestartMode {
     Off,
 }
 
-/// Whether a crashed Envoy is started again.
+/// Policy for crashes of Envoy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum RestartMode {
     /// It is, until ten crashes in a row
@@ -131,7 +131,7 @@ pub(crate) struct RunFlags {
 /// Flags of `proxy`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ProxyFlags {
-    /// What the proxy is
+    /// Role of the proxy
     #[arg(value_enum, default_value_t = Role::Sidecar)]
     pub(crate) role: Role,
     /// DNS domain of the proxy; if not given, `$POD_NAMESPACE.svc.cluster.local`
@@ -146,7 +146,7 @@ pub(crate) struct ProxyFlags {
     /// Envoy's log levels by component; deprecated, --proxyLogLevel can say it
     #[arg(long = "proxyComponentLogLevel", default_value = "", hide_default_value = true)]
     pub(crate) proxy_component_log_level: String,
-    /// Envoy's worker threads; 0: as ProxyConfig says, or one per core
+    /// Number of Envoy's worker threads; 0: by ProxyConfig, or one per core
     #[arg(long, default_value_t = 0)]
     pub(crate) concurrency: u32,
     /// A bootstrap to use instead of the rendered one
@@ -161,16 +161,16 @@ pub(crate) struct ProxyFlags {
     /// The pod's terminationGracePeriodSeconds: Envoy has ended before it is over
     #[arg(long = "terminationGracePeriod", value_parser = duration::parse)]
     pub(crate) termination_grace_period: Option<Duration>,
-    /// How long load balancers get to hear of the end before clients are told to leave
+    /// Delay between SIGTERM and the drain, for load balancers to notice
     #[arg(long = "preDrainDelay", value_parser = duration::parse, default_value = "0s", hide_default_value = true)]
     pub(crate) pre_drain_delay: Duration,
-    /// How a new Envoy takes over from the one before
+    /// Mode of hot restarts: the process that passes listening sockets to the new Envoy
     #[arg(long = "hotRestartMode", value_enum, default_value_t)]
     pub(crate) hot_restart_mode: HotRestartMode,
-    /// How long a new Envoy may take to become LIVE before it is given up; the one before serves on
+    /// Time limit for a new Envoy to become LIVE; after it the old one continues to serve
     #[arg(long = "hotRestartDeadline", value_parser = duration::parse, default_value = "60s")]
     pub(crate) hot_restart_deadline: Duration,
-    /// Whether a crashed Envoy is started again; if never, the agent ends with its status
+    /// Policy for crashes of Envoy; with never, the agent exits with Envoy's status
     #[arg(long = "restartPolicy", value_enum, default_value_t)]
     pub(crate) restart_policy: RestartMode,
     /// Leave Envoy's admin on its port, open to the whole pod, as Istio does
@@ -179,7 +179,7 @@ pub(crate) struct ProxyFlags {
     /// User ids that may use the admin and give orders besides root and our own: 1000,2000 or any
     #[arg(long = "trustedUids", default_value = "", hide_default_value = true)]
     pub(crate) trusted_uids: TrustedUids,
-    /// Drain and end when this process ends, with its exit code if the kernel tells it
+    /// Drains and exits when this process exits, with its exit code if the kernel reports it
     #[arg(long = "exitWith", value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
     pub(crate) exit_with: Option<i32>,
     /// Accepted for Istio's templates, without effect
@@ -199,7 +199,7 @@ pub(crate) struct BootstrapFlags {
     /// As for `proxy`.
     #[command(flatten)]
     pub(crate) proxy: ProxyFlags,
-    /// What is given instead of found out.
+    /// Overrides of detected values.
     #[command(flatten)]
     pub(crate) overrides: Overrides,
     /// File to write, or - for standard output
@@ -207,7 +207,7 @@ pub(crate) struct BootstrapFlags {
     pub(crate) out: PathBuf,
 }
 
-/// What is given to `bootstrap` instead of found out, so that its output depends on nothing else.
+/// Overrides of detected values for `bootstrap`, so that its output depends on nothing else.
 #[derive(Clone, Debug, Default, PartialEq, Args)]
 pub(crate) struct Overrides {
     /// The node's id: sidecar~10.1.1.1~pod.ns~ns.svc.cluster.local
@@ -231,7 +231,7 @@ pub(crate) struct Overrides {
     /// Memory limit of the container in bytes; 0: none. If not given, the one there is, unless anything else is given
     #[arg(long)]
     pub(crate) memory_limit: Option<u64>,
-    /// How Envoy reaches the control plane
+    /// Connection of Envoy to the control plane
     #[arg(long, value_enum, default_value_t)]
     pub(crate) xds: XdsMode,
 }
@@ -256,7 +256,7 @@ pub(crate) struct RequestFlags {
     pub(crate) method: String,
     /// With or without a leading slash
     pub(crate) path: String,
-    /// What is sent
+    /// Body of the request
     #[arg(default_value = "", hide_default_value = true)]
     pub(crate) body: String,
 }
@@ -275,16 +275,16 @@ pub(crate) struct StatusFlags {
 /// Flags of `wait`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct WaitFlags {
-    /// How long to wait in all
+    /// Time limit in seconds
     #[arg(long = "timeoutSeconds", default_value_t = 60)]
     pub(crate) timeout_seconds: u32,
-    /// How long to wait for one answer
+    /// Time limit of one request in milliseconds
     #[arg(long = "requestTimeoutMillis", default_value_t = 500)]
     pub(crate) request_timeout_millis: u32,
-    /// How long to wait between two requests
+    /// Interval between requests in milliseconds
     #[arg(long = "periodMillis", default_value_t = 500)]
     pub(crate) period_millis: u32,
-    /// What answers 200 when Envoy is ready
+    /// URL that returns 200 when Envoy is ready
     #[arg(long, default_value = "http://localhost:15021/healthz/ready")]
     pub(crate) url: http::Uri,
 }
@@ -300,7 +300,7 @@ pub(crate) struct VersionFlags {
     pub(crate) output: Option<VersionFormat>,
 }
 
-/// How `version` prints.
+/// Output format of `version`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum VersionFormat {
     /// An object
@@ -324,7 +324,7 @@ impl Role {
 // === impl Overrides ===
 
 impl Overrides {
-    /// The container's memory in bytes. Whoever gives anything describes another container than this one.
+    /// Returns the memory of the container in bytes. Any override describes another container than this one.
     pub(crate) fn memory_limit(&self, limits: &Limits) -> Option<NonZeroU64> {
         if *self == Self::default() { limits.memory } else { self.memory_limit.and_then(NonZeroU64::new) }
     }

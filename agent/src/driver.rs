@@ -71,7 +71,7 @@ pub(crate) struct Settings {
     pub(crate) fixed_inputs: FixedInputs,
     /// The first configuration.
     pub(crate) first: Arc<DesiredState>,
-    /// The process whose exit ends the agent.
+    /// Process whose exit ends the agent.
     pub(crate) app: Option<AppSource>,
     /// Control of the agent's own log levels.
     pub(crate) levels: LevelControl,
@@ -107,7 +107,7 @@ struct Inputs {
     tasks: JoinSet<&'static str>,
 }
 
-/// What effects act on, and what is published.
+/// Objects that effects change, and published state.
 struct Outputs {
     children: ChildProcesses,
     backend: HotRestartBackend,
@@ -221,7 +221,7 @@ impl Driver {
         effects
     }
 
-    /// Measures the drain, the one phase whose duration is reported.
+    /// Measures the duration of the drain, for the log.
     fn time_drain(&mut self, stage: Stage) {
         let Records { draining_since, counters, .. } = &mut self.records;
         if stage == Stage::Draining {

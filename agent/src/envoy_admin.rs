@@ -33,10 +33,10 @@ const STATS_PATIENCE: Duration = Duration::from_secs(3);
 /// `/server_info` is 124 KB; nothing else we collect is larger.
 const MAX_BODY: usize = 4 << 20;
 
-/// Where Envoy's admin listens.
+/// Address of Envoy's admin endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum AdminAddress {
-    /// On a port: of this host only, if the user has not said otherwise.
+    /// A port; on loopback unless configured otherwise.
     Tcp(SocketAddr),
     /// On a socket in the file system, at most 107 bytes long.
     Unix(PathBuf),
@@ -48,16 +48,16 @@ pub(crate) struct EnvoyAdmin {
     address: Arc<AdminAddress>,
 }
 
-/// Why an answer is missing.
+/// Reason of a missing response.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AdminError {
     /// There is no Envoy to ask.
     #[error("no Envoy is running")]
     Absent,
-    /// Nobody listens, or the connection broke.
+    /// Refused or broken connection.
     #[error("connect to Envoy's admin")]
     Connect(#[source] std::io::Error),
-    /// Somebody listens and does not answer.
+    /// No response in time.
     #[error("Envoy's admin does not answer within {0:?}")]
     Silent(Duration),
     /// Not HTTP, or cut short.
@@ -66,7 +66,7 @@ pub(crate) enum AdminError {
     /// A path of ours is not one.
     #[error("build a request to Envoy's admin")]
     Request(#[from] http::Error),
-    /// It says no.
+    /// Status of an error.
     #[error("Envoy's admin answers {0}")]
     Status(StatusCode),
     /// Too long.
@@ -80,21 +80,21 @@ pub(crate) enum AdminError {
     Level(#[from] crate::config::level::InvalidLevel),
 }
 
-/// What Envoy says of itself.
+/// State that Envoy reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Liveness {
     /// All configuration is there and the workers run.
     Live,
-    /// It waits for configuration, or was told to fail its health checks.
+    /// It waits for configuration, or fails its health checks on request.
     NotLive,
 }
 
-/// Whose admin answered.
+/// Envoy that has responded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Identity {
-    /// That of the Envoy we asked for, and it is LIVE.
+    /// The requested Envoy, and it is LIVE.
     Live,
-    /// That of the Envoy we asked for, which is not LIVE.
+    /// The requested Envoy, which is not LIVE.
     NotLive,
     /// Another epoch's, or an Envoy that is not ours.
     Other,
@@ -135,12 +135,12 @@ impl From<SocketAddr> for AdminAddress {
 // === impl EnvoyAdmin ===
 
 impl EnvoyAdmin {
-    /// The admin at this address; nothing is asked yet.
+    /// Creates a client of the admin endpoint at this address, without a request.
     pub(crate) fn at(address: impl Into<AdminAddress>) -> Self {
         Self { address: Arc::new(address.into()) }
     }
 
-    /// `GET /ready`: cheap at any size of configuration, but it tells no epoch.
+    /// `GET /ready`: cheap at any size of configuration, but without the epoch.
     pub(crate) async fn ready(&self) -> Result<Liveness, AdminError> {
         match self.ask(Method::GET, "/ready", PATIENCE).await {
             Ok(_) => Ok(Liveness::Live),
@@ -149,8 +149,8 @@ impl EnvoyAdmin {
         }
     }
 
-    /// `GET /server_info`: whether it is the Envoy that runs this bootstrap in this epoch that is LIVE.
-    /// Only this tells it from the one before, and from a stranger's on the same port.
+    /// `GET /server_info`: returns if the Envoy with this bootstrap and epoch is LIVE. Only this distinguishes it from its
+    /// predecessor, and from an unrelated Envoy on the same port.
     pub(crate) async fn identify(&self, epoch: u32, bootstrap: &Path) -> Result<Identity, AdminError> {
         let body = self.ask(Method::GET, "/server_info", PATIENCE).await?;
         let info: ServerInfo = serde_json::from_slice(&body)?;
@@ -176,8 +176,8 @@ impl EnvoyAdmin {
         Ok(listeners::read(&body)?)
     }
 
-    /// `POST /drain_listeners`: clients are told to leave, and whoever comes nevertheless is served once
-    /// more. Never without `skip_exit`, with which alone Envoy refuses no connection for as long as it lives.
+    /// `POST /drain_listeners`: clients are asked to close connections, and new ones are still served. Always with `skip_exit`,
+    /// without which Envoy would refuse connections.
     pub(crate) async fn drain(&self, scope: DrainScope) -> Result<(), AdminError> {
         let path = match scope {
             DrainScope::Inbound => "/drain_listeners?inboundonly&graceful&skip_exit",
@@ -186,14 +186,14 @@ impl EnvoyAdmin {
         self.ask(Method::POST, path, PATIENCE).await.map(drop)
     }
 
-    /// `POST /drain_listeners` without any mercy: Envoy closes its listeners at once and for ever. Whoever
-    /// comes is refused, unless another Envoy has the same sockets.
+    /// `POST /drain_listeners` without grace: Envoy closes its listeners at once and for good. New connections are refused,
+    /// unless another Envoy has the same sockets.
     pub(crate) async fn close_listeners(&self) -> Result<(), AdminError> {
         self.ask(Method::POST, "/drain_listeners", PATIENCE).await.map(drop)
     }
 
-    /// `POST /logging`: levels in the spelling of `--proxyLogLevel`, as `info,http:debug`. What is not
-    /// named stays as it is; levels Envoy would not take are refused before it is asked.
+    /// `POST /logging`: levels in the format of `--proxyLogLevel`, as `info,http:debug`. Unnamed loggers keep their level;
+    /// invalid levels are refused without a request.
     pub(crate) async fn log_level(&self, levels: &str) -> Result<(), AdminError> {
         for path in levels::requests(levels)? {
             self.ask(Method::POST, &path, PATIENCE).await?;
@@ -201,19 +201,19 @@ impl EnvoyAdmin {
         Ok(())
     }
 
-    /// The same, and who is busy.
+    /// The same, with activity by listener.
     pub(crate) async fn activity(&self) -> Result<ActivityStats, AdminError> {
         let body = self.ask(Method::GET, activity::PATH, STATS_PATIENCE).await?;
         Ok(activity::count(&String::from_utf8_lossy(&body)))
     }
 
-    /// Which configuration Envoy has received so far.
+    /// Returns the configuration that Envoy has received so far.
     pub(crate) async fn config_updates(&self) -> Result<ConfigUpdates, AdminError> {
         let body = self.ask(Method::GET, stats::CONFIG_UPDATES, STATS_PATIENCE).await?;
         Ok(stats::config_updates(&String::from_utf8_lossy(&body)))
     }
 
-    /// Opens `path`, whose answer may be of any length and is left to the caller.
+    /// Requests `path`; the caller reads the response, which may have any length.
     pub(crate) async fn open(&self, path: &str, patience: Duration) -> Result<Incoming, AdminError> {
         let response = self.forward(wire::request(Method::GET, path)?, patience).await?;
         wire::body_of(response)

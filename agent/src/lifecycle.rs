@@ -17,11 +17,11 @@ pub(crate) use self::{
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Lifecycle {
-    /// Where in its life the sidecar is: the word that logs and metrics use.
+    /// Phase of the sidecar, as in logs and metrics.
     pub(crate) phase: String,
     /// Since when.
     pub(crate) since: Timestamp,
-    /// Whether `/healthz/ready` says yes. The status server's word: it is filled in when asked.
+    /// Result of `/healthz/ready`. The status server fills it in on request.
     pub(crate) readiness: ReadinessStatus,
     /// The agent itself.
     pub(crate) agent: AgentStatus,
@@ -29,23 +29,23 @@ pub(crate) struct Lifecycle {
     pub(crate) generations: Vec<EnvoyStatus>,
     /// The Envoys there were, the last one first; as many as the driver cares to remember.
     pub(crate) exits: Vec<EnvoyExit>,
-    /// What is left of the patience with crashes.
+    /// Remaining budget of restarts.
     pub(crate) restarts: RestartBudget,
-    /// How the last hot restart goes, or went.
+    /// State of the last hot restart.
     pub(crate) hand_over: HandoverStatus,
     /// The way out, once it has begun.
     pub(crate) shutdown: Option<ShutdownStatus>,
-    /// What is, or shall be, run.
+    /// Current and desired configuration.
     pub(crate) config: ConfigStatus,
 }
 
-/// What the readiness probe answers.
+/// Result of the readiness probe.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct ReadinessStatus {
     /// 200 or 503.
     pub(crate) ready: bool,
-    /// Why not.
+    /// Reason if it is not ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
 }
@@ -58,7 +58,7 @@ pub(crate) struct AgentStatus {
     pub(crate) pid: u32,
     /// Its version.
     pub(crate) version: String,
-    /// When it began.
+    /// Time of the start.
     pub(crate) started: Timestamp,
 }
 
@@ -72,16 +72,16 @@ pub(crate) struct EnvoyStatus {
     pub(crate) launch: u32,
     /// Its process.
     pub(crate) pid: u32,
-    /// What it does: `initializing`, `live`, `draining`, ... in the supervisor's words.
+    /// State of the supervisor: `initializing`, `live`, `draining`, ...
     pub(crate) state: String,
-    /// When it was started.
+    /// Time of the start.
     pub(crate) started: Timestamp,
     /// From its start until it was LIVE.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) live_after_ms: Option<u64>,
-    /// What it was started with; compares with [`ConfigStatus::hash`].
+    /// Hash of its configuration; compares with [`ConfigStatus::hash`].
     pub(crate) config_hash: String,
-    /// Who moves the sockets: `native`, `mediated`, `off`.
+    /// Hot-restart mode: `native`, `mediated`, `off`.
     pub(crate) engine: String,
 }
 
@@ -91,9 +91,9 @@ pub(crate) struct EnvoyStatus {
 pub(crate) struct EnvoyExit {
     /// Its epoch.
     pub(crate) epoch: u32,
-    /// What its process was.
+    /// Process id.
     pub(crate) pid: u32,
-    /// When it was reaped.
+    /// Time of reaping.
     pub(crate) at: Timestamp,
     /// Its exit code, if it ended by itself.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -101,26 +101,26 @@ pub(crate) struct EnvoyExit {
     /// The signal that ended it, if one did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) signal: Option<u8>,
-    /// What this was to us.
+    /// Classification of the exit.
     pub(crate) reason: ExitReason,
-    /// More of it in words: Envoy's last line, a path, whom it collided with. May be empty.
+    /// Details: Envoy's last line, a path, the colliding process. May be empty.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) detail: String,
-    /// Whether the cgroup's counters name the OOM killer; nothing, if there are no counters.
+    /// `true` if the cgroup's counters show an OOM kill; `None` without counters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) oom: Option<bool>,
 }
 
-/// What the end of an Envoy was to us.
+/// Classification of the exit of an Envoy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum ExitReason {
-    /// It was told to stop, and did.
+    /// Stopped on request.
     #[default]
     Stopped,
     /// Its successor had taken over.
     HandedOver,
-    /// It left with code 0 and nobody had asked it to.
+    /// Exited with code 0 without a request.
     Left,
     /// It ended by itself with another code.
     Failed,
@@ -132,7 +132,7 @@ pub(crate) enum ExitReason {
     Killed,
 }
 
-/// What is left of the patience with crashes.
+/// Remaining budget of restarts.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct RestartBudget {
@@ -140,12 +140,12 @@ pub(crate) struct RestartBudget {
     pub(crate) left: u32,
     /// Of so many.
     pub(crate) of: u32,
-    /// When it will be full again, if nothing happens until then; nothing, if it is full.
+    /// Time at which it is full again without further crashes; `None` if it is full.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) refilled_at: Option<Timestamp>,
 }
 
-/// How the last hot restart goes, or went.
+/// State of the last hot restart.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct HandoverStatus {
@@ -153,10 +153,10 @@ pub(crate) struct HandoverStatus {
     pub(crate) state: String,
     /// Tries for the configuration that is wanted now.
     pub(crate) attempts: u32,
-    /// Why the last one came to nothing.
+    /// Reason of the last failure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) last_error: Option<String>,
-    /// When the next one comes.
+    /// Time of the next attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) next_try_at: Option<Timestamp>,
 }
@@ -169,7 +169,7 @@ pub(crate) struct ShutdownStatus {
     pub(crate) phase: String,
     /// Since when.
     pub(crate) since: Timestamp,
-    /// When it is over, whatever is still open.
+    /// Deadline of the drain, whatever is still open.
     pub(crate) deadline: Timestamp,
     /// HTTP requests in progress; nothing, if Envoy does not tell.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -177,11 +177,11 @@ pub(crate) struct ShutdownStatus {
     /// Connections open, idle ones included.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) connections: Option<u64>,
-    /// Whose they are: the busiest listener first, idle ones left out.
+    /// Busy listeners, the busiest first.
     pub(crate) listeners: Vec<ListenerActivity>,
 }
 
-/// What one listener is busy with.
+/// Activity of one listener.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct ListenerActivity {
@@ -193,7 +193,7 @@ pub(crate) struct ListenerActivity {
     pub(crate) connections: u64,
 }
 
-/// What is, or shall be, run.
+/// Current and desired configuration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct ConfigStatus {
@@ -201,7 +201,7 @@ pub(crate) struct ConfigStatus {
     pub(crate) revision: u64,
     /// Of bootstrap, binary and flags together.
     pub(crate) hash: String,
-    /// What was wanted and could not be used, the last one first, each with its reason.
+    /// Rejected configurations, the last one first, each with its reason.
     pub(crate) refused: Vec<RejectedConfig>,
 }
 
@@ -209,11 +209,11 @@ pub(crate) struct ConfigStatus {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct RejectedConfig {
-    /// Which one.
+    /// Hash of the configuration.
     pub(crate) hash: String,
-    /// When.
+    /// Time of the rejection.
     pub(crate) at: Timestamp,
-    /// Why.
+    /// Reason of the rejection.
     pub(crate) reason: String,
 }
 
@@ -223,15 +223,15 @@ pub(crate) struct RejectedConfig {
 pub(crate) struct Transition {
     /// Counts up from 1; a gap is news the reader has missed.
     pub(crate) id: u64,
-    /// When.
+    /// Time of the transition.
     pub(crate) at: Timestamp,
-    /// What happened, in the supervisor's words.
+    /// Event of the supervisor.
     pub(crate) event: String,
     /// The phase before.
     pub(crate) from: String,
     /// The phase after.
     pub(crate) to: String,
-    /// Which Envoy it was about.
+    /// Epoch of the Envoy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) epoch: Option<u32>,
 }

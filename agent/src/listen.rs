@@ -1,5 +1,4 @@
-//! Accepts connections on a port, so many at a time, and notices those that stand still. What is said on
-//! them is the caller's.
+//! Accepts connections on a port up to a limit, and detects those without progress. The protocol is the caller's.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -23,7 +22,7 @@ pub(crate) async fn serve<F: Future<Output = ()> + Send + 'static>(
 ) -> Infallible {
     let free = Arc::new(Semaphore::new(bound));
     loop {
-        // Never closed, so never an error; and without a permit nobody is accepted.
+        // The semaphore is never closed; without a permit no connection is accepted.
         let permit = Arc::clone(&free).acquire_owned().await;
         match listener.accept().await {
             Ok((stream, _)) => {
@@ -44,7 +43,7 @@ pub(crate) async fn serve<F: Future<Output = ()> + Send + 'static>(
 /// Body of a response, possibly streamed.
 pub(crate) type ResponseBody = UnsyncBoxBody<Bytes, hyper::Error>;
 
-/// The progress of an answer whose length nobody knows: it beats whenever a part of it has been taken.
+/// Progress of a response of unknown length: notified whenever a part of it was sent.
 #[derive(Debug, Default)]
 pub(crate) struct Progress(Notify);
 

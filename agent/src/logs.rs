@@ -1,5 +1,4 @@
-//! Brings what Envoy writes, and what the agent logs, to the container's own stdout and stderr, all of the log
-//! in one form.
+//! Writes Envoy's output and the agent's log to stdout and stderr of the container, in one format.
 //!
 //! ```text
 //!   Envoy's stderr ─▶ pieces ─▶ envoy::EnvoyLogParser ─┐
@@ -8,9 +7,9 @@
 //!   Envoy's stdout (access logs) ─────────────────────────────────────────┘
 //! ```
 //!
-//! An unread pipe stops Envoy, and a full terminal or log driver must stop nobody: so both pipes are read
-//! whatever happens, one thread writes, and when its queue is full lines are dropped and counted.
-//! Whole lines travel, so that Envoy's and ours do not tear each other apart.
+//! An unread pipe blocks Envoy, and a full terminal or log driver must block neither Envoy nor the agent: both pipes are always
+//! read, one thread writes, and when its queue is full, lines are dropped and counted. Lines are written whole, so that Envoy's
+//! and the agent's do not mix.
 
 pub(crate) mod envoy;
 mod error_chain;
@@ -45,7 +44,7 @@ const QUEUE: usize = 512;
 /// Bytes that may wait, so that a stuck reader does not cost us our memory.
 const WAITING: usize = 2 * 1024 * 1024;
 
-/// Where a line goes.
+/// Destination of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stream {
     /// Access logs.
@@ -70,7 +69,7 @@ enum SinkMessage {
     Flush(SyncSender<()>),
 }
 
-/// Whether a log has gone out.
+/// Result of flushing the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flushed {
     /// To the last line.
@@ -82,10 +81,10 @@ pub(crate) enum Flushed {
 // === impl Sink ===
 
 impl Sink {
-    /// A sink whose thread writes to our own stdout and stderr. The log is of this format.
+    /// Starts a sink with a thread that writes to stdout and stderr, in this format.
     pub(crate) fn start(format: LogFormat) -> io::Result<Self> {
         Self::start_with(format, |stream, chunk| {
-            // With nowhere left to write to there is nobody left to tell.
+            // A failed write cannot be reported anywhere.
             let written = match stream {
                 Stream::Stdout => io::stdout().write_all(chunk).and_then(|()| io::stdout().flush()),
                 Stream::Stderr => io::stderr().write_all(chunk),
@@ -128,7 +127,7 @@ impl Sink {
         self.dropped.fetch_add(u64::try_from(lines).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// How many lines nobody was there to take.
+    /// Returns the number of dropped lines.
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }

@@ -1,10 +1,10 @@
-//! What of Envoy's admin is passed on. Pure; the whole list is here, and what is not on it is refused.
+//! Allow-list of Envoy's admin endpoint. Pure; all other paths are refused.
 //!
-//! Reading is for tools: `istioctl proxy-config`, dashboards, Prometheus, people. Of what changes something,
-//! levels, counters and logs are harmless. Envoy's life is not among it: a drain behind the agent's back
-//! leaves the pod in service, cannot be undone, and most kinds of it refuse connections; the status port has
-//! `/drain` and `/quitquitquit` for that. Dumps of memory hold keys; profilers write files and stop the main
-//! thread; `/tap` shows the traffic; a changed runtime makes a proxy unlike its configuration.
+//! Reading is for tools: `istioctl proxy-config`, dashboards, Prometheus, people. Of the paths that change state, levels,
+//! counters and logs are harmless. Envoy's lifecycle is excluded: a drain without the agent leaves the pod in service, cannot be
+//! undone, and mostly refuses connections; the status port has `/drain` and `/quitquitquit` for that. Memory dumps contain keys;
+//! profilers write files and block the main thread; `/tap` shows traffic; runtime changes make a proxy differ from its
+//! configuration.
 
 use std::fmt;
 
@@ -43,7 +43,7 @@ const CHANGE: [&str; 6] = [
 
 const LIFE: [&str; 4] = ["/drain_listeners", "/healthcheck/fail", "/healthcheck/ok", "/quitquitquit"];
 
-/// Why a request is not passed on. What is displayed is for the one who asked.
+/// Reason to refuse a request; displayed to the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AdminRefusal {
     /// It would be with another method.
@@ -54,8 +54,7 @@ pub(super) enum AdminRefusal {
     Unlisted,
 }
 
-/// By whole paths: Envoy normalizes what it is asked for, so a path with dots or slashes too many must not
-/// look like one of ours, and does not.
+/// Compares whole paths. Envoy normalizes paths, so one with extra dots or slashes must not match an allowed one.
 pub(super) fn judge(method: &Method, path: &str) -> Result<(), AdminRefusal> {
     let reads = [Method::GET, Method::HEAD].contains(method);
     match path {

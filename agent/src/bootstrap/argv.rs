@@ -15,16 +15,16 @@ const SHORTEST: Duration = Duration::from_secs(1);
 /// Access logs reach the file within a second, or with 64 KiB.
 const FLUSH: Duration = Duration::from_secs(1);
 
-/// What is peculiar to one start of Envoy.
+/// Arguments of one start of Envoy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LaunchArgs<'a> {
     /// The bootstrap's file.
     pub(crate) bootstrap: &'a Path,
-    /// Whether it talks to its predecessor.
+    /// Hot-restart arguments.
     pub(crate) hot_restart: HotRestartFlags<'a>,
 }
 
-/// Whether an Envoy takes sockets over from its predecessor.
+/// Hot-restart arguments of Envoy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HotRestartFlags<'a> {
     /// It does not.
@@ -35,14 +35,14 @@ pub(crate) enum HotRestartFlags<'a> {
         base_id: u32,
         /// `@name` or a path; Envoy appends role, base id and epoch.
         socket_path: &'a Path,
-        /// How many Envoys there were before that it can talk to.
+        /// Number of predecessors in the chain of hot restarts.
         epoch: u32,
-        /// When the one before it is to leave, from the moment this one is LIVE.
+        /// Time from LIVE until the predecessor is terminated.
         parent_shutdown: Duration,
     },
 }
 
-/// How long an Envoy that has handed over may take to finish: Istio's `parentShutdownDuration`.
+/// Returns the time that a predecessor has after a hand-over: Istio's `parentShutdownDuration`.
 pub(crate) fn parent_shutdown(config: &Config) -> Duration {
     config.proxy.parent_shutdown_duration.unwrap_or(PARENT_SHUTDOWN).max(SHORTEST)
 }

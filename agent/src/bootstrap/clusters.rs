@@ -1,4 +1,4 @@
-//! Clusters that Envoy needs before it has asked anybody: itself, the agent, the control plane.
+//! Static clusters: Envoy itself, the agent, the control plane.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use super::{set, tls};
 use crate::config::Config;
 use crate::config::xds::{XdsSecurity, XdsTransport};
 
-/// Where the SDS socket's folder is.
+/// Folder of the SDS socket.
 const SDS_FOLDER: &str = "./var/run/secrets/workload-spiffe-uds";
 const HTTP: &str = "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 

@@ -1,4 +1,4 @@
-//! Where Envoy reports to: collectors of spans, of metrics, of access logs.
+//! Collectors of spans, metrics and access logs.
 
 use pilot_proto::mesh::proxy_config::{Collector, RemoteService, TcpKeepalive, Tracing};
 use serde_json::{Map, Value, json};

@@ -1,6 +1,6 @@
-//! Listeners that must answer before, and while, the control plane says anything: metrics and health.
+//! Static listeners for metrics and health, which work without the control plane.
 //!
-//! They ignore the limit on connections and the overload manager: a proxy under load must still be seen.
+//! They ignore the connection limit and the overload manager: a proxy under load must stay observable.
 
 use serde_json::{Value, json};
 

@@ -1,8 +1,8 @@
-//! What Envoy is told before it can ask: the bootstrap, rendered from a checked [`Config`].
+//! Envoy's bootstrap, rendered from a checked [`Config`].
 //!
-//! Pure: equal configurations give equal bytes, which is how the agent knows that nothing has changed. The
-//! shape, down to names and order of the top level, is Istio's, because users' dashboards, `EnvoyFilter`s and
-//! `istioctl` know it. Why Envoy would start, and when, is the supervisor's matter.
+//! Pure: equal configurations give equal bytes, by which the agent detects changes. The structure, including names and order of
+//! the top level, is Istio's, because dashboards, `EnvoyFilter`s and `istioctl` depend on it. Starts of Envoy are decided by the
+//! supervisor.
 
 pub(crate) mod argv;
 mod clusters;
@@ -31,14 +31,14 @@ pub(crate) struct Rendered {
     pub(crate) json: String,
     /// Files that the bootstrap refers to, to be written before it, for the owner alone.
     pub(crate) files: Vec<SideFile>,
-    /// What the user asked for and does not get: one line each, for the log.
+    /// Warnings about settings without effect, a line each, for the log.
     pub(crate) warnings: Vec<String>,
 }
 
 /// A file that the bootstrap refers to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SideFile {
-    /// Where.
+    /// Path of the file.
     pub(crate) path: PathBuf,
     /// A secret.
     pub(crate) contents: String,
@@ -74,14 +74,14 @@ struct StaticResources {
     listeners: Vec<Value>,
 }
 
-/// Whether the proxy learns of workloads over xDS.
+/// Discovery of workloads over xDS.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Discovery {
     Workloads,
     Off,
 }
 
-/// Renders what Envoy is told.
+/// Renders the bootstrap.
 pub(crate) fn render(config: &Config) -> Rendered {
     if let Some(custom) = &config.envoy.custom_bootstrap {
         return Rendered { json: format!("{custom:#}\n"), files: Vec::new(), warnings: Vec::new() };
@@ -116,7 +116,7 @@ pub(crate) fn render(config: &Config) -> Rendered {
     Rendered { json, files: collectors.files, warnings }
 }
 
-/// Not with the state-of-the-world protocol: the extension asks for differences.
+/// Returns the discovery mode. Off with the state-of-the-world protocol: the extension requires delta.
 fn discovery(config: &Config) -> Discovery {
     let wanted = config.node.metadata.metadata_discovery.is_some_and(|wanted| wanted.0);
     if wanted && config.variables.is_on(Switch::DeltaXds) { Discovery::Workloads } else { Discovery::Off }

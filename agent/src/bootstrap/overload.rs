@@ -1,4 +1,4 @@
-//! What Envoy does before it has too much: of connections, and of memory.
+//! Overload manager: limits on connections and heap.
 
 use std::num::NonZeroU64;
 

@@ -29,7 +29,7 @@ fn flags(proxy: &ProxyConfig, variables: &Variables) -> Map<String, Value> {
         flags.insert("envoy.reloadable_features.google_grpc_disable_tls_13".into(), true.into());
     }
     if !variables.is_on(Switch::StripFragment) {
-        // Istio's variable says the opposite of what it does, and so does its value: a string.
+        // The value of Istio's variable is a string and means the opposite of its name.
         flags.insert(
             "envoy.reloadable_features.http_strip_fragment_from_path_unsafe_if_disabled".into(),
             "false".into(),

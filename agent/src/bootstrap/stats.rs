@@ -53,7 +53,7 @@ const ACTIVITY: &str = r"(http|listener)\..*\.downstream_(cx|rq)_(active|total)"
 /// `stat_prefix` of a virtual service's route.
 const ROUTES: &str = r"vhost\..*\.route\..*";
 
-/// How often statistics are flushed, and unused ones dropped; `None`: Envoy's own way.
+/// Intervals of flushing statistics and evicting unused ones; `None`: Envoy's defaults.
 pub(super) struct Intervals {
     pub(super) flush: Option<String>,
     pub(super) eviction: Option<String>,

@@ -19,7 +19,7 @@ const WORKLOAD: &str = "default";
 /// Roots of the mesh.
 const ROOTS: &str = "ROOTCA";
 
-/// Whether a client may speak HTTP/2 after the handshake.
+/// HTTP/2 in the ALPN of a client.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Alpn {
     Http2,
@@ -136,7 +136,7 @@ fn upstream(mut context: Map<String, Value>) -> Value {
     json!({"name": "envoy.transport_sockets.tls", "typed_config": context})
 }
 
-/// How a server is verified. Without roots named, by the operating system's: never not at all.
+/// Returns the verification of a server. Without a CA file the CA certificates of the system are used; verification is never off.
 fn validation(names: &[String], root: Option<&str>) -> [(String, Value); 1] {
     let names: Vec<_> = names.iter().map(|name| json!({"exact": name})).collect();
     let mut context = Map::new();

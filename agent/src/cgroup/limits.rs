@@ -1,4 +1,4 @@
-//! How much of the machine this container may use.
+//! Resource limits of the container.
 
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::Path;
@@ -8,11 +8,11 @@ use nix::unistd::Pid;
 
 use super::{Cgroup, Controller, text};
 
-/// Version 1 says "no limit" with the highest number of bytes that is whole pages; nobody has that much.
+/// Version 1 represents "no limit" by the highest multiple of the page size; greater values than this are unlimited.
 const UNLIMITED: u64 = 1 << 62;
 
-/// What the machine allows. Taken once, at the start: the number of Envoy's threads must not change in a hot
-/// restart, so a limit that is changed later waits for the next start of the container.
+/// Limits of the container. Read once, at the start: the number of Envoy's threads must not change in a hot restart, so a later
+/// change takes effect at the next start of the container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {
     /// Cores that our threads may run on.
@@ -42,7 +42,7 @@ impl Limits {
     }
 }
 
-/// How many cores the scheduler lets us run on.
+/// Returns the number of cores of the CPU affinity mask.
 fn affinity() -> NonZeroU32 {
     let set = sched_getaffinity(Pid::from_raw(0)).ok();
     let count = set.map(|set| (0..CpuSet::count()).filter(|&core| set.is_set(core) == Ok(true)).count());

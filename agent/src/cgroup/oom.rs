@@ -1,4 +1,4 @@
-//! Whether a process that was killed was killed for want of memory: the kernel counts, nobody has to guess.
+//! Detection of OOM kills by the kernel's counters.
 
 use std::time::Duration;
 
@@ -6,14 +6,14 @@ use tokio::time::{Instant, sleep};
 
 use super::{Cgroup, Controller, text};
 
-/// How many processes of this container the kernel has killed for want of memory, ever.
+/// Number of OOM kills in this container so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct OomCount(Option<u64>);
 
-/// How late a count may be.
+/// Maximum delay of the counter.
 const LATE: Duration = Duration::from_millis(50);
 
-/// Whether it was want of memory.
+/// Result of the detection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Oom {
     /// The kernel has killed a process of this container for want of memory.
@@ -39,7 +39,7 @@ impl OomCount {
         Self(count)
     }
 
-    /// What has happened since an earlier count.
+    /// Compares with an earlier count.
     pub(crate) fn since(self, before: Self) -> Oom {
         match (before.0, self.0) {
             (Some(before), Some(now)) if now > before => Oom::Yes,
@@ -48,12 +48,12 @@ impl OomCount {
         }
     }
 
-    /// What the death of a process was that has just been reaped after a SIGKILL not ours.
+    /// Decides if a process that was reaped after a SIGKILL of another sender was killed by the OOM killer.
     ///
-    /// Linux counts before it sends the signal ("task reaper must see this", `mm/oom_kill.c`), so a kill is counted
-    /// by now; kernels that count in batches, or afterwards, may be late, so a count that has not moved is looked at
-    /// again for 50 ms. Nobody should wait for this before starting the next Envoy. The count is the container's:
-    /// another process of it killed in the same moment would be taken for the one that was reaped.
+    /// Linux counts before it sends the signal ("task reaper must see this", `mm/oom_kill.c`), so a kill is counted by now;
+    /// kernels that count in batches, or afterwards, may be late, so an unchanged counter is read again for 50 ms. The start of
+    /// the next Envoy must not wait for this. The counter is that of the container: another process that is killed at the same
+    /// moment would be taken for the reaped one.
     pub(crate) async fn verdict(self, cgroup: &Cgroup) -> Oom {
         let deadline = Instant::now() + LATE;
         loop {

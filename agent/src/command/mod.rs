@@ -1,4 +1,4 @@
-//! The subcommands. Each does one thing and says how it went; the exit code is made in `main.rs`.
+//! Subcommands. Each returns its result; `main.rs` sets the exit code.
 
 pub(crate) mod bootstrap;
 mod http;
@@ -16,10 +16,10 @@ use clap_complete::Shell;
 use crate::cli::Cli;
 use crate::config::fault::Faults;
 
-/// Why a subcommand did not do its thing.
+/// Error of a subcommand.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// What the user gave us is wrong.
+    /// Invalid configuration.
     Faults(Faults),
     /// Something else went wrong.
     Error(anyhow::Error),

@@ -19,7 +19,7 @@ use crate::logs::{Sink, subscriber};
 use crate::process;
 use crate::report::{self, Report};
 
-/// What the last lines may take on their way out. Whoever has not read them by then never will.
+/// Time limit to flush the log at the end.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Runs Envoy, and `command` beside it if there is one; the exit code of it all.
@@ -46,12 +46,12 @@ pub(crate) fn run(flags: &ProxyFlags, command: Option<Vec<OsString>>, log: &LogF
     }
     let app = command.map(AppSource::Command).or(flags.exit_with.map(AppSource::Process));
     let end = block_on(driver::run(Settings { fixed_inputs, first, app, levels }, sink.clone()));
-    // A log nobody reads must not keep us.
+    // An unread log must not block the exit.
     sink.flush(LAST_LINES);
     Ok(end??)
 }
 
-/// Whoever looks at a container that does not start finds the reason there; that it is printed too comes later.
+/// Writes the errors to the termination log, where `kubectl` shows them, in addition to the log.
 fn report_faults(environment: &Environment, faults: &Faults) {
     let lines: Vec<_> = faults.iter().map(ToString::to_string).collect();
     let report = Report { reason: "the configuration cannot be used", envoy: None, last_lines: &lines };

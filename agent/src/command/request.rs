@@ -1,5 +1,5 @@
-//! `request`: asks Envoy's admin, or the agent, from inside the pod. `istioctl` runs it through
-//! `kubectl exec` and parses what it prints, so that nothing but the answer goes to standard output.
+//! `request`: sends a request to Envoy's admin endpoint, or to the agent, inside the pod. `istioctl` runs it by `kubectl exec`
+//! and parses standard output, which contains the response only.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::cli::RequestFlags;
 /// For the answer to begin, and for each further part of it.
 const TIMEOUT: Duration = Duration::from_mins(1);
 
-/// What is told of an answer that is a failure.
+/// Maximum size of an error response in the message.
 const EXCUSE: usize = 64 << 10;
 
 /// Makes the request and prints the answer.
@@ -35,7 +35,7 @@ async fn ask(address: &str, flags: &RequestFlags, out: &mut impl Write) -> anyho
     let response = timeout(TIMEOUT, client::open(request)).await.with_context(late)??;
     let status = response.status();
     let mut body = response.into_body();
-    // `istioctl` asks for what an older Envoy may not have, and reads "not found" itself.
+    // `istioctl` requests paths that an older Envoy does not have, and evaluates "not found".
     if status.as_u16() > 399 && status != http::StatusCode::NOT_FOUND {
         let mut why = Vec::new();
         while let Some(data) = timeout(TIMEOUT, part(&mut body)).await.with_context(late)?? {

@@ -1,4 +1,4 @@
-//! `status`: where in its life the sidecar is, for people at a terminal; `--json` is what the agent says.
+//! `status`: prints the lifecycle state of the sidecar; `--json` prints the agent's response.
 
 mod page;
 
@@ -16,7 +16,7 @@ use crate::lifecycle::{Lifecycle, Timestamp};
 /// Readiness may have to ask a large Envoy.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Asks and prints.
+/// Requests and prints the state.
 pub(crate) fn run(flags: &StatusFlags) -> Result<(), Failure> {
     let address = format!("localhost:{}", flags.port);
     let asked = block_on(async { tokio::time::timeout(TIMEOUT, ask(&address)).await })?;

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::{Failure, block_on, http as client};
 use crate::cli::WaitFlags;
 
-/// Asks until the answer is 200.
+/// Requests until the response is 200.
 pub(crate) fn run(flags: &WaitFlags) -> Result<(), Failure> {
     Ok(block_on(wait(flags))??)
 }
@@ -39,7 +39,7 @@ async fn ask(flags: &WaitFlags) -> anyhow::Result<()> {
     let asked = tokio::time::timeout(patience, client::send(request)).await;
     let response = asked.with_context(|| format!("{}: no answer within {patience:?}", flags.url))??;
     let (status, body) = (response.status(), String::from_utf8_lossy(response.body()));
-    // The agent's says why; Envoy's own says nothing.
+    // The agent's response contains the reason; that of Envoy does not.
     let reason = body.lines().next().map(|reason| format!(": {}", reason.trim())).unwrap_or_default();
     ensure!(status == http::StatusCode::OK, "{}: {status}{reason}", flags.url);
     Ok(())

@@ -13,16 +13,16 @@ use crate::{lifecycle::ListenerActivity, supervisor::Activity};
 pub(super) const PATH: &str =
     "/stats?usedonly&filter=%5E(http%7Clistener)%5C..*%5C.downstream_(cx%7Crq)_(active%7Ctotal)$";
 
-/// The bootstrap's own listeners, by their `stat_prefix`: health checks and scrapes are nobody's traffic.
+/// Listeners of the bootstrap, by their `stat_prefix`: health checks and scrapes are not counted as traffic.
 const OWN: [&str; 5] = ["admin", "agent", "stats", "secure_stats", "secure_merged_stats"];
 
 /// The statistic of the admin's own listener, which has no address in it.
 const ADMIN: &str = "admin";
 
-/// What Envoy is busy with on behalf of others.
+/// Active connections and requests of Envoy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ActivityStats {
-    /// What a drain waits for; `None` when these statistics are not kept.
+    /// Activity that a drain waits for; `None` if these statistics are not kept.
     pub(crate) activity: Option<Activity>,
     /// HTTP requests in progress.
     pub(crate) requests: u64,
@@ -92,9 +92,9 @@ pub(super) fn count(text: &str) -> ActivityStats {
 // === impl ActivityStats ===
 
 impl ActivityStats {
-    /// The busy ones among `listeners`, the busiest first; `own` are the ports of the agent's own ones, which
-    /// are nobody's traffic. HTTP behind a port that many share, as 15006 is, comes as an entry of its own
-    /// under its `stat_prefix`: its connections are also among the shared port's.
+    /// Returns the busy ones among `listeners`, the busiest first; `own` are the ports of the agent's own listeners, which are
+    /// not counted. HTTP behind a shared port, as 15006 is, has an entry of its own under its `stat_prefix`: its connections are
+    /// counted at the shared port too.
     pub(crate) fn by_listener(&self, listeners: &[Listener], own: &[u16]) -> Vec<ListenerActivity> {
         let mut rows: BTreeMap<&str, ListenerActivity> = BTreeMap::new();
         for (statistic, &connections) in &self.listeners {
@@ -133,7 +133,7 @@ fn is_own(statistic: &str, own: &[u16]) -> bool {
     port.is_some_and(|port| own.contains(&port))
 }
 
-/// A listener with a `stat_prefix`, or one that asked for port 0, keeps its statistic's name.
+/// Returns the name of the statistic for a listener with a `stat_prefix`, or one that is bound to port 0.
 fn name_of<'a>(statistic: &'a str, listeners: &'a [Listener]) -> &'a str {
     let bound = |listener: &&Listener| {
         listener.addresses.iter().any(|address| address.stat_name().as_deref() == Some(statistic))
@@ -162,7 +162,7 @@ mod tests {
         count(text).activity
     }
 
-    /// What Envoy always says of the connection that asks.
+    /// Statistics of the connection of the request itself.
     const ASKING: &str = "http.admin.downstream_cx_active: 1\nhttp.admin.downstream_cx_total: 9\n\
         http.admin.downstream_rq_active: 1\nhttp.admin.downstream_rq_total: 9\n\
         listener.admin.downstream_cx_active: 1\nlistener.admin.downstream_cx_total: 9\n\

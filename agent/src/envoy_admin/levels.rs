@@ -1,4 +1,4 @@
-//! What to ask of `/logging` for levels in the spelling of `--proxyLogLevel`.
+//! Requests of `/logging` for levels in the format of `--proxyLogLevel`.
 
 use crate::config::level::{EnvoyLevels, InvalidLevel};
 

@@ -12,11 +12,11 @@ use serde::Deserialize;
 pub(crate) struct Listener {
     /// Its name; Envoy makes one up for a listener that has none.
     pub(crate) name: String,
-    /// What it is bound to, additional addresses last. At least one.
+    /// Bound addresses, additional ones last. At least one.
     pub(crate) addresses: Vec<ListenerAddress>,
 }
 
-/// What a listener is bound to. A port is the real one, also where port 0 was asked for.
+/// Bound address of a listener. The port is the actual one, also for port 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ListenerAddress {
     /// A port.
@@ -111,8 +111,8 @@ impl ListenerAddress {
         }
     }
 
-    /// What Envoy calls it in statistics, where a colon is an underscore: `127.0.0.1_80`, `[__1]_80`.
-    /// A listener that asked for port 0 keeps that in its statistics, and one with a `stat_prefix` has that.
+    /// Returns the name in statistics, where a colon is an underscore: `127.0.0.1_80`, `[__1]_80`. A listener that is bound to
+    /// port 0 has the port 0 in its statistics, and one with a `stat_prefix` has that.
     pub(super) fn stat_name(&self) -> Option<String> {
         match self {
             Self::Socket { address: SocketAddr::V4(address), .. } => {

@@ -8,23 +8,23 @@ pub(super) const CONFIG_UPDATES: &str = concat!(
     "%7Clistener_manager%5C.(lds%5C.update_(success%7Crejected)%7Cworkers_started))$"
 );
 
-/// Which configuration Envoy has received so far.
+/// Configuration that Envoy has received so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ConfigUpdates {
     /// Clusters.
     pub(crate) clusters: Updates,
     /// Listeners.
     pub(crate) listeners: Updates,
-    /// Whether the workers accept connections.
+    /// Number of starts of the workers, which accept connections.
     pub(crate) workers_started: u64,
 }
 
 /// Updates of one kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Updates {
-    /// How many were taken.
+    /// Number of accepted updates.
     pub(crate) accepted: u64,
-    /// How many were not.
+    /// Number of rejected updates.
     pub(crate) rejected: u64,
 }
 

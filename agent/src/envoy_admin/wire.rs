@@ -37,7 +37,7 @@ async fn exchange(
     request: Request<Empty<Bytes>>,
 ) -> Result<Response<Incoming>, AdminError> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    // Ends with the answer, or as soon as nobody waits for it any more; its error is the answer's.
+    // Ends with the response, or when the caller drops it; an error is that of the response.
     tokio::spawn(async { drop(connection.await) });
     Ok(sender.send_request(request).await?)
 }

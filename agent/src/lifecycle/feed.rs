@@ -1,7 +1,7 @@
-//! How the driver's news reaches whoever asks: the last state for all, the transitions for those who listen.
+//! Publishes the lifecycle: the current state (watch) and transitions (broadcast).
 //!
-//! The driver never waits. A listener that falls behind by more than [`BACKLOG`] transitions is told so, and
-//! has to look at the whole state again.
+//! The driver never waits. A receiver that falls behind by more than [`BACKLOG`] transitions gets an error and has to read the
+//! whole state again.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ pub(crate) struct Publisher {
     transitions: broadcast::Sender<Transition>,
 }
 
-/// The end of those who look.
+/// Receiving side.
 #[derive(Debug)]
 pub(crate) struct Feed {
     state: watch::Receiver<Arc<Lifecycle>>,
@@ -43,7 +43,7 @@ impl Publisher {
 
     /// This has happened. The state after it is to be published before.
     pub(crate) fn send(&self, transition: Transition) {
-        // An error is that nobody listens.
+        // An error means that there is no receiver.
         self.transitions.send(transition).map_or_else(drop, drop);
     }
 }
@@ -51,12 +51,12 @@ impl Publisher {
 // === impl Feed ===
 
 impl Feed {
-    /// How things stand.
+    /// Returns the current state.
     pub(crate) fn now(&self) -> Arc<Lifecycle> {
         Arc::clone(&self.state.borrow())
     }
 
-    /// What happens from now on. Ends with the driver, and with an error for one who is too slow.
+    /// Returns a receiver of later transitions. It ends with the driver, and with an error if it is too slow.
     pub(crate) fn listen(&self) -> broadcast::Receiver<Transition> {
         self.transitions.resubscribe()
     }

@@ -20,7 +20,7 @@ impl Timestamp {
         SystemTime::now().into()
     }
 
-    /// How long ago it is; nothing, if it is to come.
+    /// Returns the time until a later timestamp; `None` if that is earlier.
     pub(crate) fn until(self, later: Self) -> Option<Duration> {
         later.0.duration_since(self.0).ok()
     }

@@ -1,7 +1,7 @@
-//! Envoy's own log lines, read back: the format that Envoy is started with, and what each line then says.
+//! Envoy's log lines: the format that Envoy is started with, and its parser.
 //!
-//! Not every line is of that format. What Envoy writes before its logger is up, the reason why it gives up,
-//! and whatever other code prints to stderr are passed on too, at the level they seem to be of.
+//! Some lines have another format: those from before the logger is initialized, the reason of an exit, and output of other code
+//! on stderr. They are passed on with an estimated level.
 
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -19,13 +19,13 @@ use crate::supervisor::Epoch;
 pub(crate) const FORMAT: &str =
     r#"{"time":"%E.%f","level":"%l","scope":"%n","thread":"%t","caller":"%g:%#","msg":"%j"}"#;
 
-/// What ends a line of this format.
+/// End of a line in this format.
 const CLOSING: &[u8] = br#""}"#;
 
-/// Whose line it is.
+/// Origin of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LogOrigin {
-    /// Which of our Envoys.
+    /// Epoch of the Envoy.
     pub(crate) epoch: Epoch,
     /// Its process.
     pub(crate) pid: Pid,
@@ -53,7 +53,7 @@ struct LineHeader {
     source: Option<Source>,
 }
 
-/// Where and when Envoy logged.
+/// Source location and time of Envoy's log call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Source {
     time: SystemTime,
@@ -80,7 +80,7 @@ impl EnvoyLogParser {
         Self { origin, torn: None }
     }
 
-    /// What a piece of a line says; `None`: nothing. `now` is for lines that do not say when.
+    /// Parses a piece of a line; `None` if it is empty. `now` is for lines without a time.
     pub(super) fn read<'a>(
         &mut self,
         part: PiecePosition,
@@ -149,7 +149,7 @@ fn begun(piece: &[u8]) -> (LineHeader, Cow<'_, str>) {
     }
 }
 
-/// What follows: of a message of ours, escaped as its beginning was.
+/// Returns a later piece of a line, unescaped like its beginning if the line is in this format.
 fn continued<'a>(head: &LineHeader, piece: &'a [u8]) -> Cow<'a, str> {
     if head.source.is_none() {
         return String::from_utf8_lossy(piece);
@@ -181,13 +181,12 @@ fn level(envoys: &str) -> Option<Level> {
     })
 }
 
-/// A line of somebody else.
+/// Parses a line of another format.
 fn foreign(text: Cow<'_, str>) -> (LineHeader, Cow<'_, str>) {
     (LineHeader { level: seeming(&text), source: None }, text)
 }
 
-/// The level that a line written past the log seems to be of. What is not known is a warning: nobody should
-/// write there.
+/// Estimates the level of a line that was not written by the logger. The default is a warning, because such lines are unusual.
 fn seeming(text: &str) -> Level {
     const BAD: [&str; 9] =
         ["error", "unable", "fail", "cannot", "couldn't", "abort", "assert", "critical", "exception"];

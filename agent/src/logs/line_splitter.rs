@@ -5,14 +5,14 @@
 /// container runtimes tear lines of 16 KiB themselves.
 pub(super) const LONGEST: usize = 8 * 1024;
 
-/// Which part of its line a piece is.
+/// Position of a piece in its line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PiecePosition {
     /// All of it.
     Whole,
     /// The beginning of one too long.
     First,
-    /// What follows, and more will.
+    /// Neither the first nor the last piece.
     Middle,
     /// The end of it.
     Last,
@@ -50,7 +50,7 @@ impl LineSplitter {
         self.pending = rest.to_vec();
     }
 
-    /// What is left when nothing more will come.
+    /// Passes on the rest at the end of the input.
     pub(super) fn rest(&mut self, each: impl FnOnce(PiecePosition, &[u8])) {
         let rest = std::mem::take(&mut self.pending);
         if self.torn || !rest.is_empty() {
@@ -63,8 +63,7 @@ impl LineSplitter {
     }
 }
 
-/// Where a line too long can be cut, at most [`LONGEST`] bytes on: between two characters, and between two
-/// escapes of JSON.
+/// Returns where a long line can be cut, within [`LONGEST`] bytes: between two characters, and between two escapes of JSON.
 fn seam(line: &[u8]) -> usize {
     let mut at = 0;
     while let Some(&first) = line.get(at) {

@@ -10,7 +10,7 @@ use super::envoy::{EnvoyLogParser, LogOrigin};
 use super::line_splitter::{LineSplitter, PiecePosition};
 use super::{Sink, StderrTail, Stream};
 
-/// What is read at once.
+/// Maximum number of bytes of one read.
 const READ: usize = 8 * 1024;
 
 /// An access log's line is torn only when longer than this: longer than any header Envoy accepts by default.

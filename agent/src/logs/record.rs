@@ -4,10 +4,11 @@
 //! 2026-11-23T02:29:07.967587Z  warn  envoy main  caught ENVOY_SIGTERM  epoch=0 pid=12 thread=12
 //! ```
 //!
-//! and as JSON the same with the keys `level`, `time`, `scope` and `msg`, as Istio has them. Every value is a
-//! string, so that a field has one type whoever wrote it.
+//! and as JSON the same with the keys `level`, `time`, `scope` and `msg`, as in Istio. Every value is a string, so that a field
+//! always has the same type.
 //!
-//! Whatever the words are, a line stays one line, and a terminal shows it and does nothing else: control
+//! A line stays a single line, and cannot control a terminal: control characters are escaped. Source and destination of a line
+//! are not known here.
 //! characters are escaped. Where a line comes from and where it goes is not known here.
 
 use std::borrow::Cow;
@@ -18,25 +19,25 @@ use tracing::Level;
 
 use crate::config::level::LogFormat;
 
-/// What every line has, as JSON. A field of the same name gets an underscore.
+/// Keys of every line in JSON. A field of the same name gets an underscore.
 const KEYS: [&str; 4] = ["level", "time", "scope", "msg"];
 
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Record<'a> {
-    /// When it was written.
+    /// Time of the log call.
     pub(crate) time: SystemTime,
-    /// How bad it is.
+    /// Level.
     pub(crate) level: Level,
-    /// Who speaks: a module of ours, or `envoy` and a component of Envoy's.
+    /// Scope: a module of the agent, or `envoy` and a component of Envoy.
     pub(crate) scope: Cow<'a, str>,
-    /// What is said.
+    /// Message.
     pub(crate) message: Cow<'a, str>,
     /// And about what, in this order.
     pub(crate) fields: Vec<(&'static str, Cow<'a, str>)>,
 }
 
-/// A text whose quotes, backslashes and control characters are escaped as in JSON.
+/// Text with quotes, backslashes and control characters escaped as in JSON.
 struct Json<'a>(&'a str);
 
 /// A text that is harmless on a terminal.
@@ -78,7 +79,7 @@ impl Record<'_> {
         let (scope, message) = (Json(&self.scope), Json(&self.message));
         write!(line, r#"{{"level":"{level}","time":"{time}","scope":"{scope}","msg":"{message}""#)?;
         for (key, value) in &self.fields {
-            // An object with the same key twice is read by everybody in their own way.
+            // Duplicate keys in an object are read in different ways.
             let after = if KEYS.contains(key) { "_" } else { "" };
             write!(line, r#","{}{after}":"{}""#, Json(key), Json(value))?;
         }
@@ -96,7 +97,8 @@ fn name(level: Level) -> &'static str {
     }
 }
 
-/// What moves a cursor, ends a line or turns the direction of writing. All of it is below U+10000.
+/// Returns `true` for a character that moves the cursor, ends a line or changes the direction of writing. All of them are below
+/// U+10000.
 fn acts(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

@@ -1,4 +1,4 @@
-//! What an Envoy wrote last: why it gave up, if it did.
+//! Last lines of an Envoy, with the reason of its exit.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -54,7 +54,7 @@ impl StderrTail {
     }
 }
 
-/// What follows "Caught Segmentation fault" is for machines.
+/// Lines after "Caught Segmentation fault" are a backtrace of addresses.
 fn is_backtrace(record: &Record<'_>) -> bool {
     record.scope == "envoy backtrace" && !record.message.starts_with("Caught")
 }

@@ -22,7 +22,7 @@ use crate::cli::LogTarget;
 use crate::config::Log;
 use crate::config::level::{InvalidLevel, Level, LogFormat, LogLevels};
 
-/// The module tree whose lines are the agent's own.
+/// Module tree of the agent's own log.
 const CRATE: &str = env!("CARGO_CRATE_NAME");
 
 /// Changes the levels of the agent's log while it runs. Cheap to clone.
@@ -31,7 +31,7 @@ pub(crate) struct LevelControl {
     filter: reload::Handle<Targets, Registry>,
 }
 
-/// Why levels stay what they are.
+/// Reason to reject a change of levels.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LevelError {
     /// They were misspelt.
@@ -42,7 +42,7 @@ pub(crate) enum LevelError {
     Gone(#[source] reload::Error),
 }
 
-/// Where the agent's own log goes.
+/// Writer of the agent's own log.
 #[derive(Clone, Debug)]
 struct LogWriter {
     sink: Sink,

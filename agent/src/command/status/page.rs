@@ -16,7 +16,7 @@ struct StatusPage {
     heading: &'static str,
 }
 
-/// What is shown of the sidecar at this moment.
+/// Formats the current state of the sidecar.
 pub(super) fn render(life: &Lifecycle, now: Timestamp) -> String {
     let mut page = StatusPage { text: String::new(), heading: "" };
     page.section("phase", [format!("{}, for {}", life.phase, age(life.since, now))]);
@@ -141,7 +141,7 @@ fn age(since: Timestamp, now: Timestamp) -> String {
     span(since.until(now).unwrap_or_default())
 }
 
-/// Two units at most: nobody reads more.
+/// Formats a duration with two units at most.
 fn span(duration: Duration) -> String {
     let (secs, millis) = (duration.as_secs(), duration.subsec_millis());
     match (secs / 86_400, secs / 3_600 % 24, secs / 60 % 60, secs % 60) {
@@ -160,7 +160,7 @@ impl StatusPage {
     fn section(&mut self, heading: &'static str, rows: impl IntoIterator<Item = impl Display>) {
         self.heading = heading;
         for row in rows {
-            // What Envoy or a path says must not speak to the terminal.
+            // Control characters in texts of Envoy or in paths must not reach the terminal.
             let row: String =
                 row.to_string().trim_end().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
             writeln!(self.text, "{:<11}{row}", std::mem::take(&mut self.heading)).unwrap_or_default();
