@@ -1,10 +1,10 @@
-//! Who is at the other end of a connection, and whether he may ask for it.
+//! Identity of the peer of a connection, and authorization.
 //!
-//! Loopback is no boundary inside a pod: every container of it, whatever its user, is at 127.0.0.1. So
-//! whatever changes something, or shows secrets of the mesh, is for root, for our own user and for those that
-//! `--trustedUids` names. Root comes with `kubectl port-forward`, our own user with `kubectl exec`.
+//! Loopback is no boundary inside a pod: all its containers, of any user, are at 127.0.0.1. So everything that changes state, or
+//! shows secrets of the mesh, is for root, for the agent's own user and for those of `--trustedUids`. Root comes with `kubectl
+//! port-forward`, the agent's user with `kubectl exec`.
 //!
-//! Deliberately does not know what is asked for.
+//! The request is not known here.
 
 mod browser;
 mod proc_net;
@@ -22,7 +22,7 @@ use self::socket_owner::SocketTable;
 /// The two ends of a connection that came to us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ConnectionAddresses {
-    /// Of the one who came.
+    /// Address of the peer.
     pub(crate) peer: SocketAddr,
     /// Of ours.
     pub(crate) local: SocketAddr,
@@ -37,10 +37,10 @@ struct SocketOwner {
     inode: u64,
 }
 
-/// Who is trusted besides root and our own user: `--trustedUids`, a list of numbers or `any`.
+/// Users that are trusted besides root and the agent's own: `--trustedUids`, a list of numbers or `any`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum TrustedUids {
-    /// Everybody in the pod, as Istio has it.
+    /// All users in the pod, as in Istio.
     Any,
     /// These.
     Only(BTreeSet<u32>),
@@ -51,7 +51,7 @@ pub(crate) enum TrustedUids {
 #[error("{0:?} is neither a user id nor \"any\"")]
 pub(crate) struct InvalidUid(String);
 
-/// Lets some in and tells the others why not.
+/// Authorizes peers, or returns the reason of a refusal.
 #[derive(Clone, Debug)]
 pub(crate) struct PeerPolicy {
     trusted: TrustedUids,
@@ -59,18 +59,18 @@ pub(crate) struct PeerPolicy {
     sockets: SocketTable,
 }
 
-/// Why somebody is not let in. What is displayed is for him to read.
+/// Reason of a refusal; displayed to the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Denied {
-    /// He is not in this pod.
+    /// The peer is not in this pod.
     OutsidePod,
-    /// He is another user, who is not trusted.
+    /// The peer is another user, who is not trusted.
     UntrustedUid(u32),
-    /// He cannot be told: he has hung up, or the system does not say.
+    /// The user is unknown: the connection is closed, or the system does not report it.
     Unknown(String),
-    /// He used a name for us that is not this host's.
+    /// The host header is not a name of this host.
     ForeignHost,
-    /// He is a browser, and a page of somebody else made it ask.
+    /// Cross-site request of a browser.
     ForeignPage,
 }
 
@@ -82,13 +82,13 @@ impl ConnectionAddresses {
         Ok(Self { peer: stream.peer_addr()?, local: stream.local_addr()? })
     }
 
-    /// Addresses as the kernel keeps them; a scope says nothing on loopback.
+    /// Returns the addresses in the kernel's form; a scope is irrelevant on loopback.
     fn plain(self) -> Self {
         let plain = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
         Self { peer: plain(self.peer), local: plain(self.local) }
     }
 
-    /// Whether both are in one pod.
+    /// Checks that both ends are in one pod.
     pub(crate) fn in_pod(self) -> Result<(), Denied> {
         // Behind a dual-stack socket an IPv4 loopback comes as `::ffff:127.0.0.1`.
         if self.peer.ip().to_canonical().is_loopback() { Ok(()) } else { Err(Denied::OutsidePod) }
@@ -98,7 +98,7 @@ impl ConnectionAddresses {
 // === impl TrustedUids ===
 
 impl Default for TrustedUids {
-    /// Nobody else.
+    /// Trusts no additional user.
     fn default() -> Self {
         Self::Only(BTreeSet::new())
     }
@@ -126,14 +126,13 @@ impl PeerPolicy {
         Self { trusted, own: Uid::effective().as_raw(), sockets: SocketTable::Kernel }
     }
 
-    /// The same, but the tables of sockets are elsewhere and we are somebody else.
+    /// The same with other socket tables and another own user.
     #[cfg(test)]
     pub(crate) fn for_test(trusted: TrustedUids, own: u32, sockets: &std::path::Path) -> Self {
         Self { trusted, own, sockets: SocketTable::Tables(sockets.into()) }
     }
 
-    /// Whether the one at the other end of a TCP connection may come in. Takes microseconds, or
-    /// milliseconds with a kernel whose tables must be read.
+    /// Checks the peer of a TCP connection. Takes microseconds, or milliseconds with a kernel whose tables must be read.
     pub(crate) fn authorize(&self, ends: ConnectionAddresses) -> Result<(), Denied> {
         ends.in_pod()?;
         match self.trusted {

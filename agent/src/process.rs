@@ -1,13 +1,12 @@
-//! Starts Envoys and what else the agent runs, signals them, and waits for every child there is. The only place
-//! that does.
+//! Starts Envoy and other programs, signals them, and reaps all children. The only module that does.
 //!
 //! * One thread spawns, and lives as long as the agent: Linux ties `PR_SET_PDEATHSIG` to the *thread* that
-//!   forked, so an Envoy started from a thread pool is told to leave when its idle thread expires.
+//!   forked, so an Envoy that is started by a thread pool is signalled when its idle thread expires.
 //! * One reaper waits: as PID 1 the agent inherits every orphan of the container, and two waiters would
 //!   steal each other's statuses. Reaping and signalling happen on the same thread, so a pid in the table
-//!   is ours until the table forgets it: the kernel cannot have handed it to somebody else.
+//!   is valid until it is removed from the table: the kernel cannot have reused it.
 //!
-//! It deliberately knows no reason: whom to start and whom to kill is the supervisor's business.
+//! The supervisor decides which processes to start and to signal.
 
 pub(crate) mod pidfd;
 
@@ -41,26 +40,26 @@ use crate::supervisor::{EnvoySignal, ExitStatus, Launch, Revision, SpawnFailure}
 pub(crate) enum ChildId {
     /// An Envoy that is to serve.
     Envoy(Launch),
-    /// An Envoy that only says whether it would start with this.
+    /// Validates a configuration without starting to serve.
     Validation(Revision),
-    /// An Envoy that only says which hot-restart protocol it speaks.
+    /// Prints the hot-restart protocol version.
     Version(Revision),
-    /// The command that the agent was told to run beside Envoy.
+    /// Command that runs beside Envoy.
     Command,
 }
 
-/// What is to be executed.
+/// Program to execute.
 #[derive(Clone, Debug)]
 pub(crate) struct Program {
     /// The binary; without a slash it is looked for on the `PATH`.
     pub(crate) path: PathBuf,
     /// Its arguments, without its name.
     pub(crate) arguments: Vec<OsString>,
-    /// Where its input and output go.
+    /// Standard input and output.
     pub(crate) stdio: ChildStdio,
 }
 
-/// Where a child's input and output go.
+/// Standard input and output of a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ChildStdio {
     /// It hears nothing and we read what it writes.
@@ -69,7 +68,7 @@ pub(crate) enum ChildStdio {
     Inherited,
 }
 
-/// What a child writes. Both must be read to the end, or it stops when they are full.
+/// Output of a child. Both pipes must be read to the end, or it blocks when they are full.
 #[derive(Debug)]
 pub(crate) struct ChildOutput {
     /// Access logs, if they go to `/dev/stdout`.
@@ -118,8 +117,8 @@ impl ChildProcesses {
         Ok(Self { spawner, pids: BTreeMap::new(), orphans: 0 })
     }
 
-    /// Starts a child; what it writes, if that is to be read. Must not be cancelled, and nothing may be reaped
-    /// meanwhile: std itself waits for a child whose exec failed, and panics when somebody else already has.
+    /// Starts a child; returns its output if it is to be read. Must not be cancelled, and nothing may be reaped meanwhile: std
+    /// waits for a child whose exec failed, and panics if it was reaped already.
     pub(crate) async fn spawn(
         &mut self,
         child: ChildId,
@@ -162,7 +161,7 @@ impl ChildProcesses {
                     (pid, ExitStatus::Signaled(low_byte(signal as i32)))
                 }
                 Err(Errno::EINTR) => continue,
-                // Nobody else has ended, or there are no children at all.
+                // No other child has ended, or there are no children.
                 Ok(_) | Err(_) => return ended,
             };
             match self.pids.iter().find(|&(_, &known)| known == pid).map(|(&child, _)| child) {
@@ -175,13 +174,13 @@ impl ChildProcesses {
         }
     }
 
-    /// How many strangers' children have been reaped.
+    /// Returns the number of reaped orphans.
     pub(crate) fn orphans(&self) -> u64 {
         self.orphans
     }
 }
 
-/// What the kernel's answer to a failed start means.
+/// Classifies the error of a failed start.
 pub(crate) fn failure(error: &io::Error) -> SpawnFailure {
     match error.raw_os_error().map(Errno::from_raw) {
         Some(Errno::ENOENT | Errno::ENOTDIR) => SpawnFailure::NotFound,
@@ -197,14 +196,14 @@ fn unless_gone(sent: nix::Result<()>) -> nix::Result<()> {
     }
 }
 
-/// Exit codes and signals fit a byte; the kernel says so, its types do not.
+/// Exit codes and signals fit a byte, although the kernel's types are wider.
 fn low_byte(number: i32) -> u8 {
     u8::try_from(number).unwrap_or(u8::MAX)
 }
 
 fn spawn_requested(requests: &mpsc::Receiver<SpawnRequest>) {
     for SpawnRequest { program, reply } in requests {
-        // Nobody waits for the answer only when the agent is about to end, and Envoy ends with it.
+        // The receiver is gone only when the agent is about to exit, and Envoy exits with it.
         drop(reply.send(spawn(&program)));
     }
 }
@@ -243,7 +242,7 @@ fn start_clean(command: &mut std::process::Command) {
         }
         SigSet::empty().thread_set_mask()?;
         prctl::set_pdeathsig(Signal::SIGTERM)?;
-        // The agent may have died between fork and here: then nobody is left to send the signal.
+        // The agent may have died between fork and here: then no process would send the signal.
         if getppid() == agent { Ok(()) } else { Err(Errno::ESRCH.into()) }
     };
     // SAFETY: the closure calls nothing but async-signal-safe system calls and allocates nothing.

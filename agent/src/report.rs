@@ -7,8 +7,7 @@
 //! error main: ...
 //! ```
 //!
-//! Kubernetes shows the first 4 KiB of the termination log. Whether there is anything to report, and why it came
-//! to that, is not decided here.
+//! Kubernetes shows the first 4 KiB of the termination log. The reason is decided elsewhere.
 
 use std::fmt::{self, Write as _};
 use std::fs::OpenOptions;
@@ -30,43 +29,42 @@ const LIMIT: usize = 4096;
 /// Bytes of one line. Of these, the reason, the end and the newest line always fit.
 const LINE: usize = 1024;
 
-/// Why the agent ends.
+/// Reason of the agent's exit.
 #[derive(Clone, Debug)]
 pub(crate) struct Report<'a> {
     /// In one line.
     pub(crate) reason: &'a str,
-    /// The Envoy whose end it was; `None`: none was ever started.
+    /// The Envoy that has ended; `None`: none was started.
     pub(crate) envoy: Option<EndedEnvoy>,
-    /// What it wrote last, oldest first.
+    /// Its last lines, oldest first.
     pub(crate) last_lines: &'a [String],
 }
 
 /// An Envoy that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct EndedEnvoy {
-    /// Which.
+    /// Epoch of the Envoy.
     pub(crate) epoch: Epoch,
-    /// How.
+    /// Exit status.
     pub(crate) status: ExitStatus,
-    /// Whether want of memory has killed it.
+    /// Result of the OOM detection.
     pub(crate) oom: Oom,
-    /// How long it was there.
+    /// Lifetime.
     pub(crate) lived: Duration,
 }
 
-/// Whether somebody can read the report.
+/// Result of writing the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ReportOutcome {
     /// Yes.
     Written,
-    /// There is no such file, or it is not ours to write: nobody waits for a report.
+    /// There is no such file, or it is not writable: no report is expected.
     NoFile,
 }
 
-/// Writes a report to the termination log, in the place of what is there. The file is never made: it is there if
-/// somebody reads it.
+/// Writes a report to the termination log, replacing its content. The file is never created: it exists if it is read.
 pub(crate) fn write(path: &Path, report: &Report<'_>) -> io::Result<ReportOutcome> {
-    // Whatever somebody may have put there, its other end must not keep us.
+    // Whatever the file is, opening it must not block.
     let flags = (OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits();
     let opened = OpenOptions::new().write(true).truncate(true).custom_flags(flags).open(path);
     let mut file = match opened.map_err(|error| (error.kind(), error)) {

@@ -1,7 +1,6 @@
-//! Turns the signals the agent gets into values the driver can wait for.
+//! Converts signals to values that the driver can wait for.
 //!
-//! Deliberately knows nothing of what they mean. Two equal signals within one turn of the driver count
-//! once, as they do in the kernel.
+//! Their meaning is decided by the driver. Two equal signals within one turn of the driver count once, as they do in the kernel.
 
 use std::{collections::VecDeque, io, os::unix::net::UnixStream as Pipe};
 
@@ -17,7 +16,7 @@ use tokio::{io::Interest, net::UnixStream};
 pub(crate) enum AgentSignal {
     /// SIGTERM or SIGINT.
     Terminate(Signal),
-    /// SIGCHLD: somebody is to be reaped.
+    /// SIGCHLD: a child has ended.
     Child,
     /// SIGUSR1.
     ReopenLogs,
@@ -39,7 +38,7 @@ pub(crate) struct Signals {
 // === impl Caught ===
 
 impl AgentSignal {
-    /// What the kernel calls it.
+    /// Returns the signal of the kernel.
     pub(crate) fn signal(self) -> Signal {
         match self {
             Self::Terminate(signal) | Self::Other(signal) => signal,

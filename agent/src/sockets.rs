@@ -1,7 +1,7 @@
-//! Counts a process's TCP connections as the kernel has them, where nobody else can be asked.
+//! Counts the TCP connections of a process by the kernel's tables, for an Envoy whose admin endpoint is closed.
 //!
-//! Reads `/proc/<pid>/fd` for which sockets are the process's, and `/proc/<pid>/net/tcp` and `tcp6` for what they
-//! are. Costs a millisecond for a hundred connections.
+//! Reads `/proc/<pid>/fd` for the sockets of the process, and `/proc/<pid>/net/tcp` and `tcp6` for their state. Costs a
+//! millisecond for a hundred connections.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -18,7 +18,7 @@ const ESTABLISHED: &str = "01";
 /// The kernel renders as many rows per read as fit.
 const BUFFER: usize = 64 << 10;
 
-/// How many connections the process has that were accepted on one of these ports.
+/// Returns the number of connections that the process accepted on these ports.
 pub(crate) fn connections(pid: Pid, ports: &BTreeSet<u16>) -> io::Result<usize> {
     let process = PathBuf::from(format!("/proc/{pid}"));
     let own = inodes(&process.join("fd"))?;

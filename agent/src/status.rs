@@ -1,19 +1,19 @@
 //! The agent's own HTTP server on the status port: readiness with its reason, metrics, the sidecar's life, and
 //! requests that only the pod itself may make.
 //!
-//! | path | who | answer |
+//! | path | access | response |
 //! | --- | --- | --- |
-//! | `/healthz/ready` | anybody | 200, or 503 and why |
-//! | `/stats/prometheus`, `/metrics` | anybody | the agent's metrics, then Envoy's |
-//! | `/lifecycle` | the pod | everything there is to know, as JSON |
-//! | `/lifecycle/events` | the pod | the same as it changes, as server-sent events |
-//! | `POST /quitquitquit` | the trusted | stop without a drain |
-//! | `POST /drain` | the trusted | leave the service, go on serving |
-//! | `POST /restart` | the trusted | start a new Envoy, hand over to it |
-//! | `POST /logging?level=…&envoy=…` | the trusted | set levels, the agent's and Envoy's |
+//! | `/healthz/ready` | all | 200, or 503 with the reason |
+//! | `/stats/prometheus`, `/metrics` | all | the agent's metrics, then Envoy's |
+//! | `/lifecycle` | the pod | lifecycle state as JSON |
+//! | `/lifecycle/events` | the pod | state and transitions as server-sent events |
+//! | `POST /quitquitquit` | trusted users | stop without a drain |
+//! | `POST /drain` | trusted users | leave the service, go on serving |
+//! | `POST /restart` | trusted users | hot restart |
+//! | `POST /logging?level=…&envoy=…` | trusted users | set log levels of the agent and Envoy |
 //!
-//! The trusted are root, our own user and those of `--trustedUids`, within the pod. Deliberately decides
-//! nothing about Envoy: requests become orders for the driver.
+//! Trusted users are root, the agent's own user and those of `--trustedUids`, within the pod. Requests are passed to the driver,
+//! which decides.
 
 mod events;
 mod levels;
@@ -59,7 +59,7 @@ use crate::{
 /// A flood of connections waits in the backlog; it neither costs memory nor ends us.
 const CONNECTIONS: usize = 128;
 
-/// Whoever has connected has this long to say what for.
+/// Time limit for the header of a request.
 const HEADER_PATIENCE: Duration = Duration::from_secs(5);
 
 /// No answer takes longer, not even the metrics of a very large Envoy to a slow reader. Events do.
@@ -71,7 +71,7 @@ const SCRAPE_PATIENCE: Duration = Duration::from_secs(10);
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// What somebody in the pod wants of the driver.
+/// Request to the driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ControlRequest {
     /// `POST /quitquitquit`: stop now, without a drain.
@@ -82,7 +82,7 @@ pub(crate) enum ControlRequest {
     Restart,
 }
 
-/// Whether a running Envoy can be replaced.
+/// Support of hot restarts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HotRestartSupport {
     /// By another that takes over from it.
@@ -91,27 +91,27 @@ pub(crate) enum HotRestartSupport {
     Off,
 }
 
-/// What the status server looks at and whom it tells.
+/// Inputs of the status server.
 pub(crate) struct StatusInputs {
-    /// Where in its life Envoy is.
+    /// Phase of the sidecar.
     pub(crate) phases: watch::Receiver<Phase>,
     /// The admin of the newest Envoy, if there is one.
     pub(crate) admin: watch::Receiver<Option<EnvoyAdmin>>,
-    /// What readiness waits for.
+    /// Configuration that readiness requires.
     pub(crate) expected: watch::Receiver<Expected>,
     /// The sidecar's life, for `/lifecycle`.
     pub(crate) lifecycle: Feed,
-    /// Whether `POST /restart` can be followed.
+    /// Support of `POST /restart`.
     pub(crate) restarts: HotRestartSupport,
-    /// Whom orders go to.
+    /// Requests to the driver.
     pub(crate) orders: mpsc::Sender<ControlRequest>,
     /// Sets the agent's own log levels; `None`: they stay as they are.
     pub(crate) levels: Option<SetLevels>,
-    /// Who may give orders.
+    /// Authorization of requests.
     pub(crate) peer_policy: PeerPolicy,
-    /// What has been counted.
+    /// Counters of the agent.
     pub(crate) counters: Arc<Counters>,
-    /// The log, whose losses are a metric.
+    /// Log sink, whose dropped lines are a metric.
     pub(crate) sink: Sink,
 }
 
@@ -122,7 +122,7 @@ pub(crate) struct StatusServer {
     readers: Events,
 }
 
-/// Why a request is not done. What is displayed is for the one who asked.
+/// Reason to refuse a request; displayed to the client.
 #[derive(Debug, thiserror::Error)]
 enum StatusError {
     #[error("{0}")]
@@ -141,7 +141,7 @@ enum StatusError {
     Envoy(AdminError),
 }
 
-/// Takes the port. Done before Envoy is started: an agent nobody can ask is not to run one.
+/// Binds the port. Done before Envoy is started: an agent without a status port must not run one.
 pub(crate) async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::bind(address).await
 }
@@ -286,7 +286,7 @@ impl StatusServer {
         now
     }
 
-    /// Only by POST, from the pod, no foreign page, and somebody we trust: the cheapest question first.
+    /// Checks method, pod, browser and user, the cheapest check first.
     fn trusted<B>(&self, request: &Request<B>, ends: ConnectionAddresses) -> Result<(), StatusError> {
         in_pod(request, ends)?;
         if request.method() != Method::POST {

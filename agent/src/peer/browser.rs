@@ -1,8 +1,8 @@
-//! Whether a browser was talked into asking by a page of somebody else.
+//! Detection of cross-site requests of browsers.
 //!
-//! Behind a port-forward we are `localhost` to a developer's browser, and he is root to us. A foreign page may
-//! send requests there blindly (cross-site), or under a name of its own that resolves to 127.0.0.1, and then
-//! reads the answers too (DNS rebinding). Programs other than browsers send none of these headers.
+//! With a port-forward the agent is `localhost` for a developer's browser, whose requests come as root. A foreign page can send
+//! blind requests (cross-site), or use a name of its own that resolves to 127.0.0.1, and then also read the responses (DNS
+//! rebinding). Other programs do not send these headers.
 
 use std::net::IpAddr;
 
@@ -12,7 +12,7 @@ use super::Denied;
 
 const SITE: &str = "sec-fetch-site";
 
-/// What only a foreign page would send is denied.
+/// Refuses requests with headers that only a foreign page sends.
 pub(crate) fn no_foreign_page<B>(request: &Request<B>) -> Result<(), Denied> {
     let headers = request.headers();
     let host = match (request.uri().authority(), headers.get(HOST)) {

@@ -1,5 +1,5 @@
-//! Asks the kernel for the other end of a connection: `sock_diag(7)`, which finds a socket in microseconds,
-//! however many there are, and in whichever address family it was made.
+//! Lookup of the other end of a connection by `sock_diag(7)`, in microseconds, whatever the number of sockets and their address
+//! family.
 
 use std::{
     io,
@@ -24,12 +24,12 @@ const ESTABLISHED: u8 = 1;
 const HEADER: usize = 16;
 const REQUEST: usize = 56;
 
-/// What the kernel says.
+/// Reply of the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SockDiagReply {
     /// A process holds it open.
     Open(SocketOwner),
-    /// There is no such socket, or nobody holds it any more.
+    /// There is no such socket, or its process has closed it.
     NotOpen,
     /// This kernel answers no such questions.
     Unable,
@@ -39,7 +39,7 @@ pub(super) fn look(ends: ConnectionAddresses) -> io::Result<SockDiagReply> {
     let ends = ends.plain();
     match ask(ends.peer, ends.local) {
         Ok(reply) => Ok(read(&reply).map_or(SockDiagReply::NotOpen, SockDiagReply::Open)),
-        // Either there is no such socket, or nobody who could look for it. Ours, which listens, is there.
+        // Either there is no such socket, or the lookup is not permitted. The agent's listening socket exists.
         Err(Errno::ENOENT) => match ask(ends.local, SocketAddr::new(ends.peer.ip(), 0)) {
             Ok(_) => Ok(SockDiagReply::NotOpen),
             Err(_) => Ok(SockDiagReply::Unable),

@@ -1,8 +1,8 @@
-//! Finds the user whose socket is at the other end of a connection.
+//! Finds the user of the socket at the other end of a connection.
 //!
-//! A socket whose process has closed it shows user 0, that is root, for as long as it lingers. A stranger who
-//! sends his request and hangs up would be taken for root; hence two looks that agree, each at a socket that
-//! is still open: a socket that the second finds open was so at the first.
+//! A socket that its process has closed has user 0, root, while it lingers. A client that sends a request and closes would be
+//! taken for root; hence two lookups that must agree, each of an open socket: a socket that is open at the second lookup was open
+//! at the first.
 
 use std::{
     io,
@@ -14,10 +14,10 @@ use super::{ConnectionAddresses, Denied, SocketOwner, proc_net, sock_diag};
 /// A row may slip through a look at tables while others come and go.
 const LOOKS: usize = 4;
 
-/// Who knows the sockets of our network namespace.
+/// Source of the sockets of the network namespace.
 #[derive(Clone, Debug)]
 pub(super) enum SocketTable {
-    /// The kernel: asked, or else read.
+    /// The kernel: by query, or by its tables.
     Kernel,
     /// Tables made up for a test, in this folder.
     #[cfg_attr(not(test), expect(dead_code, reason = "for tests"))]
@@ -27,7 +27,7 @@ pub(super) enum SocketTable {
 // === impl SocketTable ===
 
 impl SocketTable {
-    /// The user who made the socket at the other end.
+    /// Returns the user that made the socket at the other end.
     pub(super) fn owner(&self, ends: ConnectionAddresses) -> Result<u32, Denied> {
         let mut before: Option<SocketOwner> = None;
         for _ in 0..LOOKS {

@@ -1,4 +1,4 @@
-//! Waits for a process that is not our child, and learns how it ended where the kernel says so (Linux 6.15).
+//! Waits for a process that is not a child, and returns its status where the kernel reports it (Linux 6.15).
 
 use std::{
     io,
@@ -13,7 +13,7 @@ use tokio::{
 
 use crate::supervisor::ExitStatus;
 
-/// The kernel says how a process ended once its parent has asked; this long it may take its time.
+/// Time in which the parent of an ended process reaps it; the kernel reports the status after that.
 const REAPED_WITHIN: Duration = Duration::from_secs(1);
 const INTERVAL: Duration = Duration::from_millis(10);
 
@@ -33,7 +33,7 @@ struct Info {
     exit_code: i32,
 }
 
-/// A process somebody else has started.
+/// Process that was started by another one.
 #[derive(Debug)]
 pub(crate) struct WatchedProcess(AsyncFd<OwnedFd>);
 
@@ -48,7 +48,7 @@ impl WatchedProcess {
         Ok(Self(unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }?))
     }
 
-    /// Waits for its end; its exit code, or 128 and its signal, if the kernel tells.
+    /// Waits for its end; returns its exit code, or 128 and its signal, if the kernel reports it.
     pub(crate) async fn end(&self) -> Option<u8> {
         // An error would be the runtime's end.
         drop(self.0.readable().await);
@@ -74,7 +74,7 @@ fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
+    // SAFETY: the kernel has just created this descriptor, and nothing else uses it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 

@@ -1,7 +1,7 @@
-//! `GET /lifecycle/events`: how things stand, then one server-sent event for each transition.
+//! `GET /lifecycle/events`: the current state, then a server-sent event for each transition.
 //!
-//! A reader that falls behind is told that it has missed something and hung up on; it comes back and begins
-//! with how things stand. A reader that stands still beats no progress, which ends its connection.
+//! A client that falls behind gets an event about it and is disconnected; when it reconnects, it starts with the current state. A
+//! client that does not read makes no progress, which ends its connection.
 
 use std::{sync::Arc, time::Duration};
 
@@ -31,7 +31,7 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
 
 const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("text/event-stream");
 
-/// Those who listen.
+/// Stream of events.
 pub(super) struct Events {
     free: Arc<Semaphore>,
 }
@@ -75,7 +75,7 @@ impl Events {
 impl EventStream {
     async fn next(mut self) -> Option<(Bytes, Self)> {
         self.open.as_ref()?;
-        // Asked for more, it has taken what there was.
+        // The client has taken the previous events.
         self.progress.advance();
         let bytes = match timeout(SIGN_OF_LIFE, self.transitions.recv()).await {
             Ok(Ok(transition)) => event("transition", Some(transition.id), &transition),
@@ -90,7 +90,7 @@ impl EventStream {
     }
 }
 
-/// JSON has no line breaks unless it is asked for them, so one line of data holds it.
+/// JSON without line breaks fits one line of data.
 fn event(name: &str, id: Option<u64>, data: &impl Serialize) -> Bytes {
     let id = id.map(|id| format!("id: {id}\n")).unwrap_or_default();
     let data = serde_json::to_string(data).unwrap_or_default();

@@ -17,7 +17,7 @@ use crate::{
 /// Sets the agent's own levels, given in the spelling of `--log_output_level`.
 pub(crate) type SetLevels = Box<dyn Fn(&str) -> anyhow::Result<()> + Send + Sync>;
 
-/// What is asked for.
+/// Requested levels.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct LevelChange {
     own: Option<String>,
@@ -43,7 +43,7 @@ impl StatusServer {
 fn read(query: &str) -> Result<LevelChange, String> {
     let mut wanted = LevelChange::default();
     for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
-        // What `curl --data-urlencode` makes of the only two signs that levels have.
+        // Percent encoding of the two special characters in levels, as by `curl --data-urlencode`.
         let value = value.replace("%3A", ":").replace("%2C", ",");
         match name {
             "level" => {

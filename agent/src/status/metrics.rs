@@ -1,6 +1,6 @@
-//! What the agent counts about Envoy's life, in Prometheus' text format.
+//! Metrics of Envoy's lifecycle, in Prometheus' text format.
 //!
-//! Names begin as Istio's agent's do, so that dashboards find the ones both have.
+//! Names have the prefix of Istio's agent, so that dashboards find the ones that both have.
 
 use std::{
     fmt::{Display, Write},
@@ -21,7 +21,7 @@ pub(super) const CONTENT_TYPE: HeaderValue =
 /// Never, in a gauge of milliseconds or of exit codes.
 const NEVER: i64 = -1;
 
-/// How a hot restart went.
+/// Outcome of a hot restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HotRestartOutcome {
     /// The new Envoy is LIVE and has taken over.
@@ -115,7 +115,7 @@ impl Counters {
         self.ready_after.compare_exchange(NEVER, after, Relaxed, Relaxed).is_ok()
     }
 
-    /// Somebody scraped.
+    /// Counts a scrape.
     pub(super) fn scraped(&self) {
         self.scrapes.fetch_add(1, Relaxed);
     }

@@ -1,7 +1,7 @@
-//! Decides whether this sidecar is ready, and says why it is not.
+//! Readiness of the sidecar, with the reason if it is not ready.
 //!
-//! Ready means: Envoy is LIVE with its own epoch, its workers run, and clusters and listeners have arrived.
-//! What has arrived stays, so Envoy is asked only until it has; a crashed Envoy is asked anew.
+//! Ready means: Envoy is LIVE with its own epoch, its workers run, and clusters and listeners have arrived. Arrived configuration
+//! stays, so Envoy is queried only until then; a restarted Envoy is queried again.
 
 use std::{
     fmt,
@@ -18,7 +18,7 @@ use crate::{
     supervisor::{Phase, ServiceState, Stage},
 };
 
-/// Which configuration the bootstrap makes Envoy ask the control plane for.
+/// Configuration that Envoy receives from the control plane, according to the bootstrap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Expected {
     /// Clusters and listeners, as every bootstrap of ours does.
@@ -31,7 +31,7 @@ pub(crate) enum Expected {
     Nothing,
 }
 
-/// Why this sidecar is not ready.
+/// Reason why the sidecar is not ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unready {
     Starting,
@@ -43,12 +43,12 @@ pub(super) enum Unready {
     Terminating,
 }
 
-/// What is known about readiness.
+/// State of the readiness checks.
 #[derive(Debug)]
 pub(super) struct ReadinessTracker {
     /// By the bootstrap of the one that serves.
     expected: watch::Receiver<Expected>,
-    /// The launch whose configuration has arrived. Launches count from one.
+    /// Launch whose configuration has arrived. Launches count from one.
     complete: AtomicU32,
     last: Mutex<Option<Unready>>,
 }
@@ -56,7 +56,7 @@ pub(super) struct ReadinessTracker {
 // === impl Expected ===
 
 impl Expected {
-    /// Whether it has arrived.
+    /// Returns `true` if it has arrived.
     pub(crate) fn is_met(self, ConfigUpdates { clusters, listeners, .. }: ConfigUpdates) -> bool {
         let (clusters, listeners) = (clusters.accepted > 0, listeners.accepted > 0);
         match self {
@@ -95,14 +95,14 @@ impl ReadinessTracker {
         Ok(())
     }
 
-    /// Whether this reason is another kind than the one before.
+    /// Returns `true` if this reason is of another kind than the last one.
     pub(super) fn is_news(&self, unready: &Unready) -> bool {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         last.replace(*unready) != Some(*unready)
     }
 }
 
-/// What the phase alone decides; an Envoy on its way up is asked what it waits for.
+/// Decides by the phase alone; a starting Envoy needs further queries.
 fn in_phase(phase: Phase) -> Result<(), Unready> {
     match (phase.stage, phase.service) {
         (Stage::PreDrain | Stage::Draining | Stage::Stopping | Stage::Exited, _) => Err(Unready::Terminating),
