@@ -1,8 +1,8 @@
 //! Proxy of Envoy's admin endpoint: the safe part of it, on Istio's port.
 //!
 //! ```text
-//!   istioctl, dashboards ──▶ 127.0.0.1:15000 ──▶ who? ──▶ what? ──▶ Envoy's admin, a Unix socket of mode 0600
-//!                                               peer      rules     (that of the newest Envoy)
+//!   istioctl, dashboards ──▶ 127.0.0.1:15000 ──▶ peer ──▶ rules ──▶ Envoy's admin, a Unix socket of mode 0600
+//!                                                                   (that of the newest Envoy)
 //! ```
 //!
 //! Responses are passed on as a stream of any length. The driver sets the address of the admin endpoint, or that there is none.

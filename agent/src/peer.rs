@@ -64,7 +64,7 @@ pub(crate) struct PeerPolicy {
 pub(crate) enum Denied {
     /// The peer is not in this pod.
     OutsidePod,
-    /// The peer is another user, who is not trusted.
+    /// The peer is another user, which is not trusted.
     UntrustedUid(u32),
     /// The user is unknown: the connection is closed, or the system does not report it.
     Unknown(String),

@@ -1,4 +1,4 @@
-//! The agent's last message: why the container ended, for whoever runs `kubectl describe pod`.
+//! Termination message of the agent: the reason of its exit, for `kubectl describe pod`.
 //!
 //! ```text
 //! Envoy crashes again and again

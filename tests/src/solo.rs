@@ -1,17 +1,17 @@
-//! An agent with a static bootstrap and no control plane: what Envoy's life is tested and measured with.
+//! An agent with a static bootstrap and no control plane, for tests and measurements of Envoy's lifecycle.
 //!
 //! ```text
 //! Stage      endpoints behind, on a loopback address of either family
 //!   Front    where one proxy listens before them, its bootstrap, load on it         (plain data)
 //! Solo       pilot-agent and its Envoys on a front; a bootstrap file that can be rewritten
-//! Bare       an Envoy on a front with nobody above it: the peer that figures are set beside
+//!   Bare       an Envoy on a front without an agent: the peer of comparisons
 //! ```
 //!
-//! The bootstrap holds a revision, which Envoy tells with every answer: a reader sees which one answered, and a bootstrap with
-//! the next number is a change. Everything that a run leaves lies in one folder, and in a `/dev/shm` of its own unless that is
-//! what the test is about, so that leftovers are this run's and nobody else's.
+//! The bootstrap contains a revision, which Envoy returns with every response, so that a client sees which Envoy has responded; a
+//! bootstrap with the next number is a change. All files of a run are in one folder, and shared memory is in a `/dev/shm` of its
+//! own unless a test is about it, so that leftovers belong to this run.
 //!
-//! It knows the agent by its flags, files, ports and `/proc`, as its users do, and nothing of how it decides.
+//! The harness uses the agent's flags, files, ports and `/proc`, as users do, and no internals.
 
 mod bare;
 mod front;
@@ -44,7 +44,7 @@ const CONFIG: &str = "etc/istio/proxy";
 /// Gives the program that follows a `/dev/shm` of its own.
 const WITH_OWN_SHM: &str = r#"mount -t tmpfs -o mode=1777,size=64m shm /dev/shm && exec "$@""#;
 
-/// How the agent replaces an Envoy: the values of `--hotRestartMode`.
+/// Hot-restart mode: the values of `--hotRestartMode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Engine {
     /// As the agent sees fit.
@@ -57,7 +57,7 @@ pub enum Engine {
     Off,
 }
 
-/// Whose `/dev/shm` the agent sees.
+/// `/dev/shm` of the agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shm {
     /// One of its own; takes root or user namespaces.
@@ -66,18 +66,18 @@ pub enum Shm {
     Shared,
 }
 
-/// What an agent is started with.
+/// Configuration of an agent.
 #[derive(Clone, Debug)]
 pub struct Setup {
-    /// Where it runs.
+    /// PID namespace of the agent.
     pub pid_namespace: PidNamespace,
-    /// Whose shared memory it sees.
+    /// `/dev/shm` of the agent.
     pub shm: Shm,
     /// The agent's binary; `None`: built when it is needed, in our own profile.
     pub agent: Option<PathBuf>,
     /// The Envoy it runs.
     pub envoy: PathBuf,
-    /// How it replaces Envoys; `None`: it is not told.
+    /// Hot-restart mode; `None`: the default.
     pub engine: Option<Engine>,
     /// More flags of `proxy sidecar`.
     pub flags: Vec<String>,
@@ -85,7 +85,7 @@ pub struct Setup {
     pub environment: Vec<(String, String)>,
     /// Fields of `ProxyConfig`, over those of [`Solo`].
     pub proxy: Map<String, Value>,
-    /// What the agent is to run beside Envoy, by `run -- CMD`; if empty, nothing.
+    /// Command that runs beside Envoy, by `run -- CMD`; may be empty.
     pub command: Vec<String>,
 }
 
@@ -96,7 +96,7 @@ pub struct Solo {
     pid_namespace: PidNamespace,
     dir: PathBuf,
     shm: Option<File>,
-    /// Where its Envoy serves.
+    /// Addresses of its Envoy.
     pub front: Front,
     /// The agent's `/healthz/ready`, `/lifecycle`, `/restart`.
     pub status: SocketAddr,
@@ -121,7 +121,7 @@ impl Engine {
 // === impl Setup ===
 
 impl Setup {
-    /// Beside us, the real Envoy, shared memory of its own, nothing said about engines.
+    /// Shared PID namespace, the real Envoy, its own shared memory, default hot-restart mode.
     pub fn new() -> Result<Self> {
         Ok(Self {
             pid_namespace: PidNamespace::Shared,
@@ -165,7 +165,7 @@ impl Solo {
         Self::start_with(dir, front, setup, |_| Ok(()))
     }
 
-    /// The same with a bootstrap that is changed before anybody reads it. [`Solo::revise`] knows nothing of that.
+    /// The same with a changed bootstrap. [`Solo::revise`] does not apply the change again.
     pub fn start_with(
         dir: &Path,
         front: &Front,
@@ -184,7 +184,7 @@ impl Solo {
         }
         let bootstrap = dir.join("bootstrap.json");
         let mut proxy = json!({
-            // Nobody is there, and nobody is asked.
+            // Nothing listens there, and nothing connects.
             "discoveryAddress": local(free_port()?).to_string(),
             "controlPlaneAuthPolicy": "NONE",
             "statusPort": status.port(),
@@ -208,12 +208,12 @@ impl Solo {
         Ok(Self { process, spawned, pid_namespace, dir, shm, front, status, admin })
     }
 
-    /// When the program we started was executed: the agent itself where it is [`PidNamespace::Shared`] us with [`Shm::Shared`].
+    /// Returns the start time of the program: the agent itself with [`PidNamespace::Shared`] and [`Shm::Shared`].
     pub fn spawned(&self) -> Instant {
         self.spawned
     }
 
-    /// Waits until it says that it is ready.
+    /// Waits until it is ready.
     pub async fn ready(&mut self) -> Result<()> {
         let status = self.status;
         let ready = async || get_ok(status, "/healthz/ready").await.map(drop);
@@ -222,7 +222,7 @@ impl Solo {
         Ok(())
     }
 
-    /// Whether it answers that it is ready; an agent that is gone is not.
+    /// Returns `true` if it is ready; `false` if it has exited.
     pub async fn is_ready(&self) -> bool {
         get(self.status, "/healthz/ready").await.is_ok_and(|(status, _)| status == 200)
     }
@@ -257,7 +257,7 @@ impl Solo {
         post_ok(self.status, "/drain").await.map(drop)
     }
 
-    /// Waits until `/lifecycle` says that it is in this phase.
+    /// Waits until `/lifecycle` reports this phase.
     pub async fn reaches(&self, phase: &str) -> Result<()> {
         let reached = eventually(START, "the phase is reached", async || {
             let life = self.lifecycle().await?;
@@ -308,7 +308,7 @@ impl Solo {
         self.process.exit(END).await.with_context(|| self.process.tail(30))
     }
 
-    /// What agent and Envoys logged.
+    /// Returns the log of agent and Envoys.
     pub fn log(&self) -> String {
         self.process.log()
     }
@@ -318,7 +318,7 @@ impl Solo {
         self.process.check()
     }
 
-    /// What a run must not leave behind: bootstraps and sockets in its folder, shared memory, processes. One line for each.
+    /// Returns leftovers of the run: bootstraps and sockets in its folder, shared memory, processes. One line for each.
     pub fn leftovers(&self) -> Result<Vec<String>> {
         leftovers::of(&self.dir, self.shm.as_ref())
     }

@@ -17,7 +17,7 @@ use pilot_tests::programs::programs;
 use pilot_tests::two_services::TwoServices;
 use pilot_tests::wait::eventually;
 
-/// An Envoy that leaves orphans behind: two processes whose parent ends before them.
+/// Creates an Envoy that leaves orphans: two processes that outlive their parent.
 fn envoy_with_orphans(dir: &Path) -> Result<std::path::PathBuf> {
     let path = dir.join("envoy-with-orphans");
     let real = envoy()?.display();
@@ -77,7 +77,7 @@ async fn a_drain_under_load_loses_nothing() -> Result<()> {
         Ok(())
     });
     not_ready.await?;
-    // Whoever watched readiness sends its requests elsewhere now.
+    // From here on clients that watch readiness send requests elsewhere.
     load.bypass_sidecar(&scene);
     let status = mesh.sidecar.exit().await?;
     ensure!(status.code() == Some(0), "the agent ended with {}", exit_description(status));
@@ -103,7 +103,7 @@ async fn an_envoy_that_is_killed_comes_back() -> Result<()> {
     mesh.ensure_healthy().await
 }
 
-/// An agent that is told all this must refuse to start.
+/// Invalid configuration; the agent must refuse to start.
 struct Refused {
     what: &'static str,
     arguments: &'static [&'static str],

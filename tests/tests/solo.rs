@@ -1,5 +1,4 @@
-//! The instruments of Envoy's life, with today's agent: what they show, what they leave, and that the load they carry is lost by
-//! nobody but who kills an Envoy.
+//! The harness of Envoy's lifecycle with the current agent: observations, leftovers, and load that only a killed Envoy loses.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;

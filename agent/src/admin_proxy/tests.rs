@@ -1,4 +1,4 @@
-//! The whole proxy on loopback, before an admin that answers as told.
+//! The whole proxy on loopback, before a test admin endpoint with fixed responses.
 
 use std::net::SocketAddr;
 
@@ -24,7 +24,7 @@ struct Scene {
     folder: tempfile::TempDir,
 }
 
-/// The admin answers each connection with this, as often as it is asked, and then hangs up.
+/// Starts an admin endpoint that sends this response on each connection and closes it.
 async fn scene(answer: &'static [u8], peer_policy: PeerPolicy) -> Scene {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("admin.sock");
@@ -50,12 +50,12 @@ fn everybody() -> PeerPolicy {
     PeerPolicy::new(TrustedUids::Any)
 }
 
-/// Says this over a new connection and reads until the other end closes.
+/// Sends a request on a new connection and reads until the other end closes.
 async fn say(address: SocketAddr, request: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
-    // Whoever is hung up on before he was read sees a reset, after the answer.
+    // A client that is closed before its request was read gets a reset after the response.
     timeout(SOON, stream.read_to_end(&mut answer)).await.expect("an end in time").unwrap_or_default();
     String::from_utf8_lossy(&answer).into_owned()
 }
@@ -105,14 +105,14 @@ async fn what_is_not_allowed_never_reaches_envoy() {
 
 #[tokio::test]
 async fn strangers_are_told_who_may() {
-    // Nobody is in an empty table.
+    // An empty table.
     let sockets = tempfile::tempdir().unwrap();
     std::fs::write(sockets.path().join("tcp"), "sl\n").unwrap();
     let mut scene = scene(STATS, PeerPolicy::for_test(TrustedUids::default(), 1337, sockets.path())).await;
     let answer = say(scene.address, &last_request("GET", "/stats", "")).await;
     assert!(answer.starts_with("HTTP/1.1 403 ") && answer.contains("--trustedUids"), "{answer}");
 
-    // However many of them hold on, they keep nobody out: there are more of them than connections.
+    // Held connections of untrusted users do not exhaust the limit, although they are more.
     let mut crowd = Vec::new();
     for _ in 0..2 * CONNECTIONS {
         crowd.push(TcpStream::connect(scene.address).await.unwrap());
@@ -176,7 +176,7 @@ async fn an_answer_cut_short_is_cut_short_for_the_caller_too() {
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
 }
 
-/// A hundred megabytes for one who does not read: what is in between holds buffers, not the answer.
+/// A response of a hundred megabytes to a client that does not read: only buffers are held in between.
 #[tokio::test]
 async fn a_long_answer_waits_for_its_reader() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Against an admin of our own on loopback, which answers as told.
+//! Client of the admin endpoint against a test server on loopback with fixed responses.
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -7,7 +7,7 @@ use tokio::{
 
 use super::*;
 
-/// One connection's worth of admin: what it was asked, and what `ask` made of the answer.
+/// Serves one connection; returns the request, and the result of `ask`.
 fn with_admin<T>(answer: &str, ask: impl AsyncFnOnce(EnvoyAdmin) -> T) -> (String, T) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {

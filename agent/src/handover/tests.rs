@@ -1,4 +1,4 @@
-//! Which engine, and whether there is one.
+//! Selection of the hot-restart mode.
 
 use HotRestartMode::{Auto, Mediated, Native};
 
@@ -21,9 +21,9 @@ fn the_agent_mediates_between_envoys_it_knows_and_lets_others_speak_for_themselv
     check(Auto, [known, known], Coupling::Independent);
     check(Mediated, [known, known], Coupling::Independent);
     check(Native, [known, known], Coupling::Coupled);
-    // What we do not understand, they may.
+    // Two Envoys may have a version in common that the agent does not support.
     check(Auto, [other, other], Coupling::Coupled);
-    // What they do not either is started beside.
+    // Without a common version the Envoys are started side by side.
     check(Auto, [known, other], Coupling::Independent);
     check(Native, [known, other], Coupling::Independent);
     check(Auto, [None, known], Coupling::Independent);

@@ -109,7 +109,7 @@ async fn a_stuck_reader_costs_lines_and_envoy_nothing() {
                 Stream::Stderr => drain_log(reader, ORIGIN, sink.clone(), StderrTail::default()).await,
             }
         };
-        // It ends, though nobody has taken a single line.
+        // It ends, although no line was read.
         timeout(END, read).await.unwrap().unwrap();
         envoy.join().unwrap();
     }

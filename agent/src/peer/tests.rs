@@ -1,4 +1,4 @@
-//! Strangers, friends and those who hang up, in made-up tables and on real sockets.
+//! Trusted and untrusted users, and closed connections, with test tables and real sockets.
 
 use std::{fs, net::TcpListener, path::Path};
 
@@ -106,8 +106,8 @@ fn a_refusal_names_the_flag_that_opens() {
     }
 }
 
-/// On real sockets, in each family and across them: who we are is found as long as our end is open, whether
-/// the kernel is asked or its tables are read.
+/// On real sockets, in each family and across them: the user is found as long as the client's end is open, by query or by the
+/// kernel's tables.
 #[test]
 fn the_kernel_knows_us() {
     for sockets in [SocketTable::Kernel, SocketTable::Tables("/proc/net".into())] {
@@ -124,7 +124,7 @@ fn the_kernel_knows_us() {
     }
 }
 
-/// This kernel, at least, is one that can be asked: also about a socket that is no more.
+/// This kernel supports the query: also about a closed socket.
 #[test]
 fn a_socket_that_is_gone_is_not_looked_for_in_tables() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -18,7 +18,7 @@ fn run<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
-/// Reaps until somebody of ours has ended.
+/// Reaps until a known child has ended.
 fn wait(children: &mut ChildProcesses) -> Vec<(ChildId, ExitStatus)> {
     for _ in 0..500 {
         let ended = children.reap();
@@ -42,7 +42,7 @@ fn children_are_started_clean_signalled_and_all_reaped() {
         run(children.spawn(ENVOY, shell("grep -E '^Sig(Blk|Ign)' /proc/self/status; exit 7"))).unwrap();
     let (mut output, mut said) = (output.unwrap(), String::new());
     output.stdout.read_to_string(&mut said).unwrap();
-    // Signals 32 and up belong to libc and to nobody.
+    // Signals from 32 on belong to libc.
     let named: Vec<_> = said.lines().filter_map(|line| line.split_once("00000000")).collect();
     assert!(matches!(*named, [("SigBlk:\t", "00000000"), ("SigIgn:\t", "00000000" | "80000000")]), "{said}");
     assert_eq!(wait(&mut children), [(ENVOY, ExitStatus::Exited(7))]);
@@ -58,7 +58,7 @@ fn children_are_started_clean_signalled_and_all_reaped() {
     assert!(asked.elapsed() < Duration::from_secs(30), "the sleep outlived its group, holding the pipe");
     assert_eq!(children.signal(Launch::FIRST, EnvoySignal::Terminate), Ok(()), "to the dead, nothing");
 
-    // A stranger's child is reaped, counted and nobody's news.
+    // An orphan is reaped, counted and not reported.
     let stranger = spawn(&shell("exit 3")).unwrap();
     while kill(stranger.pid, None).is_ok() {
         assert_eq!(children.reap(), []);
@@ -66,7 +66,7 @@ fn children_are_started_clean_signalled_and_all_reaped() {
     }
     assert_eq!(children.orphans(), 1);
 
-    // What cannot start says why.
+    // A failed start has a reason.
     let mut why = |path: &str| {
         let program = Program { path: path.into(), arguments: vec![], stdio: ChildStdio::Piped };
         failure(&run(children.spawn(ENVOY, program)).unwrap_err())

@@ -1,4 +1,4 @@
-//! Who may ask what, without a socket but for the last.
+//! Access rules and responses; only the last test uses a socket.
 
 use std::{path::Path, sync::Mutex, time::Instant};
 
@@ -19,7 +19,7 @@ const POD: &str = "127.0.0.1:40000";
 const DUAL_STACK_POD: &str = "[::ffff:127.0.0.1]:40000";
 const NEIGHBOUR: &str = "10.1.2.3:40000";
 
-/// The user who asks from within the pod, in our table of sockets.
+/// User of a request from within the pod, in the test's socket table.
 const ASKER: u32 = 2000;
 
 fn ends(peer: &str) -> ConnectionAddresses {
@@ -46,7 +46,7 @@ struct Scene {
     levels: Arc<Mutex<Vec<String>>>,
 }
 
-/// A server beside an Envoy whose admin is gone: nothing listens on port 1.
+/// A server beside an Envoy without an admin endpoint: nothing listens on port 1.
 fn scene(stage: Stage, peer_policy: PeerPolicy) -> Scene {
     let phase = Phase::of(stage, ServiceState::InService);
     let (ask, orders) = mpsc::channel(1);
@@ -97,7 +97,7 @@ async fn ask(server: &StatusServer, request: &Request<()>, peer: &str) -> (u16, 
     (status, String::from_utf8(body.to_vec()).unwrap())
 }
 
-/// One request and what came of it: the answer and what the driver is told.
+/// Checks the response to one request, and the message to the driver.
 fn check(
     stage: Stage,
     trusted: &str,
@@ -216,7 +216,7 @@ async fn listen_to(address: SocketAddr) -> impl AsyncBufReadExt + Unpin {
     BufReader::new(stream)
 }
 
-/// Reads up to a line that says this.
+/// Reads up to a line with this content.
 async fn until(reader: &mut (impl AsyncBufReadExt + Unpin), wanted: &str) -> String {
     let mut line = String::new();
     loop {
@@ -250,7 +250,7 @@ async fn events_begin_with_how_things_stand_and_tell_what_changes() {
     let line = until(&mut events, "data: ").await;
     assert_eq!(serde_json::from_str::<Transition>(line.strip_prefix("data: ").unwrap()).unwrap(), told);
 
-    // More at once than anybody can have read.
+    // More events than a client can have read.
     for id in 0..1000 {
         publisher.send(Transition { id, ..Transition::default() });
     }

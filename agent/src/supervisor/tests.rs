@@ -43,7 +43,7 @@ fn generation(launch: u32, epoch: u32, after: u32) -> Generation {
     Generation { launch: nth(launch), epoch, revision: revision(after) }
 }
 
-/// A start from nobody.
+/// A start without a predecessor.
 fn cold(launch: u32, after: u32) -> Effect {
     Effect::Spawn(generation(launch, 0, after), StartMode::Cold)
 }
@@ -236,7 +236,7 @@ fn of_many_changes_the_last_one_counts_and_two_generations_are_the_most() {
     let waiting =
         then(&successor(Coupling::Independent), &[desired(2), desired(3), usable(2, Coupling::Independent)]);
     check(&waiting, Stage::Running, &[Effect::Validate(revision(3))]);
-    // What changes faster than it is validated does not wait for ever.
+    // A configuration that changes faster than it is validated is not delayed without end.
     let restless = [live(1), desired(1), desired(2), usable(1, Coupling::Independent)];
     let validate = Effect::Validate(revision(2));
     let [spawn, arm] = after(2, 1, 1, 1, Coupling::Independent);
@@ -323,7 +323,7 @@ fn the_old_one_leaves_when_it_is_empty_or_has_had_its_time() {
     check(&then(&vacant, &[E::Idle(nth(1))]), Stage::Running, &[]);
     check(&then(&vacant, &[due(Timer::LeaveKill)]), Stage::Running, &[signal(1, EnvoySignal::Kill)]);
     check(&then(&handed_over(Coupling::Independent), &[due(Timer::Leave)]), Stage::Running, &told);
-    // A tied one goes when its successor says so; two seconds later it has not heard it.
+    // A coupled predecessor leaves when its successor requests it; two seconds later it has not.
     let overdue = then(&handed_over(Coupling::Coupled), &[due(Timer::Leave)]);
     let emulate = Effect::EmulateParent(generation(1, 0, 0));
     check(&overdue, Stage::Running, &[emulate, signal(1, EnvoySignal::Kill)]);
@@ -387,7 +387,7 @@ fn a_silent_successor_loses_its_predecessor_before_it_is_killed_itself() {
     // A loose one does not wait for it.
     let loose = then(&handed_over(Coupling::Independent), &[E::AdminUnresponsive(nth(2))]);
     check(&loose, Stage::Silent, &[hung()]);
-    // And no successor asks one that is silent.
+    // An unresponsive Envoy is not queried for a successor.
     let wanted = then(&[live(1), E::AdminUnresponsive(nth(1)), desired(1)], &[usable(1, Coupling::Coupled)]);
     check(&wanted, Stage::Silent, &[]);
     check(
@@ -505,7 +505,7 @@ fn what_is_not_live_is_stopped_without_a_drain() {
 fn dying_of_our_own_sigterm_is_clean() {
     check(&[E::Terminate, died(1, ExitStatus::Signaled(15))], Stage::Exited, &[Effect::Exit(0)]);
     check(&[E::Terminate, died(1, SEGFAULT)], Stage::Exited, &[Effect::Exit(139)]);
-    // Somebody else's SIGTERM is not ours.
+    // A SIGTERM of another sender counts as a crash.
     check(&[live(1), died(1, ExitStatus::Signaled(15))], Stage::Starting, &[cold(2, 0)]);
 }
 
@@ -519,7 +519,7 @@ fn sigterm_during_a_hand_over_kills_the_new_one_and_drains_the_one_that_serves()
     let effects: Vec<_> = [signal(2, EnvoySignal::Kill)].into_iter().chain(inside_first(1)).collect();
     check(&ended, Stage::Draining, &effects);
     check(&then(&ended, &[died(2, ExitStatus::KILLED)]), Stage::Draining, &[]);
-    // One that has closed the other's admin is waited for, a little: nobody else can be told to drain.
+    // A successor that has closed the admin endpoint of its predecessor is waited for briefly: no other Envoy can be drained.
     let again = then(&asked, &[E::NotLive(nth(2), closed)]);
     check(&again, Stage::Running, &[probe(Duration::from_millis(5))]);
     let (mut supervisor, _) = play(&policy(), &again);
@@ -601,7 +601,7 @@ fn after_a_crash_what_has_failed_already_is_not_tried_before_what_was_good() {
     // Its hand-over has failed once; then the one that serves dies.
     let crashed = then(&successor(Coupling::Independent), &[died(2, SEGFAULT), died(1, SEGFAULT)]);
     check(&crashed, Stage::Starting, &[cold(3, 0)]);
-    // What crashes twice may be cured by what is wanted.
+    // A new configuration may end repeated crashes.
     let twice =
         [live(1), desired(1), usable(1, Coupling::Coupled), E::SpawnFailed(nth(2), SpawnFailure::Transient)];
     let twice = then(
@@ -612,7 +612,7 @@ fn after_a_crash_what_has_failed_already_is_not_tried_before_what_was_good() {
     let again = then(&twice, &[died(4, SEGFAULT), due(Timer::Respawn)]);
     let deadline = Effect::ArmTimer(Timer::Live, Policy::default().handover.live_within);
     check(&again, Stage::Starting, &[cold(5, 2), deadline]);
-    // What was given up is wanted still, and started by nobody.
+    // A rejected configuration stays desired and is not started.
     let refused =
         [live(1), desired(1), E::Validated(revision(1), ValidationResult::Rejected), died(1, SEGFAULT)];
     check(&refused, Stage::Starting, &[cold(2, 0)]);

@@ -1,4 +1,4 @@
-//! An Envoy with nobody above it: the peer that the agent's figures are set beside, and the victim of attacks that ours withstands.
+//! An Envoy without an agent: the peer of comparisons, and the victim of attacks that the agent prevents.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -36,8 +36,8 @@ impl Bare {
         Self::spawn(command, dir, front, revision)
     }
 
-    /// Starts one as people do who have read no more than `--help`: hot restart is on, its sockets have abstract names, and
-    /// these are of `base_id`. Its shared memory is its own.
+    /// Starts an Envoy with default flags: hot restart is on, its sockets have abstract names with this `base_id`. It has its own
+    /// shared memory.
     pub fn stock(dir: &Path, front: &Front, base_id: u32) -> Result<Self> {
         let mut command = mount_namespace(Path::new("sh"))?;
         command.args(["-c", WITH_OWN_SHM, "sh"]).arg(envoy()?);
@@ -74,7 +74,7 @@ impl Bare {
         self.process.signal(signal)
     }
 
-    /// When it was executed.
+    /// Returns the start time.
     pub fn spawned(&self) -> Instant {
         self.spawned
     }

@@ -1,4 +1,4 @@
-//! Endpoints, and where a proxy listens before them. What it is told is data: tests change it as they like.
+//! Endpoints, and the listeners of a proxy before them. The bootstrap is data: tests change it.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -20,7 +20,7 @@ pub struct Stage {
     identity: Identity,
 }
 
-/// Where one proxy listens, and what it and its clients have to know.
+/// Addresses and keys of one proxy and its clients.
 #[derive(Clone)]
 pub struct Front {
     /// HTTP of both versions; `/revision` is answered by the proxy itself.
@@ -33,7 +33,7 @@ pub struct Front {
     pub web: SocketAddr,
     /// The endpoint behind `tcp_proxy`.
     pub db: SocketAddr,
-    /// What the proxy proves with.
+    /// Certificate of the proxy.
     pub identity: Identity,
 }
 
@@ -88,13 +88,13 @@ impl Front {
         ])
     }
 
-    /// Which revision answers a new connection.
+    /// Returns the revision that responds to a new connection.
     pub async fn revision(&self) -> Result<u32> {
         let body = get_ok(self.http, "/revision").await?;
         body.trim().parse().with_context(|| format!("{body:?} is no revision"))
     }
 
-    /// What makes an Envoy serve this front and tell `revision` with every HTTP answer.
+    /// Returns a bootstrap for this front that returns `revision` with every HTTP response.
     pub fn bootstrap(&self, revision: u32, admin: SocketAddr) -> Value {
         let (web, db) = (cluster("web", self.web), cluster("db", self.db));
         let manager = filter("http_connection_manager.v3.HttpConnectionManager", http(revision));

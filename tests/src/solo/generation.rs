@@ -1,4 +1,4 @@
-//! Envoys below an agent, as `/proc` shows them. What they are said to be is the agent's story; this is the kernel's.
+//! Envoys below an agent, by `/proc`.
 
 use std::fs;
 
@@ -14,19 +14,19 @@ pub struct Generation {
     pub pid: Pid,
     /// The epoch its users see: the `N` of the `envoy-rev<N>.json` it was started with.
     pub epoch: u32,
-    /// The epoch that Envoy itself was told; not the same where the agent stands between generations.
+    /// Epoch in Envoy's arguments; differs from the generation if the agent is the parent.
     pub restart_epoch: u32,
-    /// Where its shared memory and sockets are; `None` without hot restart.
+    /// Base id; `None` without hot restart.
     pub base_id: Option<u32>,
-    /// When it was forked, in clock ticks since boot. Orders what the kernel's ids do not.
+    /// Fork time in clock ticks since boot; orders processes with reused ids.
     pub forked: u64,
 }
 
-/// The Envoys below an agent, oldest first. One that validates a bootstrap serves nobody and is none of them; nor is a dead one.
+/// Returns the Envoys below an agent, oldest first, without those that validate a bootstrap and dead ones.
 pub fn generations(agent: Pid) -> Result<Vec<Generation>> {
     let below = match children_of_threads(agent) {
         Some(pids) => pids,
-        // A kernel without CONFIG_PROC_CHILDREN: every process is asked for its parent.
+        // A kernel without CONFIG_PROC_CHILDREN: reads the parent of every process.
         None => children(agent)?.into_iter().map(|child| child.pid).collect(),
     };
     let mut found: Vec<Generation> = below.into_iter().filter_map(Generation::read).collect();

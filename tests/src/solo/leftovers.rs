@@ -1,4 +1,4 @@
-//! What is left of a run, as files and processes. It does not judge: an agent that runs leaves a lot.
+//! Leftovers of a run: files and processes. Those of a running agent are included.
 
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
@@ -50,7 +50,7 @@ fn names(dir: &Path) -> Result<Vec<String>> {
     Ok(entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect())
 }
 
-/// Whoever works in this folder: agent and Envoys do, also those whose agent is gone.
+/// Returns the processes that work in this folder: agent and Envoys, also those without an agent.
 fn processes(dir: &Path) -> Result<Vec<String>> {
     let pids = names(Path::new("/proc"))?.into_iter().filter(|name| name.parse::<u32>().is_ok());
     let here = pids.filter(|pid| fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == dir));

@@ -1,4 +1,4 @@
-//! The agent beside a job: a command it starts, or a process that is there already, whose end is its own.
+//! The agent beside a job: a command that it starts, or a running process. Its exit ends the agent.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -61,7 +61,7 @@ async fn the_command_starts_when_the_proxy_serves_and_not_before() -> Result<()>
     never.solo.reaches("starting").await?;
     tokio::time::sleep(Duration::from_secs(1)).await;
     ensure!(!never.dir.path().join("started").exists(), "it has started before Envoy");
-    // Who never started is not waited for.
+    // A command that was not started is not waited for.
     let (_, code) = never.terminate().await?;
     ensure!(code == 0, "{code}");
     ensure!(!never.dir.path().join("started").exists(), "it has started at the end");

@@ -1,4 +1,4 @@
-//! Files change, or are wrong: what is no change changes nothing, and what is wrong is told by file and field.
+//! Configuration changes: equal content changes nothing, and errors name file and field.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -149,7 +149,7 @@ async fn a_broken_override_at_run_time_is_told_by_file_and_field_while_the_last_
             // No YAML: the file, and where in it.
             fs::write(&path, "stats_flush_interval: [\n")?;
             refused(&play.solo, &["override.yaml", "line"]).await?;
-            // YAML, and no bootstrap: only Envoy knows, and names the field.
+            // Valid YAML and not a bootstrap: Envoy rejects it, and names the field.
             fs::write(&path, "stats_flush_interval: soon\n")?;
             refused(&play.solo, &["stats_flush_interval"]).await?;
             ensure!(play.solo.generations()? == [first.clone()], "somebody was started or ended");

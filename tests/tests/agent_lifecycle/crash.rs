@@ -1,4 +1,4 @@
-//! Envoy dies or hangs, and nobody asked it to.
+//! Crashes and hangs of Envoy.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -22,7 +22,7 @@ use super::hot_restart::{play, setup, state};
 /// Ten restarts after 0, 0.2, 0.4, ... 25.6 and 30 s, up to a fifth more each, on a busy machine.
 const LOOP: Duration = Duration::from_mins(3);
 
-/// What an Envoy says that is broken.
+/// Last line of a broken Envoy.
 const LAST_WORDS: &str = "the disk has eaten my configuration";
 
 /// An Envoy that dies of SIGKILL as soon as it is started once `broken` is there.
@@ -264,7 +264,7 @@ async fn held(solo: &Solo) -> Result<()> {
     .await
 }
 
-/// Whoever starts an agent with an Envoy that is none is told so by the code that shells have for it.
+/// A missing Envoy binary ends the agent with the exit code of shells.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_envoy_ends_the_agent_with_127() -> Result<()> {
     let dir = tempfile::tempdir()?;

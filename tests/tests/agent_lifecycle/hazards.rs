@@ -23,7 +23,7 @@ use serde_json::{Map, Value, json};
 
 use super::hot_restart::state;
 
-/// A control plane that takes every connection and never says a word.
+/// Control plane that accepts connections and never responds.
 pub(super) struct Silent {
     listener: TcpListener,
 }
@@ -41,7 +41,7 @@ pub(super) enum Wait {
 
 impl Silent {
     pub(super) fn start() -> Result<Self> {
-        // The kernel takes connections up to the backlog: nobody has to.
+        // The kernel accepts connections up to the backlog.
         Ok(Self { listener: TcpListener::bind((Ipv4Addr::LOCALHOST, 0))? })
     }
 
@@ -49,7 +49,7 @@ impl Silent {
         self.listener.local_addr().context("where nobody answers")
     }
 
-    /// A front's bootstrap at this revision that also asks us for these.
+    /// Returns a front's bootstrap at this revision that also requests these types from the control plane.
     pub(super) fn asked_for(
         &self,
         wanted: &[&str],
@@ -92,7 +92,7 @@ impl Silent {
     }
 }
 
-/// Sends one of the agent's Envoys a signal that the agent knows nothing of.
+/// Sends a signal to one of the agent's Envoys.
 pub(super) fn send(envoy: &Generation, signal: Signal) -> Result<()> {
     kill(envoy.pid, signal).with_context(|| format!("send {signal} to {envoy:?}"))
 }
@@ -106,7 +106,7 @@ pub(super) async fn gone(envoy: &Generation) -> Result<()> {
     .await
 }
 
-/// What the agent says of the end of this Envoy, as soon as it does.
+/// Waits for the exit of this Envoy in the agent's report.
 pub(super) async fn exit_of(solo: &Solo, envoy: &Generation) -> Result<Value> {
     let pid = envoy.pid.as_raw();
     eventually(END, "the agent knows of its end", async || {

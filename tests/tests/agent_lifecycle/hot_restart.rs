@@ -21,12 +21,12 @@ use super::ENGINES;
 /// One agent, and what it needs.
 pub(super) struct Play {
     pub(super) solo: Solo,
-    /// What is behind.
+    /// Endpoints behind the proxy.
     _stage: Stage,
     pub(super) dir: TempDir,
 }
 
-/// An agent with this engine that says all it knows, and these flags.
+/// Returns an agent with this mode, these flags and a debug log.
 pub(super) fn setup(engine: Engine, flags: &[&str]) -> Result<Setup> {
     let mut setup = Setup::with_engine(engine)?;
     setup.flags = flags.iter().map(ToString::to_string).collect();
@@ -35,7 +35,7 @@ pub(super) fn setup(engine: Engine, flags: &[&str]) -> Result<Setup> {
     Ok(setup)
 }
 
-/// Tells a story of an agent that is ready at its beginning. One that ends badly ends with the agent's log.
+/// Runs a scenario with an agent that is ready. A failure includes the agent's log.
 pub(super) async fn play(setup: &Setup, story: impl AsyncFnOnce(&mut Play) -> Result<()>) -> Result<()> {
     let (dir, stage) = (tempfile::tempdir()?, Stage::start(Ipv4Addr::LOCALHOST.into()).await?);
     let solo = Solo::start(dir.path(), &stage.front()?, setup)?;
@@ -60,7 +60,7 @@ pub(super) async fn lost_nothing(traffic: Traffic) -> Result<()> {
     Ok(())
 }
 
-/// What `/lifecycle` says at this place.
+/// Returns a value of `/lifecycle`.
 pub(super) async fn state(solo: &Solo, pointer: &str) -> Result<Value> {
     let all = solo.lifecycle().await?;
     all.pointer(pointer).cloned().with_context(|| format!("{pointer} is not in {all}"))
@@ -174,7 +174,7 @@ async fn two_triggers_at_once_are_hand_overs_one_after_the_other() -> Result<()>
 fn put_envoy(real: &Path, path: &Path, mark: &[u8]) -> Result<()> {
     let partial = path.with_extension("partial");
     let mut content = fs::read(real)?;
-    // What comes after the last section of a program is nothing to the kernel.
+    // The kernel ignores bytes after the last section of a program.
     content.extend_from_slice(mark);
     fs::write(&partial, content)?;
     fs::set_permissions(&partial, fs::Permissions::from_mode(0o755))?;

@@ -19,10 +19,10 @@ use super::shutdown::patient;
 
 const STRANGER: &str = env!("CARGO_BIN_EXE_other-user");
 
-/// Of nobody on this machine.
+/// A user that owns nothing on this machine.
 const UID: &str = "2000";
 
-/// Whatever ends Envoy or the agent, takes it out of service, changes it or shows what it knows.
+/// Requests that end Envoy or the agent, take it out of service, change it or show secrets.
 const ADMIN: [(&str, &str); 8] = [
     ("POST", "/quitquitquit"),
     ("POST", "/drain_listeners"),
@@ -35,7 +35,7 @@ const ADMIN: [(&str, &str); 8] = [
 ];
 const AGENT: [&str; 4] = ["/quitquitquit", "/drain", "/restart", "/logging?level=default:debug"];
 
-/// What the stranger is told, a line for each thing he tried.
+/// Returns the responses to an untrusted user, a line for each request.
 fn stranger<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Vec<String>> {
     let mut command = Command::new(STRANGER);
     let output = command.arg(UID).args(words).stdin(Stdio::null()).output().context("run the stranger")?;
@@ -62,13 +62,13 @@ fn sockets(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// What a stock Envoy of this base id is called by its successor and its predecessor, whichever epoch it is.
+/// Returns the abstract socket names of a stock Envoy of this base id, for all epochs.
 fn abstract_names(base_id: u32) -> Vec<String> {
     let of = |what| (0..3).map(move |epoch| format!("@envoy_domain_socket_{what}_{}", base_id * 10 + epoch));
     ["parent", "child", "udp_parent", "udp_child"].into_iter().flat_map(of).collect()
 }
 
-/// A folder that everybody may enter, as an image's `/etc/istio/proxy` is: no wall but the agent's own.
+/// Returns a folder with access for all users, like `/etc/istio/proxy` in an image.
 fn open_folder() -> Result<tempfile::TempDir> {
     let dir = tempfile::tempdir()?;
     let mut folder = dir.path().to_owned();
@@ -127,7 +127,7 @@ async fn another_user_of_the_pod_can_harm_neither_envoy_nor_agent() -> Result<()
         .await?;
         let before = solo.generations()?;
         attack(&solo, dir.path(), &before).with_context(|| engine.name())?;
-        // Whoever was hit has had time to fall when the next hand-over is done.
+        // A damaged process would have exited before the next hand-over is done.
         ensure!(solo.generations()? == before, "{}", solo.log());
         ensure!(solo.is_ready().await, "{}", solo.log());
         solo.revise(3)?;
@@ -148,7 +148,7 @@ async fn another_user_of_the_pod_can_harm_neither_envoy_nor_agent() -> Result<()
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_datagram_aborts_a_stock_envoy() -> Result<()> {
     let (dir, stage) = (tempfile::tempdir()?, Stage::start(loopback(1)).await?);
-    // Abstract names are the whole machine's: one that nobody else has.
+    // Abstract names are shared by the whole machine: use an unused one.
     let base_id = 1000 + std::process::id() % 1_000_000;
     let mut stock = Bare::stock(dir.path(), &stage.front()?, base_id)?;
     stock.live().await?;

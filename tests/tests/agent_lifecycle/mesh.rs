@@ -97,7 +97,7 @@ async fn a_crash_refuses_no_new_connection_to_a_listener_of_the_control_planes()
     mesh.ensure_healthy().await
 }
 
-/// Waits until the agent holds the sockets of the Envoy that serves: it asks for them once a second.
+/// Waits until the agent has retained the sockets of the serving Envoy: it requests them once a second.
 async fn held(mesh: &Mesh) -> Result<()> {
     let envoy = mesh.sidecar.envoy()?.pid;
     let agent = mesh.sidecar.agent()?;

@@ -1,4 +1,4 @@
-//! The agent as the container's first process: whose children it waits for, what it passes on, and what outlives it.
+//! The agent as the container's first process: reaping, forwarded signals, and orphans.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -22,7 +22,7 @@ use super::shutdown::{Sidecar, hold, log_access, patient, waits_for_ever};
 /// Orphans of one flood: some seconds' worth of a thousand each.
 const FLOOD: u32 = 3000;
 
-/// How many strangers' children the agent has waited for.
+/// Returns the number of reaped orphans.
 async fn reaped(solo: &Solo) -> Result<u32> {
     let metrics = get_ok(solo.status, "/metrics").await?;
     let line = metrics.lines().find_map(|line| line.strip_prefix("istio_agent_orphans_reaped_total "));
@@ -31,7 +31,7 @@ async fn reaped(solo: &Solo) -> Result<u32> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_orphans_is_reaped_and_harms_nobody() -> Result<()> {
-    // Each turn leaves a process whose parent is gone; two shells take turns.
+    // Each turn leaves a process without a parent; two shells alternate.
     let turns = FLOOD / 2;
     let flood = format!("i=0; while [ $i -lt {turns} ]; do (: &); i=$((i+1)); done");
     let script = format!(
@@ -213,7 +213,7 @@ async fn sigusr1_makes_envoy_open_its_access_log_anew() -> Result<()> {
         Ok(())
     })
     .await?;
-    // Nor did the signal end anybody.
+    // The signal ended no process.
     ensure!(sidecar.solo.is_ready().await);
     Ok(())
 }

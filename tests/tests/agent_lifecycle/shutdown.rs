@@ -1,4 +1,4 @@
-//! The end: asked for once, over by one deadline, whatever else is under way.
+//! Shutdown: requested once, completed within one deadline, at any moment.
 
 mod clients;
 mod moments;
@@ -90,7 +90,7 @@ pub(super) fn patient() -> Result<Setup> {
     Ok(setup)
 }
 
-/// The Envoy of such a bootstrap waits for a control plane that nobody is, and is never LIVE.
+/// Adds a cluster that waits for a missing control plane; this Envoy never becomes LIVE.
 pub(super) fn waits_for_ever(bootstrap: &mut Value) -> Result<()> {
     let nobody = local(free_port()?);
     let address = json!({"socket_address": {"address": nobody.ip(), "port_value": nobody.port()}});
@@ -258,7 +258,7 @@ async fn a_third_sigterm_leaves_envoy_no_time_at_all() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_is_honoured_at_once_while_envoy_is_not_yet_live() -> Result<()> {
     let mut setup = patient()?;
-    // Whoever drains what never served waits for a minute.
+    // A drain of an Envoy that never served would take a minute.
     setup.environment = vec![("MINIMUM_DRAIN_DURATION".into(), "60s".into())];
     let mut sidecar = Sidecar::start_with(&setup, waits_for_ever).await?;
     sidecar.solo.reaches("starting").await?;

@@ -19,7 +19,7 @@ const BETWEEN: Duration = Duration::from_millis(200);
 /// One in so many changes comes with a kill.
 const KILLS: u32 = 8;
 
-/// What a client may need to notice that its server has died.
+/// Time in which a client notices the death of its server.
 const NOTICE: Duration = Duration::from_secs(1);
 
 const LOOK: Duration = Duration::from_millis(10);
@@ -34,7 +34,7 @@ struct Gap {
 // === impl Gap ===
 
 impl Gap {
-    /// Whether a request may have been lost with the Envoy that was killed.
+    /// Returns `true` if the killed Envoy may have lost the request.
     fn explains(&self, failure: &Failure) -> bool {
         self.killed <= failure.at && failure.at <= self.served + NOTICE
     }
@@ -121,7 +121,7 @@ async fn storm(engine: Engine) -> Result<()> {
     for (name, report) in &reports {
         println!("{name}: {} answers, {:?}", report.answers.len(), report.failures_by_kind());
         lost_only_with_the_killed(name, report, &gaps).with_context(|| sidecar.solo.log())?;
-        // Whoever is held sockets for waits a moment longer, and is answered.
+        // Connections to retained sockets wait a moment longer, and are served.
         let refused = report.failures_by_kind().get(&FailureKind::Refused).copied().unwrap_or(0);
         ensure!(
             engine != Engine::Mediated || refused == 0,

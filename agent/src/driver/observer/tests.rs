@@ -1,4 +1,4 @@
-//! What of many looks is news.
+//! Observations that are reported, and those that are dropped as known.
 
 use super::*;
 use crate::envoy_admin::read_listeners;

@@ -9,7 +9,7 @@ use crate::hot_restart::{
     wire::{AdminShutDown, MAX_REQUEST, PassedSocket},
 };
 
-/// A running Envoy that says what the test tells it to.
+/// Running Envoy with replies of the test.
 struct Parent {
     _folder: TempDir,
     base_id: BaseIdLease,

@@ -44,7 +44,7 @@ impl Pair {
         self.says(&Message::request(request).framed()).await
     }
 
-    /// An answer is sent before what happened is told.
+    /// The reply is sent before the event is reported.
     async fn answer(&self) -> Option<(Message, VecDeque<OwnedFd>)> {
         let Datagram { bytes, descriptors, .. } =
             timeout(Duration::ZERO, self.child.receive()).await.ok()?.unwrap();
@@ -138,7 +138,7 @@ async fn the_name_of_a_dead_parent_is_taken_over() {
     pair.serving.abort();
     let name = pair.base_id.socket(SocketRole::Parent, RestartEpoch::FRESH);
     assert!((&mut pair.serving).await.unwrap_err().is_cancelled());
-    // Its name outlives it: a child that asks now is refused, and tries again.
+    // Its socket name outlives it: a child's request is refused, and repeated.
     let framed = Message::request(Request::Stats(Empty {})).framed();
     let refused = pair.child.send(&name, &framed, None).await.unwrap_err();
     assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);

@@ -2,7 +2,7 @@ use proptest::{collection::vec, prelude::*};
 
 use super::*;
 
-/// What is written on the wire, as Envoy 1.40 was seen to write it.
+/// The messages are those that Envoy 1.40 was observed to send.
 #[test]
 fn requests_are_spelled_as_envoy_spells_them() {
     let check = |request: Request, body: &[u8]| {

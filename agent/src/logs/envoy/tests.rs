@@ -1,4 +1,4 @@
-//! What Envoy wrote, and the records that come of it.
+//! Envoy's output, and the parsed records.
 
 use proptest::prelude::*;
 

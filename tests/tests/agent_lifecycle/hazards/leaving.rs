@@ -13,10 +13,10 @@ use super::super::ENGINES;
 use super::super::hot_restart::{alone, both, lost_nothing, play, setup, state, traffic, unmoved};
 use super::{Silent, gone, send};
 
-/// Envoy asks a predecessor that is dead for ten seconds, and then aborts.
+/// Envoy retries to reach a dead predecessor for ten seconds, and then aborts.
 const ABORT: Duration = Duration::from_secs(16);
 
-/// A connection that somebody keeps, so that the Envoy that has it stays.
+/// Returns a connection that stays open, so that its Envoy stays.
 fn kept(solo: &Solo) -> Traffic {
     Traffic::start([("kept", Load { clients: 1, ..solo.front.load(Class::Tunnel) })])
 }
@@ -44,7 +44,7 @@ async fn is_kept(kept: &Traffic) -> Result<()> {
     .await
 }
 
-/// An Envoy that dies takes a request of each client along. Refused is nobody, if there is somebody who holds the sockets.
+/// An Envoy that dies loses at most one request of each client. With retained sockets no connection is refused.
 async fn one_each(engine: Engine, traffic: Traffic) -> Result<()> {
     for (name, report) in traffic.stop().await? {
         let faults = report.failures_by_kind();
@@ -101,7 +101,7 @@ async fn a_new_one_that_is_shot_while_the_old_one_leaves_is_back_with_its_number
             let back = play.solo.newest()?;
             ensure!(back.pid != new.pid && back.epoch == new.epoch, "{new:?} {back:?}");
             play.solo.ready().await?;
-            // What the old one still has, it still serves.
+            // The old Envoy still serves its connections.
             let report = kept.stop().await?.remove("kept").context("kept")?;
             ensure!(report.ends.is_empty() && report.failures.is_empty(), "{old:?}: {report:?}");
             one_each(engine, traffic).await

@@ -134,7 +134,7 @@ async fn a_bootstrap_that_envoy_cannot_read_starts_nobody() -> Result<()> {
     Ok(())
 }
 
-/// In native, the one that is told to leave tells the old one as well: nobody is left.
+/// In native mode, a terminated successor terminates its predecessor too: no Envoy is left.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_somebody_tells_to_leave_takes_nobody_along_in_mediated_mode() -> Result<()> {
     play(&setup(Engine::Mediated, &[])?, async |play| {
@@ -185,8 +185,8 @@ async fn settled_in(envoy: &Generation) -> Result<()> {
     .await
 }
 
-/// In native the new one asks the old one, which is stopped, and waits for ever; when that one goes on, it answers the dead. So
-/// no other is started before it has answered the agent.
+/// In native mode the new Envoy waits without a limit for its stopped predecessor, which later answers a dead successor. So no
+/// other Envoy is started before the predecessor has responded to the agent.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_old_one_that_is_stopped_delays_everything_and_loses_nothing() -> Result<()> {
     for resumed in [Resumed::AtOnce, Resumed::AfterMoreTries] {
@@ -232,12 +232,12 @@ async fn an_old_one_that_is_stopped_delays_everything_and_loses_nothing() -> Res
     Ok(())
 }
 
-/// When a stopped Envoy goes on.
+/// Time at which a stopped Envoy continues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Resumed {
-    /// When the one that asked is dead, and no other try was made.
+    /// After the death of the waiting successor, before another attempt.
     AtOnce,
-    /// When there were more.
+    /// After more attempts.
     AfterMoreTries,
 }
 
@@ -249,7 +249,7 @@ async fn heard(stream: &mut TcpStream) -> Result<()> {
     Ok(())
 }
 
-/// After `initial_fetch_timeout` Envoy is LIVE without a listener. Whoever believes it has an outage.
+/// After `initial_fetch_timeout` Envoy is LIVE without a listener. A hand-over to it would be an outage.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_is_live_without_its_listeners_takes_over_from_nobody() -> Result<()> {
     for wanted in [&["cds_config", "lds_config"][..], &["lds_config"]] {
@@ -276,7 +276,7 @@ async fn one_that_is_live_without_its_listeners_takes_over_from_nobody() -> Resu
     Ok(())
 }
 
-/// Envoy is told to end when the thread that started it does. A pool's idle threads live for ten seconds.
+/// Envoy is signalled when the thread that started it exits. Idle threads of a pool live for ten seconds.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_envoy_outlives_every_thread_that_comes_and_goes() -> Result<()> {
     for engine in [Engine::Mediated, Engine::Off] {

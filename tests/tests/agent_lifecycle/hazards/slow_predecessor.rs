@@ -1,8 +1,7 @@
 //! Predecessors that are stopped for seconds at any moment of a native hand-over, while the configuration changes.
 //!
-//! An Envoy that sends to a predecessor whose socket is closed retries once a second and aborts after ten attempts; one
-//! that waits for an answer of a predecessor has no limit at all. So the agent has to answer in time, whatever it
-//! does besides.
+//! An Envoy that sends to the closed socket of its predecessor retries once a second and aborts after ten attempts; one that
+//! waits for an answer of a predecessor has no limit at all. So the agent has to answer in time, whatever else it does.
 //!
 //! `PILOT_HAND_OVERS` sets the number of hand-overs, `PILOT_SEED` the seed.
 
@@ -25,8 +24,8 @@ const HAND_OVERS: u64 = 4;
 /// No predecessor is stopped for longer, in milliseconds.
 const LONGEST_STOP: u64 = 15_000;
 
-/// How long an agent is stopped, in milliseconds: long enough that its successor turns to a dead predecessor. Envoy
-/// aborts after ten seconds.
+/// Range of the time for which an agent is stopped, in milliseconds: long enough that a successor reaches a dead predecessor.
+/// Envoy aborts after ten seconds.
 const AGENT_STOP: (u64, u64) = (4_000, 8_500);
 
 /// More than the five seconds between two requests for statistics.
@@ -35,7 +34,7 @@ const PARENT_SHUTDOWN: &str = "7s";
 /// A hand-over is over by then: the stop, some attempts to start a successor, and the time that a predecessor has.
 const WITHIN: Duration = Duration::from_mins(1);
 
-/// What happens in one hand-over.
+/// Disturbance of one hand-over.
 #[derive(Clone, Copy, Debug)]
 struct Disturbance {
     what: Disturbed,

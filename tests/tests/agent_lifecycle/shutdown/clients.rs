@@ -1,4 +1,4 @@
-//! What clients of both sides see of the end, and what probes read.
+//! Shutdown as seen by clients of both directions and by probes.
 
 use std::net::Ipv6Addr;
 use std::net::SocketAddr;
@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 
 use super::{Sidecar, faster_than, hold, patient, put, under_way};
 
-/// Whether a client of this listener is told to leave with its answer.
+/// Returns `true` if a response of this listener asks the client to close.
 async fn says_close(to: SocketAddr) -> Result<bool> {
     let mut stream = TcpStream::connect(to).await.context("connect")?;
     stream.write_all(b"GET /revision HTTP/1.1\r\nhost: web.example\r\n\r\n").await?;

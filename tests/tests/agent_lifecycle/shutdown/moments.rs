@@ -65,7 +65,7 @@ impl Service {
         flows.await
     }
 
-    /// Asks the agent to end, moves everybody who asks for readiness, and waits for the end.
+    /// Terminates the agent, moves clients that watch readiness, and waits for the exit.
     async fn leave(&mut self) -> Result<()> {
         self.sidecar.solo.signal(Signal::SIGTERM)?;
         eventually(END, "readiness is off", async || {
@@ -119,7 +119,7 @@ async fn end_during_a_hand_over(engine: Engine) -> Result<()> {
     solo.rewrite(&next)?;
     eventually(START, "a second Envoy is about to take over", async || {
         ensure!(solo.generations()?.len() == 2, "{:?}", solo.lifecycle().await?);
-        // It has asked for the sockets then, and a native one has closed the other's admin.
+        // By then it has requested the sockets, and a native Envoy has closed the admin endpoint of its predecessor.
         let admins = admins(&service.sidecar)?;
         ensure!(admins.len() == 2, "{admins:?}");
         Ok(())

@@ -66,7 +66,7 @@ async fn a_minimum_that_was_asked_for_is_kept_though_nothing_is_left() -> Result
 async fn the_grace_period_is_used_but_never_overrun() -> Result<()> {
     let mut setup = Setup::new()?;
     setup.flags.extend(["--terminationGracePeriod".into(), "8s".into()]);
-    // What is said of the platform outranks it.
+    // Settings of the platform take precedence.
     setup.proxy.insert("terminationDrainDuration".into(), "1s".into());
     faster_than(Duration::from_secs(8), async || {
         let mut sidecar = Sidecar::ready(&setup).await?;

@@ -1,4 +1,4 @@
-//! What is there after the end: every line that Envoy wrote, and no file, socket or segment.
+//! State after the exit: every line of Envoy's log, and no file, socket or segment.
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;
@@ -14,7 +14,7 @@ use pilot_tests::wait::eventually;
 use super::super::ENGINES;
 use super::{LOCALHOST, Sidecar, log_access, patient};
 
-/// What of these Envoys' names is in the machine's `/dev/shm`.
+/// Returns the segments of these Envoys in the machine's `/dev/shm`.
 fn segments_of(base_ids: &[u32]) -> Result<Vec<String>> {
     let names = fs::read_dir("/dev/shm")?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     Ok(names.filter(|name| base_ids.iter().any(|id| name.contains(&id.to_string()))).collect())

@@ -26,7 +26,7 @@ pub(super) enum Memory {
     Wrong(u32),
 }
 
-/// When a delta client says that it wants more or less.
+/// Time at which a delta client sends a change of its subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum When {
     Now,
