@@ -146,7 +146,7 @@ async fn key_pair_is_reloaded_only_when_both_files_match() -> Result<()> {
     fs::write(secure.files.path().join("cert.pem"), &next.certificate_pem)?;
     let logged = eventually(TIMEOUT, "the log reports the mismatch", async || {
         let log = secure.plane.process.log();
-        ensure!(log.contains("the last one holds"), "{log}");
+        ensure!(log.contains("keeping the previous one"), "{log}");
         Ok(())
     });
     logged.await?;
