@@ -1,4 +1,4 @@
-//! Which hosts and endpoints a proxy reaches, by what services and the mesh say of themselves.
+//! Hosts and endpoints that a proxy reaches, by settings of services and the mesh.
 
 #![allow(
     clippy::expect_used,
@@ -89,7 +89,7 @@ fn nobody_is_looked_up_where_every_host_is_known() {
     assert!(!listeners.is_empty() && !listeners.iter().any(|it| it.contains("dynamic_forward_proxy")));
 }
 
-/// Which endpoints a proxy is told for a cluster: `<priority>:<address>`.
+/// Returns the endpoints of a cluster: `<priority>:<address>`.
 fn endpoints(push: &PushContext, proxy: &Proxy, cluster: &str) -> String {
     let made = generate(push, proxy, ResourceType::Endpoint, Some(&names([cluster])));
     let told: ClusterLoadAssignment = decode(made.resources.get(cluster).unwrap());
@@ -258,7 +258,7 @@ fn configurations_of_filters_go_to_those_they_are_for_by_name() {
     }
 }
 
-/// What the filter named `mine` is told.
+/// Returns the limit of the filter named `mine`.
 fn limit(cache: &Cache, push: &PushContext, proxy: &Proxy) -> Option<u32> {
     let scope = Scope::of(push, ScopeKey::of(push, proxy), None);
     let asked = names(["mine", "nobodys"]);

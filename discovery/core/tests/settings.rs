@@ -1,4 +1,4 @@
-//! What the settings of the mesh and of a proxy make of its clusters, listeners and routes.
+//! Effects of mesh and proxy settings on clusters, listeners and routes.
 
 #![allow(
     clippy::disallowed_methods,
@@ -70,7 +70,7 @@ fn manager(listener: &Value) -> Value {
     found.next().unwrap()["typed_config"].clone()
 }
 
-/// The connection managers of what leaves and of what arrives.
+/// Returns the connection managers of outbound and inbound traffic.
 fn managers(config: &str, proxy: &Proxy) -> [Value; 2] {
     let found = listeners(&mesh_of(config, "").push(), proxy);
     ["0.0.0.0_80", "virtualInbound"].map(|name| manager(&found[name]))
@@ -121,7 +121,7 @@ fn headers_are_those_that_a_proxy_is_told_to_write() {
                 == json!({"subject": false, "cert": true, "chain": true, "dns": true, "uri": true}))
         );
     }
-    // What a proxy says nothing of is the mesh's.
+    // Unset fields of the proxy have the value of the mesh.
     let config = "defaultConfig: {proxyHeaders: {server: {disabled: true}, forwardedClientCert: SANITIZE}}";
     let [leaving, arriving] = managers(config, &web());
     for manager in [&leaving, &arriving] {
@@ -256,7 +256,7 @@ inboundClusterStatName: 'in_%SERVICE%_%SERVICE_PORT_NAME%_%TARGET_PORT%'
     assert!(prefixes("10.0.0.1_81").contains(&*format!("web.default_web_{host}_81_tcp_8081_")));
     assert!(prefixes("10.0.0.2_5432").contains(&*format!("web.default_web_{host}_81_tcp_8081_v1")));
     assert!(prefixes("virtualInbound").contains("in_web.default_tcp_8081"));
-    // As clusters are, where the mesh says nothing.
+    // As for clusters without a setting of the mesh.
     let push = mesh_of("", rule).push();
     assert_eq!(clusters(&push, &web())["inbound|8080||"]["alt_stat_name"], "inbound|8080||;");
     assert!(

@@ -1,6 +1,6 @@
-//! What generated configuration means: an imagined call is led through it as Envoy would lead it.
+//! Meaning of generated configuration: simulated calls.
 //!
-//! A story is one line: who calls what, and where the call ends: `<listener> [<virtual host>] <cluster>`.
+//! A case is one line: the call, and its destination: `<listener> [<virtual host>] <cluster>`.
 
 #![allow(
     clippy::expect_used,
@@ -22,23 +22,23 @@ use pilot_proto::ResourceType::Listener;
 use pilot_proto::mesh::{MeshConfig, OutboundTrafficMode, OutboundTrafficPolicy};
 use pilot_proto::node::InterceptionMode;
 
-/// Bytes as they leave a client.
+/// First bytes of a client.
 #[derive(Clone, Copy)]
 enum Says<'a> {
     /// `GET /` with this host.
     Http(&'a str),
-    /// Anything else, in plaintext.
+    /// Any other plaintext.
     Bytes,
-    /// A TLS handshake that asks for this name.
+    /// TLS handshake with this SNI.
     Tls(&'a str),
 }
 
-/// Where a connection to `to` ends, from the workload.
+/// Returns the destination of an outbound connection to `to`.
 fn ends(client: &Client, to: &str, says: Says<'_>) -> String {
     client.ask(&line(to, says)).to_string()
 }
 
-/// Where a connection to a port of the workload ends.
+/// Returns the destination of an inbound connection to a port.
 fn arrives(client: &Client, to: &str, says: Says<'_>) -> String {
     client.0.receive(&line(to, says)).unwrap().to_string()
 }
@@ -55,7 +55,7 @@ fn line(to: &str, says: Says<'_>) -> String {
 
 // === the stories ===
 
-/// Two services of each protocol, and more of what is odd about services.
+/// Returns two services of each protocol, and unusual services.
 fn bookinfo() -> PushContext {
     mesh([
         kubernetes("productpage.default").port("http", 9080).vip("10.0.0.1").on("10.1.0.1"),
@@ -95,7 +95,7 @@ fn an_intercepted_call_leads_to_the_service_it_names() {
     let check = |to, says, expected| assert_eq!(ends(&told, to, says), expected, "to {to}");
     let reviews = "0.0.0.0_9080 [reviews.default.svc.cluster.local:9080] outbound|9080||reviews.default.svc.cluster.local";
 
-    // HTTP goes by host, whatever address it was sent to.
+    // HTTP is routed by host, whatever its destination address.
     check("10.0.0.2:9080", Says::Http("reviews"), reviews);
     check("10.0.0.2:9080", Says::Http("reviews:9080"), reviews);
     check("10.0.0.2:9080", Says::Http("reviews.default"), reviews);
@@ -109,19 +109,19 @@ fn an_intercepted_call_leads_to_the_service_it_names() {
         Says::Http("reviews.shop"),
         "0.0.0.0_9080 [reviews.shop.svc.cluster.local:9080] outbound|9080||reviews.shop.svc.cluster.local",
     );
-    // An alias is another name for the same thing.
+    // An alias is another name of the service.
     check("10.9.9.9:9080", Says::Http("old"), reviews);
-    // Nobody declared it, or not to us.
+    // Not declared, or not visible.
     check("10.9.9.9:9080", Says::Http("stranger"), "0.0.0.0_9080 [allow_any] PassthroughCluster");
     check("10.0.0.11:9080", Says::Http("hidden.shop"), "0.0.0.0_9080 [allow_any] PassthroughCluster");
     check("10.9.9.9:1234", Says::Http("stranger"), "virtualOutbound PassthroughCluster");
     check("10.9.9.9:15001", Says::Bytes, "virtualOutbound BlackHoleCluster");
-    // Bytes at an HTTP port are nobody's.
+    // Other bytes at an HTTP port match no service.
     check("10.9.9.9:9080", Says::Bytes, "0.0.0.0_9080 PassthroughCluster");
-    // The health port of the proxy is not taken away.
+    // The health port of the proxy stays reserved.
     check("10.0.0.10:15021", Says::Http("status"), "virtualOutbound PassthroughCluster");
 
-    // TCP goes by address.
+    // TCP is routed by address.
     check("10.0.0.4:3306", Says::Bytes, "10.0.0.4_3306 outbound|3306||mysql.default.svc.cluster.local");
     check("10.0.0.5:6379", Says::Bytes, "10.0.0.5_6379 outbound|6379||cache.default.svc.cluster.local");
     check("10.0.0.5:6380", Says::Bytes, "virtualOutbound PassthroughCluster");
@@ -132,7 +132,7 @@ fn an_intercepted_call_leads_to_the_service_it_names() {
         "10.0.0.7_8443 outbound|8443||secure.default.svc.cluster.local",
     );
 
-    // What is not declared is sniffed.
+    // The protocol of an undeclared port is detected.
     check(
         "10.0.0.6:7000",
         Says::Http("whatever"),
@@ -145,7 +145,7 @@ fn an_intercepted_call_leads_to_the_service_it_names() {
         "10.0.0.6_7000 outbound|7000||legacy.default.svc.cluster.local",
     );
 
-    // Endpoints of headless services are addressed one by one.
+    // Endpoints of headless services are addressed individually.
     check("10.1.0.9:5432", Says::Bytes, "10.1.0.9_5432 outbound|5432||db.default.svc.cluster.local");
     check("10.1.0.10:5432", Says::Bytes, "10.1.0.10_5432 outbound|5432||db.default.svc.cluster.local");
     check(
@@ -255,7 +255,7 @@ fn services_that_cannot_be_told_apart_leave_the_port_to_the_oldest() {
 #[test]
 fn without_interception_everything_is_on_loopback() {
     let push = bookinfo();
-    // productpage is 10.1.0.1 and listens on 9080 itself: neither may take that port from the other.
+    // productpage is 10.1.0.1 and listens on 9080 itself: neither may take the port from the other.
     let proxy = sidecar("10.1.0.1", "default").interception(InterceptionMode::None);
     let told = Client::of(&push, proxy.clone());
     let check = |to, says, expected| assert_eq!(ends(&told, to, says), expected, "to {to}");
@@ -275,7 +275,7 @@ fn without_interception_everything_is_on_loopback() {
         assert!(listener.use_original_dst.is_none(), "{} has no original destination", listener.name);
     }
 
-    // Elsewhere port 9080 is free, and shared: HTTP by host, the rest to the one TCP service.
+    // Elsewhere port 9080 is free, and shared: HTTP by host, other connections to the one TCP service.
     let elsewhere = sidecar("10.1.0.6", "default").interception(InterceptionMode::None);
     let told = Client::of(&push, elsewhere.clone());
     assert_eq!(
@@ -316,7 +316,7 @@ fn what_arrives_is_led_to_the_workload() {
     check(8082, Says::Tls("anything"), "virtualInbound inbound|8082||");
     check(8083, Says::Http("anything"), "virtualInbound inbound|8083||");
     check(8083, Says::Bytes, "virtualInbound inbound|8083||");
-    // Nobody declared these, and they work as without a proxy.
+    // These are not declared, and work as without a proxy.
     check(8084, Says::Bytes, "virtualInbound InboundPassthroughCluster");
     check(15020, Says::Http("health"), "virtualInbound [inbound|http|0] InboundPassthroughCluster");
     check(8086, Says::Bytes, "virtualInbound InboundPassthroughCluster");
@@ -366,7 +366,7 @@ fn a_proxy_with_ipv6_only_is_served_on_ipv6() {
     check("10.0.0.2:5432", Says::Bytes, "virtualOutbound PassthroughCluster");
 }
 
-/// A mesh as users write it.
+/// Mesh of manifests.
 const SHOP: &str = "
 {kind: Service, metadata: {name: reviews}, spec: {selector: {app: reviews}, ports: [{name: http, port: 9080, targetPort: web}]}}
 ---
@@ -408,7 +408,7 @@ fn manifests_make_a_mesh_and_names_lead_into_it() {
     assert_eq!(trace.shares()[0].upstream.to_string(), "10.244.0.1:8080");
     assert_eq!(trace.origins(), ["Service/default/reviews"]);
     assert!(trace.reaches());
-    // Nobody declared what is passed on, though somebody opened the port.
+    // Traffic to an undeclared host is passed on, although a rule opens the port.
     let trace = mesh.sidecar("default", "").ask("http://nobody:9080/");
     let host = trace.steps.iter().find(|step| step.stage == Stage::VirtualHost).unwrap();
     assert_eq!((host.name.as_str(), host.origins.len()), ("allow_any", 0));

@@ -1,4 +1,4 @@
-//! What a class of proxies sees: visibility, several declarations of one host, other names.
+//! Visibility of a class of proxies: exports, several declarations of one host, aliases.
 
 #![allow(
     clippy::expect_used,

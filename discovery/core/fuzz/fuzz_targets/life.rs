@@ -202,7 +202,7 @@ impl Life {
         }
     }
 
-    /// Nobody waits any more: then a push without news says nothing.
+    /// Delivers all ACKs: then a push without changes sends nothing.
     fn end(&mut self) {
         for _ in 0..4 * ResourceType::ALL.len() {
             let waiting: Vec<ResourceType> = std::mem::take(&mut self.waiting).into_keys().collect();

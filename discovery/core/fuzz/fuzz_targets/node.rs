@@ -1,6 +1,6 @@
-//! What a proxy says about itself, and all that is generated for it.
+//! Fuzzes the node of a proxy, and everything that is generated for it.
 //!
-//! The first byte says what the rest is: a whole node, the metadata of a node that is otherwise well, or the same as JSON.
+//! The first byte selects the format of the rest: a whole node, the metadata of a valid node, or the same as JSON.
 
 #![no_main]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "the fixture is the tests'")]
@@ -63,7 +63,7 @@ fuzz_target!(|data: &[u8]| {
             assert!(!panicked.contains("Panicked"), "{panicked}");
         }
     }
-    // What it says of itself is said again on debug pages.
+    // Debug pages show the metadata.
     let told = proxy.metadata.to_struct();
     assert!(pilot_proto::node::NodeMetadata::from_struct(&told).is_ok(), "{told:?}");
 });

@@ -1,8 +1,8 @@
-//! What users write, gone wrong, and all that becomes of it.
+//! Fuzzes configuration objects, and everything that is generated from them.
 //!
-//! Bytes change fields of manifests in which every group of fields is used. What validation then lets pass is all that a mesh has
-//! of rules: resources are generated for sidecars and a gateway, nothing panics, and nothing is generated that Envoy would refuse
-//! for what it says of itself (names, matches or domains twice, references to nothing), unless a patch made it so.
+//! Bytes change fields of manifests in which every group of fields is used. The objects that validation accepts are the rules of
+//! a mesh: resources are generated for sidecars and a gateway without a panic, and Envoy would not reject any of them for its own
+//! content (duplicate names, matches or domains, dangling references), unless a patch caused it.
 
 #![no_main]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "the fixture is the tests'")]
@@ -64,10 +64,10 @@ static PROXIES: LazyLock<[Proxy; 3]> = LazyLock::new(|| {
     ]
 });
 
-/// The bytes, one after the other.
+/// Sequence of bytes.
 struct Bytes<'a>(&'a [u8]);
 
-/// Whether patches are those that fit.
+/// Patches in the mesh.
 #[derive(Clone, Copy, PartialEq)]
 enum Patches {
     AsWritten,
@@ -105,7 +105,7 @@ fuzz_target!(|data: &[u8]| {
     told(&before.next(&mut world), patches);
 });
 
-/// Each proxy is told what it is told, and calls what there is.
+/// Generates all resources of each proxy, and simulates calls.
 fn told(push: &PushContext, patches: Patches) {
     for proxy in &*PROXIES {
         let caller = Client::new(push, proxy.clone()).unwrap();
@@ -119,10 +119,10 @@ fn told(push: &PushContext, patches: Patches) {
     }
 }
 
-/// Goes down to some value and changes it.
+/// Changes a value somewhere inside.
 fn change(value: &mut Value, donor: &Value, bytes: &mut Bytes<'_>) {
     let Some(step) = bytes.next() else { return };
-    // One in four values that could be gone into is changed itself.
+    // One in four nested values is changed itself.
     let inside = step % 4 != 0;
     match value {
         Value::Object(map) if inside && !map.is_empty() => {
@@ -140,7 +140,7 @@ fn change(value: &mut Value, donor: &Value, bytes: &mut Bytes<'_>) {
     }
 }
 
-/// What may stand where something else stood.
+/// Returns a value to replace another.
 fn another(value: &Value, donor: &Value, bytes: &mut Bytes<'_>) -> Value {
     const WORDS: [&str; 20] = [
         "",
@@ -177,13 +177,13 @@ fn another(value: &Value, donor: &Value, bytes: &mut Bytes<'_>) -> Value {
         7 => json!(number % 2 == 0),
         8 => json!([value]),
         9 => json!(f64::from(number) / 7.0),
-        // The same kind of value from somewhere else.
+        // A value of the same kind from elsewhere.
         10 => within(donor, usize::from(number)).clone(),
         _ => value.as_str().map_or_else(|| json!({}), |text| json!(format!("{text}{}", char::from(number)))),
     }
 }
 
-/// One of the values in a value.
+/// Returns a nested value.
 fn within(value: &Value, way: usize) -> &Value {
     let inside: Vec<&Value> = match value {
         Value::Object(map) => map.values().collect(),

@@ -1,5 +1,4 @@
-//! What proxies are told of a snapshot, as a server tells them: with classes whose scopes it keeps while they hold, and what it
-//! remembers of generating.
+//! Resources of proxies as a server generates them: with cached scopes and cached resources.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,26 +15,26 @@ use crate::KINDS;
 use crate::fixture::*;
 use crate::statements::Statement;
 
-/// A world as it is told of.
+/// World with its current snapshot.
 #[derive(Debug)]
 pub(crate) struct Living {
     pub(crate) world: World,
     pub(crate) push: PushContext,
 }
 
-/// What a proxy is told of a type.
+/// Resources of one type for a proxy.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Answer {
-    /// What it asked for; `None`: everything.
+    /// Requested names; `None`: all.
     pub(crate) names: Option<NameSet>,
     pub(crate) made: Generated,
 }
 
-/// Scopes of classes of proxies, each with the shape of the snapshot that it was made of.
+/// Scopes of classes of proxies, each with the shape of its snapshot.
 #[derive(Debug, Default)]
 pub(crate) struct Scopes(BTreeMap<ScopeKey, (Shared<()>, Arc<Scope>)>);
 
-/// One of every kind of proxy that is told different things.
+/// Returns a proxy of every kind with different resources.
 pub(crate) fn proxies() -> Vec<Proxy> {
     let id = |kind: &str, ip: &str, namespace: &str| {
         format!("{kind}~{ip}~pod.{namespace}~{namespace}.svc.cluster.local")
@@ -56,7 +55,7 @@ impl Living {
         Self { world: World::new("cluster.local", [SourceId("test".into())]), push: PushContext::default() }
     }
 
-    /// Of all these statements at once.
+    /// Creates the world of all these events.
     pub(crate) fn of<'a>(statements: impl IntoIterator<Item = &'a Statement>) -> Self {
         let mut living = Self::new();
         for statement in statements {
@@ -76,7 +75,7 @@ impl Living {
         }
     }
 
-    /// A snapshot of how things are now.
+    /// Takes a snapshot of the current state.
     pub(crate) fn look(&mut self) {
         self.push = self.push.next(&self.world);
     }
@@ -98,7 +97,7 @@ impl Scopes {
         scope
     }
 
-    /// What a proxy is told of a type, remembered.
+    /// Returns the resources of a type for a proxy, with the cache.
     pub(crate) fn tell(
         &mut self,
         cache: &Cache,
@@ -112,8 +111,7 @@ impl Scopes {
     }
 }
 
-/// Everything that a proxy would ask for, by type: under which names, and what it is told, nothing remembered of any other
-/// snapshot.
+/// Returns everything that a proxy would request, by type, generated without a cache.
 pub(crate) fn everything(push: &PushContext, proxy: &Proxy) -> BTreeMap<ResourceType, Answer> {
     let (cache, scope) = (Cache::new(1000), Scope::of(push, ScopeKey::of(push, proxy), None));
     let ask = |kind, names: Option<NameSet>| {
@@ -131,12 +129,12 @@ fn names_of(made: &Generated) -> NameSet {
     made.resources.iter().map(|resource| resource.name.clone()).collect()
 }
 
-/// The routes that listeners name.
+/// Returns the names of routes that listeners refer to.
 fn routes_of(made: &Generated) -> NameSet {
     texts_in(decoded::<lds::Listener>(made).values(), "route_config_name")
 }
 
-/// What of two sets is not the same, by name.
+/// Returns the differences between two sets, by name.
 pub(crate) fn difference(one: &ResourceSet, other: &ResourceSet) -> Vec<String> {
     let version = |set: &ResourceSet, name: &str| set.get(name).map(|resource| resource.version.clone());
     let names = one.iter().chain(other.iter()).map(|resource| resource.name.to_string());

@@ -1,4 +1,4 @@
-//! Where access is logged, which, and in what words.
+//! Access logs: providers, conditions, formats.
 
 use pilot_core::model::Proxy;
 use pilot_proto::ResourceType::Listener;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::fixture::*;
 use crate::{HTTP, TCP, client, filters, listeners, mesh_of, telemetry};
 
-/// What is logged at a place, in short: path or cluster, and the filter.
+/// Formats access logs: path or cluster, and the filter.
 fn short(logs: &Value) -> String {
     let one = |log: &Value| {
         let config = &log["typed_config"];
@@ -21,7 +21,7 @@ fn short(logs: &Value) -> String {
     logs.as_array().into_iter().flatten().map(one).collect::<Vec<_>>().join(" ")
 }
 
-/// Where HTTP that leaves, TCP that leaves, what arrives, and what nobody takes is logged.
+/// Checks the access logs of outbound HTTP and TCP, inbound traffic, and unmatched connections.
 fn check_logs(mesh: &Mesh, proxy: &Proxy, outbound: &str, inbound: &str) {
     let found = listeners(&mesh.push(), proxy);
     let (virtual_in, virtual_out) = (&found["virtualInbound"], &found["virtualOutbound"]);
@@ -46,7 +46,7 @@ fn the_mesh_logs_where_no_object_says_anything() {
     check_logs(&mesh_of("accessLogFile: /a", ""), &client(), "/a", "/a");
     let defaults = "accessLogFile: /a\ndefaultProviders: {accessLogging: [file, envoy]}";
     check_logs(&mesh_of(defaults, ""), &client(), "/dev/stdout /log", "/dev/stdout /log");
-    // Providers that are not there are as good as none.
+    // Missing providers are ignored.
     let unknown = "accessLogFile: /a\ndefaultProviders: {accessLogging: [nobody, zipkin]}";
     check_logs(&mesh_of(unknown, ""), &client(), "/a", "/a");
     let push = mesh_of(unknown, "").push();
@@ -77,12 +77,12 @@ fn objects_of_mesh_namespace_and_workload_overrule_each_other() {
     check_logs(&mesh_of(config, &both), &client(), "/dev/stdout", "/dev/stdout");
     let all = format!("{both}{of_workload}");
     check_logs(&mesh_of(config, &all), &client(), "/dev/stdout", "");
-    // Others have none of it.
+    // Other proxies have none of it.
     check_logs(&mesh_of(config, &all), &sidecar("10.1.0.1", "shop"), "/log", "/log");
     let mut other = client();
     other.metadata.labels.clear();
     check_logs(&mesh_of(config, &all), &other, "/dev/stdout", "/dev/stdout");
-    // Of two for the whole namespace the older one counts.
+    // Of two for the whole namespace the older one has precedence.
     let younger = telemetry("default/also", "{accessLogging: [{providers: [{name: file}]}]}");
     check_logs(
         &mesh_of(config, &format!("{of_namespace}{younger}")),
@@ -102,7 +102,7 @@ fn an_expression_decides_what_is_logged() {
     let found = listeners(&mesh_of("", &object).push(), &client());
     assert_eq!(short(&filters(&found["0.0.0.0_80"], HTTP)[0]["access_log"]), filtered);
     assert_eq!(short(&filters(&found["virtualInbound"], TCP)[0]["access_log"]), filtered);
-    // Of what nobody takes, too.
+    // Unmatched connections too.
     let unmatched = &found["virtualInbound"]["access_log"];
     assert_eq!(short(unmatched), format!("{filtered}/NR"));
     assert_eq!(unmatched[0]["filter"]["and_filter"]["filters"].as_array().unwrap().len(), 2);
@@ -119,7 +119,7 @@ fn a_gateway_logs_as_a_client() {
     let found = listeners(&mesh.push(), &mesh.gateway("default", "istio=edge").0.proxy);
     assert_eq!(short(&found["0.0.0.0_8080"]["access_log"]), "/log/NR");
     assert_eq!(short(&filters(&found["0.0.0.0_8080"], HTTP)[0]["access_log"]), "/log");
-    // That of a Kubernetes `Gateway` is known by its name.
+    // The gateway of a Kubernetes `Gateway` is selected by its name.
     let targeted = telemetry(
         "default/target",
         "{targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: edge}], accessLogging: [{disabled: true}]}",
@@ -135,7 +135,7 @@ fn a_gateway_logs_as_a_client() {
     }
 }
 
-/// The log of HTTP that leaves.
+/// Returns the access log of outbound HTTP.
 fn log_of(config: &str, objects: &str) -> Value {
     let found = listeners(&mesh_of(config, objects).push(), &client());
     filters(&found["0.0.0.0_80"], HTTP)[0]["access_log"][0]["typed_config"].clone()
@@ -148,7 +148,7 @@ fn lines_are_written_as_the_mesh_says() {
         log["log_format"]["text_format_source"]["inline_string"].as_str().unwrap().to_owned()
     };
     assert!(text("accessLogFile: /a").ends_with("%REQUESTED_SERVER_NAME% %ROUTE_NAME%\n"));
-    // A line ends as lines do.
+    // A line ends with a line break.
     assert_eq!(text("accessLogFile: /a\naccessLogFormat: '%PROTOCOL%'"), "%PROTOCOL%\n");
     assert_eq!(text("accessLogFile: /a\naccessLogFormat: \"x\\n\""), "x\n");
 
@@ -159,9 +159,9 @@ fn lines_are_written_as_the_mesh_says() {
     let own = r#"'{"p": "%PROTOCOL%", "n": 1, "deep": {"x": "y"}, "gone": null}'"#;
     let found = json(&format!("accessLogFile: /a\naccessLogEncoding: JSON\naccessLogFormat: {own}"));
     assert_eq!(found, json!({"p": "%PROTOCOL%", "n": 1.0, "deep": {"x": "y"}}));
-    // What is no object is Istio's.
+    // A format that is not an object is replaced by Istio's.
     assert_eq!(json("accessLogFile: /a\naccessLogEncoding: JSON\naccessLogFormat: '%PROTOCOL%'"), fields);
-    // Istio's own provider is written as the mesh says, others as they say.
+    // Istio's own provider has the format of the mesh, others have their own.
     let of = |name: &str, config: &str| {
         log_of(
             config,
@@ -211,7 +211,7 @@ fn access_is_logged_to_services() {
 
 #[test]
 fn what_a_proxy_does_not_see_is_reported_and_not_to() {
-    // A listener that logs to a cluster that the proxy has not would be refused as a whole.
+    // Envoy would reject a listener that logs to a missing cluster.
     let blind = "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: s, namespace: default}\nspec: {egress: [{hosts: ['./*']}]}\n";
     let object = telemetry(
         "istio-system/mesh",

@@ -1,4 +1,4 @@
-//! What proxies report of the traffic that passes them: access logs and spans, by `Telemetry`, providers and the mesh.
+//! Telemetry of proxies: access logs and spans, by `Telemetry`, providers and the mesh.
 
 #![allow(
     clippy::disallowed_methods,
@@ -50,7 +50,7 @@ fn mesh_of(config: &str, objects: &str) -> Mesh {
     Mesh::of(services, objects).config(&format!("{PROVIDERS}\n{config}"))
 }
 
-/// A `Telemetry` of a namespace, of which each is younger than the one before.
+/// Returns a `Telemetry` in a namespace; each is younger than the previous one.
 fn telemetry(place: &str, spec: &str) -> String {
     let (namespace, name) = place.split_once('/').unwrap();
     format!(
@@ -70,7 +70,7 @@ fn listeners(push: &PushContext, proxy: &Proxy) -> BTreeMap<String, Value> {
     made.into_iter().map(printed).collect()
 }
 
-/// Every network filter of this name in a listener.
+/// Returns all network filters of this name in a listener.
 fn filters<'a>(listener: &'a Value, name: &str) -> Vec<&'a Value> {
     let chains = listener["filter_chains"].as_array().into_iter().flatten();
     let chains = chains.chain(listener.get("default_filter_chain"));
@@ -83,7 +83,7 @@ const TCP: &str = "envoy.filters.network.tcp_proxy";
 
 #[test]
 fn a_change_of_one_side_makes_nothing_else_anew() {
-    // Named so that the class of the proxy is the same before and after.
+    // The name is constant, so that the class of the proxy is the same before and after.
     let object = |mode: &str| {
         telemetry(
             "istio-system/mesh",

@@ -1,10 +1,10 @@
-//! Whom a filter is for, in which order filters come, and what becomes of one that does not fit.
+//! Selection and order of `EnvoyFilter`s, and failed patches.
 
 use super::*;
 
 pub(super) const TABLES: Tables = &[who_is_meant, proxies_that_match, order, what_does_not_fit];
 
-/// Where the filter is, for whom it is, and who asks.
+/// Returns a client with a filter in a namespace, with a selector.
 fn meant(said: &str) -> Client {
     let (filter, who) = said.split_once(" | ").unwrap();
     let (namespace, selector) = filter.split_once(' ').unwrap_or((filter, ""));
