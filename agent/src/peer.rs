@@ -163,7 +163,7 @@ impl fmt::Display for Denied {
             Self::ForeignPage => f.write_str("not for pages of other sites"),
             Self::Unknown(why) => write!(
                 f,
-                "only for root and the agent's own user, and it cannot be told who you are ({why}): \
+                "only for root and the agent's own user, and the user of the connection is unknown ({why}): \
                  pilot-agent's --trustedUids=any lets you in"
             ),
         }

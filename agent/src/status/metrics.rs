@@ -190,7 +190,11 @@ impl Counters {
             "Children of others that ended up with us as PID 1.",
             self.orphans.load(Relaxed),
         );
-        page.counter("log_lines_dropped_total", "Lines lost because nobody read them.", dropped_lines);
+        page.counter(
+            "log_lines_dropped_total",
+            "Log lines dropped because the output was not read.",
+            dropped_lines,
+        );
         page.counter("scrapes_total", "Scrapes of these metrics.", self.scrapes.load(Relaxed));
         page.header("scrape_failures_total", "counter", "Scrapes that had to do without a part.");
         page.sample("scrape_failures_total{type=\"envoy\"}", self.scrape_failures.load(Relaxed));

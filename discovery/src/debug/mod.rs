@@ -48,8 +48,8 @@ const FORCE_DISCONNECT: &str = "force_disconnect";
 
 /// Pages below `/debug/`, with their description.
 const PAGES: [(&str, &str); 21] = [
-    ("adsz", "Connected proxies: who they are, what they watch"),
-    ("adsz?push=true", "Push everything to everybody"),
+    ("adsz", "Connected proxies with their subscriptions"),
+    ("adsz?push=true", "Full push to all proxies"),
     ("cachez", "Resources in the cache"),
     ("cachez?sizes=true", "Size of the cache"),
     ("config_dump", "What ?proxyID= should have, as Envoy's own /config_dump"),

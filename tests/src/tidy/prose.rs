@@ -9,20 +9,9 @@ const OPENINGS: [&str; 6] = ["What", "Who", "Whom", "Whose", "Whether", "Whoever
 const PERSONS: [&str; 11] =
     ["who", "whom", "whoever", "somebody", "someone", "nobody", "anybody", "everybody", "he", "him", "his"];
 
-/// Folders that the rules hold for so far.
-const FOLDERS: &[&str] = &["proto/", "tests/"];
-
-/// Paths in these folders that the rules do not hold for yet.
-const NOT_YET: &[&str] = &["tests/src/solo", "tests/tests/agent", "tests/tests/solo"];
-
 pub(super) fn faults(entries: &[Entry]) -> Vec<String> {
     let mut faults = Vec::new();
-    let prose = entries.iter().filter(|entry| entry.is_rust() || entry.has_extension("md"));
-    let is_checked = |entry: &&Entry| {
-        let is_in = |folders: &[&str]| folders.iter().any(|folder| entry.path.starts_with(folder));
-        (is_in(FOLDERS) && !is_in(NOT_YET)) || documents::is_checked(&entry.path)
-    };
-    for entry in prose.filter(is_checked) {
+    for entry in entries.iter().filter(|entry| entry.is_rust() || documents::is_checked(&entry.path)) {
         let comments = if entry.is_rust() { doc_comments(&entry.text) } else { markdown(&entry.text) };
         for Line { number, text, opens } in &comments {
             if let Some(word) = opening(text).filter(|_| *opens && entry.is_rust()) {

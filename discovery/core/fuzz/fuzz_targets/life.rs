@@ -183,7 +183,7 @@ impl Life {
             assert!(known, "{kind} {} is a lie", resource.name);
         }
         for name in response.removed() {
-            assert!(wants(name) && names.insert(name), "{kind} {name} is removed from nobody");
+            assert!(wants(name) && names.insert(name), "{kind} {name} is removed and not subscribed");
             let refused = self.stream.withheld(kind).any(|refusal| refusal.name == *name);
             assert!(refused || !world.contains_key(name.as_ref()), "{kind} {name} is there");
         }

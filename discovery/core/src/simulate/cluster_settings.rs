@@ -197,8 +197,8 @@ fn http(options: &HttpProtocolOptions) -> Vec<String> {
 fn transport(socket: &TransportSocket) -> Vec<String> {
     let (proxied, inner) = proxied(socket);
     let version = proxied.map(|config| match config.version() {
-        Version::V1 => "tells who calls by PROXY 1",
-        Version::V2 => "tells who calls by PROXY 2",
+        Version::V1 => "sends PROXY protocol version 1",
+        Version::V2 => "sends PROXY protocol version 2",
     });
     let mut said: Vec<String> = version.map(str::to_owned).into_iter().collect();
     let context = tls(inner.as_ref().unwrap_or(socket)).and_then(|tls| tls.common_tls_context);

@@ -110,7 +110,7 @@ impl Display for Upstream {
                 Ok(())
             }
             Self::ByName(_) => f.write_str("leads to the host that is asked for"),
-            Self::Unresolved => f.write_str("leads to the host that is asked for, which nobody looks up"),
+            Self::Unresolved => f.write_str("leads to the requested host, which is not resolved"),
             Self::Unknown(kind) => write!(f, "finds its endpoints by {kind}"),
         }
     }

@@ -51,7 +51,7 @@ fn versions(out: &mut Findings, at: At<'_>, tls: &ServerTls) {
         );
     }
     if max != TlsProtocol::Auto && min > max {
-        out.warning(at.of("maxProtocolVersion"), "is before minProtocolVersion: nobody can connect");
+        out.warning(at.of("maxProtocolVersion"), "is before minProtocolVersion: no client can connect");
     }
 }
 

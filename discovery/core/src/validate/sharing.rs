@@ -40,7 +40,7 @@ impl Findings {
             match meant {
                 "*" => {}
                 "~" if exporter == Exporter::Service => {}
-                "~" => self.error(at.nth(index), "only services may be for nobody"),
+                "~" => self.error(at.nth(index), "only services may be exported to no namespace"),
                 name if is_dns_label(name) => {}
                 name => {
                     self.error(at.nth(index), format!("{name:?} is neither \"*\", \".\" nor a namespace"));
@@ -51,10 +51,10 @@ impl Findings {
             self.error(at, "with a workloadSelector a rule stays in its own namespace");
         }
         if seen.contains("*") && targets.len() > 1 {
-            self.error(at, "\"*\" is everybody, and excludes others");
+            self.error(at, "\"*\" is all namespaces, and excludes others");
         }
         if seen.contains("~") && targets.len() > 1 {
-            self.error(at, "\"~\" is nobody, and excludes others");
+            self.error(at, "\"~\" is no namespace, and excludes others");
         }
     }
 

@@ -44,7 +44,7 @@ fn a_service_has_names_and_ports_of_its_own() {
             &[],
         ),
         (json!({"hosts": ["a.b"], "exportTo": ["~"]}), &[]),
-        (json!({"hosts": ["a.b"], "exportTo": ["~", "x"]}), &["spec.exportTo: \"~\" is nobody"]),
+        (json!({"hosts": ["a.b"], "exportTo": ["~", "x"]}), &["spec.exportTo: \"~\" is no namespace"]),
         (
             json!({"hosts": ["a.b"], "workloadSelector": {"labels": {"a": "b"}}}),
             &["warning spec.workloadSelector: resolution NONE"],

@@ -33,7 +33,7 @@ fn an_object_is_for_hosts_that_it_can_be_for() {
         (json!({"http": to_a, "gateways": ["g"]}), &["spec.gateways: is not for an object without hosts"]),
         (
             json!({"hosts": ["a"], "http": to_a, "exportTo": ["*", "."]}),
-            &["spec.exportTo: \"*\" is everybody"],
+            &["spec.exportTo: \"*\" is all namespaces"],
         ),
         (
             json!({"hosts": ["a"], "http": to_a, "exportTo": ["default", "."]}),
@@ -73,7 +73,7 @@ fn a_request_comes_to_one_end() {
         ),
         (
             json!({"route": [{"destination": {"host": "a"}, "weight": 0}, {"destination": {"host": "b"}}]}),
-            &["spec.http[0].route: the weights are 0 together"],
+            &["spec.http[0].route: the sum of the weights is 0"],
         ),
         (
             json!({"route": [{"weight": -1}, {"destination": {"host": "*", "subset": "A.b", "port": {"number": 0}}, "weight": 2}]}),
@@ -212,7 +212,7 @@ fn what_is_done_with_a_request_can_be_done() {
             "allowHeaders": ["*", "x y"], "maxAge": "1.5s"}),
             ),
             &[
-                "spec.http[0].corsPolicy.allowOrigins[1]: allows nobody",
+                "spec.http[0].corsPolicy.allowOrigins[1]: allows no origin",
                 "spec.http[0].corsPolicy.allowOrigins[2].regex: \"(\" is no regular",
                 "spec.http[0].corsPolicy.allowMethods[1]: \"get\" is no method",
                 "spec.http[0].corsPolicy.allowHeaders[1]: \"x y\" is no name",

@@ -162,8 +162,8 @@ fn cors(out: &mut Findings, at: At<'_>, policy: &CorsPolicy) {
         let list = at.of("allowOrigins");
         let at = list.nth(index);
         match origin {
-            StringMatch::Unset => out.error(at, "allows nobody"),
-            StringMatch::Exact(text) if text.is_empty() => out.error(at, "allows nobody"),
+            StringMatch::Unset => out.error(at, "allows no origin"),
+            StringMatch::Exact(text) if text.is_empty() => out.error(at, "allows no origin"),
             origin => string_match(out, at, Some(origin)),
         }
     }

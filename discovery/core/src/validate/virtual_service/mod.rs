@@ -217,6 +217,6 @@ fn destinations(out: &mut Findings, at: At<'_>, routes: &[RouteDestination]) {
 /// Checks the weights of several destinations.
 fn weights(out: &mut Findings, at: At<'_>, weights: impl ExactSizeIterator<Item = i32>) {
     if weights.len() > 1 && weights.map(i64::from).sum::<i64>() == 0 {
-        out.error(at, "the weights are 0 together: nobody gets anything");
+        out.error(at, "the sum of the weights is 0");
     }
 }

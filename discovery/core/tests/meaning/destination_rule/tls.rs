@@ -180,12 +180,20 @@ fn secrets() {
 #[test]
 fn proxy_protocol() {
     check_each(
-        Look::Settings("tells"),
+        Look::Settings("sends PROXY"),
         "http://b/",
         policy,
         &[
-            ("the PROXY protocol in text", "{proxyProtocol: {version: V1}}", "tells who calls by PROXY 1"),
-            ("the PROXY protocol in bytes", "{proxyProtocol: {version: V2}}", "tells who calls by PROXY 2"),
+            (
+                "the PROXY protocol in text",
+                "{proxyProtocol: {version: V1}}",
+                "sends PROXY protocol version 1",
+            ),
+            (
+                "the PROXY protocol in bytes",
+                "{proxyProtocol: {version: V2}}",
+                "sends PROXY protocol version 2",
+            ),
             ("without the PROXY protocol nothing is told", "{tls: {mode: DISABLE}}", ""),
         ],
     );
