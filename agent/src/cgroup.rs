@@ -37,7 +37,7 @@ pub(crate) struct Cgroup {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Group {
     hierarchy: Hierarchy,
-    /// Of the hierarchy, as far as it can be seen from here.
+    /// Mount point of the visible part of the hierarchy.
     mount: PathBuf,
     own: PathBuf,
 }
@@ -64,12 +64,12 @@ impl Controller {
 // === impl Cgroup ===
 
 impl Cgroup {
-    /// Of this process. None, where there are none.
+    /// Finds the control groups of this process; empty if there are none.
     pub(crate) fn of_process() -> Self {
         Self::below(Path::new("/"))
     }
 
-    /// The same, with another folder in the place of `/`.
+    /// The same, with another folder in place of `/`.
     pub(crate) fn below(root: &Path) -> Self {
         let read = |path| fs::read_to_string(root.join(path)).unwrap_or_default();
         let (memberships, mounts) = (read("proc/self/cgroup"), read("proc/self/mountinfo"));

@@ -110,7 +110,7 @@ pub(crate) enum HotRestartMode {
 /// Policy for crashes of Envoy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum RestartMode {
-    /// It is, until ten crashes in a row
+    /// Restarts it, until ten crashes in a row
     #[default]
     Always,
     /// The agent ends with its status
@@ -305,7 +305,7 @@ pub(crate) struct VersionFlags {
 pub(crate) enum VersionFormat {
     /// An object
     Json,
-    /// The same
+    /// YAML
     Yaml,
 }
 

@@ -103,7 +103,7 @@ pub(crate) enum HotRestartArgs {
 /// Outcome of a request to drain over the hot-restart protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DrainRequest {
-    /// It was sent.
+    /// The request was sent.
     Sent,
     /// The Envoy does not take part, or speaks an unsupported version.
     Unsupported,

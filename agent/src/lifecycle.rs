@@ -138,7 +138,7 @@ pub(crate) enum ExitReason {
 pub(crate) struct RestartBudget {
     /// Restarts left.
     pub(crate) left: u32,
-    /// Of so many.
+    /// Maximum of the budget.
     pub(crate) of: u32,
     /// Time at which it is full again without further crashes; `None` if it is full.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -199,7 +199,7 @@ pub(crate) struct ListenerActivity {
 pub(crate) struct ConfigStatus {
     /// Counts what has been wanted so far, from 1.
     pub(crate) revision: u64,
-    /// Of bootstrap, binary and flags together.
+    /// Hash of bootstrap, binary and flags.
     pub(crate) hash: String,
     /// Rejected configurations, the last one first, each with its reason.
     pub(crate) refused: Vec<RejectedConfig>,
@@ -239,7 +239,7 @@ pub(crate) struct Transition {
 // === impl Lifecycle ===
 
 impl Lifecycle {
-    /// Of this process, in its first phase from now on.
+    /// Creates the state of this process in its first phase.
     pub(crate) fn begin(phase: &str) -> Self {
         let started = Timestamp::now();
         let version = env!("CARGO_PKG_VERSION").to_owned();

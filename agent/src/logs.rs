@@ -72,7 +72,7 @@ enum SinkMessage {
 /// Result of flushing the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flushed {
-    /// To the last line.
+    /// All lines were written.
     Complete,
     /// Its reader is too slow, or stuck.
     Incomplete,

@@ -24,7 +24,7 @@ use self::socket_owner::SocketTable;
 pub(crate) struct ConnectionAddresses {
     /// Address of the peer.
     pub(crate) peer: SocketAddr,
-    /// Of ours.
+    /// Local address.
     pub(crate) local: SocketAddr,
 }
 
@@ -77,7 +77,7 @@ pub(crate) enum Denied {
 // === impl ConnectionAddresses ===
 
 impl ConnectionAddresses {
-    /// Of this connection.
+    /// Returns the addresses of a connection.
     pub(crate) fn of(stream: &TcpStream) -> io::Result<Self> {
         Ok(Self { peer: stream.peer_addr()?, local: stream.local_addr()? })
     }
@@ -121,7 +121,7 @@ impl FromStr for TrustedUids {
 // === impl PeerPolicy ===
 
 impl PeerPolicy {
-    /// For root, the user this process runs as, and these.
+    /// Creates the policy for root, the user of this process, and these users.
     pub(crate) fn new(trusted: TrustedUids) -> Self {
         Self { trusted, own: Uid::effective().as_raw(), sockets: SocketTable::Kernel }
     }

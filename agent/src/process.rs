@@ -62,7 +62,7 @@ pub(crate) struct Program {
 /// Standard input and output of a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ChildStdio {
-    /// It hears nothing and we read what it writes.
+    /// No input; the output is read.
     Piped,
     /// Its own are ours.
     Inherited,

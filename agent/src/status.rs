@@ -85,7 +85,7 @@ pub(crate) enum ControlRequest {
 /// Support of hot restarts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HotRestartSupport {
-    /// By another that takes over from it.
+    /// By a hot restart.
     Hot,
     /// `--hotRestartMode off`, or there is no place for what hot restart needs.
     Off,

@@ -10,7 +10,7 @@ use std::fmt;
 
 use http::{Method, StatusCode};
 
-/// As Envoy 1.40 has them.
+/// Read-only paths of Envoy 1.40.
 const READ: [&str; 17] = [
     "/",
     "/certs",
@@ -46,11 +46,11 @@ const LIFE: [&str; 4] = ["/drain_listeners", "/healthcheck/fail", "/healthcheck/
 /// Reason to refuse a request; displayed to the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AdminRefusal {
-    /// It would be with another method.
+    /// The path requires another method; holds it.
     Method(&'static str),
-    /// It is on the status port.
+    /// The status port has an equivalent.
     Life,
-    /// It never is.
+    /// The path is not on the allow-list.
     Unlisted,
 }
 

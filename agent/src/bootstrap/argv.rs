@@ -27,7 +27,7 @@ pub(crate) struct LaunchArgs<'a> {
 /// Hot-restart arguments of Envoy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HotRestartFlags<'a> {
-    /// It does not.
+    /// Hot restart is off.
     Off,
     /// It does, through sockets that only Envoys of this agent may use.
     On {

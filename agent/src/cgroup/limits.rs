@@ -26,7 +26,7 @@ pub(crate) struct Limits {
 // === impl Limits ===
 
 impl Limits {
-    /// Of this process on this machine.
+    /// Reads the limits of this process.
     pub(crate) fn of_process() -> Self {
         Self::of(&Cgroup::of_process(), affinity())
     }

@@ -18,16 +18,16 @@ const LATE: Duration = Duration::from_millis(50);
 pub(crate) enum Oom {
     /// The kernel has killed a process of this container for want of memory.
     Yes,
-    /// It has killed none.
+    /// There was no OOM kill.
     No,
-    /// It does not count, or not where we can see it.
+    /// There is no counter, or it is not visible.
     Unknown,
 }
 
 // === impl OomCount ===
 
 impl OomCount {
-    /// As it stands. To be taken before a process starts.
+    /// Reads the counter. To be read before a process starts.
     pub(crate) fn of(cgroup: &Cgroup) -> Self {
         // Not those above: they count the kills of our neighbours.
         let count = cgroup.groups(Controller::Memory).find_map(|group| {

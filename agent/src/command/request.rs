@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::{Failure, block_on, http as client};
 use crate::cli::RequestFlags;
 
-/// For the answer to begin, and for each further part of it.
+/// Time limit for the beginning of the response, and for each further part.
 const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Maximum size of an error response in the message.

@@ -38,9 +38,9 @@ pub(crate) enum IpFamily {
 /// Use of both families in a dual-stack pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DualStack {
-    /// It does.
+    /// Both families are used.
     On,
-    /// It uses IPv4.
+    /// Only IPv4 is used.
     Off,
 }
 

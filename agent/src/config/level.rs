@@ -24,7 +24,7 @@ pub(crate) struct InvalidLevel {
 /// A level of the agent's own log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Level {
-    /// Nothing.
+    /// No messages.
     None,
     /// Errors. Istio's `fatal` reads as this: we have no errors worse than others.
     Error,
@@ -39,7 +39,7 @@ pub(crate) enum Level {
 /// Levels of the agent's own log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LogLevels {
-    /// Of what has no level of its own.
+    /// Level of scopes without one of their own.
     pub(crate) default: Level,
     /// By scope. Istio's scopes are not ours; an unknown one is of no effect, as in Istio.
     pub(crate) scopes: BTreeMap<String, Level>,

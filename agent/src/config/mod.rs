@@ -72,9 +72,9 @@ pub(crate) struct Config {
 /// The agent's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Log {
-    /// By scope.
+    /// Levels by scope.
     pub(crate) levels: LogLevels,
-    /// Also Envoy's.
+    /// Format of the agent's and Envoy's lines.
     pub(crate) format: LogFormat,
     /// Target of the log.
     pub(crate) target: LogTarget,
@@ -83,9 +83,9 @@ pub(crate) struct Log {
 /// Purpose of loading the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// To run Envoy: its binary must be there.
+    /// Runs Envoy; its binary must exist.
     Run,
-    /// To show what would be run.
+    /// Shows the configuration only.
     Show,
 }
 

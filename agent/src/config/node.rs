@@ -35,7 +35,7 @@ pub(crate) struct Node {
 /// Locality of a proxy; empty parts are unknown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Locality {
-    /// Of the cloud.
+    /// Region of the cloud.
     pub(crate) region: String,
     /// In the region.
     pub(crate) zone: String,

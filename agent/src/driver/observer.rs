@@ -73,7 +73,7 @@ pub(super) enum ObservationKind {
     HotRestartVersion(HotRestartVersion),
     /// Changed listeners.
     Listeners(Vec<ListenAddress>),
-    /// It does not hear that it is to drain.
+    /// The request to drain failed.
     DrainFailed,
     /// Activity during a drain.
     Activity(ActivityStats, Vec<Listener>),

@@ -21,7 +21,7 @@ pub(crate) struct Listener {
 pub(crate) enum ListenerAddress {
     /// A port.
     Socket {
-        /// Of which kind.
+        /// Protocol of the socket.
         protocol: Protocol,
         /// And which.
         address: SocketAddr,

@@ -37,7 +37,7 @@ pub(crate) struct InvalidListenAddress;
 /// A socket other than the requested one.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SocketMismatch {
-    /// It is bound to something else.
+    /// The socket is bound to another address.
     #[error("a socket of {bound} instead of {requested}")]
     Elsewhere {
         /// The requested address.
@@ -45,7 +45,7 @@ pub(crate) enum SocketMismatch {
         /// The address it is bound to.
         bound: String,
     },
-    /// It is bound and does not listen.
+    /// The socket is bound and does not listen.
     #[error("a socket of {0} that does not listen")]
     NotListening(ListenAddress),
     /// The kernel reports an error; most likely it is no socket.

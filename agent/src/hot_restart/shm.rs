@@ -45,7 +45,7 @@ enum Initializing {
 /// Layout of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Layout {
-    /// As drawn above.
+    /// The layout in the diagram above.
     Supported(Initializing),
     /// That of another version, or not Envoy's.
     Unknown,

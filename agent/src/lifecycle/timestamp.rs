@@ -25,7 +25,7 @@ impl Timestamp {
         later.0.duration_since(self.0).ok()
     }
 
-    /// So much later.
+    /// Returns the timestamp that is later by this duration.
     #[must_use]
     pub(crate) fn after(self, duration: Duration) -> Self {
         Self(self.0.checked_add(duration).unwrap_or(self.0))

@@ -9,7 +9,7 @@ use super::record::Record;
 
 /// More than the reason of any failure takes, together with some of the backtrace.
 const LINES: usize = 20;
-/// Of each line; a report of all of them is to fit 4 KiB.
+/// Maximum length of a line; all lines together must fit 4 KiB.
 const CHARS: usize = 400;
 
 /// The last lines of one Envoy's log. Cheap to clone.

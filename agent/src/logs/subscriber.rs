@@ -34,7 +34,7 @@ pub(crate) struct LevelControl {
 /// Reason to reject a change of levels.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LevelError {
-    /// They were misspelt.
+    /// The text is not valid.
     #[error(transparent)]
     InvalidLevel(#[from] InvalidLevel),
     /// The log has ended.

@@ -40,7 +40,7 @@ pub(super) struct Events {
 struct EventStream {
     transitions: broadcast::Receiver<Transition>,
     progress: Arc<Progress>,
-    /// Nothing, once the last event has been made.
+    /// Permit of the connection; `None` after the last event.
     open: Option<OwnedSemaphorePermit>,
 }
 

@@ -28,9 +28,9 @@ pub(crate) enum HotRestartOutcome {
     Live,
     /// It never started: the configuration was refused, or the versions do not go together.
     Refused,
-    /// It died before it was LIVE.
+    /// The new Envoy died before it was LIVE.
     Died,
-    /// It was not LIVE in time.
+    /// The new Envoy was not LIVE in time.
     Late,
     /// Something more important came: a stop, or the death of the old one.
     Abandoned,
@@ -57,7 +57,7 @@ pub(crate) struct Counters {
 // === impl Counters ===
 
 impl Counters {
-    /// Nothing has happened since `started`.
+    /// Creates counters that are zero since `started`.
     pub(crate) fn since(started: Instant) -> Self {
         Self {
             started,
@@ -82,7 +82,7 @@ impl Counters {
         self.last_exit_code.store(i64::from(status.code()), Relaxed);
     }
 
-    /// So many orphans have been reaped by now.
+    /// Sets the number of reaped orphans.
     pub(crate) fn reaped(&self, orphans: u64) {
         self.orphans.store(orphans, Relaxed);
     }

@@ -46,7 +46,7 @@ pub(super) enum Unready {
 /// State of the readiness checks.
 #[derive(Debug)]
 pub(super) struct ReadinessTracker {
-    /// By the bootstrap of the one that serves.
+    /// Configuration according to the bootstrap of the serving Envoy.
     expected: watch::Receiver<Expected>,
     /// Launch whose configuration has arrived. Launches count from one.
     complete: AtomicU32,

@@ -73,7 +73,7 @@ pub(crate) enum Event {
     SpawnFailed(Launch, SpawnFailure),
     /// The admin of this Envoy, which has answered before, no longer does.
     AdminUnresponsive(Launch),
-    /// It does again.
+    /// The admin endpoint of this Envoy responds again.
     AdminRecovered(Launch),
     /// The desired state has changed to this revision.
     Desired(Revision),
@@ -98,7 +98,7 @@ pub(crate) enum Event {
 /// State of the admin of an Envoy whose successor was probed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PredecessorAdmin {
-    /// It accepts connections.
+    /// The admin endpoint accepts connections.
     Open,
     /// The successor has closed it: the predecessor can no longer be drained.
     Closed,
@@ -109,7 +109,7 @@ pub(crate) enum PredecessorAdmin {
 pub(crate) enum StartMode {
     /// No other Envoy runs. Listening sockets of the last one may be retained.
     Cold,
-    /// As the successor of this Envoy, which runs.
+    /// Starts as the successor of this running Envoy.
     After(Launch, Coupling),
 }
 

@@ -67,9 +67,9 @@ pub(crate) enum ServiceState {
 /// Progress to the desired state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RolloutStatus {
-    /// It runs, or is started next.
+    /// The configuration runs, or is started next.
     Settled,
-    /// It is being validated.
+    /// The configuration is being validated.
     Validating,
     /// It waits for the end of the last hand-over, or for the next attempt.
     Waiting,

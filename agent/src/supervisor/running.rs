@@ -40,7 +40,7 @@ pub(super) struct Running {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AdminState {
     Answers,
-    /// It has not answered for seconds.
+    /// The admin endpoint has not responded for seconds.
     Silent,
     /// Closed at the request of a successor that failed, as in Envoy's own protocol. Silence is no sign of a fault then, and
     /// only a further successor has an admin again.

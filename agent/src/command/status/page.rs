@@ -156,7 +156,7 @@ fn span(duration: Duration) -> String {
 // === impl StatusPage ===
 
 impl StatusPage {
-    /// Nothing, if there are no rows.
+    /// Begins a section; it is left out without rows.
     fn section(&mut self, heading: &'static str, rows: impl IntoIterator<Item = impl Display>) {
         self.heading = heading;
         for row in rows {
@@ -175,7 +175,7 @@ mod tests {
         AgentStatus, ConfigStatus, ExitReason, ListenerActivity, RejectedConfig, RestartBudget,
     };
 
-    /// So many seconds after the beginning of time.
+    /// Returns the timestamp of so many seconds.
     fn at(secs: u64) -> Timestamp {
         Timestamp::default().after(Duration::from_secs(secs))
     }

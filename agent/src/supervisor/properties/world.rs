@@ -17,7 +17,7 @@ pub(super) struct Envoy {
     pub(super) stuck: bool,
 }
 
-/// For the reader of a failure.
+/// Printed with a failure.
 #[derive(Clone, Copy, Debug)]
 #[expect(dead_code, reason = "read when printed")]
 pub(super) enum Line {
