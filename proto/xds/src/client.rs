@@ -93,8 +93,8 @@ impl Client {
         self.types.entry(kind).or_default().subscribe_wildcard();
     }
 
-    /// Ends subscriptions by name. The resources are dropped, except those of which the wildcard may be the reason: the server
-    /// tells whether it is.
+    /// Ends subscriptions by name. The resources are dropped, unless the wildcard may cover them: then the server sends their
+    /// removal or the resource.
     pub fn unsubscribe<'a>(&mut self, kind: ResourceType, names: impl IntoIterator<Item = &'a str>) {
         if let Some(subscriber) = self.types.get_mut(&kind) {
             names.into_iter().for_each(|name| subscriber.unsubscribe(name, self.codec));

@@ -22,7 +22,7 @@ use prost::Message;
 
 use super::*;
 
-/// `a=1`: resource `a` at version 1. The body says the same, so what arrives can be read from the wire alone.
+/// `a=1`: resource `a` at version 1. The body contains the same, so that received bytes are sufficient to check.
 fn resource(text: &str) -> Resource {
     let (name, version) = text.split_once('=').unwrap();
     let any = Any { type_url: "type.googleapis.com/test".into(), value: text.to_owned().into() };

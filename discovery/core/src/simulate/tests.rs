@@ -12,7 +12,7 @@ mod connections;
 mod requests;
 mod upstreams;
 
-/// Everything a proxy was told: `{listeners: [..], routes: [..], clusters: [..], assignments: [..]}` as Envoy's JSON, in YAML.
+/// Configuration of a proxy: `{listeners: [..], routes: [..], clusters: [..], assignments: [..]}` as Envoy's JSON, in YAML.
 fn told(yaml: &str) -> ProxyConfigView {
     let all: Value = serde_saphyr::from_str(yaml).unwrap();
     let list = |key: &str| all.get(key).and_then(Value::as_array).cloned().unwrap_or_default();

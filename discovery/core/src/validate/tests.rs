@@ -33,8 +33,8 @@ fn told(object: &ConfigObject) -> Vec<String> {
     config(object).iter().map(|finding| format!("{}{finding}", mark(finding.severity))).collect()
 }
 
-/// Checks the complete findings about a spec, each line by its beginning. That secrets are not served is said of
-/// every field that asks for one, and tested beside the table of them.
+/// Checks the complete findings about a spec, each line by its beginning. The warning that secrets are not served applies to many
+/// fields, and is tested with their table.
 fn check(kind: ConfigKind, value: &Value, expected: &[&str]) {
     let mut told = told(&object(kind, value));
     told.retain(|line| !line.contains("asks for a secret"));

@@ -50,7 +50,7 @@ fn a_client_can_begin_with_nothing() {
 fn versions_that_the_client_has_are_not_sent_again() {
     let mut server = Server::new(Codec::Delta).with(Cluster, "a=1 b=2 c=1").with(Endpoint, "a=1 b=2 c=1");
     let versions = [("a", "1"), ("b", "1"), ("old", "1")];
-    // What changed, what is new, what is gone; `a` is none of them.
+    // Changed, new and removed resources; `a` is none of them.
     assert_eq!(server.delta(&reconnect_with(Cluster, &["*"], &versions)).1, ["cds b=2 c=1 -old"]);
     let verdict = server.delta(&reconnect_with(Endpoint, &["a", "b", "old"], &versions));
     assert_eq!(verdict, (subscribed(Endpoint, &["a", "b", "old"]), vec!["eds b=2 -old".into()]));
@@ -195,7 +195,7 @@ fn extensions_are_never_taken_away() {
 
 #[test]
 fn who_asks_for_endpoints_before_clusters_is_told_also_what_it_has() {
-    // Its clusters warm: it had them on an earlier stream, and waits for endpoints before it asks for more clusters.
+    // Its clusters warm: it has them from an earlier stream, and waits for endpoints before it requests more clusters.
     let mut server = Server::new(Codec::Delta).with(Cluster, "a=1 b=1").with(Endpoint, "a=1 b=1");
     let versions = [("a", "1"), ("b", "1")];
     assert_eq!(server.delta(&reconnect_with(Endpoint, &["a", "b"], &versions)).1, ["eds a=1 b=1"]);

@@ -77,7 +77,7 @@ fn a_bad_resource_is_sent_once_and_no_more_until_it_is_another() {
             assert_eq!(server.now(&[(Listener, &world)]), NOTHING);
             assert_eq!(server.stream.withheld(Listener).count(), 1);
         }
-        // What else changes is told, and the client keeps what it had of the bad one.
+        // Other changes are sent, and the client keeps the earlier version of the bad one.
         let kept = if codec == Codec::Sotw { "lds bad=1 good=2" } else { "lds good=2" };
         assert_eq!(server.now(&[(Listener, "bad=99 good=2")]), [kept]);
         assert_eq!(server.accept(Listener), NOTHING);
@@ -176,7 +176,7 @@ fn endpoints_that_a_cluster_waits_for_come_again_without_the_bad_ones() {
             Codec::Sotw => server.sotw(Cluster, "", &[]),
             Codec::Delta => server.subscribe(Cluster, &[], &[]),
         };
-        // Both were told again, unchanged: the clusters are new.
+        // Both were sent again, unchanged: the clusters are new.
         assert_eq!(server.reject(Endpoint, "b: no"), (vec!["b=1".to_owned()], vec!["eds a=1".to_owned()]));
     }
 }

@@ -70,7 +70,7 @@ fn a_nack_is_remembered_and_never_answered() {
     let request = DiscoveryRequest { error_detail: Some(error("bad")), ..sotw_request(Cluster, &nonce, &[]) };
     let verdict = server.stream.on_sotw_request(&request);
     assert!(matches!(verdict, RequestOutcome::Nack { kind: Cluster, .. }), "{verdict:?}");
-    // What else it may have from an earlier stream is not in the list.
+    // Other resources of an earlier stream are not in the list.
     assert_eq!(server.drain(), ["cds"]);
     server.names(Cluster, &[]);
     server.now(&[(Cluster, "a=2")]);
@@ -98,7 +98,7 @@ fn a_nack_of_an_older_response_leaves_the_last_one_under_way() {
         DiscoveryRequest { error_detail: Some(error("bad")), ..sotw_request(Endpoint, "v0-0", &["b"]) };
     assert!(matches!(server.stream.on_sotw_request(&request), RequestOutcome::Nack { .. }));
     assert!(server.stream.awaits_ack(Endpoint));
-    // Nor do its names count: the client says them again with its next answer.
+    // Its names do not count either: the client repeats them with its next ACK.
     assert_eq!(server.stream.requested(Endpoint), RequestedNames::Names(&names(&["a"])));
 }
 
@@ -141,7 +141,7 @@ fn the_good_ones_of_a_rejected_response_come_back_without_the_bad_one() {
 #[test]
 fn no_names_end_a_subscription() {
     let mut server = Server::new(Codec::Sotw).with(Endpoint, "a=1");
-    // Also as the first word: Envoy without routes asks for none.
+    // Also as the first request: Envoy without routes requests none.
     assert_eq!(server.sotw(Route, "", &[]), (RequestOutcome::Unsubscribe { kind: Route }, vec![]));
     server.sotw(Endpoint, "", &["a"]);
     assert_eq!(server.names(Endpoint, &[]), (RequestOutcome::Unsubscribe { kind: Endpoint }, vec![]));
@@ -231,7 +231,7 @@ fn endpoints_that_are_gone_cannot_be_told() {
     server.sotw(Endpoint, "", &["a", "b"]);
     server.names(Endpoint, &["a", "b"]);
     assert_eq!(server.now(&[(Endpoint, "a=1")]), NOTHING);
-    // What comes back is sent, though the client may have kept it.
+    // A resource that exists again is sent, although the client may have kept it.
     assert_eq!(server.now(&[(Endpoint, "a=1 b=1")]), ["eds b=1"]);
 }
 

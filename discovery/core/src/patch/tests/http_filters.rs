@@ -56,7 +56,7 @@ fn http_filters_come_and_go_where_the_operation_says() {
         ("INSERT_AFTER", "", "cors fault envoy.filters.http.router new"),
         ("REPLACE", "fault", "cors new envoy.filters.http.router"),
         ("REMOVE", "fault", "cors envoy.filters.http.router"),
-        // Not matched: what they are about is not there, or not said.
+        // Not matched: the anchor does not exist, or is not set.
         ("INSERT_BEFORE", "absent", ""),
         ("INSERT_AFTER", "absent", ""),
         ("REPLACE", "absent", ""),

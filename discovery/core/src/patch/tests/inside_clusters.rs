@@ -44,7 +44,7 @@ fn clusters_are_told_apart_by_their_names() {
         (SidecarOutbound, "BlackHoleCluster", json!({"service": "a"}), false),
         (SidecarInbound, "inbound|8080||", json!({"portNumber": 8080}), true),
         (SidecarInbound, "inbound|8080||", json!({"portNumber": 80}), false),
-        // Its name does not tell the service; who generates it does.
+        // The name does not contain the service; the generator passes it.
         (SidecarInbound, "inbound|8080||", json!({"service": "a"}), true),
         (SidecarInbound, "inbound|8080||", json!({"service": "b"}), true),
         (SidecarInbound, "inbound|8080||", json!({"service": "c"}), false),

@@ -27,7 +27,7 @@ fn route_configurations_are_told_apart_by_their_names() {
         (SidecarOutbound, "80", json!({"name": "81"}), false),
         (SidecarOutbound, "http_proxy", json!({"name": "http_proxy"}), true),
         (SidecarOutbound, "http_proxy", json!({"portNumber": 80}), false),
-        // What only gateways have is not asked of others.
+        // Conditions for gateways do not apply to sidecars.
         (SidecarOutbound, "80", json!({"gateway": "shop/web", "portName": "x"}), true),
         (SidecarInbound, "inbound|8080||", json!({"portNumber": 8080}), true),
         (SidecarInbound, "inbound|8080||", json!({"portNumber": 80}), false),

@@ -93,7 +93,7 @@ proptest! {
         prop_assert_eq!(bytes(&listener), bytes(&again.0));
         prop_assert_eq!(routes.encode_to_vec(), again.1.encode_to_vec());
 
-        // What is not said to have been applied anywhere left no trace.
+        // Without an applied patch the resource is unchanged.
         if outcomes.applied().count() == 0 {
             let (before, untouched) = full();
             prop_assert_eq!((listener, routes), (Some(before), untouched));

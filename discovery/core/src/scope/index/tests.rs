@@ -27,8 +27,8 @@ fn clusters(hosts: &str) -> NameSet {
     hosts.split_whitespace().map(|host| format!("outbound|80||{host}").into()).collect()
 }
 
-/// Members 1 and 2 stand in `shop` and ask for `a` and `b`; 3 stands there and asks for `b`; 4 stands in `bank` and
-/// asks for `a`.
+/// Members 1 and 2 are in `shop` and subscribe to `a` and `b`; 3 is there and subscribes to `b`; 4 is in `bank` and subscribes to
+/// `a`.
 fn index() -> Index<u8> {
     let mut index = Index::default();
     let members = [(1, "shop", "a b"), (2, "shop", "a b"), (3, "shop", "b"), (4, "bank", "a")];
@@ -105,7 +105,7 @@ fn a_service_concerns_whoever_sees_it_or_asked_for_it() {
             .collect();
         assert_eq!(members, expected, "{export_to:?}");
     }
-    // Gone, and nobody knows any more who saw it: those who asked for it did.
+    // Removed, and its visibility is unknown: proxies that subscribe to its endpoints are affected.
     let gone: Vec<u8> =
         told(&index, &[key(ChangeKind::Service, "x", "a")], &nothing()).into_iter().map(|it| it.0).collect();
     assert_eq!(gone, [1, 2, 4]);

@@ -9,10 +9,10 @@ use super::requests::{RequestFields, spelt};
 use super::server::{BAD, Request, SentContent, Source, spelt_version};
 use super::*;
 
-/// The one type that the client asks for whole.
+/// The type with a wildcard subscription.
 const CLUSTER: usize = 0;
 
-/// In which order Envoy asks after a reconnect: for endpoints before it has heard of clusters.
+/// Envoy's order of requests after a reconnect: endpoints before clusters have arrived.
 const FIRST_REQUESTS: [usize; KINDS.len()] = [1, CLUSTER, 2, 3];
 
 /// Resources that a client claims to hold after a reconnect, in delta.
@@ -43,7 +43,7 @@ pub(super) struct Interest {
     nonce: String,
     subscribe: [bool; NAMES.len()],
     unsubscribe: [bool; NAMES.len()],
-    /// `*` is to be said with the next request, since a name is.
+    /// The next request contains `*`, because it contains a name.
     wildcard: bool,
 }
 
@@ -112,7 +112,7 @@ impl Run {
         }
     }
 
-    /// The next request of a type, with all that is to be said.
+    /// Sends the next request of a type, with all pending changes.
     fn say(&mut self, kind: usize, nonce: &str, holds: BTreeMap<String, String>, rejects: bool) {
         let interest = &mut self.interests[kind];
         let (type_url, codec) = (KINDS[kind].type_url(), self.source.codec);
@@ -158,8 +158,8 @@ impl Run {
         } else {
             interest.subscribe[name] = false;
             interest.unsubscribe[name] = true;
-            // Under the wildcard, only the server knows whether the name is still covered. In `SotW`, a name that is dropped
-            // and taken up again between two answers was never dropped.
+            // Under the wildcard, only the server knows if the name is still covered. In `SotW`, a name that is unsubscribed and
+            // subscribed again between two responses was never dropped.
             if codec == Codec::Delta && kind != CLUSTER {
                 interest.has[name] = NONE;
             }
@@ -198,7 +198,7 @@ impl Run {
     pub(super) fn old_nonce(&mut self, kind: usize) {
         self.say(kind, "v-0", BTreeMap::new(), false);
         if self.source.codec == Codec::Sotw {
-            // What it said is ignored; Envoy would say it with its next answer.
+            // Its names are ignored; Envoy would repeat them with its next ACK.
             self.say_now(kind);
         }
     }
@@ -244,7 +244,7 @@ impl Run {
         self.source.hear(&request);
     }
 
-    /// Everything that was said arrives, and nothing more happens.
+    /// Delivers all messages, without further changes.
     pub(super) fn settle(&mut self) -> TraceResult {
         if self.source.codec == Codec::Delta {
             for kind in 0..KINDS.len() {
@@ -313,7 +313,7 @@ impl Run {
     }
 }
 
-/// Versions as a delta client tells them.
+/// Returns the versions that a delta client holds.
 fn held(kind: usize, has: Versions) -> BTreeMap<String, String> {
     let there = NAMES.iter().zip(has).filter(|(_, version)| *version != NONE);
     there.map(|(name, version)| ((*name).to_owned(), spelt_version(kind, version))).collect()

@@ -7,7 +7,7 @@ use super::requests::{RequestFields, spelt};
 use super::server::{Request, Source, spelt_version};
 use super::*;
 
-/// A stream, what the protocol says of it, and the nonces that were ever heard.
+/// A stream, its model, and the nonces so far.
 struct Life {
     source: Source,
     model: Model,
@@ -91,7 +91,7 @@ impl Life {
             names
         };
         let names = subset(dice);
-        // What is left of the number is small; a constant keeps the rest as different as the traces are.
+        // The remaining number is small; a constant keeps its bits different.
         let mut more = Dice(dice.0.wrapping_mul(0x9E37_79B9) ^ 0x5bd1_e995);
         let (mut unsubscribe, mut holds) = (Vec::new(), BTreeMap::new());
         let rejects = more.chance(6);

@@ -1,22 +1,22 @@
-//! Responses that the protocol demands of a server and those that it forbids, for any client, however faulty. Written from the
-//! specification and from what we promise beyond it; the numbers are those of the faults below.
+//! Responses that the protocol requires of a server and those that it forbids, for any client, including faulty ones. Written
+//! from the specification and from guarantees beyond it; the faults below have the same numbers.
 //!
-//! Demanded:
-//!  1. The first request of clusters or listeners is answered, and be it that there are none.
-//!  2. A name that is asked for is answered with the next response of its type: with the resource, in delta also that there is
-//!     none. In delta also a name that is asked for once more, and whatever else the request says (stale, rejected).
-//!  3. In `SotW` a request without nonce begins anew: everything is sent.
-//!  4. A name that is dropped under the wildcard is answered: the client does not know whether the wildcard covers it.
-//!  5. Whatever differs from what the client was told is told as soon as nothing is under way, all in one response.
-//!  6. A cluster that is sent brings its endpoints, changed or not; in `SotW` a client that begins with clusters gets all.
-//!  7. What is good of a rejected response comes, and so does what is mended: only what was rejected is kept back.
+//! Required:
+//!  1. The first request of clusters or listeners gets a response, even an empty one.
+//!  2. A requested name is in the next response of its type: with the resource, in delta also as removed if there is none.
+//!     In delta also a name that is requested again, whatever else the request contains (stale nonce, error).
+//!  3. In `SotW` a request without a nonce starts a new subscription: everything is sent.
+//!  4. A name that is unsubscribed under the wildcard gets a response: the client does not know if the wildcard covers it.
+//!  5. All differences from the sent state are sent in one response, as soon as no other is in flight.
+//!  6. A cluster that is sent is followed by its endpoints, changed or not; in `SotW` a client that begins with clusters gets all.
+//!  7. The valid part of a rejected response is sent again, and so is a corrected version: only rejected versions are withheld.
 //!
 //! Forbidden:
-//! 11. a response to a type that is not ours, or that the client does not want;
-//! 12. a resource that the client does not want, or that is not there, or in a version that it has not; twice the same name;
-//! 13. a second response of a type before the first was answered (or waived);
-//! 14. a response that tells nothing new: to an ACK, to a stale request; to a NACK the same as before;
-//! 15. in `SotW`, clusters or listeners that are not complete, or anything removed.
+//! 11. a response of an unknown type, or of one that the client does not subscribe to;
+//! 12. a resource that is not subscribed, does not exist, or in a wrong version; a name that occurs twice;
+//! 13. a second response of a type before the ACK of the first (or its timeout);
+//! 14. a response without a change: to an ACK, to a stale request; to a NACK the same content;
+//! 15. in `SotW`, incomplete clusters or listeners, or a removal.
 //!
 //! <https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol>
 
@@ -44,7 +44,7 @@ pub(super) struct Watch {
     spoken: bool,
     wildcard: bool,
     names: Flags,
-    /// The last version told of each name; [`NONE`]: that it is not there.
+    /// Last sent version of each name; [`NONE`]: that it does not exist.
     sent: [Option<u8>; NAMES.len()],
     owed: Flags,
     due: Due,
@@ -83,7 +83,7 @@ struct Due {
 pub(super) struct Model {
     codec: Codec,
     pub(super) watches: [Watch; KINDS.len()],
-    /// Clusters that were sent before any endpoints were asked for: those that changed, and all.
+    /// Clusters that were sent before a subscription to endpoints: changed ones, and all.
     warming: Flags,
     sent_early: Flags,
     was_there: [Flags; KINDS.len()],
@@ -136,7 +136,7 @@ impl Watch {
         self.unanswered.drain(..=at).next_back()
     }
 
-    /// The client is where it was before, except for what it was told since.
+    /// The client keeps the state before the response, with later changes.
     fn reject(&mut self, nonce: &str, whole: bool) {
         let Some(Sent { told, before }) = self.answered(nonce) else { return };
         let first = self.suspected.iter().all(BTreeSet::is_empty);
@@ -154,7 +154,7 @@ impl Watch {
                 self.excused[name] = true;
             }
         }
-        // Who rejects more and more is asked about what he has, too.
+        // A client that rejects repeatedly is also suspected in resources that it accepted.
         self.rejected = (first && self.unanswered.is_empty()).then_some(told);
     }
 
@@ -277,12 +277,12 @@ impl Model {
     fn first(&mut self, kind: usize, request: &DeltaDiscoveryRequest) {
         self.watches[kind].exists = true;
         self.resubscribe(kind, request);
-        // An Envoy whose clusters warm asks for endpoints before it says anything of clusters: it waits for all of them.
+        // An Envoy with warming clusters subscribes to endpoints first, and waits for all of them.
         let warms = kind == ENDPOINT && !self.watches[CLUSTER].exists;
         let watch = &mut self.watches[kind];
         (watch.due.everything, watch.due.an_answer) = (false, KINDS[kind].is_wildcard());
         let dropped = flags(&request.resource_names_unsubscribe);
-        // Whoever drops a name with his first request has never had it on this stream.
+        // A name that is unsubscribed in the first request was never held on this stream.
         watch.owed = std::array::from_fn(|name| watch.owed[name] && !dropped[name]);
         for (name, version) in &request.initial_resource_versions {
             let Some(at) = place(name) else { continue };
@@ -306,7 +306,7 @@ impl Model {
         let silent = subscribe.is_empty() && !watch.spoken;
         if (silent && whole && !watch.wildcard) || all(subscribe) {
             watch.wildcard = true;
-            // Who asks for everything and takes it back may get it all the same.
+            // A name that is subscribed and unsubscribed may still be sent.
             watch.excused = std::array::from_fn(|name| watch.excused[name] || watch.due.everything);
             watch.due.everything = !all(unsubscribe);
             watch.due.an_answer |= watch.due.everything;
@@ -335,7 +335,7 @@ impl Model {
     pub(super) fn on_change(&mut self, kind: usize, name: usize, version: u8) {
         self.was_there[kind][name] = true;
         self.watches[kind].rejected = None;
-        // In `SotW` a client cannot be told that it is gone, so it is sent again when it comes back.
+        // In `SotW` a removal cannot be sent, so the resource is sent again when it exists again.
         if version == NONE && self.codec == Codec::Sotw {
             self.watches[kind].excused[name] = true;
         }
@@ -368,7 +368,7 @@ impl Model {
             let (has, gone, there) = (told.has[name], told.gone[name], world[kind][name]);
             // A cluster that listeners or routes may still name leaves after them.
             let kept = kind == CLUSTER && there == NONE;
-            // What the client rejects it keeps as it was, or has not at all.
+            // The client keeps the earlier version of a rejected resource, or has none.
             let held_back = watch.is_suspected(name, there);
             let right = (has == NONE || has == there || kept || held_back)
                 && !(gone && (has != NONE || (there != NONE && !held_back)));
@@ -410,7 +410,7 @@ impl Model {
         let has_reason = |name: usize| {
             let changed = match watch.sent[name] {
                 Some(sent) => sent != told.has[name],
-                // Whoever takes up the wildcard again may hear of what went meanwhile.
+                // A client that subscribes to the wildcard again may get removals that happened meanwhile.
                 None => told.has[name] != NONE || self.was_there[told.kind][name],
             };
             changed
@@ -439,7 +439,7 @@ impl Model {
         Ok(())
     }
 
-    /// The client now knows.
+    /// Applies a response to the client's state.
     fn take(&mut self, told: &SentContent) {
         let (kind, whole) = (told.kind, self.is_whole(told.kind));
         let is_in: Flags = std::array::from_fn(|name| told.has[name] != NONE || told.gone[name]);
@@ -477,7 +477,7 @@ impl Model {
         }
     }
 
-    /// The client was told how things stand.
+    /// Checks that the client has the current state.
     fn nothing_is_missing(&self, kind: usize, world: &World) -> TraceResult {
         let watch = &self.watches[kind];
         for name in places().filter(|name| watch.includes(*name)) {
@@ -492,8 +492,7 @@ impl Model {
         Ok(())
     }
 
-    /// Checks that the client waits for nothing when no type is due.
-    /// `keeps_back` says whether a version of a resource is.
+    /// Checks that no response is missing when no type is due. `keeps_back` returns if a version of a resource is withheld.
     pub(super) fn at_rest(
         &mut self,
         world: &World,
@@ -517,7 +516,7 @@ impl Model {
                 let known = watch.sent[name].unwrap_or(NONE) == world[kind][name];
                 // Other suspects have their trial when the client has answered what it was sent.
                 let on_trial = suspected && !watch.unanswered.is_empty();
-                // Who rejects also what he had before is beyond help.
+                // A client that rejects its earlier version too cannot be satisfied.
                 let hopeless = watch.suspected[name].len() > 1;
                 let on_trial = on_trial || (suspected && hopeless);
                 let held_back = on_trial || (suspected && keeps_back(kind, name, world[kind][name]));

@@ -1,6 +1,4 @@
-//! The caller of a [`Stream`], as cheap as can be: resources are made once, nothing is encoded.
-//!
-//! The one place in here that knows how resources are offered and what a response looks like.
+//! A minimal caller of a [`Stream`]: resources are created once, nothing is encoded.
 
 use std::sync::LazyLock;
 

@@ -47,7 +47,7 @@ fn has_bad(run: &Run) -> bool {
     run.source.world.iter().flatten().any(|version| *version == BAD)
 }
 
-/// The same world, told to a client of each variant on wires of their own: whenever both are at rest they have the same.
+/// The same changes for a client of each variant: whenever both are idle they have the same resources.
 #[test]
 fn a_client_of_deltas_has_what_a_client_of_states_has() {
     check(24, |steps| {
@@ -61,7 +61,7 @@ fn a_client_of_deltas_has_what_a_client_of_states_has() {
                         run.source.set(kind, name, version);
                     }
                 }
-                // What they want is the same for both.
+                // Both have the same subscription.
                 2 => {
                     let (kind, name, when) =
                         (dice.roll(4), dice.roll(4), dice.pick(&[When::Now, When::WithTheNextAnswer]));
