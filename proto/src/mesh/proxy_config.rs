@@ -19,6 +19,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::node::InterceptionMode;
 pub use control_plane_options::{
     ClientCertDetails, ControlPlaneOptions, ForwardClientCert, If, ProxyHeaders, ServerHeader, Spans,
     Topology, Unless,
@@ -26,8 +27,8 @@ pub use control_plane_options::{
 use field::is_zero;
 pub use layer::{FieldError, Layer, merged};
 pub use message::{
-    AuthenticationPolicy, ClientTls, Collector, ConnectionSettings, InterceptionMode, RemoteService,
-    StatsMatcher, TcpKeepalive, TlsMode, Tracing, TracingServiceName,
+    AuthenticationPolicy, ClientTls, Collector, ConnectionSettings, RemoteService, StatsMatcher,
+    TcpKeepalive, TlsMode, Tracing, TracingServiceName,
 };
 
 /// The configuration of one proxy.

@@ -75,3 +75,29 @@ impl Hash for Double {
         self.0.to_bits().hash(state);
     }
 }
+
+/// Names of gRPC status codes by number. <https://github.com/grpc/grpc/blob/master/doc/statuscodes.md>
+const GRPC_STATUS: [&str; 17] = [
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+];
+
+/// Returns the number of a gRPC status code, such as 14 for `UNAVAILABLE`; `None` if there is none of this name.
+pub fn grpc_status_code(name: &str) -> Option<u32> {
+    (0..).zip(GRPC_STATUS).find_map(|(code, known)| (known == name).then_some(code))
+}

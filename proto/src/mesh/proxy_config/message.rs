@@ -33,19 +33,6 @@ pub enum AuthenticationPolicy {
     MutualTls,
 }
 
-/// Traffic interception mode. As [`crate::node::InterceptionMode`], with protobuf's zero.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum InterceptionMode {
-    /// iptables REDIRECT.
-    #[default]
-    Redirect,
-    /// iptables TPROXY.
-    Tproxy,
-    /// No interception.
-    None,
-}
-
 /// Tracing. At most one tracer is set: a layer's `tracing` replaces the one below it as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

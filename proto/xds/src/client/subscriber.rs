@@ -192,7 +192,7 @@ impl Subscriber {
         };
         Some(DiscoveryRequest {
             version_info: self.version.clone(),
-            resource_names: self.spelled_names(),
+            resource_names: self.sotw_names(),
             type_url: kind.type_url().to_owned(),
             response_nonce: nonce,
             error_detail: error.map(error_detail),
@@ -217,10 +217,7 @@ impl Subscriber {
             ..DeltaDiscoveryRequest::default()
         };
         if first {
-            request.resource_names_subscribe = self.spelled_names();
-            if self.wildcard && self.names.is_empty() {
-                request.resource_names_subscribe = vec![WILDCARD.to_owned()];
-            }
+            request.resource_names_subscribe = self.explicit_names();
             let held = self.accepted.iter();
             request.initial_resource_versions =
                 held.map(|resource| (resource.name.to_string(), resource.version.to_string())).collect();
@@ -252,11 +249,15 @@ impl Subscriber {
         self.wildcard || self.names.contains(name)
     }
 
-    /// Returns the names of the subscription. The wildcard alone is an empty list, which servers of all ages know, until a name
-    /// was sent: "the empty list no longer means wildcard once a name was specified".
-    fn spelled_names(&self) -> Vec<String> {
-        let explicit = self.sent == Sent::Names || !self.names.is_empty();
-        let wildcard = (self.wildcard && explicit).then_some(WILDCARD);
+    /// Returns the names of a request in state of the world. The wildcard alone is an empty list, as old servers require, but only
+    /// until a name was sent on the stream: then an empty list subscribes to nothing.
+    fn sotw_names(&self) -> Vec<String> {
+        if self.names.is_empty() && self.sent != Sent::Names { Vec::new() } else { self.explicit_names() }
+    }
+
+    /// Returns the names of the subscription, with `*` for the wildcard.
+    fn explicit_names(&self) -> Vec<String> {
+        let wildcard = self.wildcard.then_some(WILDCARD);
         self.names.iter().map(|name| &**name).chain(wildcard).map(str::to_owned).collect()
     }
 }

@@ -13,30 +13,9 @@ use pilot_proto::google::protobuf::{Any, BoolValue};
 
 use super::context::RuleError;
 use super::matches::string_matcher;
-use crate::api::values::{Percent, StringMatch};
+use crate::api::values::{Percent, StringMatch, grpc_status_code};
 use crate::api::virtual_service::{Abort, Delay, FaultInjection, HttpRoute, UnmatchedPreflights};
 use crate::generate::proto::{any, duration};
-
-/// Names of gRPC status codes by number. <https://github.com/grpc/grpc/blob/master/doc/statuscodes.md>
-const GRPC: [&str; 17] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-];
 
 /// Returns the configuration of each filter by its name.
 pub(super) fn per_filter_config(
@@ -85,8 +64,7 @@ fn abort(spec: &Abort) -> Result<FaultAbort, RuleError> {
             fault_abort::ErrorType::HttpStatus(status.ok_or("fault.abort.httpStatus is not 200 to 599")?)
         }
         (None, Some(name)) => {
-            let code =
-                GRPC.iter().position(|candidate| candidate == name).and_then(|code| u32::try_from(code).ok());
+            let code = grpc_status_code(name);
             fault_abort::ErrorType::GrpcStatus(code.ok_or("fault.abort.grpcStatus is not a gRPC status")?)
         }
         (None, None) => return Err("fault.abort has neither httpStatus nor grpcStatus"),

@@ -1,29 +1,9 @@
 //! Validation of fault injection: delays and aborts.
 
 use super::super::findings::{At, Findings};
-use crate::api::values::Percent;
+use crate::api::values::{Percent, grpc_status_code};
 use crate::api::virtual_service::{Abort, Delay, HttpRoute};
 
-/// Names of gRPC status codes. <https://grpc.io/docs/guides/status-codes/>
-const GRPC_STATUS: [&str; 17] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-];
 /// Envoy's percentages are in millionths.
 const SMALLEST_SHARE: f64 = 0.0001;
 
@@ -73,7 +53,7 @@ fn abort(out: &mut Findings, at: At<'_>, abort: &Abort) {
         out.error(at.of("httpStatus"), format!("{status} is no status: 200 to 599"));
     }
     if let Some(status) = &abort.grpc_status
-        && !GRPC_STATUS.contains(&status.as_str())
+        && grpc_status_code(status).is_none()
     {
         out.error(at.of("grpcStatus"), format!("{status:?} is no status of gRPC"));
     }

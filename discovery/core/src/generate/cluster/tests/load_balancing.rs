@@ -20,7 +20,7 @@ fn simple_load_balancing() {
     }
     let passthrough = json!({"loadBalancer": {"simple": "PASSTHROUGH"}});
     check(passthrough.clone(), json!("CLUSTER_PROVIDED"), "ORIGINAL_DST");
-    check_in(case(), "nobody asks for endpoints", &passthrough, &[("/eds_cluster_config", Value::Null)]);
+    check_in(case(), "endpoints are not requested", &passthrough, &[("/eds_cluster_config", Value::Null)]);
 }
 
 #[test]
