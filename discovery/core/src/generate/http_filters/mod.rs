@@ -1,22 +1,22 @@
 //! HTTP filters of a connection manager, ordered by phase.
 //!
 //! Envoy runs decoder filters in the order of the list and encoder filters in reverse, and the router must be the last.
-//! The order is Istio's (`buildHTTPConnectionManager` in `pilot/pkg/networking/core/listener.go`); an `EnvoyFilter` that
-//! inserts before or after a named filter relies on it.
+//! The order is Istio's (`buildHTTPConnectionManager` in `pilot/pkg/networking/core/listener_builder.go`); an `EnvoyFilter`
+//! that inserts before or after a named filter relies on it.
 //!
 //! ```text
-//! phase                 filter                                          generated
-//! CustomAuthorization   ext_authz of AuthorizationPolicy CUSTOM         no
-//! Authentication        jwt_authn, istio_authn                          no
-//! Authorization         rbac of AuthorizationPolicy                     no
-//! RateLimit             ratelimit, local_ratelimit                      no
-//! Wasm                  wasm of WasmPlugin; phases AUTHN and AUTHZ   no
-//!                       precede the filter of their phase
-//! GrpcWeb               grpc_web                                        ports with the protocol gRPC-Web
-//! Stats                 grpc_stats                                      always
-//! RouteConfigured       fault, cors; a route activates them             always
-//! HostLookup            dynamic_forward_proxy, for such clusters        outbound, if a route leads to one
-//! Router                router                                          always
+//! phase                  filter                                             generated
+//! custom authorization   rbac (shadow), ext_authz of AuthorizationPolicy    no
+//! extension AUTHN        wasm of WasmPlugin                                 no
+//! authentication         jwt_authn of RequestAuthentication                 no
+//! extension AUTHZ        wasm of WasmPlugin                                 no
+//! authorization          rbac of AuthorizationPolicy                        no
+//! other extensions       wasm of WasmPlugin: STATS, then unspecified        no
+//! gRPC-Web               grpc_web                                           ports with the protocol gRPC-Web
+//! gRPC statistics        grpc_stats                                         always
+//! configured by routes   fault, cors                                        always
+//! host lookup            dynamic_forward_proxy                              outbound, if a route leads to such a cluster
+//! router                 router                                             always
 //! ```
 
 mod filters;
@@ -40,63 +40,16 @@ pub(super) struct HttpFilterInputs<'a> {
     pub(super) headers: &'a ProxyHeaders,
 }
 
-/// Phase of an HTTP filter, in the order in which a request passes them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    CustomAuthorization,
-    Authentication,
-    Authorization,
-    RateLimit,
-    Wasm,
-    GrpcWeb,
-    Stats,
-    RouteConfigured,
-    HostLookup,
-    Router,
-}
-
 // === impl HttpFilterInputs ===
 
 impl HttpFilterInputs<'_> {
     /// Returns the filters in the order of their phases.
     pub(super) fn filters(self) -> Vec<HttpFilter> {
-        Phase::ALL.into_iter().flat_map(|phase| self.phase(phase)).collect()
+        let grpc_web = (self.protocol == Protocol::GrpcWeb).then(filters::grpc_web);
+        let host_lookup = self.dns_lookup.map(filters::dynamic_forward_proxy);
+        let filters = grpc_web.into_iter().chain([filters::grpc_stats(), fault(), filters::cors()]);
+        filters.chain(host_lookup).chain([router(self.headers)]).collect()
     }
-
-    fn phase(self, phase: Phase) -> Vec<HttpFilter> {
-        match phase {
-            Phase::CustomAuthorization
-            | Phase::Authentication
-            | Phase::Authorization
-            | Phase::RateLimit
-            | Phase::Wasm => Vec::new(),
-            Phase::GrpcWeb => {
-                let used = self.protocol == Protocol::GrpcWeb;
-                used.then(filters::grpc_web).into_iter().collect()
-            }
-            Phase::Stats => vec![filters::grpc_stats()],
-            Phase::RouteConfigured => vec![fault(), filters::cors()],
-            Phase::HostLookup => self.dns_lookup.map(filters::dynamic_forward_proxy).into_iter().collect(),
-            Phase::Router => vec![router(self.headers)],
-        }
-    }
-}
-
-// === impl Phase ===
-
-impl Phase {
-    const ALL: [Self; 10] = [
-        Self::CustomAuthorization,
-        Self::Authentication,
-        Self::Authorization,
-        Self::RateLimit,
-        Self::Wasm,
-        Self::GrpcWeb,
-        Self::Stats,
-        Self::RouteConfigured,
-        Self::HostLookup,
-        Self::Router,
-    ];
 }
 
 #[cfg(test)]
